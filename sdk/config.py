@@ -1,0 +1,285 @@
+"""One frozen config per model, and one per run. Values are checked when a config is made."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from sdk.errors import ConfigError
+
+SplitKind = Literal["random", "time", "leave-last-out"]
+NegativeKind = Literal["none", "uniform", "popularity"]
+NCFVariant = Literal["dot", "neumf"]
+ModelName = Literal["dlrm", "ncf", "content"]
+C = TypeVar("C")
+
+
+def _check(config: object, name: str, ok: bool, expected: str) -> None:
+    if not ok:
+        raise ConfigError(type(config).__name__, name, getattr(config, name), expected)
+
+
+def _check_share(config: object, *names: str) -> None:
+    for name in names:
+        _check(config, name, 0 <= getattr(config, name) < 1, "a share from 0 up to, not including, 1")
+
+
+def _check_at_least(config: object, least: float, *names: str) -> None:
+    for name in names:
+        _check(config, name, getattr(config, name) >= least, f"at least {least}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """What is read and how much of it may be bad.
+
+    Attributes:
+        max_reject_share: share of a file's rows that may be set aside before the run stops with exit code 3.
+        rating_min: lowest rating on the scale, stars.
+        rating_max: highest rating on the scale, stars.
+    """
+
+    max_reject_share: float = 0.05
+    rating_min: float = 0.5
+    rating_max: float = 5.0
+
+    def __post_init__(self) -> None:
+        _check_share(self, "max_reject_share")
+        _check(self, "rating_max", self.rating_max > self.rating_min, "above rating_min")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitConfig:
+    """How ratings are parted into training, validation and test.
+
+    Attributes:
+        kind: ``random``; ``time`` (the latest ratings are tested); ``leave-last-out`` (each user's latest one).
+        test_share: share of all ratings held out for the test (``random``, ``time``).
+        validation_share: share of the remaining ratings held out for early stopping and tuning, by the same rule.
+        seed: of the random split.
+    """
+
+    kind: SplitKind = "random"
+    test_share: float = 0.2
+    validation_share: float = 0.1
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        _check(self, "kind", self.kind in get_args(SplitKind), f"one of {get_args(SplitKind)}")
+        _check_share(self, "test_share", "validation_share")
+
+    def describe(self) -> str:
+        """The split in words, printed with every metric measured on it."""
+        share = "" if self.kind == "leave-last-out" else f" {1 - self.test_share:.0%}/{self.test_share:.0%}"
+        return f"{self.kind}{share}, validation {self.validation_share:.0%} of training, seed {self.seed}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureConfig:
+    """How ratings and titles become encoded tables.
+
+    Attributes:
+        like_above: a rating above this many stars is a positive label.
+        min_user_ratings: users with fewer training ratings share the out-of-vocabulary embedding.
+        min_item_ratings: items with fewer training ratings share the out-of-vocabulary embedding.
+        content_dim: width of the content vector per item; 0 leaves it out.
+        tag_min_items: a tag is used as a feature where at least this many items carry it.
+        rate_prior: number of average ratings that smooth a user's or an item's share of likes.
+    """
+
+    like_above: float = 3.0
+    min_user_ratings: int = 2
+    min_item_ratings: int = 2
+    content_dim: int = 32
+    tag_min_items: int = 5
+    rate_prior: float = 5.0
+
+    def __post_init__(self) -> None:
+        _check_at_least(self, 0, "min_user_ratings", "min_item_ratings", "content_dim", "rate_prior")
+        _check_at_least(self, 1, "tag_min_items")
+
+
+CONTENT_FIELDS = (
+    "genres", "keywords", "cast", "directors", "crew", "overview", "title", "companies", "tags", "year",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentConfig:
+    """The content model: one weighted TF-IDF block per field (Salton and Buckley 1988).
+
+    Attributes:
+        weights: weight of each field of ``CONTENT_FIELDS``; a field that is not named weighs 0.
+        max_cast: number of leading actors read per title.
+        min_document_count: an overview word must stand in at least this many titles.
+    """
+
+    weights: Mapping[str, float] = field(
+        default_factory=lambda: MappingProxyType(
+            {
+                "genres": 0.35, "keywords": 1.0, "cast": 0.8, "directors": 1.2, "crew": 0.4,
+                "overview": 0.5, "title": 0.8, "companies": 0.15, "tags": 1.0, "year": 0.3,
+            }
+        )
+    )  # fmt: skip
+    max_cast: int = 5
+    min_document_count: int = 2
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.weights) - set(CONTENT_FIELDS))
+        _check(self, "weights", not unknown, f"only the fields {', '.join(CONTENT_FIELDS)}")
+        _check(self, "weights", all(w >= 0 for w in self.weights.values()), "no negative weight")
+        _check(self, "weights", any(w > 0 for w in self.weights.values()), "at least one weight above 0")
+        _check_at_least(self, 1, "max_cast", "min_document_count")
+        object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (from_json, (ContentConfig, to_json(self)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DLRMConfig:
+    """DLRM (Naumov et al. 2019, arXiv:1906.00091) with bias terms and a regularised dot path.
+
+    Attributes:
+        embedding_dim: width D of every field's vector.
+        bottom_mlp: hidden widths of the user's and the item's bottom MLP; each ends in D.
+        top_mlp: hidden widths of the top MLP; a last layer of width 1 follows.
+        dot_dim: width of the dot path <p[u], q[i]>; 0 leaves it out.
+        biases: whether a user's and an item's own bias are added.
+        id_dropout: share of ids that training replaces by the out-of-vocabulary id, so that row is trained.
+    """
+
+    embedding_dim: int = 32
+    bottom_mlp: tuple[int, ...] = (64,)
+    top_mlp: tuple[int, ...] = (64, 32)
+    dot_dim: int = 64
+    biases: bool = True
+    id_dropout: float = 0.02
+
+    def __post_init__(self) -> None:
+        _check_at_least(self, 1, "embedding_dim")
+        _check_at_least(self, 0, "dot_dim")
+        _check(self, "top_mlp", len(self.top_mlp) >= 1 and min(self.top_mlp) >= 1, "one or more widths of at least 1")
+        _check(self, "bottom_mlp", all(w >= 1 for w in self.bottom_mlp), "widths of at least 1")
+        _check_share(self, "id_dropout")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NCFConfig:
+    """Neural collaborative filtering on ids alone.
+
+    Attributes:
+        variant: ``dot``, the dot product of two embeddings; or ``neumf``, a GMF and an MLP branch, concatenated
+            (He et al. 2017, arXiv:1708.05031, section 3.4).
+        embedding_dim: width per branch.
+        mlp_layers: hidden widths of the MLP branch (``neumf``).
+        biases: whether a user's and an item's own bias are added.
+        id_dropout: share of ids that training replaces by the out-of-vocabulary id, so that row is trained.
+    """
+
+    variant: NCFVariant = "neumf"
+    embedding_dim: int = 32
+    mlp_layers: tuple[int, ...] = (64, 32)
+    biases: bool = True
+    id_dropout: float = 0.02
+
+    def __post_init__(self) -> None:
+        _check(self, "variant", self.variant in get_args(NCFVariant), f"one of {get_args(NCFVariant)}")
+        _check_at_least(self, 1, "embedding_dim")
+        _check(self, "mlp_layers", len(self.mlp_layers) >= 1 and min(self.mlp_layers) >= 1, "one or more widths")
+        _check_share(self, "id_dropout")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """The training loop, the same for both models by default.
+
+    Attributes:
+        max_epochs: upper limit; early stopping usually ends sooner.
+        patience: epochs without a better validation AUC before training stops.
+        batch_size: rows per step; None chooses by the number of training rows.
+        learning_rate: of Adam (Kingma and Ba 2015, arXiv:1412.6980).
+        embedding_l2: L2 penalty per looked-up embedding row, as in matrix factorisation (Koren et al. 2009).
+        embedding_std: standard deviation of the initial embeddings.
+        negatives: sampled unwatched titles per positive: ``none`` trains on rated pairs alone.
+        num_negatives: sampled per positive and redrawn each epoch, where ``negatives`` is not ``none``.
+        refit: train again on training and validation part together, for the best number of epochs.
+        seed: of initialisation, order and sampling.
+    """
+
+    max_epochs: int = 30
+    patience: int = 3
+    batch_size: int | None = None
+    learning_rate: float = 3e-3
+    embedding_l2: float = 0.05
+    embedding_std: float = 0.05
+    negatives: NegativeKind = "none"
+    num_negatives: int = 4
+    refit: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_at_least(self, 1, "max_epochs", "patience", "num_negatives")
+        _check(self, "batch_size", self.batch_size is None or self.batch_size >= 1, "at least 1, or None")
+        _check(self, "learning_rate", self.learning_rate > 0, "above 0")
+        _check_at_least(self, 0, "embedding_l2", "embedding_std", "seed")
+        _check(self, "negatives", self.negatives in get_args(NegativeKind), f"one of {get_args(NegativeKind)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """Everything a training run depends on, beside the data."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    content: ContentConfig = field(default_factory=ContentConfig)
+    dlrm: DLRMConfig = field(default_factory=DLRMConfig)
+    ncf: NCFConfig = field(default_factory=NCFConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    models: tuple[ModelName, ...] = ("dlrm", "ncf", "content")
+
+    def __post_init__(self) -> None:
+        known = get_args(ModelName)
+        _check(self, "models", bool(self.models) and set(self.models) <= set(known), f"one or more of {known}")
+        _check(self, "models", len(set(self.models)) == len(self.models), "each model once")
+
+    def with_seed(self, seed: int) -> RunConfig:
+        """The same run with another training seed (the split keeps its own)."""
+        return dataclasses.replace(self, training=dataclasses.replace(self.training, seed=seed))
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """A config as plain JSON values; ``from_json`` reads it back to an equal config."""
+    return {f.name: _plain(getattr(config, f.name)) for f in fields(config)}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_json(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def from_json(cls: type[C], values: Mapping[str, Any]) -> C:
+    """Read a config that ``to_json`` wrote.
+
+    Raises:
+        ConfigError: a key is unknown, or a value is out of its range.
+    """
+    hints = get_type_hints(cls)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ConfigError(cls.__name__, unknown[0], values[unknown[0]], f"one of the fields {', '.join(hints)}")
+    return cls(**{name: _typed(hints[name], value) for name, value in values.items()})
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return from_json(hint, value)
+    return tuple(value) if get_origin(hint) is tuple else value
