@@ -38,7 +38,9 @@ _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "legend.frameon": False,
     "figure.facecolor": "white",
-    "savefig.dpi": 144,
+    "figure.dpi": 144,
+    "figure.constrained_layout.w_pad": 0.15,
+    "figure.constrained_layout.h_pad": 0.12,
 }
 
 
@@ -194,7 +196,7 @@ def _display(model: str) -> str:
 
 
 def draw_auc(history: History, subtitle: str) -> bytes:
-    """Validation AUC per epoch, one line per model, each best epoch marked and labelled; PNG bytes."""
+    """Validation AUC per epoch, one line per model, each best epoch marked by a star; PNG bytes."""
     from matplotlib.ticker import MaxNLocator
 
     with _style():
@@ -215,9 +217,6 @@ def _auc_line(axes: Axes, place: int, model: str, records: Sequence[EpochRecord]
     label = f"{_display(model)} (best {best.auc:.4f}, epoch {best.epoch})"
     axes.plot(epochs, values, label=label, linewidth=2, markersize=5, **look)
     axes.plot(best.epoch, best.auc, "*", color=look["color"], markersize=17, markeredgecolor="white", zorder=4)
-    axes.annotate(
-        f"{best.auc:.4f}", (best.epoch, best.auc), (0, 11), textcoords="offset points", ha="center", color=look["color"]
-    )
 
 
 def draw_calibration(calibrations: Mapping[str, Calibration], subtitle: str) -> bytes:
