@@ -2,7 +2,8 @@
 
     MarqueeError (1)
     ├── UsageError (2)        an option or an argument is wrong
-    │   └── ConfigError (2)   a configuration value is out of its range
+    │   ├── ConfigError (2)   a configuration value is out of its range
+    │   └── UnknownItemError (2)
     ├── DataError (3)         ratings, titles or tags cannot be used
     │   ├── MissingFileError (3)
     │   ├── MissingColumnError (3)
@@ -52,6 +53,25 @@ class ConfigError(UsageError):
 
     def __str__(self) -> str:
         return f"{self.owner}.{self.name}: got {self.got!r}, expected {self.expected}."
+
+
+class UnknownItemError(UsageError):
+    """An item_id is not one that the model knows.
+
+    Args:
+        item_id: the first unknown one.
+        num_items: number of titles known.
+    """
+
+    def __init__(self, item_id: int, num_items: int) -> None:
+        super().__init__(item_id, num_items)
+        self.item_id, self.num_items = item_id, num_items
+
+    def __str__(self) -> str:
+        return (
+            f"item_id {self.item_id}: not among the model's {self.num_items:,} titles. "
+            "Use an id of the catalogue it was trained on, or train again with this title."
+        )
 
 
 class DataError(MarqueeError):

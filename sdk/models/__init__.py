@@ -1,0 +1,1 @@
+"""The models: content, DLRM and NCF, and the baselines they are measured against."""
