@@ -181,8 +181,8 @@ class NCFConfig:
         id_dropout: share of ids that training replaces by the out-of-vocabulary id, so that row is trained.
     """
 
-    variant: NCFVariant = "neumf"
-    embedding_dim: int = 32
+    variant: NCFVariant = "dot"
+    embedding_dim: int = 64
     mlp_layers: tuple[int, ...] = (64, 32)
     biases: bool = True
     id_dropout: float = 0.02

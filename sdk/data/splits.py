@@ -1,0 +1,77 @@
+"""Parting ratings into training, validation and test rows. The test part is cut first, validation from the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sdk.config import SplitConfig
+from sdk.errors import DataError
+from sdk.types import Bools, Int64s, Interactions
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Row numbers into one Interactions, each ascending; together they are all rows, none twice.
+
+    Attributes:
+        train: (T,) int64.
+        validation: (V,) int64, for early stopping and tuning.
+        test: (S,) int64, never looked at while training or tuning.
+    """
+
+    train: Int64s
+    validation: Int64s
+    test: Int64s
+
+    def fit_rows(self) -> Int64s:
+        """Training and validation rows together, ascending: what the final refit learns from."""
+        return np.sort(np.concatenate([self.train, self.validation]))
+
+
+def split(interactions: Interactions, config: SplitConfig) -> Split:
+    """Part the rows by the configured rule.
+
+    ``random`` draws in file order with ``numpy.random.default_rng(seed).random(N) < test_share``, so the test part
+    is the same for every reader of the same file. ``time`` holds out the latest ratings, ``leave-last-out`` each
+    user's latest one (of equal timestamps the one later in the file).
+
+    Raises:
+        DataError: a part that training needs would be empty.
+    """
+    everything = np.arange(len(interactions), dtype=np.int64)
+    held_out = _held_out(interactions, everything, config, config.test_share, config.seed)
+    rest = everything[~held_out]
+    validating = _held_out(interactions, rest, config, config.validation_share, config.seed + 1)
+    parts = Split(rest[~validating], rest[validating], everything[held_out])
+    if not len(parts.train):
+        raise DataError(f"a {config.describe()} split of {len(interactions):,} ratings leaves none to train on")
+    return parts
+
+
+def _held_out(interactions: Interactions, rows: Int64s, config: SplitConfig, share: float, seed: int) -> Bools:
+    """(len(rows),) bool, True where the row is held out."""
+    if config.kind == "leave-last-out":
+        return _is_last_of_user(interactions.user_id[rows], interactions.timestamp[rows])
+    if config.kind == "time":
+        return _is_latest(interactions.timestamp[rows], share)
+    return np.random.default_rng(seed).random(len(rows)) < share
+
+
+def _is_latest(timestamp: Int64s, share: float) -> Bools:
+    latest = np.zeros(len(timestamp), dtype=np.bool_)
+    cut = len(timestamp) - round(share * len(timestamp))
+    latest[np.argsort(timestamp, kind="stable")[cut:]] = True
+    return latest
+
+
+def _is_last_of_user(user_id: Int64s, timestamp: Int64s) -> Bools:
+    """Each user's latest row, for users with at least two rows (a user's only row stays in training)."""
+    order = np.lexsort((timestamp, user_id))
+    users = user_id[order]
+    ends = np.append(users[1:] != users[:-1], True) if len(users) else np.zeros(0, dtype=np.bool_)
+    starts = np.append(True, users[1:] != users[:-1]) if len(users) else ends
+    last = np.zeros(len(user_id), dtype=np.bool_)
+    last[order[ends & ~starts]] = True
+    return last

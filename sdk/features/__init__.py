@@ -1,0 +1,1 @@
+"""From validated tables to encoded ones: NVTabular workflows, statistics, loaders and negatives."""

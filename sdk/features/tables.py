@@ -1,0 +1,99 @@
+"""Encoded tables: what a model knows of a user or an item, one row per index.
+
+Row numbers are NVTabular's codes: 0 padding, 1 null, 2 unknown, 3 onwards the known ids in ascending order. The
+first three rows are alike: they describe somebody of whom nothing is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sdk.errors import DataError
+from sdk.types import Float32s, Float64s, Int64s
+
+UNKNOWN = 2  # NVTabular's out-of-vocabulary code, and the row of whoever is not in the table
+FIRST_KNOWN = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Statistics:
+    """What the training ratings say of each row, kept raw so that one rating can be left out of it.
+
+    The two dense features made of them are ``log1p(count)`` and the smoothed share of likes, normalised.
+
+    Attributes:
+        count: (R,) float64, training ratings of the row.
+        likes: (R,) float64, those with a positive label.
+        prior_rate: share of likes over all training ratings.
+        prior_count: number of average ratings that smooth a row's share (additive smoothing).
+        mean: (2,) float64, of the two features before normalising.
+        std: (2,) float64.
+    """
+
+    count: Float64s
+    likes: Float64s
+    prior_rate: float
+    prior_count: float
+    mean: Float64s
+    std: Float64s
+
+
+STATISTIC_NAMES = ("log_count", "like_rate")
+
+
+def raw_statistics(count: Float64s, likes: Float64s, prior_rate: float, prior_count: float) -> Float64s:
+    """(R, 2) float64: log1p(count) and the smoothed share of likes."""
+    rate = (likes + prior_count * prior_rate) / np.maximum(count + prior_count, 1e-9)
+    if prior_count == 0:
+        rate = np.where(count > 0, rate, prior_rate)
+    return np.stack([np.log1p(count), rate], axis=1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedTable:
+    """One encoded side, users or items.
+
+    Attributes:
+        ids: (R,) int64, the outside id of each row; -1 in the first three.
+        codes: name -> (R,) int64 codes of a single-valued categorical field; ``id`` is always among them.
+        cardinalities: name -> number of codes of every field, single- or list-valued, reserved ones included.
+        multi_hot: name -> (R, G) float32, each row's share of the field's values (rows sum to 1 or 0).
+        dense: (R, F) float32, normalised; the statistics are the first two columns.
+        dense_names: the F names.
+        statistics: the raw form of the first two dense columns.
+    """
+
+    ids: Int64s
+    codes: Mapping[str, Int64s]
+    cardinalities: Mapping[str, int]
+    multi_hot: Mapping[str, Float32s]
+    dense: Float32s
+    dense_names: tuple[str, ...]
+    statistics: Statistics
+
+    def __post_init__(self) -> None:
+        rows = {len(self.ids), len(self.dense), len(self.statistics.count), *map(len, self.codes.values())}
+        if len(rows) > 1:
+            raise DataError(f"an encoded table's columns differ in length: {sorted(rows)}")
+        for name, codes in self.codes.items():
+            if len(codes) and (codes.min() < 0 or codes.max() >= self.cardinalities[name]):
+                raise DataError(f"codes of {name!r} lie outside 0 to {self.cardinalities[name] - 1}")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def known_ids(self) -> Int64s:
+        """(R - 3,) int64, ascending."""
+        return self.ids[FIRST_KNOWN:]
+
+    def index_of(self, ids: Int64s | Sequence[int]) -> Int64s:
+        """(B,) int64 rows of the given ids; ``UNKNOWN`` for ids that the table does not have."""
+        wanted = np.asarray(ids, dtype=np.int64)
+        if not len(self.known_ids):
+            return np.full(len(wanted), UNKNOWN, dtype=np.int64)
+        at = np.minimum(np.searchsorted(self.known_ids, wanted), len(self.known_ids) - 1)
+        return np.where(self.known_ids[at] == wanted, at + FIRST_KNOWN, UNKNOWN)

@@ -1,0 +1,89 @@
+"""DLRM: deep learning recommendation model (Naumov et al. 2019, arXiv:1906.00091), split so that it lowers.
+
+    user id ─ embedding ─┐                                     ┌─ embedding ─ item id
+    user attributes ─ embeddings ─┤ dot products of all pairs ├─ mean of embeddings ─ genres
+    user numbers ─ bottom MLP ────┘            │              └─ bottom MLP ─ item numbers
+                                            top MLP
+                                               │
+                        score = top + <p[u], q[i]> + a[u] + b[i]
+
+Two things differ from the paper. The numbers of the user and of the item go through a bottom MLP each (one joint MLP
+would not split into sides), and a regularised dot path with biases stands beside the top MLP: biased matrix
+factorisation alone beats a bare DLRM on MovieLens (Rendle et al. 2020, arXiv:2005.09683, for the general point).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sdk.config import DLRMConfig
+from sdk.features.tables import EncodedTable
+from sdk.models.pair_model import Batch, PairModel, SideTensors, TableBuffers, mlp
+
+
+class DLRM(PairModel):
+    """The DLRM over two encoded tables.
+
+    Args:
+        config: widths and switches.
+        users: the users' encoded table.
+        items: the items' encoded table.
+    """
+
+    def __init__(self, config: DLRMConfig, users: EncodedTable, items: EncodedTable) -> None:
+        super().__init__(users, items, id_dropout=config.id_dropout)
+        self.config = config
+        self.user_arch = _SideArch(config, self.users)
+        self.item_arch = _SideArch(config, self.items)
+        cross = self.user_arch.num_fields * self.item_arch.num_fields
+        width = self.user_arch.mlp_in_width + self.item_arch.mlp_in_width + cross
+        self.top_mlp = mlp((width, *config.top_mlp, 1), last_relu=False)
+
+    def encode_users(self, rows: Tensor, batch: Batch | None = None) -> SideTensors:
+        """The user side of (B,) int64 rows; with a batch, as training sees it."""
+        return self.user_arch(self.users, rows, self.pick_ids(self.users.codes_of("id", rows), batch), batch)
+
+    def encode_items(self, rows: Tensor, batch: Batch | None = None) -> SideTensors:
+        """The item side of (B,) int64 rows; with a batch, as training sees it."""
+        return self.item_arch(self.items, rows, self.pick_ids(self.items.codes_of("id", rows), batch), batch)
+
+
+class _SideArch(nn.Module):
+    """One side's sparse and dense architecture: every field becomes a vector of width D."""
+
+    def __init__(self, config: DLRMConfig, table: TableBuffers) -> None:
+        super().__init__()
+        dim = config.embedding_dim
+        self.embeddings = nn.ModuleDict({n: nn.Embedding(table.cardinalities[n], dim) for n in table.code_names})
+        self.lists = nn.ModuleDict({n: nn.Embedding(table.cardinalities[n], dim) for n in table.multi_hot_names})
+        self.bottom_mlp = mlp((table.num_dense, *config.bottom_mlp, dim), last_relu=True)
+        num_ids = table.cardinalities["id"]
+        self.dot = nn.Embedding(num_ids, config.dot_dim) if config.dot_dim else None
+        self.bias = nn.Embedding(num_ids, 1) if config.biases else None
+        self.num_fields = len(self.embeddings) + len(self.lists) + 1
+        own = torch.triu_indices(self.num_fields, self.num_fields, offset=1)
+        self.register_buffer("own_pairs", own, persistent=False)
+        self.mlp_in_width = dim + own.shape[1]
+
+    own_pairs: Tensor
+
+    def forward(self, table: TableBuffers, rows: Tensor, ids: Tensor, batch: Batch | None) -> SideTensors:
+        """One encoded side; ``ids`` are the (B,) id codes, some of them perhaps dropped."""
+        dense: Tensor = self.bottom_mlp(table.dense_of(rows, batch))  # (B, D)
+        vectors = [self._embed(name, table, rows, ids) for name in self.embeddings]
+        vectors += [self._embed_list(name, table, rows) for name in self.lists]
+        fields = torch.stack([*vectors, dense], dim=1)  # (B, F, D)
+        own = torch.einsum("bfd,bgd->bfg", fields, fields)[:, self.own_pairs[0], self.own_pairs[1]]
+        dot = self.dot(ids) if self.dot is not None else dense.new_zeros(len(rows), 0)
+        bias = self.bias(ids)[:, 0] if self.bias is not None else dense.new_zeros(len(rows))
+        penalised = bias.square() + dot.square().sum(1) + sum(vector.square().sum(1) for vector in vectors)
+        return SideTensors(bias, dot, fields, torch.cat([dense, own], dim=1), penalised)
+
+    def _embed(self, name: str, table: TableBuffers, rows: Tensor, ids: Tensor) -> Tensor:
+        embedded: Tensor = self.embeddings[name](ids if name == "id" else table.codes_of(name, rows))
+        return embedded
+
+    def _embed_list(self, name: str, table: TableBuffers, rows: Tensor) -> Tensor:
+        weight: Tensor = self.lists[name].weight  # type: ignore[assignment]
+        return table.shares_of(name, rows) @ weight

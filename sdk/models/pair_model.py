@@ -1,0 +1,227 @@
+"""What DLRM and NCF share: they gather from encoded tables, score pairs of rows, and lower to the pair form."""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sdk.features.tables import STATISTIC_NAMES, UNKNOWN, EncodedTable
+from sdk.scoring.pair_form import Head, PairForm, Side
+from sdk.types import Float32s
+
+
+class Batch(NamedTuple):
+    """What an encoder may use while training.
+
+    Attributes:
+        label: (B,) float32, to be left out of the pair's own statistics.
+        rated: (B,) float32, 1 where the pair is a rating, 0 where it is a sampled negative.
+        generator: the source of randomness.
+    """
+
+    label: Tensor
+    rated: Tensor
+    generator: torch.Generator
+
+
+class TableBuffers(nn.Module):
+    """One encoded table as non-trained tensors, gathered by row.
+
+    The buffers are not part of ``state_dict``: a bundle stores the table once, in Parquet.
+    """
+
+    codes: Tensor
+    dense: Tensor
+    count: Tensor
+    likes: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, table: EncodedTable) -> None:
+        super().__init__()
+        self.code_names = tuple(table.codes)
+        self.multi_hot_names = tuple(table.multi_hot)
+        self.cardinalities = dict(table.cardinalities)
+        self.num_dense = table.dense.shape[1]
+        self.num_rows = len(table)
+        stats = table.statistics
+        self.prior_rate, self.prior_count = stats.prior_rate, stats.prior_count
+        self._keep("dense", torch.from_numpy(table.dense.copy()))
+        for name, codes in table.codes.items():
+            self._keep(f"codes_{name}", torch.from_numpy(codes.copy()))
+        for name, shares in table.multi_hot.items():
+            self._keep(f"multi_{name}", torch.from_numpy(shares.copy()))
+        for name in ("count", "likes", "mean", "std"):
+            self._keep(name, torch.from_numpy(getattr(stats, name)).float())
+
+    def _keep(self, name: str, tensor: Tensor) -> None:
+        self.register_buffer(name, tensor, persistent=False)
+
+    def rows(self, rows: Tensor | None) -> Tensor:
+        """The given rows, or all of them."""
+        return torch.arange(self.num_rows, device=self.dense.device) if rows is None else rows
+
+    def codes_of(self, name: str, rows: Tensor) -> Tensor:
+        """(B,) int64 codes of a single-valued field."""
+        codes: Tensor = getattr(self, f"codes_{name}")
+        return codes[rows]
+
+    def shares_of(self, name: str, rows: Tensor) -> Tensor:
+        """(B, G) float32 shares of a list-valued field."""
+        shares: Tensor = getattr(self, f"multi_{name}")
+        return shares[rows]
+
+    def dense_of(self, rows: Tensor, batch: Batch | None) -> Tensor:
+        """(B, F) float32 dense features; with a batch, the statistics leave each pair's own rating out."""
+        dense = self.dense[rows]
+        if batch is None:
+            return dense
+        count = (self.count[rows] - batch.rated).clamp_min(0)
+        likes = (self.likes[rows] - batch.label * batch.rated).clamp_min(0)
+        rate = (likes + self.prior_count * self.prior_rate) / (count + self.prior_count).clamp_min(1e-9)
+        left_out = (torch.stack([torch.log1p(count), rate], dim=1) - self.mean) / self.std
+        return torch.cat([left_out, dense[:, len(STATISTIC_NAMES) :]], dim=1)
+
+
+class SideTensors(NamedTuple):
+    """One side of a batch of pairs, as a model's encoder gives it.
+
+    Attributes:
+        bias: (B,) float32.
+        dot: (B, d) float32, the side's part of the dot path; d may be 0.
+        fields: (B, F, D) float32, the vectors that meet the other side's in the interactions; F may be 0.
+        mlp_in: (B, M) float32, the side's own part of the top MLP's input.
+        penalised: (B,) float32, squared norm of the embedding rows that the L2 penalty covers.
+    """
+
+    bias: Tensor
+    dot: Tensor
+    fields: Tensor
+    mlp_in: Tensor
+    penalised: Tensor
+
+
+class PairModel(nn.Module):
+    """Base of the models that score (user row, item row) pairs.
+
+    A model encodes each side on its own; this class lets the two meet, in one of two ways that give the same scores:
+    ``forward`` builds the top MLP's whole input pair by pair, as the papers draw it, and ``lower`` takes the network
+    apart into the pair form.
+
+    Args:
+        users: the users' encoded table.
+        items: the items' encoded table.
+        id_dropout: share of ids replaced by the out-of-vocabulary id while training.
+    """
+
+    top_mlp: nn.Sequential | None
+
+    def __init__(self, users: EncodedTable, items: EncodedTable, *, id_dropout: float) -> None:
+        super().__init__()
+        self.users, self.items = TableBuffers(users), TableBuffers(items)
+        self.id_dropout = id_dropout
+
+    def encode_users(self, rows: Tensor, batch: Batch | None = None) -> SideTensors:
+        """The user side of (B,) int64 rows; with a batch, as training sees it."""
+        raise NotImplementedError
+
+    def encode_items(self, rows: Tensor, batch: Batch | None = None) -> SideTensors:
+        """The item side of (B,) int64 rows; with a batch, as training sees it."""
+        raise NotImplementedError
+
+    def forward(self, user_rows: Tensor, item_rows: Tensor) -> Tensor:
+        """(B,) float32 logits of (B,) int64 user rows against (B,) int64 item rows."""
+        return self.meet(self.encode_users(user_rows), self.encode_items(item_rows))
+
+    def training_forward(self, user_rows: Tensor, item_rows: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(B,) logits, and the mean squared norm of the looked-up embedding rows (the L2 penalty, unscaled).
+
+        Each pair's own label is left out of its statistics, and some ids are replaced by the unknown one.
+        """
+        user, item = self.encode_users(user_rows, batch), self.encode_items(item_rows, batch)
+        return self.meet(user, item), (user.penalised + item.penalised).mean()
+
+    def meet(self, user: SideTensors, item: SideTensors) -> Tensor:
+        """(B,) logits of encoded pairs: dot path, biases, and the top MLP over both sides and their interactions."""
+        score = user.bias + item.bias + (user.dot * item.dot).sum(1)
+        if self.top_mlp is None:
+            return score
+        cross = torch.einsum("bfd,bgd->bfg", user.fields, item.fields).flatten(1)
+        top: Tensor = self.top_mlp(torch.cat([user.mlp_in, item.mlp_in, cross], dim=1))
+        return score + top[:, 0]
+
+    def pick_ids(self, codes: Tensor, batch: Batch | None) -> Tensor:
+        """The codes; while training, a random share of them replaced by the unknown id, so that its row learns."""
+        if batch is None or self.id_dropout == 0:
+            return codes
+        drawn = torch.rand(codes.shape, generator=batch.generator, device=codes.device)
+        return codes.masked_fill(drawn < self.id_dropout, UNKNOWN)
+
+    @torch.no_grad()
+    def lower(self) -> PairForm:
+        """The whole model in pair form: one row per user_index and per item_index."""
+        return PairForm(self.lower_users(), self.lower_items(), self.lower_head())
+
+    @torch.no_grad()
+    def lower_users(self, rows: Tensor | None = None) -> Side:
+        """The user side of the pair form, for all rows or the given (B,) int64 ones."""
+        side = self.encode_users(self.users.rows(rows))
+        return self._side(side, slice(0, side.mlp_in.shape[1]), with_bias=True)
+
+    @torch.no_grad()
+    def lower_items(self, rows: Tensor | None = None) -> Side:
+        """The item side of the pair form, for all rows or the given (B,) int64 ones."""
+        side = self.encode_items(self.items.rows(rows))
+        start = self._mlp_in_widths()[0]
+        return self._side(side, slice(start, start + side.mlp_in.shape[1]), with_bias=False)
+
+    @torch.no_grad()
+    def lower_head(self) -> Head:
+        """The part of the pair form that depends on neither side."""
+        if self.top_mlp is None:
+            return Head(np.zeros((0, 0), dtype=np.float32), ())
+        first, *rest = self._top_linears()
+        tail = tuple((array(layer.weight), array(layer.bias)) for layer in rest)
+        return Head(array(first.weight[:, sum(self._mlp_in_widths()) :]), tail)
+
+    def _side(self, side: SideTensors, columns: slice, *, with_bias: bool) -> Side:
+        if self.top_mlp is None:
+            hidden = torch.zeros(len(side.bias), 0)
+        else:
+            first = self._top_linears()[0]
+            hidden = side.mlp_in @ first.weight[:, columns].T + (first.bias if with_bias else 0)
+        return Side(array(side.bias), array(side.dot), array(hidden), array(side.fields))
+
+    def _top_linears(self) -> list[nn.Linear]:
+        return [layer for layer in (self.top_mlp or ()) if isinstance(layer, nn.Linear)]
+
+    def _mlp_in_widths(self) -> tuple[int, int]:
+        nobody = torch.full((1,), UNKNOWN)
+        return self.encode_users(nobody).mlp_in.shape[1], self.encode_items(nobody).mlp_in.shape[1]
+
+
+def initialise_embeddings(model: PairModel, std: float, seed: int) -> None:
+    """Draw every embedding from N(0, std^2): the N(0, 1) of torch and Merlin costs a model its AUC here."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Embedding):
+                module.weight.normal_(0, std, generator=generator)
+
+
+def array(tensor: Tensor) -> Float32s:
+    """A tensor as a float32 NumPy array of its own."""
+    result: Float32s = tensor.detach().to("cpu", torch.float32).contiguous().numpy().copy()
+    return result
+
+
+def mlp(widths: tuple[int, ...], *, last_relu: bool) -> nn.Sequential:
+    """Linear layers of the given widths (input first) with ReLU between them, and after the last if asked."""
+    layers: list[nn.Module] = []
+    for width_in, width_out in itertools.pairwise(widths):
+        layers += [nn.Linear(width_in, width_out), nn.ReLU()]
+    return nn.Sequential(*(layers if last_relu else layers[:-1]))

@@ -1,0 +1,1 @@
+"""Scoring a whole catalogue exactly, for any model that lowers to the pair form."""

@@ -1,0 +1,104 @@
+"""A training run's state after an epoch: in memory, and as one safetensors file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from sdk.metrics import EpochRecord
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """Where training stands.
+
+    Attributes:
+        history: the finished epochs.
+        best_epoch: 1-based; 0 before the first.
+        best: the best epoch's weights.
+    """
+
+    history: tuple[EpochRecord, ...] = ()
+    best_epoch: int = 0
+    best: dict[str, Tensor] | None = None
+
+    def after(self, record: EpochRecord, model: nn.Module, *, keep_best: bool) -> Checkpoint:
+        """The state after one more epoch; it is the best if its AUC is, or if nothing is measured."""
+        history = (*self.history, record)
+        if not keep_best:
+            return Checkpoint(history, record.epoch, None)
+        if self.best_epoch and record.auc <= self.history[self.best_epoch - 1].auc:
+            return Checkpoint(history, self.best_epoch, self.best)
+        weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        return Checkpoint(history, record.epoch, weights)
+
+    def load_best_into(self, model: nn.Module) -> None:
+        """Give the model the best epoch's weights (none kept: it has them already)."""
+        if self.best is not None:
+            model.load_state_dict(self.best)
+
+    def save(self, path: Path | None, optimiser: torch.optim.Optimizer, model: nn.Module) -> None:
+        """Write everything needed to go on, aside and then renamed."""
+        if path is None:
+            return
+        tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in (self.best or {}).items()}
+        tensors |= _optimiser_tensors(optimiser)
+        history = json.dumps([dataclasses.asdict(record) for record in self.history])
+        aside = path.with_name(path.name + ".new")
+        contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        save_file(contiguous, aside, {"history": history, "best_epoch": str(self.best_epoch)})
+        aside.replace(path)
+
+    @classmethod
+    def restore(cls, path: Path | None, model: nn.Module, optimiser: torch.optim.Optimizer) -> Checkpoint:
+        """Read a checkpoint into model and optimiser; an absent or unreadable one means a fresh start."""
+        if path is None or not path.exists():
+            return cls()
+        try:
+            tensors, metadata = _read(path)
+            model.load_state_dict(_under("model.", tensors))
+        except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
+            log.warning("%s: not a usable checkpoint (%s); training starts afresh", path, error)
+            return cls()
+        _restore_optimiser(optimiser, tensors)
+        history = tuple(EpochRecord(**record) for record in json.loads(metadata["history"]))
+        log.info("going on from %s after epoch %d", path, len(history))
+        return cls(history, int(metadata["best_epoch"]), _under("best.", tensors) or None)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"optimiser.{number}.{name}": tensor
+        for number, state in optimiser.state_dict()["state"].items()
+        for name, tensor in state.items()
+    }
+
+
+def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    whole: dict[str, Any] = optimiser.state_dict()
+    whole["state"] = {}
+    for key, tensor in _under("optimiser.", tensors).items():
+        number, name = key.split(".", 1)
+        whole["state"].setdefault(int(number), {})[name] = tensor
+    optimiser.load_state_dict(whole)

@@ -1,0 +1,177 @@
+"""The training loop: binary cross-entropy, Adam, whole-set validation after every epoch, early stopping.
+
+The state after an epoch depends on the data, the configs and the seed alone: order, negatives and dropped ids come
+from generators seeded by (seed, epoch), so a run resumed from a checkpoint ends where an undisturbed one ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+from tqdm import tqdm
+
+from sdk.config import TrainingConfig
+from sdk.errors import ScoreError
+from sdk.features.encode import EncodedInteractions
+from sdk.features.loaders import InteractionLoader, NegativeSampling
+from sdk.metrics import EpochRecord, auc, log_loss
+from sdk.models.pair_model import Batch, PairModel, initialise_embeddings
+from sdk.training.checkpoint import Checkpoint
+from sdk.types import Float32s
+
+log = logging.getLogger(__name__)
+_SCORING_BATCH = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What training left behind, beside the weights in the model.
+
+    Attributes:
+        history: one record per epoch; empty of validation figures where there was no validation part.
+        best_epoch: 1-based epoch whose weights the model holds.
+    """
+
+    history: tuple[EpochRecord, ...]
+    best_epoch: int
+
+
+def batch_size_for(num_rows: int) -> int:
+    """The default batch size: a power of two near a 64th of the rows, from 256 to 65,536."""
+    return int(2 ** min(16, max(8, round(math.log2(max(num_rows, 1) / 64)))))
+
+
+def seeded(build: Callable[[], PairModel], config: TrainingConfig) -> PairModel:
+    """Build a model whose initial weights depend on the config's seed alone, whatever ran before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = build()
+    initialise_embeddings(model, config.embedding_std, config.seed)
+    return model
+
+
+def train(
+    model: PairModel,
+    rows: EncodedInteractions,
+    validation: EncodedInteractions | None,
+    config: TrainingConfig,
+    *,
+    name: str,
+    num_epochs: int | None = None,
+    checkpoint: Path | None = None,
+) -> TrainingResult:
+    """Train in place.
+
+    Args:
+        model: freshly built; left holding the best epoch's weights (the last epoch's without validation).
+        rows: encoded training ratings.
+        validation: measured whole after each epoch, for early stopping on AUC; None trains ``num_epochs`` epochs.
+        config: the loop's settings.
+        name: shown in progress and logs.
+        num_epochs: overrides ``config.max_epochs``.
+        checkpoint: file written after each epoch; if it exists and fits, training goes on from it.
+
+    Raises:
+        ScoreError: the loss became NaN or infinite.
+    """
+    torch.set_flush_denormal(True)  # denormal embeddings slow a CPU down by an order of magnitude
+    batch_size = config.batch_size or batch_size_for(len(rows))
+    sampling = NegativeSampling.build(rows, model.items.num_rows, config.negatives, config.num_negatives)
+    loader = InteractionLoader(rows, batch_size, seed=config.seed, negatives=sampling)
+    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, foreach=True)
+    state = Checkpoint.restore(checkpoint, model, optimiser)
+    last = num_epochs or config.max_epochs
+    while len(state.history) < last and not _is_stale(state, config, validation):
+        epoch = len(state.history) + 1
+        loss, rows_per_s = _run_epoch(model, loader, optimiser, config, name, epoch, last)
+        state = state.after(
+            _measure(model, validation, epoch, loss, rows_per_s), model, keep_best=validation is not None
+        )
+        _log_epoch(name, state.history[-1], last, shown=validation is not None)
+        state.save(checkpoint, optimiser, model)
+    state.load_best_into(model)
+    model.eval()
+    return TrainingResult(state.history, state.best_epoch)
+
+
+def _is_stale(state: Checkpoint, config: TrainingConfig, validation: EncodedInteractions | None) -> bool:
+    return validation is not None and len(state.history) - state.best_epoch >= config.patience
+
+
+def _run_epoch(
+    model: PairModel,
+    loader: InteractionLoader,
+    optimiser: torch.optim.Optimizer,
+    config: TrainingConfig,
+    name: str,
+    epoch: int,
+    last: int,
+) -> tuple[float, float]:
+    """One pass over the rows: (mean training loss, rows/s)."""
+    model.train()
+    loader.set_epoch(epoch)
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
+    start, done, total = time.perf_counter(), 0, 0.0
+    with tqdm(total=loader.num_rows, desc=f"{name} epoch {epoch}/{last}", unit=" rows", unit_scale=True,
+              leave=False, disable=not sys.stderr.isatty()) as bar:  # fmt: skip
+        for batch in loader:
+            loss = _step(model, optimiser, batch.user_index, batch.item_index,
+                         Batch(batch.label, batch.rated, generator), config.embedding_l2)  # fmt: skip
+            total += loss * len(batch.label)
+            done += len(batch.label)
+            bar.update(len(batch.label))
+    if not math.isfinite(total):
+        message = f"{name}: the training loss became {total} in epoch {epoch}. Lower the learning rate."
+        raise ScoreError(message)
+    return total / max(done, 1), done / max(time.perf_counter() - start, 1e-9)
+
+
+def _step(
+    model: PairModel,
+    optimiser: torch.optim.Optimizer,
+    users: torch.Tensor,
+    items: torch.Tensor,
+    batch: Batch,
+    embedding_l2: float,
+) -> float:
+    optimiser.zero_grad(set_to_none=True)
+    logits, penalty = model.training_forward(users, items, batch)
+    loss = binary_cross_entropy_with_logits(logits, batch.label)
+    (loss + embedding_l2 * penalty).backward()
+    optimiser.step()
+    return float(loss.detach())
+
+
+def _measure(
+    model: PairModel, validation: EncodedInteractions | None, epoch: int, loss: float, rows_per_s: float
+) -> EpochRecord:
+    if validation is None:
+        return EpochRecord(epoch, loss, math.nan, math.nan, rows_per_s)
+    scores = predict(model, validation)
+    return EpochRecord(epoch, loss, auc(validation.label, scores), log_loss(validation.label, scores), rows_per_s)
+
+
+def _log_epoch(name: str, record: EpochRecord, last: int, *, shown: bool) -> None:
+    figures = f", validation AUC {record.auc:.4f}, log loss {record.log_loss:.4f}" if shown else ""
+    log.info(
+        "%s epoch %d/%d: training loss %.4f%s, %s rows/s",
+        name, record.epoch, last, record.train_loss, figures, f"{record.rows_per_s:,.0f}",
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def predict(model: PairModel, rows: EncodedInteractions) -> Float32s:
+    """(N,) float32 logits of encoded pairs, by the model's own forward pass."""
+    model.eval()
+    loader = InteractionLoader(rows, _SCORING_BATCH)
+    parts = [model(batch.user_index, batch.item_index).numpy() for batch in loader]
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
