@@ -37,6 +37,7 @@ _STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.8,
     "axes.axisbelow": True,
     "legend.frameon": False,
+    "legend.handlelength": 3.0,
     "figure.facecolor": "white",
     "figure.dpi": 144,
     "figure.constrained_layout.w_pad": 0.15,
@@ -206,7 +207,7 @@ def draw_auc(history: History, subtitle: str) -> bytes:
         _name(axes, "Validation AUC per epoch", subtitle, "epoch", "AUC")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.margins(x=0.06, y=0.14)
-        axes.legend(loc="lower right")
+        axes.legend(loc="best")
         return _png(figure)
 
 
