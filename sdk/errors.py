@@ -7,6 +7,7 @@
     ├── DataError (3)         ratings, titles or tags cannot be used
     │   ├── MissingFileError (3)
     │   ├── MissingColumnError (3)
+    │   ├── UnusableFileError (3)
     │   ├── TooManyRejectsError (3)
     │   └── DownloadError (3)
     ├── BundleError (4)       a bundle is absent, incomplete, altered or of another version
@@ -116,6 +117,23 @@ class MissingColumnError(DataError):
             f"{self.path}: no column {self.column!r} (it has {', '.join(self.found) or 'no columns'}). "
             "Rename it, or see 'Inputs' in README.md for the columns we read."
         )
+
+
+class UnusableFileError(DataError):
+    """A file or folder is there, but nothing can be done with it: damaged, empty, unsafe or ambiguous.
+
+    Args:
+        path: the file or folder.
+        problem: what is wrong with it, in words.
+        remedy: what to do about it, in words.
+    """
+
+    def __init__(self, path: object, problem: str, remedy: str) -> None:
+        super().__init__(path, problem, remedy)
+        self.path, self.problem, self.remedy = path, problem, remedy
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}. {self.remedy}"
 
 
 class TooManyRejectsError(DataError):

@@ -1,0 +1,169 @@
+"""Input files, wherever they lie: in a folder, in its one sub-folder, gzipped, or inside a zip as published.
+
+Nothing is ever extracted: members of a zip are read as streams, so no temporary file is left behind and no
+member can write outside its place.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+
+from sdk.errors import MissingFileError, UnusableFileError
+
+_BOM = b"\xef\xbb\xbf"
+_MEND = "Fetch or export the file again."
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A set of named input files.
+
+    Attributes:
+        path: the folder or zip that the caller named.
+        name: what the set is called: the name of the folder that holds the files.
+        members: file name (without ``.gz``) to its path on disk, or to its member name in the zip.
+        zipped: whether ``path`` is a zip.
+    """
+
+    path: Path
+    name: str
+    members: Mapping[str, str]
+    zipped: bool
+
+    def __contains__(self, file: str) -> bool:
+        return file in self.members
+
+    def where(self, file: str) -> str:
+        """The file as messages name it."""
+        return f"{self.path}/{file}"
+
+    def size(self, file: str) -> int:
+        """Bytes of the file as it is stored (unpacked, for a member of a zip)."""
+        member = self.members[file]
+        if not self.zipped:
+            return Path(member).stat().st_size
+        with zipfile.ZipFile(self.path) as archive:
+            return archive.getinfo(member).file_size
+
+    @contextmanager
+    def open(self, file: str) -> Iterator[io.BufferedReader]:
+        """Open a file for reading, past its byte order mark if it has one.
+
+        Raises:
+            MissingFileError: there is no such file.
+            UnusableFileError: the file is damaged, encrypted or not readable; raised while reading, too.
+        """
+        if file not in self.members:
+            raise MissingFileError(self.path, file, sorted(self.members))
+        with _damage_named(self.where(file)), ExitStack() as stack:
+            yield self._unpacked(file, stack)
+
+    def _unpacked(self, file: str, stack: ExitStack) -> io.BufferedReader:
+        member = self.members[file]
+        raw = self._raw(member, stack)
+        if member.endswith(".gz"):
+            raw = stack.enter_context(cast("IO[bytes]", gzip.GzipFile(fileobj=raw)))
+        stream: io.BufferedReader = stack.enter_context(
+            io.BufferedReader(cast("io.RawIOBase", raw), buffer_size=1 << 16)
+        )
+        if stream.peek(3)[:3] == _BOM:
+            stream.read(3)
+        return stream
+
+    def _raw(self, member: str, stack: ExitStack) -> IO[bytes]:
+        if not self.zipped:
+            return stack.enter_context(Path(member).open("rb"))
+        archive = stack.enter_context(zipfile.ZipFile(self.path))
+        try:
+            return stack.enter_context(archive.open(member))
+        except RuntimeError as error:  # zipfile's word for "needs a password"
+            raise UnusableFileError(self.where(member), str(error), "Unpack it, and pass the folder.") from error
+
+
+@contextmanager
+def _damage_named(where: str) -> Iterator[None]:
+    """Turn what a damaged file makes the standard library raise into one error of ours."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise UnusableFileError(where, f"the file is damaged ({error})", _MEND) from error
+    except (OSError, NotImplementedError) as error:
+        raise UnusableFileError(where, f"the file cannot be read ({error})", _MEND) from error
+
+
+def find_source(path: str | Path, wanted: str, is_known: Callable[[Collection[str]], bool]) -> Source:
+    """Find the one folder that holds a known set of files: ``path`` itself, or a single folder inside it.
+
+    Args:
+        path: a folder, or a zip.
+        wanted: the known sets, in words, for the message.
+        is_known: whether these file names make a known set.
+
+    Raises:
+        MissingFileError: no folder holds a known set; the message says what is there.
+        UnusableFileError: several do; or the zip is damaged, or has a member that points outside it.
+    """
+    path = Path(path)
+    folders = _folders(path)
+    known = [folder for folder, members in folders.items() if is_known(members.keys())]
+    if "" in known:
+        known = [""]
+    if not known:
+        raise MissingFileError(path, wanted, _names(folders))
+    if len(known) > 1:
+        problem = f"it holds several data sets ({', '.join(sorted(known))})"
+        raise UnusableFileError(path, problem, "Pass the folder of one of them.")
+    name = known[0].rsplit("/")[-1] or path.resolve().name.removesuffix(".zip")
+    return Source(path, name, folders[known[0]], path.is_file())
+
+
+def _names(folders: Mapping[str, Mapping[str, str]]) -> list[str]:
+    return sorted(f"{folder}/{file}".lstrip("/") for folder, members in folders.items() for file in members)
+
+
+def _folders(path: Path) -> dict[str, dict[str, str]]:
+    """Each folder inside ``path`` ("" is ``path`` itself) with its files by name."""
+    if path.is_dir():
+        with _damage_named(str(path)):
+            return _of_directory(path)
+    if not path.exists():
+        raise MissingFileError(path, "folder or zip")
+    with _damage_named(str(path)):
+        return _of_zip(path)
+
+
+def _of_directory(path: Path) -> dict[str, dict[str, str]]:
+    below = sorted(child for child in path.iterdir() if child.is_dir())
+    found = {"": _files(path)}
+    return found | {folder.name: _files(folder) for folder in below}
+
+
+def _files(folder: Path) -> dict[str, str]:
+    return {child.name.removesuffix(".gz"): str(child) for child in sorted(folder.iterdir()) if child.is_file()}
+
+
+def _of_zip(path: Path) -> dict[str, dict[str, str]]:
+    folders: dict[str, dict[str, str]] = {}
+    with zipfile.ZipFile(path) as archive:
+        members = [info.filename for info in archive.infolist() if not info.is_dir()]
+    for member in members:
+        _require_inside(path, member)
+        folder, _, file = member.rpartition("/")
+        if not folder.startswith("__MACOSX"):
+            folders.setdefault(folder, {})[file.removesuffix(".gz")] = member
+    return folders
+
+
+def _require_inside(path: Path, member: str) -> None:
+    parts = PurePosixPath(member.replace("\\", "/")).parts
+    if ".." in parts or member.startswith(("/", "\\")) or ":" in parts[0]:
+        problem = f"its member {member!r} points outside the archive"
+        raise UnusableFileError(path, problem, "Do not use this archive; fetch it again from its publisher.")

@@ -1,0 +1,184 @@
+"""The titles of a MovieLens data set, with their users' tags and links to TMDB."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from sdk import schema
+from sdk.config import DataConfig
+from sdk.data.archive import Source
+from sdk.data.forms import Form
+from sdk.data.records import csv_records, split_records
+from sdk.data.titles import clean_genres, split_title
+from sdk.data.validation import (
+    DUPLICATE_ID,
+    MISSING_TITLE,
+    UNKNOWN_ITEM,
+    BadRowError,
+    RejectLog,
+    timestamp,
+    whole_number,
+)
+from sdk.errors import UnusableFileError
+
+BAD_FLAG = "a genre flag is neither 0 nor 1"
+MISSING_TAG = "the tag is missing"
+LINKS_FILE = "links.csv"
+_GENRES_FILE = "u.genre"
+_PUBLISHED_GENRES = (
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
+_MOVIE_COLUMNS = ("movieId", "title", "genres")
+_TAG_COLUMNS = ("userId", "movieId", "tag", "timestamp")
+_LINK_COLUMNS = ("movieId", "tmdbId")
+_BEFORE_FLAGS = ("movie id", "title", "release date", "video release date", "IMDb URL")
+Rows = dict[int, dict[str, Any]]
+Parse = Callable[[Sequence[str]], dict[str, Any]]
+
+
+def read_items(source: Source, form: Form, config: DataConfig) -> tuple[pa.Table, pa.Table]:
+    """Read titles, tags and links.
+
+    Args:
+        source: where the files lie.
+        form: which form they have.
+        config: how many rows of each file may be bad.
+
+    Returns:
+        ``schema.ITEMS`` without TMDB's details, ascending by item_id; and the rejected rows, ``schema.REJECTS``.
+
+    Raises:
+        UnusableFileError: a file is empty or damaged.
+        MissingColumnError: a file lacks a column.
+        TooManyRejectsError: more of a file's rows are bad than the configuration allows.
+    """
+    rows, rejects = _read_titles(source, form, config)
+    tags, tag_rejects = _read_tags(source, form, rows, config)
+    links, link_rejects = _read_links(source, rows, config)
+    for item_id, row in rows.items():
+        row |= {"tags": sorted(tags.get(item_id, ())), "tmdb_id": links.get(item_id)}
+    table = pa.Table.from_pylist([rows[item_id] for item_id in sorted(rows)], schema=schema.ITEMS)
+    return table, pa.concat_tables([rejects, tag_rejects, link_rejects])
+
+
+def _read_titles(source: Source, form: Form, config: DataConfig) -> tuple[Rows, pa.Table]:
+    log, rows = RejectLog(form.items), Rows()
+    columns, parse, separator = _title_format(source, form, config)
+
+    def add(fields: Sequence[str]) -> None:
+        row = parse(fields)
+        if row["item_id"] in rows:
+            raise BadRowError(DUPLICATE_ID)
+        rows[row["item_id"]] = row
+
+    log.read(form.records(source, log, columns, separator), add)
+    rejects = log.finish(source.where(form.items), config)
+    if not rows:
+        raise UnusableFileError(source.where(form.items), "it holds no title", "Export it again, with its rows.")
+    return rows, rejects
+
+
+def _title_format(source: Source, form: Form, config: DataConfig) -> tuple[Sequence[str], Parse, str]:
+    """A titles file's columns, how to parse a row, and the separator where it is not the ratings' own."""
+    if form.name != "100k":
+        return _MOVIE_COLUMNS, _title, ""
+    genres = _genre_names(source, config)
+    return (*_BEFORE_FLAGS, *genres), _flagged_title(genres), "|"
+
+
+def _title(fields: Sequence[str]) -> dict[str, Any]:
+    item_id, title, genres = fields
+    return _item(item_id, title, genres.split("|"))
+
+
+def _flagged_title(genres: Sequence[str]) -> Parse:
+    """A parser of 100K's rows: a flag per genre, and the release date in place of a year that the title lacks."""
+
+    def parse(fields: Sequence[str]) -> dict[str, Any]:
+        flags = [flag.strip() for flag in fields[len(_BEFORE_FLAGS) :]]
+        if not set(flags) <= {"0", "1"}:
+            raise BadRowError(BAD_FLAG)
+        row = _item(fields[0], fields[1], [name for name, flag in zip(genres, flags, strict=True) if flag == "1"])
+        released = re.fullmatch(r"[0-9]{2}-[A-Z][a-z]{2}-([0-9]{4})", fields[2].strip())
+        if row["year"] is None and released:
+            row["year"] = int(released[1])
+        return row
+
+    return parse
+
+
+def _item(item_id: str, raw_title: str, genres: Sequence[str]) -> dict[str, Any]:
+    title, year = split_title(raw_title)
+    if not title:
+        raise BadRowError(MISSING_TITLE)
+    details: dict[str, Any] = {"overview": "", "keywords": [], "cast": [], "directors": [], "crew": [], "companies": []}
+    number = whole_number(item_id, "item id")
+    return details | {"item_id": number, "title": title, "year": year, "genres": clean_genres(genres)}
+
+
+def _genre_names(source: Source, config: DataConfig) -> Sequence[str]:
+    """100K's genre names in the order of their flags."""
+    if _GENRES_FILE not in source:
+        return _PUBLISHED_GENRES
+    log = RejectLog(_GENRES_FILE)
+    names = {int(r.fields[1]): r.fields[0] for r in split_records(source, log, "|", 2, "latin-1")}
+    log.finish(source.where(_GENRES_FILE), config)
+    return [names[number] for number in sorted(names)]
+
+
+def _read_tags(source: Source, form: Form, items: Collection[int], config: DataConfig) -> tuple[Any, pa.Table]:
+    tags: dict[int, list[str]] = defaultdict(list)
+    if not form.tags or form.tags not in source:
+        return tags, schema.REJECTS.empty_table()
+
+    def parse(fields: Sequence[str]) -> None:
+        item_id, tag = _tag(fields, items)
+        tags[item_id].append(tag)
+
+    log = RejectLog(form.tags)
+    log.read(form.records(source, log, _TAG_COLUMNS), parse)
+    return tags, log.finish(source.where(form.tags), config)
+
+
+def _tag(fields: Sequence[str], items: Collection[int]) -> tuple[int, str]:
+    whole_number(fields[0], "user id")
+    item_id, tag = _known(fields[1], items), fields[2].strip().lower()
+    timestamp(fields[3])
+    if not tag:
+        raise BadRowError(MISSING_TAG)
+    return item_id, tag
+
+
+def _read_links(source: Source, items: Collection[int], config: DataConfig) -> tuple[dict[int, int | None], pa.Table]:
+    links: dict[int, int | None] = {}
+    if LINKS_FILE not in source:
+        return links, schema.REJECTS.empty_table()
+
+    def parse(fields: Sequence[str]) -> None:
+        item_id, tmdb_id = _known(fields[0], items), _tmdb_id(fields[1])
+        if item_id in links:
+            raise BadRowError(DUPLICATE_ID)
+        links[item_id] = tmdb_id
+
+    log = RejectLog(LINKS_FILE)
+    log.read(csv_records(source, log, _LINK_COLUMNS), parse)
+    return links, log.finish(source.where(LINKS_FILE), config)
+
+
+def _tmdb_id(text: str) -> int | None:
+    """A TMDB id; blank is legal, and so is 862.0, which pandas writes where other rows are blank."""
+    text = re.sub(r"\.0+$", "", text.strip())
+    return whole_number(text, "TMDB id") if text else None
+
+
+def _known(text: str, items: Collection[int]) -> int:
+    item_id = whole_number(text, "item id")
+    if item_id not in items:
+        raise BadRowError(UNKNOWN_ITEM)
+    return item_id

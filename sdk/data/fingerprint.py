@@ -1,0 +1,45 @@
+"""One sha256 for the content of a data set, whatever order its rows came in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import pyarrow as pa
+
+from sdk.types import Int64s, Interactions
+
+_ROWS = 1 << 20  # per step, so that no sorted copy of a whole column is made
+
+
+def fingerprint(interactions: Interactions, items: pa.Table, users: pa.Table, order: Int64s | None) -> str:
+    """Hash accepted ratings, titles and users.
+
+    Args:
+        interactions: ratings, unique by (user, item).
+        items: ``schema.ITEMS``, ascending by item_id.
+        users: ``schema.USERS``, ascending by user_id.
+        order: (N,) row numbers that sort the ratings by user, then item; None where they are sorted.
+
+    Returns:
+        64 hexadecimal digits: the same for the same content, on every machine.
+    """
+    digest = hashlib.sha256()
+    for name, dtype in (("user_id", "<i8"), ("item_id", "<i8"), ("rating", "<f4"), ("timestamp", "<i8")):
+        column = getattr(interactions, name)
+        digest.update(f"{name}:{len(column)};".encode())
+        for start in range(0, len(column), _ROWS):
+            rows = slice(start, start + _ROWS)
+            part = column[rows if order is None else order[rows]]
+            digest.update(np.ascontiguousarray(part, dtype=dtype).data)
+    for table in (items, users):
+        _update_table(digest, table)
+    return digest.hexdigest()
+
+
+def _update_table(digest: hashlib._Hash, table: pa.Table) -> None:
+    digest.update(f"{table.column_names}:{table.num_rows};".encode())
+    for start in range(0, table.num_rows, 4096):  # fixed: the text must not depend on Arrow's own chunks
+        part = table.slice(start, 4096).to_pydict()
+        digest.update(json.dumps(part, ensure_ascii=True, separators=(",", ":")).encode())

@@ -1,0 +1,66 @@
+"""MovieLens in every published form, from a folder or the zip as published, validated, with TMDB's details."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from sdk.config import DataConfig
+from sdk.data import tmdb as tmdb_films
+from sdk.data.archive import Source
+from sdk.data.catalogue import read_items
+from sdk.data.fingerprint import fingerprint
+from sdk.data.forms import Form, find_form
+from sdk.data.layout import Layout, csv_layout
+from sdk.data.people import read_users
+from sdk.data.ratings import read_ratings
+from sdk.types import Dataset
+
+log = logging.getLogger(__name__)
+_DEFAULT = DataConfig()
+
+
+def load(path: str | Path, *, tmdb: str | Path | None = None, config: DataConfig = _DEFAULT) -> Dataset:
+    """Load and validate MovieLens.
+
+    Ratings keep their file order. A pair rated twice counts once, with its latest rating. Rows that cannot be used
+    are in ``rejects``, each with file, line, reason and text.
+
+    Args:
+        path: a folder or zip of MovieLens 100K, 1M, 10M, 20M, 25M, 32M, latest or latest-small.
+        tmdb: a folder or zip of TMDB 5000, joined through ``links.csv``; None leaves TMDB's fields empty.
+        config: the rating scale, and how many of a file's rows may be bad.
+
+    Returns:
+        The data set, named after the folder that holds the files.
+
+    Raises:
+        MissingFileError: a file is not there, or the folder has no known form.
+        MissingColumnError: a file lacks a column.
+        UnusableFileError: a file is empty, damaged or unsafe.
+        TooManyRejectsError: more of a file's rows are bad than the configuration allows.
+    """
+    source, form = find_form(path)
+    items, item_rejects = read_items(source, form, config)
+    films, film_rejects = (None, None) if tmdb is None else tmdb_films.load(tmdb, config)
+    if films is not None:
+        items = tmdb_films.add_to_items(items, films)
+    known = items["item_id"].to_numpy().astype(np.int64)
+    ratings = read_ratings(source, form.ratings, _layout(source, form), known, config)
+    users, user_rejects = read_users(source, form, ratings.interactions.user_id, config)
+    tables = [ratings.rejects, item_rejects, user_rejects, film_rejects]
+    rejects = pa.concat_tables([table for table in tables if table is not None]).combine_chunks()
+    digest = fingerprint(ratings.interactions, items, users, ratings.order)
+    _report(source.name, len(ratings.interactions), items.num_rows, users.num_rows, rejects.num_rows)
+    return Dataset(source.name, ratings.interactions, items, users, rejects, digest)
+
+
+def _layout(source: Source, form: Form) -> Layout:
+    return csv_layout(source, form.ratings) if form.name == "csv" else Layout(form.separator)
+
+
+def _report(name: str, ratings: int, items: int, users: int, rejects: int) -> None:
+    log.info("%s: %s ratings, %s titles, %s users; %s rows set aside", name, ratings, items, users, rejects)

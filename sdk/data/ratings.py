@@ -1,0 +1,266 @@
+"""Ratings files, read by Arrow in blocks: a fast path for clean blocks, a careful one for blocks with a bad line.
+
+Every line ends up either accepted or set aside; only empty lines at the very end of a file are passed over.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+from tqdm import tqdm
+
+from sdk import schema
+from sdk.config import DataConfig
+from sdk.data import validation
+from sdk.data.archive import Source
+from sdk.data.layout import COLUMNS, DTYPES, Block, Columns, Layout, Values, blocks
+from sdk.data.validation import BadRowError, check_share, rejects_table, whole_number
+from sdk.errors import UnusableFileError
+from sdk.types import Bools, Int64s, Interactions
+
+MISSING_RATING = "the rating is missing"
+NO_NUMBER = "the rating is not a number"
+OFF_STEP = "the rating is not a whole or half star"
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_WHAT = {"user_id": "user id", "item_id": "item id", "timestamp": "timestamp"}
+_MAX_ID = 10**18 - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ratings:
+    """What a ratings file held.
+
+    Attributes:
+        interactions: the accepted rows, in file order, unique by (user, item).
+        rejects: ``schema.REJECTS``, in line order.
+        order: (N,) row numbers that sort the accepted rows by user, then item; None where they are sorted.
+    """
+
+    interactions: Interactions
+    rejects: pa.Table
+    order: Int64s | None
+
+
+def read_ratings(source: Source, file: str, layout: Layout, known_items: Int64s, config: DataConfig) -> Ratings:
+    """Read and validate a ratings file; memory is about 60 bytes per row at the peak.
+
+    Args:
+        source: where the file lies.
+        file: its name.
+        layout: how it is laid out.
+        known_items: (I,) int64, the ids of the titles.
+        config: the scale, and how many rows may be bad.
+
+    Raises:
+        TooManyRejectsError: more rows are bad than the configuration allows.
+        UnusableFileError: the file holds no row, or is damaged.
+    """
+    read = _read_blocks(source, file, layout, _Parser(layout, known_items, config))
+    if not read.total:
+        raise UnusableFileError(source.where(file), "it holds no rating", "Export it again, with its rows.")
+    check_share(source.where(file), read.rejects(), read.total, config)
+    interactions = read.interactions()
+    order = validation.sorted_order(interactions.user_id, interactions.item_id)
+    loses = validation.superseded(interactions.user_id, interactions.item_id, interactions.timestamp, order)
+    if loses is None:
+        return Ratings(interactions, read.rejects(), order)
+    rows = read.data_rows(np.flatnonzero(loses))
+    rejects = pa.concat_tables([read.rejects(), _duplicates(source, file, layout, rows)]).sort_by("line")
+    check_share(source.where(file), rejects, read.total, config)
+    return Ratings(interactions.take(~loses), rejects, _order_without(order, loses))
+
+
+@dataclass(slots=True)
+class _Parsed:
+    """One block: the accepted rows' columns, and the rejected rows with a reason each, ascending."""
+
+    columns: Columns
+    rejected: dict[int, str]
+
+
+@dataclass(slots=True)
+class _Read:
+    """All blocks so far, compact; rows are counted from 0 below the header."""
+
+    columns: dict[str, list[Values]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
+    tables: list[pa.Table] = field(default_factory=list)
+    rejected_rows: list[Int64s] = field(default_factory=list)
+    total: int = 0
+
+    def add(self, parsed: _Parsed) -> None:
+        for name in COLUMNS:
+            self.columns[name].append(_compact(parsed.columns[name]))
+
+    def rejects(self) -> pa.Table:
+        return pa.concat_tables([schema.REJECTS.empty_table(), *self.tables])
+
+    def interactions(self) -> Interactions:
+        """The accepted rows; the compact blocks are given up on the way."""
+        whole = {}
+        for name, dtype in DTYPES.items():
+            whole[name] = np.concatenate(self.columns.pop(name), dtype=dtype)
+        return Interactions(**whole)
+
+    def data_rows(self, accepted: Int64s) -> Int64s:
+        """Which row of the file each accepted row was, by stepping over the rejected ones."""
+        rejected = np.concatenate([np.zeros(0, np.int64), *self.rejected_rows])
+        return accepted + np.searchsorted(rejected - np.arange(len(rejected)), accepted, side="right")
+
+
+def _compact(values: Values) -> Values:
+    small = values.dtype == np.int64 and values.max(initial=0) < 1 << 32
+    return values.astype(np.uint32) if small else values
+
+
+def _read_blocks(source: Source, file: str, layout: Layout, parser: _Parser) -> _Read:
+    read = _Read()
+    with tqdm(total=source.size(file), desc=file, unit="B", unit_scale=True, leave=False, disable=None) as bar:
+        for block in blocks(source, file, layout):
+            parsed = parser.parse(block)
+            read.add(parsed)
+            read.total += block.num_lines
+            if parsed.rejected:
+                rows = np.fromiter(parsed.rejected, np.int64)
+                read.rejected_rows.append(rows + block.first)
+                read.tables.append(_table(file, layout, block, rows, list(parsed.rejected.values())))
+            bar.update(len(block.data) + 1)
+    return read
+
+
+def _table(file: str, layout: Layout, block: Block, rows: Int64s, reasons: list[str]) -> pa.Table:
+    lines = (rows + block.first + layout.header_lines + 1).tolist()
+    return rejects_table(file, lines, reasons, [block.lines[row].decode("utf-8", "replace") for row in rows])
+
+
+def _duplicates(source: Source, file: str, layout: Layout, rows: Int64s) -> pa.Table:
+    """The rejects of superseded rows; their text is fetched by a second pass over the file."""
+    tables = []
+    for block in blocks(source, file, layout):
+        low, high = np.searchsorted(rows, [block.first, block.first + block.num_lines])
+        if low < high:
+            reasons = [validation.DUPLICATE_PAIR] * int(high - low)
+            tables.append(_table(file, layout, block, rows[low:high] - block.first, reasons))
+    return pa.concat_tables(tables)
+
+
+def _order_without(order: Int64s | None, loses: Bools) -> Int64s | None:
+    if order is None:
+        return None
+    new_row = np.cumsum(~loses) - 1
+    return new_row[order[~loses[order]]]
+
+
+class _Parser:
+    """Parses blocks of one file."""
+
+    def __init__(self, layout: Layout, known_items: Int64s, config: DataConfig) -> None:
+        self._layout, self._known, self._config = layout, known_items, config
+        self._off_scale = f"the rating is off the scale of {config.rating_min:g} to {config.rating_max:g} stars"
+
+    def parse(self, block: Block) -> _Parsed:
+        """Part a block's lines into accepted and rejected ones."""
+        columns = self._by_arrow(block.data, block.num_lines) if self._is_clean(block) else None
+        if columns is not None:
+            return self._checked(columns, np.arange(block.num_lines), {})
+        return self._carefully(block)
+
+    def _is_clean(self, block: Block) -> bool:
+        return not block.data.translate(None, self._layout.plain_bytes)
+
+    def _by_arrow(self, data: bytes, num_lines: int) -> Columns | None:
+        """Columns of exactly ``num_lines`` rows, or None where any line is not as it should be."""
+        layout = self._layout
+        try:
+            table = pa_csv.read_csv(
+                pa.BufferReader(data),
+                pa_csv.ReadOptions(column_names=layout.arrow_names),
+                pa_csv.ParseOptions(delimiter=layout.separator[0], quote_char=False, ignore_empty_lines=False),
+                pa_csv.ConvertOptions(
+                    column_types=layout.arrow_types, include_columns=list(layout.arrow_types), null_values=[""]
+                ),
+            )
+        except pa.ArrowInvalid:
+            return None
+        if table.num_rows != num_lines or any(table[name].null_count for name in COLUMNS):
+            return None
+        return {name: table[name].to_numpy() for name in COLUMNS}
+
+    def _carefully(self, block: Block) -> _Parsed:
+        """Line by line: plain lines go to Arrow together, others are repaired or set aside."""
+        good, rows, rejected = [], [], {}
+        for row, line in enumerate(block.lines):
+            try:
+                good.append(line if self._layout.plain_line.fullmatch(line) else self._repaired(line))
+                rows.append(row)
+            except BadRowError as bad:
+                rejected[row] = str(bad)
+        columns = self._by_arrow(b"\n".join(good), len(good)) if good else None
+        if columns is None:  # no good line; should Arrow ever refuse one that we call plain, all are set aside
+            columns = {name: np.zeros(0, dtype) for name, dtype in DTYPES.items()}
+            rejected |= dict.fromkeys(rows, "the line cannot be read")
+            rows = []
+        return self._checked(columns, np.array(rows, dtype=np.int64), rejected)
+
+    def _repaired(self, line: bytes) -> bytes:
+        """An odd but sound line (quotes, blanks, 4e0) as a plain one.
+
+        Raises:
+            BadRowError: the line is not sound.
+        """
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError:
+            raise BadRowError(validation.NOT_UTF8) from None
+        values = dict(zip(self._layout.names, self._split(text), strict=True))
+        plain = {name: str(whole_number(values[name], what)) for name, what in _WHAT.items()}
+        plain["rating"] = self._plain_rating(values["rating"].strip())
+        return self._layout.separator.join(plain.get(name, "") for name in self._layout.names).encode()
+
+    def _split(self, text: str) -> list[str]:
+        if not text.strip():
+            raise BadRowError(validation.EMPTY_LINE)
+        try:
+            fields = next(csv.reader([text], strict=True)) if self._layout.separator == "," else None
+        except csv.Error as error:
+            raise BadRowError(f"not valid CSV: {error}") from None
+        fields = text.split(self._layout.separator) if fields is None else fields
+        if len(fields) != len(self._layout.names):
+            few = len(fields) < len(self._layout.names)
+            raise BadRowError(validation.TOO_FEW_FIELDS if few else validation.TOO_MANY_FIELDS)
+        return fields
+
+    def _plain_rating(self, text: str) -> str:
+        if not text:
+            raise BadRowError(MISSING_RATING)
+        if not _NUMBER.fullmatch(text):
+            raise BadRowError(NO_NUMBER)
+        value = float(text)
+        if not (math.isfinite(value) and self._config.rating_min <= value <= self._config.rating_max):
+            raise BadRowError(self._off_scale)
+        return f"{value:.9f}"
+
+    def _checked(self, columns: Columns, rows: Int64s, rejected: dict[int, str]) -> _Parsed:
+        """Drop rows that read well but say something impossible."""
+        bad = np.zeros(len(rows), dtype=np.bool_)
+        for reason, mask in self._faults(columns):
+            if mask.any():
+                rejected |= dict.fromkeys(rows[mask & ~bad].tolist(), reason)
+                bad |= mask
+        if bad.any():
+            columns = {name: column[~bad] for name, column in columns.items()}
+        return _Parsed(columns, dict(sorted(rejected.items())))
+
+    def _faults(self, columns: Columns) -> Iterator[tuple[str, Bools]]:
+        rating, low, high = columns["rating"], self._config.rating_min, self._config.rating_max
+        yield self._off_scale, (rating < low) | (rating > high)
+        yield OFF_STEP, (rating * 2) % 1 != 0
+        yield validation.LATE_TIMESTAMP, columns["timestamp"] > validation.MAX_TIMESTAMP
+        yield "the user id is too large", columns["user_id"] > _MAX_ID
+        yield validation.UNKNOWN_ITEM, ~np.isin(columns["item_id"], self._known)

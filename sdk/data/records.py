@@ -1,0 +1,152 @@
+"""Small text files (titles, tags, links, users, films), row by row, with the right line number for every row.
+
+Ratings are not read here: ``sdk.data.ratings`` reads those in Arrow blocks.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+from sdk.data.archive import Source
+from sdk.data.validation import EMPTY_LINE, NOT_UTF8, TOO_FEW_FIELDS, TOO_MANY_FIELDS, Record, RejectLog, is_unicode
+from sdk.errors import MissingColumnError, UnusableFileError
+
+_MAX_RECORD_LINES = 1000  # a quote still open after so many lines was never meant to span them
+_MAX_FIELD = 1 << 26  # characters; a TMDB cast can exceed the csv module's own limit of 131,072
+
+
+class _Lines:
+    """Physical lines that can be put back, and the number of the line last taken."""
+
+    def __init__(self, stream: io.BufferedReader, encoding: str, *, skipped: int) -> None:
+        # newline="\n": a lone \r is content, so line numbers stay what an editor shows
+        self._lines = io.TextIOWrapper(stream, encoding, errors="surrogateescape", newline="\n")
+        self._back: deque[str] = deque()
+        self.number = skipped
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._back.popleft() if self._back else next(self._lines)
+        self.number += 1
+        return line
+
+    def put_back(self, lines: Sequence[str]) -> None:
+        self._back.extendleft(reversed(lines))
+        self.number -= len(lines)
+
+
+def split_records(source: Source, log: RejectLog, separator: str, width: int, encoding: str) -> Iterator[Record]:
+    """Rows of a file without header or quoting, such as ``movies.dat``.
+
+    Args:
+        source: where the file lies.
+        log: of this file; rows of another width, or not valid in ``encoding``, are set aside in it.
+        separator: between fields, e.g. ``::``.
+        width: number of fields in a row.
+        encoding: ``latin-1`` or ``utf-8``.
+    """
+    with source.open(log.file) as stream:
+        for number, line in _with_content(_Lines(stream, encoding, skipped=0), log):
+            text = line.rstrip("\r\n")
+            record = Record(number, text.split(separator), text)
+            if _is_usable(record, width, log):
+                yield record
+
+
+def csv_records(source: Source, log: RejectLog, columns: Sequence[str]) -> Iterator[Record]:
+    """Rows of a CSV file with a header, each row's fields in the order of ``columns``.
+
+    Quoted fields may span lines. A quote that is never closed costs the line it stands on, not the rest.
+
+    Raises:
+        MissingColumnError: the header lacks one of the columns.
+        UnusableFileError: the file is empty.
+    """
+    with source.open(log.file) as stream:
+        header = csv_header(stream, source.where(log.file))
+        at = positions(header, columns, source.where(log.file))
+        for record in _csv_rows(_Lines(stream, "utf-8", skipped=1), log):
+            if _is_usable(record, len(header), log):
+                yield record._replace(fields=[record.fields[position] for position in at])
+
+
+def csv_header(stream: io.BufferedReader, where: str) -> list[str]:
+    """Take the header off a CSV file.
+
+    Raises:
+        UnusableFileError: the file is empty.
+    """
+    first = stream.readline().decode("utf-8", "replace").strip()
+    if not first:
+        raise UnusableFileError(where, "the file is empty", "Fetch or export it again.")
+    return [name.strip() for name in next(csv.reader([first]))]
+
+
+def positions(header: Sequence[str], columns: Sequence[str], where: str) -> list[int]:
+    """Where each column stands in the header.
+
+    Raises:
+        MissingColumnError: one is not there.
+    """
+    for column in columns:
+        if column not in header:
+            raise MissingColumnError(where, column, header)
+    return [header.index(column) for column in columns]
+
+
+def _with_content(lines: _Lines, log: RejectLog) -> Iterator[tuple[int, str]]:
+    """The lines that hold something, counted; empty lines between them are set aside, those at the end are not."""
+    empty: list[int] = []
+    for line in lines:
+        if not line.strip():
+            empty.append(lines.number)
+            continue
+        log.total += len(empty) + 1
+        for number in empty:
+            log.add(number, EMPTY_LINE, "")
+        empty.clear()
+        yield lines.number, line
+
+
+def _csv_rows(lines: _Lines, log: RejectLog) -> Iterator[Record]:
+    for number, first in _with_content(lines, log):
+        taken = [first]
+        try:
+            fields = _parse_csv(taken, lines)
+        except csv.Error as error:
+            lines.put_back(taken[1:])
+            log.add(number, f"not valid CSV: {error}", first.rstrip("\r\n"))
+        else:
+            yield Record(number, fields, "".join(taken).rstrip("\r\n"))
+
+
+def _parse_csv(taken: list[str], lines: _Lines) -> list[str]:
+    """One CSV row that starts with ``taken``; the further lines that it needs are added there."""
+
+    def feed() -> Iterator[str]:
+        yield taken[0]
+        for line in islice(lines, _MAX_RECORD_LINES):
+            taken.append(line)
+            yield line
+
+    before = csv.field_size_limit(_MAX_FIELD)
+    try:
+        return next(csv.reader(feed(), strict=True))
+    finally:
+        csv.field_size_limit(before)
+
+
+def _is_usable(record: Record, width: int, log: RejectLog) -> bool:
+    if not is_unicode(record.text):  # bytes not valid in the encoding were left as lone surrogates
+        log.add(record.line, NOT_UTF8, record.text)
+    elif len(record.fields) != width:
+        log.add(record.line, TOO_FEW_FIELDS if len(record.fields) < width else TOO_MANY_FIELDS, record.text)
+    else:
+        return True
+    return False

@@ -1,0 +1,229 @@
+"""Rows that cannot be used: each is set aside with its file, line, reason and text, and too many stop the run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sdk import schema
+from sdk.config import DataConfig
+from sdk.errors import OutputError, TooManyRejectsError
+from sdk.types import Bools, Int64s
+
+EMPTY_LINE = "the line is empty"
+NOT_UTF8 = "not valid UTF-8"
+TOO_FEW_FIELDS = "too few fields: the line is cut short"
+TOO_MANY_FIELDS = "too many fields"
+UNKNOWN_ITEM = "unknown title: the item id is not in the titles file"
+DUPLICATE_PAIR = "duplicate: the same user rated the same title again, and the latest rating stands"
+DUPLICATE_ID = "duplicate id: the first row stands"
+MISSING_TITLE = "the title is missing"
+LATE_TIMESTAMP = "the timestamp is after the year 2100"
+MAX_TIMESTAMP = 4_102_444_799  # 2100-01-01T00:00:00Z less one second
+_TEXT_LENGTH = 200
+_MISSING = frozenset({"", "null", "none", "na", "n/a", "nan", "\\n"})
+_DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
+class BadRowError(Exception):
+    """Why one row cannot be used, in words; caught where rows are read, never shown to a caller."""
+
+
+class Record(NamedTuple):
+    """One row of a text file: the physical line it starts on (1 = the file's first), its fields and its text."""
+
+    line: int
+    fields: Sequence[str]
+    text: str
+
+
+@dataclass(slots=True)
+class RejectLog:
+    """The rejected rows of one file.
+
+    Attributes:
+        file: the file's name, without its folder.
+        total: rows met so far, good and bad, without the header.
+    """
+
+    file: str
+    total: int = 0
+    _rows: list[tuple[int, str, str]] = field(default_factory=list)
+
+    def add(self, line: int, reason: str, text: str) -> None:
+        """Set one row aside."""
+        self._rows.append((line, reason, text))
+
+    def read(self, records: Iterable[Record], add: Callable[[Sequence[str]], None]) -> None:
+        """Hand each record's fields to ``add``; a row for which it raises ``BadRowError`` is set aside."""
+        for record in records:
+            try:
+                add(record.fields)
+            except BadRowError as bad:
+                self.add(record.line, str(bad), record.text)
+
+    def finish(self, where: object, config: DataConfig) -> pa.Table:
+        """The rejected rows in line order, ``schema.REJECTS``.
+
+        Raises:
+            TooManyRejectsError: more rows are bad than the configured share allows.
+        """
+        rows = sorted(self._rows)
+        table = rejects_table(self.file, [r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows])
+        check_share(where, table, self.total, config)
+        return table
+
+
+def rejects_table(file: str, lines: Sequence[int], reasons: Sequence[str], texts: Sequence[str]) -> pa.Table:
+    """Rows set aside from one file, as ``schema.REJECTS``; texts are shortened to 200 characters."""
+    short = [text[:_TEXT_LENGTH].encode("utf-8", "replace").decode() for text in texts]
+    columns = [pa.array([file] * len(lines), pa.string()), pa.array(lines, pa.int64())]
+    return pa.Table.from_arrays([*columns, pa.array(reasons, pa.string()), pa.array(short)], schema=schema.REJECTS)
+
+
+def check_share(where: object, rejects: pa.Table, total: int, config: DataConfig) -> None:
+    """Stop when one file has more bad rows than ``config.max_reject_share``.
+
+    Raises:
+        TooManyRejectsError: with the commonest reasons and their counts.
+    """
+    if rejects.num_rows > config.max_reject_share * total:
+        reasons = _commonest(rejects)
+        raise TooManyRejectsError(where, rejects.num_rows, total, config.max_reject_share, reasons)
+
+
+def _commonest(rejects: pa.Table, most: int = 3) -> str:
+    counts = pc.value_counts(rejects["reason"].combine_chunks()).to_pylist()
+    counts.sort(key=lambda entry: (-entry["counts"], entry["values"]))
+    return "; ".join(f"{entry['counts']:,} x {entry['values']}" for entry in counts[:most])
+
+
+def write_rejects(table: pa.Table, path: str | Path) -> Path:
+    """Write rejected rows as Parquet, aside and then renamed.
+
+    Args:
+        table: ``schema.REJECTS``.
+        path: the file; or a folder, in which it is called ``rejects.parquet``.
+
+    Returns:
+        The file written.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    path = Path(path)
+    target = path if path.suffix == ".parquet" else path / "rejects.parquet"
+    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table.cast(schema.REJECTS), aside)
+        aside.replace(target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+        message = f"{target}: the rejected rows cannot be written ({error}). Pass a folder that can be written to."
+        raise OutputError(message) from error
+    return target
+
+
+def whole_number(text: str, what: str) -> int:
+    """Read a non-negative whole number.
+
+    Args:
+        text: the field.
+        what: its name in the reason, e.g. ``user id``.
+
+    Raises:
+        BadRowError: missing, negative, not whole, or too large for 18 digits.
+    """
+    text = text.strip()
+    if _DIGITS.fullmatch(text):
+        return int(text)
+    if text.lower() in _MISSING:
+        raise BadRowError(f"the {what} is missing")
+    if re.fullmatch(r"-[0-9]+", text):
+        raise BadRowError(f"the {what} is negative")
+    problem = "too large" if re.fullmatch(r"[0-9]+", text) else "not a whole number"
+    raise BadRowError(f"the {what} is {problem}")
+
+
+def is_unicode(text: str) -> bool:
+    """Whether the text can be written as UTF-8, that is, holds no lone surrogate."""
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def timestamp(text: str) -> int:
+    """Read seconds since 1970.
+
+    Raises:
+        BadRowError: not a whole number from 0 to the end of 2099.
+    """
+    value = whole_number(text, "timestamp")
+    if value > MAX_TIMESTAMP:
+        raise BadRowError(LATE_TIMESTAMP)
+    return value
+
+
+def sorted_order(user_id: Int64s, item_id: Int64s) -> Int64s | None:
+    """The stable order that sorts pairs by user, then item; None where they are strictly ascending already.
+
+    Args:
+        user_id: (N,) int64, not negative.
+        item_id: (N,) int64, not negative.
+    """
+    key = _pair_key(user_id, item_id)
+    if bool(np.all(key[1:] > key[:-1])):
+        return None
+    return np.argsort(key, kind="stable")
+
+
+def _pair_key(user_id: Int64s, item_id: Int64s) -> Int64s:
+    """One int64 per pair that sorts as the pair does."""
+    width = int(item_id.max(initial=0)) + 1
+    if int(user_id.max(initial=0)) < (1 << 62) // width:
+        return user_id * width + item_id
+    items, item_rank = np.unique(item_id, return_inverse=True)
+    return np.unique(user_id, return_inverse=True)[1] * len(items) + item_rank
+
+
+def superseded(user_id: Int64s, item_id: Int64s, timestamps: Int64s, order: Int64s | None) -> Bools | None:
+    """Which rows give way to another of the same (user, item): the latest stands, and of equals the later row.
+
+    Args:
+        user_id: (N,) int64.
+        item_id: (N,) int64.
+        timestamps: (N,) int64.
+        order: what ``sorted_order`` gave for them.
+
+    Returns:
+        (N,) bool, True where the row gives way; None where no pair occurs twice.
+    """
+    if order is None:
+        return None
+    key = _pair_key(user_id, item_id)[order]
+    same = key[1:] == key[:-1]  # sorted position p and p + 1 are the same pair
+    if not same.any():
+        return None
+    grouped = np.flatnonzero(np.r_[same, False] | np.r_[False, same])
+    rows, keys = order[grouped], key[grouped]
+    by_time = np.lexsort((rows, timestamps[rows], keys))
+    loses = np.r_[keys[by_time][1:] == keys[by_time][:-1], False]
+    mask = np.zeros(len(user_id), dtype=np.bool_)
+    mask[rows[by_time[loses]]] = True
+    return mask
