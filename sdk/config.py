@@ -120,8 +120,8 @@ class ContentConfig:
     weights: Mapping[str, float] = field(
         default_factory=lambda: MappingProxyType(
             {
-                "genres": 0.35, "keywords": 1.0, "cast": 0.8, "directors": 1.2, "crew": 0.4,
-                "overview": 0.5, "title": 0.8, "companies": 0.15, "tags": 1.0, "year": 0.3,
+                "genres": 0.35, "keywords": 0.6, "cast": 0.8, "directors": 0.7, "crew": 0.4,
+                "overview": 0.5, "title": 0.8, "companies": 0.2, "tags": 0.6, "year": 0.3,
             }
         )
     )  # fmt: skip

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from sdk.config import FeatureConfig
 from sdk.features import workflows
+from sdk.features.store import unknown_dense, with_unknown_rows
 from sdk.features.tables import (
     FIRST_KNOWN,
     STATISTIC_NAMES,
-    UNKNOWN,
     EncodedTable,
     Statistics,
     raw_statistics,
 )
-from sdk.types import Float32s, Float64s, Int32s, Int64s, Interactions
+from sdk.types import Bools, Float32s, Float64s, Int32s, Int64s, Interactions
 
 USER_ATTRIBUTES = ("gender", "occupation", "zip_prefix")
 NO_GENRE = "(none)"  # NVTabular refuses a column whose lists are all empty
@@ -44,6 +44,10 @@ class EncodedInteractions:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def take(self, rows: Bools | Int64s) -> EncodedInteractions:
+        """The given rows (a boolean mask or row numbers), in that order."""
+        return EncodedInteractions(self.user_index[rows], self.item_index[rows], self.label[rows])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,22 +191,18 @@ def _encode_side(
     encoded = workflows.transform(workflow, table)
     mean, std = workflows.normalisation(workflow, STATISTIC_NAMES)
     cards = {**workflows.cardinalities(workflow, categorical), "id": side.id_cardinality}
-    dense = np.vstack([np.zeros((FIRST_KNOWN, len(names))), encoded[list(names)].to_numpy(np.float64)])
-    dense[:, : len(STATISTIC_NAMES)] = (raw - mean) / std
+    statistics = Statistics(count, likes, prior_rate, config.rate_prior, mean, std)
+    dense = np.vstack([unknown_dense(statistics, len(names)), encoded[list(names)].to_numpy(np.float32)])
     codes = {"id": side.id_codes, **{name: encoded[name].to_numpy(np.int64) for name in frame.categorical}}
     return EncodedTable(
         ids=np.concatenate([np.full(FIRST_KNOWN, -1, dtype=np.int64), side.ids]),
-        codes={name: _with_unknown_rows(values) for name, values in codes.items()},
+        codes={name: with_unknown_rows(values) for name, values in codes.items()},
         cardinalities={name: cards[name] for name in (*codes, *frame.lists)},
         multi_hot={name: _multi_hot(encoded[name], cards[name]) for name in frame.lists},
-        dense=dense.astype(np.float32),
+        dense=dense,
         dense_names=names,
-        statistics=Statistics(count, likes, prior_rate, config.rate_prior, mean, std),
+        statistics=statistics,
     ), workflow
-
-
-def _with_unknown_rows(codes: Int64s) -> Int64s:
-    return np.concatenate([np.full(FIRST_KNOWN, UNKNOWN, dtype=np.int64), codes.astype(np.int64)])
 
 
 def _multi_hot(lists: pd.Series[Any], cardinality: int) -> Float32s:

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sdk.config import CONTENT_FIELDS, ContentConfig, from_json, to_json
-from sdk.errors import BundleError, DataError, MissingColumnError, UnknownItemError, UsageError
+from sdk.errors import BundleError, ConfigError, DataError, MissingColumnError, UnknownItemError, UsageError
 from sdk.models.content_explain import Reasons, reasons
+from sdk.models.content_matrix import short_vectors, smooth_idf, tfidf_block, unit_rows
 from sdk.models.content_similar import NeighbourIndex
 from sdk.models.content_store import read_arrays, read_json, write_arrays, write_json
 from sdk.models.content_titles import Match, TitleIndex
@@ -32,6 +32,7 @@ from sdk.types import Float32s, Float64s, Int64s, TopK
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+    from typing_extensions import Self
 
 FORMAT_VERSION = 1
 """Version of the saved form; another one is refused."""
@@ -53,13 +54,22 @@ class SimilarBlock:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Search:
+    """The fitted titles by ascending item_id, so that rows tie as ids do."""
+
+    item_id: Int64s
+    index: NeighbourIndex
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Fitted:
-    """What fitting learns: the vocabulary of each field, the idf of each column, and the fitted titles' rows."""
+    """What fitting learns: the vocabulary of each field, the idf of each column, and the fitted titles."""
 
     vocabulary: Mapping[str, list[str]]
     idf: Float64s
     matrix: csr_matrix
     item_id: Int64s
+    names: pa.Table  # item_id, title, year
 
 
 class ContentModel:
@@ -72,11 +82,10 @@ class ContentModel:
     def __init__(self, config: ContentConfig | None = None) -> None:
         self.config = config or ContentConfig()
         self._state: _Fitted | None = None
-        self._items: pa.Table | None = None
-        self._index: NeighbourIndex | None = None
+        self._search: _Search | None = None
         self._titles: TitleIndex | None = None
 
-    def fit(self, items: pa.Table) -> ContentModel:
+    def fit(self, items: pa.Table) -> Self:
         """Learn vocabulary and idf, and index the titles.
 
         Args:
@@ -89,10 +98,9 @@ class ContentModel:
         item_id = _item_ids(items)
         tokens = {field: self._tokens(items, field) for field in self.fields}
         vocabulary = {field: as_vocabulary(tokens[field], self._least(field)) for field in self.fields}
-        idf = np.concatenate([_idf(tokens[f], vocabulary[f], len(items), soft=f == "year") for f in self.fields])
+        idf = np.concatenate([smooth_idf(tokens[f], vocabulary[f], len(items), soft=f == "year") for f in self.fields])
         matrix = self._rows(tokens, vocabulary, idf, len(items))
-        self._adopt(_Fitted(vocabulary, idf, matrix, item_id), items)
-        return self
+        return self._adopt(_Fitted(vocabulary, idf, matrix, item_id, _names(items)))
 
     def transform(self, items: pa.Table) -> csr_matrix:
         """Titles, fitted ones or new ones, as rows of the fitted vocabulary.
@@ -148,11 +156,10 @@ class ContentModel:
         """
         if k < 1:
             raise UsageError(f"ContentModel.similar: got k={k}, expected at least 1.")
-        rows = self._rows_of(np.asarray(item_id, np.int64))
-        order = np.argsort(self.item_id)
-        found = self._neighbour_index(order).nearest(_inverse(order)[rows], k)
-        ids = np.where(found.row >= 0, self.item_id[order][found.row], -1)
-        return TopK(ids, found.scores, found.lengths, np.full(len(rows), "content"))
+        search, wanted = self._searched(), np.atleast_1d(np.asarray(item_id, np.int64))
+        found = search.index.nearest(_places(search.item_id, wanted), k)
+        ids = np.where(found.row >= 0, search.item_id[found.row], -1)
+        return TopK(ids, np.minimum(found.scores, 1), found.lengths, np.full(len(wanted), "content"))
 
     def similar_all(self, k: int, block_size: int = 4096) -> Iterator[SimilarBlock]:
         """Every fitted title's neighbours, in blocks, ascending by item_id. The block size never changes a list.
@@ -164,12 +171,11 @@ class ContentModel:
         Raises:
             UsageError: k or block_size is below 1, or the model is not fitted.
         """
-        if block_size < 1:
-            raise UsageError(f"ContentModel.similar_all: got block_size={block_size}, expected at least 1.")
-        ids = np.sort(self.item_id)
-        for start in range(0, len(ids), block_size):
-            block = ids[start : start + block_size]
-            yield SimilarBlock(block, self.similar(block, k))
+        if min(k, block_size) < 1:
+            raise UsageError(f"ContentModel.similar_all: got k={k}, block_size={block_size}, expected at least 1.")
+        ids = self._searched().item_id
+        blocks = (ids[start : start + block_size] for start in range(0, len(ids), block_size))
+        return (SimilarBlock(block, self.similar(block, k)) for block in blocks)
 
     def vectors(self, dim: int, seed: int = 0) -> Float32s:
         """The titles as short dense vectors whose dot products approach the cosines (Deerwester et al. 1990).
@@ -189,7 +195,7 @@ class ContentModel:
         """
         if dim < 1:
             raise UsageError(f"ContentModel.vectors: got dim={dim}, expected at least 1.")
-        return _short_vectors(self._fitted("vectors").matrix, dim, seed)
+        return short_vectors(self._fitted("vectors").matrix, dim, seed)
 
     def explain(self, item_a: int, item_b: int) -> Reasons:
         """Why two titles resemble each other: what they share, and how much each field adds to the score.
@@ -198,15 +204,14 @@ class ContentModel:
             UnknownItemError: one of them is not a fitted title.
         """
         state = self._fitted("explain")
-        a, b = self._rows_of(np.array([item_a, item_b], np.int64))
+        order = np.argsort(state.item_id)
+        a, b = order[_places(state.item_id[order], np.array([item_a, item_b], np.int64))]
         return reasons(item_a, item_b, state.matrix[a], state.matrix[b], state.vocabulary)
 
     def find_title(self, query: str, limit: int = 5) -> list[Match]:
         """Titles by name, best first; see ``TitleIndex.find``."""
-        self._fitted("find_title")
         if self._titles is None:
-            assert self._items is not None
-            self._titles = TitleIndex(self._items)
+            self._titles = TitleIndex(self._fitted("find_title").names)
         return self._titles.find(query, limit)
 
     def save(self, folder: Path | str) -> None:
@@ -223,7 +228,7 @@ class ContentModel:
         write_json(folder / "content.json", words)
 
     @classmethod
-    def load(cls, folder: Path | str, items: pa.Table) -> ContentModel:
+    def load(cls, folder: Path | str, items: pa.Table) -> Self:
         """Read a saved model.
 
         Args:
@@ -236,18 +241,15 @@ class ContentModel:
         folder = Path(folder)
         words = read_json(folder / "content.json", version=FORMAT_VERSION)
         arrays = read_arrays(folder / "content.npz", _ARRAYS)
-        model = cls(from_json(ContentConfig, words["config"]))
-        model._adopt(_stored(folder, words["vocabulary"], arrays, model.fields), items)
         if not np.array_equal(_item_ids(items), arrays["item_id"]):
-            raise BundleError(
-                f"{folder}: the content model was fitted on other titles than the table given. Train again."
-            )
-        return model
+            raise BundleError(f"{folder}: fitted on other titles than those of the table given. Train and save again.")
+        model = cls(_config(folder, words))
+        matrix, vocabulary = _stored(folder, words.get("vocabulary", {}), arrays, model.fields)
+        return model._adopt(_Fitted(vocabulary, arrays["idf"], matrix, arrays["item_id"], _names(items)))
 
-    def _adopt(self, state: _Fitted, items: pa.Table) -> None:
-        self._state = state
-        self._items = items.select(["item_id", "title", "year"])
-        self._index = self._titles = None
+    def _adopt(self, state: _Fitted) -> Self:
+        self._state, self._search, self._titles = state, None, None
+        return self
 
     def _fitted(self, caller: str) -> _Fitted:
         if self._state is None:
@@ -270,26 +272,23 @@ class ContentModel:
         blocks, start = [], 0
         for field in self.fields:
             stop = start + len(vocabulary[field])
-            block = _block(tokens[field], vocabulary[field], idf[start:stop], num_items, soft=field == "year")
+            block = tfidf_block(tokens[field], vocabulary[field], idf[start:stop], num_items, soft=field == "year")
             blocks.append(block * np.sqrt(self.config.weights[field]))
             start = stop
-        rows = _unit_rows(hstack(blocks, format="csr")).astype(np.float32)
+        rows = unit_rows(hstack(blocks, format="csr")).astype(np.float32)
         rows.sort_indices()
         return rows
 
-    def _rows_of(self, item_id: Int64s) -> Int64s:
-        known = self._fitted("similar").item_id
-        order = np.argsort(known)
-        place = np.minimum(np.searchsorted(known, item_id, sorter=order), len(known) - 1)
-        rows: Int64s = order[place]
-        if (wrong := np.flatnonzero(known[rows] != item_id)).size:
-            raise UnknownItemError(int(item_id[wrong[0]]), len(known))
-        return rows
+    def _searched(self) -> _Search:
+        if self._search is None:
+            state = self._fitted("similar")
+            order = np.argsort(state.item_id)
+            self._search = _Search(state.item_id[order], NeighbourIndex(state.matrix[order]))
+        return self._search
 
-    def _neighbour_index(self, order: Int64s) -> NeighbourIndex:
-        if self._index is None:
-            self._index = NeighbourIndex(self._fitted("similar").matrix[order])
-        return self._index
+
+def _names(items: pa.Table) -> pa.Table:
+    return items.select(["item_id", "title", "year"])
 
 
 def _item_ids(items: pa.Table) -> Int64s:
@@ -304,70 +303,36 @@ def _item_ids(items: pa.Table) -> Int64s:
     return ids
 
 
-def _inverse(order: Int64s) -> Int64s:
-    inverse = np.empty_like(order)
-    inverse[order] = np.arange(len(order))
-    return inverse
+def _places(known: Int64s, item_id: Int64s) -> Int64s:
+    """Where each id stands among ascending ones."""
+    places = np.minimum(np.searchsorted(known, item_id), len(known) - 1)
+    if (wrong := np.flatnonzero(known[places] != item_id)).size:
+        raise UnknownItemError(int(item_id[wrong[0]]), len(known))
+    return places
 
 
-def _counts(tokens: Tokens, vocabulary: list[str], num_items: int) -> csr_matrix:
-    """(num_items, len(vocabulary)) float64: the summed values of each known token in each title."""
-    from scipy.sparse import csr_matrix
-
-    column = pc.index_in(tokens.token, value_set=pa.array(vocabulary, pa.string()))
-    known = column.is_valid().to_numpy(zero_copy_only=False)
-    place = (tokens.row[known], column.drop_null().to_numpy())
-    counts = csr_matrix((tokens.value[known], place), shape=(num_items, len(vocabulary)))
-    counts.sum_duplicates()
-    return counts
-
-
-def _idf(tokens: Tokens, vocabulary: list[str], num_items: int, *, soft: bool) -> Float64s:
-    """Smooth idf, ``ln((1 + N) / (1 + df)) + 1``; 1 for soft buckets, where nearness alone counts."""
-    if soft:
-        return np.ones(len(vocabulary))
-    document_count = np.bincount(_counts(tokens, vocabulary, num_items).indices, minlength=len(vocabulary))
-    return np.log((1 + num_items) / (1 + document_count)) + 1
-
-
-def _block(tokens: Tokens, vocabulary: list[str], idf: Float64s, num_items: int, *, soft: bool) -> csr_matrix:
-    """One field's unit rows: sublinear tf, ``1 + ln(count)``, times idf; soft buckets keep their values."""
-    block = _counts(tokens, vocabulary, num_items)
-    if not soft:
-        block.data = 1 + np.log(block.data)
-    block.data *= idf[block.indices]
-    return _unit_rows(block)
-
-
-def _unit_rows(matrix: csr_matrix) -> csr_matrix:
-    lengths = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1))).ravel()
-    matrix.data /= np.repeat(lengths, np.diff(matrix.indptr))
-    return matrix
-
-
-def _short_vectors(matrix: csr_matrix, dim: int, seed: int) -> Float32s:
-    from sklearn.utils.extmath import randomized_svd
-
-    out = np.zeros((matrix.shape[0], dim), np.float32)
-    width = min(dim, *matrix.shape)
-    if width == 0:
-        return out
-    left, singular, _ = randomized_svd(matrix.astype(np.float64), width, n_iter=7, random_state=seed)
-    left = left[:, singular > 1e-6 * max(singular[0], 1e-6)]
-    signs = np.sign(left[np.abs(left).argmax(axis=0), np.arange(left.shape[1])])
-    out[:, : left.shape[1]] = left * signs * singular[: left.shape[1]]
-    return out
+def _config(folder: Path, words: Mapping[str, Any]) -> ContentConfig:
+    try:
+        return from_json(ContentConfig, words["config"])
+    except (KeyError, TypeError, AttributeError, ConfigError) as error:
+        raise BundleError(f"{folder / 'content.json'}: no usable config ({error}). Train and save again.") from error
 
 
 def _stored(
     folder: Path, vocabulary: Mapping[str, list[str]], arrays: Mapping[str, NDArray[Any]], fields: tuple[str, ...]
-) -> _Fitted:
+) -> tuple[csr_matrix, dict[str, list[str]]]:
     from scipy.sparse import csr_matrix
 
-    width = sum(len(vocabulary[field]) for field in fields)
-    if len(arrays["idf"]) != width or tuple(arrays["shape"]) != (len(arrays["item_id"]), width):
-        raise BundleError(f"{folder}: content.npz and content.json do not belong together. Train and save again.")
-    parts = (arrays["data"], arrays["indices"], arrays["indptr"])
-    matrix = csr_matrix(parts, shape=tuple(arrays["shape"]))
-    ordered = {field: list(vocabulary[field]) for field in fields}
-    return _Fitted(ordered, arrays["idf"], matrix, arrays["item_id"])
+    ordered = {field: list(vocabulary.get(field, ())) for field in fields}
+    width = sum(map(len, ordered.values()))
+    try:
+        parts = (arrays["data"], arrays["indices"], arrays["indptr"])
+        matrix = csr_matrix(parts, shape=(len(arrays["item_id"]), width))
+        matrix.check_format(full_check=True)  # a column out of range would be read by compiled code
+    except ValueError as error:
+        raise BundleError(
+            f"{folder}: content.npz does not fit content.json ({error}). Train and save again."
+        ) from error
+    if len(arrays["idf"]) != width or tuple(arrays["shape"]) != matrix.shape:
+        raise BundleError(f"{folder}: content.npz does not fit content.json. Train and save again.")
+    return matrix, ordered

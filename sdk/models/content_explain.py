@@ -21,7 +21,7 @@ class Reasons:
     Attributes:
         item_a: item_id.
         item_b: item_id.
-        score: their cosine, 0 to 1.
+        score: their cosine, 0 to 1 up to rounding.
         contributions: how much each field adds; the values sum to ``score``. Fields that add nothing are left out.
         shared: the shared tokens of each field, the weightiest first. Of ``title`` the series name and the words; of
             ``year`` the centres of the buckets in which both lie.

@@ -36,7 +36,7 @@ def read_arrays(path: Path, names: frozenset[str]) -> dict[str, NDArray[Any]]:
         BundleError: the file is absent, damaged or lacks one of the names.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             found = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path}: not a readable .npz ({error}). Train and save the model again.") from error

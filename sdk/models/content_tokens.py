@@ -81,7 +81,7 @@ def field_tokens(items: pa.Table, field: str, *, max_cast: int) -> Tokens:
 def _list_tokens(column: pa.Array, first: int | None) -> Tokens:
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
     row = np.repeat(np.arange(len(column)), lengths)
-    token = column.flatten()
+    token = column.flatten().cast(pa.string())
     if first is not None:
         place = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         keep = place < first

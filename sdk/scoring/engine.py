@@ -5,7 +5,6 @@ Item rows ascend by item_id, so the smaller index is the smaller id. Memory is b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,14 +54,14 @@ def recommend(form: PairForm, user_index: Int64s, seen: Seen, k: int, allowed: B
         raise ValueError(f"k: got {k}, expected at least 1")
     candidates = _candidates(len(form.items), allowed)
     items = _tensors(form.items.take(candidates))
-    parts = []
+    lists: list[tuple[Int64s, Float32s]] = []
     for start in range(0, len(user_index), _USER_TILE):
         rows = user_index[start : start + _USER_TILE]
         scores = _score_tile(_tensors(form.users.take(rows)), items, form.head)
         _refuse_not_finite(scores, rows)
         _mask_seen(scores, seen, start, candidates)
-        parts.append(select(scores, k))
-    return _assemble(parts, candidates, k)
+        lists.extend(select_row(row, k) for row in scores)
+    return _assemble(lists, candidates, k)
 
 
 def _candidates(num_rows: int, allowed: Bools | None) -> Int64s:
@@ -122,12 +121,6 @@ def _mask_seen(scores: Float32s, seen: Seen, start: int, candidates: Int64s) -> 
         scores[b, at[candidates[at] == items]] = -np.inf
 
 
-def select(scores: Float32s, k: int) -> Iterator[tuple[Int64s, Float32s]]:
-    """Each row's best k columns and their scores, best first, ties to the smaller column; -inf never appears."""
-    for row in scores:
-        yield select_row(row, k)
-
-
 def select_row(row: Float32s, k: int) -> tuple[Int64s, Float32s]:
     """One row's best k positions, best first, ties to the smaller position; -inf never appears."""
     if k < len(row):
@@ -140,8 +133,7 @@ def select_row(row: Float32s, k: int) -> tuple[Int64s, Float32s]:
     return best, row[best]
 
 
-def _assemble(parts: list[Iterator[tuple[Int64s, Float32s]]], candidates: Int64s, k: int) -> RowTopK:
-    lists = [row for part in parts for row in part]
+def _assemble(lists: list[tuple[Int64s, Float32s]], candidates: Int64s, k: int) -> RowTopK:
     width = min(k, len(candidates))
     item_index = np.zeros((len(lists), width), dtype=np.int64)
     scores = np.zeros((len(lists), width), dtype=np.float32)

@@ -1,0 +1,63 @@
+"""What one night is: a frozen description, checked once, from which the plan follows."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdk.errors import UsageError
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One night's work.
+
+    Attributes:
+        bundle: the trained bundle's folder.
+        out: where nights are published, one folder each.
+        run_date: the night, ``YYYY-MM-DD``; it names the folder, and no clock is read.
+        k: list length, at least 1.
+        model: ``dlrm``, ``ncf`` or ``best``.
+        include_seen: whether titles that the user has rated may appear.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        force: whether a night that is published already may be replaced.
+        users_per_part: users in one Parquet file, and in memory at a time.
+    """
+
+    bundle: Path
+    out: Path
+    run_date: str
+    k: int = 100
+    model: str = "best"
+    include_seen: bool = False
+    device: str = "auto"
+    force: bool = False
+    users_per_part: int = 8192
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise UsageError(f"--k: got {self.k}, expected at least 1")
+        if self.users_per_part < 1:
+            raise UsageError(f"--users-per-part: got {self.users_per_part}, expected at least 1")
+        if self.device not in DEVICES:
+            raise UsageError(f"--device: got {self.device!r}, expected one of {', '.join(DEVICES)}")
+        _check_date(self.run_date)
+
+    @property
+    def night(self) -> Path:
+        """The folder in which the night is published."""
+        return self.out / f"run_date={self.run_date}"
+
+
+def _check_date(text: str) -> None:
+    try:
+        parsed = datetime.date.fromisoformat(text)
+    except ValueError as error:
+        message = f"--run-date: got {text!r}, expected a date such as 2026-11-23"
+        raise UsageError(message) from error
+    if parsed.isoformat() != text:
+        message = f"--run-date: got {text!r}, expected it written as {parsed.isoformat()}"
+        raise UsageError(message)

@@ -1,0 +1,293 @@
+"""A trained system on disk: written aside and renamed, every file hashed, nothing of ours pickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pyarrow as pa
+
+from sdk.config import RunConfig, from_json
+from sdk.errors import BundleError, UsageError
+from sdk.types import Int64s, TopK
+
+if TYPE_CHECKING:
+    from sdk.features.stored_interactions import StoredInteractions
+    from sdk.features.tables import EncodedTable
+    from sdk.models.content import ContentModel
+    from sdk.models.content_explain import Reasons
+    from sdk.models.content_titles import Match
+    from sdk.models.pair_model import PairModel
+    from sdk.scoring.recommender import Recommender
+
+log = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+INFO = "bundle.json"
+RANKERS = ("dlrm", "ncf")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BundleInfo:
+    """What ``bundle.json`` says.
+
+    Attributes:
+        created: when it was written, ISO 8601, UTC.
+        data: name, fingerprint and row counts of the data set.
+        config: the run's configuration.
+        tables: what the encoded tables need beside their Parquet files.
+        models: the models it holds.
+        chosen_model: the ranker with the best validation AUC; None where it holds no ranker.
+        metrics: validation AUC per ranker, and the table of test metrics.
+        packages: versions that it was trained with.
+        files: relative path -> hex sha256 of every other file.
+    """
+
+    created: str
+    data: Mapping[str, Any]
+    config: RunConfig
+    tables: Mapping[str, Any]
+    models: tuple[str, ...]
+    chosen_model: str | None
+    metrics: Mapping[str, Any]
+    packages: Mapping[str, str]
+    files: Mapping[str, str]
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def load(path: str | Path) -> Bundle:
+    """Open a bundle, checking every file against its recorded sha256 first.
+
+    Raises:
+        BundleError: the folder is no bundle, is of another format version, or a file is absent or altered.
+    """
+    folder = Path(path)
+    info = _read_info(folder)
+    _verify(folder, info.files)
+    return Bundle(folder, info)
+
+
+def _read_info(folder: Path) -> BundleInfo:
+    if not (folder / INFO).is_file():
+        found = (
+            "it is no folder"
+            if not folder.is_dir()
+            else f"it has {', '.join(sorted(p.name for p in folder.iterdir())[:8]) or 'nothing in it'}"
+        )
+        message = f"{folder}: no {INFO} ({found}). Train a bundle first: python -m sdk train --help."
+        raise BundleError(message)
+    try:
+        values = json.loads((folder / INFO).read_text("utf-8"))
+        version = values.pop("format_version")
+    except (ValueError, KeyError, AttributeError, OSError) as error:
+        message = f"{folder / INFO}: not readable ({error}). Train the bundle again."
+        raise BundleError(message) from error
+    if version != FORMAT_VERSION:
+        message = f"{folder / INFO}: format version {version!r}, this release reads {FORMAT_VERSION}. Train it again."
+        raise BundleError(message)
+    try:
+        config = from_json(RunConfig, values.pop("config"))
+        return BundleInfo(config=config, models=tuple(values.pop("models")), **values)
+    except (TypeError, KeyError, ValueError, AttributeError, UsageError) as error:
+        message = f"{folder / INFO}: not a bundle of this release ({error}). Train the bundle again."
+        raise BundleError(message) from error
+
+
+def _verify(folder: Path, files: Mapping[str, str]) -> None:
+    for name, expected in sorted(files.items()):
+        path = folder / name
+        if path.is_absolute() != folder.is_absolute() or ".." in Path(name).parts:
+            message = f"{folder / INFO}: names {name!r}, which lies outside the bundle. Do not use this bundle."
+            raise BundleError(message)
+        if not path.is_file():
+            message = f"{path}: missing from the bundle. Copy the bundle again, whole, or train it again."
+            raise BundleError(message)
+        got = sha256_of(path)
+        if got != expected:
+            message = f"{path}: altered since it was written (sha256 {got[:12]}…, expected {expected[:12]}…). Copy or train it again."  # noqa: E501
+            raise BundleError(message)
+
+
+class Bundle:
+    """A trained system: tables, models and who has seen what, loaded as they are needed.
+
+    Args:
+        path: the folder.
+        info: what its ``bundle.json`` says.
+    """
+
+    def __init__(self, path: Path, info: BundleInfo) -> None:
+        self.path, self.info = path, info
+
+    def __repr__(self) -> str:
+        return f"Bundle({str(self.path)!r}, models={self.info.models}, data={self.info.data.get('name')!r})"
+
+    @cached_property
+    def _user_tables(self) -> tuple[pa.Table, EncodedTable]:
+        from sdk.features.store import read_table
+
+        return read_table(self.path / "users.parquet", "user_id", self.info.tables["users"])
+
+    @cached_property
+    def _item_tables(self) -> tuple[pa.Table, EncodedTable]:
+        from sdk.features.store import read_table
+
+        return read_table(self.path / "items.parquet", "item_id", self.info.tables["items"])
+
+    @property
+    def users(self) -> pa.Table:
+        """``schema.USERS``: every user."""
+        return self._user_tables[0]
+
+    @property
+    def items(self) -> pa.Table:
+        """``schema.ITEMS``: every title."""
+        return self._item_tables[0]
+
+    @property
+    def encoded_users(self) -> EncodedTable:
+        """The users' encoded table."""
+        return self._user_tables[1]
+
+    @property
+    def encoded_items(self) -> EncodedTable:
+        """The items' encoded table."""
+        return self._item_tables[1]
+
+    @cached_property
+    def interactions(self) -> StoredInteractions:
+        """Every rating, encoded, with the part of the split that it fell in."""
+        from sdk.features.stored_interactions import StoredInteractions
+
+        return StoredInteractions.read(self.path / "seen.parquet")
+
+    @cached_property
+    def content(self) -> ContentModel:
+        """The content model.
+
+        Raises:
+            UsageError: the bundle was trained without it.
+        """
+        from sdk.models.content import ContentModel
+
+        if "content" not in self.info.models:
+            message = f"{self.path}: trained without the content model; train it with --models {','.join(self.info.models)},content"  # noqa: E501
+            raise UsageError(message)
+        return ContentModel.load(self.path, self.items)
+
+    def resolve_model(self, name: str) -> str | None:
+        """The ranker that a name means: ``best`` is the one with the better validation AUC.
+
+        Returns:
+            None where ``best`` is asked of a bundle without a ranker.
+
+        Raises:
+            UsageError: the bundle has no such ranker.
+        """
+        if name == "best":
+            return self.info.chosen_model
+        if name not in RANKERS or name not in self.info.models:
+            have = [m for m in self.info.models if m in RANKERS]
+            message = f"model: got {name!r}, expected one of {', '.join([*have, 'best'])} (what {self.path} holds)"
+            raise UsageError(message)
+        return name
+
+    def model(self, name: str = "best") -> PairModel:
+        """A ranker, ready to score.
+
+        Raises:
+            UsageError: the bundle has no such ranker.
+            BundleError: its weights do not fit.
+        """
+        from sdk.models.ranker import load_ranker
+
+        resolved = self.resolve_model(name)
+        if resolved is None:
+            message = f"{self.path}: holds no ranker; train it with --models dlrm,ncf,content"
+            raise UsageError(message)
+        path = self.path / f"{resolved}.safetensors"
+        return load_ranker(resolved, self.info.config, self.encoded_users, self.encoded_items, path)
+
+    def recommender(self, name: str = "best") -> Recommender:
+        """What gives every user a list: a ranker in pair form, and the fallback."""
+        from sdk.scoring.recommender import Recommender
+
+        resolved = self.resolve_model(name)
+        form = None if resolved is None else self.model(resolved).lower()
+        return Recommender.build(resolved or "popular", form, self.encoded_users, self.encoded_items)
+
+    @cached_property
+    def _best(self) -> Recommender:
+        return self.recommender("best")
+
+    def recommend(
+        self, user_ids: Sequence[int] | Int64s, k: int = 10, *, model: str = "best", include_seen: bool = False
+    ) -> TopK:
+        """Each user's k best titles, exactly, over the whole catalogue.
+
+        Args:
+            user_ids: (B,) int64; an unknown user gets the most popular titles.
+            k: list length, at least 1.
+            model: ``dlrm``, ``ncf`` or ``best``.
+            include_seen: whether titles that the user has rated may appear.
+
+        Raises:
+            UsageError: k < 1, or the bundle has no such model.
+        """
+        from sdk.scoring.seen import Seen
+
+        if k < 1:
+            raise UsageError(f"k: got {k}, expected at least 1")
+        index = self.encoded_users.index_of(np.asarray(user_ids, dtype=np.int64))
+        recommender = self._best if model == "best" else self.recommender(model)
+        seen = Seen.nothing(len(index)) if include_seen else self._seen.take(index)
+        return recommender.recommend(index, seen, k)
+
+    @cached_property
+    def _seen(self) -> Any:
+        return self.interactions.seen(len(self.encoded_users))
+
+    def similar(self, item_ids: Sequence[int] | Int64s, k: int = 10) -> TopK:
+        """The titles most like each given one, by content.
+
+        Raises:
+            UsageError: k < 1, a title is unknown, or the bundle has no content model.
+        """
+        return self.content.similar(np.asarray(item_ids, dtype=np.int64), k)
+
+    def explain(self, item_a: int, item_b: int) -> Reasons:
+        """What two titles share, and how much each field adds to their likeness."""
+        return self.content.explain(item_a, item_b)
+
+    def find_title(self, query: str, limit: int = 5) -> list[Match]:
+        """Titles by name, best first; close ones where none is the same."""
+        return self.content.find_title(query, limit)
+
+    def titles(self, item_ids: Sequence[int] | Int64s) -> list[str]:
+        """Display names with years, "The Matrix (1999)"; "item 7" for an id that the catalogue does not have."""
+        at = self.encoded_items.index_of(np.asarray(item_ids, dtype=np.int64)) - 3
+        names, years = self._names
+        return [
+            f"item {item}" if row < 0 else f"{names[row]} ({years[row]})" if years[row] is not None else names[row]
+            for item, row in zip(item_ids, at.tolist(), strict=True)
+        ]
+
+    @cached_property
+    def _names(self) -> tuple[list[str], list[int | None]]:
+        table = self.items
+        return cast("list[str]", table.column("title").to_pylist()), table.column("year").to_pylist()

@@ -1,0 +1,170 @@
+"""Writing a bundle: aside, hashed, then renamed into place."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from sdk.bundle import FORMAT_VERSION, INFO, RANKERS, sha256_of
+from sdk.config import RunConfig, to_json
+from sdk.errors import OutputError
+from sdk.evaluation import Evaluation, label_rule
+from sdk.features.encode import Features
+from sdk.features.store import write_table
+from sdk.features.stored_interactions import StoredInteractions
+from sdk.metrics import EpochRecord
+from sdk.models.content import ContentModel
+from sdk.models.pair_model import PairModel
+from sdk.models.ranker import save_ranker
+from sdk.report import write_reports
+from sdk.stages import Stages
+from sdk.types import Dataset
+
+_PACKAGES = ("marquee", "nvtabular", "merlin-models", "torch", "numpy", "pandas", "pyarrow", "scikit-learn")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """Everything that a bundle is made of.
+
+    Attributes:
+        features: encoded tables and fitted workflows.
+        interactions: every rating with its part.
+        models: trained rankers by name.
+        histories: validation records per epoch, by ranker.
+        content: the content model, if it was trained.
+        evaluation: the test metrics, if there was a test part and a ranker.
+        stages: how long each stage took.
+    """
+
+    features: Features
+    interactions: StoredInteractions
+    models: Mapping[str, PairModel]
+    histories: Mapping[str, tuple[EpochRecord, ...]]
+    content: ContentModel | None
+    evaluation: Evaluation | None
+    stages: Stages
+
+
+def write_bundle(trained: Trained, dataset: Dataset, config: RunConfig, target: Path) -> None:
+    """Write ``target`` whole or not at all; a bundle that stands there is replaced.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    staging = target.with_name(f".{target.name}.staging")
+    try:
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        with trained.stages.time("writing"):
+            tables = _write_files(trained, dataset, config, staging)
+        info = _info(trained, dataset, config, tables, staging)
+        (staging / INFO).write_text(json.dumps(info, indent=2, sort_keys=True) + "\n", "utf-8")
+        _put_in_place(staging, target)
+    except OSError as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        message = f"{error.filename or target}: cannot be written ({error.strerror or error}); nothing was left behind"
+        raise OutputError(message) from error
+
+
+def _put_in_place(staging: Path, target: Path) -> None:
+    """Rename the finished folder; an old one steps aside first and is removed afterwards."""
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        os.replace(target, old)  # noqa: PTH105
+    os.replace(staging, target)  # noqa: PTH105
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_files(trained: Trained, dataset: Dataset, config: RunConfig, folder: Path) -> dict[str, Any]:
+    features = trained.features
+    tables = {
+        "users": write_table(dataset.users, features.users, folder / "users.parquet"),
+        "items": write_table(dataset.items, features.items, folder / "items.parquet"),
+    }
+    trained.interactions.write(folder / "seen.parquet")
+    pq.write_table(dataset.rejects, folder / "rejects.parquet", compression="zstd")
+    for name, workflow in features.workflows.items():
+        workflow.save(str(folder / "workflow" / name))
+    for name, model in trained.models.items():
+        save_ranker(model, folder / f"{name}.safetensors")
+    if trained.content is not None:
+        trained.content.save(folder)
+    _write_reports(trained, config, folder / "reports")
+    return tables
+
+
+def _write_reports(trained: Trained, config: RunConfig, folder: Path) -> None:
+    evaluation = trained.evaluation
+    folder.mkdir()
+    if evaluation is not None:
+        write_reports(
+            folder, trained.histories, evaluation.rows, evaluation.calibrations,
+            split=evaluation.split, label_rule=evaluation.label_rule,
+        )  # fmt: skip
+    stages = {"seconds": {name: round(s, 2) for name, s in trained.stages.seconds.items()}}
+    (folder / "stages.json").write_text(json.dumps(stages, indent=2) + "\n", "utf-8")
+
+
+def _info(
+    trained: Trained, dataset: Dataset, config: RunConfig, tables: Mapping[str, Any], folder: Path
+) -> dict[str, Any]:
+    validation = {name: max(record.auc for record in history) for name, history in trained.histories.items()}
+    rankers = [name for name in config.models if name in RANKERS]
+    return {
+        "format_version": FORMAT_VERSION,
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "data": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "num_ratings": len(dataset.interactions),
+            "num_users": dataset.users.num_rows,
+            "num_items": dataset.items.num_rows,
+            "num_rejects": dataset.rejects.num_rows,
+        },
+        "config": to_json(config),
+        "tables": dict(tables),
+        "models": list(config.models),
+        "chosen_model": max(rankers, key=lambda name: validation[name]) if rankers else None,
+        "metrics": _metrics(trained, config, validation),
+        "packages": {**{name: _version(name) for name in _PACKAGES}, "python": platform.python_version()},
+        "files": _hashes(folder),
+    }
+
+
+def _metrics(trained: Trained, config: RunConfig, validation: Mapping[str, float]) -> dict[str, Any]:
+    rows = trained.evaluation.rows if trained.evaluation is not None else ()
+    return {
+        "split": config.split.describe(),
+        "label_rule": label_rule(config),
+        "validation_auc": dict(validation),
+        "test": [{k: _number(v) for k, v in asdict(row).items()} for row in rows],
+    }
+
+
+def _number(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed as a package"
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}

@@ -1,0 +1,122 @@
+"""Encoded tables on disk: the raw columns and the encoded ones side by side in one Parquet file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sdk.errors import BundleError
+from sdk.features.tables import FIRST_KNOWN, STATISTIC_NAMES, UNKNOWN, EncodedTable, Statistics, raw_statistics
+from sdk.types import Float32s, Int64s
+
+_CODE, _SHARES, _DENSE, _COUNT, _LIKES = "code_", "shares_", "dense", "train_count", "train_likes"
+
+
+def write_table(raw: pa.Table, encoded: EncodedTable, path: Path) -> dict[str, Any]:
+    """Write the known rows: raw columns, then ``code_*``, ``shares_*``, ``dense``, ``train_count``, ``train_likes``.
+
+    Args:
+        raw: ``schema.USERS`` or ``schema.ITEMS``, one row per known row of ``encoded``, in its order.
+        encoded: the table; its three reserved rows follow from rules and are not written.
+        path: the Parquet file.
+
+    Returns:
+        What ``read_table`` needs beside the file, as plain JSON values.
+    """
+    known = slice(FIRST_KNOWN, None)
+    table = raw
+    for name, codes in encoded.codes.items():
+        table = table.append_column(_CODE + name, pa.array(codes[known]))
+    for name, shares in encoded.multi_hot.items():
+        table = table.append_column(_SHARES + name, _fixed_lists(shares[known]))
+    table = table.append_column(_DENSE, _fixed_lists(encoded.dense[known]))
+    table = table.append_column(_COUNT, pa.array(encoded.statistics.count[known]))
+    table = table.append_column(_LIKES, pa.array(encoded.statistics.likes[known]))
+    pq.write_table(table, path, compression="zstd")
+    return _facts(encoded)
+
+
+def _facts(encoded: EncodedTable) -> dict[str, Any]:
+    statistics = encoded.statistics
+    return {
+        "codes": list(encoded.codes),
+        "multi_hot": list(encoded.multi_hot),
+        "cardinalities": dict(encoded.cardinalities),
+        "dense_names": list(encoded.dense_names),
+        "prior_rate": statistics.prior_rate,
+        "prior_count": statistics.prior_count,
+        "mean": statistics.mean.tolist(),
+        "std": statistics.std.tolist(),
+    }
+
+
+def read_table(path: Path, id_name: str, facts: Mapping[str, Any]) -> tuple[pa.Table, EncodedTable]:
+    """The raw columns and the encoded table that ``write_table`` wrote.
+
+    Raises:
+        BundleError: the file is not what ``facts`` describe.
+    """
+    try:
+        table = pq.read_table(path)
+        encoded = _decode(table, id_name, facts)
+    except (KeyError, ValueError, pa.ArrowException, OSError) as error:
+        message = f"{path}: not an encoded table of this release ({error}). Train the bundle again."
+        raise BundleError(message) from error
+    return table.select([n for n in table.column_names if not _is_encoded(n)]), encoded
+
+
+def _is_encoded(name: str) -> bool:
+    return name in (_DENSE, _COUNT, _LIKES) or name.startswith((_CODE, _SHARES))
+
+
+def _decode(table: pa.Table, id_name: str, facts: Mapping[str, Any]) -> EncodedTable:
+    def known(name: str) -> np.ndarray[Any, Any]:
+        values: np.ndarray[Any, Any] = table.column(name).to_numpy()
+        return values
+
+    count = np.concatenate([np.zeros(FIRST_KNOWN), known(_COUNT)])
+    likes = np.concatenate([np.zeros(FIRST_KNOWN), known(_LIKES)])
+    prior = (float(facts["prior_rate"]), float(facts["prior_count"]))
+    statistics = Statistics(count, likes, *prior, np.array(facts["mean"]), np.array(facts["std"]))
+    dense = np.vstack([unknown_dense(statistics, len(facts["dense_names"])), _matrix(table.column(_DENSE))])
+    return EncodedTable(
+        ids=np.concatenate([np.full(FIRST_KNOWN, -1, dtype=np.int64), known(id_name)]),
+        codes={name: with_unknown_rows(known(_CODE + name)) for name in facts["codes"]},
+        cardinalities=dict(facts["cardinalities"]),
+        multi_hot={name: _with_empty_rows(_matrix(table.column(_SHARES + name))) for name in facts["multi_hot"]},
+        dense=dense,
+        dense_names=tuple(facts["dense_names"]),
+        statistics=statistics,
+    )
+
+
+def unknown_dense(statistics: Statistics, width: int) -> Float32s:
+    """(3, F) float32 dense features of the reserved rows: no ratings, and the average of everything else."""
+    none = np.zeros(FIRST_KNOWN)
+    dense = np.zeros((FIRST_KNOWN, width))
+    raw = raw_statistics(none, none, statistics.prior_rate, statistics.prior_count)
+    dense[:, : len(STATISTIC_NAMES)] = (raw - statistics.mean) / statistics.std
+    return dense.astype(np.float32)
+
+
+def with_unknown_rows(codes: Int64s) -> Int64s:
+    """(R,) codes: the reserved rows in front, all of the unknown code."""
+    return np.concatenate([np.full(FIRST_KNOWN, UNKNOWN, dtype=np.int64), codes.astype(np.int64)])
+
+
+def _with_empty_rows(shares: Float32s) -> Float32s:
+    return np.vstack([np.zeros((FIRST_KNOWN, shares.shape[1]), dtype=np.float32), shares])
+
+
+def _fixed_lists(matrix: Float32s) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(matrix).ravel()), matrix.shape[1])
+
+
+def _matrix(column: pa.ChunkedArray) -> Float32s:
+    lists = column.combine_chunks()
+    return lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1).astype(np.float32)

@@ -1,0 +1,136 @@
+"""Lists for users and titles: the engine, and a labelled fallback for whoever the models know nothing of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
+from sdk.scoring.engine import RowTopK, recommend
+from sdk.scoring.pair_form import Head, PairForm, Side
+from sdk.scoring.seen import Seen
+from sdk.types import Bools, Float32s, Int64s, TopK
+
+if TYPE_CHECKING:
+    from sdk.models.content import ContentModel
+
+POPULAR = "popular"
+
+
+def popular_form(items: EncodedTable, num_users: int) -> PairForm:
+    """Popularity in pair form: every user gets an item's log(training likes + 1) as its score."""
+    scores = np.log1p(items.statistics.likes).astype(np.float32)
+    return PairForm(_bias_only(np.zeros(num_users, dtype=np.float32)), _bias_only(scores), Head(_NO_CROSS, ()))
+
+
+_NO_CROSS = np.zeros((0, 0), dtype=np.float32)
+
+
+def _bias_only(bias: Float32s) -> Side:
+    none = np.zeros((len(bias), 0), dtype=np.float32)
+    return Side(bias, none, none, none[:, :, None])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recommender:
+    """Gives every user a list: the model's, or the most popular titles where the model does not know the user.
+
+    Attributes:
+        name: the model's name, written as ``source``.
+        form: the model in pair form; None serves popular titles to all.
+        popular: the fallback in pair form.
+        users: the users' encoded table.
+        items: the items' encoded table.
+    """
+
+    name: str
+    form: PairForm | None
+    popular: PairForm
+    users: EncodedTable
+    items: EncodedTable
+
+    @classmethod
+    def build(cls, name: str, form: PairForm | None, users: EncodedTable, items: EncodedTable) -> Recommender:
+        """Check the model once, and make the fallback.
+
+        Raises:
+            ScoreError: the model holds a NaN or an infinity.
+        """
+        if form is not None:
+            form.check()
+        return cls(name, form, popular_form(items, len(users)), users, items)
+
+    def is_cold(self, user_index: Int64s) -> Bools:
+        """(B,) bool, True where the model has no embedding of the user's own."""
+        return np.asarray(self.users.codes["id"][user_index] == UNKNOWN)
+
+    def recommend(self, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None = None) -> TopK:
+        """The best k unseen items of each user row.
+
+        Args:
+            user_index: (B,) int64 rows of the users' table.
+            seen: what each of them must not be given, aligned with ``user_index``.
+            k: list length, at least 1.
+            allowed: (R_item,) bool, the item rows that may be recommended; None allows all.
+        """
+        cold = self.is_cold(user_index) if self.form is not None else np.ones(len(user_index), dtype=np.bool_)
+        parts = []
+        for form, name, rows in (
+            (self.form, self.name, np.flatnonzero(~cold)),
+            (self.popular, POPULAR, np.flatnonzero(cold)),
+        ):
+            if form is not None and len(rows):
+                found = recommend(form, user_index[rows], seen.take(rows), k, allowed)
+                parts.append((rows, self._with_ids(found, name)))
+        return _merge(parts, len(user_index), min(k, len(self.items) - FIRST_KNOWN))
+
+    def similar(self, content: ContentModel | None, item_ids: Int64s, k: int) -> TopK:
+        """The k titles most like each given one; popular titles where nothing is known of a title's content.
+
+        Args:
+            content: the content model; None serves popular titles to all.
+            item_ids: (B,) int64 known titles.
+            k: list length, at least 1.
+        """
+        parts = []
+        bare = np.arange(len(item_ids))
+        if content is not None:
+            alike = content.similar(item_ids, k)
+            known = np.flatnonzero(alike.lengths > 0)
+            bare = np.flatnonzero(alike.lengths == 0)
+            parts.append((known, _rows(alike, known)))
+        if len(bare):
+            itself = Seen.build(np.arange(len(bare)), self.items.index_of(item_ids[bare]), len(bare))
+            found = recommend(self.popular, np.full(len(bare), UNKNOWN, dtype=np.int64), itself, k)
+            parts.append((bare, self._with_ids(found, POPULAR)))
+        return _merge(parts, len(item_ids), min(k, len(self.items) - FIRST_KNOWN))
+
+    def _with_ids(self, found: RowTopK, source: str) -> TopK:
+        real = np.arange(found.scores.shape[1]) < found.lengths[:, None]
+        return TopK(
+            np.where(real, self.items.ids[found.item_index], -1),
+            np.where(real, found.scores, -np.inf).astype(np.float32),
+            found.lengths,
+            np.full(len(found.lengths), source),
+        )
+
+
+def _rows(lists: TopK, rows: Int64s) -> TopK:
+    return TopK(lists.item_id[rows], lists.scores[rows], lists.lengths[rows], lists.source[rows])
+
+
+def _merge(parts: Sequence[tuple[Int64s, TopK]], num_rows: int, width: int) -> TopK:
+    """Lists of some rows each, put together in row order and cut or padded to one width."""
+    item_id = np.full((num_rows, width), -1, dtype=np.int64)
+    scores = np.full((num_rows, width), -np.inf, dtype=np.float32)
+    lengths = np.zeros(num_rows, dtype=np.int32)
+    source = np.full(num_rows, "", dtype="<U16")
+    for rows, lists in parts:
+        columns = min(width, lists.item_id.shape[1])
+        item_id[rows, :columns] = lists.item_id[:, :columns]
+        scores[rows, :columns] = lists.scores[:, :columns]
+        lengths[rows], source[rows] = np.minimum(lists.lengths, width), lists.source
+    return TopK(item_id, scores, lengths, source)

@@ -1,0 +1,179 @@
+"""From a validated data set to a bundle: split, encode, train, measure, refit, write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sdk.bundle import Bundle, load
+from sdk.bundle_writer import Trained, write_bundle
+from sdk.config import RunConfig, to_json
+from sdk.data.splits import Split, split
+from sdk.errors import DataError, LockedError, OutputError
+from sdk.evaluation import evaluate
+from sdk.features.encode import EncodedInteractions, Features, fit_features
+from sdk.features.stored_interactions import StoredInteractions
+from sdk.metrics import EpochRecord
+from sdk.models.content import ContentModel
+from sdk.models.pair_model import PairModel
+from sdk.models.ranker import build_ranker
+from sdk.stages import Stages
+from sdk.training.loop import TrainingResult, seeded, train
+from sdk.types import Dataset, Float32s, Interactions
+
+log = logging.getLogger(__name__)
+
+
+def train_bundle(dataset: Dataset, config: RunConfig, out: str | Path, *, force: bool = False) -> Bundle:
+    """Train the configured models on a data set and write them as one bundle.
+
+    A run that was killed goes on from its last finished epoch when it is started again with the same data and
+    configuration.
+
+    Args:
+        dataset: validated ratings and titles.
+        config: everything else that the result depends on.
+        out: the bundle's folder; it exists whole or not at all.
+        force: whether an existing bundle may be replaced.
+
+    Raises:
+        DataError: there are too few ratings to train on or to measure with.
+        OutputError: ``out`` exists (and ``force`` is not given), or cannot be written.
+        LockedError: another run is writing the same bundle.
+    """
+    from filelock import FileLock, Timeout
+
+    target = Path(out).absolute()
+    _require_room(target, force=force)
+    try:
+        with FileLock(target.with_name(f".{target.name}.lock"), timeout=0):
+            work = _work_folder(target, dataset, config)
+            trained = _train(dataset, config, work)
+            write_bundle(trained, dataset, config, target)
+            shutil.rmtree(work)
+    except Timeout as error:
+        message = f"{target}: another run is training this bundle; wait for it, or choose another --out"
+        raise LockedError(message) from error
+    target.with_name(f".{target.name}.lock").unlink(missing_ok=True)
+    return load(target)
+
+
+def _require_room(target: Path, *, force: bool) -> None:
+    if target.exists() and not force:
+        message = f"{target}: already there; pass --force to replace it, or choose another --out"
+        raise OutputError(message)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"{target.parent}: cannot be made ({error.strerror}); choose another --out"
+        raise OutputError(message) from error
+
+
+def _work_folder(target: Path, dataset: Dataset, config: RunConfig) -> Path:
+    """A folder beside the bundle, named by what the run depends on, for checkpoints and NVTabular's files."""
+    facts = json.dumps([dataset.fingerprint, to_json(config)], sort_keys=True)
+    work = target.with_name(f".{target.name}.work-{hashlib.sha256(facts.encode()).hexdigest()[:12]}")
+    for other in target.parent.glob(f".{target.name}.work-*"):
+        if other != work:
+            shutil.rmtree(other)
+    work.mkdir(parents=True, exist_ok=True)
+    return work
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """One fit: features of some rows, and those rows encoded."""
+
+    features: Features
+    rows: EncodedInteractions
+
+
+def _train(dataset: Dataset, config: RunConfig, work: Path) -> Trained:
+    stages = Stages()
+    parts = split(dataset.interactions, config.split)
+    with stages.time("content model"):
+        content = ContentModel(config.content).fit(dataset.items) if "content" in config.models else None
+        vectors = _content_vectors(content, dataset, config)
+    rankers = [name for name in config.models if name != "content"]
+    histories: dict[str, tuple[EpochRecord, ...]] = {}
+    epochs: dict[str, int] = {}
+    with stages.time("features"):
+        fit = _fit(dataset, dataset.interactions.take(parts.train), vectors, config, work / "selecting")
+    models: dict[str, PairModel] = {}
+    validation = fit.features.encode(dataset.interactions.take(parts.validation))
+    for name in rankers:
+        with stages.time(f"{name}: training"):
+            models[name], result = _select(name, fit, validation, config, work)
+        histories[name], epochs[name] = result.history, result.best_epoch
+    if rankers and config.training.refit:
+        with stages.time("features, refit"):
+            fit = _fit(dataset, dataset.interactions.take(parts.fit_rows()), vectors, config, work / "refitting")
+        for name in rankers:
+            with stages.time(f"{name}: refit"):
+                models[name] = _refit(name, fit, epochs[name], config, work)
+    with stages.time("evaluation"):
+        return _measured(dataset, config, parts, fit, models, histories, content, stages)
+
+
+def _content_vectors(content: ContentModel | None, dataset: Dataset, config: RunConfig) -> Float32s:
+    dim = config.features.content_dim if content is not None else 0
+    if content is None or dim == 0:
+        return np.zeros((dataset.items.num_rows, 0), dtype=np.float32)
+    return content.vectors(dim, seed=config.training.seed)
+
+
+def _fit(dataset: Dataset, rows: Interactions, vectors: Float32s, config: RunConfig, work: Path) -> _Part:
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    features = fit_features(rows, dataset.users, dataset.items, vectors, config.features, work)
+    return _Part(features, features.encode(rows))
+
+
+def _select(
+    name: str, part: _Part, validation: EncodedInteractions, config: RunConfig, work: Path
+) -> tuple[PairModel, TrainingResult]:
+    """Train with early stopping on the validation part."""
+    if len(np.unique(validation.label)) < 2:
+        message = (
+            f"{len(validation):,} validation ratings hold one label only; "
+            "raise the validation share or give more ratings"
+        )
+        raise DataError(message)
+    model = seeded(lambda: build_ranker(name, config, part.features.users, part.features.items), config.training)
+    checkpoint = work / f"{name}.selecting.safetensors"
+    return model, train(model, part.rows, validation, config.training, name=name, checkpoint=checkpoint)
+
+
+def _refit(name: str, part: _Part, num_epochs: int, config: RunConfig, work: Path) -> PairModel:
+    """Train on training and validation part together, for as many epochs as were best."""
+    model = seeded(lambda: build_ranker(name, config, part.features.users, part.features.items), config.training)
+    train(
+        model, part.rows, None, config.training,
+        name=f"{name} refit", num_epochs=num_epochs, checkpoint=work / f"{name}.refitting.safetensors",
+    )  # fmt: skip
+    return model
+
+
+def _measured(
+    dataset: Dataset,
+    config: RunConfig,
+    parts: Split,
+    fit: _Part,
+    models: Mapping[str, PairModel],
+    histories: Mapping[str, tuple[EpochRecord, ...]],
+    content: ContentModel | None,
+    stages: Stages,
+) -> Trained:
+    encoded = fit.features.encode(dataset.interactions)
+    stored = StoredInteractions.build(encoded, parts)
+    shape = (len(fit.features.users), len(fit.features.items))
+    test = encoded.take(parts.test)
+    evaluation = evaluate(models, fit.rows, test, shape, config) if models and len(test) else None
+    return Trained(fit.features, stored, models, histories, content, evaluation, stages)
