@@ -38,7 +38,7 @@ def read_arrays(path: Path, names: frozenset[str]) -> dict[str, NDArray[Any]]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             found = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path}: not a readable .npz ({error}). Train and save the model again.") from error
     if missing := sorted(names - set(found)):
         raise BundleError(f"{path}: no array {missing[0]!r} (it has {', '.join(sorted(found))}). Save the model again.")
