@@ -271,6 +271,7 @@ def test_a_year_lies_in_the_buckets_around_it() -> None:
         ("It", "it"),
         ("X-Men", "x-men"),
         ("Amélie", "amelie"),
+        ("Alien³", "alien"),
         ("", ""),
     ],
 )
@@ -411,7 +412,14 @@ def test_a_title_is_found_however_it_is_written(model: ContentModel, query: str,
 
 @pytest.mark.parametrize(
     ("query", "item_id"),
-    [("The Drak Knight", 60), ("Toy Stroy 2", 20), ("colateral", 50), ("Momento (2000)", 70), ("lost children", 120)],
+    [
+        ("The Drak Knight", 60),
+        ("Toy Stroy 2", 20),
+        ("colateral", 50),
+        ("Momento (2000)", 70),
+        ("lost children", 120),
+        ("Lost Chidlren", 120),
+    ],
 )
 def test_a_misspelt_title_is_suggested(model: ContentModel, query: str, item_id: int) -> None:
     first = model.find_title(query)[0]
@@ -436,6 +444,10 @@ def test_an_article_is_moved_only_where_it_is_one() -> None:
     assert name_key("Avventura, L'") == name_key("L'avventura")
     assert name_key("Haine, La") == name_key("La Haine")
     assert name_key("The The") == "the"
+
+
+def test_raised_digits_are_digits() -> None:
+    assert name_key("Alien³") == name_key("Alien 3") == name_key("Alien III")
 
 
 # --- save and load

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from operator import itemgetter
 
 import pyarrow as pa
 
@@ -25,6 +26,7 @@ _ROMAN = {"ii": "2", "iii": "3", "iv": "4", "v": "5", "vi": "6", "vii": "7", "vi
 _COUNTING = re.compile(r"(?<=\S) (?:part|chapter|episode|volume|vol)(?= \d+\b)")
 
 _LEAST_LIKENESS = 0.6  # below this a suggestion is noise: about one letter in two is wrong
+_LEAST_PART = 6  # letters of a query that may be a misspelt part of a title; fewer fit anywhere
 _PARTIAL = 0.85  # a query that is only part of a title is worth at most this much
 
 
@@ -99,16 +101,18 @@ class TitleIndex:
         return sorted(found, key=lambda m: (-m.score, year is not None and m.year != year, m.item_id))
 
     def _like_keys(self, key: str) -> dict[str, float]:
-        """The likest names: by edits (a swap of neighbours is one), or by words where the query is only a part."""
+        """The likest names: by edits (a swap of neighbours is one), or where the query is only a part, by that part."""
         from rapidfuzz import fuzz, process
         from rapidfuzz.distance import OSA
 
         if not key:
             return {}
         names = list(self._places)
-        by_edits = process.extract(key, names, scorer=OSA.normalized_similarity, score_cutoff=_LEAST_LIKENESS, limit=50)
+        longer = [name for name in names if len(name) > len(key) >= _LEAST_PART]
+        by_part = process.extract(key, longer, scorer=fuzz.partial_ratio, score_cutoff=85, limit=50)
         by_words = process.extract(key, names, scorer=fuzz.token_set_ratio, score_cutoff=90, limit=50)
-        likeness = {name: score / 100 * _PARTIAL for name, score, _ in by_words}
+        likeness = {name: score / 100 * _PARTIAL for name, score, _ in sorted(by_part + by_words, key=itemgetter(1))}
+        by_edits = process.extract(key, names, scorer=OSA.normalized_similarity, score_cutoff=_LEAST_LIKENESS, limit=50)
         for name, score, _ in by_edits:
             likeness[name] = max(score, likeness.get(name, 0.0))
         return likeness

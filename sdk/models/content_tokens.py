@@ -38,6 +38,7 @@ _OVERVIEW_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _POSSESSIVE = re.compile(r"['’]s?$")
 _SUBTITLE = re.compile(r":| [-–—] |\(")
 _NUMBER = re.compile(r"\d+(?:st|nd|rd|th)?|[ivx]+")
+_RAISED = re.compile("[²³½]")
 _SERIES_WORDS = frozenset({"part", "chapter", "episode", "vol", "volume", "movie", "film"})
 
 
@@ -128,8 +129,8 @@ def stop_words() -> frozenset[str]:
 
 
 def fold(text: str) -> str:
-    """Lower case without accents: ``Amélie`` and ``AMELIE`` become ``amelie``."""
-    parts = unicodedata.normalize("NFKD", text.casefold())
+    """Lower case without accents, raised digits apart: ``AMÉLIE`` becomes ``amelie``, ``Alien³`` ``alien 3``."""
+    parts = unicodedata.normalize("NFKD", _RAISED.sub(r" \g<0>", text.casefold()))
     return "".join(c for c in parts if not unicodedata.combining(c))
 
 
