@@ -36,7 +36,7 @@ def _audit_side(folder: Path, layout: pa.Schema, expected: Int64s, bundle: Bundl
     query, answer = layout.names[0], layout.names[2]
     present, shown = [], np.zeros(0, dtype=np.int64)
     for path in sorted(folder.glob("part-*.parquet")):
-        table = pq.read_table(path)
+        table = pq.read_table(path, partitioning=None)
         if table.schema != layout:
             raise _failed(path, f"its columns are {table.schema.names}, expected {layout.names}")
         ids, answers = table.column(query).to_numpy(), table.column(answer).to_numpy()

@@ -16,7 +16,7 @@ MANIFEST, SUCCESS, LATEST = "manifest.json", "_SUCCESS", "LATEST"
 
 def staging_for(night: Path) -> Path:
     """The folder beside a night's own in which it is written."""
-    return night.with_name(f".staging-{night.name}")
+    return night.with_name(f".staging-{night.name.partition('=')[2]}")
 
 
 def read_manifest(night: Path) -> Mapping[str, Any] | None:
@@ -53,7 +53,7 @@ def publish(staging: Path, night: Path, manifest: Mapping[str, Any]) -> None:
 
 def _swap(staging: Path, night: Path) -> None:
     """Rename the finished night into place; one that is replaced steps aside and comes back if that fails."""
-    old = night.with_name(f".replaced-{night.name}")
+    old = night.with_name(f".replaced-{night.name.partition('=')[2]}")
     shutil.rmtree(old, ignore_errors=True)
     if night.exists():
         os.replace(night, old)  # noqa: PTH105

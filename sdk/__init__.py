@@ -1,1 +1,102 @@
-"""Marquee: train recommenders from ratings and titles, then recommend, in a few calls."""
+"""Marquee: train recommenders from ratings and titles, then recommend, in a few calls.
+
+    import sdk
+
+    dataset = sdk.load_movielens("ml-25m.zip", tmdb="tmdb-5000")
+    bundle = sdk.train(dataset, "bundle")
+    bundle.recommend([42], k=10)
+
+Names are loaded when they are first used: ``import sdk`` itself is quick and loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sdk.bundle import Bundle, BundleInfo, load
+    from sdk.config import (
+        ContentConfig,
+        DataConfig,
+        DLRMConfig,
+        FeatureConfig,
+        NCFConfig,
+        RunConfig,
+        SplitConfig,
+        TrainingConfig,
+    )
+    from sdk.data.download import download
+    from sdk.data.movielens import load as load_movielens
+    from sdk.data.sample import write_sample
+    from sdk.errors import (
+        BundleError,
+        ConfigError,
+        DataError,
+        LockedError,
+        MarqueeError,
+        OutputError,
+        QualityGateError,
+        ScoreError,
+        UsageError,
+    )
+    from sdk.evaluation import Evaluation
+    from sdk.evaluation import evaluate_bundle as evaluate
+    from sdk.models.content import ContentModel
+    from sdk.training.pipeline import train_bundle as train
+    from sdk.types import Dataset, Interactions, TopK
+
+_HOME = {
+    "Bundle": "sdk.bundle",
+    "BundleError": "sdk.errors",
+    "BundleInfo": "sdk.bundle",
+    "ConfigError": "sdk.errors",
+    "ContentConfig": "sdk.config",
+    "ContentModel": "sdk.models.content",
+    "DLRMConfig": "sdk.config",
+    "DataConfig": "sdk.config",
+    "DataError": "sdk.errors",
+    "Dataset": "sdk.types",
+    "Evaluation": "sdk.evaluation",
+    "FeatureConfig": "sdk.config",
+    "Interactions": "sdk.types",
+    "LockedError": "sdk.errors",
+    "MarqueeError": "sdk.errors",
+    "NCFConfig": "sdk.config",
+    "OutputError": "sdk.errors",
+    "QualityGateError": "sdk.errors",
+    "RunConfig": "sdk.config",
+    "ScoreError": "sdk.errors",
+    "SplitConfig": "sdk.config",
+    "TopK": "sdk.types",
+    "TrainingConfig": "sdk.config",
+    "UsageError": "sdk.errors",
+    "download": "sdk.data.download",
+    "evaluate": "sdk.evaluation:evaluate_bundle",
+    "load": "sdk.bundle",
+    "load_movielens": "sdk.data.movielens:load",
+    "train": "sdk.training.pipeline:train_bundle",
+    "write_sample": "sdk.data.sample",
+}
+
+__version__ = "0.1.0"
+__all__ = [
+    "Bundle", "BundleError", "BundleInfo", "ConfigError", "ContentConfig", "ContentModel", "DLRMConfig", "DataConfig",
+    "DataError", "Dataset", "Evaluation", "FeatureConfig", "Interactions", "LockedError", "MarqueeError", "NCFConfig",
+    "OutputError", "QualityGateError", "RunConfig", "ScoreError", "SplitConfig", "TopK", "TrainingConfig",
+    "UsageError", "__version__", "download", "evaluate", "load", "load_movielens", "train", "write_sample",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        message = f"module 'sdk' has no attribute {name!r}; it has {', '.join(_HOME)}"
+        raise AttributeError(message)
+    module, _, attribute = _HOME[name].partition(":")
+    value = getattr(importlib.import_module(module), attribute or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

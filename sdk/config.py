@@ -93,7 +93,7 @@ class FeatureConfig:
     like_above: float = 3.0
     min_user_ratings: int = 2
     min_item_ratings: int = 2
-    content_dim: int = 32
+    content_dim: int = 8
     tag_min_items: int = 5
     rate_prior: float = 5.0
 

@@ -1,0 +1,75 @@
+"""python -m batch.score: one night's lists, from a bundle to Parquet."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from batch.job import DEVICES, Job
+from sdk.cli import EXIT_CODES, HelpFormatter, add_logging_options, run_command
+
+_EXAMPLE = """\
+example:
+  python -m batch.score --bundle bundle --out nightly --run-date 2026-11-23
+
+writes OUT/run_date=YYYY-MM-DD/ with user_items/ and item_items/ in Parquet, manifest.json and _SUCCESS,
+and names the night in OUT/LATEST
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m batch.score",
+        description="Write every user's and every title's list, exact over the whole catalogue, to Parquet.",
+        epilog=f"{_EXAMPLE}\n{EXIT_CODES}",
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument("--bundle", type=Path, required=True, metavar="BUNDLE", help="a trained bundle")
+    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="where nights are published")
+    parser.add_argument("--run-date", required=True, metavar="YYYY-MM-DD", help="the night; names its folder")
+    parser.add_argument("--k", type=int, default=100, help="list length")
+    parser.add_argument("--model", default="best", help="dlrm, ncf, or best by validation AUC")
+    parser.add_argument("--include-seen", action="store_true", help="list titles that the user has rated, too")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="where to score")
+    parser.add_argument("--users-per-part", type=int, default=8192, help="users in one Parquet file and in memory")
+    parser.add_argument("--force", action="store_true", help="write the night again though it is published")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
+    add_logging_options(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code is returned."""
+    return run_command(_score, build_parser().parse_args(argv))
+
+
+def _score(args: argparse.Namespace) -> int:
+    job = Job(
+        bundle=args.bundle, out=args.out, run_date=args.run_date, k=args.k, model=args.model,
+        include_seen=args.include_seen, device=args.device, force=args.force, users_per_part=args.users_per_part,
+    )  # fmt: skip
+    from batch.run import plan, run, summary
+    from sdk.bundle import load
+
+    result = plan(job, load(job.bundle)) if args.dry_run else run(job)
+    values = summary(result)
+    if args.json:
+        print(json.dumps(values))
+    else:
+        print("\n".join(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in values.items()))
+    return 0
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {seconds:.1f}" for name, seconds in value.items())
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

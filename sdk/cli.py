@@ -1,0 +1,71 @@
+"""What the three commands share: logging to stderr, one line per known error, exit codes, a clean interrupt."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+from sdk.errors import MarqueeError
+
+log = logging.getLogger(__name__)
+
+EXIT_CODES = """\
+exit codes:
+  0 done            2 usage            3 input data
+  4 bundle, scores  5 output           6 quality gate
+  7 locked by another run              130/143 interrupted"""
+
+
+class Terminated(BaseException):
+    """SIGTERM came: unwind, clean up, and leave with 143."""
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Keeps the examples' line breaks and shows each option's default."""
+
+
+def add_logging_options(parser: argparse.ArgumentParser) -> None:
+    """``-q`` and ``-v``, the same in every command."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="log warnings and errors only")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log details, and a traceback with an error")
+
+
+def run_command(work: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+    """Do a command's work and turn what happens into an exit code.
+
+    A known cause is one line on stderr; a traceback means a defect of ours.
+    """
+    _configure_logging(args)
+    previous = signal.signal(signal.SIGTERM, _on_sigterm)
+    try:
+        return work(args)
+    except MarqueeError as error:
+        log.error("%s", error, exc_info=args.verbose)
+        return error.exit_code
+    except KeyboardInterrupt:
+        log.error("interrupted; the same command goes on where it can")
+        return 130
+    except Terminated:
+        log.error("terminated; the same command goes on where it can")
+        return 143
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _on_sigterm(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _configure_logging(args: argparse.Namespace) -> None:
+    level = logging.WARNING if args.quiet else logging.DEBUG if args.verbose else logging.INFO
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s", force=True)
+    for package in ("sdk", "export", "batch"):
+        logging.getLogger(package).setLevel(level)
