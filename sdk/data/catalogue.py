@@ -126,10 +126,18 @@ def _genre_names(source: Source, config: DataConfig) -> Sequence[str]:
     """100K's genre names in the order of their flags."""
     if _GENRES_FILE not in source:
         return _PUBLISHED_GENRES
+    names: dict[int, str] = {}
+
+    def add(fields: Sequence[str]) -> None:
+        names[whole_number(fields[1], "genre number")] = fields[0]
+
     log = RejectLog(_GENRES_FILE)
-    names = {int(r.fields[1]): r.fields[0] for r in split_records(source, log, "|", 2, "latin-1")}
+    log.read(split_records(source, log, "|", 2, "latin-1"), add)
     log.finish(source.where(_GENRES_FILE), config)
-    return [names[number] for number in sorted(names)]
+    if sorted(names) != list(range(len(names))):
+        problem = f"its genres are numbered {sorted(names)}, not from 0 without a gap"
+        raise UnusableFileError(source.where(_GENRES_FILE), problem, "Fetch the data set again.")
+    return [names[number] for number in range(len(names))]
 
 
 def _read_tags(source: Source, form: Form, items: Collection[int], config: DataConfig) -> tuple[Any, pa.Table]:

@@ -70,7 +70,7 @@ class Block:
 
     Attributes:
         first: row number of the first line (0 = the first line below the header).
-        data: the lines, without the last one's line end.
+        data: the lines, without the last line feed.
     """
 
     def __init__(self, first: int, data: bytes) -> None:
@@ -107,9 +107,10 @@ def blocks(source: Source, file: str, layout: Layout) -> Iterator[Block]:
             stream.readline()
         while chunk := stream.read(_BLOCK_BYTES):
             chunk = held + chunk + stream.readline()
-            body = chunk.rstrip(b"\r\n")
-            held = chunk[len(body) :]
-            if body:
-                yield (block := Block(first, body))
+            content = chunk.rstrip(b"\r\n")
+            line_end, _, held = chunk[len(content) :].partition(b"\n")  # held: empty lines, if more lines follow
+            if content:
+                yield (block := Block(first, content + line_end))
                 first += block.num_lines
-                held = held.removeprefix(b"\r").removeprefix(b"\n")
+            else:
+                held = chunk

@@ -23,8 +23,8 @@ class _Lines:
     """Physical lines that can be put back, and the number of the line last taken."""
 
     def __init__(self, stream: io.BufferedReader, encoding: str, *, skipped: int) -> None:
-        # newline="\n": a lone \r is content, so line numbers stay what an editor shows
-        self._lines = io.TextIOWrapper(stream, encoding, errors="surrogateescape", newline="\n")
+        # split at \n only: a lone \r is content; bytes that are not valid become lone surrogates, found later
+        self._lines = (line.decode(encoding, "surrogateescape") for line in stream)
         self._back: deque[str] = deque()
         self.number = skipped
 
