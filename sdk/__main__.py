@@ -230,7 +230,7 @@ def _print_similar(bundle: Bundle, item_id: int, k: int) -> None:
     ids, scores = bundle.similar([item_id], k).row(0)
     print(f"like {bundle.titles([item_id])[0]}:")
     for rank, (other, name, score) in enumerate(zip(ids.tolist(), bundle.titles(ids), scores, strict=True), start=1):
-        print(f"{rank:3d}  {score:.3f}  {name}  ({bundle.explain(item_id, other)})")
+        print(f"{rank:3d}  {score:.3f}  {name}  ({bundle.explain(item_id, other).describe()})")
     if not len(ids):
         print("  nothing is known of it that another title shares")
 

@@ -203,7 +203,8 @@ class TrainingConfig:
         patience: epochs without a better validation AUC before training stops.
         batch_size: rows per step; None chooses by the number of training rows.
         learning_rate: of Adam (Kingma and Ba 2015, arXiv:1412.6980).
-        embedding_l2: L2 penalty per looked-up embedding row, as in matrix factorisation (Koren et al. 2009).
+        embedding_l2: L2 penalty per looked-up vector, as in matrix factorisation (Koren et al. 2009).
+        bias_l2: L2 penalty per looked-up bias.
         embedding_std: standard deviation of the initial embeddings.
         negatives: sampled unwatched titles per positive: ``none`` trains on rated pairs alone.
         num_negatives: sampled per positive and redrawn each epoch, where ``negatives`` is not ``none``.
@@ -215,7 +216,8 @@ class TrainingConfig:
     patience: int = 3
     batch_size: int | None = None
     learning_rate: float = 3e-3
-    embedding_l2: float = 0.05
+    embedding_l2: float = 0.03
+    bias_l2: float = 0.005
     embedding_std: float = 0.05
     negatives: NegativeKind = "none"
     num_negatives: int = 4
@@ -226,7 +228,7 @@ class TrainingConfig:
         _check_at_least(self, 1, "max_epochs", "patience", "num_negatives")
         _check(self, "batch_size", self.batch_size is None or self.batch_size >= 1, "at least 1, or None")
         _check(self, "learning_rate", self.learning_rate > 0, "above 0")
-        _check_at_least(self, 0, "embedding_l2", "embedding_std", "seed")
+        _check_at_least(self, 0, "embedding_l2", "bias_l2", "embedding_std", "seed")
         _check(self, "negatives", self.negatives in get_args(NegativeKind), f"one of {get_args(NegativeKind)}")
 
 

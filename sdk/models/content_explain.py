@@ -78,6 +78,24 @@ class Reasons:
         """Words of both titles; a shared series name comes as one."""
         return self.shared.get("title", ())
 
+    def describe(self, max_fields: int = 4, max_tokens: int = 3) -> str:
+        """The weightiest reasons in words: "director John Lasseter; cast Tim Allen, Tom Hanks".
+
+        Args:
+            max_fields: how many fields are named.
+            max_tokens: how many shared things of each.
+        """
+        named = [name for name in _FIELD_WORDS if self.shared.get(name)]
+        named.sort(key=lambda name: -self.contributions.get(name, 0.0))
+        parts = (f"{_FIELD_WORDS[name]} {', '.join(self.shared[name][:max_tokens])}" for name in named[:max_fields])
+        return "; ".join(parts)
+
+
+_FIELD_WORDS = {
+    "title": "title", "directors": "director", "cast": "cast", "crew": "crew", "keywords": "keywords", "tags": "tags",
+    "genres": "genres", "companies": "made by", "overview": "overview says", "year": "years around",
+}  # fmt: skip
+
 
 def reasons(
     item_a: int, item_b: int, row_a: csr_matrix, row_b: csr_matrix, vocabulary: Mapping[str, Sequence[str]]

@@ -77,7 +77,7 @@ class _SideArch(nn.Module):
         own = torch.einsum("bfd,bgd->bfg", fields, fields)[:, self.own_pairs[0], self.own_pairs[1]]
         dot = self.dot(ids) if self.dot is not None else dense.new_zeros(len(rows), 0)
         bias = self.bias(ids)[:, 0] if self.bias is not None else dense.new_zeros(len(rows))
-        penalised = bias.square() + dot.square().sum(1) + sum(vector.square().sum(1) for vector in vectors)
+        penalised = dot.square().sum(1) + sum(vector.square().sum(1) for vector in vectors)
         return SideTensors(bias, dot, fields, torch.cat([dense, own], dim=1), penalised)
 
     def _embed(self, name: str, table: TableBuffers, rows: Tensor, ids: Tensor) -> Tensor:

@@ -59,5 +59,5 @@ class _IdArch(nn.Module):
         dot = self.gmf(ids)
         mlp_in = self.mlp(ids) if self.mlp is not None else dot.new_zeros(len(ids), 0)
         bias = self.bias(ids)[:, 0] if self.bias is not None else dot.new_zeros(len(ids))
-        penalised = bias.square() + dot.square().sum(1) + mlp_in.square().sum(1)
+        penalised = dot.square().sum(1) + mlp_in.square().sum(1)
         return SideTensors(bias, dot, dot.new_zeros(len(ids), 0, 1), mlp_in, penalised)

@@ -95,7 +95,7 @@ class SideTensors(NamedTuple):
         dot: (B, d) float32, the side's part of the dot path; d may be 0.
         fields: (B, F, D) float32, the vectors that meet the other side's in the interactions; F may be 0.
         mlp_in: (B, M) float32, the side's own part of the top MLP's input.
-        penalised: (B,) float32, squared norm of the embedding rows that the L2 penalty covers.
+        penalised: (B,) float32, squared norm of the looked-up vectors, which the L2 penalty holds small.
     """
 
     bias: Tensor
@@ -137,13 +137,14 @@ class PairModel(nn.Module):
         """(B,) float32 logits of (B,) int64 user rows against (B,) int64 item rows."""
         return self.meet(self.encode_users(user_rows), self.encode_items(item_rows))
 
-    def training_forward(self, user_rows: Tensor, item_rows: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(B,) logits, and the mean squared norm of the looked-up embedding rows (the L2 penalty, unscaled).
+    def training_forward(self, user_rows: Tensor, item_rows: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """(B,) logits, and the two L2 penalties, unscaled: of the looked-up vectors and of the looked-up biases.
 
         Each pair's own label is left out of its statistics, and some ids are replaced by the unknown one.
         """
         user, item = self.encode_users(user_rows, batch), self.encode_items(item_rows, batch)
-        return self.meet(user, item), (user.penalised + item.penalised).mean()
+        biases = (user.bias.square() + item.bias.square()).mean()
+        return self.meet(user, item), (user.penalised + item.penalised).mean(), biases
 
     def meet(self, user: SideTensors, item: SideTensors) -> Tensor:
         """(B,) logits of encoded pairs: dot path, biases, and the top MLP over both sides and their interactions."""

@@ -139,7 +139,7 @@ def _run_epoch(
               leave=False, disable=not sys.stderr.isatty()) as bar:  # fmt: skip
         for batch in loader:
             loss = _step(model, optimiser, batch.user_index, batch.item_index,
-                         Batch(batch.label, batch.rated, generator), config.embedding_l2)  # fmt: skip
+                         Batch(batch.label, batch.rated, generator), config)  # fmt: skip
             total += loss * len(batch.label)
             done += len(batch.label)
             bar.update(len(batch.label))
@@ -155,12 +155,12 @@ def _step(
     users: torch.Tensor,
     items: torch.Tensor,
     batch: Batch,
-    embedding_l2: float,
+    config: TrainingConfig,
 ) -> float:
     optimiser.zero_grad(set_to_none=True)
-    logits, penalty = model.training_forward(users, items, batch)
+    logits, vectors, biases = model.training_forward(users, items, batch)
     loss = binary_cross_entropy_with_logits(logits, batch.label)
-    (loss + embedding_l2 * penalty).backward()
+    (loss + config.embedding_l2 * vectors + config.bias_l2 * biases).backward()
     optimiser.step()
     return float(loss.detach())
 
