@@ -1,0 +1,103 @@
+#!/bin/sh
+# Makes .venv in this folder and installs requirements.lock and the project into it. When that is done already it
+# installs nothing and takes well under a second; an installation that was broken off is started afresh.
+#
+#   sh setup.sh                            the first fitting Python on PATH, or of pyenv
+#   PYTHON=/path/to/python3.11 sh setup.sh
+#
+# MARQUEE_VENV names another folder than .venv.
+set -eu
+cd "$(dirname "$0")"
+unset PYTHONPATH PYTHONHOME VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX
+venv=${MARQUEE_VENV:-.venv}
+python=$venv/bin/python
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+
+# A Python fits if it runs (a pyenv shim may not), is 3.10 or 3.11 (NVTabular has wheels up to 3.11), and can make
+# an environment with pip in it (Debian's python3.11 cannot without python3.11-venv).
+fits() {
+    "$1" -I -c 'import sys, ensurepip, venv; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))' 2>/dev/null
+}
+
+candidates() {
+    for name in python3.11 python3.10 python3 python; do
+        (IFS=:; for folder in $PATH; do printf '%s\n' "$folder/$name"; done)
+    done
+    for file in "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.11.*/bin/python "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.10.*/bin/python; do
+        printf '%s\n' "$file"
+    done
+}
+
+find_python() {
+    if [ -n "${PYTHON:-}" ]; then
+        fits "$PYTHON" || fail "PYTHON=$PYTHON is not a Python 3.11 or 3.10 that can make a virtual environment; name another."
+        printf '%s\n' "$PYTHON"
+        return
+    fi
+    candidates | while IFS= read -r file; do
+        if [ -x "$file" ] && fits "$file"; then
+            printf '%s\n' "$file"
+            break
+        fi
+    done
+}
+
+# What the environment is made of: the locked packages, the project's metadata and the folder (an environment does
+# not survive being moved).
+digest() {
+    "$python" -I - requirements.lock pyproject.toml 2>/dev/null <<'END'
+import hashlib, os, pathlib, sys
+parts = [pathlib.Path(name).read_bytes() for name in sys.argv[1:]] + [os.getcwdb()]
+print(hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest())
+END
+}
+
+is_installed() {
+    [ ! -e "$venv/.installing" ] && wanted=$(digest) && [ -e "$venv/.installed-$wanted" ]
+}
+
+make_venv() {
+    found=$(find_python)
+    [ -n "$found" ] || fail "no Python 3.11 or 3.10 with venv found on PATH or in pyenv: install one (on Debian or Ubuntu the packages python3.11 and python3.11-venv), or name it with PYTHON=/path/to/python3.11."
+    say "making $venv with $found"
+    rm -rf "$venv"
+    mkdir -p "$venv"
+    echo $$ >"$venv/.installing"
+    "$found" -I -m venv "$venv"
+}
+
+# pip 26 and later refuse the Merlin packages, whose unused extras name direct URLs. A Python 3.11 or 3.10 brings an
+# older pip; only where a distribution brings a newer one is it replaced. It is never upgraded.
+keep_pip_below_26() {
+    major=$("$python" -I -m pip --version | sed 's/^pip \([0-9]*\).*/\1/')
+    [ "$major" -lt 26 ] || "$python" -I -m pip install -qq 'pip<26'
+}
+
+install() {
+    keep_pip_below_26
+    say "installing requirements.lock into $venv (minutes, once)"
+    "$python" -I -m pip install -qq --disable-pip-version-check -r requirements.lock
+    "$python" -I -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+}
+
+if is_installed; then
+    exit 0
+fi
+if [ -e "$venv/.installing" ]; then
+    owner=$(cat "$venv/.installing")
+    if [ -n "$owner" ] && kill -0 "$owner" 2>/dev/null; then
+        fail "process $owner is installing into $venv; wait for it, or delete $venv if that process is something else."
+    fi
+    say "the last installation was broken off; starting afresh"
+    make_venv
+elif ! fits "$python"; then
+    make_venv
+fi
+echo $$ >"$venv/.installing"
+rm -f "$venv"/.installed-*
+install
+: >"$venv/.installed-$(digest)"
+rm "$venv/.installing"
+say "done"
