@@ -62,7 +62,7 @@ def write_sample(folder: Path, *, seed: int = 7, num_users: int = 1200) -> tuple
 
 def _check(name: str, got: int, least: int) -> None:
     if got < least:
-        raise ConfigError("write_sample", name, got, f"at least {least}")
+        raise ConfigError(write_sample.__name__, name, got, f"at least {least}")
 
 
 def _ratings_text(ratings: Interactions) -> str:

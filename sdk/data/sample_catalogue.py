@@ -65,9 +65,9 @@ def read_films() -> tuple[Film, ...]:
 
 
 def _film(item_id: int, row: list[str], is_favourite: bool) -> Film:
-    title, year, genres, directors, cast, keywords, overview = row
-    lists = (tuple(text.split("|")) for text in (genres, directors, cast, keywords))
-    return Film(item_id, title, int(year), *lists, overview, is_favourite)
+    title, year, *lists, overview = row
+    genres, directors, cast, keywords = (tuple(text.split("|")) for text in lists)
+    return Film(item_id, title, int(year), genres, directors, cast, keywords, overview, is_favourite)
 
 
 def _rows(pattern: str, columns: tuple[str, ...]) -> Iterator[list[str]]:

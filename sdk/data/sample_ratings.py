@@ -76,7 +76,7 @@ def simulate(films: Sequence[Film], seed: int, num_users: int) -> tuple[Interact
     draws = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(6)]
     quality = _quality(films, draws[0])
     taste = _taste(films, num_users, draws[1])
-    joined = draws[2].integers(_FIRST_YEAR, _LAST_YEAR, num_users, endpoint=True)
+    joined = draws[2].integers(_FIRST_YEAR, _LAST_YEAR + 1, num_users)
     watched = _watched(films, quality, taste, joined, draws[3])
     user, item = np.nonzero(watched)
     rating = _stars(user, quality[item], taste[watched], draws[4])
@@ -128,7 +128,7 @@ def _time_fit(films: Sequence[Film], num_users: int, rng: np.random.Generator) -
 
 
 def _multi_hot(lists: Sequence[Sequence[str]], least: int, names: Sequence[str] = ()) -> Float64s:
-    """(I, F) which film has which attribute, rows of length 1; attributes of fewer than ``least`` films are left out."""
+    """(I, F) which film has which attribute, rows of length 1; names of fewer than ``least`` films are left out."""
     counts = Counter(name for names_ in lists for name in names_)
     column = {name: f for f, name in enumerate(names or sorted(name for name, n in counts.items() if n >= least))}
     hot = np.zeros((len(lists), len(column)))
