@@ -41,8 +41,8 @@ def merlin_dlrm(model: DLRM) -> Any:
     config = model.config
     if config.dot_dim or config.biases:
         raise UsageError(
-            f"merlin_dlrm: the model has dot_dim={config.dot_dim} and biases={config.biases}; Merlin's DLRM has neither "
-            "a dot path nor biases. Train one with DLRMConfig(dot_dim=0, biases=False)."
+            f"merlin_dlrm: the model has dot_dim={config.dot_dim} and biases={config.biases}; Merlin's DLRM has "
+            "neither a dot path nor biases. Train one with DLRMConfig(dot_dim=0, biases=False)."
         )
     mm = _merlin()
     names = _field_names(model)
@@ -70,7 +70,7 @@ def merlin_ncf(model: NCF) -> Any:
     """
     mm = _merlin()
     ids = _schema(model, numbers=False).select_by_name([f"{side}_id" for side in _SIDES])
-    dot = mm.Block(mm.EmbeddingTables(model.config.embedding_dim, ids), mm.Stack(dim=1), mm.DLRMInteraction())
+    dot = mm.Block(mm.EmbeddingTables(model.config.embedding_dim, ids), mm.Stack(dim=1), _dot_products())
     branches: dict[str, Any] = {"dot": dot}
     if model.top_mlp is not None:
         tables = mm.EmbeddingTables(model.config.embedding_dim, ids)
@@ -78,7 +78,7 @@ def merlin_ncf(model: NCF) -> Any:
         branches["mlp"] = mm.Block(tables, hidden, nn.LazyLinear(1))
     if model.config.biases:
         branches["bias"] = mm.EmbeddingTables(1, ids)
-    network = mm.Block(mm.ParallelBlock(branches), mm.ElementWiseSum())
+    network = mm.Block(mm.ParallelBlock(branches), _summed())
     _materialise(network, model)
     _load_ncf(branches, model)
     return network.eval()
@@ -117,7 +117,7 @@ class _DenseAndPairs(nn.Module):
     def __init__(self, dense: Sequence[int]) -> None:
         super().__init__()
         self.dense = list(dense)
-        self.pairs = _merlin().DLRMInteraction()
+        self.pairs = _dot_products()
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, F, D) float32 stacked fields to (B, M) float32."""
@@ -129,6 +129,18 @@ def _merlin() -> Any:
         warnings.simplefilter("ignore")
         import merlin.models.torch as module
     return module
+
+
+def _dot_products() -> Any:
+    from merlin.models.torch.blocks.dlrm import DLRMInteraction
+
+    return DLRMInteraction()
+
+
+def _summed() -> Any:
+    from merlin.models.torch.transforms.agg import ElementWiseSum
+
+    return ElementWiseSum()
 
 
 def _table(model: PairModel, side: str) -> TableBuffers:
@@ -179,9 +191,7 @@ def _code_column(side: str, name: str, cardinality: int, *, ragged: bool = False
 def _number_schema(side: str, table: TableBuffers) -> Any:
     from merlin.schema import ColumnSchema, Schema, Tags
 
-    return Schema(
-        [ColumnSchema(name, tags=[Tags.CONTINUOUS], dtype="float32") for name in _number_names(side, table)]
-    )
+    return Schema([ColumnSchema(name, tags=[Tags.CONTINUOUS], dtype="float32") for name in _number_names(side, table)])
 
 
 def _target() -> Any:
@@ -194,7 +204,9 @@ def _ragged(name: str, shares: Tensor) -> dict[str, Tensor]:
     present = shares > 0
     lengths = present.sum(1)
     if not torch.allclose(shares, present / lengths.clamp_min(1)[:, None]):
-        raise UsageError(f"merlin_inputs: a list of {name!r} holds a value twice; make the lists unique and encode again")
+        raise UsageError(
+            f"merlin_inputs: a list of {name!r} holds a value twice; make the lists unique and encode again"
+        )
     offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
     return {f"{name}__values": present.nonzero()[:, 1], f"{name}__offsets": offsets}
 
@@ -229,8 +241,8 @@ def _copy_tables(tables: Any, weights: Mapping[str, Tensor]) -> None:
 def _load_dlrm(network: Any, model: DLRM, names: Sequence[str]) -> None:
     inputs = network[0][0]
     for side, arch in zip(_SIDES, (model.user_arch, model.item_arch), strict=True):
-        embeddings = {**dict(arch.embeddings.items()), **dict(arch.lists.items())}
-        _copy_tables(inputs, {f"{side}_{name}": module.weight for name, module in embeddings.items()})
+        embeddings: dict[str, Any] = {**dict(arch.embeddings.items()), **dict(arch.lists.items())}
+        _copy_tables(inputs, {f"{side}_{name}": table.weight for name, table in embeddings.items()})
         _copy_linears(arch.bottom_mlp, inputs["continuous"][_dense_name(side)])
     top = nn.ModuleList([network[0][2], network[1]])
     _copy_linears(model.top_mlp, top, _top_columns(model, names))
