@@ -36,8 +36,8 @@ _LOVERS: tuple[Weights, ...] = tuple(
         {"Documentary": 2.2, "Drama": 0.6, "War": 0.5, "Fantasy": -0.8, "Horror": -0.5},
     )
 )
-_TASTE_SHARES = MappingProxyType({"genres": 0.75, "themes": 0.3, "directors": 0.2, "time": 0.4, "latent": 0.3})
-_QUALITY, _LENIENCY, _TASTE, _NOISE = 0.5, 0.4, 0.8, 0.5  # shares of a rating, in standard deviations
+_TASTE_SHARES = MappingProxyType({"genres": 0.9, "themes": 0.3, "directors": 0.2, "time": 0.35, "latent": 0.2})
+_QUALITY, _LENIENCY, _TASTE, _NOISE = 0.45, 0.4, 0.8, 0.6  # shares of a rating, in standard deviations
 _MEAN_STARS, _STARS_PER_DEVIATION = 3.45, 1.0
 _WHOLE_STAR_USERS = 0.4
 _MEDIAN_RATINGS, _FEWEST, _MOST = 66, 20, 400
@@ -90,7 +90,7 @@ def _quality(films: Sequence[Film], rng: np.random.Generator) -> Float64s:
     """(I,) how good each film is for everyone: favourites are, later parts of a series a little less."""
     favourite = np.array([film.is_favourite for film in films])
     sequel = np.array(["sequel" in film.keywords for film in films])
-    return _scaled(0.7 * rng.standard_normal(len(films)) + 1.3 * favourite - 0.4 * sequel)
+    return _scaled(0.55 * rng.standard_normal(len(films)) + 1.3 * favourite - 0.4 * sequel)
 
 
 def _taste(films: Sequence[Film], num_users: int, rng: np.random.Generator) -> Float64s:
@@ -148,7 +148,7 @@ def _watched(
     """(U, I) who watches what: a draw without replacement by popularity and taste (Gumbel top-k)."""
     year = np.array([film.year for film in films])
     favourite = np.array([film.is_favourite for film in films])
-    renown = 0.8 * rng.standard_normal(len(films)) + 0.4 * quality + 0.9 * favourite + (year - 1980) / 50.0
+    renown = 0.9 * rng.standard_normal(len(films)) + 0.4 * quality + 0.9 * favourite + (year - 1980) / 50.0
     appeal = renown + 0.8 * taste + rng.gumbel(size=taste.shape)
     released = year < joined[:, None]
     rank = np.argsort(np.argsort(np.where(released, -appeal, np.inf), axis=1, kind="stable"), axis=1)
