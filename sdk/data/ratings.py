@@ -195,9 +195,10 @@ class _Parser:
     def _carefully(self, block: Block) -> _Parsed:
         """Line by line: plain lines go to Arrow together, others are repaired or set aside."""
         good, rows, rejected = [], [], {}
+        is_plain = self._layout.plain_line.fullmatch
         for row, line in enumerate(block.lines):
             try:
-                good.append(line if self._layout.plain_line.fullmatch(line) else self._repaired(line))
+                good.append(line if is_plain(line) else self._repaired(line))
                 rows.append(row)
             except BadRowError as bad:
                 rejected[row] = str(bad)
