@@ -3,7 +3,7 @@
     import sdk
 
     dataset = sdk.load_movielens("ml-25m.zip", tmdb="tmdb-5000")
-    bundle = sdk.train(dataset, "bundle")
+    bundle = sdk.train(dataset, sdk.RunConfig(), "bundle")
     bundle.recommend([42], k=10)
 
 Names are loaded when they are first used: ``import sdk`` itself is quick and loads no torch.

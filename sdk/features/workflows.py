@@ -30,9 +30,9 @@ def fit_interactions(user_ids: Int64s, item_ids: Int64s, config: FeatureConfig, 
         config: ``like_above`` is the label's threshold.
         work: an empty folder for NVTabular's category files.
     """
+    nvt = nvtabular()
     from sdk.features.ops import BinarizeLabel
 
-    nvt = nvtabular()
     vocabularies = {
         "user_id": pd.Series(user_ids, name="user_id"),
         "item_id": pd.Series(item_ids, name="item_id"),
