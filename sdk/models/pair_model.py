@@ -83,6 +83,8 @@ class TableBuffers(nn.Module):
         count = (self.count[rows] - batch.rated).clamp_min(0)
         likes = (self.likes[rows] - batch.label * batch.rated).clamp_min(0)
         rate = (likes + self.prior_count * self.prior_rate) / (count + self.prior_count).clamp_min(1e-9)
+        if self.prior_count == 0:
+            rate = rate.masked_fill(count == 0, self.prior_rate)
         left_out = (torch.stack([torch.log1p(count), rate], dim=1) - self.mean) / self.std
         return torch.cat([left_out, dense[:, len(STATISTIC_NAMES) :]], dim=1)
 
