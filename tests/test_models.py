@@ -166,8 +166,8 @@ def test_the_penalties_are_the_mean_squared_norms_of_the_vectors_and_biases_look
         for key, weight in weights(arch).items():
             if "bottom_mlp" not in key:
                 expected["bias" in key] += (looked_up(key.split(".")[-2], weight, table, rows) ** 2).sum() / 3
-    assert float(vectors) == pytest.approx(expected[False], rel=1e-4)
-    assert float(biases) == pytest.approx(expected[True], rel=1e-4)
+    assert vectors.item() == pytest.approx(expected[False], rel=1e-4)
+    assert biases.item() == pytest.approx(expected[True], rel=1e-4)
 
 
 def looked_up(field, weight, table, rows):
