@@ -7,7 +7,7 @@
 #
 # MARQUEE_VENV names another folder than .venv.
 set -eu
-cd "$(dirname "$0")"
+cd -P "$(dirname "$0")"
 unset PYTHONPATH PYTHONHOME VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX
 venv=${MARQUEE_VENV:-.venv}
 python=$venv/bin/python
@@ -25,7 +25,8 @@ candidates() {
     for name in python3.11 python3.10 python3 python; do
         (IFS=:; for folder in $PATH; do printf '%s\n' "$folder/$name"; done)
     done
-    for file in "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.11.*/bin/python "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.10.*/bin/python; do
+    pyenv=${PYENV_ROOT:-${HOME:-}/.pyenv}/versions
+    for file in "$pyenv"/3.11.*/bin/python "$pyenv"/3.10.*/bin/python; do
         printf '%s\n' "$file"
     done
 }
@@ -44,26 +45,36 @@ find_python() {
     done
 }
 
-# What the environment is made of: the locked packages, the project's metadata and the folder (an environment does
-# not survive being moved).
+# What the environment is made of: the locked packages and the project's metadata.
 digest() {
     "$python" -I - requirements.lock pyproject.toml 2>/dev/null <<'END'
-import hashlib, os, pathlib, sys
-parts = [pathlib.Path(name).read_bytes() for name in sys.argv[1:]] + [os.getcwdb()]
+import hashlib, pathlib, sys
+parts = [pathlib.Path(name).read_bytes() for name in sys.argv[1:]]
 print(hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest())
 END
 }
 
+# An environment names its folder in many files: moved or copied with the project, it has to be made again.
+is_moved() {
+    [ -e "$venv/.made-in" ] && [ "$(cat "$venv/.made-in")" != "$PWD" ]
+}
+
 is_installed() {
-    [ ! -e "$venv/.installing" ] && wanted=$(digest) && [ -e "$venv/.installed-$wanted" ]
+    [ ! -e "$venv/.installing" ] && ! is_moved && wanted=$(digest) && [ -e "$venv/.installed-$wanted" ]
 }
 
 make_venv() {
     found=$(find_python)
-    [ -n "$found" ] || fail "no Python 3.11 or 3.10 with venv found on PATH or in pyenv: install one (on Debian or Ubuntu the packages python3.11 and python3.11-venv), or name it with PYTHON=/path/to/python3.11."
+    [ -n "$found" ] || fail "no Python 3.11 or 3.10 with venv found on PATH or in pyenv: install one" \
+        "(on Debian or Ubuntu the packages python3.11 and python3.11-venv), or name it with PYTHON=/path/to/python3.11."
+    if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ] && [ ! -e "$venv/.installing" ]; then
+        rmdir "$venv" 2>/dev/null || fail "$venv is in the way and is no virtual environment;" \
+            "move it, or set MARQUEE_VENV to another folder."
+    fi
     say "making $venv with $found"
     rm -rf "$venv"
     mkdir -p "$venv"
+    pwd >"$venv/.made-in"
     echo $$ >"$venv/.installing"
     "$found" -I -m venv "$venv"
 }
@@ -78,8 +89,10 @@ keep_pip_below_26() {
 install() {
     keep_pip_below_26
     say "installing requirements.lock into $venv (minutes, once)"
-    "$python" -I -m pip install -qq --disable-pip-version-check -r requirements.lock
-    "$python" -I -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+    {
+        "$python" -I -m pip install -qq --disable-pip-version-check -r requirements.lock &&
+            "$python" -I -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+    } || fail "pip could not install everything (its own words are above); run this again once that is mended."
 }
 
 if is_installed; then
@@ -92,7 +105,7 @@ if [ -e "$venv/.installing" ]; then
     fi
     say "the last installation was broken off; starting afresh"
     make_venv
-elif ! fits "$python"; then
+elif ! fits "$python" || is_moved; then
     make_venv
 fi
 echo $$ >"$venv/.installing"

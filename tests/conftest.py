@@ -1,0 +1,58 @@
+"""Shared by every test: a bounded number of threads, the real data sets, and golden files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_name, str(min(4, os.cpu_count() or 1)))  # read once, when the libraries are first imported
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+if "CI" not in os.environ:  # there Hypothesis loads its own profile: no deadline and the same examples every time
+    settings.register_profile("marquee", deadline=None)  # a busy machine is not a failure
+    settings.load_profile("marquee")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="rewrite the golden files from what the code says now"
+    )
+
+
+def real_data_folder() -> Path:
+    """Where MovieLens and TMDB are looked for: MARQUEE_DATA, else ../shared/data beside the project folder."""
+    return Path(os.environ.get("MARQUEE_DATA") or ROOT.parent / "shared" / "data")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Callable[..., Path]:
+    """``real_data("ml-latest-small", "ratings.csv")`` is that file's path; the test is skipped where it is missing."""
+
+    def find(*parts: str) -> Path:
+        path = real_data_folder().joinpath(*parts)
+        if not path.exists():
+            pytest.skip(f"no {'/'.join(parts)} in {path.parent}: set MARQUEE_DATA to the folder that holds {parts[0]}")
+        return path
+
+    return find
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
+    """``golden(path, text)`` fails unless the file holds this text; with --update-golden it is rewritten instead."""
+
+    def check(path: Path, text: str) -> None:
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.exists(), f"{path} is missing: run pytest --update-golden and read what it wrote"
+        assert text == path.read_text(encoding="utf-8"), f"differs from {path}; if meant, run pytest --update-golden"
+
+    return check
