@@ -73,8 +73,11 @@ class SplitConfig:
 
     def describe(self) -> str:
         """The split in words, printed with every metric measured on it."""
-        share = "" if self.kind == "leave-last-out" else f" {1 - self.test_share:.0%}/{self.test_share:.0%}"
-        return f"{self.kind}{share}, validation {self.validation_share:.0%} of training, seed {self.seed}"
+        if self.kind == "leave-last-out":
+            return "leave-last-out, validation by the same rule"
+        seed = f", seed {self.seed}" if self.kind == "random" else ""
+        shares = f"{1 - self.test_share:.0%}/{self.test_share:.0%}"
+        return f"{self.kind} {shares}, validation {self.validation_share:.0%} of training{seed}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
