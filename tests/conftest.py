@@ -6,14 +6,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ.setdefault(_name, str(min(4, os.cpu_count() or 1)))  # read once, when the libraries are first imported
-os.environ.setdefault("MPLBACKEND", "Agg")
-
 import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_name, str(min(4, os.cpu_count() or 1)))  # read once, when the libraries are first imported
+os.environ.setdefault("MPLBACKEND", "Agg")
 
 if "CI" not in os.environ:  # there Hypothesis loads its own profile: no deadline and the same examples every time
     settings.register_profile("marquee", deadline=None)  # a busy machine is not a failure

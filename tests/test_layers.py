@@ -57,7 +57,7 @@ def imports_of(path: Path) -> set[str]:
 
 
 def layer_of(module: str) -> str:
-    part = (module.split(".") + [""])[1]
+    part = [*module.split("."), ""][1]
     return "base" if part in BASE else part if part in LAYERS_BELOW else "above"
 
 

@@ -12,13 +12,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-TOOLS = ("sh", "dirname", "cat", "cp", "date", "rm", "rmdir", "mkdir", "sed", "awk", "make", "env", "tee", "grep", "tail",
-         "bash", "mktemp", "timeout")  # fmt: skip
+TOOLS = (
+    "sh", "dirname", "cat", "cp", "date", "rm", "rmdir", "mkdir", "sed", "awk", "make", "env", "tee", "grep", "tail",
+    "bash", "mktemp", "timeout",
+)  # fmt: skip
 RECORDER = """#!/bin/sh
 root={root}
 echo "$*" >>"$root/calls"
 case "$*" in
-    *"-m venv "*) for last; do :; done; mkdir -p "$last/bin"; : >"$last/pyvenv.cfg"; cp "{root}/recorder" "$last/bin/python" ;;
+    *"-m venv "*)
+        for last; do :; done
+        mkdir -p "$last/bin"
+        : >"$last/pyvenv.cfg"
+        cp "$root/recorder" "$last/bin/python" ;;
     *"-m pip --version"*) echo "pip $(cat "$root/pip_version") from somewhere (python 3.11)" ;;
     *"-m pip install"*) [ ! -e "$root/no_network" ] ;;
     *"-m pytest"*) env >"$root/env"; cat "$root/closing"; exit "$(cat "$root/pytest_code")" ;;
