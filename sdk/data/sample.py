@@ -6,6 +6,7 @@ about users is drawn from a seed (``sdk.data.sample_ratings``) and stands for no
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import logging
@@ -117,5 +118,7 @@ def _write(path: Path, text: str) -> None:
         aside.write_bytes(text.encode("utf-8"))
         aside.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink()
         message = f"{path}: the sample cannot be written ({error.strerror}). Name a folder that can be written to."
         raise OutputError(message) from error

@@ -36,14 +36,16 @@ _LOVERS: tuple[Weights, ...] = tuple(
         {"Documentary": 2.2, "Drama": 0.6, "War": 0.5, "Fantasy": -0.8, "Horror": -0.5},
     )
 )
-_TASTE_SHARES = MappingProxyType({"genres": 0.9, "themes": 0.3, "directors": 0.2, "time": 0.35, "latent": 0.2})
-_QUALITY, _LENIENCY, _TASTE, _NOISE = 0.45, 0.4, 0.8, 0.6  # shares of a rating, in standard deviations
-_MEAN_STARS, _STARS_PER_DEVIATION = 3.45, 1.0
+_TASTE_SHARES = MappingProxyType({"genres": 1.0, "themes": 0.25, "directors": 0.15, "time": 0.35, "latent": 0.12})
+_QUALITY, _LENIENCY, _TASTE, _NOISE = 0.4, 0.4, 0.9, 0.75  # weights of a rating's parts
+_MEAN_STARS, _STARS_PER_DEVIATION = 3.5, 1.0
 _WHOLE_STAR_USERS = 0.4
-_MEDIAN_RATINGS, _FEWEST, _MOST = 66, 20, 400
+_MEDIAN_RATINGS, _FEWEST, _MOST = 60, 20, 400
 _SESSION, _SECONDS_PER_RATING, _DAY = 25, 40, 86_400
 _FIRST_YEAR, _LAST_YEAR = 2015, 2023  # users join in these years
 _LATENT_DIM = 4
+_RENOWN = 0.6  # deviation of a film's own part of its log popularity
+_OWN_TASTE = 0.12  # deviation of a user's genre weights from their mix of film lovers
 _TAGGERS, _TAG_SHARE = 0.25, 0.25
 
 
@@ -73,7 +75,7 @@ def simulate(films: Sequence[Film], seed: int, num_users: int) -> tuple[Interact
     Returns:
         Ratings ascending by user_id, then item_id, unique; and tags on some of them.
     """
-    draws = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(6)]
+    draws = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(7)]
     quality = _quality(films, draws[0])
     taste = _taste(films, num_users, draws[1])
     joined = draws[2].integers(_FIRST_YEAR, _LAST_YEAR + 1, num_users)
@@ -83,7 +85,7 @@ def simulate(films: Sequence[Film], seed: int, num_users: int) -> tuple[Interact
     timestamp = _timestamps(user, joined, draws[5])
     item_id = np.array([film.item_id for film in films], dtype=np.int64)[item]
     ratings = Interactions(user.astype(np.int64) + 1, item_id, rating.astype(np.float32), timestamp)
-    return ratings, _tags([films[i] for i in item], ratings, draws[5])
+    return ratings, _tags([films[i] for i in item], ratings, draws[6])
 
 
 def _quality(films: Sequence[Film], rng: np.random.Generator) -> Float64s:
@@ -110,7 +112,7 @@ def _genre_weights(num_users: int, rng: np.random.Generator) -> Float64s:
     """(U, G) how much each user likes each genre: a mix of a few kinds of film lover, and something of their own."""
     kinds = np.array([[weights.get(genre, 0.0) for genre in GENRES] for weights in _LOVERS])
     mix = rng.dirichlet(np.full(len(_LOVERS), 0.15), num_users)
-    return mix @ kinds + 0.2 * rng.standard_normal((num_users, len(GENRES)))
+    return mix @ kinds + _OWN_TASTE * rng.standard_normal((num_users, len(GENRES)))
 
 
 def _liking(attributes: Float64s, num_users: int, rng: np.random.Generator) -> Float64s:
@@ -148,11 +150,11 @@ def _watched(
     """(U, I) who watches what: a draw without replacement by popularity and taste (Gumbel top-k)."""
     year = np.array([film.year for film in films])
     favourite = np.array([film.is_favourite for film in films])
-    renown = 0.9 * rng.standard_normal(len(films)) + 0.4 * quality + 0.9 * favourite + (year - 1980) / 50.0
+    renown = _RENOWN * rng.standard_normal(len(films)) + 0.3 * quality + 0.7 * favourite + (year - 1980) / 60.0
     appeal = renown + 0.8 * taste + rng.gumbel(size=taste.shape)
     released = year < joined[:, None]
     rank = np.argsort(np.argsort(np.where(released, -appeal, np.inf), axis=1, kind="stable"), axis=1)
-    many = np.exp(np.log(_MEDIAN_RATINGS) + 0.6 * rng.standard_normal(len(taste)))
+    many = np.exp(np.log(_MEDIAN_RATINGS) + 0.75 * rng.standard_normal(len(taste)))
     return (rank < np.clip(many, _FEWEST, _MOST).astype(np.int64)[:, None]) & released
 
 
