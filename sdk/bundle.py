@@ -111,7 +111,7 @@ def _read_info(folder: Path) -> BundleInfo:
 def _verify(folder: Path, files: Mapping[str, str]) -> None:
     for name, expected in sorted(files.items()):
         path = folder / name
-        if path.is_absolute() != folder.is_absolute() or ".." in Path(name).parts:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
             message = f"{folder / INFO}: names {name!r}, which lies outside the bundle. Do not use this bundle."
             raise BundleError(message)
         if not path.is_file():

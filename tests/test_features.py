@@ -1,6 +1,5 @@
 """The NVTabular workflows and the tables made of them, against pandas and against brute force."""
 
-import os
 import shutil
 
 import numpy as np
@@ -25,8 +24,8 @@ RARE = FeatureConfig(min_user_ratings=3, min_item_ratings=3, content_dim=0)
 
 def training_ratings():
     """User 9 has two ratings, user 10**12 none; item 20 has two, item 2**40 none."""
-    pairs = [(2, 1), (2, 3), (2, 4), (2, 8), (5, 1), (5, 3), (5, 4), (5, 20), (9, 1), (9, 20), (14, 3), (14, 4), (14, 8),
-             (14, 1), (5, 8)]  # fmt: skip
+    items_of = {2: [1, 3, 4, 8], 5: [1, 3, 4, 20], 9: [1, 20], 14: [3, 4, 8, 1]}
+    pairs = [(user, item) for user, items in items_of.items() for item in items] + [(5, 8)]
     stars = [4, 5, 3, 3.5, 1, 2, 3, 4, 5, 3, 0.5, 4.5, 5, 3, 2]
     return ratings(*zip(*pairs, strict=True), stars)
 
@@ -241,7 +240,7 @@ def test_saved_workflows_encode_the_same_elsewhere_after_the_originals_are_gone(
     assert workflows.transform(loaded["codes"], ids)["user_id"].tolist() == made.users.codes["id"][3:].tolist()
     frame = pd.DataFrame({"gender": ["M", "F"], "log_count": [0.0, 1.0], "like_rate": [0.0, 1.0]})
     assert workflows.transform(loaded["users"], frame)["gender"].tolist() == made.users.codes["gender"][[4, 3]].tolist()
-    assert os.listdir(".") == [], "the workflows wrote into the current folder"
+    assert list((tmp_path / "elsewhere").iterdir()) == [], "the workflows wrote into the current folder"
 
 
 def test_a_table_read_back_is_the_table_written(tmp_path):

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from sdk.errors import OutputError
 from sdk.metrics import EpochRecord
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,11 @@ class Checkpoint:
             model.load_state_dict(self.best)
 
     def save(self, path: Path | None, optimiser: torch.optim.Optimizer, model: nn.Module) -> None:
-        """Write everything needed to go on, aside and then renamed."""
+        """Write everything needed to go on, aside and then renamed.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
         if path is None:
             return
         tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
@@ -58,8 +63,12 @@ class Checkpoint:
         history = json.dumps([dataclasses.asdict(record) for record in self.history])
         aside = path.with_name(path.name + ".new")
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, aside, {"history": history, "best_epoch": str(self.best_epoch)})
-        aside.replace(path)
+        try:
+            save_file(contiguous, aside, {"history": history, "best_epoch": str(self.best_epoch)})
+            aside.replace(path)
+        except (SafetensorError, OSError) as error:
+            message = f"{path}: a checkpoint cannot be written ({error}); make room there, or choose another --out"
+            raise OutputError(message) from error
 
     @classmethod
     def restore(cls, path: Path | None, model: nn.Module, optimiser: torch.optim.Optimizer) -> Checkpoint:
@@ -68,19 +77,31 @@ class Checkpoint:
             return cls()
         try:
             tensors, metadata = _read(path)
+            history = tuple(EpochRecord(**record) for record in json.loads(metadata["history"]))
+            state = cls(history, int(metadata["best_epoch"]), _under("best.", tensors) or None)
+            _require_fit(model, _under("model.", tensors))
+            _require_fit(model, state.best or model.state_dict())
+            _restore_optimiser(optimiser, tensors)
             model.load_state_dict(_under("model.", tensors))
-        except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
+        except (SafetensorError, RuntimeError, KeyError, ValueError, TypeError, OSError) as error:
             log.warning("%s: not a usable checkpoint (%s); training starts afresh", path, error)
             return cls()
-        _restore_optimiser(optimiser, tensors)
-        history = tuple(EpochRecord(**record) for record in json.loads(metadata["history"]))
         log.info("going on from %s after epoch %d", path, len(history))
-        return cls(history, int(metadata["best_epoch"]), _under("best.", tensors) or None)
+        return state
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     with safe_open(path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+
+
+def _require_fit(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Refuse weights of another model before any is copied: ``load_state_dict`` would copy those that fit first."""
+    mine, theirs = ({n: tuple(t.shape) for n, t in ws.items()} for ws in (model.state_dict(), weights))
+    if mine != theirs:
+        odd = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
+        message = f"{odd[0]} is {theirs.get(odd[0])}, the model's {mine.get(odd[0])}"
+        raise ValueError(message)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,363 @@
+"""Training: it learns, ends where its seed says whatever disturbs it, and keeps its best epoch."""
+
+import dataclasses
+import logging
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from small import planted, run_config, tables_for
+
+from sdk.config import DLRMConfig, NCFConfig, TrainingConfig
+from sdk.errors import OutputError, ScoreError
+from sdk.features.encode import EncodedInteractions
+from sdk.features.tables import UNKNOWN
+from sdk.metrics import auc
+from sdk.models.ranker import build_ranker
+from sdk.training import loop
+from sdk.training.loop import batch_size_for, predict, seeded, train
+
+RANKERS = ("dlrm", "ncf", "neumf")
+SMALL = TrainingConfig(max_epochs=4, patience=9, batch_size=128, learning_rate=1e-2)
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def fresh(name, rows, config=SMALL, *, id_dropout=0.05):
+    """An untrained small ranker over the rows' tables."""
+    run = run_config(
+        dlrm=DLRMConfig(embedding_dim=4, bottom_mlp=(8,), top_mlp=(8,), dot_dim=4, id_dropout=id_dropout),
+        ncf=NCFConfig(
+            variant="neumf" if name == "neumf" else "dot", embedding_dim=4, mlp_layers=(8,), id_dropout=id_dropout
+        ),
+    )
+    users, items = tables_for(rows)
+    return seeded(lambda: build_ranker("dlrm" if name == "dlrm" else "ncf", run, users, items), config)
+
+
+def state_of(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def assert_same_weights(got, expected):
+    assert got.keys() == expected.keys()
+    for name, weight in expected.items():
+        assert torch.equal(got[name], weight), f"{name} differs"
+
+
+def without_speed(history):
+    return [dataclasses.replace(record, rows_per_s=0) for record in history]
+
+
+class Killed(BaseException):
+    """As abrupt as an interrupt."""
+
+
+def killed_after(epochs, monkeypatch):
+    """Let training stop dead within the epoch after the given one."""
+    original = loop._step
+    stop_at = []
+
+    def step(model, optimiser, users, items, batch, config):
+        stop_at.append(1)
+        if len(stop_at) > epochs * steps_per_epoch() + 3:
+            raise Killed
+        return original(model, optimiser, users, items, batch, config)
+
+    monkeypatch.setattr(loop, "_step", step)
+
+
+def steps_per_epoch():
+    return -(-len(planted(0)[0]) // SMALL.batch_size)
+
+
+# --- it learns ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RANKERS)
+def test_planted_tastes_are_found(name):
+    rows, held_out = planted(1, share=0.6)
+    config = dataclasses.replace(SMALL, max_epochs=25, batch_size=64)
+    model = fresh(name, rows, config)
+    before = auc(held_out.label, predict(model, held_out))
+    train(model, rows, None, config, name=name)
+    users, items = tables_for(rows)
+    means = users.dense[held_out.user_index, 1] + items.dense[held_out.item_index, 1]
+    after = auc(held_out.label, predict(model, held_out))
+    assert after > 0.75
+    assert after > before + 0.1
+    assert after > auc(held_out.label, means) + 0.02, "no better than how much each user and item is liked"
+
+
+def test_the_loss_reported_is_the_mean_over_the_rows():
+    rows, _ = planted(0)
+    config = dataclasses.replace(SMALL, max_epochs=1, learning_rate=1e-9, batch_size=100)
+    model = fresh("ncf", rows, config, id_dropout=0.0)
+    logits = predict(model, rows).astype(np.float64)
+    result = train(model, rows, None, config, name="ncf")
+    expected = np.mean(np.log1p(np.exp(-np.where(rows.label == 1, logits, -logits))))
+    assert result.history[0].train_loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_validation_is_measured_whole_after_the_epoch():
+    rows, held_out = planted(0)
+    model = fresh("dlrm", rows)
+    result = train(model, rows, held_out, dataclasses.replace(SMALL, max_epochs=1), name="dlrm")
+    assert result.history[0].auc == pytest.approx(auc(held_out.label, predict(model, held_out)), abs=1e-12)
+
+
+def test_the_unknown_ids_row_learns_though_no_pair_holds_it():
+    rows, _ = planted(0)
+    assert UNKNOWN not in rows.user_index
+    model = fresh("ncf", rows)
+    before = model.user_arch.gmf.weight[UNKNOWN].detach().clone()
+    train(model, rows, None, SMALL, name="ncf")
+    assert (model.user_arch.gmf.weight[UNKNOWN] - before).norm().item() > 1e-3
+    untrained = fresh("ncf", rows, id_dropout=0.0)
+    before = untrained.user_arch.gmf.weight[UNKNOWN].detach().clone()
+    train(untrained, rows, None, SMALL, name="ncf")
+    assert torch.equal(untrained.user_arch.gmf.weight[UNKNOWN], before)
+
+
+@pytest.mark.parametrize("kind", ["uniform", "popularity"])
+def test_trained_on_sampled_negatives_a_model_ranks_what_is_watched_above_what_is_not(kind):
+    """Two camps of users, each of which watches its own half of the titles and likes all of it."""
+    rng = np.random.default_rng(0)
+    user, item = np.nonzero(
+        rng.random((60, 40)) < np.where((np.arange(60)[:, None] % 2) == (np.arange(40) % 2), 0.5, 0)
+    )
+    ones = np.ones(len(user), dtype=np.int8)
+    rows = EncodedInteractions((user + 3).astype(np.int32), (item + 3).astype(np.int32), ones)
+    config = dataclasses.replace(SMALL, negatives=kind, num_negatives=3, max_epochs=15, batch_size=256)
+    model = fresh("ncf", rows, config)
+    train(model, rows, None, config, name="ncf")
+    u, i = np.divmod(np.arange(60 * 40), 40)
+    pairs = EncodedInteractions((u + 3).astype(np.int32), (i + 3).astype(np.int32), (u % 2 == i % 2).astype(np.int8))
+    unseen = ~np.isin(u * 40 + i, user * 40 + item)
+    assert auc(pairs.label[unseen], predict(model, pairs)[unseen]) > 0.95
+
+
+# --- early stopping -----------------------------------------------------------------------------------------------
+
+
+def test_early_stopping_gives_back_the_best_epochs_weights():
+    rows, held_out = planted(2, share=0.25)
+    config = dataclasses.replace(SMALL, max_epochs=40, patience=3, learning_rate=5e-2, embedding_l2=0.0, bias_l2=0.0)
+    model = fresh("ncf", rows, config)
+    result = train(model, rows, held_out, config, name="ncf")
+    measured = [record.auc for record in result.history]
+    assert result.best_epoch == 1 + int(np.argmax(measured))
+    assert len(measured) == result.best_epoch + 3 < 40, "it did not stop three epochs after the best"
+    assert auc(held_out.label, predict(model, held_out)) == pytest.approx(max(measured), abs=1e-12)
+    assert measured[-1] < max(measured)
+
+
+def test_without_validation_the_last_epoch_counts_and_their_number_can_be_given():
+    rows, _ = planted(0)
+    model = fresh("ncf", rows)
+    result = train(model, rows, None, SMALL, name="ncf", num_epochs=2)
+    assert (len(result.history), result.best_epoch) == (2, 2)
+    assert all(math.isnan(record.auc) for record in result.history)
+    assert not model.training
+
+
+# --- the same again -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RANKERS)
+@pytest.mark.parametrize("negatives", ["none", "uniform"])
+def test_a_seed_fixes_every_weight_whatever_else_is_random(name, negatives):
+    rows, held_out = planted(0)
+    config = dataclasses.replace(SMALL, max_epochs=2, negatives=negatives)
+    runs = []
+    for other in (1, 2):
+        torch.manual_seed(other)
+        np.random.seed(other)
+        model = fresh(name, rows, config)
+        result = train(model, rows, held_out, config, name=name)
+        runs.append((state_of(model), without_speed(result.history)))
+    assert_same_weights(runs[1][0], runs[0][0])
+    assert runs[1][1] == runs[0][1]
+    other = dataclasses.replace(config, seed=1)
+    different = fresh(name, rows, other)
+    train(different, rows, held_out, other, name=name)
+    assert not torch.equal(different.user_arch.bias.weight, runs[0][0]["user_arch.bias.weight"])
+
+
+def test_building_a_model_leaves_the_callers_random_numbers_alone():
+    rows, _ = planted(0)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    fresh("dlrm", rows)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("name", ["dlrm", "neumf"])
+@pytest.mark.parametrize("epochs", [0, 1, 3])
+@pytest.mark.parametrize("validated", [True, False])
+def test_killed_and_started_again_training_ends_where_an_undisturbed_run_ends(
+    name, epochs, validated, tmp_path, monkeypatch
+):
+    rows, held_out = planted(0)
+    validation = held_out if validated else None
+    undisturbed = fresh(name, rows)
+    whole = train(undisturbed, rows, validation, SMALL, name=name)
+    path = tmp_path / "checkpoint"
+    with monkeypatch.context() as patch:
+        killed_after(epochs, patch)
+        with pytest.raises(Killed):
+            train(fresh(name, rows), rows, validation, SMALL, name=name, checkpoint=path)
+    assert path.exists() == (epochs > 0)
+    resumed = fresh(name, rows)
+    result = train(resumed, rows, validation, SMALL, name=name, checkpoint=path)
+    assert_same_weights(state_of(resumed), state_of(undisturbed))
+    # compared as text, in which NaN equals NaN
+    assert repr(without_speed(result.history)) == repr(without_speed(whole.history))
+    assert result.best_epoch == whole.best_epoch
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint"]
+
+
+def test_a_finished_run_started_again_trains_nothing(tmp_path, monkeypatch):
+    rows, held_out = planted(0)
+    model, again = fresh("ncf", rows), fresh("ncf", rows)
+    train(model, rows, held_out, SMALL, name="ncf", checkpoint=tmp_path / "checkpoint")
+    killed_after(-1, monkeypatch)
+    train(again, rows, held_out, SMALL, name="ncf", checkpoint=tmp_path / "checkpoint")
+    assert_same_weights(state_of(again), state_of(model))
+
+
+def test_a_process_killed_outright_is_resumed_by_the_next(tmp_path):
+    script = tmp_path / "run.py"
+    path = tmp_path / "checkpoint"
+    script.write_text(
+        textwrap.dedent(f"""
+        import sys
+        sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+        import dataclasses, pathlib
+        from test_training import SMALL, fresh, planted, train
+        rows, held_out = planted(0)
+        config = dataclasses.replace(SMALL, max_epochs=100_000, patience=100_000)
+        train(fresh("ncf", rows), rows, held_out, config, name="ncf", checkpoint=pathlib.Path({str(path)!r}))
+        """)
+    )
+    process = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    try:
+        wait_for_epochs(process, path, 3)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = epochs_in(path)
+    config = dataclasses.replace(SMALL, max_epochs=done + 2, patience=100_000)
+    rows, held_out = planted(0)
+    resumed, undisturbed = fresh("ncf", rows), fresh("ncf", rows)
+    result = train(resumed, rows, held_out, config, name="ncf", checkpoint=path)
+    train(undisturbed, rows, held_out, config, name="ncf")
+    assert len(result.history) == done + 2
+    assert_same_weights(state_of(resumed), state_of(undisturbed))
+
+
+def wait_for_epochs(process, path, least):
+    for _ in range(600):
+        if path.exists() and epochs_in(path) >= least:
+            return
+        assert process.poll() is None, "the run ended by itself"
+        time.sleep(0.05)
+    pytest.fail("no checkpoint after 30 s")
+
+
+def epochs_in(path):
+    with safe_open(path, framework="pt") as file:
+        return file.metadata()["history"].count('"epoch"')
+
+
+# --- what goes wrong ----------------------------------------------------------------------------------------------
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def replaced(path):
+    path.write_bytes(b"not safetensors")
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def without_metadata(path):
+    from safetensors.torch import load_file, save_file
+
+    save_file(load_file(path), path)
+
+
+@pytest.mark.parametrize("damage", [truncated, replaced, emptied, without_metadata])
+def test_a_damaged_checkpoint_means_a_fresh_start_and_a_warning(damage, tmp_path, caplog):
+    rows, held_out = planted(0)
+    path = tmp_path / "checkpoint"
+    train(fresh("ncf", rows), rows, held_out, SMALL, name="ncf", num_epochs=2, checkpoint=path)
+    damage(path)
+    expected, model = fresh("ncf", rows), fresh("ncf", rows)
+    train(expected, rows, held_out, SMALL, name="ncf")
+    with caplog.at_level(logging.WARNING):
+        result = train(model, rows, held_out, SMALL, name="ncf", checkpoint=path)
+    assert str(path) in caplog.text
+    assert len(result.history) == SMALL.max_epochs
+    assert_same_weights(state_of(model), state_of(expected))
+
+
+def test_another_models_checkpoint_leaves_no_trace(tmp_path, caplog):
+    """Its biases fit and its vectors do not: none of them may be taken over."""
+    rows, held_out = planted(0)
+    path = tmp_path / "checkpoint"
+    train(fresh("neumf", rows), rows, held_out, SMALL, name="neumf", num_epochs=2, checkpoint=path)
+    expected, model = fresh("ncf", rows), fresh("ncf", rows)
+    train(expected, rows, held_out, SMALL, name="ncf")
+    train(model, rows, held_out, SMALL, name="ncf", checkpoint=path)
+    assert "starts afresh" in caplog.text
+    assert_same_weights(state_of(model), state_of(expected))
+
+
+def test_a_checkpoint_that_cannot_be_written_is_an_output_error(tmp_path):
+    rows, _ = planted(0)
+    with pytest.raises(OutputError, match="nowhere"):
+        train(fresh("ncf", rows), rows, None, SMALL, name="ncf", checkpoint=tmp_path / "nowhere" / "checkpoint")
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_leaves_no_checkpoint(tmp_path):
+    rows, _ = planted(0)
+    model = fresh("dlrm", rows)
+    with torch.no_grad():
+        model.item_arch.bias.weight[7] = math.nan
+    with pytest.raises(ScoreError, match=r"dlrm: the training loss became nan in epoch 1.*learning rate"):
+        train(model, rows, None, SMALL, name="dlrm", checkpoint=tmp_path / "checkpoint")
+    assert not (tmp_path / "checkpoint").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"), [(0, 256), (1, 256), (20_000, 256), (90_000, 1024), (10**6, 16_384), (25 * 10**6, 65_536)]
+)
+def test_the_default_batch_size_grows_with_the_rows_within_bounds(rows, expected):
+    assert batch_size_for(rows) == expected
+
+
+def test_predicting_nothing_gives_nothing():
+    rows, _ = planted(0)
+    assert predict(fresh("ncf", rows), rows.take(np.zeros(0, dtype=np.int64))).tolist() == []
