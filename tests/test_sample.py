@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdk.data import movielens, sample_catalogue
+from sdk.data import movielens, sample_catalogue, tmdb
 from sdk.data.sample import movielens_title, write_sample
 from sdk.data.sample_catalogue import GENRES, Film, read_films
 from sdk.data.titles import split_title
@@ -97,6 +97,25 @@ def test_what_is_loaded_is_the_catalogue(dataset: Dataset) -> None:
         for name in ("directors", "cast", "keywords"):
             assert tuple(row[name]) == getattr(film, name)
         assert row["overview"] == film.overview
+
+
+def test_the_films_stand_alone_as_a_tmdb_catalogue(folders: tuple[Path, Path]) -> None:
+    films, rejects = tmdb.load(folders[1])
+    assert rejects.num_rows == 0
+    assert not {"Sci-Fi", "Children", "Musical"} & {name for names in films["genres"].to_pylist() for name in names}
+    for row, film in zip(tmdb.as_items(films).to_pylist(), read_films(), strict=True):
+        assert (row["title"], row["year"]) == (film.title, film.year)
+        assert row["genres"] == sorted(film.genres)
+
+
+def test_votes_are_the_simulated_ratings_on_a_scale_of_ten(dataset: Dataset, folders: tuple[Path, Path]) -> None:
+    header, *rows = rows_of(folders[1] / "tmdb_5000_movies.csv")
+    average, votes = header.index("vote_average"), header.index("vote_count")
+    for film, row in zip(read_films(), rows, strict=True):
+        given = dataset.interactions.rating[dataset.interactions.item_id == film.item_id]
+        assert int(row[votes]) == len(given)
+        assert abs(float(row[average]) - 2 * given.mean(dtype=np.float64)) < 0.05 + 1e-9, film.title
+        assert re.fullmatch(r"[0-9]+\.[0-9]", row[average])
 
 
 def test_the_scale_and_the_mean_look_like_movielens(dataset: Dataset) -> None:
