@@ -94,7 +94,7 @@ def _read_info(folder: Path) -> BundleInfo:
     try:
         values = json.loads((folder / INFO).read_text("utf-8"))
         version = values.pop("format_version")
-    except (ValueError, KeyError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         message = f"{folder / INFO}: not readable ({error}). Train the bundle again."
         raise BundleError(message) from error
     if version != FORMAT_VERSION:
@@ -102,7 +102,10 @@ def _read_info(folder: Path) -> BundleInfo:
         raise BundleError(message)
     try:
         config = from_json(RunConfig, values.pop("config"))
-        return BundleInfo(config=config, models=tuple(values.pop("models")), **values)
+        parts: dict[str, Any] = {
+            name: dict(values.pop(name)) for name in ("data", "tables", "metrics", "packages", "files")
+        }
+        return BundleInfo(config=config, models=tuple(values.pop("models")), **parts, **values)
     except (TypeError, KeyError, ValueError, AttributeError, UsageError) as error:
         message = f"{folder / INFO}: not a bundle of this release ({error}). Train the bundle again."
         raise BundleError(message) from error
