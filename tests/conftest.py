@@ -1,9 +1,10 @@
-"""Shared by every test: a bounded number of threads, the real data sets, and golden files."""
+"""Shared by every test: a bounded number of threads, untouched logging, the real data sets, and golden files."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="rewrite the golden files from what the code says now"
     )
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Undo what a command run inside a test did to logging: its handler writes to a stream that ends with the test."""
+    loggers = [logging.getLogger(name) for name in ("", "sdk", "export", "batch")]
+    before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        for handler in set(logger.handlers) - set(handlers):
+            logger.removeHandler(handler)
 
 
 def real_data_folder() -> Path:
