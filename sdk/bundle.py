@@ -232,7 +232,7 @@ class Bundle:
 
         resolved = self.resolve_model(name)
         form = None if resolved is None else self.model(resolved).lower()
-        return Recommender.build(resolved or "popular", form, self.encoded_users, self.encoded_items)
+        return Recommender(resolved or "popular", form, self.encoded_users, self.encoded_items)
 
     @cached_property
     def _best(self) -> Recommender:

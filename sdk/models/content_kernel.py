@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
 import numpy as np
-from numba import njit
 
+from sdk.compiled import compiled
 from sdk.types import Float32s, Int32s, Int64s
 
-F = TypeVar("F", bound=Callable[..., Any])
 
-
-def _compiled(function: F) -> F:
-    """Compile on first call; keep the machine code on disk between runs where a folder for it can be written."""
-    try:
-        return cast(F, njit(nogil=True, cache=True)(function))
-    except RuntimeError:  # no such folder: numba refuses to cache, so compile for this process alone
-        return cast(F, njit(nogil=True)(function))
-
-
-@_compiled
+@compiled
 def _worse(row: Int64s, score: Float32s, a: int, b: int) -> bool:
     """Whether entry a ranks below entry b: a smaller score, or the same and a larger row."""
     if score[a] == score[b]:
@@ -29,13 +16,13 @@ def _worse(row: Int64s, score: Float32s, a: int, b: int) -> bool:
     return score[a] < score[b]
 
 
-@_compiled
+@compiled
 def _swap(row: Int64s, score: Float32s, a: int, b: int) -> None:
     row[a], row[b] = row[b], row[a]
     score[a], score[b] = score[b], score[a]
 
 
-@_compiled
+@compiled
 def _sift_up(row: Int64s, score: Float32s, i: int) -> None:
     while i > 0:
         parent = (i - 1) // 2
@@ -45,7 +32,7 @@ def _sift_up(row: Int64s, score: Float32s, i: int) -> None:
         i = parent
 
 
-@_compiled
+@compiled
 def _sift_down(row: Int64s, score: Float32s, size: int) -> None:
     i = 0
     while 2 * i + 1 < size:
@@ -58,7 +45,7 @@ def _sift_down(row: Int64s, score: Float32s, size: int) -> None:
         i = child
 
 
-@_compiled
+@compiled
 def _keep_best(all_scores: Float32s, row: Int64s, score: Float32s) -> int:
     """Read every score once, keeping the best in a heap whose top is the worst kept; set all scores back to 0."""
     k, size = len(row), 0
@@ -77,7 +64,7 @@ def _keep_best(all_scores: Float32s, row: Int64s, score: Float32s) -> int:
     return size
 
 
-@_compiled
+@compiled
 def _sort_heap(row: Int64s, score: Float32s, size: int) -> None:
     """Best first: move the worst of the heap behind the rest, again and again."""
     for last in range(size - 1, 0, -1):
@@ -85,7 +72,7 @@ def _sort_heap(row: Int64s, score: Float32s, size: int) -> None:
         _sift_down(row, score, last)
 
 
-@_compiled
+@compiled
 def nearest_rows(
     indptr: Int32s,
     indices: Int32s,

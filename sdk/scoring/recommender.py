@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
-from sdk.scoring.engine import RowTopK, recommend
+from sdk.scoring.engine import Engine, RowTopK
 from sdk.scoring.pair_form import Head, PairForm, Side
 from sdk.scoring.seen import Seen
 from sdk.types import Bools, Float32s, Int64s, TopK
@@ -34,34 +33,38 @@ def _bias_only(bias: Float32s) -> Side:
     return Side(bias, none, none, none[:, :, None])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Recommender:
     """Gives every user a list: the model's, or the most popular titles where the model does not know the user.
 
-    Attributes:
+    Args:
         name: the model's name, written as ``source``.
         form: the model in pair form; None serves popular titles to all.
-        popular: the fallback in pair form.
         users: the users' encoded table.
         items: the items' encoded table.
+        threads: None uses every core.
+
+    Raises:
+        ScoreError: the model holds a NaN or an infinity.
     """
 
-    name: str
-    form: PairForm | None
-    popular: PairForm
-    users: EncodedTable
-    items: EncodedTable
-
-    @classmethod
-    def build(cls, name: str, form: PairForm | None, users: EncodedTable, items: EncodedTable) -> Recommender:
-        """Check the model once, and make the fallback.
-
-        Raises:
-            ScoreError: the model holds a NaN or an infinity.
-        """
+    def __init__(
+        self, name: str, form: PairForm | None, users: EncodedTable, items: EncodedTable, *, threads: int | None = None
+    ) -> None:
+        self.name, self.users, self.items, self.threads = name, users, items, threads
+        self.form = form
         if form is not None:
             form.check()
-        return cls(name, form, popular_form(items, len(users)), users, items)
+        self.popular = popular_form(items, len(users))
+        self._engines: dict[str, Engine] = {}
+
+    def _engine(self, name: str, allowed: Bools | None) -> Engine:
+        """The engine of the model or of the fallback, kept for the next call where every title is allowed."""
+        form = self.popular if name == POPULAR or self.form is None else self.form
+        if allowed is not None:
+            return Engine(form, allowed, threads=self.threads)
+        if name not in self._engines:
+            self._engines[name] = Engine(form, threads=self.threads)
+        return self._engines[name]
 
     def is_cold(self, user_index: Int64s) -> Bools:
         """(B,) bool, True where the model has no embedding of the user's own."""
@@ -78,12 +81,9 @@ class Recommender:
         """
         cold = self.is_cold(user_index) if self.form is not None else np.ones(len(user_index), dtype=np.bool_)
         parts = []
-        for form, name, rows in (
-            (self.form, self.name, np.flatnonzero(~cold)),
-            (self.popular, POPULAR, np.flatnonzero(cold)),
-        ):
-            if form is not None and len(rows):
-                found = recommend(form, user_index[rows], seen.take(rows), k, allowed)
+        for name, rows in ((self.name, np.flatnonzero(~cold)), (POPULAR, np.flatnonzero(cold))):
+            if len(rows):
+                found = self._engine(name, allowed).top_k(user_index[rows], seen.take(rows), k)
                 parts.append((rows, self._with_ids(found, name)))
         return _merge(parts, len(user_index), min(k, len(self.items) - FIRST_KNOWN))
 
@@ -104,7 +104,7 @@ class Recommender:
             parts.append((known, _rows(alike, known)))
         if len(bare):
             itself = Seen.build(np.arange(len(bare)), self.items.index_of(item_ids[bare]), len(bare))
-            found = recommend(self.popular, np.full(len(bare), UNKNOWN, dtype=np.int64), itself, k)
+            found = self._engine(POPULAR, None).top_k(np.full(len(bare), UNKNOWN, dtype=np.int64), itself, k)
             parts.append((bare, self._with_ids(found, POPULAR)))
         return _merge(parts, len(item_ids), min(k, len(self.items) - FIRST_KNOWN))
 

@@ -1,0 +1,187 @@
+"""Vector kernels in LLVM's own terms, compiled by Numba for the machine at hand.
+
+Everything works on strips: ``LANES`` items side by side, one feature per row. A kernel computes some rows of
+
+    out[r, :] = c[r] + base[r, :] + sum_k w[r, k] * x[k, :]
+
+with one fused multiply-add per term, in the order of k, whatever the vector width, the number of rows at a time or the
+neighbours in the tile. So a score's bits depend on its user and its item alone.
+
+Rows and strips stay in vector registers: eight rows of two vectors each, as in the micro-kernels of Goto and
+van de Geijn (2008, "Anatomy of High-Performance Matrix Multiplication", section 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic as _numba_intrinsic
+
+intrinsic: Callable[[Any], Any] = _numba_intrinsic  # its stubs describe the definition, not the calls
+_HAS_AVX512 = bool(llvm.get_host_cpu_features().get("avx512f", False))
+_WIDTH = 16 if _HAS_AVX512 else 8  # float32 per vector register
+_VECTORS = 2
+LANES = _WIDTH * _VECTORS
+MAX_ROWS = 8 if _HAS_AVX512 else 4  # rows at a time: their sums and two strips fill the registers
+
+_I32, _I64, _F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
+_VECTOR = ir.VectorType(_F32, _WIDTH)
+_ADDRESS = types.int64
+
+
+def _const(value: int) -> Any:
+    return ir.Constant(_I64, value)
+
+
+def _load(builder: Any, address: Any, kind: Any) -> Any:
+    loaded = builder.load(builder.inttoptr(address, kind.as_pointer()))
+    loaded.align = 4
+    return loaded
+
+
+def _store(builder: Any, value: Any, address: Any) -> None:
+    stored = builder.store(value, builder.inttoptr(address, value.type.as_pointer()))
+    stored.align = 4
+
+
+def _splat(builder: Any, scalar: Any) -> Any:
+    nothing = ir.Constant(_VECTOR, ir.Undefined)
+    one = builder.insert_element(nothing, scalar, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(_I32, _WIDTH), [0] * _WIDTH))
+
+
+def _fma(builder: Any, x: Any, y: Any, z: Any) -> Any:
+    kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{_WIDTH}f32"), [x, y, z])
+
+
+def _rows_kernel(rows: int, *, relu: bool, has_base: bool) -> Any:
+    """A kernel for a fixed number of rows; see the module's formula. All addresses are in bytes, strides in floats."""
+
+    @intrinsic
+    def kernel(typing: Any, x: Any, k: Any, w: Any, ldw: Any, c: Any, base: Any, ldb: Any, out: Any, ldo: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            _emit_rows(builder, rows, args, relu=relu, has_base=has_base)
+            return context.get_dummy_value()
+
+        return types.void(*[_ADDRESS] * 9), generate
+
+    return kernel
+
+
+def _emit_rows(builder: Any, rows: int, args: Any, *, relu: bool, has_base: bool) -> None:
+    x, k, w, ldw, c, base, ldb, out, ldo = args
+    sums = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(_VECTORS)] for _ in range(rows)]
+    for r in range(rows):
+        start = _splat(builder, _load(builder, builder.add(c, _const(4 * r)), _F32))
+        for v in range(_VECTORS):
+            value = start
+            if has_base:
+                value = builder.fadd(start, _load(builder, _cell(builder, base, ldb, r, v), _VECTOR))
+            builder.store(value, sums[r][v])
+    _emit_sums(builder, sums, (x, k, w, ldw))
+    zero = ir.Constant(_VECTOR, [0.0] * _WIDTH)
+    for r in range(rows):
+        for v in range(_VECTORS):
+            value = builder.load(sums[r][v])
+            if relu:
+                value = builder.select(builder.fcmp_ordered(">", value, zero), value, zero)
+            _store(builder, value, _cell(builder, out, ldo, r, v))
+
+
+def _cell(builder: Any, address: Any, stride: Any, row: int, vector: int) -> Any:
+    """Address of one vector of one row."""
+    offset = builder.add(builder.mul(stride, _const(4 * row)), _const(4 * _WIDTH * vector))
+    return builder.add(address, offset)
+
+
+def _emit_sums(builder: Any, sums: Any, operands: Any) -> None:
+    x, k, w, ldw = operands
+    row_starts = [builder.add(w, builder.mul(ldw, _const(4 * r))) for r in range(len(sums))]
+    with cgutils.for_range(builder, k) as loop:
+        strip = builder.add(x, builder.mul(loop.index, _const(4 * LANES)))
+        vectors = [_load(builder, builder.add(strip, _const(4 * _WIDTH * v)), _VECTOR) for v in range(_VECTORS)]
+        column = builder.mul(loop.index, _const(4))
+        for start, row in zip(row_starts, sums, strict=True):
+            weight = _splat(builder, _load(builder, builder.add(start, column), _F32))
+            for vector, cell in zip(vectors, row, strict=True):
+                builder.store(_fma(builder, weight, vector, builder.load(cell)), cell)
+
+
+rows8 = _rows_kernel(MAX_ROWS, relu=False, has_base=False)
+rows1 = _rows_kernel(1, relu=False, has_base=False)
+rows8_base = _rows_kernel(MAX_ROWS, relu=False, has_base=True)
+rows1_base = _rows_kernel(1, relu=False, has_base=True)
+rows8_relu = _rows_kernel(MAX_ROWS, relu=True, has_base=False)
+rows1_relu = _rows_kernel(1, relu=True, has_base=False)
+rows8_base_relu = _rows_kernel(MAX_ROWS, relu=True, has_base=True)
+rows1_base_relu = _rows_kernel(1, relu=True, has_base=True)
+
+
+def _mask(builder: Any, start: Any, limits: Any) -> Any:
+    """uint64 with a bit for each lane of a strip row that is at least its limit."""
+    mask = _const(0)
+    for v, limit in enumerate(limits):
+        vector = _load(builder, builder.add(start, _const(4 * _WIDTH * v)), _VECTOR)
+        bits = builder.bitcast(builder.fcmp_ordered(">=", vector, limit), ir.IntType(_WIDTH))
+        mask = builder.or_(mask, builder.shl(builder.zext(bits, _I64), _const(v * _WIDTH)))
+    return mask
+
+
+@intrinsic
+def lanes_at_least(typing: Any, address: Any, threshold: Any) -> Any:
+    """uint64 with bit l set where lane l of the strip row at ``address`` is at least ``threshold`` (NaN never is)."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        start, scalar = args
+        limit = _splat(builder, scalar)
+        return _mask(builder, start, [limit] * _VECTORS)
+
+    return types.uint64(_ADDRESS, types.float32), generate
+
+
+@intrinsic
+def lanes_at_least_each(typing: Any, address: Any, thresholds: Any) -> Any:
+    """Like ``lanes_at_least``, with a threshold per lane, read from a strip row at ``thresholds``."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        start, limits = args
+        offsets = [_const(4 * _WIDTH * v) for v in range(_VECTORS)]
+        return _mask(builder, start, [_load(builder, builder.add(limits, offset), _VECTOR) for offset in offsets])
+
+    return types.uint64(_ADDRESS, _ADDRESS), generate
+
+
+@intrinsic
+def lowest_bit(typing: Any, mask: Any) -> Any:
+    """Position of the lowest set bit of a uint64 that is not 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), generate
+
+
+@intrinsic
+def bits_of(typing: Any, value: Any) -> Any:
+    """A float32's bits as a uint32."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], _I32)
+
+    return types.uint32(types.float32), generate
+
+
+@intrinsic
+def float_of(typing: Any, bits: Any) -> Any:
+    """The float32 with the given bits."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], _F32)
+
+    return types.float32(types.uint32), generate

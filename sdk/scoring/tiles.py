@@ -1,0 +1,302 @@
+"""A tile of users against all strips: scores stay in the cache, and losing to a user's k-th best costs one comparison.
+
+Both scorers walk the strips in the outer loop and the tile's users in the inner one, so a strip is read from memory
+once per tile, and hand each strip row of scores to the same selection.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sdk.compiled import compiled
+from sdk.scoring.kernels import (
+    LANES,
+    MAX_ROWS,
+    lanes_at_least,
+    lanes_at_least_each,
+    lowest_bit,
+    rows1,
+    rows1_base,
+    rows1_base_relu,
+    rows1_relu,
+    rows8,
+    rows8_base,
+    rows8_base_relu,
+    rows8_relu,
+)
+from sdk.scoring.selection import add, key_of
+
+_F32 = 4  # bytes
+_GROUP = 8  # users whose scores of one strip are kept at a time
+_CHECK_EVERY = 8  # strips between looks at who is done
+_ROUNDING = np.float32(1e-5)  # share of the terms' size by which a float32 sum of some hundred terms may be off
+
+
+@compiled
+def _product(x: int, k: int, w: int, ldw: int, c: int, out: int, ldo: int, rows: int) -> None:
+    """Compute out = c + w x, for any number of rows. Addresses in bytes, strides in floats."""
+    r = 0
+    while r + MAX_ROWS <= rows:
+        rows8(x, k, w + r * ldw * _F32, ldw, c + r * _F32, c, 0, out + r * ldo * _F32, ldo)
+        r += MAX_ROWS
+    while r < rows:
+        rows1(x, k, w + r * ldw * _F32, ldw, c + r * _F32, c, 0, out + r * ldo * _F32, ldo)
+        r += 1
+
+
+@compiled
+def _product_base(x: int, k: int, w: int, ldw: int, c: int, base: int, ldb: int, out: int, ldo: int, rows: int) -> None:
+    """Compute out = c + base + w x."""
+    r = 0
+    while r + MAX_ROWS <= rows:
+        rows8_base(x, k, w + r * ldw * _F32, ldw, c + r * _F32, base + r * ldb * _F32, ldb, out + r * ldo * _F32, ldo)
+        r += MAX_ROWS
+    while r < rows:
+        rows1_base(x, k, w + r * ldw * _F32, ldw, c + r * _F32, base + r * ldb * _F32, ldb, out + r * ldo * _F32, ldo)
+        r += 1
+
+
+@compiled
+def _product_base_relu(
+    x: int, k: int, w: int, ldw: int, c: int, base: int, ldb: int, out: int, ldo: int, rows: int
+) -> None:
+    """Compute out = relu(c + base + w x)."""
+    r = 0
+    while r + MAX_ROWS <= rows:
+        rows8_base_relu(
+            x, k, w + r * ldw * _F32, ldw, c + r * _F32, base + r * ldb * _F32, ldb, out + r * ldo * _F32, ldo
+        )
+        r += MAX_ROWS
+    while r < rows:
+        rows1_base_relu(
+            x, k, w + r * ldw * _F32, ldw, c + r * _F32, base + r * ldb * _F32, ldb, out + r * ldo * _F32, ldo
+        )
+        r += 1
+
+
+@compiled
+def _product_relu(x: int, k: int, w: int, ldw: int, c: int, out: int, ldo: int, rows: int) -> None:
+    """Compute out = relu(c + w x)."""
+    r = 0
+    while r + MAX_ROWS <= rows:
+        rows8_relu(x, k, w + r * ldw * _F32, ldw, c + r * _F32, c, 0, out + r * ldo * _F32, ldo)
+        r += MAX_ROWS
+    while r < rows:
+        rows1_relu(x, k, w + r * ldw * _F32, ldw, c + r * _F32, c, 0, out + r * ldo * _F32, ldo)
+        r += 1
+
+
+@compiled
+def _offer(
+    mask: Any, scores: Any, g: int, first: int, slot: int, item_row: Any, keys: Any, counts: Any, thresholds: Any,
+    places: Any, ends: Any, cursors: Any, k: int,
+) -> None:  # fmt: skip
+    """Put a user's lanes of a strip that reach the threshold into the user's buffer, without the titles seen.
+
+    Arrays are passed one by one and addresses as numbers: unpacking a tuple would count references in the hot loop.
+    """
+    mask &= _unseen(first, slot, places, ends, cursors)
+    while mask != 0:
+        lane = lowest_bit(mask)
+        mask &= mask - np.uint64(1)
+        add(keys, counts, thresholds, slot, key_of(scores[g, lane], item_row[first + lane]), k)
+
+
+@compiled
+def _unseen(first: int, slot: int, places: Any, ends: Any, cursors: Any) -> Any:
+    """uint64 mask of a strip's lanes without those that the user has seen; strips must come in ascending order."""
+    mask, at, end = ~np.uint64(0), cursors[slot], ends[slot]
+    while at < end and places[at] < first:
+        at += 1
+    cursors[slot] = at
+    while at < end and places[at] < first + LANES:
+        mask &= ~(np.uint64(1) << np.uint64(places[at] - first))
+        at += 1
+    return mask
+
+
+@compiled
+def _offer_to_items(
+    mask: Any, scores: Any, g: int, first: int, slot: int, user_row: Any, keys: Any, counts: Any, thresholds: Any,
+    places: Any, ends: Any, cursors: Any, k: int,
+) -> None:  # fmt: skip
+    """Put a user into the buffers of the items that the user scores highly enough, but not of those seen."""
+    mask &= _unseen(first, slot, places, ends, cursors)
+    while mask != 0:
+        lane = lowest_bit(mask)
+        mask &= mask - np.uint64(1)
+        add(keys, counts, thresholds, first + lane, key_of(scores[g, lane], user_row), k)
+
+
+@compiled
+def seen_places(indptr: Any, items: Any, place: Any, first: int, last: int) -> Any:
+    """Places of the items that users ``first`` to ``last`` have seen: (places, starts, ends), ascending per user."""
+    places = np.empty(indptr[last] - indptr[first], dtype=np.int32)
+    starts = np.empty(last - first, dtype=np.int64)
+    ends = np.empty(last - first, dtype=np.int64)
+    n = 0
+    for u in range(first, last):
+        starts[u - first] = n
+        for at in range(indptr[u], indptr[u + 1]):
+            if place[items[at]] >= 0:
+                places[n] = place[items[at]]
+                n += 1
+        ends[u - first] = n
+        places[starts[u - first] : n].sort()
+    return places, starts, ends
+
+
+@compiled
+def _drop_finished(
+    strip: int, active: int, user_bias: Any, user_dot: Any, slots: Any, norms: Any, thresholds: Any, limits: Any
+) -> int:
+    """Move the users whom no later item can reach out of the tile; the number of those left.
+
+    By Cauchy and Schwarz no later score exceeds a + max b + |p| max |q|. The float32 score may be off by its rounding,
+    which the margin covers.
+    """
+    norm_from, bias_from = limits
+    left = 0
+    for u in range(active):
+        reach = norms[slots[u]] * norm_from[strip]
+        bound = user_bias[u] + bias_from[strip] + reach
+        margin = _ROUNDING * (abs(user_bias[u]) + abs(bias_from[strip]) + reach)
+        if bound + margin >= thresholds[slots[u]]:
+            if left != u:
+                user_bias[left], slots[left] = user_bias[u], slots[u]
+                user_dot[left] = user_dot[u]
+            left += 1
+    return left
+
+
+@compiled
+def dot_tile(
+    item_bias: Any, item_dot: Any, item_row: Any, limits: Any, user_bias: Any, user_dot: Any, user_rows: Any,
+    lists: Any, seen: Any, audience: Any, k: int, prune: bool,
+) -> int:  # fmt: skip
+    """Score a tile by bias and dot product alone; the number of user-strip scores computed is returned.
+
+    ``user_bias`` and ``user_dot`` are the tile's own copies: with pruning, rows of users who are done are overwritten.
+    """
+    keys, counts, thresholds = lists
+    places, ends, cursors = seen
+    item_keys, item_counts, item_thresholds = audience
+    dim, active = user_dot.shape[1], len(user_bias)
+    norms = np.empty(active, dtype=np.float32)
+    for u in range(active):
+        norms[u] = np.sqrt((user_dot[u].astype(np.float64) ** 2).sum()) * (1 + 1e-6)
+    slots = np.arange(active)
+    scores = np.empty((_GROUP, LANES), dtype=np.float32)
+    at_dot, at_bias, at_scores = item_dot.ctypes.data, item_bias.ctypes.data, scores.ctypes.data
+    at_user, at_user_bias, at_limits = user_dot.ctypes.data, user_bias.ctypes.data, item_thresholds.ctypes.data
+    computed = 0
+    for strip in range(len(item_bias)):
+        if prune and strip % _CHECK_EVERY == 0:
+            active = _drop_finished(strip, active, user_bias, user_dot, slots, norms, thresholds, limits)
+            if active == 0:
+                break
+        computed += active
+        first = strip * LANES
+        for group in range(0, active, _GROUP):
+            rows = min(_GROUP, active - group)
+            _product_base(
+                at_dot + first * dim * _F32, dim, at_user + group * dim * _F32, dim, at_user_bias + group * _F32,
+                at_bias + first * _F32, 0, at_scores, LANES, rows,
+            )  # fmt: skip
+            for g in range(rows):
+                slot = slots[group + g]
+                mask = lanes_at_least(at_scores + g * LANES * _F32, thresholds[slot])
+                if mask != 0:
+                    _offer(mask, scores, g, first, slot, item_row, keys, counts, thresholds, places, ends, cursors, k)
+                if len(item_counts):
+                    mask = lanes_at_least_each(at_scores + g * LANES * _F32, at_limits + first * _F32)
+                    if mask != 0:
+                        _offer_to_items(mask, scores, g, first, slot, user_rows[slot], item_keys, item_counts,
+                                        item_thresholds, places, ends, cursors, k)  # fmt: skip
+    return computed
+
+
+@compiled
+def mlp_tile(
+    item_bias: Any, item_dot: Any, item_hidden: Any, item_fields: Any, item_row: Any,
+    user_bias: Any, user_dot: Any, user_hidden: Any, user_fields: Any, user_rows: Any,
+    cross: Any, weights: Any, biases: Any, shapes: Any, lists: Any, seen: Any, audience: Any, k: int,
+) -> int:  # fmt: skip
+    """Score a tile by the whole pair form; the number of user-strip scores computed is returned.
+
+    Args:
+        item_bias: (S, LANES); item_dot (S, d, LANES); item_hidden (S, H, LANES); item_fields (S, G, D, LANES).
+        item_row: (S * LANES,) item rows by place.
+        user_bias: (T,); user_dot (T, d); user_hidden (T, H); user_fields (T, F, D); user_rows (T,).
+        cross: (H, F * G).
+        weights: all tail weights, flat, one layer after the other; ``biases`` likewise.
+        shapes: (L, 2) int64, outputs and inputs of each tail layer.
+        lists: buffers, counts and thresholds per user; ``audience`` the same per place, empty where not wanted.
+        seen: places of the items seen, and where each user's end and start.
+        k: list length.
+    """
+    keys, counts, thresholds = lists
+    places, ends, cursors = seen
+    item_keys, item_counts, item_thresholds = audience
+    tile, dim, num_hidden = len(user_bias), user_dot.shape[1], user_hidden.shape[1]
+    num_fields, field_dim = user_fields.shape[1], user_fields.shape[2]
+    item_num_fields, num_cross = item_fields.shape[1], cross.shape[1]
+    widest = num_hidden
+    for layer in range(len(shapes)):
+        widest = max(widest, shapes[layer, 0])
+    scores = np.empty((_GROUP, LANES), dtype=np.float32)
+    z = np.empty((_GROUP * max(num_cross, 1), LANES), dtype=np.float32)
+    layers = np.empty((2, widest, LANES), dtype=np.float32)
+    zeros = np.zeros(max(_GROUP * num_fields, 1), dtype=np.float32)
+    at_dot, at_bias, at_scores, at_z = item_dot.ctypes.data, item_bias.ctypes.data, scores.ctypes.data, z.ctypes.data
+    at_hidden, at_fields, at_zeros = item_hidden.ctypes.data, item_fields.ctypes.data, zeros.ctypes.data
+    at_user, at_user_bias, at_limits = user_dot.ctypes.data, user_bias.ctypes.data, item_thresholds.ctypes.data
+    at_user_hidden, at_user_fields, at_cross = user_hidden.ctypes.data, user_fields.ctypes.data, cross.ctypes.data
+    at_layers, at_weights, at_biases = layers.ctypes.data, weights.ctypes.data, biases.ctypes.data
+    for strip in range(len(item_bias)):
+        first = strip * LANES
+        for group in range(0, tile, _GROUP):
+            rows = min(_GROUP, tile - group)
+            _product_base(
+                at_dot + first * dim * _F32, dim, at_user + group * dim * _F32, dim, at_user_bias + group * _F32,
+                at_bias + first * _F32, 0, at_scores, LANES, rows,
+            )  # fmt: skip
+            for g in range(item_num_fields):
+                _product(
+                    at_fields + (first * item_num_fields + g * LANES) * field_dim * _F32, field_dim,
+                    at_user_fields + group * num_fields * field_dim * _F32, field_dim, at_zeros,
+                    at_z + g * LANES * _F32, item_num_fields * LANES, rows * num_fields,
+                )  # fmt: skip
+            for g in range(rows):
+                slot = group + g
+                _product_base_relu(
+                    at_z + g * num_cross * LANES * _F32, num_cross, at_cross, num_cross,
+                    at_user_hidden + slot * num_hidden * _F32, at_hidden + first * num_hidden * _F32, LANES,
+                    at_layers, LANES, num_hidden,
+                )  # fmt: skip
+                at_score = at_scores + g * LANES * _F32
+                _tail(at_layers, widest * LANES * _F32, at_weights, at_biases, shapes, at_score)
+                mask = lanes_at_least(at_score, thresholds[slot])
+                if mask != 0:
+                    _offer(mask, scores, g, first, slot, item_row, keys, counts, thresholds, places, ends, cursors, k)
+                if len(item_counts):
+                    mask = lanes_at_least_each(at_score, at_limits + first * _F32)
+                    if mask != 0:
+                        _offer_to_items(mask, scores, g, first, slot, user_rows[slot], item_keys, item_counts,
+                                        item_thresholds, places, ends, cursors, k)  # fmt: skip
+    return tile * len(item_bias)
+
+
+@compiled
+def _tail(layers: int, layer_bytes: int, weights: int, biases: int, shapes: Any, score: int) -> None:
+    """The layers after the first, for one user and strip; the last adds its one output to the score in place."""
+    now, other = layers, layers + layer_bytes
+    for layer in range(len(shapes) - 1):
+        outputs, inputs = shapes[layer, 0], shapes[layer, 1]
+        _product_relu(now, inputs, weights, inputs, biases, other, LANES, outputs)
+        weights += outputs * inputs * _F32
+        biases += outputs * _F32
+        now, other = other, now
+    _product_base(now, shapes[len(shapes) - 1, 1], weights, 0, biases, score, 0, score, 0, 1)

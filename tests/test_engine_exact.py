@@ -1,0 +1,236 @@
+"""The compiled engine against the pair form written out, and against itself to the last bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sdk.errors import ScoreError, UsageError
+from sdk.features.tables import FIRST_KNOWN
+from sdk.scoring import engine as engine_module
+from sdk.scoring.engine import Engine
+from sdk.scoring.kernels import LANES
+from sdk.scoring.pair_form import Head, PairForm, Side
+from sdk.scoring.seen import Seen
+from sdk.scoring.selection import buffer_size, finish, keep_largest, key_of, row_of, score_of
+
+WIDTHS = st.tuples(
+    st.integers(0, 9), st.integers(1, 11), st.integers(0, 3), st.integers(0, 3), st.integers(1, 6),
+    st.lists(st.integers(1, 9), max_size=2),
+)  # fmt: skip
+
+
+def random_form(num_users, num_items, widths, *, mlp=True, seed=0, grid=False):
+    """A random pair form; on a grid all numbers are small multiples of 1/2, so that ties are many and sums exact."""
+    rng = np.random.default_rng(seed)
+
+    def draw(*shape):
+        values = rng.integers(-2, 3, shape) / 2 if grid else rng.normal(0, 0.5, shape)
+        return values.astype(np.float32)
+
+    dot, hidden, user_fields, item_fields, field_dim, inner = widths
+    hidden, fields = (hidden, (user_fields, item_fields)) if mlp else (0, (0, 0))
+    users = Side(draw(num_users), draw(num_users, dot), draw(num_users, hidden), draw(num_users, fields[0], field_dim))
+    items = Side(draw(num_items), draw(num_items, dot), draw(num_items, hidden), draw(num_items, fields[1], field_dim))
+    outputs = (*inner, 1) if mlp else ()
+    inputs = (hidden, *inner)
+    tail = tuple((draw(o, i), draw(o)) for i, o in zip(inputs, outputs, strict=False))
+    return PairForm(users, items, Head(draw(hidden, fields[0] * fields[1]), tail))
+
+
+def all_scores(form):
+    users, items = len(form.users), len(form.items)
+    grid_u, grid_i = np.divmod(np.arange(users * items), items)
+    return form.score_pairs(grid_u, grid_i).reshape(users, items)
+
+
+def random_seen(num_users, num_items, share, seed=0):
+    rng = np.random.default_rng(seed)
+    users, items = np.nonzero(rng.random((num_users, num_items)) < share)
+    return Seen.build(users, items, num_users)
+
+
+def check(got, scores, seen, k, allowed=None, exact=False):
+    for b in range(len(scores)):
+        row = scores[b].astype(np.float64)
+        row[:FIRST_KNOWN] = -np.inf
+        row[seen.row(b)] = -np.inf
+        if allowed is not None:
+            row[~allowed] = -np.inf
+        best = np.lexsort((np.arange(len(row)), -row))[:k]
+        best = best[row[best] > -np.inf]
+        n = got.lengths[b]
+        assert n == len(best)
+        ids = got.item_index[b, :n]
+        assert len(set(ids.tolist())) == n
+        if exact:
+            assert ids.tolist() == best.tolist()
+        np.testing.assert_allclose(got.scores[b, :n], row[best], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(row[ids], row[best], rtol=1e-5, atol=1e-5)
+
+
+@settings(max_examples=150, deadline=None)
+@given(WIDTHS, st.booleans(), st.integers(1, 40), st.integers(FIRST_KNOWN, 150), st.integers(1, 60), st.integers(0, 99))
+def test_lists_are_the_best_of_all_pairs_for_every_shape(widths, mlp, num_users, num_items, k, seed):
+    form = random_form(num_users, num_items, widths, mlp=mlp, seed=seed)
+    seen = random_seen(num_users, num_items, (seed % 10) / 9, seed)
+    check(Engine(form).top_k(np.arange(num_users), seen, k), all_scores(form), seen, k)
+
+
+@settings(max_examples=80, deadline=None)
+@given(WIDTHS, st.booleans(), st.integers(1, 300), st.integers(0, 99))
+def test_ties_go_to_the_smaller_row_exactly(widths, mlp, k, seed):
+    form = random_form(9, 250, widths, mlp=mlp, seed=seed, grid=True)  # sums of halves and quarters: no rounding
+    seen = random_seen(9, 250, 0.2, seed)
+    check(Engine(form).top_k(np.arange(9), seen, k), all_scores(form), seen, k, exact=True)
+
+
+def test_equal_scores_everywhere_list_the_first_unseen_rows():
+    form = random_form(3, 5000, (4, 1, 0, 0, 1, []), mlp=False)
+    parts = (form.items.bias, form.items.dot, form.items.hidden, form.items.fields)
+    flat = PairForm(form.users, Side(*(np.zeros_like(part) for part in parts)), form.head)
+    seen = Seen.build(np.array([1, 1]), np.array([3, 5]), 3)
+    got = Engine(flat).top_k(np.arange(3), seen, 100)
+    assert got.item_index[0].tolist() == list(range(3, 103))
+    assert got.item_index[1].tolist() == [4, *range(6, 105)]
+
+
+@pytest.mark.parametrize("mlp", [False, True])
+def test_threads_tiles_order_and_company_never_change_a_bit(mlp, monkeypatch):
+    widths = (17, 23, 2, 3, 7, [9])
+    form = random_form(203, 1007, widths, mlp=mlp, seed=3)
+    seen = random_seen(203, 1007, 0.05)
+    users = np.arange(203)
+    want = Engine(form, threads=1).top_k(users, seen, 20)
+
+    def same(got, rows):
+        for name in ("item_index", "scores", "lengths"):
+            np.testing.assert_array_equal(getattr(got, name), getattr(want, name)[rows])
+
+    same(Engine(form, threads=3).top_k(users, seen, 20), users)
+    same(Engine(form, prune=False).top_k(users, seen, 20), users)
+    shuffled = np.random.default_rng(1).permutation(203)
+    same(Engine(form).top_k(shuffled, seen.take(shuffled), 20), shuffled)
+    for user in (0, 7, 202):
+        alone = np.array([user])
+        same(Engine(form).top_k(alone, seen.take(alone), 20), alone)
+    for tile in (1, 5, 64, 203):
+        monkeypatch.setattr(engine_module, "_USERS_PER_TILE", tile)
+        same(Engine(form).top_k(users, seen, 20), users)
+
+
+def test_other_candidates_never_change_a_score_bit():
+    form = random_form(11, 400, (8, 9, 2, 2, 5, [6]), seed=4)
+    seen = Seen.nothing(11)
+    everything = Engine(form).top_k(np.arange(11), seen, 400)
+    allowed = np.random.default_rng(2).random(400) < 0.3
+    some = Engine(form, allowed).top_k(np.arange(11), seen, 400)
+    check(some, all_scores(form), seen, 400, allowed)
+    for b in range(11):
+        whole = dict(zip(everything.item_index[b].tolist(), everything.scores[b].tolist(), strict=True))
+        n = some.lengths[b]
+        assert some.scores[b, :n].tolist() == [whole[i] for i in some.item_index[b, :n].tolist()]
+
+
+def trained_like(num_users, num_items, dim=16, seed=0):
+    """Factors with the skew of trained ones: a few items of large norm and bias."""
+    form = random_form(num_users, num_items, (dim, 1, 0, 0, 1, []), mlp=False, seed=seed)
+    skew = (np.arange(1, num_items + 1, dtype=np.float32) ** -0.7)[np.random.default_rng(seed).permutation(num_items)]
+    items = Side(form.items.bias * skew, form.items.dot * skew[:, None], form.items.hidden, form.items.fields)
+    return PairForm(form.users, items, form.head)
+
+
+def test_pruning_skips_most_items_and_changes_nothing(monkeypatch):
+    form = trained_like(64, 20_000)
+    seen = random_seen(64, 20_000, 0.01)
+    computed = []
+    original = engine_module.dot_tile
+    monkeypatch.setattr(engine_module, "dot_tile", lambda *args: computed.append(original(*args)))
+    pruned = Engine(form, threads=1).top_k(np.arange(64), seen, 50)
+    whole = Engine(form, threads=1, prune=False).top_k(np.arange(64), seen, 50)
+    for name in ("item_index", "scores", "lengths"):
+        np.testing.assert_array_equal(getattr(pruned, name), getattr(whole, name))
+    assert computed[1] == 64 * -(-(20_000 - FIRST_KNOWN) // LANES)
+    assert computed[0] < computed[1] / 4
+
+
+@pytest.mark.parametrize("mlp", [False, True])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_audience_is_the_transpose(mlp, threads):
+    form = random_form(150, 90, (6, 7, 2, 2, 4, [5]), mlp=mlp, seed=8)
+    seen = random_seen(150, 90, 0.3)
+    lists, audience = Engine(form, threads=threads).top_k_and_audience(np.arange(150), seen, 12)
+    scores = all_scores(form)
+    check(lists, scores, seen, 12)
+    for row, item in enumerate(range(FIRST_KNOWN, 90)):
+        column = scores[:, item].astype(np.float64)
+        column[[u for u in range(150) if item in seen.row(u)]] = -np.inf
+        best = np.lexsort((np.arange(150), -column))[:12]
+        n = audience.lengths[row]
+        assert n == (column > -np.inf)[best].sum()
+        np.testing.assert_allclose(audience.scores[row, :n], column[best][:n], rtol=1e-5, atol=1e-5)
+
+
+def test_nobody_and_nothing():
+    form = random_form(4, 20, (3, 1, 0, 0, 1, []), mlp=False)
+    assert Engine(form).top_k(np.zeros(0, np.int64), Seen.nothing(0), 5).item_index.shape == (0, 5)
+    got = Engine(form, np.zeros(20, np.bool_)).top_k(np.arange(4), Seen.nothing(4), 5)
+    assert got.lengths.tolist() == [0] * 4
+    with pytest.raises(UsageError, match="k: got 0"):
+        Engine(form).top_k(np.arange(4), Seen.nothing(4), 0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_bad_number_in_a_model_names_its_row(bad):
+    form = random_form(4, 20, (3, 1, 0, 0, 1, []), mlp=False)
+    form.items.dot[7, 1] = bad
+    with pytest.raises(ScoreError, match="item row 7"):
+        Engine(form)
+
+
+def test_weights_that_overflow_are_an_error_that_names_the_user():
+    form = random_form(4, 20, (3, 1, 0, 0, 1, []), mlp=False)
+    form.users.dot[2] = 3e38
+    form.items.dot[:] = 3e38
+    with pytest.raises(ScoreError, match="user row"):
+        Engine(form).top_k(np.array([2]), Seen.nothing(1), 5)
+
+
+def test_huge_but_finite_scores_are_ranked():
+    form = random_form(4, 20, (1, 1, 0, 0, 1, []), mlp=False)
+    form.users.dot[:], form.items.dot[:] = 1e19, np.arange(20, dtype=np.float32)[:, None] * 1e17
+    got = Engine(form).top_k(np.arange(4), Seen.nothing(4), 5)
+    assert got.item_index[0].tolist() == [19, 18, 17, 16, 15]
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False), st.integers(0, 2**32 - 2))
+def test_a_key_holds_its_score_and_row(score, row):
+    key = np.uint64(key_of(np.float32(score), row))
+    assert row_of(key) == row
+    assert score_of(key) == np.float32(score)
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(-2, 2, width=16), st.integers(0, 50)), min_size=1, max_size=60, unique_by=lambda t: t[1]
+    ),
+    st.integers(1, 60),
+)
+def test_the_best_keys_are_kept_in_order(pairs, k):
+    keys = np.array([key_of(np.float32(score), row) for score, row in pairs], dtype=np.uint64)
+    k = min(k, len(keys))
+    kept = keys.copy()
+    keep_largest(kept, len(kept), k)
+    assert sorted(kept[:k].tolist()) == sorted(keys.tolist())[-k:]
+    rows, scores = np.zeros(k, np.int64), np.zeros(k, np.float32)
+    assert finish(keys.copy(), len(keys), k, rows, scores) == k
+    expected = sorted(pairs, key=lambda t: (-np.float32(t[0]), t[1]))[:k]
+    assert rows.tolist() == [row for _, row in expected]
+
+
+def test_a_buffer_has_room_for_k_and_one_more():
+    for k in (1, 2, 100, 5000):
+        for candidates in (0, 1, 50, 100_000):
+            assert buffer_size(k, candidates) > k
