@@ -15,6 +15,7 @@ from sdk.bundle import load, sha256_of
 from sdk.config import FeatureConfig, SplitConfig, TrainingConfig, from_json
 from sdk.errors import BundleError, DataError, LockedError, OutputError, UnknownItemError, UsageError
 from sdk.features.encode import encode_interactions
+from sdk.features.loaders import InteractionLoader
 from sdk.features.nvtabular_import import nvtabular
 from sdk.features.stored_interactions import TEST
 from sdk.features.tables import FIRST_KNOWN
@@ -285,6 +286,22 @@ def test_the_same_run_twice_gives_the_same_models_and_tables(tmp_path):
     assert a["metrics"] == b["metrics"]
 
 
+def test_the_refit_takes_as_many_epochs_as_were_best_on_all_but_the_test_part(tmp_path, monkeypatch):
+    original, runs = pipeline.train, []
+
+    def recording(model, rows, validation, *args, **kwargs):
+        runs.append((rows, validation, original(model, rows, validation, *args, **kwargs)))
+        return runs[-1][2]
+
+    monkeypatch.setattr(pipeline, "train", recording)
+    bundle = train_bundle(DATA, small_run(max_epochs=4), tmp_path / "bundle")
+    (selecting, validation, selected), (refitting, nothing, refitted) = runs
+    assert nothing is None
+    assert 1 < selected.best_epoch == len(refitted.history)
+    assert len(refitting) == len(selecting) + len(validation) == (bundle.interactions.part != TEST).sum()
+    assert bundle.info.metrics["validation_auc"]["ncf"] == max(record.auc for record in selected.history)
+
+
 def test_an_existing_bundle_is_replaced_only_by_force(copy):
     before = (copy / "bundle.json").read_bytes()
     with pytest.raises(OutputError, match="--force"):
@@ -323,7 +340,7 @@ def test_killed_while_writing_it_leaves_no_bundle_and_the_next_run_finishes(at, 
             train_bundle(DATA, small_run(), tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.train.__globals__["InteractionLoader"], "set_epoch", die)  # it trained already
+        patch.setattr(InteractionLoader, "set_epoch", die)  # it trained already
         bundle = train_bundle(DATA, small_run(), tmp_path / "bundle")
     assert bundle.info.models == ("ncf",)
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
@@ -332,8 +349,8 @@ def test_killed_while_writing_it_leaves_no_bundle_and_the_next_run_finishes(at, 
 def test_killed_while_training_it_goes_on_from_the_last_epoch_to_the_same_bundle(tmp_path, monkeypatch):
     config = small_run(max_epochs=3, patience=3)
     whole = train_bundle(DATA, config, tmp_path / "whole")
-    loader = pipeline.train.__globals__["InteractionLoader"]
-    original, epochs = loader.set_epoch, []
+
+    original, epochs = InteractionLoader.set_epoch, []
 
     def counting(self, epoch):
         epochs.append(epoch)
@@ -341,7 +358,7 @@ def test_killed_while_training_it_goes_on_from_the_last_epoch_to_the_same_bundle
             raise Killed
         original(self, epoch)
 
-    monkeypatch.setattr(loader, "set_epoch", counting)
+    monkeypatch.setattr(InteractionLoader, "set_epoch", counting)
     with pytest.raises(Killed):
         train_bundle(DATA, config, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()

@@ -21,9 +21,10 @@ from sdk.config import DLRMConfig, NCFConfig, TrainingConfig
 from sdk.errors import OutputError, ScoreError
 from sdk.features.encode import EncodedInteractions
 from sdk.features.tables import UNKNOWN
-from sdk.metrics import auc
+from sdk.metrics import EpochRecord, auc
 from sdk.models.ranker import build_ranker
 from sdk.training import loop
+from sdk.training.checkpoint import Checkpoint
 from sdk.training.loop import batch_size_for, predict, seeded, train
 
 RANKERS = ("dlrm", "ncf", "neumf")
@@ -168,6 +169,17 @@ def test_early_stopping_gives_back_the_best_epochs_weights():
     assert measured[-1] < max(measured)
 
 
+def test_of_equally_good_epochs_the_first_is_kept():
+    model, state = torch.nn.Linear(1, 1), Checkpoint()
+    for epoch, measured in enumerate([0.6, 0.7, 0.7, 0.65], start=1):
+        with torch.no_grad():
+            model.weight.fill_(epoch)
+        state = state.after(EpochRecord(epoch, 0.5, measured, 0.5, 1.0), model, keep_best=True)
+    assert state.best_epoch == 2
+    state.load_best_into(model)
+    assert model.weight.item() == 2
+
+
 def test_without_validation_the_last_epoch_counts_and_their_number_can_be_given():
     rows, _ = planted(0)
     model = fresh("ncf", rows)
@@ -198,6 +210,38 @@ def test_a_seed_fixes_every_weight_whatever_else_is_random(name, negatives):
     different = fresh(name, rows, other)
     train(different, rows, held_out, other, name=name)
     assert not torch.equal(different.user_arch.bias.weight, runs[0][0]["user_arch.bias.weight"])
+
+
+def test_other_ids_are_dropped_in_every_epoch(monkeypatch):
+    rows, _ = planted(0)
+    original, states = loop._step, []
+
+    def step(model, optimiser, users, items, batch, config):
+        states.append(batch.generator.get_state().numpy().tobytes())
+        return original(model, optimiser, users, items, batch, config)
+
+    monkeypatch.setattr(loop, "_step", step)
+    train(fresh("ncf", rows), rows, None, SMALL, name="ncf")
+    assert len(set(states)) == len(states) == SMALL.max_epochs * steps_per_epoch()
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_training_leaves_the_callers_arithmetic_as_it_was(before, monkeypatch):
+    rows, _ = planted(0)
+    original, within = loop._step, []
+
+    def step(*args):
+        within.append((np.full(1, 1e-310) * 1.0 == 0).item())
+        return original(*args)
+
+    monkeypatch.setattr(loop, "_step", step)
+    torch.set_flush_denormal(before)
+    try:
+        train(fresh("ncf", rows), rows, None, SMALL, name="ncf", num_epochs=1)
+        assert (np.full(1, 1e-310) * 1.0 == 0).item() == before
+    finally:
+        torch.set_flush_denormal(False)
+    assert all(within), "denormals were not flushed while training"
 
 
 def test_building_a_model_leaves_the_callers_random_numbers_alone():
@@ -323,14 +367,16 @@ def test_a_damaged_checkpoint_means_a_fresh_start_and_a_warning(damage, tmp_path
     assert_same_weights(state_of(model), state_of(expected))
 
 
-def test_another_models_checkpoint_leaves_no_trace(tmp_path, caplog):
-    """Its biases fit and its vectors do not: none of them may be taken over."""
+@pytest.mark.parametrize("validated", [True, False])
+def test_another_models_checkpoint_leaves_no_trace(validated, tmp_path, caplog):
+    """Its biases fit and its MLP does not: none of them may be taken over."""
     rows, held_out = planted(0)
+    validation = held_out if validated else None
     path = tmp_path / "checkpoint"
-    train(fresh("neumf", rows), rows, held_out, SMALL, name="neumf", num_epochs=2, checkpoint=path)
+    train(fresh("neumf", rows), rows, validation, SMALL, name="neumf", num_epochs=2, checkpoint=path)
     expected, model = fresh("ncf", rows), fresh("ncf", rows)
-    train(expected, rows, held_out, SMALL, name="ncf")
-    train(model, rows, held_out, SMALL, name="ncf", checkpoint=path)
+    train(expected, rows, validation, SMALL, name="ncf")
+    train(model, rows, validation, SMALL, name="ncf", checkpoint=path)
     assert "starts afresh" in caplog.text
     assert_same_weights(state_of(model), state_of(expected))
 
