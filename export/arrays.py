@@ -1,0 +1,63 @@
+"""A bundle's contents as plain arrays: what the served models read. No pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.bundle import Bundle
+from sdk.scoring.pair_form import PairForm
+
+ARRAYS = "arrays"
+Arrays = dict[str, NDArray[Any]]
+
+
+def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """One ``.npy`` file per array, below ``folder/arrays``, which the instances of a model can map into memory."""
+    (folder / ARRAYS).mkdir()
+    for name, values in arrays.items():
+        np.save(folder / ARRAYS / f"{name}.npy", np.ascontiguousarray(values), allow_pickle=False)
+
+
+def form_arrays(form: PairForm) -> Arrays:
+    """A model in pair form; ``triton_models/ranker/1/pair_score.py`` reads it."""
+    arrays: Arrays = {"cross": form.head.cross}
+    for side, table in (("user", form.users), ("item", form.items)):
+        arrays.update({f"{side}_{part}": getattr(table, part) for part in ("bias", "dot", "hidden", "fields")})
+    for n, (weight, bias) in enumerate(form.head.tail):
+        arrays[f"tail_{n}_weight"], arrays[f"tail_{n}_bias"] = weight, bias
+    return arrays
+
+
+def vocabulary_arrays(bundle: Bundle) -> Arrays:
+    """The known ids of users and titles, ascending: row = place + 3."""
+    return {"user_ids": bundle.encoded_users.known_ids, "item_ids": bundle.encoded_items.known_ids}
+
+
+def list_arrays(bundle: Bundle, form: PairForm) -> Arrays:
+    """Everything that lists need: the model, ids and codes by row, popularity, and who has seen what."""
+    users, items = bundle.encoded_users, bundle.encoded_items
+    seen = bundle.interactions.seen(len(users))
+    return {
+        **form_arrays(form),
+        "user_ids": users.ids, "user_codes": users.codes["id"],
+        "item_ids": items.ids, "item_codes": items.codes["id"], "item_likes": items.statistics.likes,
+        "seen_indptr": seen.indptr, "seen_items": seen.items,
+    }  # fmt: skip
+
+
+def content_arrays(bundle: Bundle) -> Arrays:
+    """The titles' vectors as compressed sparse rows, ascending by item_id."""
+    from scipy.sparse import load_npz
+
+    item_ids = bundle.content.item_id
+    order = np.argsort(item_ids)
+    matrix = load_npz(bundle.path / "content.npz")[order]
+    return {
+        "item_ids": item_ids[order], "num_columns": np.array([matrix.shape[1]]),
+        "data": matrix.data, "indices": matrix.indices, "indptr": matrix.indptr,
+    }  # fmt: skip

@@ -1,0 +1,193 @@
+"""What the sync and the async client share: requests made of arrays, answers read, errors put into words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.errors import RefusedRequestError, ServerUnavailableError
+from sdk.errors import ConfigError, MarqueeError, UsageError
+from sdk.types import Float32s, Int32s, Int64s
+
+Ids: TypeAlias = "Sequence[int] | NDArray[np.integer[Any]]"
+PROTOCOLS = ("http", "grpc")
+_DTYPES = {"int64": "INT64", "int32": "INT32"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientOptions:
+    """How a client asks.
+
+    Attributes:
+        protocol: ``http`` or ``grpc``, what the address speaks.
+        timeout_s: how long one attempt may take, connecting included.
+        retries: further attempts after a lost connection; a refusal or a time-out is never tried again.
+        backoff_s: wait before the first further attempt; it doubles with each.
+    """
+
+    protocol: str = "http"
+    timeout_s: float = 30.0
+    retries: int = 2
+    backoff_s: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, ok, expected in (
+            ("protocol", self.protocol in PROTOCOLS, f"one of {', '.join(PROTOCOLS)}"),
+            ("timeout_s", self.timeout_s > 0, "above 0 seconds"),
+            ("retries", self.retries >= 0, "0 or more"),
+            ("backoff_s", self.backoff_s >= 0, "0 or more seconds"),
+        ):
+            if not ok:
+                raise ConfigError(type(self).__name__, name, getattr(self, name), expected)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lists:
+    """Titles and their scores, one list per row asked for, best first.
+
+    Attributes:
+        item_id: (B, k) int64; -1 past the end of a short list.
+        scores: (B, k) float32; -inf past the end of a short list.
+        lengths: (B,) int32.
+    """
+
+    item_id: Int64s
+    scores: Float32s
+    lengths: Int32s
+
+    def row(self, b: int) -> tuple[Int64s, Float32s]:
+        """Row b's real item ids and scores."""
+        n = int(self.lengths[b])
+        return self.item_id[b, :n], self.scores[b, :n]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """One request.
+
+    Attributes:
+        model: the model asked.
+        inputs: name -> flat int64 or int32 values.
+        outputs: the tensors wanted.
+    """
+
+    model: str
+    inputs: Mapping[str, NDArray[Any]]
+    outputs: tuple[str, ...]
+
+    def describe(self) -> str:
+        """The inputs in words, for an error."""
+        return ", ".join(f"{name}: {len(v)} x {_DTYPES[str(v.dtype)]}" for name, v in self.inputs.items())
+
+    def tensors(self, module: Any) -> dict[str, Any]:
+        """The ``inputs`` and ``outputs`` of a tritonclient's ``infer``, made with its own classes."""
+        inputs = []
+        for name, values in self.inputs.items():
+            tensor = module.InferInput(name, [len(values)], _DTYPES[str(values.dtype)])
+            tensor.set_data_from_numpy(values)
+            inputs.append(tensor)
+        return {"inputs": inputs, "outputs": [module.InferRequestedOutput(name) for name in self.outputs]}
+
+
+def rank_call(user_id: int | Ids, item_id: Ids) -> Call:
+    """Scores of pairs; one user may be given for all titles.
+
+    Raises:
+        UsageError: an input is no list of integers, is empty, or the lengths differ.
+    """
+    items = _ids("rank", "item_id", item_id)
+    one = isinstance(user_id, (int, np.integer))
+    users = np.full(len(items), user_id, dtype=np.int64) if one else _ids("rank", "user_id", user_id)  # type: ignore[arg-type]
+    if len(users) != len(items):
+        raise UsageError(f"rank: user_id has {len(users)} ids, item_id {len(items)}; expected as many of both")
+    return Call("rank", {"user_id": users, "item_id": items}, ("score",))
+
+
+def recommend_call(user_id: Ids, k: int, exclude: Ids | None) -> Call:
+    """Lists for users.
+
+    Raises:
+        UsageError: an input is no list of integers, or is empty.
+    """
+    inputs: dict[str, NDArray[Any]] = {"user_id": _ids("recommend", "user_id", user_id), "k": _k("recommend", k)}
+    if exclude is not None and len(exclude):
+        inputs["exclude"] = _ids("recommend", "exclude", exclude)
+    return Call("recommend", inputs, ("item_id", "score"))
+
+
+def similar_call(item_id: Ids, k: int) -> Call:
+    """Lists for titles.
+
+    Raises:
+        UsageError: an input is no list of integers, or is empty.
+    """
+    inputs: dict[str, NDArray[Any]] = {
+        "item_id": _ids("similar_items", "item_id", item_id),
+        "k": _k("similar_items", k),
+    }
+    return Call("similar_items", inputs, ("item_id", "score"))
+
+
+def _ids(model: str, name: str, values: Ids) -> Int64s:
+    array = np.asarray(values)
+    if array.ndim != 1 or not len(array) or array.dtype.kind not in "iu" or not np.can_cast(array.dtype, np.int64):
+        raise UsageError(
+            f"{model}: input {name!r} is {array.dtype} of shape {array.shape}; expected a list of one or more integers"
+        )
+    return array.astype(np.int64)
+
+
+def _k(model: str, k: int) -> Int32s:
+    if not isinstance(k, (int, np.integer)) or not 1 <= k <= np.iinfo(np.int32).max:
+        raise UsageError(f"{model}: input 'k' is {k!r}; expected an integer of at least 1")
+    return np.array([k], dtype=np.int32)
+
+
+def lists_of(result: Any) -> Lists:
+    """An answer of ``recommend`` or ``similar_items``."""
+    item_id = result.as_numpy("item_id")
+    lengths = (item_id >= 0).sum(axis=1).astype(np.int32)
+    return Lists(item_id, result.as_numpy("score"), lengths)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection could not be made or was lost: then, and only then, another attempt may help."""
+    if is_timeout(error):
+        return False
+    return isinstance(error, OSError) or _status(error) == "UNAVAILABLE" or _is_client_error(error)
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Whether the time-out passed."""
+    return isinstance(error, TimeoutError) or type(error).__name__ == "TimeoutError" or _status(error) in _TIMEOUTS
+
+
+_TIMEOUTS = ("DEADLINE_EXCEEDED", "499")
+_OURS_TO_MEND = ("400", "404", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE", "RESOURCE_EXHAUSTED", "413")
+
+
+def _status(error: BaseException) -> str:
+    status = getattr(error, "status", None)
+    return str(status() if callable(status) else status or "").removeprefix("StatusCode.")
+
+
+def _is_client_error(error: BaseException) -> bool:
+    """An error of aiohttp, geventhttpclient or of the HTTP grammar: an answer broke off."""
+    return type(error).__module__.partition(".")[0] in ("aiohttp", "geventhttpclient", "http")
+
+
+def translated(error: Exception, url: str, call: Call) -> MarqueeError:
+    """What a failed request means, naming the model and its inputs."""
+    if is_timeout(error):
+        return ServerUnavailableError(url, call.model, "the time-out passed")
+    message = getattr(error, "message", None)
+    text = str(message()) if callable(message) else str(error) or type(error).__name__
+    if is_lost(error):
+        return ServerUnavailableError(url, call.model, text)
+    if _status(error) in _OURS_TO_MEND:
+        return RefusedRequestError(call.model, call.describe(), text)
+    return ServerUnavailableError(url, call.model, f"the server failed: {text}")

@@ -1,0 +1,78 @@
+"""Hashes of everything in a repository: per version, so that a model checks its own before it loads anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from export.errors import RepositoryError
+from sdk.bundle import sha256_of
+
+MANIFEST = "manifest.json"
+FORMAT_VERSION = 1
+MODELS = ("nvt_workflow", "ranker", "recommend", "similar_items", "rank")  # rank last: it refers to the others
+
+
+def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write ``manifest.json`` with the sha256 of every other file below ``folder``, and the given facts."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+    text = json.dumps({"format_version": FORMAT_VERSION, **facts, "files": hashes}, indent=2, sort_keys=True)
+    (folder / MANIFEST).write_text(text + "\n", "utf-8")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What ``write_manifest`` wrote.
+
+    Raises:
+        RepositoryError: it is absent, not readable, or of another format version.
+    """
+    path = folder / MANIFEST
+    try:
+        values: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        version = values["format_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"{path}: not readable ({error}). Export the repository again."
+        raise RepositoryError(message) from error
+    if version != FORMAT_VERSION:
+        message = f"{path}: format version {version!r}, this release reads {FORMAT_VERSION}. Export it again."
+        raise RepositoryError(message)
+    return values
+
+
+def version_folders(repository: Path) -> Iterator[Path]:
+    """Every version folder of every model, models in the order of ``MODELS``."""
+    for model in MODELS:
+        found = (repository / model).glob("[0-9]*") if (repository / model).is_dir() else ()
+        yield from sorted(found, key=lambda folder: int(folder.name) if folder.name.isdigit() else 0)
+
+
+def check_repository(repository: Path) -> dict[str, Any]:
+    """Compare every file of every version with its manifest.
+
+    Returns:
+        What the repository's own ``manifest.json`` says.
+
+    Raises:
+        RepositoryError: the folder is no repository, or a file is absent or altered.
+    """
+    facts = read_manifest(repository)
+    for model in facts["models"]:
+        if not (repository / model / "config.pbtxt").is_file():
+            message = f"{repository / model / 'config.pbtxt'}: missing. Copy the repository again, whole."
+            raise RepositoryError(message)
+    for folder in version_folders(repository):
+        _check_version(folder)
+    return facts
+
+
+def _check_version(folder: Path) -> None:
+    for name, expected in sorted(read_manifest(folder)["files"].items()):
+        path = folder / name
+        got = sha256_of(path) if path.is_file() else None
+        if got != expected:
+            what = "missing" if got is None else f"altered (sha256 {got[:12]}, expected {expected[:12]})"
+            message = f"{path}: {what}. Copy the repository again, whole, or export it again."
+            raise RepositoryError(message)

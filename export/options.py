@@ -1,0 +1,65 @@
+"""What an export can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from sdk.errors import ConfigError
+
+Backend = Literal["python", "pytorch", "onnxruntime"]
+WorkflowForm = Literal["nvtabular", "compiled"]
+InstanceKind = Literal["cpu", "gpu"]
+BACKENDS: tuple[str, ...] = get_args(Backend)
+WORKFLOW_FORMS: tuple[str, ...] = get_args(WorkflowForm)
+INSTANCE_KINDS: tuple[str, ...] = get_args(InstanceKind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """How a bundle becomes a model repository.
+
+    Attributes:
+        model: the ranker: ``dlrm``, ``ncf``, or ``best`` by the bundle's validation AUC.
+        backend: what runs the ranker. ``pytorch`` and ``onnxruntime`` need a server that has them.
+        workflow: ``nvtabular``, the fitted workflow itself; or ``compiled``, its vocabularies as sorted arrays.
+        instances: processes per model.
+        instance_kind: where the ranker runs; ``gpu`` only with ``pytorch`` or ``onnxruntime``.
+        max_batch: pairs that ``rank`` answers in one request, and that are scored together.
+        max_queue_delay_us: how long a request may wait for others to be scored together with it, microseconds.
+        max_ids: ids that ``recommend`` and ``similar_items`` take in one request.
+        max_k: longest list.
+        max_results: most titles in one answer, over all its lists.
+        keep_versions: versions of ``recommend`` and ``similar_items`` that are served at once.
+        warm_up: whether a native ranker scores a pair before it counts as loaded; the Python models always do.
+    """
+
+    model: str = "best"
+    backend: str = "python"
+    workflow: str = "nvtabular"
+    instances: int = 1
+    instance_kind: str = "cpu"
+    max_batch: int = 65536
+    max_queue_delay_us: int = 0
+    max_ids: int = 65536
+    max_k: int = 1000
+    max_results: int = 4_000_000
+    keep_versions: int = 1
+    warm_up: bool = True
+
+    def __post_init__(self) -> None:
+        self._require_one_of("backend", BACKENDS)
+        self._require_one_of("workflow", WORKFLOW_FORMS)
+        self._require_one_of("instance_kind", INSTANCE_KINDS)
+        for name in ("instances", "max_batch", "max_ids", "max_k", "max_results", "keep_versions"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        self._require("max_queue_delay_us", self.max_queue_delay_us >= 0, "0 or more microseconds")
+        native = self.backend != "python" or self.instance_kind == "cpu"
+        self._require("instance_kind", native, "cpu with the python backend; choose pytorch or onnxruntime for a GPU")
+
+    def _require_one_of(self, name: str, allowed: tuple[str, ...]) -> None:
+        self._require(name, getattr(self, name) in allowed, f"one of {', '.join(allowed)}")
+
+    def _require(self, name: str, ok: bool, expected: str) -> None:
+        if not ok:
+            raise ConfigError(type(self).__name__, name, getattr(self, name), expected)

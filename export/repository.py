@@ -1,0 +1,227 @@
+"""A bundle becomes a Triton model repository: written aside, checked, then renamed into place."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from export.arrays import content_arrays, form_arrays, list_arrays, write_arrays
+from export.configs import config_text, configuration, native_file, read_config, sources
+from export.manifest import FORMAT_VERSION, MANIFEST, MODELS, check_repository, read_manifest, write_manifest
+from export.options import ExportOptions
+from export.selfcheck import check_ranker
+from export.workflow_model import write_compiled, write_nvtabular
+from sdk import __version__
+from sdk.bundle import Bundle, load
+from sdk.errors import LockedError, OutputError, UsageError
+from sdk.models.pair_model import PairModel
+from sdk.scoring.pair_form import PairForm
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export wrote.
+
+    Attributes:
+        repository: the folder.
+        version: the new version of every model.
+        model: the ranker, ``dlrm`` or ``ncf``.
+        models: the models served.
+    """
+
+    repository: str
+    version: int
+    model: str
+    models: tuple[str, ...]
+
+
+def export_repository(bundle: str | Path, out: str | Path, options: ExportOptions | None = None) -> Exported:
+    """Write a model repository, or a next version beside the ones that stand there.
+
+    The bundle is only read, and not needed afterwards. A reader, a running server included, never meets half of an
+    export: every version is renamed into place whole, and ``rank``, which refers to the others, comes last.
+
+    Args:
+        bundle: the bundle's folder.
+        out: the repository's folder.
+        options: how it is exported.
+
+    Raises:
+        BundleError: the bundle is damaged, or what was written does not score as the SDK does.
+        UsageError: the bundle has no such ranker, or ``out`` holds models of other options.
+        OutputError: ``out`` is something else, or cannot be written.
+        LockedError: another export is writing to it.
+    """
+    from filelock import FileLock, Timeout
+
+    target = Path(out).absolute()
+    job = _Job(load(bundle), options or ExportOptions())
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = target.with_name(f".{target.name}.lock")
+        with FileLock(lock, timeout=0):
+            exported = _export(job, target)
+        lock.unlink(missing_ok=True)
+    except Timeout as error:
+        message = f"{target}: another export is writing to it; wait for it, or choose another --out"
+        raise LockedError(message) from error
+    except OSError as error:
+        message = f"{error.filename or target}: cannot be written ({error.strerror or error}); choose another --out"
+        raise OutputError(message) from error
+    return exported
+
+
+class _Job:
+    """One bundle and how it is exported."""
+
+    def __init__(self, bundle: Bundle, options: ExportOptions) -> None:
+        self.bundle, self.options = bundle, options
+        self.name = bundle.resolve_model(options.model)
+        self.models = tuple(m for m in MODELS if m != "similar_items" or "content" in bundle.info.models)
+
+    @cached_property
+    def ranker(self) -> PairModel:
+        return self.bundle.model(self.options.model)
+
+    @cached_property
+    def form(self) -> PairForm:
+        form = self.ranker.lower()
+        form.check()
+        return form
+
+    def facts(self) -> dict[str, Any]:
+        info = self.bundle.info
+        return {
+            "marquee": __version__, "ranker": self.name, "options": asdict(self.options), "models": list(self.models),
+            "bundle": {"created": info.created, "data": dict(info.data)},
+        }  # fmt: skip
+
+
+def _export(job: _Job, target: Path) -> Exported:
+    version = _next_version(target)
+    staging = target.with_name(f".{target.name}.staging")
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir()
+        _write(job, staging, version)
+        check_repository(staging)
+        check_ranker(job.bundle, job.ranker, staging / "ranker" / str(version), job.options)
+        if version == 1:
+            os.replace(staging, target)  # noqa: PTH105
+        else:
+            _require_same_configs(staging, target)
+            _add_version(staging, target, version)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    log.info("%s: version %d of %s (%s)", target, version, ", ".join(job.models), job.name)
+    return Exported(str(target), version, str(job.name), job.models)
+
+
+def _next_version(target: Path) -> int:
+    """1 for a new repository; else one more than the highest version of any model."""
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return 1
+    if not (target / MANIFEST).is_file():
+        message = f"{target}: there, and no model repository of ours (no {MANIFEST}). Choose another --out."
+        raise OutputError(message)
+    models = read_manifest(target)["models"]
+    return 1 + max(int(f.name) for m in models for f in (target / m).iterdir() if f.name.isdigit())
+
+
+def _write(job: _Job, staging: Path, version: int) -> None:
+    writers: dict[str, Callable[[_Job, Path], None]] = {
+        "nvt_workflow": _write_workflow, "ranker": _write_ranker, "recommend": _write_recommend,
+        "similar_items": _write_similar_items, "rank": _write_rank,
+    }  # fmt: skip
+    for model in job.models:
+        folder = staging / model / str(version)
+        folder.mkdir(parents=True)
+        writers[model](job, folder)
+        write_manifest(folder, job.facts())
+        text = config_text(configuration(model, job.options, version))
+        (staging / model / "config.pbtxt").write_text(text, "utf-8")
+    facts = {"format_version": FORMAT_VERSION, "version": version, **job.facts()}
+    (staging / MANIFEST).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+def _write_workflow(job: _Job, folder: Path) -> None:
+    write = write_compiled if job.options.workflow == "compiled" else write_nvtabular
+    write(job.bundle, folder)
+    _copy_shared(folder)
+
+
+def _write_ranker(job: _Job, folder: Path) -> None:
+    backend = job.options.backend
+    if backend == "pytorch":
+        from export.torch_ranker import write_torchscript
+
+        write_torchscript(job.form, folder / native_file(backend))
+    elif backend == "onnxruntime":
+        from export.onnx_ranker import write_onnx
+
+        write_onnx(job.form, folder / native_file(backend))
+    else:
+        write_arrays(folder, form_arrays(job.form))
+        _copy_sources("ranker", folder)
+
+
+def _write_recommend(job: _Job, folder: Path) -> None:
+    write_arrays(folder, list_arrays(job.bundle, job.form))
+    _copy_sources("recommend", folder)
+
+
+def _write_similar_items(job: _Job, folder: Path) -> None:
+    write_arrays(folder, content_arrays(job.bundle))
+    _copy_sources("similar_items", folder)
+
+
+def _write_rank(job: _Job, folder: Path) -> None:
+    """An ensemble has no files of its own: Triton wants the version's folder, and the manifest is in it."""
+
+
+def _copy_sources(model: str, folder: Path) -> None:
+    for source in (sources() / model / "1").glob("*.py"):
+        shutil.copy(source, folder)
+    _copy_shared(folder)
+
+
+def _copy_shared(folder: Path) -> None:
+    shutil.copy(sources() / "marquee_serving.py", folder)
+
+
+def _require_same_configs(staging: Path, target: Path) -> None:
+    """A configuration holds for all versions of a model, so a next version must fit the one that is served."""
+    for model in read_manifest(staging)["models"]:
+        there = target / model / "config.pbtxt"
+        if not there.is_file() or _unpinned(staging / model / "config.pbtxt") != _unpinned(there):
+            message = (
+                f"{there}: differs from what these options would write, and one configuration serves all versions of a "
+                "model. Export with the options of the first version (manifest.json has them), or choose another --out."
+            )
+            raise UsageError(message)
+
+
+def _unpinned(path: Path) -> Any:
+    config = read_config(path)
+    for step in config.ensemble_scheduling.step:
+        step.model_version = -1
+    return config
+
+
+def _add_version(staging: Path, target: Path, version: int) -> None:
+    """Rename the new versions in; ``rank`` changes over only when what it refers to is there."""
+    for model in read_manifest(staging)["models"]:
+        if model != "rank":
+            os.replace(staging / model / str(version), target / model / str(version))  # noqa: PTH105
+    os.replace(staging / "rank" / str(version), target / "rank" / str(version))  # noqa: PTH105
+    os.replace(staging / "rank" / "config.pbtxt", target / "rank" / "config.pbtxt")  # noqa: PTH105
+    os.replace(staging / MANIFEST, target / MANIFEST)  # noqa: PTH105

@@ -1,0 +1,109 @@
+"""The written ranker scores a sample of pairs as the SDK does, or the export is not published."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.configs import native_file
+from export.errors import ParityError
+from export.options import ExportOptions
+from sdk.bundle import Bundle
+from sdk.features.tables import FIRST_KNOWN, UNKNOWN
+from sdk.models.pair_model import PairModel
+from sdk.types import Float32s, Int64s
+
+TOLERANCE = 1e-4  # absolute, of a logit: float32 sums in another order
+_PAIRS = 512
+
+Scorer = Callable[[Int64s, Int64s], Float32s]
+
+
+def sdk_scores(ranker: PairModel, user_index: Int64s, item_index: Int64s) -> Float32s:
+    """(N,) float32 logits of the trained network itself, not of its pair form."""
+    import torch
+
+    with torch.no_grad():
+        scores: Float32s = ranker(torch.from_numpy(user_index), torch.from_numpy(item_index)).numpy()
+    return scores
+
+
+def check_ranker(bundle: Bundle, ranker: PairModel, folder: Path, options: ExportOptions) -> None:
+    """Load the files that a server would load, and compare.
+
+    Raises:
+        ParityError: a score differs by more than ``TOLERANCE``.
+    """
+    scorer = load_scorer(folder, options.backend)
+    if scorer is None:
+        return
+    rng = np.random.default_rng(0)
+    users = rng.integers(UNKNOWN, len(bundle.encoded_users), _PAIRS)
+    items = rng.integers(FIRST_KNOWN, len(bundle.encoded_items), _PAIRS)
+    gap = np.abs(scorer(users, items) - sdk_scores(ranker, users, items))
+    if not gap.max() <= TOLERANCE:
+        worst = int(gap.argmax())
+        message = (
+            f"{folder}: rows {users[worst]} and {items[worst]} score {gap[worst]:g} apart from the SDK, at most "
+            f"{TOLERANCE:g} is expected; nothing was published. This is a defect of ours: please report it."
+        )
+        raise ParityError(message)
+
+
+def load_scorer(folder: Path, backend: str) -> Scorer | None:
+    """What scores pairs of rows with a version's own files; None where this machine lacks the library.
+
+    Args:
+        folder: a version of ``ranker``.
+        backend: ``python``, ``pytorch`` (libtorch's Python face) or ``onnxruntime``.
+    """
+    loaders: dict[str, Callable[[Path], Scorer | None]] = {
+        "python": _load_python, "pytorch": _load_torch, "onnxruntime": _load_onnx,
+    }  # fmt: skip
+    return loaders[backend](folder)
+
+
+def _load_python(folder: Path) -> Scorer:
+    pair_score = _module(folder / "pair_score.py")
+    arrays = {path.stem: np.load(path, allow_pickle=False) for path in (folder / "arrays").glob("*.npy")}
+    scorer: Scorer = pair_score.PairScorer(arrays)
+    return scorer
+
+
+def _module(path: Path) -> Any:
+    """The module at a path, run without leaving a ``__pycache__`` beside it."""
+    module = types.ModuleType(f"marquee_exported_{path.stem}")
+    exec(compile(path.read_text("utf-8"), str(path), "exec"), module.__dict__)
+    return module
+
+
+def _load_torch(folder: Path) -> Scorer:
+    import torch
+
+    model = torch.jit.load(str(folder / native_file("pytorch")))
+
+    def score(users: Int64s, items: Int64s) -> Float32s:
+        with torch.no_grad():
+            scores: Float32s = model(torch.from_numpy(users[:, None]), torch.from_numpy(items[:, None])).numpy()[:, 0]
+        return scores
+
+    return score
+
+
+def _load_onnx(folder: Path) -> Scorer | None:
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    session = onnxruntime.InferenceSession(str(folder / native_file("onnxruntime")), providers=["CPUExecutionProvider"])
+
+    def score(users: Int64s, items: Int64s) -> Float32s:
+        (scores,) = session.run(["score"], {"user_index": users[:, None], "item_index": items[:, None]})
+        result: Float32s = scores[:, 0]
+        return result
+
+    return score

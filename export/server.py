@@ -1,0 +1,331 @@
+"""A real tritonserver on this machine: the one in the nvidia-pytriton wheel, on loopback, ended cleanly.
+
+with TritonServer(repository) as server:
+    server.http_url  # "127.0.0.1:41231"
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from export.errors import ServerStartError
+from export.server_files import environment, lay_out_backend, lay_out_python, own_python_path, tritonserver_folder
+from sdk.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+LOOPBACK = "127.0.0.1"
+_POLL_S = 0.05
+_ATTEMPTS = 3  # a port that was free may be taken before the server binds it
+_REASONS = re.compile(r"failed to load '(?P<model>[^']+)' version \d+: (?P<reason>.+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """How the server runs.
+
+    Attributes:
+        host: address to bind; loopback unless told.
+        http_port: None finds a free one.
+        grpc_port: None finds a free one.
+        metrics_port: None finds a free one.
+        poll_s: how often the repository is looked at for new versions; 0 never.
+        start_timeout_s: how long all models may take to load.
+        stop_timeout_s: how long requests in flight may take when the server stops.
+        model_control: whether clients may use the model-repository extension.
+        shared_memory: whether clients may use the shared-memory extensions.
+        python_path: folders on the models' ``sys.path``; None: those of this interpreter.
+        verbose: whether the server's log goes to stderr as it comes.
+    """
+
+    host: str = LOOPBACK
+    http_port: int | None = None
+    grpc_port: int | None = None
+    metrics_port: int | None = None
+    poll_s: int = 2
+    start_timeout_s: float = 180.0
+    stop_timeout_s: float = 20.0
+    model_control: bool = False
+    shared_memory: bool = False
+    python_path: tuple[str, ...] | None = None
+    verbose: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("http_port", "grpc_port", "metrics_port"):
+            port = getattr(self, name)
+            if port is not None and not 1 <= port <= 65535:
+                expected = "a port from 1 to 65535, or none to find one"
+                raise ConfigError(type(self).__name__, name, port, expected)
+        if self.poll_s < 0:
+            raise ConfigError(type(self).__name__, "poll_s", self.poll_s, "0 or more seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where one server listens."""
+
+    http: int
+    grpc: int
+    metrics: int
+
+
+class TritonServer:
+    """One running server over one model repository.
+
+    Args:
+        repository: the folder.
+        options: how it runs.
+    """
+
+    def __init__(self, repository: str | Path, options: ServerOptions | None = None) -> None:
+        self.repository = Path(repository).absolute()
+        self.options = options or ServerOptions()
+        self.ports: Ports | None = None
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+        self._lines: deque[str] = deque(maxlen=2000)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._prefix = f"marquee_{os.getpid()}_{secrets.token_hex(4)}"
+
+    def __enter__(self) -> TritonServer:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def http_url(self) -> str:
+        """host:port of the HTTP interface."""
+        return f"{self.options.host}:{self._bound().http}"
+
+    @property
+    def grpc_url(self) -> str:
+        """host:port of the gRPC interface."""
+        return f"{self.options.host}:{self._bound().grpc}"
+
+    @property
+    def metrics_url(self) -> str:
+        """host:port of the Prometheus metrics."""
+        return f"{self.options.host}:{self._bound().metrics}"
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self._running().pid
+
+    @property
+    def log(self) -> str:
+        """The last two thousand lines of the server's log."""
+        return "\n".join(self._lines)
+
+    def start(self) -> TritonServer:
+        """Start the server and wait until every model is ready.
+
+        Raises:
+            ServerStartError: the server cannot run here, a model did not load, or the time-out passed.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._launch()
+                self._wait_until_ready()
+            except BaseException as error:
+                self.stop()
+                if attempt < _ATTEMPTS and self._may_find_other_ports() and _is_taken_port(error):
+                    continue
+                raise
+            break
+        return self
+
+    def stop(self) -> None:
+        """End the server, letting requests in flight finish; nothing is left behind. Safe to call twice."""
+        process = self._process
+        if process is not None:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            self._await_end(process)
+        self._clean_up()
+
+    def kill(self) -> None:
+        """End the server at once, as a crash would."""
+        process = self._running()
+        process.kill()
+        process.wait()
+        self._clean_up()
+
+    def is_running(self) -> bool:
+        """Whether the process is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    def wait_until_stopped(self) -> None:
+        """Wait until this process is interrupted, or the server ends by itself.
+
+        Raises:
+            ServerStartError: the server ended by itself.
+        """
+        code = self._running().wait()
+        message = f"{self.repository}: the server ended by itself (exit code {code}); {self._last_words()}"
+        raise ServerStartError(message)
+
+    def _launch(self) -> None:
+        home = tritonserver_folder()
+        self._folder = tempfile.TemporaryDirectory(prefix="marquee-server-")
+        backends = lay_out_backend(home, Path(self._folder.name))
+        programs = lay_out_python(Path(self._folder.name), self.options.python_path or own_python_path())
+        self.ports = self._choose_ports()
+        self._lines.clear()
+        self._process = subprocess.Popen(
+            [str(home / "bin" / "tritonserver"), *self._arguments(self.ports, backends)],
+            env=environment(home, programs), cwd=self._folder.name, text=True, errors="replace",
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        self._reader = threading.Thread(target=self._read_log, args=(self._process,), daemon=True)
+        self._reader.start()
+
+    def _arguments(self, ports: Ports, backends: Path) -> list[str]:
+        options = self.options
+        poll = ["--model-control-mode=poll", f"--repository-poll-secs={options.poll_s}"] if options.poll_s else []
+        return [
+            f"--model-repository={self.repository}", f"--backend-directory={backends}", *poll,
+            f"--http-address={options.host}", f"--http-port={ports.http}",
+            f"--grpc-address={options.host}", f"--grpc-port={ports.grpc}",
+            f"--metrics-address={options.host}", f"--metrics-port={ports.metrics}",
+            f"--exit-timeout-secs={int(options.stop_timeout_s)}", "--disable-auto-complete-config",
+            f"--backend-config=python,shm-region-prefix-name={self._prefix}", *_restrictions(options),
+        ]  # fmt: skip
+
+    def _choose_ports(self) -> Ports:
+        options = self.options
+        wanted = (options.http_port, options.grpc_port, options.metrics_port)
+        free = iter(_free_ports(options.host, wanted.count(None)))
+        return Ports(*(next(free) if port is None else port for port in wanted))
+
+    def _may_find_other_ports(self) -> bool:
+        return None in (self.options.http_port, self.options.grpc_port, self.options.metrics_port)
+
+    def _read_log(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self._lines.append(line.rstrip("\n"))
+            if self.options.verbose:
+                sys.stderr.write(line)
+        process.stdout.close()
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + self.options.start_timeout_s
+        while not self._is_ready():
+            if not self.is_running():
+                raise ServerStartError(self._why_it_ended())
+            if time.monotonic() > deadline:
+                raise ServerStartError(
+                    f"{self.repository}: not ready after {self.options.start_timeout_s:g} s; {self._last_words()}"
+                )
+            time.sleep(_POLL_S)
+
+    def _is_ready(self) -> bool:
+        connection = http.client.HTTPConnection(self.options.host, self._bound().http, timeout=2)
+        try:
+            connection.request("GET", "/v2/health/ready")
+            return connection.getresponse().status == 200 and self.is_running()
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _why_it_ended(self) -> str:
+        if self._reader is not None:
+            self._reader.join(timeout=5)
+        found = dict.fromkeys(
+            f"model {m['model']!r}: {m['reason'].strip(chr(34))}" for m in map(_REASONS.search, self._lines) if m
+        )
+        why = "; ".join(found) or self._last_words()
+        return (
+            f"{self.repository}: the server did not start. {why}. Export the repository again, or mend what it names."
+        )
+
+    def _last_words(self) -> str:
+        errors = [line for line in self._lines if re.match(r"E\d{4} |error:", line)] or list(self._lines)
+        return f"its log ends with: {' | '.join(errors[-3:]) or 'nothing'}"
+
+    def _await_end(self, process: subprocess.Popen[str]) -> None:
+        try:
+            process.wait(self.options.stop_timeout_s + 10)
+        except subprocess.TimeoutExpired:
+            log.warning("the server did not stop in %g s; ending it now", self.options.stop_timeout_s)
+            process.kill()
+            process.wait()
+
+    def _clean_up(self) -> None:
+        """Forget the process, and remove its folder and what a killed server leaves in shared memory."""
+        if self._process is not None and self._reader is not None:
+            _end_group(self._process.pid)
+            self._reader.join(timeout=10)
+        self._process = None
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+        for region in Path("/dev/shm").glob(f"{self._prefix}*"):
+            region.unlink(missing_ok=True)
+
+    def _bound(self) -> Ports:
+        if self.ports is None:
+            message = "the server has not been started; call start(), or use it in a with statement"
+            raise ServerStartError(message)
+        return self.ports
+
+    def _running(self) -> subprocess.Popen[str]:
+        if self._process is None:
+            message = "the server is not running; call start(), or use it in a with statement"
+            raise ServerStartError(message)
+        return self._process
+
+
+def _restrictions(options: ServerOptions) -> list[str]:
+    """Extensions that are off: behind a key that nobody is told."""
+    closed = ["trace", "logging"]
+    closed += [] if options.model_control else ["model-repository"]
+    closed += [] if options.shared_memory else ["shared-memory"]
+    setting = f"{','.join(closed)}:marquee-key={secrets.token_hex(32)}"
+    return [f"--http-restricted-api={setting}", f"--grpc-restricted-protocol={setting}"]
+
+
+def _free_ports(host: str, count: int) -> list[int]:
+    """Ports that are free at this moment, all different."""
+    sockets = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind((host, 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def _is_taken_port(error: BaseException) -> bool:
+    return isinstance(error, ServerStartError) and "already in use" in str(error)
+
+
+def _end_group(group: int) -> None:
+    """End the models' processes of a server that is gone: the server's own session, nobody else's."""
+    end: Callable[[int, int], None] = os.killpg
+    try:
+        end(group, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return

@@ -1,0 +1,139 @@
+"""A server's answers beside the SDK's, on a sample of pairs, users and titles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from export.calls import Lists
+from export.client import Client, ClientOptions
+from export.errors import ParityError
+from export.manifest import check_repository
+from export.selfcheck import TOLERANCE, sdk_scores
+from sdk.bundle import Bundle, load
+from sdk.errors import BundleError
+from sdk.types import Float32s, Int64s, TopK
+
+_UNKNOWN_USERS = (-1, 2**62)
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was compared, and how far apart it was.
+
+    Attributes:
+        ranker: the model compared.
+        pairs: pairs scored.
+        largest_gap: largest difference of two scores of one pair, logits.
+        users: users whose lists are the SDK's.
+        titles: titles whose neighbours are the SDK's.
+    """
+
+    ranker: str
+    pairs: int
+    largest_gap: float
+    users: int
+    titles: int
+
+
+def verify(
+    repository: str | Path,
+    bundle: str | Path,
+    url: str,
+    *,
+    protocol: str = "http",
+    num_pairs: int = 2000,
+    num_lists: int = 50,
+    k: int = 20,
+    seed: int = 0,
+) -> Verified:
+    """Compare a running server with the bundle that its repository was exported from.
+
+    Args:
+        repository: what is served; its files are checked against its manifest.
+        bundle: the bundle.
+        url: the server's ``host:port``.
+        protocol: ``http`` or ``grpc``.
+        num_pairs: pairs to score, two unknown users among them.
+        num_lists: users and titles whose lists are compared.
+        k: list length.
+        seed: of the sample.
+
+    Raises:
+        ParityError: a score or a list differs; names the first.
+        BundleError: the repository or the bundle is damaged, or one is not from the other.
+        ServerUnavailableError: the server does not answer.
+    """
+    facts, opened = check_repository(Path(repository)), load(bundle)
+    if facts["bundle"]["data"] != dict(opened.info.data) or facts["bundle"]["created"] != opened.info.created:
+        message = f"{repository}: not exported from {bundle} (its bundle was created {facts['bundle']['created']})"
+        raise BundleError(message)
+    rng = np.random.default_rng(seed)
+    with Client(url, ClientOptions(protocol=protocol)) as client:
+        gap = _compare_pairs(client, opened, facts["ranker"], num_pairs, rng)
+        users = _compare_users(client, opened, facts["ranker"], num_lists, k, rng)
+        titles = _compare_titles(client, opened, num_lists, k, rng) if "similar_items" in facts["models"] else 0
+    return Verified(facts["ranker"], num_pairs, gap, users, titles)
+
+
+def _compare_pairs(client: Client, bundle: Bundle, ranker: str, count: int, rng: np.random.Generator) -> float:
+    users = rng.choice(np.append(bundle.encoded_users.known_ids, _UNKNOWN_USERS), count)
+    items = rng.choice(bundle.encoded_items.known_ids, count)
+    served = np.concatenate([client.rank(users[part], items[part]) for part in _parts(count)])
+    rows = bundle.encoded_users.index_of(users), bundle.encoded_items.index_of(items)
+    expected = sdk_scores(bundle.model(ranker), *rows)
+    gap = np.abs(served - expected)
+    if not gap.max() <= TOLERANCE:
+        n = int(gap.argmax())
+        raise ParityError(
+            f"rank: user {users[n]}, item {items[n]}: the server says {served[n]:g}, the SDK {expected[n]:g} "
+            f"({int((gap > TOLERANCE).sum())} of {count} pairs differ). Export again, or serve the right repository."
+        )
+    return float(gap.max())
+
+
+def _parts(count: int) -> list[slice]:
+    return [slice(start, start + 1000) for start in range(0, count, 1000)]
+
+
+def _compare_users(client: Client, bundle: Bundle, ranker: str, count: int, k: int, rng: np.random.Generator) -> int:
+    known = bundle.encoded_users.known_ids
+    users = np.append(rng.choice(known, min(count, len(known)), replace=False), _UNKNOWN_USERS)
+    _require_same("recommend", "user", users, client.recommend(users, k), bundle.recommend(users, k, model=ranker))
+    return len(users)
+
+
+def _compare_titles(client: Client, bundle: Bundle, count: int, k: int, rng: np.random.Generator) -> int:
+    known = bundle.encoded_items.known_ids
+    items = rng.choice(known, min(count, len(known)), replace=False)
+    _require_same("similar_items", "item", items, client.similar_items(items, k), bundle.similar(items, k))
+    return len(items)
+
+
+def _require_same(model: str, what: str, ids: Int64s, served: Lists, expected: TopK) -> None:
+    """By the SDK's scores, every rank is worth what the SDK would put there: near-ties may swap, nothing else."""
+    for b, asked in enumerate(ids):
+        if not _is_same(served.row(b), expected.row(b)):
+            raise ParityError(
+                f"{model}: {what} {asked}: the server lists {served.row(b)[0][:5].tolist()} …, the SDK "
+                f"{expected.row(b)[0][:5].tolist()} …. Export the bundle again, or serve its repository."
+            )
+
+
+def _is_same(served: tuple[Int64s, Float32s], expected: tuple[Int64s, Float32s]) -> bool:
+    if len(served[0]) != len(expected[0]) or len(set(served[0].tolist())) != len(served[0]):
+        return False
+    if not np.allclose(served[1], expected[1], rtol=0, atol=TOLERANCE):
+        return False
+    return np.array_equal(served[0], expected[0]) or _swaps_only_ties(served, expected)
+
+
+def _swaps_only_ties(served: tuple[Int64s, Float32s], expected: tuple[Int64s, Float32s]) -> bool:
+    worth = dict(zip(expected[0].tolist(), expected[1].tolist(), strict=True))
+    last = float(expected[1][-1])  # a title that the SDK does not list may only tie with its last one
+    gaps = [
+        abs(worth.get(item, last) - score) for item, score in zip(served[0].tolist(), served[1].tolist(), strict=True)
+    ]
+    return max(gaps) <= TOLERANCE

@@ -1,0 +1,149 @@
+"""What the served models share: files checked before they are read, and one error per wrong request.
+
+``export`` puts a copy into every version folder, so a repository stands alone. It needs NumPy only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MANIFEST = "manifest.json"
+ARRAYS = "arrays"
+
+
+class BadRequestError(Exception):
+    """A request cannot be answered; the text goes back to the client."""
+
+
+class DamagedVersionError(Exception):
+    """A file of this version is absent or altered; the model refuses to load."""
+
+
+def version_folder(args: Mapping[str, str]) -> Path:
+    """The folder of the version that Triton is loading, from the ``args`` of ``initialize``."""
+    return Path(args["model_repository"]) / args["model_version"]
+
+
+def check_folder(folder: Path) -> None:
+    """Compare every file that the manifest names with its sha256, before anything is loaded from it.
+
+    Raises:
+        DamagedVersionError: the manifest or a file is absent, or a file is altered.
+    """
+    try:
+        files: dict[str, str] = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"{folder / MANIFEST}: not readable ({error}). Export the repository again."
+        raise DamagedVersionError(message) from error
+    for name, expected in sorted(files.items()):
+        path = folder / name
+        if not path.is_file():
+            message = f"{path}: missing. Copy the repository again, whole, or export it again."
+            raise DamagedVersionError(message)
+        got = _sha256(path)
+        if got != expected:
+            message = f"{path}: altered (sha256 {got[:12]}, expected {expected[:12]}). Export the repository again."
+            raise DamagedVersionError(message)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_arrays(folder: Path) -> dict[str, NDArray[Any]]:
+    """Every array of a version, mapped into memory, which the instances of a model share. No pickle."""
+    files = sorted((folder / ARRAYS).glob("*.npy"))
+    return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in files}
+
+
+def read_limits(args: Mapping[str, str]) -> dict[str, int]:
+    """The model's numeric parameters, as its config.pbtxt has them."""
+    parameters = json.loads(args["model_config"]).get("parameters", {})
+    return {name: int(value["string_value"]) for name, value in parameters.items()}
+
+
+def require_rows(name: str, values: NDArray[Any], most: int) -> None:
+    """Refuse an input with no or too many ids.
+
+    Raises:
+        BadRequestError: names the input, and the limit.
+    """
+    if not 1 <= len(values) <= most:
+        message = f"input {name!r}: got {len(values)} ids, expected 1 to {most} in one request"
+        raise BadRequestError(message)
+
+
+def require_k(k: int, rows: int, limits: Mapping[str, int]) -> None:
+    """Refuse a list length that is out of range, or an answer that would be too large.
+
+    Raises:
+        BadRequestError: names the limit.
+    """
+    if not 1 <= k <= limits["max_k"]:
+        message = f"input 'k': got {k}, expected 1 to {limits['max_k']}"
+        raise BadRequestError(message)
+    if rows * k > limits["max_results"]:
+        message = f"{rows} ids x k {k} are {rows * k} results, expected at most {limits['max_results']} in one request"
+        raise BadRequestError(message)
+
+
+def lookup(known: NDArray[np.int64], ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Where each id stands among ascending known ones, and whether it is there at all."""
+    if not len(known):
+        return np.zeros(len(ids), dtype=np.int64), np.zeros(len(ids), dtype=np.bool_)
+    at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    return at, known[at] == ids
+
+
+def require_known_titles(ids: NDArray[np.int64], known: NDArray[np.bool_], num_items: int) -> None:
+    """Refuse a request with a title that the catalogue does not have.
+
+    Raises:
+        BadRequestError: names the first such id.
+    """
+    if not known.all():
+        unknown = ids[int(np.argmin(known))]
+        message = f"item_id {unknown}: not among the {num_items} titles of this version ({int((~known).sum())} unknown)"
+        raise BadRequestError(message)
+
+
+def flat(pb_utils: Any, request: Any, name: str) -> NDArray[Any]:
+    """One input of a request as a flat array."""
+    values: NDArray[Any] = pb_utils.get_input_tensor_by_name(request, name).as_numpy().reshape(-1)
+    return values
+
+
+def answer_each(
+    pb_utils: Any, requests: Sequence[Any], answer: Callable[[Any], Mapping[str, NDArray[Any]]]
+) -> list[Any]:
+    """One response per request: its outputs, or the reason why it is refused. One bad request spoils no other."""
+    return [_answer(pb_utils, request, answer) for request in requests]
+
+
+def _answer(pb_utils: Any, request: Any, answer: Callable[[Any], Mapping[str, NDArray[Any]]]) -> Any:
+    try:
+        outputs = answer(request)
+    except BadRequestError as error:
+        return refusal(pb_utils, str(error))
+    return response(pb_utils, outputs)
+
+
+def response(pb_utils: Any, outputs: Mapping[str, NDArray[Any]]) -> Any:
+    """An answer with the given outputs."""
+    return pb_utils.InferenceResponse([pb_utils.Tensor(name, values) for name, values in outputs.items()])
+
+
+def refusal(pb_utils: Any, reason: str) -> Any:
+    """An answer that says why there is none."""
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(reason, pb_utils.TritonError.INVALID_ARG))

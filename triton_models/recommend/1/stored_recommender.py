@@ -1,0 +1,104 @@
+"""The SDK's recommender and who has seen what, from a version's arrays instead of a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.features.tables import UNKNOWN, EncodedTable, Statistics
+from sdk.scoring.pair_form import Head, PairForm, Side
+from sdk.scoring.recommender import Recommender
+from sdk.scoring.seen import Seen
+from sdk.types import Bools, Float32s, Float64s, Int64s, TopK
+
+Arrays = Mapping[str, NDArray[Any]]
+MOST_PAIRS = 1_000_000  # of users and excluded titles, before the engine is built without these titles instead
+
+
+class StoredRecommender:
+    """Lists as the bundle's own ``recommend`` gives them.
+
+    Args:
+        arrays: the pair form (see pair_score.py); ``user_ids`` and ``item_ids`` by row; ``user_codes`` and
+            ``item_codes``; ``item_likes``; ``seen_indptr`` and ``seen_items``.
+    """
+
+    def __init__(self, arrays: Arrays) -> None:
+        users = _table(arrays["user_ids"], arrays["user_codes"], np.zeros(len(arrays["user_ids"])))
+        items = _table(arrays["item_ids"], arrays["item_codes"], np.array(arrays["item_likes"]))
+        form = _form(arrays) if "cross" in arrays else None
+        self._recommender = Recommender("model", form, users, items)
+        self._seen = Seen(np.array(arrays["seen_indptr"]), np.array(arrays["seen_items"]))
+
+    @property
+    def user_ids(self) -> Int64s:
+        """(U,) int64, the known users, ascending."""
+        return self._recommender.users.known_ids
+
+    def recommend(self, user_ids: Int64s, k: int, excluded: Int64s | None = None) -> tuple[Int64s, Float32s]:
+        """(B, k) titles and scores, best first; -1 and -inf past the end of a short list.
+
+        Args:
+            user_ids: (B,) int64; an unknown user gets the most popular titles.
+            k: list length, at least 1.
+            excluded: titles that nobody gets; one that the catalogue does not have excludes nothing.
+        """
+        users = self._recommender.users.index_of(user_ids)
+        seen, allowed = self._seen.take(users), None
+        if excluded is not None:
+            rows = self._known_items(excluded)
+            if len(users) * len(rows) <= MOST_PAIRS:
+                seen = _with_excluded(seen, len(users), rows)
+            else:
+                allowed = self._all_but(rows)
+        return _padded(self._recommender.recommend(users, seen, k, allowed), k)
+
+    def _known_items(self, item_ids: Int64s) -> Int64s:
+        rows = self._recommender.items.index_of(item_ids)
+        return np.unique(rows[rows != UNKNOWN])
+
+    def _all_but(self, rows: Int64s) -> Bools:
+        allowed = np.ones(len(self._recommender.items), dtype=np.bool_)
+        allowed[rows] = False
+        return allowed
+
+
+def _with_excluded(seen: Seen, num_users: int, rows: Int64s) -> Seen:
+    """The same as having seen them, which spares the engine to lay out the catalogue anew."""
+    users = np.repeat(np.arange(num_users), np.diff(seen.indptr))
+    return Seen.build(
+        np.concatenate([users, np.repeat(np.arange(num_users), len(rows))]),
+        np.concatenate([seen.items, np.tile(rows, num_users)]),
+        num_users,
+    )
+
+
+def _table(ids: Int64s, codes: Int64s, likes: Float64s) -> EncodedTable:
+    """As much of an encoded table as lists need: ids, codes and likes."""
+    statistics = Statistics(np.zeros(len(ids)), likes, 0.0, 0.0, np.zeros(2), np.ones(2))
+    codes = np.array(codes)
+    none = np.zeros((len(ids), 0), dtype=np.float32)
+    return EncodedTable(np.array(ids), {"id": codes}, {"id": int(codes.max()) + 1}, {}, none, (), statistics)
+
+
+def _form(arrays: Arrays) -> PairForm:
+    users, items = (
+        Side(*(np.array(arrays[f"{side}_{part}"]) for part in ("bias", "dot", "hidden", "fields")))
+        for side in ("user", "item")
+    )
+    layers = sum(name.startswith("tail_") for name in arrays) // 2
+    tail = tuple((np.array(arrays[f"tail_{n}_weight"]), np.array(arrays[f"tail_{n}_bias"])) for n in range(layers))
+    return PairForm(users, items, Head(np.array(arrays["cross"]), tail))
+
+
+def _padded(found: TopK, k: int) -> tuple[Int64s, Float32s]:
+    """A catalogue smaller than k gives narrower lists; the contract's are k wide."""
+    missing = k - found.item_id.shape[1]
+    wide = ((0, 0), (0, missing))
+    return (
+        np.pad(found.item_id, wide, constant_values=-1),
+        np.pad(found.scores, wide, constant_values=-np.inf),
+    )

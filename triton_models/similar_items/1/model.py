@@ -1,0 +1,47 @@
+"""Titles to the titles most like them: the content model. It needs sdk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import marquee_serving as serving
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from sdk.models.content_similar import NeighbourIndex
+
+
+class TritonPythonModel:
+    """Finds each title's neighbours."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Check and read the titles' vectors, and search once, which compiles the search."""
+        folder = serving.version_folder(args)
+        serving.check_folder(folder)
+        self.limits = serving.read_limits(args)
+        arrays = serving.read_arrays(folder)
+        self.item_ids = arrays["item_ids"]
+        shape = (len(self.item_ids), int(arrays["num_columns"][0]))
+        rows = tuple(np.array(arrays[name]) for name in ("data", "indices", "indptr"))
+        self.index = NeighbourIndex(csr_matrix(rows, shape=shape))
+        self.index.nearest(np.zeros(1, dtype=np.int64), 1)
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """(B, k) titles and cosines of each request's (B,) titles; -1 and -inf past the end of a short list."""
+        return serving.answer_each(pb_utils, requests, self._answer)
+
+    def _answer(self, request: Any) -> dict[str, NDArray[Any]]:
+        item_ids = serving.flat(pb_utils, request, "item_id")
+        serving.require_rows("item_id", item_ids, self.limits["max_ids"])
+        k = int(serving.flat(pb_utils, request, "k")[0])
+        serving.require_k(k, len(item_ids), self.limits)
+        rows, known = serving.lookup(self.item_ids, item_ids)
+        serving.require_known_titles(item_ids, known, len(self.item_ids))
+        found = self.index.nearest(rows, k)
+        return {
+            "item_id": np.where(found.row >= 0, self.item_ids[found.row], -1),
+            "score": np.minimum(found.scores, np.float32(1)),
+        }
