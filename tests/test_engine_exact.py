@@ -14,7 +14,7 @@ from sdk.scoring.engine import Engine
 from sdk.scoring.kernels import LANES
 from sdk.scoring.pair_form import Head, PairForm, Side
 from sdk.scoring.seen import Seen
-from sdk.scoring.selection import buffer_size, finish, keep_largest, key_of, row_of, score_of
+from sdk.scoring.selection import buffer_size, buffers, clean, finish, keep_largest, key_of, row_of, score_of
 
 WIDTHS = st.tuples(
     st.integers(0, 9), st.integers(1, 11), st.integers(0, 3), st.integers(0, 3), st.integers(1, 6),
@@ -224,13 +224,20 @@ def test_the_best_keys_are_kept_in_order(pairs, k):
     kept = keys.copy()
     keep_largest(kept, len(kept), k)
     assert sorted(kept[:k].tolist()) == sorted(keys.tolist())[-k:]
-    rows, scores = np.zeros(k, np.int64), np.zeros(k, np.float32)
-    assert finish(keys.copy(), len(keys), k, rows, scores) == k
     expected = sorted(pairs, key=lambda t: (-np.float32(t[0]), t[1]))[:k]
-    assert rows.tolist() == [row for _, row in expected]
+    scores, rows, counts, thresholds, scratch = buffers(1, k, len(pairs))
+    scores[0, : len(pairs)] = [score for score, _ in pairs]
+    rows[0, : len(pairs)] = [row for _, row in pairs]
+    counts[0] = len(pairs)
+    best_rows, best_scores = np.zeros(k, np.int64), np.zeros(k, np.float32)
+    assert finish(0, k, scores, rows, counts, scratch, best_rows, best_scores) == k
+    assert best_rows.tolist() == [row for _, row in expected]
+    clean(0, k, scores, rows, counts, thresholds, scratch)
+    assert sorted(rows[0, : counts[0]].tolist()) == sorted(row for _, row in expected)
+    assert len(pairs) == k or thresholds[0] == np.float32(expected[-1][0])
 
 
-def test_a_buffer_has_room_for_k_and_one_more():
+def test_a_buffer_has_room_for_k_and_one_more_strip():
     for k in (1, 2, 100, 5000):
         for candidates in (0, 1, 50, 100_000):
-            assert buffer_size(k, candidates) > k
+            assert buffer_size(k, candidates) >= k + LANES

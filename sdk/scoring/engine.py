@@ -16,18 +16,19 @@ import numpy as np
 
 from sdk.errors import ScoreError, UsageError
 from sdk.features.tables import FIRST_KNOWN
+from sdk.scoring.kernels import MAX_ROWS
 from sdk.scoring.packed import PackedItems, pack
 from sdk.scoring.pair_form import Head, PairForm, Side
 from sdk.scoring.seen import Seen
-from sdk.scoring.selection import LOWEST, buffer_size, finish_all
+from sdk.scoring.selection import LOWEST, Buffers, buffers, finish_all
 from sdk.scoring.tiles import dot_tile, mlp_tile, seen_places
 from sdk.types import Bools, Float32s, Int32s, Int64s
 
 log = logging.getLogger(__name__)
 
 _USERS_PER_TILE = 64
+_ITEMS_PER_MERGE = 4096
 _SAFE = 1e37  # scores that provably stay below this can be neither infinite nor NaN
-_NONE = (np.zeros((0, 0), np.uint64), np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,24 +134,23 @@ class Engine:
         audience: _Audience | None, thread: int,
     ) -> None:  # fmt: skip
         packed, head = self._packed, self._head
-        size = buffer_size(k, len(self.candidates))
-        buckets = _NONE if audience is None else audience.of(thread)
-        keys = np.empty((_USERS_PER_TILE, size), dtype=np.uint64)
+        buckets = buffers(0, k, 0) if audience is None else audience.of(thread)
+        kept_scores, kept_rows, all_counts, all_thresholds, keys = buffers(_USERS_PER_TILE, k, len(self.candidates))
         for first, last in tiles:
             rows = user_index[first:last]
-            users = _contiguous(self.form.users.take(rows))
-            counts, thresholds = np.zeros(last - first, dtype=np.int64), np.full(last - first, LOWEST)
-            lists = (keys, counts, thresholds)
-            places, starts, ends = seen_places(seen.indptr, seen.items, packed.place, first, last)
-            watched = (places, ends, starts)
+            users = _tile(self.form.users, rows)
+            counts, thresholds = all_counts[: last - first], all_thresholds[: last - first]
+            counts[:], thresholds[:] = 0, LOWEST
+            lists = (kept_scores, kept_rows, counts, thresholds, keys)
+            watched = seen_places(seen.indptr, seen.items, packed.place, first, last)
             if head is None:
                 prune = self._prune and audience is None
-                limits = (packed.norm_from, packed.bias_from)
+                reach = (packed.norm_from, packed.bias_from)
                 dot_tile(
                     packed.bias,
                     packed.dot,
                     packed.row,
-                    limits,
+                    reach,
                     users.bias,
                     users.dot,
                     rows,
@@ -166,41 +166,40 @@ class Engine:
                     users.bias, users.dot, users.hidden, users.fields, rows,
                     head.cross, head.weights, head.biases, head.shapes, lists, watched, buckets, k,
                 )  # fmt: skip
-            finish_all(keys, counts, k, out.item_index, out.scores, out.lengths, first)
+            finish_all(k, kept_scores, kept_rows, counts, keys, out.item_index, out.scores, out.lengths, first)
 
 
 class _Audience:
-    """Per-item buffers of user keys, one set a thread, merged at the end."""
+    """Per-item buffers of users, one set a thread, merged at the end."""
 
     def __init__(self, packed: PackedItems, k: int, num_users: int, threads: int) -> None:
-        places, size = packed.row.size, buffer_size(k, num_users)
-        self._sets = [
-            (np.empty((places, size), np.uint64), np.zeros(places, np.int64), np.full(places, LOWEST))
-            for _ in range(threads)
-        ]
+        self._sets = [buffers(packed.row.size, k, num_users) for _ in range(threads)]
 
-    def of(self, thread: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    def of(self, thread: int) -> Buffers:
         return self._sets[thread]
 
     def result(self, packed: PackedItems, candidates: Int64s, k: int) -> RowTopK:
         """Each candidate's best users, aligned with ``candidates``."""
-        places = packed.place[candidates]
-        size = sum(keys.shape[1] for keys, _, _ in self._sets)
         out = _empty(len(candidates), k)
-        for first in range(0, len(places), _USERS_PER_TILE * 64):
-            block = places[first : first + _USERS_PER_TILE * 64]
-            merged, counts = np.zeros((len(block), size), np.uint64), np.zeros(len(block), np.int64)
-            for keys, filled, _ in self._sets:
-                _append(merged, counts, keys, filled, block)
-            finish_all(merged, counts, k, out.item_index, out.scores, out.lengths, first)
+        for first in range(0, len(candidates), _ITEMS_PER_MERGE):
+            places = packed.place[candidates[first : first + _ITEMS_PER_MERGE]]
+            scores = np.concatenate([kept[0][places] for kept in self._sets], axis=1)
+            users = np.concatenate([kept[1][places] for kept in self._sets], axis=1)
+            counts = merge_counts(scores, users, [kept[2][places] for kept in self._sets])
+            keys = np.empty(scores.shape[1], dtype=np.uint64)
+            finish_all(k, scores, users, counts, keys, out.item_index, out.scores, out.lengths, first)
         return out
 
 
-def _append(merged: np.ndarray, counts: Int64s, keys: np.ndarray, filled: Int64s, places: Int32s) -> None:  # type: ignore[type-arg]
-    for row, place in enumerate(places):
-        n = filled[place]
-        merged[row, counts[row] : counts[row] + n] = keys[place, :n]
-        counts[row] += n
+def merge_counts(scores: Float32s, users: Int32s, counts: list[Int64s]) -> Int64s:
+    """Close the gaps between the threads' parts of each row, in place; the number of entries of each row."""
+    width = scores.shape[1] // len(counts)
+    column = np.arange(scores.shape[1])
+    real = np.concatenate([column[None, :width] < part[:, None] for part in counts], axis=1)
+    order = np.argsort(~real, axis=1, kind="stable")
+    scores[:] = np.take_along_axis(scores, order, axis=1)
+    users[:] = np.take_along_axis(users, order, axis=1)
+    return np.asarray(real.sum(axis=1), dtype=np.int64)
 
 
 def _empty(num_rows: int, width: int) -> RowTopK:
@@ -209,10 +208,11 @@ def _empty(num_rows: int, width: int) -> RowTopK:
     )
 
 
-def _contiguous(side: Side) -> Side:
-    return Side(
-        *(np.array(part, dtype=np.float32, order="C") for part in (side.bias, side.dot, side.hidden, side.fields))
-    )
+def _tile(side: Side, rows: Int64s) -> Side:
+    """The given user rows as arrays of their own, with rows of nobody up to a multiple of the kernels' rows."""
+    padded = np.concatenate([rows, np.full(-len(rows) % MAX_ROWS, rows[0])])
+    parts = (side.bias, side.dot, side.hidden, side.fields)
+    return Side(*(np.ascontiguousarray(part[padded], dtype=np.float32) for part in parts))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

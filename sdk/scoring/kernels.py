@@ -31,6 +31,7 @@ MAX_ROWS = 8 if _HAS_AVX512 else 4  # rows at a time: their sums and two strips 
 
 _I32, _I64, _F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
 _VECTOR = ir.VectorType(_F32, _WIDTH)
+_ROWS = ir.VectorType(_I32, _WIDTH)
 _ADDRESS = types.int64
 
 
@@ -76,14 +77,7 @@ def _rows_kernel(rows: int, *, relu: bool, has_base: bool) -> Any:
 
 def _emit_rows(builder: Any, rows: int, args: Any, *, relu: bool, has_base: bool) -> None:
     x, k, w, ldw, c, base, ldb, out, ldo = args
-    sums = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(_VECTORS)] for _ in range(rows)]
-    for r in range(rows):
-        start = _splat(builder, _load(builder, builder.add(c, _const(4 * r)), _F32))
-        for v in range(_VECTORS):
-            value = start
-            if has_base:
-                value = builder.fadd(start, _load(builder, _cell(builder, base, ldb, r, v), _VECTOR))
-            builder.store(value, sums[r][v])
+    sums = _start_sums(builder, rows, c, base, ldb, has_base=has_base)
     _emit_sums(builder, sums, (x, k, w, ldw))
     zero = ir.Constant(_VECTOR, [0.0] * _WIDTH)
     for r in range(rows):
@@ -92,6 +86,19 @@ def _emit_rows(builder: Any, rows: int, args: Any, *, relu: bool, has_base: bool
             if relu:
                 value = builder.select(builder.fcmp_ordered(">", value, zero), value, zero)
             _store(builder, value, _cell(builder, out, ldo, r, v))
+
+
+def _start_sums(builder: Any, rows: int, c: Any, base: Any, ldb: Any, *, has_base: bool) -> Any:
+    """The rows' running sums, in registers once LLVM has promoted them: c, or c + base."""
+    sums = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(_VECTORS)] for _ in range(rows)]
+    for r in range(rows):
+        start = _splat(builder, _load(builder, builder.add(c, _const(4 * r)), _F32))
+        for v in range(_VECTORS):
+            value = start
+            if has_base:
+                value = builder.fadd(start, _load(builder, _cell(builder, base, ldb, r, v), _VECTOR))
+            builder.store(value, sums[r][v])
+    return sums
 
 
 def _cell(builder: Any, address: Any, stride: Any, row: int, vector: int) -> Any:
@@ -111,6 +118,46 @@ def _emit_sums(builder: Any, sums: Any, operands: Any) -> None:
             weight = _splat(builder, _load(builder, builder.add(start, column), _F32))
             for vector, cell in zip(vectors, row, strict=True):
                 builder.store(_fma(builder, weight, vector, builder.load(cell)), cell)
+
+
+@intrinsic
+def score_rows(typing: Any, x: Any, k: Any, w: Any, c: Any, base: Any, limits: Any, out: Any) -> Any:
+    """Score ``MAX_ROWS`` users against a strip: out[r] = c[r] + base + w[r] x, and who has news.
+
+    All arguments but k are addresses: x (k, LANES), w (MAX_ROWS, k), c and ``limits`` (MAX_ROWS,), base (LANES,), out
+    (MAX_ROWS, LANES). Bit r of the returned uint64 is set where a lane of row r reaches ``limits[r]``.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x, k, w, c, base, limits, out = args
+        sums = _start_sums(builder, MAX_ROWS, c, base, _const(0), has_base=True)
+        _emit_sums(builder, sums, (x, k, w, k))
+        news = _const(0)
+        for r in range(MAX_ROWS):
+            values = [builder.load(cell) for cell in sums[r]]
+            for v, value in enumerate(values):
+                _store(builder, value, builder.add(out, _const(4 * (r * LANES + v * _WIDTH))))
+            limit = _splat(builder, _load(builder, builder.add(limits, _const(4 * r)), _F32))
+            reached = [builder.fcmp_ordered(">=", value, limit) for value in values]
+            some = reached[0]
+            for more in reached[1:]:
+                some = builder.or_(some, more)
+            bits = builder.bitcast(some, ir.IntType(_WIDTH))
+            has_news = builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(_WIDTH), 0))
+            news = builder.or_(news, builder.shl(builder.zext(has_news, _I64), _const(r)))
+        return news
+
+    return types.uint64(*[_ADDRESS] * 7), generate
+
+
+@intrinsic
+def lowest_bit(typing: Any, mask: Any) -> Any:
+    """Position of the lowest set bit of a uint64 that is not 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), generate
 
 
 rows8 = _rows_kernel(MAX_ROWS, relu=False, has_base=False)
@@ -158,13 +205,36 @@ def lanes_at_least_each(typing: Any, address: Any, thresholds: Any) -> Any:
 
 
 @intrinsic
-def lowest_bit(typing: Any, mask: Any) -> Any:
-    """Position of the lowest set bit of a uint64 that is not 0."""
+def store_lanes(typing: Any, mask: Any, scores: Any, rows: Any, kept_scores: Any, kept_rows: Any) -> Any:
+    """Store the lanes of a strip row whose bits are set, one after the other; their number is returned (int64).
+
+    ``scores`` and ``rows`` are addresses of LANES float32 and int32; ``kept_*`` of where the chosen ones go.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+        mask, scores, rows, kept_scores, kept_rows = args
+        stored = _const(0)
+        for v in range(_VECTORS):
+            part = builder.trunc(builder.lshr(mask, _const(v * _WIDTH)), ir.IntType(_WIDTH))
+            lanes = builder.bitcast(part, ir.VectorType(ir.IntType(1), _WIDTH))
+            offset = _const(4 * _WIDTH * v)
+            behind = builder.mul(stored, _const(4))
+            for kind, source, target in ((_VECTOR, scores, kept_scores), (_ROWS, rows, kept_rows)):
+                values = _load(builder, builder.add(source, offset), kind)
+                _compress(builder, values, builder.add(target, behind), lanes)
+            count = builder.ctpop(part)
+            stored = builder.add(stored, builder.zext(count, _I64))
+        return stored
 
-    return types.int64(types.uint64), generate
+    return types.int64(types.uint64, *[_ADDRESS] * 4), generate
+
+
+def _compress(builder: Any, values: Any, address: Any, lanes: Any) -> None:
+    letter = "f" if values.type == _VECTOR else "i"
+    pointer = builder.inttoptr(address, values.type.element.as_pointer())
+    kind = ir.FunctionType(ir.VoidType(), [values.type, pointer.type, lanes.type])
+    name = f"llvm.masked.compressstore.v{_WIDTH}{letter}32"
+    builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [values, pointer, lanes])
 
 
 @intrinsic

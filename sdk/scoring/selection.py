@@ -6,12 +6,14 @@ half. So the larger key is the better candidate, equal scores go to the smaller 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sdk.compiled import compiled
-from sdk.scoring.kernels import bits_of, float_of
+from sdk.scoring.kernels import LANES, bits_of, float_of
+from sdk.types import Float32s, Int32s, Int64s
 
 LOWEST = np.float32(np.finfo(np.float32).min)  # -inf is below it, so "at least LOWEST" leaves padding out
 _SIGN = np.uint32(0x80000000)
@@ -66,42 +68,73 @@ def keep_largest(keys: Any, count: int, k: int) -> None:
 
 
 @compiled
-def add(keys: Any, counts: Any, thresholds: Any, slot: int, key: Any, k: int) -> None:
-    """Put a key into a slot's buffer; when that is full, keep its k best and raise the slot's threshold."""
+def clean(slot: int, k: int, scores: Any, rows: Any, counts: Any, thresholds: Any, keys: Any) -> None:
+    """Keep a slot's k best candidates and raise its threshold to the worst of them.
+
+    Args:
+        slot: which one.
+        k: list length.
+        scores: (T, size) float32; ``rows`` (T, size) int32: the candidates.
+        counts: (T,) int64; ``thresholds`` (T,) float32, below which no candidate is taken any more.
+        keys: (size,) uint64 scratch.
+    """
     count = counts[slot]
-    keys[slot, count] = key
-    count += 1
-    if count == keys.shape[1]:
-        keep_largest(keys[slot], count, k)
-        worst = keys[slot, 0]
-        for i in range(1, k):
-            worst = min(worst, keys[slot, i])
-        thresholds[slot] = score_of(worst)
-        count = k
-    counts[slot] = count
+    if count <= k:
+        return
+    for i in range(count):
+        keys[i] = key_of(scores[slot, i], rows[slot, i])
+    keep_largest(keys, count, k)
+    worst = keys[0]
+    for i in range(k):
+        worst = min(worst, keys[i])
+        scores[slot, i] = score_of(keys[i])
+        rows[slot, i] = row_of(keys[i])
+    counts[slot] = k
+    thresholds[slot] = score_of(worst)
 
 
 @compiled
-def finish(keys: Any, count: int, k: int, rows: Any, scores: Any) -> int:
-    """Write a buffer's k best, best first; their number is returned."""
+def finish(slot: int, k: int, scores: Any, rows: Any, counts: Any, keys: Any, best_rows: Any, best_scores: Any) -> int:
+    """Write a slot's k best, best first; their number is returned."""
+    count = counts[slot]
+    for i in range(count):
+        keys[i] = key_of(scores[slot, i], rows[slot, i])
     keep = min(count, k)
     if keep < count:
         keep_largest(keys, count, keep)
     best = np.sort(keys[:keep])
     for rank in range(keep):
         key = best[keep - 1 - rank]
-        rows[rank] = row_of(key)
-        scores[rank] = score_of(key)
+        best_rows[rank] = row_of(key)
+        best_scores[rank] = score_of(key)
     return keep
 
 
 @compiled
-def finish_all(keys: Any, counts: Any, k: int, rows: Any, scores: Any, lengths: Any, first: int) -> None:
+def finish_all(
+    k: int, scores: Any, rows: Any, counts: Any, keys: Any, best_rows: Any, best_scores: Any, lengths: Any, first: int
+) -> None:
     """Write the lists of a tile's slots into rows ``first`` onwards of the output."""
     for slot in range(len(counts)):
-        lengths[first + slot] = finish(keys[slot], counts[slot], k, rows[first + slot], scores[first + slot])
+        at = first + slot
+        lengths[at] = finish(slot, k, scores, rows, counts, keys, best_rows[at], best_scores[at])
 
 
 def buffer_size(k: int, num_candidates: int) -> int:
-    """Keys per buffer: room between clean-outs, never more than there are candidates."""
-    return max(min(max(2 * k, k + 156), num_candidates + 1), k + 1)
+    """Candidates that a buffer holds before it is cleaned: room between cleanings, no more than there are."""
+    return max(min(max(512, 3 * k), num_candidates), k) + LANES
+
+
+Buffers: TypeAlias = tuple[Float32s, Int32s, Int64s, Float32s, NDArray[np.uint64]]
+
+
+def buffers(slots: int, k: int, num_candidates: int) -> Buffers:
+    """Empty buffers: scores and rows (slots, size), counts and thresholds (slots,), scratch for keys (size,)."""
+    size = buffer_size(k, num_candidates)
+    return (
+        np.empty((slots, size), np.float32),
+        np.empty((slots, size), np.int32),
+        np.zeros(slots, np.int64),
+        np.full(slots, LOWEST),
+        np.empty(size, np.uint64),
+    )

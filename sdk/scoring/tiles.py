@@ -25,11 +25,14 @@ from sdk.scoring.kernels import (
     rows8_base,
     rows8_base_relu,
     rows8_relu,
+    score_rows,
+    store_lanes,
 )
-from sdk.scoring.selection import add, key_of
+from sdk.scoring.selection import clean
 
 _F32 = 4  # bytes
 _GROUP = 8  # users whose scores of one strip are kept at a time
+_NEVER = 2**62
 _CHECK_EVERY = 8  # strips between looks at who is done
 _ROUNDING = np.float32(1e-5)  # share of the terms' size by which a float32 sum of some hundred terms may be off
 
@@ -89,28 +92,27 @@ def _product_relu(x: int, k: int, w: int, ldw: int, c: int, out: int, ldo: int, 
 
 
 @compiled
-def _offer(
-    mask: Any, scores: Any, g: int, first: int, slot: int, item_row: Any, keys: Any, counts: Any, thresholds: Any,
-    places: Any, ends: Any, cursors: Any, k: int,
+def _take(
+    mask: Any, at_scores: int, at_rows: int, slot: int, k: int,
+    kept_scores: Any, kept_rows: Any, counts: Any, thresholds: Any, keys: Any,
 ) -> None:  # fmt: skip
-    """Put a user's lanes of a strip that reach the threshold into the user's buffer, without the titles seen.
-
-    Arrays are passed one by one and addresses as numbers: unpacking a tuple would count references in the hot loop.
-    """
-    mask &= _unseen(first, slot, places, ends, cursors)
-    while mask != 0:
-        lane = lowest_bit(mask)
-        mask &= mask - np.uint64(1)
-        add(keys, counts, thresholds, slot, key_of(scores[g, lane], item_row[first + lane]), k)
+    """Put the chosen lanes of a strip row into a slot's buffer; clean it when it may not hold another strip."""
+    size, count = kept_scores.shape[1], counts[slot]
+    behind = (slot * size + count) * _F32
+    count += store_lanes(mask, at_scores, at_rows, kept_scores.ctypes.data + behind, kept_rows.ctypes.data + behind)
+    counts[slot] = count
+    if count > size - LANES:
+        clean(slot, k, kept_scores, kept_rows, counts, thresholds, keys)
 
 
 @compiled
-def _unseen(first: int, slot: int, places: Any, ends: Any, cursors: Any) -> Any:
+def _unseen(first: int, slot: int, places: Any, ends: Any, cursors: Any, next_place: Any) -> Any:
     """uint64 mask of a strip's lanes without those that the user has seen; strips must come in ascending order."""
     mask, at, end = ~np.uint64(0), cursors[slot], ends[slot]
     while at < end and places[at] < first:
         at += 1
     cursors[slot] = at
+    next_place[slot] = places[at] if at < end else _NEVER
     while at < end and places[at] < first + LANES:
         mask &= ~(np.uint64(1) << np.uint64(places[at] - first))
         at += 1
@@ -119,102 +121,134 @@ def _unseen(first: int, slot: int, places: Any, ends: Any, cursors: Any) -> Any:
 
 @compiled
 def _offer_to_items(
-    mask: Any, scores: Any, g: int, first: int, slot: int, user_row: Any, keys: Any, counts: Any, thresholds: Any,
-    places: Any, ends: Any, cursors: Any, k: int,
-) -> None:  # fmt: skip
-    """Put a user into the buffers of the items that the user scores highly enough, but not of those seen."""
-    mask &= _unseen(first, slot, places, ends, cursors)
-    while mask != 0:
-        lane = lowest_bit(mask)
-        mask &= mask - np.uint64(1)
-        add(keys, counts, thresholds, first + lane, key_of(scores[g, lane], user_row), k)
+    scores: Any, rows: int, first: int, group: int, user_rows: Any, k: int, audience: Any, seen: Any
+) -> None:
+    """Put some users into the buffers of the items of a strip that they score highly enough and have not seen."""
+    kept_scores, kept_rows, counts, thresholds, keys = audience
+    places, ends, cursors, next_place = seen
+    for g in range(rows):
+        slot = group + g
+        mask = lanes_at_least_each(scores[g].ctypes.data, thresholds.ctypes.data + first * _F32)
+        if mask != 0:
+            mask &= _unseen(first, slot, places, ends, cursors, next_place)
+        while mask != 0:
+            lane = lowest_bit(mask)
+            mask &= mask - np.uint64(1)
+            place = first + lane
+            kept_scores[place, counts[place]] = scores[g, lane]
+            kept_rows[place, counts[place]] = user_rows[slot]
+            counts[place] += 1
+            if counts[place] > kept_scores.shape[1] - LANES:
+                clean(place, k, kept_scores, kept_rows, counts, thresholds, keys)
 
 
 @compiled
 def seen_places(indptr: Any, items: Any, place: Any, first: int, last: int) -> Any:
-    """Places of the items that users ``first`` to ``last`` have seen: (places, starts, ends), ascending per user."""
+    """Places of the items that users ``first`` to ``last`` have seen, ascending per user.
+
+    Returns:
+        (N,) int32 places; each user's (T,) int64 end among them; where it starts, to be moved on; its first place.
+    """
     places = np.empty(indptr[last] - indptr[first], dtype=np.int32)
-    starts = np.empty(last - first, dtype=np.int64)
+    cursors = np.empty(last - first, dtype=np.int64)
     ends = np.empty(last - first, dtype=np.int64)
+    next_place = np.empty(last - first, dtype=np.int64)
     n = 0
     for u in range(first, last):
-        starts[u - first] = n
+        cursors[u - first] = n
         for at in range(indptr[u], indptr[u + 1]):
             if place[items[at]] >= 0:
                 places[n] = place[items[at]]
                 n += 1
         ends[u - first] = n
-        places[starts[u - first] : n].sort()
-    return places, starts, ends
+        places[cursors[u - first] : n].sort()
+        next_place[u - first] = places[cursors[u - first]] if n > cursors[u - first] else _NEVER
+    return places, ends, cursors, next_place
 
 
 @compiled
 def _drop_finished(
-    strip: int, active: int, user_bias: Any, user_dot: Any, slots: Any, norms: Any, thresholds: Any, limits: Any
+    strip: int, active: int, user_bias: Any, user_dot: Any, slots: Any, norms: Any, limits: Any, reach: Any
 ) -> int:
     """Move the users whom no later item can reach out of the tile; the number of those left.
 
     By Cauchy and Schwarz no later score exceeds a + max b + |p| max |q|. The float32 score may be off by its rounding,
     which the margin covers.
     """
-    norm_from, bias_from = limits
+    norm_from, bias_from = reach
     left = 0
     for u in range(active):
-        reach = norms[slots[u]] * norm_from[strip]
-        bound = user_bias[u] + bias_from[strip] + reach
-        margin = _ROUNDING * (abs(user_bias[u]) + abs(bias_from[strip]) + reach)
-        if bound + margin >= thresholds[slots[u]]:
+        product = norms[u] * norm_from[strip]
+        bound = user_bias[u] + bias_from[strip] + product
+        margin = _ROUNDING * (abs(user_bias[u]) + abs(bias_from[strip]) + product)
+        if bound + margin >= limits[u]:
             if left != u:
-                user_bias[left], slots[left] = user_bias[u], slots[u]
+                user_bias[left], slots[left], norms[left], limits[left] = user_bias[u], slots[u], norms[u], limits[u]
                 user_dot[left] = user_dot[u]
             left += 1
+    limits[left:active] = np.inf
     return left
 
 
 @compiled
+def _norms(user_dot: Any) -> Any:
+    """(T,) float32 norms, rounded up."""
+    norms = np.empty(len(user_dot), dtype=np.float32)
+    for u in range(len(user_dot)):
+        norms[u] = np.sqrt((user_dot[u].astype(np.float64) ** 2).sum()) * (1 + 1e-6)
+    return norms
+
+
+@compiled
 def dot_tile(
-    item_bias: Any, item_dot: Any, item_row: Any, limits: Any, user_bias: Any, user_dot: Any, user_rows: Any,
+    item_bias: Any, item_dot: Any, item_row: Any, reach: Any, user_bias: Any, user_dot: Any, user_rows: Any,
     lists: Any, seen: Any, audience: Any, k: int, prune: bool,
 ) -> int:  # fmt: skip
     """Score a tile by bias and dot product alone; the number of user-strip scores computed is returned.
 
-    ``user_bias`` and ``user_dot`` are the tile's own copies: with pruning, rows of users who are done are overwritten.
+    ``user_bias`` and ``user_dot`` are the tile's own copies, padded to a multiple of ``MAX_ROWS`` rows; with pruning,
+    rows of users who are done are overwritten. The rest as in ``mlp_tile``.
     """
-    keys, counts, thresholds = lists
-    places, ends, cursors = seen
-    item_keys, item_counts, item_thresholds = audience
-    dim, active = user_dot.shape[1], len(user_bias)
-    norms = np.empty(active, dtype=np.float32)
-    for u in range(active):
-        norms[u] = np.sqrt((user_dot[u].astype(np.float64) ** 2).sum()) * (1 + 1e-6)
-    slots = np.arange(active)
-    scores = np.empty((_GROUP, LANES), dtype=np.float32)
-    at_dot, at_bias, at_scores = item_dot.ctypes.data, item_bias.ctypes.data, scores.ctypes.data
-    at_user, at_user_bias, at_limits = user_dot.ctypes.data, user_bias.ctypes.data, item_thresholds.ctypes.data
+    kept_scores, kept_rows, counts, thresholds, keys = lists
+    places, ends, cursors, next_place = seen
+    dim, active = user_dot.shape[1], len(counts)
+    norms, slots = _norms(user_dot), np.arange(active)
+    limits = np.full(len(user_bias), np.float32(np.inf))  # thresholds of the users still in the tile, in its order
+    limits[:active] = thresholds
+    scores = np.empty((MAX_ROWS, LANES), dtype=np.float32)
+    at_dot, at_bias, at_scores, at_rows = (
+        item_dot.ctypes.data,
+        item_bias.ctypes.data,
+        scores.ctypes.data,
+        item_row.ctypes.data,
+    )
+    at_user, at_user_bias, at_limits = user_dot.ctypes.data, user_bias.ctypes.data, limits.ctypes.data
     computed = 0
     for strip in range(len(item_bias)):
         if prune and strip % _CHECK_EVERY == 0:
-            active = _drop_finished(strip, active, user_bias, user_dot, slots, norms, thresholds, limits)
+            active = _drop_finished(strip, active, user_bias, user_dot, slots, norms, limits, reach)
             if active == 0:
                 break
         computed += active
         first = strip * LANES
-        for group in range(0, active, _GROUP):
-            rows = min(_GROUP, active - group)
-            _product_base(
-                at_dot + first * dim * _F32, dim, at_user + group * dim * _F32, dim, at_user_bias + group * _F32,
-                at_bias + first * _F32, 0, at_scores, LANES, rows,
+        for group in range(0, active, MAX_ROWS):
+            news = score_rows(
+                at_dot + first * dim * _F32, dim, at_user + group * dim * _F32, at_user_bias + group * _F32,
+                at_bias + first * _F32, at_limits + group * _F32, at_scores,
             )  # fmt: skip
-            for g in range(rows):
+            while news != 0:
+                g = lowest_bit(news)
+                news &= news - np.uint64(1)
                 slot = slots[group + g]
-                mask = lanes_at_least(at_scores + g * LANES * _F32, thresholds[slot])
-                if mask != 0:
-                    _offer(mask, scores, g, first, slot, item_row, keys, counts, thresholds, places, ends, cursors, k)
-                if len(item_counts):
-                    mask = lanes_at_least_each(at_scores + g * LANES * _F32, at_limits + first * _F32)
-                    if mask != 0:
-                        _offer_to_items(mask, scores, g, first, slot, user_rows[slot], item_keys, item_counts,
-                                        item_thresholds, places, ends, cursors, k)  # fmt: skip
+                at_score = at_scores + g * LANES * _F32
+                mask = lanes_at_least(at_score, limits[group + g])
+                if next_place[slot] < first + LANES:
+                    mask &= _unseen(first, slot, places, ends, cursors, next_place)
+                _take(mask, at_score, at_rows + first * _F32, slot, k, kept_scores, kept_rows, counts, thresholds, keys)
+                limits[group + g] = thresholds[slot]
+            if len(audience[2]):
+                rows = min(MAX_ROWS, active - group)
+                _offer_to_items(scores, rows, first, group, user_rows, k, audience, seen)
     return computed
 
 
@@ -233,14 +267,14 @@ def mlp_tile(
         cross: (H, F * G).
         weights: all tail weights, flat, one layer after the other; ``biases`` likewise.
         shapes: (L, 2) int64, outputs and inputs of each tail layer.
-        lists: buffers, counts and thresholds per user; ``audience`` the same per place, empty where not wanted.
-        seen: places of the items seen, and where each user's end and start.
+        lists: buffers of scores and rows, counts and thresholds per user, and scratch for keys; ``audience`` the same
+            per place, empty where not wanted.
+        seen: see ``seen_places``.
         k: list length.
     """
-    keys, counts, thresholds = lists
-    places, ends, cursors = seen
-    item_keys, item_counts, item_thresholds = audience
-    tile, dim, num_hidden = len(user_bias), user_dot.shape[1], user_hidden.shape[1]
+    kept_scores, kept_rows, counts, thresholds, keys = lists
+    places, ends, cursors, next_place = seen
+    tile, dim, num_hidden = len(counts), user_dot.shape[1], user_hidden.shape[1]
     num_fields, field_dim = user_fields.shape[1], user_fields.shape[2]
     item_num_fields, num_cross = item_fields.shape[1], cross.shape[1]
     widest = num_hidden
@@ -252,7 +286,8 @@ def mlp_tile(
     zeros = np.zeros(max(_GROUP * num_fields, 1), dtype=np.float32)
     at_dot, at_bias, at_scores, at_z = item_dot.ctypes.data, item_bias.ctypes.data, scores.ctypes.data, z.ctypes.data
     at_hidden, at_fields, at_zeros = item_hidden.ctypes.data, item_fields.ctypes.data, zeros.ctypes.data
-    at_user, at_user_bias, at_limits = user_dot.ctypes.data, user_bias.ctypes.data, item_thresholds.ctypes.data
+    at_user, at_user_bias = user_dot.ctypes.data, user_bias.ctypes.data
+    at_rows = item_row.ctypes.data
     at_user_hidden, at_user_fields, at_cross = user_hidden.ctypes.data, user_fields.ctypes.data, cross.ctypes.data
     at_layers, at_weights, at_biases = layers.ctypes.data, weights.ctypes.data, biases.ctypes.data
     for strip in range(len(item_bias)):
@@ -280,12 +315,12 @@ def mlp_tile(
                 _tail(at_layers, widest * LANES * _F32, at_weights, at_biases, shapes, at_score)
                 mask = lanes_at_least(at_score, thresholds[slot])
                 if mask != 0:
-                    _offer(mask, scores, g, first, slot, item_row, keys, counts, thresholds, places, ends, cursors, k)
-                if len(item_counts):
-                    mask = lanes_at_least_each(at_score, at_limits + first * _F32)
-                    if mask != 0:
-                        _offer_to_items(mask, scores, g, first, slot, user_rows[slot], item_keys, item_counts,
-                                        item_thresholds, places, ends, cursors, k)  # fmt: skip
+                    if next_place[slot] < first + LANES:
+                        mask &= _unseen(first, slot, places, ends, cursors, next_place)
+                    at_row = at_rows + first * _F32
+                    _take(mask, at_score, at_row, slot, k, kept_scores, kept_rows, counts, thresholds, keys)
+            if len(audience[2]):
+                _offer_to_items(scores, rows, first, group, user_rows, k, audience, seen)
     return tile * len(item_bias)
 
 
