@@ -69,15 +69,16 @@ def export_repository(bundle: str | Path, out: str | Path, options: ExportOption
         target.parent.mkdir(parents=True, exist_ok=True)
         lock = target.with_name(f".{target.name}.lock")
         with FileLock(lock, timeout=0):
-            exported = _export(job, target)
-        lock.unlink(missing_ok=True)
+            try:
+                return _export(job, target)
+            finally:
+                lock.unlink(missing_ok=True)
     except Timeout as error:
         message = f"{target}: another export is writing to it; wait for it, or choose another --out"
         raise LockedError(message) from error
     except OSError as error:
         message = f"{error.filename or target}: cannot be written ({error.strerror or error}); choose another --out"
         raise OutputError(message) from error
-    return exported
 
 
 class _Job:

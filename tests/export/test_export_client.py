@@ -1,0 +1,135 @@
+"""The client by itself: what it refuses to send, and what it does without an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from export.calls import rank_call, recommend_call, similar_call
+from export.client import AsyncClient, Client, ClientOptions
+from export.errors import ServerUnavailableError
+from sdk.errors import ConfigError, UsageError
+
+PROTOCOLS = ("http", "grpc")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: rank_call([1, 2], [3]), "user_id has 2 ids, item_id 1"),
+        (lambda: rank_call([], []), "input 'item_id' is float64 of shape (0,)"),
+        (lambda: rank_call([1.5], [3]), "rank: input 'user_id' is float64"),
+        (lambda: rank_call([[1]], [3]), "shape (1, 1)"),
+        (lambda: rank_call(["7"], [3]), "input 'user_id' is <U1"),
+        (lambda: rank_call(np.array([2**63], dtype=np.uint64), [3]), "uint64"),
+        (lambda: recommend_call([1], 0, None), "recommend: input 'k' is 0"),
+        (lambda: recommend_call([1], 2**31, None), "input 'k' is 2147483648"),
+        (lambda: recommend_call([1], 5, [0.5]), "input 'exclude'"),
+        (lambda: similar_call([True], 5), "input 'item_id' is bool"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_model_and_input(make: Callable[[], object], reason: str):
+    with pytest.raises(UsageError) as error:
+        make()
+    assert reason in str(error.value)
+
+
+def test_one_user_may_be_given_for_all_titles():
+    call = rank_call(np.int32(7), np.array([1, 2, 3], dtype=np.int16))
+    assert call.inputs["user_id"].tolist() == [7, 7, 7]
+    assert {v.dtype for v in call.inputs.values()} == {np.dtype(np.int64)}
+    assert call.describe() == "user_id: 3 x INT64, item_id: 3 x INT64"
+
+
+@pytest.mark.parametrize("wrong", [{"protocol": "ftp"}, {"timeout_s": 0}, {"retries": -1}, {"backoff_s": -1}])
+def test_options_out_of_range_are_refused(wrong: dict[str, object]):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        ClientOptions(**wrong)  # type: ignore[arg-type]
+
+
+def closed_port() -> int:
+    with socket.socket() as each:
+        each.bind(("127.0.0.1", 0))
+        port: int = each.getsockname()[1]
+        return port
+
+
+@contextmanager
+def listener(answer: Callable[[socket.socket], None]) -> Iterator[tuple[str, list[float]]]:
+    """A server that does ``answer`` to each connection; the times of the connections."""
+    server = socket.create_server(("127.0.0.1", 0))
+    times: list[float] = []
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            times.append(time.monotonic())
+            answer(connection)
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.getsockname()[1]}", times
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+        thread.join(timeout=5)
+
+
+def ask(url: str, options: ClientOptions, kind: str) -> None:
+    if kind == "sync":
+        with Client(url, options) as client:
+            client.rank([1], [2])
+    else:
+        asyncio.run(ask_async(url, options))
+
+
+async def ask_async(url: str, options: ClientOptions) -> None:
+    async with AsyncClient(url, options) as client:
+        await client.rank([1], [2])
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_no_server_is_one_clear_error(protocol: str, kind: str):
+    url = f"127.0.0.1:{closed_port()}"
+    options = ClientOptions(protocol=protocol, retries=1, backoff_s=0.01, timeout_s=5)
+    with pytest.raises(ServerUnavailableError, match=rf"{url}: no answer from model 'rank' \(.*export serve"):
+        ask(url, options, kind)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_lost_connection_is_tried_again_as_often_as_told(kind: str):
+    with listener(lambda connection: connection.close()) as (url, times):
+        with pytest.raises(ServerUnavailableError):
+            ask(url, ClientOptions(retries=3, backoff_s=0.01, timeout_s=5), kind)
+    assert len(times) >= 4
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_time_out_is_not_tried_again(protocol: str, kind: str):
+    held: list[socket.socket] = []
+    with listener(held.append) as (url, times):
+        started = time.monotonic()
+        with pytest.raises(ServerUnavailableError):
+            ask(url, ClientOptions(protocol=protocol, retries=5, backoff_s=0.01, timeout_s=0.3), kind)
+        assert time.monotonic() - started < 3
+        for each in held:
+            each.close()
+    assert len(times) == 1
+
+
+def test_a_server_that_is_not_there_is_not_ready():
+    with Client(f"127.0.0.1:{closed_port()}") as client:
+        assert not client.is_ready()

@@ -1,0 +1,209 @@
+"""What an export writes: whole or not at all, checked, complete without the bundle, and in Triton's own terms."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import export.repository as repository_module
+from export.__main__ import main
+from export.configs import config_text, read_config, sources
+from export.errors import ParityError, RepositoryError
+from export.manifest import check_repository, version_folders
+from export.options import ExportOptions
+from export.repository import export_repository
+from sdk.bundle import Bundle, sha256_of
+from sdk.errors import BundleError, ConfigError, LockedError, OutputError, UsageError
+
+COMPILED = ExportOptions(workflow="compiled")
+
+
+def all_hashes(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): sha256_of(p) for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("workflow", ["compiled", "nvtabular"])
+def test_a_repository_has_every_model_and_every_file_is_in_a_manifest(exported: Callable[..., Path], workflow: str):
+    repository = exported(workflow=workflow)
+    facts = check_repository(repository)
+    assert sorted(facts["models"]) == ["nvt_workflow", "rank", "ranker", "recommend", "similar_items"]
+    listed = {
+        str(folder.relative_to(repository) / name)
+        for folder in version_folders(repository)
+        for name in json.loads((folder / "manifest.json").read_text())["files"]
+    }
+    there = {n for n in all_hashes(repository) if not n.endswith(("manifest.json", "config.pbtxt"))}
+    assert there == listed
+
+
+def test_the_compiled_form_holds_no_pickle_and_the_ranker_imports_numpy_alone(exported: Callable[..., Path]):
+    repository = exported()
+    suffixes = {path.suffix for path in repository.rglob("*") if path.is_file()}
+    assert suffixes == {".npy", ".py", ".json", ".pbtxt"}
+    text = "".join(p.read_text() for m in ("ranker", "nvt_workflow") for p in (repository / m).rglob("*.py"))
+    lines = [line.split()[1] for line in text.splitlines() if line.startswith(("import ", "from "))]
+    outside = {name.partition(".")[0] for name in lines} - {"__future__", "collections", "hashlib", "json", "pathlib"}
+    assert outside == {"typing", "numpy", "triton_python_backend_utils", "marquee_serving", "pair_score"}
+
+
+def test_an_export_reads_the_bundle_only(bundle: Bundle, tmp_path: Path):
+    before = all_hashes(bundle.path)
+    export_repository(bundle.path, tmp_path / "repository", ExportOptions(workflow="nvtabular"))
+    assert all_hashes(bundle.path) == before
+
+
+def test_an_export_works_from_any_folder_with_relative_paths(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    relative = os.path.relpath(bundle.path, tmp_path)
+    code = main(["--bundle", relative, "--out", "repository", "--workflow", "compiled", "-q"])
+    assert code == 0
+    assert check_repository(tmp_path / "repository")["version"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["repository"]
+
+
+@pytest.mark.parametrize("model", ["rank", "nvt_workflow", "ranker", "recommend", "similar_items"])
+def test_default_configs_are_the_reviewed_ones(exported: Callable[..., Path], model: str):
+    written = read_config(exported() / model / "config.pbtxt")
+    reviewed = read_config(sources() / model / "config.pbtxt")
+    assert config_text(written) == config_text(reviewed)
+
+
+def test_options_reach_the_configs(bundle: Bundle, tmp_path: Path):
+    options = ExportOptions(
+        workflow="compiled", instances=3, max_batch=100, max_queue_delay_us=250, max_ids=7, max_k=5, max_results=9,
+        keep_versions=2,
+    )  # fmt: skip
+    export_repository(bundle.path, tmp_path / "r", options)
+    configs = {m: read_config(tmp_path / "r" / m / "config.pbtxt") for m in ("nvt_workflow", "ranker", "recommend")}
+    assert all(config.instance_group[0].count == 3 for config in configs.values())
+    for model in ("nvt_workflow", "ranker"):
+        assert configs[model].max_batch_size == 100
+        assert configs[model].dynamic_batching.max_queue_delay_microseconds == 250
+        assert configs[model].version_policy.latest.num_versions == 3
+    limits = {name: value.string_value for name, value in configs["recommend"].parameters.items()}
+    assert limits == {"max_ids": "7", "max_k": "5", "max_results": "9"}
+    assert configs["recommend"].version_policy.latest.num_versions == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"backend": "tensorrt"},
+        {"workflow": "x"},
+        {"instances": 0},
+        {"max_queue_delay_us": -1},
+        {"instance_kind": "gpu"},
+    ],
+)
+def test_options_out_of_range_are_refused(wrong: dict[str, object]):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        ExportOptions(**wrong)  # type: ignore[arg-type]
+
+
+def test_exporting_again_adds_a_version_and_rank_refers_to_it(bundle: Bundle, tmp_path: Path):
+    target = tmp_path / "repository"
+    export_repository(bundle.path, target, COMPILED)
+    first = all_hashes(target / "ranker" / "1")
+    again = export_repository(bundle.path, target, COMPILED)
+    assert again.version == 2
+    assert check_repository(target)["version"] == 2
+    assert (
+        all_hashes(target / "ranker" / "1")
+        == first
+        == all_hashes(target / "ranker" / "2")
+        | {name: digest for name, digest in first.items() if name == "manifest.json"}
+    )
+    steps = read_config(target / "rank" / "config.pbtxt").ensemble_scheduling.step
+    assert [(step.model_name, step.model_version) for step in steps] == [("nvt_workflow", 2), ("ranker", 2)]
+
+
+def test_a_next_version_with_other_options_is_refused_and_changes_nothing(bundle: Bundle, tmp_path: Path):
+    target = tmp_path / "repository"
+    export_repository(bundle.path, target, COMPILED)
+    before = all_hashes(tmp_path)
+    with pytest.raises(UsageError, match=r"ranker.*differs.*--out"):
+        export_repository(bundle.path, target, ExportOptions(workflow="compiled", backend="pytorch"))
+    assert all_hashes(tmp_path) == before
+
+
+@pytest.mark.parametrize("broken", ["check_ranker", "write_manifest", "check_repository"])
+def test_an_export_that_fails_leaves_nothing(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+):
+    def fail(*args: object) -> None:
+        raise OSError(28, "No space left on device", str(tmp_path))
+
+    monkeypatch.setattr(repository_module, broken, fail)
+    with pytest.raises(OutputError, match="No space left"):
+        export_repository(bundle.path, tmp_path / "repository", COMPILED)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_ranker_that_scores_otherwise_is_not_published(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    original = repository_module.form_arrays
+
+    def slightly_wrong(form: object) -> dict[str, object]:
+        arrays = original(form)  # type: ignore[arg-type]
+        return {**arrays, "item_bias": arrays["item_bias"] + 0.01}
+
+    monkeypatch.setattr(repository_module, "form_arrays", slightly_wrong)
+    with pytest.raises(ParityError, match=r"apart from the SDK"):
+        export_repository(bundle.path, tmp_path / "repository", COMPILED)
+    assert not (tmp_path / "repository").exists()
+
+
+def test_a_folder_that_is_something_else_is_not_touched(bundle: Bundle, tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="no model repository of ours"):
+        export_repository(bundle.path, tmp_path, COMPILED)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_two_exports_to_one_folder_do_not_mix(bundle: Bundle, tmp_path: Path):
+    from filelock import FileLock
+
+    with FileLock(tmp_path / ".repository.lock"), pytest.raises(LockedError, match="another export"):
+        export_repository(bundle.path, tmp_path / "repository", COMPILED)
+
+
+def test_a_damaged_bundle_is_not_exported(bundle: Bundle, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    copy = shutil.copytree(bundle.path, tmp_path / "bundle")
+    with (copy / "dlrm.safetensors").open("ab") as file:
+        file.write(b"x")
+    assert main(["--bundle", str(copy), "--out", str(tmp_path / "repository")]) == 4
+    assert "dlrm.safetensors: altered" in capfd.readouterr().err
+    assert not (tmp_path / "repository").exists()
+
+
+@pytest.mark.parametrize("change", ["alter", "remove"])
+def test_a_changed_file_is_found(exported: Callable[..., Path], tmp_path: Path, change: str):
+    copy = shutil.copytree(exported(), tmp_path / "repository")
+    file = copy / "ranker" / "1" / "arrays" / "item_bias.npy"
+    if change == "remove":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(RepositoryError, match=rf"item_bias\.npy: {'missing' if change == 'remove' else 'altered'}"):
+        check_repository(copy)
+
+
+def test_what_is_no_repository_is_named(tmp_path: Path):
+    with pytest.raises(BundleError, match=r"manifest\.json: not readable"):
+        check_repository(tmp_path)
+
+
+def test_the_model_can_be_chosen(bundle: Bundle, exported: Callable[..., Path]):
+    other = "ncf" if bundle.info.chosen_model == "dlrm" else "dlrm"
+    assert check_repository(exported())["ranker"] == bundle.info.chosen_model
+    assert check_repository(exported(model=other))["ranker"] == other
+    with pytest.raises(UsageError, match="bert"):
+        exported(model="bert")
