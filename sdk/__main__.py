@@ -147,9 +147,10 @@ def _download(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from sdk.training.pipeline import train_bundle
+    from sdk.training.pipeline import require_room, train_bundle
 
     config = _run_config(args)
+    require_room(args.out, force=args.force)
     with tempfile.TemporaryDirectory(prefix="marquee-sample-") as folder:
         dataset = _read_dataset(args, config, Path(folder))
     bundle = train_bundle(dataset, config, args.out, force=args.force)

@@ -51,7 +51,7 @@ def train_bundle(dataset: Dataset, config: RunConfig, out: str | Path, *, force:
     from filelock import FileLock, Timeout
 
     target = Path(out).absolute()
-    _require_room(target, force=force)
+    require_room(target, force=force)
     try:
         with FileLock(target.with_name(f".{target.name}.lock"), timeout=0):
             work = _work_folder(target, dataset, config)
@@ -65,7 +65,12 @@ def train_bundle(dataset: Dataset, config: RunConfig, out: str | Path, *, force:
     return load(target)
 
 
-def _require_room(target: Path, *, force: bool) -> None:
+def require_room(target: Path, *, force: bool) -> None:
+    """Refuse a bundle's folder that is taken, or whose parent cannot be made, before any work is done.
+
+    Raises:
+        OutputError: it is.
+    """
     if target.exists() and not force:
         message = f"{target}: already there; pass --force to replace it, or choose another --out"
         raise OutputError(message)
