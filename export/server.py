@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
 _POLL_S = 0.05
 _ATTEMPTS = 3  # a port that was free may be taken before the server binds it
+_SERVICES = {"Started HTTPService at", "Started GRPCInferenceService at"}
 _REASONS = re.compile(r"failed to load '(?P<model>[^']+)' version \d+: (?P<reason>.+)")
 
 
@@ -214,6 +215,9 @@ class TritonServer:
     def _choose_ports(self) -> Ports:
         options = self.options
         wanted = (options.http_port, options.grpc_port, options.metrics_port)
+        for port in wanted:
+            if port is not None:
+                _require_free(options.host, port)
         free = iter(_free_ports(options.host, wanted.count(None)))
         return Ports(*(next(free) if port is None else port for port in wanted))
 
@@ -240,6 +244,8 @@ class TritonServer:
             time.sleep(_POLL_S)
 
     def _is_ready(self) -> bool:
+        if not {name for line in list(self._lines) for name in _SERVICES if name in line} >= _SERVICES:
+            return False  # whoever answers at the address may not be this server
         connection = http.client.HTTPConnection(self.options.host, self._bound().http, timeout=2)
         try:
             connection.request("GET", "/v2/health/ready")
@@ -318,8 +324,20 @@ def _free_ports(host: str, count: int) -> list[int]:
             each.close()
 
 
+def _require_free(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as each:
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that just ended is no hindrance
+        try:
+            each.bind((host, port))
+        except OSError as error:
+            message = (
+                f"{host}:{port}: cannot be listened on ({error.strerror}). Choose another port, or none to find one."
+            )
+            raise ServerStartError(message) from error
+
+
 def _is_taken_port(error: BaseException) -> bool:
-    return isinstance(error, ServerStartError) and "already in use" in str(error)
+    return isinstance(error, ServerStartError) and "already in use" in str(error).lower()
 
 
 def _end_group(group: int) -> None:
