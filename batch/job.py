@@ -25,6 +25,7 @@ class Job:
         device: ``auto``, ``cpu`` or ``cuda``.
         force: whether a night that is published already may be replaced.
         users_per_part: users in one Parquet file, and in memory at a time.
+        threads: None scores on every core; it changes no byte.
     """
 
     bundle: Path
@@ -36,12 +37,15 @@ class Job:
     device: str = "auto"
     force: bool = False
     users_per_part: int = 8192
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         if self.k < 1:
             raise UsageError(f"--k: got {self.k}, expected at least 1")
         if self.users_per_part < 1:
             raise UsageError(f"--users-per-part: got {self.users_per_part}, expected at least 1")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"--threads: got {self.threads}, expected at least 1")
         if self.device not in DEVICES:
             raise UsageError(f"--device: got {self.device!r}, expected one of {', '.join(DEVICES)}")
         _check_date(self.run_date)

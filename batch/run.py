@@ -206,7 +206,7 @@ def _report(job: Job, planned: Plan, counts: Mapping[str, int], status: str, sta
 
 def _write_lists(job: Job, bundle: Bundle, staging: Path, stages: Stages) -> dict[str, int]:
     with stages.time("preparing the model"):
-        recommender = bundle.recommender(job.model)
+        recommender = bundle.recommender(job.model, threads=job.threads)
     with stages.time("scoring users"):
         user_rows, cold = _write_side(
             staging / "user_items", schema.USER_ITEMS, _user_lists(job, bundle, recommender),
@@ -238,9 +238,14 @@ def _write_side(
                 done + len(ids),
             )
             bar.update(len(ids))
-            rate = done / max(time.perf_counter() - start, 1e-9)
-            log.info("%s: part %d/%d, %d of %d, %.0f %s/s", what, number + 1, num_parts, done, total, rate, what)
+            _log_part(what, number + 1, num_parts, done, total, time.perf_counter() - start)
     return rows, fallback
+
+
+def _log_part(what: str, part: int, num_parts: int, done: int, total: int, seconds: float) -> None:
+    rate = done / max(seconds, 1e-9)
+    left = (total - done) / rate
+    log.info("%s: part %d/%d, %d of %d, %.0f %s/s, %.0f s left", what, part, num_parts, done, total, rate, what, left)
 
 
 def _user_lists(job: Job, bundle: Bundle, recommender: Recommender) -> Iterator[tuple[Int64s, TopK]]:

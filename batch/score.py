@@ -36,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--include-seen", action="store_true", help="list titles that the user has rated, too")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where to score")
     parser.add_argument("--users-per-part", type=int, default=8192, help="users in one Parquet file and in memory")
+    parser.add_argument("--threads", type=int, metavar="N", help="cores to score on; all of them unless given")
     parser.add_argument("--force", action="store_true", help="write the night again though it is published")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _score(args: argparse.Namespace) -> int:
     job = Job(
         bundle=args.bundle, out=args.out, run_date=args.run_date, k=args.k, model=args.model,
-        include_seen=args.include_seen, device=args.device, force=args.force, users_per_part=args.users_per_part,
+        include_seen=args.include_seen, device=args.device, force=args.force, users_per_part=args.users_per_part, threads=args.threads,
     )  # fmt: skip
     from batch.run import plan, run, summary
     from sdk.bundle import load

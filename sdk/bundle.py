@@ -226,20 +226,29 @@ class Bundle:
         path = self.path / f"{resolved}.safetensors"
         return load_ranker(resolved, self.info.config, self.encoded_users, self.encoded_items, path)
 
-    def recommender(self, name: str = "best") -> Recommender:
-        """What gives every user a list: a ranker in pair form, and the fallback."""
+    def recommender(self, name: str = "best", *, threads: int | None = None) -> Recommender:
+        """What gives every user a list: a ranker in pair form, and the fallback; on every core unless told."""
         from sdk.scoring.recommender import Recommender
 
         resolved = self.resolve_model(name)
         form = None if resolved is None else self.model(resolved).lower()
-        return Recommender(resolved or "popular", form, self.encoded_users, self.encoded_items)
+        return Recommender(resolved or "popular", form, self.encoded_users, self.encoded_items, threads=threads)
 
     @cached_property
     def _best(self) -> Recommender:
         return self.recommender("best")
 
     def recommend(
-        self, user_ids: Sequence[int] | Int64s, k: int = 10, *, model: str = "best", include_seen: bool = False
+        self,
+        user_ids: Sequence[int] | Int64s,
+        k: int = 10,
+        *,
+        model: str = "best",
+        include_seen: bool = False,
+        candidates: Sequence[int] | Int64s | None = None,
+        deny: Sequence[int] | Int64s = (),
+        deny_by_user: Mapping[int, Sequence[int]] | None = None,
+        min_ratings: int = 0,
     ) -> TopK:
         """Each user's k best titles, exactly, over the whole catalogue.
 
@@ -248,10 +257,15 @@ class Bundle:
             k: list length, at least 1.
             model: ``dlrm``, ``ncf`` or ``best``.
             include_seen: whether titles that the user has rated may appear.
+            candidates: item_ids, the only ones that may appear; None allows all.
+            deny: item_ids that must not appear.
+            deny_by_user: user_id -> item_ids that must not appear in that user's list.
+            min_ratings: titles with fewer training ratings do not appear.
 
         Raises:
-            UsageError: k < 1, or the bundle has no such model.
+            UsageError: k < 1, the bundle has no such model, or an item_id is not in the catalogue.
         """
+        from sdk.scoring.filters import allowed_rows, with_denied
         from sdk.scoring.seen import Seen
 
         if k < 1:
@@ -259,7 +273,11 @@ class Bundle:
         index = self.encoded_users.index_of(np.asarray(user_ids, dtype=np.int64))
         recommender = self._best if model == "best" else self.recommender(model)
         seen = Seen.nothing(len(index)) if include_seen else self._seen.take(index)
-        return recommender.recommend(index, seen, k)
+        if deny_by_user:
+            denied = {row: deny_by_user.get(int(user), ()) for row, user in enumerate(user_ids)}
+            seen = with_denied(seen, denied, self.encoded_items)
+        allowed = allowed_rows(self.encoded_items, candidates=candidates, deny=deny, min_ratings=min_ratings)
+        return recommender.recommend(index, seen, k, allowed)
 
     @cached_property
     def _seen(self) -> Any:

@@ -1,0 +1,70 @@
+"""What may be recommended, as the engine takes it: a mask over item rows, and what each user must not be given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from sdk.errors import UnknownItemError, UsageError
+from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
+from sdk.scoring.seen import Seen
+from sdk.types import Bools, Int64s
+
+
+def allowed_rows(
+    items: EncodedTable,
+    *,
+    candidates: Sequence[int] | Int64s | None = None,
+    deny: Sequence[int] | Int64s = (),
+    min_ratings: int = 0,
+) -> Bools | None:
+    """(R_item,) bool, True for the rows that may be recommended; None where nothing is filtered.
+
+    Args:
+        items: the items' encoded table.
+        candidates: item_ids, the only ones allowed; None allows all.
+        deny: item_ids never to be recommended.
+        min_ratings: titles with fewer training ratings are left out.
+
+    Raises:
+        UnknownItemError: an item_id is not in the catalogue.
+        UsageError: min_ratings is negative.
+    """
+    if min_ratings < 0:
+        message = f"min_ratings: got {min_ratings}, expected at least 0"
+        raise UsageError(message)
+    if candidates is None and not len(deny) and not min_ratings:
+        return None
+    allowed = np.ones(len(items), dtype=np.bool_)
+    if candidates is not None:
+        allowed[:] = False
+        allowed[_rows(items, candidates)] = True
+    allowed[_rows(items, deny)] = False
+    allowed &= items.statistics.count >= min_ratings
+    allowed[:FIRST_KNOWN] = False
+    return allowed
+
+
+def _rows(items: EncodedTable, item_ids: Sequence[int] | Int64s) -> Int64s:
+    rows = items.index_of(item_ids)
+    if (rows == UNKNOWN).any():
+        raise UnknownItemError(int(np.asarray(item_ids)[rows == UNKNOWN][0]), len(items) - FIRST_KNOWN)
+    return rows
+
+
+def with_denied(seen: Seen, denied: Mapping[int, Sequence[int]], items: EncodedTable) -> Seen:
+    """What each query row has seen and what it is denied, in one.
+
+    Args:
+        seen: aligned with the queries.
+        denied: query row -> item_ids; unknown ids deny nothing.
+        items: the items' encoded table.
+    """
+    num_users = len(seen.indptr) - 1
+    users = [np.repeat(np.arange(num_users), np.diff(seen.indptr))]
+    rows = [seen.items.astype(np.int64)]
+    for user, item_ids in denied.items():
+        users.append(np.full(len(item_ids), user))
+        rows.append(items.index_of(item_ids))
+    return Seen.build(np.concatenate(users), np.concatenate(rows), num_users)
