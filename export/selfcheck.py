@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from sdk.bundle import Bundle
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN
 from sdk.models.pair_model import PairModel
 from sdk.types import Float32s, Int64s
+
+log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-4  # absolute, of a logit: float32 sums in another order
 _PAIRS = 512
@@ -40,6 +43,7 @@ def check_ranker(bundle: Bundle, ranker: PairModel, folder: Path, options: Expor
     """
     scorer = load_scorer(folder, options.backend)
     if scorer is None:
+        log.warning("%s: not compared with the SDK: the package onnxruntime is not installed", folder)
         return
     rng = np.random.default_rng(0)
     users = rng.integers(UNKNOWN, len(bundle.encoded_users), _PAIRS)

@@ -48,7 +48,7 @@ class ServerOptions:
         metrics_port: None finds a free one.
         poll_s: how often the repository is looked at for new versions; 0 never.
         start_timeout_s: how long all models may take to load.
-        stop_timeout_s: how long requests in flight may take when the server stops.
+        stop_timeout_s: how long requests in flight, and clients that keep a connection open, hold up a stop.
         model_control: whether clients may use the model-repository extension.
         shared_memory: whether clients may use the shared-memory extensions.
         python_path: folders on the models' ``sys.path``; None: those of this interpreter.
@@ -61,7 +61,7 @@ class ServerOptions:
     metrics_port: int | None = None
     poll_s: int = 2
     start_timeout_s: float = 180.0
-    stop_timeout_s: float = 20.0
+    stop_timeout_s: float = 5.0
     model_control: bool = False
     shared_memory: bool = False
     python_path: tuple[str, ...] | None = None

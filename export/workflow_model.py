@@ -14,6 +14,7 @@ from export.configs import sources
 from export.errors import RepositoryError
 from sdk.bundle import Bundle
 
+_PROTOBUF = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
 LABEL = "rating"  # the workflow's third input, which a request does not have
 
 
@@ -38,14 +39,15 @@ def write_nvtabular(bundle: Bundle, folder: Path) -> None:
 
 
 def _export_with_merlin(bundle: Bundle, work: Path) -> Path:
-    before = os.environ.get("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION")
+    before = os.environ.get(_PROTOBUF)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             config = _run_merlin(bundle, work)
-    finally:  # merlin.systems sets it for good when it is imported; slow for everybody else
-        if before is None:
-            os.environ.pop("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", None)
+    finally:  # merlin.systems sets it for good when it is imported, and every process started later would inherit it
+        os.environ.pop(_PROTOBUF, None)
+        if before is not None:
+            os.environ[_PROTOBUF] = before
     inputs, outputs = ([tensor.name for tensor in side] for side in (config.input, config.output))
     if inputs != ["user_id", "item_id"] or outputs != ["user_id", "item_id"]:
         message = f"Merlin Systems exported a workflow from {inputs} to {outputs}; expected user_id and item_id in both"

@@ -40,5 +40,5 @@ def exported(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Callab
 @pytest.fixture(scope="session")
 def server(exported: Callable[..., Path]) -> Iterator[TritonServer]:
     """A server over the compiled form; no test may stop it."""
-    with TritonServer(exported(), ServerOptions(poll_s=0)) as running:
+    with TritonServer(exported(), ServerOptions(stop_timeout_s=1, poll_s=0)) as running:
         yield running

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import small
 
 import export.repository as repository_module
 from export.__main__ import main
@@ -19,6 +20,7 @@ from export.options import ExportOptions
 from export.repository import export_repository
 from sdk.bundle import Bundle, sha256_of
 from sdk.errors import BundleError, ConfigError, LockedError, OutputError, UsageError
+from sdk.training.pipeline import train_bundle
 
 COMPILED = ExportOptions(workflow="compiled")
 
@@ -207,3 +209,40 @@ def test_the_model_can_be_chosen(bundle: Bundle, exported: Callable[..., Path]):
     assert check_repository(exported(model=other))["ranker"] == other
     with pytest.raises(UsageError, match="bert"):
         exported(model="bert")
+
+
+def test_an_export_that_breaks_off_while_it_is_put_in_place_leaves_the_old_version_served(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    target = tmp_path / "repository"
+    export_repository(bundle.path, target, COMPILED)
+    replace = os.replace
+
+    def fail_at_rank(source: Path, to: Path) -> None:
+        if Path(to).name == "2" and Path(to).parent.name == "rank":
+            raise OSError(5, "Input/output error", str(to))
+        replace(source, to)
+
+    monkeypatch.setattr(os, "replace", fail_at_rank)
+    with pytest.raises(OutputError, match="Input/output error"):
+        export_repository(bundle.path, target, COMPILED)
+    monkeypatch.undo()
+    assert check_repository(target)["version"] == 1
+    steps = read_config(target / "rank" / "config.pbtxt").ensemble_scheduling.step
+    assert {step.model_version for step in steps} == {1}
+    assert export_repository(bundle.path, target, COMPILED).version == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["repository"]
+
+
+def test_a_bundle_without_the_content_model_is_exported_without_similar_items(tmp_path: Path):
+    ncf = train_bundle(small.dataset(1), small.run_config(models=("ncf",)), tmp_path / "bundle")
+    exported = export_repository(ncf.path, tmp_path / "repository", COMPILED)
+    assert (exported.model, sorted(exported.models)) == ("ncf", ["nvt_workflow", "rank", "ranker", "recommend"])
+    assert sorted(p.name for p in (tmp_path / "repository").iterdir() if p.is_dir()) == sorted(exported.models)
+
+
+def test_a_bundle_without_a_ranker_is_refused(tmp_path: Path):
+    content = train_bundle(small.dataset(1), small.run_config(models=("content",)), tmp_path / "bundle")
+    with pytest.raises(UsageError, match="holds no ranker"):
+        export_repository(content.path, tmp_path / "repository", COMPILED)
+    assert not (tmp_path / "repository").exists()

@@ -152,7 +152,7 @@ def test_a_new_version_is_picked_up_without_dropping_or_mixing_a_request(
 ):
     target, options = tmp_path / "repository", ExportOptions(workflow=workflow)
     export_repository(bundle.path, target, options)
-    with TritonServer(target, ServerOptions(poll_s=1)) as running:
+    with TritonServer(target, ServerOptions(stop_timeout_s=1, poll_s=1)) as running:
         with load(url(running), [bundle, next_bundle], 4) as workers:
             wait_for(lambda: all(w.answers[0] > 10 for w in workers), "answers of version 1")
             export_repository(next_bundle.path, target, options)
@@ -171,7 +171,7 @@ def test_a_new_version_is_picked_up_without_dropping_or_mixing_a_request(
 def test_a_killed_server_is_a_clear_error_and_the_client_recovers(
     exported: Callable[..., Path], bundle: Bundle, protocol: str
 ):
-    first = TritonServer(exported(), ServerOptions(poll_s=0)).start()
+    first = TritonServer(exported(), ServerOptions(stop_timeout_s=1, poll_s=0)).start()
     assert first.ports is not None
     ports = {"http_port": first.ports.http, "grpc_port": first.ports.grpc, "metrics_port": first.ports.metrics}
     expected = bundle.recommend([21], 5).item_id
@@ -181,7 +181,7 @@ def test_a_killed_server_is_a_clear_error_and_the_client_recovers(
         first.kill()
         with pytest.raises(ServerUnavailableError, match=r"no answer from model 'recommend'"):
             client.recommend([21], 5)
-        with TritonServer(exported(), ServerOptions(poll_s=0, **ports)) as second:
+        with TritonServer(exported(), ServerOptions(stop_timeout_s=1, poll_s=0, **ports)) as second:
             patient = ClientOptions(protocol=protocol, retries=6, backoff_s=0.1)
             with Client(url(second)(protocol), patient) as fresh:
                 np.testing.assert_array_equal(fresh.recommend([21], 5).item_id, expected)
@@ -190,7 +190,7 @@ def test_a_killed_server_is_a_clear_error_and_the_client_recovers(
 
 
 def test_a_server_killed_under_load_costs_clear_errors_only(exported: Callable[..., Path], bundle: Bundle):
-    first = TritonServer(exported(), ServerOptions(poll_s=0)).start()
+    first = TritonServer(exported(), ServerOptions(stop_timeout_s=1, poll_s=0)).start()
     assert first.ports is not None
     ports = {"http_port": first.ports.http, "grpc_port": first.ports.grpc, "metrics_port": first.ports.metrics}
     with load(url(first), [bundle], 8) as workers:
@@ -198,7 +198,7 @@ def test_a_server_killed_under_load_costs_clear_errors_only(exported: Callable[.
         first.kill()
         wait_for(lambda: all(w.errors for w in workers), "errors")
         before = [w.answers[0] for w in workers]
-        with TritonServer(exported(), ServerOptions(poll_s=0, **ports)):
+        with TritonServer(exported(), ServerOptions(stop_timeout_s=1, poll_s=0, **ports)):
             wait_for(lambda: all(w.answers[0] > n + 10 for w, n in zip(workers, before, strict=True)), "answers after")
             for worker in workers:
                 worker.stop.set()

@@ -32,7 +32,7 @@ COMBINATIONS = [(form, model) for form in ("compiled", "nvtabular") for model in
 @pytest.fixture(scope="module", params=COMBINATIONS, ids="-".join)
 def served(request: pytest.FixtureRequest, exported: Callable[..., Path]) -> Iterator[tuple[TritonServer, str]]:
     form, model = request.param
-    with TritonServer(exported(workflow=form, model=model), ServerOptions(poll_s=0)) as running:
+    with TritonServer(exported(workflow=form, model=model), ServerOptions(stop_timeout_s=1, poll_s=0)) as running:
         yield running, model
 
 
@@ -139,11 +139,16 @@ def test_verify_finds_another_model_behind_the_address(
     assert "the server says" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_on_movielens(real_data: Callable[..., Path], tmp_path: Path):
     data = load_movielens(real_data("ml-latest-small", "ratings.csv").parent)
     bundle = train_bundle(data, small.run_config(), tmp_path / "bundle")
-    export_repository(bundle.path, tmp_path / "repository", ExportOptions(workflow="nvtabular"))
-    with TritonServer(tmp_path / "repository", ServerOptions(poll_s=0)) as server:
-        options = ["--bundle", str(bundle.path), "--url", server.grpc_url, "--protocol", "grpc", "--pairs", "10000"]
-        assert main(["verify", str(tmp_path / "repository"), *options, "--lists", "610", "--k", "100"]) == 0
+    for form, model in (("compiled", "dlrm"), ("nvtabular", "ncf")):
+        target = tmp_path / f"{form}-{model}"
+        export_repository(bundle.path, target, ExportOptions(workflow=form, model=model))
+        with TritonServer(target, ServerOptions(stop_timeout_s=1, poll_s=0)) as server:
+            for protocol in ("http", "grpc"):
+                where = ["--url", url_of(server, protocol), "--protocol", protocol]
+                sample = ["--pairs", "10000", "--lists", "610", "--k", "100"]
+                assert main(["verify", str(target), "--bundle", str(bundle.path), *where, *sample]) == 0

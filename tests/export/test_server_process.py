@@ -79,7 +79,7 @@ def test_serve_prints_one_ready_line_and_ends_cleanly(
 
 def test_no_process_is_left_after_stop_or_kill(exported: Callable[..., Path]):
     for end in ("stop", "kill"):
-        server = TritonServer(exported(), ServerOptions(poll_s=0)).start()
+        server = TritonServer(exported(), ServerOptions(stop_timeout_s=1, poll_s=0)).start()
         pid = server.pid
         assert members(pid)
         getattr(server, end)()
