@@ -50,10 +50,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
-    job = Job(
-        bundle=args.bundle, out=args.out, run_date=args.run_date, k=args.k, model=args.model,
-        include_seen=args.include_seen, device=args.device, force=args.force, users_per_part=args.users_per_part, threads=args.threads,
-    )  # fmt: skip
+    options = (
+        "bundle",
+        "out",
+        "run_date",
+        "k",
+        "model",
+        "include_seen",
+        "device",
+        "force",
+        "users_per_part",
+        "threads",
+    )
+    job = Job(**{name: getattr(args, name) for name in options})
     from batch.run import plan, run, summary
     from sdk.bundle import load
 
