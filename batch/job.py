@@ -6,9 +6,8 @@ import datetime
 from dataclasses import dataclass
 from pathlib import Path
 
+from sdk.device import DEVICES
 from sdk.errors import UsageError
-
-DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

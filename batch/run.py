@@ -21,7 +21,8 @@ from batch.parts import table_of, write_part
 from batch.publish import publish, read_manifest, staging_for
 from sdk import schema
 from sdk.bundle import INFO, Bundle, load, sha256_of
-from sdk.errors import LockedError, OutputError, UsageError
+from sdk.device import resolve_device
+from sdk.errors import LockedError, OutputError
 from sdk.stages import Stages, peak_memory_mib
 from sdk.types import Int64s, TopK
 
@@ -95,7 +96,7 @@ def plan(job: Job, bundle: Bundle) -> Plan:
     Raises:
         UsageError: the bundle has no such model, or the device is not there.
     """
-    _check_device(job.device)
+    resolve_device(job.device)
     num_users, num_items = bundle.users.num_rows, bundle.items.num_rows
     return Plan(
         model=bundle.resolve_model(job.model) or "popular",
@@ -108,15 +109,6 @@ def plan(job: Job, bundle: Bundle) -> Plan:
         max_item_rows=num_items * min(job.k, max(num_items - 1, 0)),
         night=str(job.night),
     )
-
-
-def _check_device(device: str) -> None:
-    if device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            message = "--device cuda: torch finds no GPU here; leave the option out, or pass --device cpu"
-            raise UsageError(message)
 
 
 def run(job: Job) -> Report:
@@ -206,7 +198,7 @@ def _report(job: Job, planned: Plan, counts: Mapping[str, int], status: str, sta
 
 def _write_lists(job: Job, bundle: Bundle, staging: Path, stages: Stages) -> dict[str, int]:
     with stages.time("preparing the model"):
-        recommender = bundle.recommender(job.model, threads=job.threads)
+        recommender = bundle.recommender(job.model, threads=job.threads, device=job.device)
     with stages.time("scoring users"):
         user_rows, cold = _write_side(
             staging / "user_items", schema.USER_ITEMS, _user_lists(job, bundle, recommender),

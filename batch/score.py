@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from batch.job import DEVICES, Job
+from batch.job import Job
 from sdk.cli import EXIT_CODES, HelpFormatter, add_logging_options, run_command
+from sdk.device import DEVICES
 
 _EXAMPLE = """\
 example:

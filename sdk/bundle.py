@@ -226,13 +226,19 @@ class Bundle:
         path = self.path / f"{resolved}.safetensors"
         return load_ranker(resolved, self.info.config, self.encoded_users, self.encoded_items, path)
 
-    def recommender(self, name: str = "best", *, threads: int | None = None) -> Recommender:
-        """What gives every user a list: a ranker in pair form, and the fallback; on every core unless told."""
+    def recommender(self, name: str = "best", *, threads: int | None = None, device: str = "cpu") -> Recommender:
+        """What gives every user a list: a ranker in pair form, and the fallback; on every core unless told.
+
+        Raises:
+            UsageError: the bundle has no such ranker, or the device is not there.
+        """
         from sdk.scoring.recommender import Recommender
 
         resolved = self.resolve_model(name)
         form = None if resolved is None else self.model(resolved).lower()
-        return Recommender(resolved or "popular", form, self.encoded_users, self.encoded_items, threads=threads)
+        return Recommender(
+            resolved or "popular", form, self.encoded_users, self.encoded_items, threads=threads, device=device
+        )
 
     @cached_property
     def _best(self) -> Recommender:

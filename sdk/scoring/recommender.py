@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sdk.device import resolve_device
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
 from sdk.scoring.engine import Engine, RowTopK
 from sdk.scoring.pair_form import Head, PairForm, Side
@@ -15,6 +16,7 @@ from sdk.types import Bools, Float32s, Int64s, TopK
 
 if TYPE_CHECKING:
     from sdk.models.content import ContentModel
+    from sdk.scoring.torch_engine import TorchEngine
 
 POPULAR = "popular"
 
@@ -42,29 +44,45 @@ class Recommender:
         users: the users' encoded table.
         items: the items' encoded table.
         threads: None uses every core.
+        device: ``cpu``, ``cuda``, or ``auto``: a GPU where torch finds one.
 
     Raises:
         ScoreError: the model holds a NaN or an infinity.
     """
 
     def __init__(
-        self, name: str, form: PairForm | None, users: EncodedTable, items: EncodedTable, *, threads: int | None = None
+        self,
+        name: str,
+        form: PairForm | None,
+        users: EncodedTable,
+        items: EncodedTable,
+        *,
+        threads: int | None = None,
+        device: str = "cpu",
     ) -> None:
-        self.name, self.users, self.items, self.threads = name, users, items, threads
+        self.name, self.users, self.items = name, users, items
+        self.threads, self.device = threads, resolve_device(device)
         self.form = form
         if form is not None:
             form.check()
         self.popular = popular_form(items, len(users))
-        self._engines: dict[str, Engine] = {}
+        self._engines: dict[str, Engine | TorchEngine] = {}
 
-    def _engine(self, name: str, allowed: Bools | None) -> Engine:
+    def _engine(self, name: str, allowed: Bools | None) -> Engine | TorchEngine:
         """The engine of the model or of the fallback, kept for the next call where every title is allowed."""
         form = self.popular if name == POPULAR or self.form is None else self.form
         if allowed is not None:
-            return Engine(form, allowed, threads=self.threads)
+            return self._build(form, allowed)
         if name not in self._engines:
-            self._engines[name] = Engine(form, threads=self.threads)
+            self._engines[name] = self._build(form, None)
         return self._engines[name]
+
+    def _build(self, form: PairForm, allowed: Bools | None) -> Engine | TorchEngine:
+        if self.device == "cpu":
+            return Engine(form, allowed, threads=self.threads)
+        from sdk.scoring.torch_engine import TorchEngine
+
+        return TorchEngine(form, allowed, device=self.device)
 
     def is_cold(self, user_index: Int64s) -> Bools:
         """(B,) bool, True where the model has no embedding of the user's own."""

@@ -1,0 +1,28 @@
+"""Where to score: on the CPU, or on a GPU where there is one."""
+
+from __future__ import annotations
+
+from sdk.errors import UsageError
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def resolve_device(device: str) -> str:
+    """``cpu`` or ``cuda``, for a device's name or ``auto``.
+
+    Raises:
+        UsageError: the name is unknown, or ``cuda`` is asked for and torch finds no GPU.
+    """
+    if device not in DEVICES:
+        message = f"device: got {device!r}, expected one of {', '.join(DEVICES)}"
+        raise UsageError(message)
+    if device == "cpu":
+        return device
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if device == "cuda":
+        message = "device cuda: torch finds no GPU here; leave the option out, or choose cpu"
+        raise UsageError(message)
+    return "cpu"

@@ -1,0 +1,155 @@
+"""The exact engine's sibling in torch, for a GPU: the same lists up to near-ties, by tiles of users and items.
+
+Scores stay on the device; what comes back is each user's k best. Ties go to the smaller item row here too: candidates
+are compared by 64-bit keys that hold the score above the complement of the row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdk.errors import ScoreError, UsageError
+from sdk.features.tables import FIRST_KNOWN
+from sdk.scoring.engine import RowTopK
+from sdk.scoring.pair_form import Head, PairForm, Side
+from sdk.scoring.seen import Seen
+from sdk.types import Bools, Int64s
+
+_ITEMS_PER_TILE = 8192
+_TILE_BYTES = 256 << 20  # of the widest activation of one tile
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    bias: Tensor
+    dot: Tensor
+    hidden: Tensor
+    fields: Tensor
+
+    @classmethod
+    def of(cls, side: Side, rows: Int64s, device: torch.device) -> _Part:
+        parts = (side.bias, side.dot, side.hidden, side.fields)
+        return cls(*(torch.from_numpy(np.ascontiguousarray(part[rows])).to(device) for part in parts))
+
+    def take(self, cut: slice) -> _Part:
+        return _Part(self.bias[cut], self.dot[cut], self.hidden[cut], self.fields[cut])
+
+
+class TorchEngine:
+    """A model ready to score on a torch device.
+
+    Args:
+        form: a lowered model.
+        allowed: (R_item,) bool, the rows that may be recommended; None allows all. The reserved rows never are.
+        device: ``cuda`` or ``cpu``.
+
+    Raises:
+        ScoreError: the model holds a NaN or an infinity; names the side and the first bad row.
+    """
+
+    def __init__(self, form: PairForm, allowed: Bools | None = None, *, device: str = "cuda") -> None:
+        form.check()
+        rows = np.arange(FIRST_KNOWN, len(form.items), dtype=np.int64)
+        self.candidates: Int64s = rows if allowed is None else rows[allowed[FIRST_KNOWN:]]
+        self.form, self.device = form, torch.device(device)
+        self._items = _Part.of(form.items, self.candidates, self.device)
+        self._head = _HeadOn(form.head, self.device)
+        self._place = np.full(len(form.items), -1, dtype=np.int64)
+        self._place[self.candidates] = np.arange(len(self.candidates))
+        self._users_per_tile = max(1, _TILE_BYTES // (4 * _ITEMS_PER_TILE * self._head.widest))
+
+    @torch.no_grad()
+    def top_k(self, user_index: Int64s, seen: Seen, k: int) -> RowTopK:
+        """Each user row's k best candidates that the user has not seen; arguments and errors as ``Engine.top_k``."""
+        if k < 1:
+            message = f"k: got {k}, expected at least 1"
+            raise UsageError(message)
+        width = min(k, len(self.candidates))
+        parts = []
+        first = 0
+        while first < len(user_index):
+            last = min(first + self._users_per_tile, len(user_index))
+            try:
+                parts.append(self._tile(user_index[first:last], seen, first, width).cpu())
+            except torch.cuda.OutOfMemoryError:
+                if self._users_per_tile == 1:
+                    raise
+                self._users_per_tile = max(1, self._users_per_tile // 2)  # and the same users again
+                torch.cuda.empty_cache()
+                continue
+            first = last
+        keys = torch.cat(parts).numpy() if parts else np.zeros((0, width), dtype=np.int64)
+        return self._lists(keys)
+
+    def _tile(self, rows: Int64s, seen: Seen, first: int, width: int) -> Tensor:
+        """(B, width) int64 keys of a tile's best, best first; the least key stands for nothing."""
+        users = _Part.of(self.form.users, rows, self.device)
+        best = torch.full((len(rows), width), _NOTHING, dtype=torch.int64, device=self.device)
+        who, what = self._seen_pairs(seen, first, len(rows))
+        for start in range(0, len(self.candidates), _ITEMS_PER_TILE):
+            cut = slice(start, min(start + _ITEMS_PER_TILE, len(self.candidates)))
+            scores = self._head.scores(users, self._items.take(cut))
+            if not bool(torch.isfinite(scores).all()):
+                bad = int(rows[int((~torch.isfinite(scores)).any(1).nonzero()[0])])
+                message = f"user row {bad}: a score is NaN or infinite; the model is not usable, train it again"
+                raise ScoreError(message)
+            keys = _keys(scores, torch.arange(cut.start, cut.stop, device=self.device))
+            inside = (what >= cut.start) & (what < cut.stop)
+            keys[who[inside], what[inside] - cut.start] = _NOTHING
+            best = torch.cat([best, keys], dim=1).topk(width, dim=1).values
+        return best
+
+    def _seen_pairs(self, seen: Seen, first: int, num_rows: int) -> tuple[Tensor, Tensor]:
+        """Rows of the tile and places of the candidates that they have seen."""
+        indptr = seen.indptr[first : first + num_rows + 1]
+        who = np.repeat(np.arange(num_rows), np.diff(indptr))
+        what = self._place[seen.items[indptr[0] : indptr[-1]]]
+        there = what >= 0
+        return torch.from_numpy(who[there]).to(self.device), torch.from_numpy(what[there]).to(self.device)
+
+    def _lists(self, keys: Int64s) -> RowTopK:
+        real = keys != _NOTHING
+        places = np.where(real, _LOW - (keys & _LOW), 0)
+        upper = (keys >> 32).astype(np.int32)
+        bits = np.where(upper < 0, upper ^ np.int32(0x7FFFFFFF), upper)
+        scores = np.where(real, bits.view(np.float32), np.float32(0)).astype(np.float32)
+        rows = self.candidates[places] if len(self.candidates) else places
+        return RowTopK(np.where(real, rows, 0), scores, real.sum(axis=1).astype(np.int32))
+
+
+_NOTHING = -(2**63)
+_LOW = 2**32 - 1
+
+
+def _keys(scores: Tensor, places: Tensor) -> Tensor:
+    """(B, T) int64 keys whose order is that of (score, smaller place first)."""
+    bits = (scores + 0.0).view(torch.int32)  # -0.0 becomes 0.0
+    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).to(torch.int64)
+    return (ordered << 32) | (_LOW - places)
+
+
+class _HeadOn:
+    """The head on a device, and the pair form's formula over a tile."""
+
+    def __init__(self, head: Head, device: torch.device) -> None:
+        self._has_mlp = head.has_mlp
+        self._cross = torch.from_numpy(np.ascontiguousarray(head.cross)).to(device)
+        self._tail = [(torch.from_numpy(w).to(device), torch.from_numpy(b).to(device)) for w, b in head.tail]
+        self.widest = max([1, *head.cross.shape, *(len(b) for _, b in head.tail)])
+
+    def scores(self, users: _Part, items: _Part) -> Tensor:
+        """(B, T) float32 logits."""
+        scores = users.bias[:, None] + items.bias[None, :] + users.dot @ items.dot.T
+        if not self._has_mlp:
+            return scores
+        hidden = users.hidden[:, None, :] + items.hidden[None, :, :]  # (B, T, H)
+        if self._cross.shape[1]:
+            z = torch.einsum("ufd,igd->uifg", users.fields, items.fields).flatten(2)
+            hidden = torch.addmm(hidden.flatten(0, 1), z.flatten(0, 1), self._cross.T).unflatten(0, hidden.shape[:2])
+        for weight, bias in self._tail:
+            hidden = torch.addmm(bias, hidden.relu_().flatten(0, 1), weight.T).unflatten(0, hidden.shape[:2])
+        return scores + hidden[..., 0]
