@@ -170,7 +170,7 @@ def _serve(args: argparse.Namespace) -> int:
     options = ServerOptions(
         host=args.host, http_port=args.http_port, grpc_port=args.grpc_port, metrics_port=args.metrics_port,
         poll_s=args.poll_s, start_timeout_s=args.start_timeout_s, model_control=args.allow_model_control,
-        shared_memory=args.allow_shared_memory, verbose=args.verbose,
+        shared_memory=args.allow_shared_memory, verbose=args.verbose, end_with_parent=sys.platform == "linux",
     )  # fmt: skip
     with TritonServer(args.repository, options) as server:
         addresses = {"http": server.http_url, "grpc": server.grpc_url, "metrics": f"{server.metrics_url}/metrics"}

@@ -6,6 +6,7 @@ with TritonServer(repository) as server:
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import logging
 import os
@@ -31,6 +32,7 @@ from sdk.errors import ConfigError
 log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
+_PR_SET_PDEATHSIG = 1
 _POLL_S = 0.05
 _ATTEMPTS = 3  # a port that was free may be taken before the server binds it
 _SERVICES = {"Started HTTPService at", "Started GRPCInferenceService at"}
@@ -52,6 +54,7 @@ class ServerOptions:
         model_control: whether clients may use the model-repository extension.
         shared_memory: whether clients may use the shared-memory extensions.
         python_path: folders on the models' ``sys.path``; None: those of this interpreter.
+        end_with_parent: whether the server also ends when the thread that started it is gone, however that came.
         verbose: whether the server's log goes to stderr as it comes.
     """
 
@@ -65,6 +68,7 @@ class ServerOptions:
     model_control: bool = False
     shared_memory: bool = False
     python_path: tuple[str, ...] | None = None
+    end_with_parent: bool = False
     verbose: bool = False
 
     def __post_init__(self) -> None:
@@ -196,6 +200,7 @@ class TritonServer:
             [str(home / "bin" / "tritonserver"), *self._arguments(self.ports, backends)],
             env=environment(home, programs), cwd=self._folder.name, text=True, errors="replace",
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+            preexec_fn=_end_with_parent if self.options.end_with_parent else None,
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read_log, args=(self._process,), daemon=True)
         self._reader.start()
@@ -338,6 +343,11 @@ def _require_free(host: str, port: int) -> None:
 
 def _is_taken_port(error: BaseException) -> bool:
     return isinstance(error, ServerStartError) and "already in use" in str(error).lower()
+
+
+def _end_with_parent() -> None:
+    """Have the kernel send this process SIGTERM when its parent dies; runs between fork and exec."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _end_group(group: int) -> None:

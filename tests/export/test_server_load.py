@@ -167,23 +167,20 @@ def test_a_new_version_is_picked_up_without_dropping_or_mixing_a_request(
         np.testing.assert_array_equal(lists.item_id, expected.item_id)
 
 
-@pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_a_killed_server_is_a_clear_error_and_the_client_recovers(
-    exported: Callable[..., Path], bundle: Bundle, protocol: str
-):
+def test_a_killed_server_is_a_clear_error_and_the_client_recovers(exported: Callable[..., Path], bundle: Bundle):
     first = TritonServer(exported(), ServerOptions(stop_timeout_s=1, poll_s=0)).start()
     assert first.ports is not None
     ports = {"http_port": first.ports.http, "grpc_port": first.ports.grpc, "metrics_port": first.ports.metrics}
     expected = bundle.recommend([21], 5).item_id
-    options = ClientOptions(protocol=protocol, retries=1, backoff_s=0.05, timeout_s=10)
-    with Client(url(first)(protocol), options) as client:
+    options = ClientOptions(retries=1, backoff_s=0.05, timeout_s=10)
+    with Client(first.http_url, options) as client:
         np.testing.assert_array_equal(client.recommend([21], 5).item_id, expected)
         first.kill()
         with pytest.raises(ServerUnavailableError, match=r"no answer from model 'recommend'"):
             client.recommend([21], 5)
         with TritonServer(exported(), ServerOptions(stop_timeout_s=1, poll_s=0, **ports)) as second:
-            patient = ClientOptions(protocol=protocol, retries=6, backoff_s=0.1)
-            with Client(url(second)(protocol), patient) as fresh:
+            patient = ClientOptions(retries=6, backoff_s=0.1)
+            with Client(second.http_url, patient) as fresh:
                 np.testing.assert_array_equal(fresh.recommend([21], 5).item_id, expected)
             wait_for(client.is_ready, "the old client's recovery", 30)
             np.testing.assert_array_equal(client.recommend([21], 5).item_id, expected)
