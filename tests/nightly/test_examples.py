@@ -1,0 +1,54 @@
+"""Each example does what it says, on a small bundle."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from batch.job import Job
+from batch.run import run
+from export.repository import export_repository
+from export.server import ServerOptions, TritonServer
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def example(name: str, *arguments: object) -> str:
+    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_train(tmp_path):
+    out = example("train.py", tmp_path / "bundle")
+    assert re.search(r"^dlrm +test AUC 0\.\d{4}$", out, re.M)
+    assert (tmp_path / "bundle" / "bundle.json").exists()
+
+
+def test_downstream_pipeline(bundle_path, tmp_path):
+    run(Job(bundle=bundle_path, out=tmp_path / "nightly", run_date="2026-11-23", k=50))
+    out = example("downstream_pipeline.py", bundle_path, tmp_path / "nightly", tmp_path / "lists.parquet")
+    rows = pd.read_parquet(tmp_path / "lists.parquet")
+    assert f"{len(rows):,} rows" in out
+    assert rows.groupby(["user_id", "genre"]).size().max() == 2
+    assert rows.groupby("user_id").size().max() == 5
+    for _, one in rows.groupby("user_id"):
+        assert one["rank"].tolist() == list(range(1, len(one) + 1))
+        assert one["score"].is_monotonic_decreasing
+
+
+@pytest.mark.server
+def test_query_triton(bundle, bundle_path, tmp_path):
+    export_repository(bundle_path, tmp_path / "repository")
+    user, item = 1, 1
+    with TritonServer(tmp_path / "repository", ServerOptions()) as server:
+        out = example("query_triton.py", server.http_url.removeprefix("http://"), user, item, 2)
+    assert f"recommend: {bundle.recommend([user], 10).row(0)[0].tolist()}" in out
+    assert f"like {item}: {bundle.similar([item], 10).row(0)[0].tolist()}" in out
