@@ -1,0 +1,334 @@
+"""The history model: a list from what a user has rated, by a closed form, and served to new users without training.
+
+    model = HistoryModel.fit(user_index, item_index, rating, num_users, num_items, item_features)
+    form = model.to_pair_form(user_index, item_index, rating, num_users)       # for the engine
+    model.user_vectors(indptr, item_index, weights)                            # for a visitor with a few likes
+
+score(u, i) = <p[u], item_out[i]> + item_bias[i], with p[u] the sum of ``item_in`` over the user's titles, each times
+the weight of its rating. Four choices raise it above EASE, all made on a validation part (``docs/quality.md``): what
+was watched and not liked counts too, by its stars; heavy users count less; content features share coefficients among
+titles; popular titles are held back a little.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.config import from_json, to_json
+from sdk.errors import BundleError, ConfigError, DataError
+from sdk.features.tables import FIRST_KNOWN
+from sdk.models.content_store import read_arrays, read_json, write_arrays, write_json
+from sdk.models.history_fit import extend, fit_regression, low_rank
+from sdk.scoring.pair_form import Head, PairForm, Side
+from sdk.types import Float32s, Float64s, Int64s
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+log = logging.getLogger(__name__)
+
+Index: TypeAlias = NDArray[np.integer[Any]]
+Floats: TypeAlias = NDArray[np.floating[Any]]
+
+FORMAT_VERSION = 1
+"""Version of the saved form; another one is refused."""
+
+_ARRAYS = frozenset({"item_in", "item_out", "item_bias"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryConfig:
+    """How a history becomes a list. The defaults were chosen on a validation part of MovieLens latest-small.
+
+    None of them scales with the data: the best penalty for half of the users was the same.
+
+    Attributes:
+        rank: width r of the dot path.
+        like_at: ratings of at least this many stars are likes; a title liked with just as many weighs 1.
+        star_weight: how much a star more or less changes a rating's weight.
+        least_weight: of any rating: to have watched a title says something even where it was not liked.
+        penalty: L2 penalty of the regression, above 0.
+        user_exponent: a user with n ratings counts by n to minus twice this.
+        item_exponent: a title's scores are multiplied by (ratings + 1) to minus this.
+        content_weight: of the item features, once their rows have mean squared length 1.
+        popularity_weight: of a title's share of likes, added to its score; it ranks for who has rated nothing.
+        max_titles: the most rated titles that get coefficients of their own; it bounds the memory to about 30 bytes
+            times its square. The others are known by their content features.
+        seed: of the low-rank factorisation.
+    """
+
+    rank: int = 256
+    like_at: float = 4.0
+    star_weight: float = 0.3
+    least_weight: float = 0.3
+    penalty: float = 300.0
+    user_exponent: float = 0.15
+    item_exponent: float = 0.1
+    content_weight: float = 0.35
+    popularity_weight: float = 0.03
+    max_titles: int = 12_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("rank", "max_titles"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("star_weight", "user_exponent", "item_exponent", "content_weight", "popularity_weight", "seed"):
+            self._require(name, getattr(self, name) >= 0, "at least 0")
+        for name in ("penalty", "least_weight"):
+            self._require(name, getattr(self, name) > 0, "above 0")
+
+    def _require(self, name: str, ok: bool, expected: str) -> None:
+        if not ok:
+            raise ConfigError(type(self).__name__, name, getattr(self, name), expected)
+
+    def weights(self, rating: Floats) -> Float32s:
+        """(N,) float32 weight of each rating in a history: 1 for the least like, more above, less below."""
+        weight = 1 + self.star_weight * (np.asarray(rating, np.float32) - self.like_at)
+        return np.maximum(weight, self.least_weight).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HistoryModel:
+    """A fitted model. Rows are those of the items' encoded table; the reserved rows are 0.
+
+    Attributes:
+        item_in: (R_item, r) float32, what having rated a title adds to a user's vector.
+        item_out: (R_item, r) float32, what a user's vector is multiplied with.
+        item_bias: (R_item,) float32.
+        config: as fitted with.
+    """
+
+    item_in: Float32s
+    item_out: Float32s
+    item_bias: Float32s
+    config: HistoryConfig
+
+    def __post_init__(self) -> None:
+        if self.item_in.shape != self.item_out.shape or self.item_bias.shape != self.item_in.shape[:1]:
+            shapes = f"{self.item_in.shape}, {self.item_out.shape} and {self.item_bias.shape}"
+            raise ValueError(f"HistoryModel: got shapes {shapes}, expected (R, r), (R, r) and (R,)")
+
+    @classmethod
+    def fit(
+        cls,
+        user_index: Index,
+        item_index: Index,
+        rating: Floats,
+        num_users: int,
+        num_items: int,
+        item_features: Float32s | None = None,
+        config: HistoryConfig | None = None,
+    ) -> HistoryModel:
+        """Learn from ratings, each (user, item) pair once; pairs in a reserved row are left out.
+
+        Args:
+            user_index: (N,) integers, rows of the users' table, below ``num_users``.
+            item_index: (N,) integers, rows of the items' table, below ``num_items``.
+            rating: (N,) float, stars.
+            num_users: R_user, reserved rows included.
+            num_items: R_item, reserved rows included.
+            item_features: (R_item, f) float, any scale and centre, 256 content vectors say; None learns without.
+            config: None takes the defaults.
+
+        Raises:
+            DataError: there is no rating of a known user and title.
+            ValueError: lengths differ, an index is out of range, a pair comes twice, or a value is not finite.
+            ScoreError: the regression cannot be solved; the message says what to raise.
+        """
+        config = config or HistoryConfig()
+        known = _checked(user_index, item_index, rating, num_users, num_items)
+        user, item, stars = user_index[known], item_index[known], rating[known]
+        history = _history(user, item, config.weights(stars), (num_users, num_items))
+        features = _scaled(item_features, num_items, config.content_weight)
+        counts = np.bincount(item, minlength=num_items)
+        fitted = _most_rated(counts, config.max_titles)
+        item_in, item_out = _factors(history, features, counts, fitted, config)
+        likes = np.bincount(item[stars >= config.like_at], minlength=num_items)
+        share = likes / len(np.unique(user))
+        bias = config.popularity_weight * share * _discount(counts, config)
+        log.info("history model: %d ratings, %d titles, %d of their own", len(stars), (counts > 0).sum(), len(fitted))
+        return cls(item_in, item_out, bias.astype(np.float32), config)
+
+    def user_vectors(self, indptr: Int64s, item_index: Index, weights: Floats | None = None) -> Float32s:
+        """The vectors of B users known only by what they rated; a user without titles gets zeros.
+
+        Args:
+            indptr: (B + 1,) int64; user b's titles are ``item_index[indptr[b]:indptr[b + 1]]``.
+            item_index: (N,) integers, rows of the items' table.
+            weights: (N,) float, ``config.weights(rating)``; None counts every title as a like.
+
+        Returns:
+            (B, r) float32.
+
+        Raises:
+            ValueError: lengths differ, or an index is out of range.
+        """
+        from scipy.sparse import csr_matrix
+
+        values = np.ones(len(item_index), np.float32) if weights is None else np.asarray(weights, np.float32)
+        if len(values) != len(item_index) or indptr[-1] != len(item_index):
+            raise ValueError(f"user_vectors: {len(item_index)} titles, {len(values)} weights, indptr to {indptr[-1]}")
+        _check_rows("item_index", item_index, len(self.item_in))
+        shape = (len(indptr) - 1, len(self.item_in))
+        return np.asarray(csr_matrix((values, item_index, indptr), shape) @ self.item_in, np.float32)
+
+    def to_pair_form(self, user_index: Index, item_index: Index, rating: Floats, num_users: int) -> PairForm:
+        """The model with every user's vector, for the engine. Arguments and errors as ``fit``; ids may be new to it."""
+        known = _checked(user_index, item_index, rating, num_users, len(self.item_in), may_be_empty=True)
+        columns = (np.asarray(user_index)[known], np.asarray(item_index)[known])
+        weights = self.config.weights(np.asarray(rating)[known])
+        history = _history(*columns, weights, (num_users, len(self.item_in)))
+        dot = self.user_vectors(history.indptr.astype(np.int64), history.indices, history.data)
+        return self.form_of(dot)
+
+    def form_of(self, user_vectors: Float32s) -> PairForm:
+        """The pair form whose users have the given (B, r) float32 vectors, row by row."""
+        users = _dot_side(np.zeros(len(user_vectors), np.float32), user_vectors)
+        return PairForm(users, _dot_side(self.item_bias, self.item_out), Head(np.zeros((0, 0), np.float32), ()))
+
+    def contributions(self, item: int, item_index: Index, weights: Floats | None = None) -> Float32s:
+        """Why this title: (N,) float32, what each title of a history adds to the score of row ``item``.
+
+        Args:
+            item: the recommended title's row.
+            item_index: (N,) integers, rows of the user's titles.
+            weights: (N,) float, ``config.weights(rating)``; None counts every title as a like.
+        """
+        added = self.item_in[item_index] @ self.item_out[item]
+        return np.asarray(added if weights is None else added * weights, np.float32)
+
+    def save(self, folder: Path | str) -> None:
+        """Write ``history.npz`` and ``history.json`` into a folder that exists; equal models give equal bytes."""
+        write_arrays(Path(folder) / "history.npz", {name: getattr(self, name) for name in sorted(_ARRAYS)})
+        write_json(Path(folder) / "history.json", {"version": FORMAT_VERSION, "config": to_json(self.config)})
+
+    @classmethod
+    def load(cls, folder: Path | str) -> HistoryModel:
+        """Read what ``save`` wrote.
+
+        Raises:
+            BundleError: a file is absent, damaged, of another version, or does not fit the other.
+        """
+        words = read_json(Path(folder) / "history.json", version=FORMAT_VERSION)
+        arrays = read_arrays(Path(folder) / "history.npz", _ARRAYS)
+        try:
+            config = from_json(HistoryConfig, words["config"])
+            return cls(arrays["item_in"], arrays["item_out"], arrays["item_bias"], config)
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
+            raise BundleError(f"{folder}: not a history model ({error!r}). Train and save it again.") from error
+
+
+def blend(history: PairForm, ranker: PairForm, weight: float) -> PairForm:
+    """One form whose every score is ``history``'s plus ``weight`` times ``ranker``'s.
+
+    Args:
+        history: a form without an MLP.
+        ranker: any form over the same user and item rows.
+        weight: at least 0.
+
+    Raises:
+        ValueError: the rows differ, the weight is negative, or ``history`` has an MLP.
+    """
+    sizes = (len(history.users), len(history.items)), (len(ranker.users), len(ranker.items))
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"blend: forms of {sizes[0]} and {sizes[1]} (users, items); expected the same rows")
+    if weight < 0 or history.head.has_mlp:
+        raise ValueError(f"blend: got weight {weight}, MLP {history.head.has_mlp}; expected at least 0, no MLP")
+    factor = np.float32(weight)
+    tail = ranker.head.tail
+    last = tuple((matrix * factor, bias * factor) for matrix, bias in tail[-1:])
+    users = _joined(history.users, ranker.users, factor, factor)
+    items = _joined(history.items, ranker.items, factor, np.float32(1))
+    return PairForm(users, items, Head(ranker.head.cross, (*tail[:-1], *last)))
+
+
+def _joined(first: Side, second: Side, bias_factor: np.float32, dot_factor: np.float32) -> Side:
+    dot = np.hstack([first.dot, dot_factor * second.dot]).astype(np.float32)
+    return Side(first.bias + bias_factor * second.bias, dot, second.hidden, second.fields)
+
+
+def _dot_side(bias: Float32s, dot: Float32s) -> Side:
+    none = np.zeros((len(bias), 0), np.float32)
+    return Side(bias, dot, none, none[:, :, None])
+
+
+def _history(user: Index, item: Index, weights: Float32s, shape: tuple[int, int]) -> csr_matrix:
+    from scipy.sparse import csr_matrix
+
+    return csr_matrix((weights, (user, item)), shape)
+
+
+def _factors(
+    history: csr_matrix, features: Float32s, counts: Int64s, fitted: Int64s, config: HistoryConfig
+) -> tuple[Float32s, Float32s]:
+    """``item_in`` and ``item_out`` of all rows: the fitted titles' by the regression, the others' by their features."""
+    from scipy.sparse import diags
+
+    size = np.diff(history.indptr)
+    active = np.flatnonzero(size)
+    scale = ((size[active] + 1) / (size[active] + 1).mean()) ** -config.user_exponent
+    scaled = (diags(scale) @ history[active][:, fitted]).tocsr().astype(np.float64)
+    own = features[fitted]
+    regression = fit_regression(scaled, own, config.penalty)
+    importance, discount = np.sqrt(counts[fitted] + 1.0), _discount(counts, config)[fitted]
+    pair = low_rank(regression, importance, discount, config.rank, config.seed)
+    rest = np.setdiff1d(np.arange(FIRST_KNOWN, len(counts)), fitted)
+    out = np.zeros((2, len(counts), config.rank), np.float32)
+    for whole, part in zip(out, pair, strict=True):
+        whole[fitted], whole[rest] = part, extend(own, part, features[rest])
+    return out[0], out[1]
+
+
+def _discount(counts: Int64s, config: HistoryConfig) -> Float64s:
+    return np.asarray((counts + 1.0) ** -config.item_exponent)
+
+
+def _most_rated(counts: Int64s, limit: int) -> Int64s:
+    """The rated rows, at most ``limit`` of them, ascending; of equally often rated ones the first."""
+    order = np.argsort(-counts, kind="stable")[:limit]
+    return np.sort(order[counts[order] > 0])
+
+
+def _scaled(features: Float32s | None, num_items: int, weight: float) -> Float32s:
+    """Centred over the known rows and with mean squared length ``weight ** 2``; reserved rows are 0."""
+    if features is None or weight == 0:
+        return np.zeros((num_items, 0), np.float32)
+    if features.ndim != 2 or len(features) != num_items or not np.isfinite(features).all():
+        raise ValueError(f"item_features: got {features.shape}, expected ({num_items}, f) finite numbers")
+    out = np.zeros(features.shape, np.float32)
+    known = features[FIRST_KNOWN:].astype(np.float64)
+    known -= known.mean(axis=0)
+    length = np.sqrt((known**2).sum() / len(known))
+    out[FIRST_KNOWN:] = known * (weight / length if length > 0 else 0.0)
+    return out
+
+
+def _checked(
+    user: Index, item: Index, rating: Floats, num_users: int, num_items: int, *, may_be_empty: bool = False
+) -> NDArray[np.bool_]:
+    """Which rows are of a known user and title."""
+    if not len(user) == len(item) == len(rating):
+        raise ValueError(f"history: {len(user)} users, {len(item)} items, {len(rating)} ratings; expected as many")
+    _check_rows("user_index", user, num_users)
+    _check_rows("item_index", item, num_items)
+    if not np.isfinite(rating).all():
+        raise ValueError(f"history: rating {int(np.isfinite(rating).argmin())} is not finite")
+    known: NDArray[np.bool_] = (np.asarray(user) >= FIRST_KNOWN) & (np.asarray(item) >= FIRST_KNOWN)
+    if not known.any() and not may_be_empty:
+        raise DataError(f"history: none of {len(user)} ratings is of a known user and title; give more ratings")
+    pairs = np.asarray(user, np.int64)[known] * num_items + np.asarray(item, np.int64)[known]
+    if len(np.unique(pairs)) < len(pairs):
+        message = "history: a (user, item) pair comes twice; keep one rating of each"
+        raise ValueError(message)
+    return known
+
+
+def _check_rows(name: str, index: Index, size: int) -> None:
+    if len(index) and not (index.min() >= 0 and index.max() < size):
+        raise ValueError(f"history: {name} runs from {index.min()} to {index.max()}, expected 0 to {size - 1}")

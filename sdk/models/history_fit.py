@@ -1,0 +1,181 @@
+"""The closed form behind ``sdk.models.history``: item-to-item ridge regression, each title predicted without itself.
+
+X (U, N) holds what each user rated, F (N, f) what is known of each title. A user's wish for title i is
+``x_u @ b_i``, with ``b_i = beta_i + F theta_i``: a coefficient per title and one per title feature, all under the same
+L2 penalty. That is ridge regression with the covariance C = I + F F' among a title's coefficients. As in EASE (Steck
+2019, arXiv:1905.03375) title i's own coefficient is left out of its own regression. With A = inv(X C X' + penalty I)
+
+    b_i = C X' A x_i / (1 - x_i' A x_i)   away from i,
+
+by the rank-one update of Sherman and Morrison. Without features this is EASE exactly. The matrix to invert is as
+large as the number of users or, by the identity of Woodbury, of titles: whichever is smaller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.errors import ScoreError
+from sdk.types import Float32s, Float64s
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+_COLUMNS_AT_ONCE = 1024
+_OVERSAMPLING = 32
+_POWER_STEPS = 6
+
+Product = Callable[[Float32s], Float32s]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemRegression:
+    """A fitted (N, N) matrix B = M / leave_out, as products; only its entries off the diagonal mean anything.
+
+    Attributes:
+        times: (N, r) float32 to ``M @`` it.
+        transposed_times: (N, r) float32 to ``M.T @`` it.
+        leave_out: (N,) float64, above 0 and at most 1: ``1 - x_i' A x_i``, by which column i is divided.
+    """
+
+    times: Product
+    transposed_times: Product
+    leave_out: Float64s
+
+
+def fit_regression(ratings: csr_matrix, features: Float32s, penalty: float) -> ItemRegression:
+    """Solve the regression in the smaller of its two forms.
+
+    Args:
+        ratings: (U, N) sparse, X.
+        features: (N, f) float32, F; f may be 0.
+        penalty: above 0.
+
+    Raises:
+        ScoreError: the penalty is too small for the matrix to be inverted.
+    """
+    return (_by_users if ratings.shape[0] <= ratings.shape[1] else _by_items)(ratings, features, penalty)
+
+
+def _by_users(ratings: csr_matrix, features: Float32s, penalty: float) -> ItemRegression:
+    profile = ratings @ features.astype(np.float64)
+    kernel = _gram(ratings.T.tocsr()) + profile @ profile.T
+    kernel[np.diag_indices_from(kernel)] += penalty
+    solved = (_inverse(kernel) @ ratings).astype(np.float32)  # A X
+    leave_out = 1 - np.asarray(ratings.multiply(solved).sum(axis=0), np.float64).ravel()
+    single = ratings.astype(np.float32)
+
+    def covary(values: Float32s) -> Float32s:
+        return np.asarray(values + features @ (features.T @ values), np.float32)
+
+    return ItemRegression(
+        lambda values: covary(single.T @ (solved @ values)),
+        lambda values: np.asarray(solved.T @ (single @ covary(values)), np.float32),
+        leave_out,
+    )
+
+
+def _by_items(ratings: csr_matrix, features: Float32s, penalty: float) -> ItemRegression:
+    """With P = inv(X'X + penalty inv(C)): C X'AX = I - penalty P inv(C), and its diagonal of inv(C) times that."""
+    wide = features.astype(np.float64)
+    inner = np.linalg.inv(np.eye(wide.shape[1]) + wide.T @ wide)
+    precision = -(wide @ inner) @ wide.T  # becomes inv(C) by Woodbury, then X'X + penalty inv(C)
+    precision[np.diag_indices_from(precision)] += 1
+    own = np.diagonal(precision).copy()
+    inverse = _inverse(_gram(ratings) + penalty * precision)
+    del precision
+    shared = (inverse @ wide) @ inner
+    inverse -= shared @ wide.T  # P inv(C)
+    spread = np.diagonal(inverse) - np.einsum("if,fi->i", wide @ inner, wide.T @ inverse)
+    leave_out = 1 - own + penalty * spread
+    product = (-penalty * inverse).astype(np.float32)
+    product[np.diag_indices_from(product)] += 1
+    return ItemRegression(lambda values: product @ values, lambda values: product.T @ values, leave_out)
+
+
+def _gram(columns: csr_matrix) -> Float64s:
+    """(N, N) float64 ``columns.T @ columns``, some columns at a time to bound the memory."""
+    size = columns.shape[1]
+    out = np.empty((size, size))
+    transposed = columns.T.tocsr()
+    for start in range(0, size, _COLUMNS_AT_ONCE):
+        rows = slice(start, start + _COLUMNS_AT_ONCE)
+        out[rows] = (transposed[rows] @ columns).toarray()
+    return out
+
+
+def _inverse(matrix: Float64s) -> Float64s:
+    """The inverse of a symmetric positive definite matrix, which is overwritten."""
+    from scipy.linalg import lapack
+
+    factor, failed = lapack.dpotrf(matrix.T, lower=1, overwrite_a=1)  # .T: LAPACK's own order, no copy
+    if not failed:
+        factor, failed = lapack.dpotri(factor, lower=1, overwrite_c=1)
+    if failed:
+        raise ScoreError(
+            f"history model: the {len(matrix):,} x {len(matrix):,} matrix is not positive definite (LAPACK {failed}); "
+            "raise HistoryConfig.penalty, and look for ratings that are not finite"
+        )
+    lower: Float64s = np.tril(factor)
+    lower += np.tril(factor, -1).T
+    return lower
+
+
+def low_rank(
+    regression: ItemRegression, row_weights: Float64s, column_weights: Float64s, rank: int, seed: int
+) -> tuple[Float32s, Float32s]:
+    """The best factors V, Q (N, rank) of ``V @ Q.T = B * column_weights``, rows counting by their weight.
+
+    By subspace iteration (Halko et al. 2011, arXiv:0909.4061, algorithm 4.4). Unused columns are 0.
+
+    Args:
+        regression: as fitted.
+        row_weights: (N,) above 0; how much an error in the row counts.
+        column_weights: (N,) above 0.
+        rank: at least 1.
+        seed: of the first subspace.
+    """
+    size = len(row_weights)
+    right = (column_weights / regression.leave_out).astype(np.float32)[:, None]
+    left = row_weights.astype(np.float32)[:, None]
+    width = min(rank + _OVERSAMPLING, size)
+    basis = np.random.default_rng(seed).normal(size=(size, width)).astype(np.float32)
+    for _ in range(_POWER_STEPS):
+        basis = _orthonormal(left * regression.times(right * basis))
+        basis = _orthonormal(right * regression.transposed_times(left * basis))
+    basis = _orthonormal(left * regression.times(right * basis))
+    across = right * regression.transposed_times(left * basis)  # (N, width), the matrix's transpose in the basis
+    outer, singular, inner = np.linalg.svd(across, full_matrices=False)
+    kept = min(rank, width)
+    item_in, item_out = np.zeros((2, size, rank), np.float32)
+    item_in[:, :kept] = (basis @ inner[:kept].T) * singular[:kept] / left
+    item_out[:, :kept] = outer[:, :kept]
+    return item_in, item_out
+
+
+def _orthonormal(columns: NDArray[Any]) -> Float32s:
+    basis: Float32s = np.linalg.qr(columns)[0]
+    return basis
+
+
+def extend(features: Float32s, fitted: Float32s, some: Float32s) -> Float32s:
+    """Ridge regression of fitted titles' factors on their features, applied to other titles.
+
+    For ``item_in`` this is what the model itself says of a title that it has no coefficient for.
+
+    Args:
+        features: (N, f) of the fitted titles.
+        fitted: (N, r) their factors.
+        some: (M, f) features of other titles.
+
+    Returns:
+        (M, r) float32.
+    """
+    wide = features.astype(np.float64)
+    maps = np.linalg.solve(np.eye(wide.shape[1]) + wide.T @ wide, wide.T @ fitted)
+    return np.asarray(some @ maps, np.float32)
