@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -241,3 +246,38 @@ def test_a_buffer_has_room_for_k_and_one_more_strip():
     for k in (1, 2, 100, 5000):
         for candidates in (0, 1, 50, 100_000):
             assert buffer_size(k, candidates) >= k + LANES
+
+
+OLDER_MACHINE = """
+import sys
+import llvmlite.binding as llvm
+features = llvm.get_host_cpu_features()
+llvm.get_host_cpu_features = lambda: {name: has and "avx512" not in name for name, has in features.items()}
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from sdk.scoring import kernels
+from sdk.scoring.engine import Engine
+from test_engine_exact import random_form, random_seen
+assert kernels.LANES == 16
+for mlp in (False, True):
+    form = random_form(70, 900, (17, 23, 2, 3, 7, [9]), mlp=mlp, seed=3)
+    got = Engine(form).top_k(np.arange(70), random_seen(70, 900, 0.05), 20)
+    np.savez(f"{sys.argv[1]}/{mlp}.npz", rows=got.item_index, scores=got.scores)
+"""
+
+
+def test_a_machine_without_avx512_gives_the_same_bits(tmp_path):
+    here = Path(__file__).resolve().parent
+    env = {**os.environ, "PYTHONPATH": f"{here.parent}{os.pathsep}{here}", "NUMBA_CACHE_DIR": str(tmp_path),
+           "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+sse4.2,+avx,+avx2,+fma,+bmi,+popcnt"}  # fmt: skip
+    subprocess.run([sys.executable, "-c", OLDER_MACHINE, str(tmp_path)], env=env, check=True, timeout=300)
+    for mlp in (False, True):
+        form = random_form(70, 900, (17, 23, 2, 3, 7, [9]), mlp=mlp, seed=3)
+        here_too = Engine(form).top_k(np.arange(70), random_seen(70, 900, 0.05), 20)
+        there = np.load(tmp_path / f"{mlp}.npz")
+        np.testing.assert_array_equal(there["rows"], here_too.item_index)
+        np.testing.assert_array_equal(there["scores"], here_too.scores)

@@ -21,7 +21,7 @@ from sdk.scoring.packed import PackedItems, pack
 from sdk.scoring.pair_form import Head, PairForm, Side
 from sdk.scoring.seen import Seen
 from sdk.scoring.selection import LOWEST, Buffers, buffers, finish_all
-from sdk.scoring.tiles import dot_tile, mlp_tile, seen_places
+from sdk.scoring.tiles import dot_tile, mark_seen, mlp_tile
 from sdk.types import Bools, Float32s, Int32s, Int64s
 
 log = logging.getLogger(__name__)
@@ -136,13 +136,14 @@ class Engine:
         packed, head = self._packed, self._head
         buckets = buffers(0, k, 0) if audience is None else audience.of(thread)
         kept_scores, kept_rows, all_counts, all_thresholds, keys = buffers(_USERS_PER_TILE, k, len(self.candidates))
+        watched = np.zeros((_USERS_PER_TILE, packed.num_strips), dtype=np.uint64)
         for first, last in tiles:
             rows = user_index[first:last]
             users = _tile(self.form.users, rows)
             counts, thresholds = all_counts[: last - first], all_thresholds[: last - first]
             counts[:], thresholds[:] = 0, LOWEST
             lists = (kept_scores, kept_rows, counts, thresholds, keys)
-            watched = seen_places(seen.indptr, seen.items, packed.place, first, last)
+            mark_seen(seen.indptr, seen.items, packed.place, first, last, watched, True)
             if head is None:
                 prune = self._prune and audience is None
                 reach = (packed.norm_from, packed.bias_from)
@@ -166,6 +167,7 @@ class Engine:
                     users.bias, users.dot, users.hidden, users.fields, rows,
                     head.cross, head.weights, head.biases, head.shapes, lists, watched, buckets, k,
                 )  # fmt: skip
+            mark_seen(seen.indptr, seen.items, packed.place, first, last, watched, False)
             finish_all(k, kept_scores, kept_rows, counts, keys, out.item_index, out.scores, out.lengths, first)
 
 

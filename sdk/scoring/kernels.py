@@ -230,11 +230,20 @@ def store_lanes(typing: Any, mask: Any, scores: Any, rows: Any, kept_scores: Any
 
 
 def _compress(builder: Any, values: Any, address: Any, lanes: Any) -> None:
-    letter = "f" if values.type == _VECTOR else "i"
+    """Store the chosen lanes; with AVX-512 a whole vector is written, of which only the chosen ones count.
+
+    There the lanes are moved together in a register first: storing through a mask is microcode on AMD's processors.
+    """
+    kind = f"v{_WIDTH}{'f' if values.type == _VECTOR else 'i'}32"
+    if _HAS_AVX512:
+        signature = ir.FunctionType(values.type, [values.type, values.type, lanes.type])
+        together = cgutils.get_or_insert_function(builder.module, signature, f"llvm.x86.avx512.mask.compress.{kind}")
+        _store(builder, builder.call(together, [values, values, lanes]), address)
+        return
     pointer = builder.inttoptr(address, values.type.element.as_pointer())
-    kind = ir.FunctionType(ir.VoidType(), [values.type, pointer.type, lanes.type])
-    name = f"llvm.masked.compressstore.v{_WIDTH}{letter}32"
-    builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [values, pointer, lanes])
+    signature = ir.FunctionType(ir.VoidType(), [values.type, pointer.type, lanes.type])
+    store = cgutils.get_or_insert_function(builder.module, signature, f"llvm.masked.compressstore.{kind}")
+    builder.call(store, [values, pointer, lanes])
 
 
 @intrinsic

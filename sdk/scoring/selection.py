@@ -122,7 +122,7 @@ def finish_all(
 
 def buffer_size(k: int, num_candidates: int) -> int:
     """Candidates that a buffer holds before it is cleaned: room between cleanings, no more than there are."""
-    return max(min(max(512, 3 * k), num_candidates), k) + LANES
+    return max(min(max(256, k + 128), num_candidates), k) + LANES
 
 
 Buffers: TypeAlias = tuple[Float32s, Int32s, Int64s, Float32s, NDArray[np.uint64]]

@@ -32,7 +32,6 @@ from sdk.scoring.selection import clean
 
 _F32 = 4  # bytes
 _GROUP = 8  # users whose scores of one strip are kept at a time
-_NEVER = 2**62
 _CHECK_EVERY = 8  # strips between looks at who is done
 _ROUNDING = np.float32(1e-5)  # share of the terms' size by which a float32 sum of some hundred terms may be off
 
@@ -106,31 +105,16 @@ def _take(
 
 
 @compiled
-def _unseen(first: int, slot: int, places: Any, ends: Any, cursors: Any, next_place: Any) -> Any:
-    """uint64 mask of a strip's lanes without those that the user has seen; strips must come in ascending order."""
-    mask, at, end = ~np.uint64(0), cursors[slot], ends[slot]
-    while at < end and places[at] < first:
-        at += 1
-    cursors[slot] = at
-    next_place[slot] = places[at] if at < end else _NEVER
-    while at < end and places[at] < first + LANES:
-        mask &= ~(np.uint64(1) << np.uint64(places[at] - first))
-        at += 1
-    return mask
-
-
-@compiled
 def _offer_to_items(
-    scores: Any, rows: int, first: int, group: int, user_rows: Any, k: int, audience: Any, seen: Any
+    scores: Any, rows: int, strip: int, group: int, user_rows: Any, k: int, audience: Any, seen: Any
 ) -> None:
     """Put some users into the buffers of the items of a strip that they score highly enough and have not seen."""
     kept_scores, kept_rows, counts, thresholds, keys = audience
-    places, ends, cursors, next_place = seen
+    first = strip * LANES
     for g in range(rows):
         slot = group + g
         mask = lanes_at_least_each(scores[g].ctypes.data, thresholds.ctypes.data + first * _F32)
-        if mask != 0:
-            mask &= _unseen(first, slot, places, ends, cursors, next_place)
+        mask &= ~seen[slot, strip]
         while mask != 0:
             lane = lowest_bit(mask)
             mask &= mask - np.uint64(1)
@@ -143,27 +127,22 @@ def _offer_to_items(
 
 
 @compiled
-def seen_places(indptr: Any, items: Any, place: Any, first: int, last: int) -> Any:
-    """Places of the items that users ``first`` to ``last`` have seen, ascending per user.
+def mark_seen(indptr: Any, items: Any, place: Any, first: int, last: int, seen: Any, mark: bool) -> None:
+    """Set, or take back, the bits of the items that users ``first`` to ``last`` have seen.
 
-    Returns:
-        (N,) int32 places; each user's (T,) int64 end among them; where it starts, to be moved on; its first place.
+    Args:
+        indptr: (U + 1,) int64; ``items`` (N,) int32: see ``Seen``.
+        place: (R,) int32 place of each item row, -1 for no candidate.
+        first: the tile's first user; ``last`` one behind its last.
+        seen: (T, S) uint64, bit l of [t, s] is for lane l of strip s.
+        mark: set the bits; else clear the words they are in.
     """
-    places = np.empty(indptr[last] - indptr[first], dtype=np.int32)
-    cursors = np.empty(last - first, dtype=np.int64)
-    ends = np.empty(last - first, dtype=np.int64)
-    next_place = np.empty(last - first, dtype=np.int64)
-    n = 0
     for u in range(first, last):
-        cursors[u - first] = n
         for at in range(indptr[u], indptr[u + 1]):
-            if place[items[at]] >= 0:
-                places[n] = place[items[at]]
-                n += 1
-        ends[u - first] = n
-        places[cursors[u - first] : n].sort()
-        next_place[u - first] = places[cursors[u - first]] if n > cursors[u - first] else _NEVER
-    return places, ends, cursors, next_place
+            where = place[items[at]]
+            if where >= 0:
+                bit = np.uint64(1) << np.uint64(where % LANES)
+                seen[u - first, where // LANES] = (seen[u - first, where // LANES] | bit) if mark else np.uint64(0)
 
 
 @compiled
@@ -210,7 +189,6 @@ def dot_tile(
     rows of users who are done are overwritten. The rest as in ``mlp_tile``.
     """
     kept_scores, kept_rows, counts, thresholds, keys = lists
-    places, ends, cursors, next_place = seen
     dim, active = user_dot.shape[1], len(counts)
     norms, slots = _norms(user_dot), np.arange(active)
     limits = np.full(len(user_bias), np.float32(np.inf))  # thresholds of the users still in the tile, in its order
@@ -242,13 +220,12 @@ def dot_tile(
                 slot = slots[group + g]
                 at_score = at_scores + g * LANES * _F32
                 mask = lanes_at_least(at_score, limits[group + g])
-                if next_place[slot] < first + LANES:
-                    mask &= _unseen(first, slot, places, ends, cursors, next_place)
+                mask &= ~seen[slot, strip]
                 _take(mask, at_score, at_rows + first * _F32, slot, k, kept_scores, kept_rows, counts, thresholds, keys)
                 limits[group + g] = thresholds[slot]
             if len(audience[2]):
                 rows = min(MAX_ROWS, active - group)
-                _offer_to_items(scores, rows, first, group, user_rows, k, audience, seen)
+                _offer_to_items(scores, rows, strip, group, user_rows, k, audience, seen)
     return computed
 
 
@@ -269,11 +246,10 @@ def mlp_tile(
         shapes: (L, 2) int64, outputs and inputs of each tail layer.
         lists: buffers of scores and rows, counts and thresholds per user, and scratch for keys; ``audience`` the same
             per place, empty where not wanted.
-        seen: see ``seen_places``.
+        seen: see ``mark_seen``.
         k: list length.
     """
     kept_scores, kept_rows, counts, thresholds, keys = lists
-    places, ends, cursors, next_place = seen
     tile, dim, num_hidden = len(counts), user_dot.shape[1], user_hidden.shape[1]
     num_fields, field_dim = user_fields.shape[1], user_fields.shape[2]
     item_num_fields, num_cross = item_fields.shape[1], cross.shape[1]
@@ -315,12 +291,11 @@ def mlp_tile(
                 _tail(at_layers, widest * LANES * _F32, at_weights, at_biases, shapes, at_score)
                 mask = lanes_at_least(at_score, thresholds[slot])
                 if mask != 0:
-                    if next_place[slot] < first + LANES:
-                        mask &= _unseen(first, slot, places, ends, cursors, next_place)
+                    mask &= ~seen[slot, strip]
                     at_row = at_rows + first * _F32
                     _take(mask, at_score, at_row, slot, k, kept_scores, kept_rows, counts, thresholds, keys)
             if len(audience[2]):
-                _offer_to_items(scores, rows, first, group, user_rows, k, audience, seen)
+                _offer_to_items(scores, rows, strip, group, user_rows, k, audience, seen)
     return tile * len(item_bias)
 
 
