@@ -1,6 +1,6 @@
 """How good the history model's lists are on MovieLens latest-small, beside the field's simple models.
 
-    python tests/benchmarks/list_quality.py [DATA] [--protocol B|C|validation] [--seeds 42,43,44]
+    python tests/benchmarks/list_quality.py [DATA] [--protocol B|C|validation] [--seeds 42,43,44] [--sample]
 
 DATA (default: MARQUEE_DATA, else ../shared/data) holds ``ml-latest-small`` and, if the content features shall know
 more than MovieLens does, ``tmdb-5000``. Every model learns from the same training part, and its lists leave out what
@@ -15,21 +15,31 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from sdk.data import movielens
+from sdk.data.sample import write_sample
 from sdk.features.tables import FIRST_KNOWN
-from sdk.list_evaluation import ListMetrics, ListSplit, evaluate_lists, split_by_time, split_positives
+from sdk.list_evaluation import (
+    ListMetrics,
+    ListSplit,
+    choose_penalty,
+    evaluate_lists,
+    split_by_time,
+    split_positives,
+)
 from sdk.models.content import ContentModel
 from sdk.models.history import HistoryConfig, HistoryModel
 from sdk.scoring.engine import Engine
 from sdk.scoring.seen import Seen
-from sdk.types import Dataset
+from sdk.types import Dataset, Interactions
 
 ROOT = Path(__file__).resolve().parents[2]
 Matrix = NDArray[np.float64]
@@ -64,10 +74,14 @@ class Task:
 
 
 def task_of(dataset: Dataset, parts: ListSplit) -> Task:
-    train = dataset.interactions.take(parts.train)
+    return Task(dataset, parts, *columns_of(dataset, dataset.interactions.take(parts.train)))
+
+
+def columns_of(dataset: Dataset, train: Interactions) -> tuple[Any, ...]:
+    """What a task holds beside its data set and split."""
     users, items = (table.column(0).to_numpy() for table in (dataset.users, dataset.items))
     user, item = np.searchsorted(users, train.user_id), np.searchsorted(items, train.item_id)
-    return Task(dataset, parts, user + FIRST_KNOWN, item + FIRST_KNOWN, train.rating, users, items)
+    return user + FIRST_KNOWN, item + FIRST_KNOWN, train.rating, users, items
 
 
 def lists_of_scores(task: Task, scores: Matrix) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -118,6 +132,22 @@ def ials(watched: float) -> Callable[[Task], Matrix]:
     return scores
 
 
+def chosen_penalty(features: NDArray[np.float32] | None, config: HistoryConfig) -> Callable[[Task], Lists]:
+    """Ours with the penalty that ``choose_penalty`` finds within the training part."""
+
+    def lists(task: Task) -> Lists:
+        def fit_and_list(train: Interactions, penalty: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+            whole = Task(task.dataset, task.parts, *columns_of(task.dataset, train))
+            items, lengths = ours(features, replace(config, penalty=penalty))(whole)
+            return task.user_id, np.where(np.arange(items.shape[1]) < lengths[:, None], items, -1)
+
+        penalty, _ = choose_penalty(task.dataset.interactions.take(task.parts.train), fit_and_list)
+        print(f"chosen penalty {penalty:g}")
+        return ours(features, replace(config, penalty=penalty))(task)
+
+    return lists
+
+
 def ours(features: NDArray[np.float32] | None, config: HistoryConfig) -> Callable[[Task], Lists]:
     def lists(task: Task) -> Lists:
         columns = (task.user, task.item, task.rating)
@@ -164,6 +194,7 @@ def contenders(dataset: Dataset) -> dict[str, Callable[[Task], Lists]]:
     mine = {
         "ours, no content": ours(None, HistoryConfig()),
         "ours": ours(features, HistoryConfig()),
+        "ours, penalty chosen": chosen_penalty(features, HistoryConfig()),
         "ours, rank 600": ours(features, HistoryConfig(rank=600)),
     }
     return {**known, **mine}
@@ -203,15 +234,26 @@ def line(name: str, results: Sequence[tuple[ListMetrics, float]]) -> str:
     return f"{name:28}{figures}  {mean('distinct_in_top10'):6.0f}  {mean('novelty'):5.2f}  {seconds:6.1f} s{interval}"
 
 
+def sample() -> Dataset:
+    with TemporaryDirectory() as folder:
+        ratings, films = write_sample(Path(folder))
+        return movielens.load(ratings, tmdb=films)
+
+
+def latest_small(folder: Path | None) -> Dataset:
+    data = folder or Path(os.environ.get("MARQUEE_DATA") or ROOT.parent / "shared" / "data")
+    tmdb = data / "tmdb-5000"
+    return movielens.load(data / "ml-latest-small", tmdb=tmdb if tmdb.exists() else None)
+
+
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("data", nargs="?", type=Path)
     parser.add_argument("--protocol", choices=("B", "C", "validation"), default="B")
+    parser.add_argument("--sample", action="store_true", help="measure on the simulated sample instead")
     parser.add_argument("--seeds", default="42,43,44", help="of the split; several are averaged, too")
     args = parser.parse_args(argv)
-    data = args.data or Path(os.environ.get("MARQUEE_DATA") or ROOT.parent / "shared" / "data")
-    tmdb = data / "tmdb-5000"
-    dataset = movielens.load(data / "ml-latest-small", tmdb=tmdb if tmdb.exists() else None)
+    dataset = sample() if args.sample else latest_small(args.data)
     chosen = splits(dataset, args.protocol, [int(seed) for seed in args.seeds.split(",")])
     print(f"protocol {args.protocol}: {', '.join(chosen)}; NumPy {np.__version__}, {os.cpu_count()} cores")
     print(f"{'':28}NDCG   recall MAP    hits   Gini   titles  novelty")
