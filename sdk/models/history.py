@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.config import from_json, to_json
+from sdk.config import HistoryConfig, from_json, to_json
 from sdk.errors import BundleError, ConfigError, DataError
 from sdk.features.tables import FIRST_KNOWN
 from sdk.models.content_store import read_arrays, read_json, write_arrays, write_json
@@ -40,57 +40,6 @@ FORMAT_VERSION = 1
 """Version of the saved form; another one is refused."""
 
 _ARRAYS = frozenset({"item_in", "item_out", "item_bias"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryConfig:
-    """How a history becomes a list. The defaults were chosen on a validation part of MovieLens latest-small.
-
-    None of them scales with the data: the best penalty for half of the users was the same.
-
-    Attributes:
-        rank: width r of the dot path.
-        like_at: ratings of at least this many stars are likes; a title liked with just as many weighs 1.
-        star_weight: how much a star more or less changes a rating's weight.
-        least_weight: of any rating: to have watched a title says something even where it was not liked.
-        penalty: L2 penalty of the regression, above 0.
-        user_exponent: a user with n ratings counts by n to minus twice this.
-        item_exponent: a title's scores are multiplied by (ratings + 1) to minus this.
-        content_weight: of the item features, once their rows have mean squared length 1.
-        popularity_weight: of a title's share of likes, added to its score; it ranks for who has rated nothing.
-        max_titles: the most rated titles that get coefficients of their own; it bounds the memory to about 30 bytes
-            times its square. The others are known by their content features.
-        seed: of the low-rank factorisation.
-    """
-
-    rank: int = 256
-    like_at: float = 4.0
-    star_weight: float = 0.3
-    least_weight: float = 0.3
-    penalty: float = 300.0
-    user_exponent: float = 0.15
-    item_exponent: float = 0.1
-    content_weight: float = 0.35
-    popularity_weight: float = 0.03
-    max_titles: int = 12_000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("rank", "max_titles"):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("star_weight", "user_exponent", "item_exponent", "content_weight", "popularity_weight", "seed"):
-            self._require(name, getattr(self, name) >= 0, "at least 0")
-        for name in ("penalty", "least_weight"):
-            self._require(name, getattr(self, name) > 0, "above 0")
-
-    def _require(self, name: str, ok: bool, expected: str) -> None:
-        if not ok:
-            raise ConfigError(type(self).__name__, name, getattr(self, name), expected)
-
-    def weights(self, rating: Floats) -> Float32s:
-        """(N,) float32 weight of each rating in a history: 1 for the least like, more above, less below."""
-        weight = 1 + self.star_weight * (np.asarray(rating, np.float32) - self.like_at)
-        return np.maximum(weight, self.least_weight).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
