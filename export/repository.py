@@ -99,6 +99,12 @@ class _Job:
         form.check()
         return form
 
+    @cached_property
+    def list_form(self) -> PairForm:
+        form = self.bundle.list_form(self.options.model) or self.form
+        form.check()
+        return form
+
     def facts(self) -> dict[str, Any]:
         info = self.bundle.info
         return {
@@ -176,7 +182,7 @@ def _write_ranker(job: _Job, folder: Path) -> None:
 
 
 def _write_recommend(job: _Job, folder: Path) -> None:
-    write_arrays(folder, list_arrays(job.bundle, job.form))
+    write_arrays(folder, list_arrays(job.bundle, job.list_form))
     _copy_sources("recommend", folder)
 
 

@@ -82,7 +82,7 @@ def _add_train(commands: Any) -> None:
     source.add_argument("--sample", action="store_true", help="the sample that comes with Marquee, simulated ratings")
     parser.add_argument("--tmdb", type=Path, metavar="DIR", help="TMDB 5000's two files, joined through links.csv")
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder to write")
-    parser.add_argument("--models", default="dlrm,ncf,content", help="which models to train, joined by commas")
+    parser.add_argument("--models", default="dlrm,ncf,history,content", help="which models to train, joined by commas")
     parser.add_argument("--seed", type=int, default=0, help="of initialisation, order and sampling")
     parser.add_argument(
         "--split",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pyarrow as pa
 
-from sdk.config import RunConfig, from_json
+from sdk.config import RANKERS, RunConfig, from_json
 from sdk.errors import BundleError, UsageError
 from sdk.types import Int64s, TopK
 
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
     from sdk.models.content import ContentModel
     from sdk.models.content_explain import Reasons
     from sdk.models.content_titles import Match
+    from sdk.models.history import HistoryModel
     from sdk.models.pair_model import PairModel
+    from sdk.scoring.pair_form import PairForm
     from sdk.scoring.recommender import Recommender
 
 log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 INFO = "bundle.json"
-RANKERS = ("dlrm", "ncf")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -226,6 +227,35 @@ class Bundle:
         path = self.path / f"{resolved}.safetensors"
         return load_ranker(resolved, self.info.config, self.encoded_users, self.encoded_items, path)
 
+    @cached_property
+    def history(self) -> HistoryModel | None:
+        """The history model; None where the bundle was trained without it."""
+        from sdk.models.history import HistoryModel
+
+        return HistoryModel.load(self.path) if "history" in self.info.models else None
+
+    def list_form(self, name: str | None = "best") -> PairForm | None:
+        """What lists are ranked by, in pair form.
+
+        That is the history model's score plus a share of the ranker's logit: a ranker learns who likes what among
+        watched titles, the history model also what is watched at all. Without one of them it is the other alone.
+
+        Args:
+            name: a ranker, or ``best``; None for none.
+
+        Returns:
+            None where the bundle holds neither.
+        """
+        from sdk.models.history import blend
+
+        resolved = None if name is None else self.resolve_model(name)
+        ranker = None if resolved is None else self.model(resolved).lower()
+        if self.history is None:
+            return ranker
+        rows, rating = self.interactions.rows, self.interactions.rating
+        known = self.history.to_pair_form(rows.user_index, rows.item_index, rating, len(self.encoded_users))
+        return known if ranker is None else blend(known, ranker, self.info.config.history.ranker_weight)
+
     def recommender(self, name: str = "best", *, threads: int | None = None, device: str = "cpu") -> Recommender:
         """What gives every user a list: a ranker in pair form, and the fallback; on every core unless told.
 
@@ -235,7 +265,7 @@ class Bundle:
         from sdk.scoring.recommender import Recommender
 
         resolved = self.resolve_model(name)
-        form = None if resolved is None else self.model(resolved).lower()
+        form = self.list_form(resolved)
         return Recommender(
             resolved or "popular", form, self.encoded_users, self.encoded_items, threads=threads, device=device
         )

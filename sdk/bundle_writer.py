@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from sdk.bundle import FORMAT_VERSION, INFO, RANKERS, sha256_of
+from sdk.bundle import FORMAT_VERSION, INFO, sha256_of
 from sdk.config import RunConfig, to_json
 from sdk.errors import OutputError
 from sdk.evaluation import Evaluation, label_rule
@@ -25,6 +25,7 @@ from sdk.features.store import write_table
 from sdk.features.stored_interactions import StoredInteractions
 from sdk.metrics import EpochRecord
 from sdk.models.content import ContentModel
+from sdk.models.history import HistoryModel
 from sdk.models.pair_model import PairModel
 from sdk.models.ranker import save_ranker
 from sdk.report import write_reports
@@ -44,6 +45,7 @@ class Trained:
         models: trained rankers by name.
         histories: validation records per epoch, by ranker.
         content: the content model, if it was trained.
+        history: the history model, if it was trained.
         evaluation: the test metrics, if there was a test part and a ranker.
         stages: how long each stage took.
     """
@@ -53,6 +55,7 @@ class Trained:
     models: Mapping[str, PairModel]
     histories: Mapping[str, tuple[EpochRecord, ...]]
     content: ContentModel | None
+    history: HistoryModel | None
     evaluation: Evaluation | None
     stages: Stages
 
@@ -102,6 +105,8 @@ def _write_files(trained: Trained, dataset: Dataset, config: RunConfig, folder: 
         save_ranker(model, folder / f"{name}.safetensors")
     if trained.content is not None:
         trained.content.save(folder)
+    if trained.history is not None:
+        trained.history.save(folder)
     _write_reports(trained, config, folder / "reports")
     return tables
 
@@ -122,7 +127,7 @@ def _info(
     trained: Trained, dataset: Dataset, config: RunConfig, tables: Mapping[str, Any], folder: Path
 ) -> dict[str, Any]:
     validation = {name: max(record.auc for record in history) for name, history in trained.histories.items()}
-    rankers = [name for name in config.models if name in RANKERS]
+    rankers = config.rankers
     return {
         "format_version": FORMAT_VERSION,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

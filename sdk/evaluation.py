@@ -82,13 +82,13 @@ def evaluate_bundle(bundle: Bundle) -> Evaluation:
     from sdk.features.stored_interactions import TEST, TRAIN, VALIDATION
 
     config = bundle.info.config
-    names = [name for name in bundle.info.models if name != "content"]
+    names = list(config.rankers)
     fit_parts = (TRAIN, VALIDATION) if config.training.refit else (TRAIN,)
     fitted_on, test = bundle.interactions.of(*fit_parts), bundle.interactions.of(TEST)
     if not names or not len(test):
         message = f"{bundle.path}: nothing to evaluate (rankers: {names or 'none'}, test rows: {len(test)})"
         raise UsageError(message)
-    models = {name: bundle.model(name) for name in names}
+    models: dict[str, PairModel] = {name: bundle.model(name) for name in names}
     shape = (len(bundle.encoded_users), len(bundle.encoded_items))
     return evaluate(models, fitted_on, test, shape, config)
 

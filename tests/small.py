@@ -186,7 +186,7 @@ def dataset(seed: int = 0, num_users: int = 40, num_items: int = 30) -> Dataset:
 
 
 def run_config(**changes: Any) -> RunConfig:
-    """A run that takes a second or two."""
+    """A run that takes a second or two; lists are the ranker's alone, unless ``models`` names the history model."""
     small = RunConfig(
         split=SplitConfig(test_share=0.2, validation_share=0.2),
         features=FeatureConfig(content_dim=3),
@@ -194,5 +194,6 @@ def run_config(**changes: Any) -> RunConfig:
         dlrm=DLRMConfig(embedding_dim=4, bottom_mlp=(8,), top_mlp=(8, 4), dot_dim=4),
         ncf=NCFConfig(embedding_dim=4),
         training=TrainingConfig(max_epochs=3, patience=2, batch_size=64, learning_rate=1e-2),
+        models=("dlrm", "ncf", "content"),
     )
     return dataclasses.replace(small, **changes)

@@ -286,7 +286,7 @@ def test_a_table_that_does_not_fit_its_facts_is_refused_by_path(plain, tmp_path)
 def test_stored_interactions_know_their_parts_and_survive_the_disk(tmp_path):
     n = np.arange(10)
     rows = EncodedInteractions((n % 4 + 3).astype(np.int32), (n + 3).astype(np.int32), (n % 2).astype(np.int8))
-    stored = StoredInteractions.build(rows, Split(n[:6], n[6:8], n[8:]))
+    stored = StoredInteractions.build(rows, np.full(len(rows), 4, np.float32), Split(n[:6], n[6:8], n[8:]))
     stored.write(tmp_path / "seen.parquet")
     again = StoredInteractions.read(tmp_path / "seen.parquet")
     assert again.of(TEST).item_index.tolist() == [11, 12]

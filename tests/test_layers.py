@@ -29,6 +29,7 @@ LAYERS_BELOW = {
 EXCEPTIONS = {
     # The pair form is the value that every model lowers to; it lives with the engine that reads it.
     ("sdk.models.pair_model", "sdk.scoring.pair_form"),
+    ("sdk.models.history", "sdk.scoring.pair_form"),
     # Who has seen what is stored with the encoded interactions and read by the engine.
     ("sdk.features.stored_interactions", "sdk.scoring.seen"),
 }

@@ -14,9 +14,10 @@ from sdk.data.splits import Split
 from sdk.errors import BundleError
 from sdk.features.encode import EncodedInteractions
 from sdk.scoring.seen import Seen
+from sdk.types import Float32s
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
-_COLUMNS = ("user_index", "item_index", "label", "part")
+_COLUMNS = ("user_index", "item_index", "label", "part", "rating")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,18 +27,20 @@ class StoredInteractions:
     Attributes:
         rows: (N,) encoded ratings, in the order of the data set's files.
         part: (N,) int8, ``TRAIN``, ``VALIDATION`` or ``TEST``.
+        rating: (N,) float32, stars.
     """
 
     rows: EncodedInteractions
     part: NDArray[np.int8]
+    rating: Float32s
 
     @classmethod
-    def build(cls, rows: EncodedInteractions, split: Split) -> StoredInteractions:
+    def build(cls, rows: EncodedInteractions, rating: Float32s, split: Split) -> StoredInteractions:
         """Label each rating with its part."""
         part = np.full(len(rows), TRAIN, dtype=np.int8)
         part[split.validation] = VALIDATION
         part[split.test] = TEST
-        return cls(rows, part)
+        return cls(rows, part, rating)
 
     def of(self, *parts: int) -> EncodedInteractions:
         """The ratings of the given parts."""
@@ -49,8 +52,8 @@ class StoredInteractions:
         return Seen.build(rows.user_index, rows.item_index, num_users)
 
     def write(self, path: Path) -> None:
-        """One Parquet file, 10 bytes a rating before compression."""
-        columns = [self.rows.user_index, self.rows.item_index, self.rows.label, self.part]
+        """One Parquet file, 14 bytes a rating before compression."""
+        columns = [self.rows.user_index, self.rows.item_index, self.rows.label, self.part, self.rating]
         pq.write_table(pa.table(dict(zip(_COLUMNS, columns, strict=True))), path, compression="zstd")
 
     @classmethod
@@ -65,5 +68,5 @@ class StoredInteractions:
         except (pa.ArrowException, OSError) as error:
             message = f"{path}: not a bundle's ratings ({error}). Train the bundle again."
             raise BundleError(message) from error
-        user_index, item_index, label, part = (table.column(name).to_numpy() for name in _COLUMNS)
-        return cls(EncodedInteractions(user_index, item_index, label), part)
+        user_index, item_index, label, part, rating = (table.column(name).to_numpy() for name in _COLUMNS)
+        return cls(EncodedInteractions(user_index, item_index, label), part, rating)

@@ -17,11 +17,13 @@ from sdk.bundle_writer import Trained, write_bundle
 from sdk.config import RunConfig, to_json
 from sdk.data.splits import Split, split
 from sdk.errors import DataError, LockedError, OutputError
-from sdk.evaluation import evaluate
+from sdk.evaluation import Evaluation, evaluate
 from sdk.features.encode import EncodedInteractions, Features, fit_features
-from sdk.features.stored_interactions import StoredInteractions
+from sdk.features.stored_interactions import TRAIN, VALIDATION, StoredInteractions
+from sdk.features.tables import FIRST_KNOWN
 from sdk.metrics import EpochRecord
 from sdk.models.content import ContentModel
+from sdk.models.history import HistoryModel
 from sdk.models.pair_model import PairModel
 from sdk.models.ranker import build_ranker
 from sdk.stages import Stages
@@ -106,7 +108,7 @@ def _train(dataset: Dataset, config: RunConfig, work: Path) -> Trained:
     with stages.time("content model"):
         content = ContentModel(config.content).fit(dataset.items) if "content" in config.models else None
         vectors = _content_vectors(content, dataset, config)
-    rankers = [name for name in config.models if name != "content"]
+    rankers = config.rankers
     histories: dict[str, tuple[EpochRecord, ...]] = {}
     epochs: dict[str, int] = {}
     with stages.time("features"):
@@ -124,7 +126,10 @@ def _train(dataset: Dataset, config: RunConfig, work: Path) -> Trained:
             with stages.time(f"{name}: refit"):
                 models[name] = _refit(name, fit, epochs[name], config, work)
     with stages.time("evaluation"):
-        return _measured(dataset, config, parts, fit, models, histories, content, stages)
+        stored, evaluation = _measure(dataset, config, parts, fit, models)
+    with stages.time("history model"):
+        history = _fit_history(stored, fit.features, content, config) if "history" in config.models else None
+    return Trained(fit.features, stored, models, histories, content, history, evaluation, stages)
 
 
 def _content_vectors(content: ContentModel | None, dataset: Dataset, config: RunConfig) -> Float32s:
@@ -166,19 +171,28 @@ def _refit(name: str, part: _Part, num_epochs: int, config: RunConfig, work: Pat
     return model
 
 
-def _measured(
-    dataset: Dataset,
-    config: RunConfig,
-    parts: Split,
-    fit: _Part,
-    models: Mapping[str, PairModel],
-    histories: Mapping[str, tuple[EpochRecord, ...]],
-    content: ContentModel | None,
-    stages: Stages,
-) -> Trained:
+def _measure(
+    dataset: Dataset, config: RunConfig, parts: Split, fit: _Part, models: Mapping[str, PairModel]
+) -> tuple[StoredInteractions, Evaluation | None]:
+    """Every rating encoded, and the metrics on the test part, if there is one and a ranker."""
     encoded = fit.features.encode(dataset.interactions)
-    stored = StoredInteractions.build(encoded, parts)
     shape = (len(fit.features.users), len(fit.features.items))
     test = encoded.take(parts.test)
     evaluation = evaluate(models, fit.rows, test, shape, config) if models and len(test) else None
-    return Trained(fit.features, stored, models, histories, content, evaluation, stages)
+    return StoredInteractions.build(encoded, dataset.interactions.rating, parts), evaluation
+
+
+def _fit_history(
+    stored: StoredInteractions, features: Features, content: ContentModel | None, config: RunConfig
+) -> HistoryModel:
+    """The closed form over what the rankers learnt from: training and, with refit, validation part."""
+    dim, num_items = config.history.feature_dim, len(features.items)
+    vectors = None
+    if content is not None and dim:
+        known = content.vectors(dim, seed=config.history.seed)
+        vectors = np.vstack([np.zeros((FIRST_KNOWN, dim), dtype=np.float32), known])
+    learnt = np.isin(stored.part, (TRAIN, VALIDATION) if config.training.refit else (TRAIN,))
+    rows = stored.rows.take(learnt)
+    return HistoryModel.fit(
+        rows.user_index, rows.item_index, stored.rating[learnt], len(features.users), num_items, vectors, config.history
+    )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdk.config import DLRMConfig, NCFConfig, RunConfig, TrainingConfig
+from sdk.config import DLRMConfig, HistoryConfig, NCFConfig, RunConfig, TrainingConfig
 
 NUM_USERS, NUM_ITEMS = 40, 60
 COLD_USER, BARE_ITEM = 999, 900
@@ -34,4 +34,5 @@ def tiny_config() -> RunConfig:
         dlrm=DLRMConfig(embedding_dim=4, bottom_mlp=(8,), top_mlp=(8, 4), dot_dim=4),
         ncf=NCFConfig(embedding_dim=4),
         training=TrainingConfig(max_epochs=3, batch_size=64, learning_rate=0.02),
+        history=HistoryConfig(rank=8, penalty=20.0, feature_dim=8, ranker_weight=0.1),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from filelock import FileLock
-from made_up import BARE_ITEM, COLD_USER, NUM_ITEMS, NUM_USERS, write_movielens
+from made_up import BARE_ITEM, COLD_USER, NUM_ITEMS, NUM_USERS, tiny_config, write_movielens
 
 import sdk
 from batch.job import Job
@@ -60,19 +61,47 @@ def test_columns_are_the_contracts(published):
             assert pq.read_schema(path) == layout
 
 
-def test_lists_equal_the_models_own_forward_pass_over_all_pairs(published, bundle):
+def logits(bundle, user):
+    """One user's logits of every known title, by the ranker's own forward pass."""
+    rows = torch.arange(3, 3 + len(bundle.encoded_items.known_ids))
+    index = int(bundle.encoded_users.index_of([user])[0])
+    with torch.no_grad():
+        return bundle.model()(torch.full_like(rows, index), rows).numpy()
+
+
+def history_scores(bundle, user):
+    """The same by the history model, written out: what each rated title adds."""
+    rows, history = bundle.interactions.rows, bundle.history
+    mine = rows.user_index == bundle.encoded_users.index_of([user])[0]
+    weights = history.config.weights(bundle.interactions.rating[mine])
+    vector = (weights[:, None] * history.item_in[rows.item_index[mine]]).sum(axis=0)
+    return (history.item_out @ vector + history.item_bias)[3:]
+
+
+def test_lists_equal_history_plus_a_share_of_the_rankers_own_forward_pass_over_all_pairs(published, bundle):
     lists = read(published[1] / "user_items")
-    model, seen = bundle.model(), bundle.interactions.seen(len(bundle.encoded_users))
-    ids = bundle.encoded_items.known_ids
-    rows = torch.arange(3, 3 + len(ids))
+    seen, ids = bundle.interactions.seen(len(bundle.encoded_users)), bundle.encoded_items.known_ids
     for user, got in lists[lists["source"] != "popular"].groupby("user_id"):
-        index = int(bundle.encoded_users.index_of([user])[0])
-        with torch.no_grad():
-            scores = model(torch.full_like(rows, index), rows).numpy()
-        unseen = np.setdiff1d(rows.numpy(), seen.row(index)) - 3
+        scores = history_scores(bundle, user) + bundle.info.config.history.ranker_weight * logits(bundle, user)
+        unseen = np.setdiff1d(np.arange(len(ids)), seen.row(int(bundle.encoded_users.index_of([user])[0])) - 3)
         best = unseen[np.lexsort((unseen, -scores[unseen]))][:10]
         np.testing.assert_allclose(got["score"], scores[best], rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(scores[np.searchsorted(ids, got["item_id"])], scores[best], rtol=1e-5, atol=1e-6)
+
+
+def test_without_the_history_model_lists_are_the_rankers_alone(tmp_path):
+    dataset = sdk.load_movielens(write_movielens(tmp_path / "ml"))
+    config = dataclasses.replace(tiny_config(), models=("ncf",))
+    bundle = sdk.train(dataset, config, tmp_path / "bundle")
+    report, folder = night(tmp_path / "bundle", tmp_path / "out", k=1)
+    assert report.model == "ncf"
+    lists = read(folder / "user_items")
+    assert set(lists["source"]) == {"ncf", "popular"}
+    seen = bundle.interactions.seen(len(bundle.encoded_users))
+    for user, got in lists[lists["source"] == "ncf"].groupby("user_id"):
+        scores = logits(bundle, user)
+        scores[seen.row(int(bundle.encoded_users.index_of([user])[0])) - 3] = -np.inf
+        np.testing.assert_allclose(got["score"], scores.max(), rtol=1e-5)
 
 
 def test_nobody_is_shown_what_they_have_rated_unless_asked(published, bundle_path, bundle, tmp_path):
