@@ -315,6 +315,32 @@ class Bundle:
         allowed = allowed_rows(self.encoded_items, candidates=candidates, deny=deny, min_ratings=min_ratings)
         return recommender.recommend(index, seen, k, allowed)
 
+    def recommend_for(self, item_ids: Sequence[int] | Int64s, k: int = 10) -> TopK:
+        """The k best titles for a visitor of whom only some liked titles are known, without training anything.
+
+        Args:
+            item_ids: (N,) int64, the liked titles; they are not listed themselves. None at all lists popular titles.
+            k: list length, at least 1.
+
+        Returns:
+            A TopK of one row, whose source is ``history``.
+
+        Raises:
+            UsageError: k < 1, a title is unknown, or the bundle has no history model.
+        """
+        from sdk.scoring.engine import Engine
+        from sdk.scoring.filters import rows_of
+        from sdk.scoring.seen import Seen
+
+        if self.history is None:
+            message = f"{self.path}: trained without the history model; train it with --models dlrm,ncf,history,content"
+            raise UsageError(message)
+        liked = np.unique(rows_of(self.encoded_items, item_ids))
+        vector = self.history.user_vectors(np.array([0, len(liked)]), liked)
+        seen = Seen.build(np.zeros(len(liked), dtype=np.int64), liked, 1)
+        found = Engine(self.history.form_of(vector)).top_k(np.zeros(1, dtype=np.int64), seen, k)
+        return TopK(self.encoded_items.ids[found.item_index], found.scores, found.lengths, np.array(["history"]))
+
     @cached_property
     def _seen(self) -> Any:
         return self.interactions.seen(len(self.encoded_users))

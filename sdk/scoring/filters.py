@@ -39,14 +39,19 @@ def allowed_rows(
     allowed = np.ones(len(items), dtype=np.bool_)
     if candidates is not None:
         allowed[:] = False
-        allowed[_rows(items, candidates)] = True
-    allowed[_rows(items, deny)] = False
+        allowed[rows_of(items, candidates)] = True
+    allowed[rows_of(items, deny)] = False
     allowed &= items.statistics.count >= min_ratings
     allowed[:FIRST_KNOWN] = False
     return allowed
 
 
-def _rows(items: EncodedTable, item_ids: Sequence[int] | Int64s) -> Int64s:
+def rows_of(items: EncodedTable, item_ids: Sequence[int] | Int64s) -> Int64s:
+    """(N,) int64 rows of known item_ids.
+
+    Raises:
+        UnknownItemError: an item_id is not in the catalogue.
+    """
     rows = items.index_of(item_ids)
     if (rows == UNKNOWN).any():
         raise UnknownItemError(int(np.asarray(item_ids)[rows == UNKNOWN][0]), len(items) - FIRST_KNOWN)

@@ -62,3 +62,17 @@ def test_unknown_titles_and_negative_minima_are_refused(bundle):
         bundle.recommend([1], 5, deny=[-4])
     with pytest.raises(UsageError, match="min_ratings: got -1"):
         bundle.recommend([1], 5, min_ratings=-1)
+
+
+def test_a_visitor_is_served_from_a_handful_of_likes(bundle):
+    liked = [3, 9, 31]
+    ids, scores = bundle.recommend_for(liked, EVERYTHING).row(0)
+    history, rows = bundle.history, bundle.encoded_items.index_of(liked)
+    every = history.item_out @ history.item_in[rows].sum(axis=0) + history.item_bias
+    assert not set(liked) & set(ids.tolist())
+    np.testing.assert_allclose(scores, every[bundle.encoded_items.index_of(ids)], rtol=1e-5, atol=1e-6)
+    assert len(ids) == bundle.items.num_rows - 3
+    assert (np.diff(scores) <= 0).all()
+    assert len(set(bundle.recommend_for([], 5).row(0)[0].tolist())) == 5
+    with pytest.raises(UnknownItemError, match="77777"):
+        bundle.recommend_for([77777])
