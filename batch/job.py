@@ -25,6 +25,7 @@ class Job:
         force: whether a night that is published already may be replaced.
         users_per_part: users in one Parquet file, and in memory at a time.
         threads: None scores on every core; it changes no byte.
+        memory_mib: most that the engine's buffers may take; None chooses. It changes no byte.
     """
 
     bundle: Path
@@ -37,6 +38,7 @@ class Job:
     force: bool = False
     users_per_part: int = 8192
     threads: int | None = None
+    memory_mib: float | None = None
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -45,6 +47,8 @@ class Job:
             raise UsageError(f"--users-per-part: got {self.users_per_part}, expected at least 1")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"--threads: got {self.threads}, expected at least 1")
+        if self.memory_mib is not None and not self.memory_mib > 0:
+            raise UsageError(f"--memory-mib: got {self.memory_mib}, expected above 0")
         if self.device not in DEVICES:
             raise UsageError(f"--device: got {self.device!r}, expected one of {', '.join(DEVICES)}")
         _check_date(self.run_date)

@@ -198,7 +198,7 @@ def _report(job: Job, planned: Plan, counts: Mapping[str, int], status: str, sta
 
 def _write_lists(job: Job, bundle: Bundle, staging: Path, stages: Stages) -> dict[str, int]:
     with stages.time("preparing the model"):
-        recommender = bundle.recommender(job.model, threads=job.threads, device=job.device)
+        recommender = bundle.recommender(job.model, threads=job.threads, memory_mib=job.memory_mib, device=job.device)
     with stages.time("scoring users"):
         user_rows, cold = _write_side(
             staging / "user_items", schema.USER_ITEMS, _user_lists(job, bundle, recommender),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where to score")
     parser.add_argument("--users-per-part", type=int, default=8192, help="users in one Parquet file and in memory")
     parser.add_argument("--threads", type=int, metavar="N", help="cores to score on; all of them unless given")
+    parser.add_argument("--memory-mib", type=float, metavar="MIB", help="most that the engine's buffers may take")
     parser.add_argument("--force", action="store_true", help="write the night again though it is published")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
@@ -51,19 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
-    options = (
-        "bundle",
-        "out",
-        "run_date",
-        "k",
-        "model",
-        "include_seen",
-        "device",
-        "force",
-        "users_per_part",
-        "threads",
-    )
-    job = Job(**{name: getattr(args, name) for name in options})
+    job = Job(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Job)})
     from batch.run import plan, run, summary
     from sdk.bundle import load
 

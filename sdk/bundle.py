@@ -256,8 +256,10 @@ class Bundle:
         known = self.history.to_pair_form(rows.user_index, rows.item_index, rating, len(self.encoded_users))
         return known if ranker is None else blend(known, ranker, self.info.config.history.ranker_weight)
 
-    def recommender(self, name: str = "best", *, threads: int | None = None, device: str = "cpu") -> Recommender:
-        """What gives every user a list: a ranker in pair form, and the fallback; on every core unless told.
+    def recommender(
+        self, name: str = "best", *, threads: int | None = None, memory_mib: float | None = None, device: str = "cpu"
+    ) -> Recommender:
+        """What gives every user a list: ``list_form``, and the fallback; on every core unless told.
 
         Raises:
             UsageError: the bundle has no such ranker, or the device is not there.

@@ -116,6 +116,8 @@ def test_threads_tiles_order_and_company_never_change_a_bit(mlp, monkeypatch):
 
     same(Engine(form, threads=3).top_k(users, seen, 20), users)
     same(Engine(form, prune=False).top_k(users, seen, 20), users)
+    for memory_mib in (0.001, 0.2, 1000):
+        same(Engine(form, memory_mib=memory_mib).top_k(users, seen, 20), users)
     shuffled = np.random.default_rng(1).permutation(203)
     same(Engine(form).top_k(shuffled, seen.take(shuffled), 20), shuffled)
     for user in (0, 7, 202):

@@ -20,7 +20,7 @@ from sdk.scoring.kernels import MAX_ROWS
 from sdk.scoring.packed import PackedItems, pack
 from sdk.scoring.pair_form import Head, PairForm, Side
 from sdk.scoring.seen import Seen
-from sdk.scoring.selection import LOWEST, Buffers, buffers, finish_all
+from sdk.scoring.selection import LOWEST, Buffers, buffer_size, buffers, finish_all
 from sdk.scoring.tiles import dot_tile, mark_seen, mlp_tile
 from sdk.types import Bools, Float32s, Int32s, Int64s
 
@@ -64,13 +64,21 @@ class Engine:
         allowed: (R_item,) bool, the rows that may be recommended; None allows all. The reserved rows never are.
         threads: None uses every core.
         prune: leave out items that provably cannot enter a list (models without an MLP; the lists stay the same).
+        memory_mib: most that the threads' buffers may take together, at the cost of smaller tiles; None takes tiles of
+            64 users, which need a few MiB. The model and the lists come on top. No list depends on it.
 
     Raises:
         ScoreError: the model holds a NaN or an infinity; names the side and the first bad row.
     """
 
     def __init__(
-        self, form: PairForm, allowed: Bools | None = None, *, threads: int | None = None, prune: bool = True
+        self,
+        form: PairForm,
+        allowed: Bools | None = None,
+        *,
+        threads: int | None = None,
+        prune: bool = True,
+        memory_mib: float | None = None,
     ) -> None:
         form.check()
         self.form, self.threads = form, threads or usable_cores()
@@ -81,6 +89,16 @@ class Engine:
         norms = np.linalg.norm(form.users.dot.astype(np.float64), axis=1) if len(form.users) else np.zeros(1)
         self._packed = pack(form.items, self.candidates, float(norms.mean()))
         self._head = _FlatHead.build(form)
+        self._memory_mib = memory_mib
+
+    def _users_per_tile(self, k: int) -> int:
+        """As many users as the memory budget allows, from one kernel's rows to the default."""
+        if self._memory_mib is None:
+            return _USERS_PER_TILE
+        parts = (self.form.users.bias, self.form.users.dot, self.form.users.hidden, self.form.users.fields)
+        row_bytes = sum(part[:1].nbytes for part in parts)
+        each = 8 * buffer_size(k, len(self.candidates)) + 8 * self._packed.num_strips + row_bytes
+        return int(min(max(self._memory_mib * 2**20 / self.threads // each, MAX_ROWS), _USERS_PER_TILE))
 
     def top_k(self, user_index: Int64s, seen: Seen, k: int) -> RowTopK:
         """Each user row's k best candidates that the user has not seen.
@@ -114,8 +132,9 @@ class Engine:
         if not self._is_safe:
             _refuse_overflow(self.form, user_index, self.candidates)
         out = _empty(len(user_index), min(k, len(self.candidates)))
-        starts = range(0, len(user_index) if len(self.candidates) else 0, _USERS_PER_TILE)
-        tiles = [(start, min(start + _USERS_PER_TILE, len(user_index))) for start in starts]
+        size = self._users_per_tile(k)
+        starts = range(0, len(user_index) if len(self.candidates) else 0, size)
+        tiles = [(start, min(start + size, len(user_index))) for start in starts]
         threads = min(self.threads, len(tiles))
         if threads <= 1:
             self._score(tiles, user_index, seen, k, out, audience, 0)
@@ -135,8 +154,9 @@ class Engine:
     ) -> None:  # fmt: skip
         packed, head = self._packed, self._head
         buckets = buffers(0, k, 0) if audience is None else audience.of(thread)
-        kept_scores, kept_rows, all_counts, all_thresholds, keys = buffers(_USERS_PER_TILE, k, len(self.candidates))
-        watched = np.zeros((_USERS_PER_TILE, packed.num_strips), dtype=np.uint64)
+        slots = self._users_per_tile(k)
+        kept_scores, kept_rows, all_counts, all_thresholds, keys = buffers(slots, k, len(self.candidates))
+        watched = np.zeros((slots, packed.num_strips), dtype=np.uint64)
         for first, last in tiles:
             rows = user_index[first:last]
             users = _tile(self.form.users, rows)

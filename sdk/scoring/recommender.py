@@ -44,6 +44,7 @@ class Recommender:
         users: the users' encoded table.
         items: the items' encoded table.
         threads: None uses every core.
+        memory_mib: see ``Engine``.
         device: ``cpu``, ``cuda``, or ``auto``: a GPU where torch finds one.
 
     Raises:
@@ -58,10 +59,11 @@ class Recommender:
         items: EncodedTable,
         *,
         threads: int | None = None,
+        memory_mib: float | None = None,
         device: str = "cpu",
     ) -> None:
         self.name, self.users, self.items = name, users, items
-        self.threads, self.device = threads, resolve_device(device)
+        self.threads, self.memory_mib, self.device = threads, memory_mib, resolve_device(device)
         self.form = form
         if form is not None:
             form.check()
@@ -79,7 +81,7 @@ class Recommender:
 
     def _build(self, form: PairForm, allowed: Bools | None) -> Engine | TorchEngine:
         if self.device == "cpu":
-            return Engine(form, allowed, threads=self.threads)
+            return Engine(form, allowed, threads=self.threads, memory_mib=self.memory_mib)
         from sdk.scoring.torch_engine import TorchEngine
 
         return TorchEngine(form, allowed, device=self.device)

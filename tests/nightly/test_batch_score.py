@@ -147,7 +147,7 @@ def test_a_second_run_writes_identical_bytes(published, bundle_path, tmp_path):
 
 
 def test_part_size_and_threads_never_change_a_list(published, bundle_path, tmp_path):
-    _, folder = night(bundle_path, tmp_path, users_per_part=7, threads=3)
+    _, folder = night(bundle_path, tmp_path, users_per_part=7, threads=3, memory_mib=0.1)
     assert len(list((folder / "user_items").glob("*.parquet"))) == -(-(NUM_USERS + 1) // 7)
     for name in ("user_items", "item_items"):
         pd.testing.assert_frame_equal(read(folder / name), read(published[1] / name))
@@ -208,6 +208,7 @@ def test_a_dry_run_plans_and_writes_nothing(bundle_path, tmp_path, capsys):
         (["--bundle", "/nowhere/at/all"], 4, "/nowhere/at/all"),
         (["--users-per-part", "0"], 2, "--users-per-part"),
         (["--threads", "0"], 2, "--threads"),
+        (["--memory-mib", "0"], 2, "--memory-mib"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_an_exit_code(bundle_path, tmp_path, capsys, extra, code, says):
