@@ -65,6 +65,7 @@ def model_of(repository: Path, name: str, version: int = 1) -> Iterator[Any]:
     before = {key: sys.modules.pop(key, None) for key in _OURS}
     sys.modules["triton_python_backend_utils"] = _module()
     sys.path.insert(0, str(folder))
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # as `serve` does: a version folder stays as it is
     try:
         source = compile((folder / "model.py").read_text("utf-8"), str(folder / "model.py"), "exec")
         scope: dict[str, Any] = {"__name__": f"served_{name}"}
@@ -73,6 +74,7 @@ def model_of(repository: Path, name: str, version: int = 1) -> Iterator[Any]:
         model.initialize(_args(repository, name, version))
         yield model
     finally:
+        sys.dont_write_bytecode = writes
         sys.path.remove(str(folder))
         for key, module in before.items():
             sys.modules.pop(key, None)
