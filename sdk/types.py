@@ -84,9 +84,9 @@ class TopK:
 
     Attributes:
         item_id: (B, k) int64. Row b is real up to ``lengths[b]``; ignore the rest.
-        scores: (B, k) float32 logits. They rank one row of one model; never compare two models'.
+        scores: (B, k) float32. They rank one row of one model; never compare two models' or two rows'.
         lengths: (B,) int32. Below k where a user has fewer than k unseen items.
-        source: (B,) str: the model that made row b (``dlrm``, ``ncf``, ``content`` or ``popular``).
+        source: (B,) str: the model that made row b (``dlrm``, ``ncf``, ``history``, ``content`` or ``popular``).
     """
 
     item_id: Int64s
