@@ -1,10 +1,17 @@
-"""Where to score: on the CPU, or on a GPU where there is one."""
+"""Where to score: on the CPU and its cores, or on a GPU where there is one."""
 
 from __future__ import annotations
+
+import os
 
 from sdk.errors import UsageError
 
 DEVICES = ("auto", "cpu", "cuda")
+
+
+def usable_cores() -> int:
+    """Number of cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def resolve_device(device: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -235,11 +234,7 @@ def test_a_setting_out_of_range_is_named(kind, name, value):
     assert caught.value.exit_code == 2
 
 
-def movielens_small():
-    folder = Path(os.environ.get("MARQUEE_DATA", ROOT.parent / "shared" / "data")) / "ml-latest-small"
-    path = folder / "ratings.csv"
-    if not path.is_file():
-        pytest.skip(f"no {path}: set MARQUEE_DATA to the folder that holds ml-latest-small")
+def movielens_small(path):
     with path.open(newline="", encoding="utf-8") as lines:
         table = np.array([[float(value) for value in row[:3]] for row in list(csv.reader(lines))[1:]])
     user, item = (np.unique(table[:, column], return_inverse=True)[1] for column in (0, 1))
@@ -247,8 +242,8 @@ def movielens_small():
 
 
 @pytest.mark.real_data
-def test_quality_on_movielens_latest_small():
-    user, item, labels = movielens_small()
+def test_quality_on_movielens_latest_small(real_data):
+    user, item, labels = movielens_small(real_data("ml-latest-small", "ratings.csv"))
     order = np.random.default_rng(42).permutation(len(user))
     test, train = order[: len(order) // 5], order[len(order) // 5 :]
     shape = int(user.max()) + 1, int(item.max()) + 1

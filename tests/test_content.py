@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-import os
 import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -595,11 +595,9 @@ def benchmark() -> ModuleType:
 
 
 @pytest.mark.real_data
-def test_quality_on_real_films_stays_above_its_floors() -> None:
-    data = Path(os.environ.get("MARQUEE_DATA") or ROOT.parent / "shared" / "data")
-    for name in ("tmdb-5000/tmdb_5000_movies.csv.gz", "ml-latest-small/ratings.csv"):
-        if not (data / name).exists():
-            pytest.skip(f"no {name} (MARQUEE_DATA or ../shared/data)")
+def test_quality_on_real_films_stays_above_its_floors(real_data: Callable[..., Path]) -> None:
+    real_data("tmdb-5000", "tmdb_5000_movies.csv.gz")
+    data = real_data("ml-latest-small", "ratings.csv").parent.parent
     quality = benchmark()
     items = quality.read_tmdb(data / "tmdb-5000")
     nearest = quality.model_nearest(items, ContentConfig())

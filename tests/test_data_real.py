@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,19 +13,11 @@ from sdk.data.movielens import load
 from sdk.types import Dataset
 
 pytestmark = pytest.mark.real_data
-DATA = Path(os.environ.get("MARQUEE_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))
-
-
-def need(name: str) -> Path:
-    path = DATA / name
-    if not path.is_dir():
-        pytest.skip(f"{path} is missing (set MARQUEE_DATA to the folder that holds {name})")
-    return path
 
 
 @pytest.fixture(scope="module")
-def data() -> Dataset:
-    return load(need("ml-latest-small"), tmdb=need("tmdb-5000"))
+def data(real_data: Callable[..., Path]) -> Dataset:
+    return load(real_data("ml-latest-small"), tmdb=real_data("tmdb-5000"))
 
 
 def test_counts_are_the_published_ones(data: Dataset) -> None:
@@ -36,8 +28,8 @@ def test_counts_are_the_published_ones(data: Dataset) -> None:
     assert data.name == "ml-latest-small"
 
 
-def test_ratings_are_those_that_the_csv_module_reads(data: Dataset) -> None:
-    with (need("ml-latest-small") / "ratings.csv").open(newline="") as file:
+def test_ratings_are_those_that_the_csv_module_reads(data: Dataset, real_data: Callable[..., Path]) -> None:
+    with (real_data("ml-latest-small") / "ratings.csv").open(newline="") as file:
         expected = [tuple(float(value) for value in row) for row in list(csv.reader(file))[1:]]
     i = data.interactions
     got = zip(i.user_id.tolist(), i.item_id.tolist(), i.rating.tolist(), i.timestamp.tolist(), strict=True)
@@ -54,8 +46,8 @@ def test_quirks_of_the_titles(data: Dataset) -> None:
     assert len(described) > 3_500
 
 
-def test_quirks_of_tmdb() -> None:
-    films, rejects = tmdb.load(need("tmdb-5000"))
+def test_quirks_of_tmdb(real_data: Callable[..., Path]) -> None:
+    films, rejects = tmdb.load(real_data("tmdb-5000"))
     assert (films.num_rows, rejects.num_rows) == (4_803, 0)
     empty = {
         name: sum(not value for value in films[name].to_pylist()) for name in ("genres", "keywords", "cast", "year")
@@ -66,5 +58,5 @@ def test_quirks_of_tmdb() -> None:
     assert tmdb.as_items(films)["item_id"].to_pylist() == films["tmdb_id"].to_pylist()
 
 
-def test_the_fingerprint_is_the_same_on_every_load(data: Dataset) -> None:
-    assert load(need("ml-latest-small"), tmdb=need("tmdb-5000")).fingerprint == data.fingerprint
+def test_the_fingerprint_is_the_same_on_every_load(data: Dataset, real_data: Callable[..., Path]) -> None:
+    assert load(real_data("ml-latest-small"), tmdb=real_data("tmdb-5000")).fingerprint == data.fingerprint

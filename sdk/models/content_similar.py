@@ -7,7 +7,6 @@ no sampling, no (num_items, num_items) matrix. The two loops are compiled by Num
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sdk.device import usable_cores
 from sdk.types import Float32s, Int32s, Int64s
 
 if TYPE_CHECKING:
@@ -73,11 +73,6 @@ class NeighbourIndex:
         x, y, part = self._rows, self._columns, slice(start, stop)
         arrays = (x.indptr, x.indices, x.data, y.indptr, y.indices, y.data)
         nearest_rows(*arrays, rows[part], found.row[part], found.scores[part], found.lengths[part])
-
-
-def usable_cores() -> int:
-    """Number of cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _empty(num_rows: int, k: int) -> NeighbourRows:

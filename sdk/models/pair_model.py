@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import itertools
 from typing import NamedTuple
 
@@ -107,7 +108,7 @@ class SideTensors(NamedTuple):
     penalised: Tensor
 
 
-class PairModel(nn.Module):
+class PairModel(nn.Module, abc.ABC):
     """Base of the models that score (user row, item row) pairs.
 
     A model encodes each side on its own; this class lets the two meet, in one of two ways that give the same scores:
@@ -127,13 +128,13 @@ class PairModel(nn.Module):
         self.users, self.items = TableBuffers(users), TableBuffers(items)
         self.id_dropout = id_dropout
 
+    @abc.abstractmethod
     def encode_users(self, rows: Tensor, batch: Batch | None = None) -> SideTensors:
         """The user side of (B,) int64 rows; with a batch, as training sees it."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def encode_items(self, rows: Tensor, batch: Batch | None = None) -> SideTensors:
         """The item side of (B,) int64 rows; with a batch, as training sees it."""
-        raise NotImplementedError
 
     def forward(self, user_rows: Tensor, item_rows: Tensor) -> Tensor:
         """(B,) float32 logits of (B,) int64 user rows against (B,) int64 item rows."""

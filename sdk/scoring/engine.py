@@ -7,13 +7,13 @@ alone: tile sizes, the number of threads, the order of users and the other candi
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from sdk.device import usable_cores
 from sdk.errors import ScoreError, UsageError
 from sdk.features.tables import FIRST_KNOWN
 from sdk.scoring.kernels import MAX_ROWS
@@ -44,11 +44,6 @@ class RowTopK:
     item_index: Int64s
     scores: Float32s
     lengths: Int32s
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def recommend(form: PairForm, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None = None) -> RowTopK:

@@ -28,11 +28,12 @@ import numpy as np
 import torch
 
 from sdk.config import DLRMConfig, NCFConfig, TrainingConfig
+from sdk.device import usable_cores
 from sdk.features.encode import EncodedInteractions
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable, Statistics
 from sdk.models.dlrm import DLRM
 from sdk.models.ncf import NCF
-from sdk.scoring.engine import Engine, usable_cores
+from sdk.scoring.engine import Engine
 from sdk.scoring.pair_form import Head, PairForm, Side
 from sdk.scoring.seen import Seen
 
