@@ -87,7 +87,7 @@ def ndcg(recommended: Lists, relevant: RelevanceSets, k: int, *, lengths: Length
     hits, n = _hits(recommended, relevant, k, lengths)
     discount = 1 / np.log2(np.arange(2, k + 2))
     ideal = np.concatenate(([np.nan], np.cumsum(discount)))
-    return (hits @ discount[: hits.shape[1]]) / ideal[n]
+    return _summed(hits * discount[: hits.shape[1]]) / ideal[n]
 
 
 def recall(recommended: Lists, relevant: RelevanceSets, k: int, *, lengths: Lengths = None) -> Float64s:
@@ -100,7 +100,7 @@ def average_precision(recommended: Lists, relevant: RelevanceSets, k: int, *, le
     """AP@k over min(k, n); its mean over users is MAP@k. Arguments, result and errors as ``ndcg``."""
     hits, n = _hits(recommended, relevant, k, lengths)
     precision = hits.cumsum(axis=1) / np.arange(1, hits.shape[1] + 1)
-    return (precision * hits).sum(axis=1) / _nan_for_none(n)
+    return _summed(precision * hits) / _nan_for_none(n)
 
 
 def hit_rate(recommended: Lists, relevant: RelevanceSets, k: int, *, lengths: Lengths = None) -> Float64s:
@@ -249,6 +249,11 @@ def _measured(owner: str, values: Float64s) -> Float64s:
     if not len(kept):
         raise ValueError(f"{owner}: none of {len(values)} users has a value; nothing was held out for any of them")
     return kept
+
+
+def _summed(gains: Float64s) -> Float64s:
+    """(U,) sums of each row from left to right, so that padding behind a list never changes a bit."""
+    return np.cumsum(gains, axis=1)[:, -1] if gains.shape[1] else np.zeros(len(gains))
 
 
 def _nan_for_none(counts: Int64s) -> Float64s:
