@@ -269,7 +269,13 @@ class Bundle:
         resolved = self.resolve_model(name)
         form = self.list_form(resolved)
         return Recommender(
-            resolved or "popular", form, self.encoded_users, self.encoded_items, threads=threads, device=device
+            resolved or "popular",
+            form,
+            self.encoded_users,
+            self.encoded_items,
+            threads=threads,
+            memory_mib=memory_mib,
+            device=device,
         )
 
     @cached_property

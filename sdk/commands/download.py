@@ -1,0 +1,27 @@
+"""python -m sdk download."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from sdk.commands.options import new_command
+
+
+def add(commands: Any) -> None:
+    """The command's options."""
+    parser = new_command(
+        commands, "download", _download, "fetch a public data set, resuming and checking its published checksum",
+        "python -m sdk download ml-25m --to data",
+    )  # fmt: skip
+    parser.add_argument("name", help="ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest or ml-latest-small")
+    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder to put the zip in")
+    parser.add_argument("--extract", action="store_true", help="unpack it beside the zip as well")
+
+
+def _download(args: argparse.Namespace) -> int:
+    from sdk.data.download import download
+
+    print(download(args.name, args.to, extract=args.extract))
+    return 0
