@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from sdk.errors import MarqueeError
+from sdk.logs import LOG_FORMATS, configure, facts
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +31,13 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefau
 
 
 def add_logging_options(parser: argparse.ArgumentParser) -> None:
-    """``-q`` and ``-v``, the same in every command."""
+    """How much is logged and in which form, the same in every command."""
     parser.add_argument("-q", "--quiet", action="store_true", help="log warnings and errors only")
     parser.add_argument("-v", "--verbose", action="store_true", help="log details, and a traceback with an error")
+    parser.add_argument(
+        "--log-format", choices=LOG_FORMATS, default="text", help="log lines for people or for machines"
+    )
+    parser.add_argument("--run-id", metavar="TEXT", help="name of the run in JSON log lines; made up unless given")
 
 
 def run_command(work: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
@@ -40,18 +45,19 @@ def run_command(work: Callable[[argparse.Namespace], int], args: argparse.Namesp
 
     A known cause is one line on stderr; a traceback means a defect of ours.
     """
-    _configure_logging(args)
+    level = logging.WARNING if args.quiet else logging.DEBUG if args.verbose else logging.INFO
+    configure(level, args.log_format, args.run_id)
     previous = signal.signal(signal.SIGTERM, _on_sigterm)
     try:
         return work(args)
     except MarqueeError as error:
-        log.error("%s", error, exc_info=args.verbose)
+        log.error("%s", error, exc_info=args.verbose, extra=facts(exit_code=error.exit_code))
         return error.exit_code
     except KeyboardInterrupt:
-        log.error("interrupted; the same command goes on where it can")
+        log.error("interrupted; the same command goes on where it can", extra=facts(exit_code=130))
         return 130
     except Terminated:
-        log.error("terminated; the same command goes on where it can")
+        log.error("terminated; the same command goes on where it can", extra=facts(exit_code=143))
         return 143
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
@@ -62,10 +68,3 @@ def run_command(work: Callable[[argparse.Namespace], int], args: argparse.Namesp
 
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
     raise Terminated
-
-
-def _configure_logging(args: argparse.Namespace) -> None:
-    level = logging.WARNING if args.quiet else logging.DEBUG if args.verbose else logging.INFO
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s", force=True)
-    for package in ("sdk", "export", "batch"):
-        logging.getLogger(package).setLevel(level)

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sdk.logs import facts
+
 log = logging.getLogger(__name__)
 
 
@@ -27,8 +29,10 @@ class Stages:
         """Time a stage, and log it with the peak memory so far."""
         start = time.perf_counter()
         yield
-        self.seconds[name] = time.perf_counter() - start
-        log.info("%s: %.1f s, peak memory %.0f MiB", name, self.seconds[name], peak_memory_mib())
+        self.seconds[name] = seconds = time.perf_counter() - start
+        peak = peak_memory_mib()
+        values = facts(stage=name, seconds=round(seconds, 3), peak_memory_mib=round(peak, 1))
+        log.info("%s: %.1f s, peak memory %.0f MiB", name, seconds, peak, extra=values)
 
 
 def peak_memory_mib() -> float:
