@@ -85,6 +85,7 @@ def train(
     name: str,
     num_epochs: int | None = None,
     checkpoint: Path | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> TrainingResult:
     """Train in place.
 
@@ -96,6 +97,7 @@ def train(
         name: shown in progress and logs.
         num_epochs: overrides ``config.max_epochs``.
         checkpoint: file written after each epoch; if it exists and fits, training goes on from it.
+        on_epoch: told of each epoch once it is saved; whatever it raises ends training and is passed on.
 
     Raises:
         ScoreError: the loss became NaN or infinite.
@@ -115,6 +117,8 @@ def train(
         )
         _log_epoch(name, state.history[-1], last, shown=validation is not None)
         state.save(checkpoint, optimiser, model)
+        if on_epoch is not None:
+            on_epoch(state.history[-1])
     state.load_best_into(model)
     model.eval()
     return TrainingResult(state.history, state.best_epoch)
