@@ -1,4 +1,4 @@
-"""python -m sdk: download, train, evaluate, similar, recommend. Results on stdout, everything else on stderr."""
+"""python -m sdk: one command per module of sdk.commands. Results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from sdk import __version__
 from sdk.cli import EXIT_CODES, HelpFormatter, run_command
-from sdk.commands import download, evaluate, recommend, similar, train
+from sdk.commands import doctor, download, evaluate, recommend, similar, train
 
-COMMANDS = (download, train, evaluate, similar, recommend)
+COMMANDS = (download, train, evaluate, similar, recommend, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,68 @@
+"""python -m sdk doctor."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from sdk.commands.options import new_command
+
+if TYPE_CHECKING:
+    from sdk.doctor import Examination, Package
+
+NOT_HEALTHY = 2
+
+
+def add(commands: Any) -> None:
+    """The command's options."""
+    parser = new_command(
+        commands, "doctor", _doctor, "say what is installed, which device there is, and how to get what is missing",
+        "python -m sdk doctor",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from sdk.doctor import examine
+
+    found = examine()
+    print(json.dumps(asdict(found) | {"healthy": found.healthy}) if args.json else _as_text(found))
+    return 0 if found.healthy else NOT_HEALTHY
+
+
+def _as_text(found: Examination) -> str:
+    from sdk.doctor import EXTRAS
+
+    machine = f"{found.cores} cores" + (f", {found.memory_gib:g} GiB" if found.memory_gib else "")
+    lines = [
+        f"marquee      {found.version}",
+        f"python       {found.python}",
+        f"system       {found.system}; {machine}",
+        f"device       {found.device}",
+        f"vector unit  {found.vector_unit}",
+        "",
+        f"needed by every installation ({'complete' if found.healthy else 'NOT complete'}):",
+        *(f"  {_line(package)}" for package in found.packages),
+        "",
+        "optional parts:",
+    ]
+    for extra, purpose in EXTRAS.items():
+        lines.append(f"  {extra:11s} {purpose}: {_extra_state(found, extra)}")
+    if not found.healthy:
+        lines += ["", "Remedy: make setup, or pip install -r requirements.lock in a Python 3.10 or 3.11 environment."]
+    return "\n".join(lines)
+
+
+def _extra_state(found: Examination, extra: str) -> str:
+    if not found.extras[extra]:
+        return "unknown to the installed release; install the project again"
+    lacking = ", ".join(package.name for package in found.lacking(extra))
+    return f"pip install 'marquee[{extra}]' ({lacking})" if lacking else "ok"
+
+
+def _line(package: Package) -> str:
+    got = package.found or "absent"
+    asked = f"  (asked: {package.asked})" if package.state != "ok" else ""
+    return f"{package.name:18s} {got:12s} {package.state}{asked}"
