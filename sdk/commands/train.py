@@ -46,16 +46,25 @@ def add(commands: Any) -> None:
         help="share of a file's rows that may be bad before the run stops",
     )
     parser.add_argument("--force", action="store_true", help="replace the bundle that is there")
+    parser.add_argument(
+        "--if-new",
+        action="store_true",
+        help="train only where the bundle that is there is of other data, options or release; implies --force",
+    )
 
 
 def _train(args: argparse.Namespace) -> int:
+    from sdk.training.freshness import is_up_to_date
     from sdk.training.pipeline import require_room, train_bundle
 
-    config = _run_config(args)
-    require_room(args.out, force=args.force)
+    config, force = _run_config(args), args.force or args.if_new
+    require_room(args.out, force=force)
     with tempfile.TemporaryDirectory(prefix="marquee-sample-") as folder:
         dataset = _read_dataset(args, config, Path(folder))
-    bundle = train_bundle(dataset, config, args.out, force=args.force)
+    if args.if_new and is_up_to_date(args.out, dataset, config):
+        print(f"bundle: {args.out} (up to date)")
+        return 0
+    bundle = train_bundle(dataset, config, args.out, force=force)
     report = bundle.path / "reports" / "metrics.md"
     print(report.read_text("utf-8") if report.exists() else f"trained {', '.join(bundle.info.models)}")
     print(f"bundle: {bundle.path} (best ranker by validation AUC: {bundle.info.chosen_model or 'none'})")

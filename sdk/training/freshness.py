@@ -1,0 +1,37 @@
+"""Whether a bundle is still what training would make: same data, same configuration, same release."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from sdk import __version__
+from sdk.bundle import INFO, load
+from sdk.config import RunConfig, to_json
+from sdk.errors import BundleError
+from sdk.types import Dataset
+
+log = logging.getLogger(__name__)
+
+
+def is_up_to_date(path: Path, dataset: Dataset, config: RunConfig) -> bool:
+    """Whether a sound bundle of this data set and configuration, written by this release, is at ``path``.
+
+    A bundle that is damaged or of another release is not up to date; the log says why.
+    """
+    if not (path / INFO).exists():
+        log.info("%s: no bundle yet", path)
+        return False
+    try:
+        info = load(path).info
+    except BundleError as error:
+        log.warning("%s", error)
+        return False
+    reasons = {
+        "the data are new": info.data["fingerprint"] != dataset.fingerprint,
+        "the configuration is another": to_json(info.config) != to_json(config),
+        "the release is another": info.packages.get("marquee") != __version__,
+    }
+    changed = [reason for reason, holds in reasons.items() if holds]
+    log.info("%s: %s", path, ", ".join(changed) or "up to date")
+    return not changed
