@@ -6,6 +6,8 @@ import datetime
 from dataclasses import dataclass
 from pathlib import Path
 
+from batch.layout import night_of
+from batch.target import check_location
 from sdk.device import DEVICES
 from sdk.errors import UsageError
 
@@ -16,7 +18,7 @@ class Job:
 
     Attributes:
         bundle: the trained bundle's folder.
-        out: where nights are published, one folder each.
+        out: where nights are published, one folder each: a path, or a URL that fsspec writes to.
         run_date: the night, ``YYYY-MM-DD``; it names the folder, and no clock is read.
         k: list length, at least 1.
         model: ``dlrm``, ``ncf`` or ``best``.
@@ -26,10 +28,11 @@ class Job:
         users_per_part: users in one Parquet file, and in memory at a time.
         threads: None scores on every core; it changes no byte.
         memory_mib: most that the engine's buffers may take; None chooses. It changes no byte.
+        keep: published nights that stay, newest first; None keeps all.
     """
 
     bundle: Path
-    out: Path
+    out: str | Path
     run_date: str
     k: int = 100
     model: str = "best"
@@ -39,6 +42,7 @@ class Job:
     users_per_part: int = 8192
     threads: int | None = None
     memory_mib: float | None = None
+    keep: int | None = None
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -49,22 +53,30 @@ class Job:
             raise UsageError(f"--threads: got {self.threads}, expected at least 1")
         if self.memory_mib is not None and not self.memory_mib > 0:
             raise UsageError(f"--memory-mib: got {self.memory_mib}, expected above 0")
+        if self.keep is not None and self.keep < 1:
+            raise UsageError(f"--keep: got {self.keep}, expected at least 1")
         if self.device not in DEVICES:
             raise UsageError(f"--device: got {self.device!r}, expected one of {', '.join(DEVICES)}")
-        _check_date(self.run_date)
+        check_location(self.out)
+        check_date(self.run_date, "--run-date")
 
     @property
     def night(self) -> Path:
-        """The folder in which the night is published."""
-        return self.out / f"run_date={self.run_date}"
+        """The folder in which the night is published, where ``out`` is a path."""
+        return Path(check_location(self.out)) / night_of(self.run_date)
 
 
-def _check_date(text: str) -> None:
+def check_date(text: str, option: str) -> None:
+    """Refuse a date that is not written like 2026-11-23.
+
+    Raises:
+        UsageError: it is no date, or written in another way; the message names ``option``.
+    """
     try:
         parsed = datetime.date.fromisoformat(text)
     except ValueError as error:
-        message = f"--run-date: got {text!r}, expected a date such as 2026-11-23"
+        message = f"{option}: got {text!r}, expected a date such as 2026-11-23"
         raise UsageError(message) from error
     if parsed.isoformat() != text:
-        message = f"--run-date: got {text!r}, expected it written as {parsed.isoformat()}"
+        message = f"{option}: got {text!r}, expected it written as {parsed.isoformat()}"
         raise UsageError(message)

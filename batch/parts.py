@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,6 +30,9 @@ def _dictionary(source: np.ndarray, lengths: Int64s) -> tuple[pa.Array, pa.Array
     return pa.array(np.repeat(codes, lengths).astype(np.int32)), pa.array(names.astype(str))
 
 
-def write_part(table: pa.Table, path: Path) -> None:
-    """Write one part; the same table gives the same bytes on the same package versions."""
-    pq.write_table(table, path, compression="zstd", row_group_size=1 << 20, use_dictionary=["source"])
+def part_bytes(table: pa.Table) -> bytes:
+    """One part as a Parquet file; the same table gives the same bytes on the same package versions."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", row_group_size=1 << 20, use_dictionary=["source"])
+    data: bytes = sink.getvalue().to_pybytes()
+    return data

@@ -1,72 +1,98 @@
-"""Showing a finished night: written aside, renamed in one step, then named by the pointer."""
+"""Showing a finished night: manifest, marker, one step into place, then the pointer; a killed run is finished."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
+import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from batch.journal import Journal, intends_to_publish
+from batch.layout import LATEST, MANIFEST, SUCCESS, folder_date, journal_of, night_of, replaced_of, staging_of
+from batch.pins import digest_of
+from batch.target import Target, missing_or_altered
 from sdk.errors import OutputError
 
-MANIFEST, SUCCESS, LATEST = "manifest.json", "_SUCCESS", "LATEST"
+log = logging.getLogger(__name__)
 
 
-def staging_for(night: Path) -> Path:
-    """The folder beside a night's own in which it is written."""
-    return night.with_name(f".staging-{night.name.partition('=')[2]}")
-
-
-def read_manifest(night: Path) -> Mapping[str, Any] | None:
-    """A published night's manifest; None where none is published.
+def read_manifest(target: Target, run_date: str) -> Mapping[str, Any] | None:
+    """A published night's manifest; None where none is published, or where a store holds one without its marker.
 
     Raises:
-        OutputError: something stands there that is not a published night.
+        OutputError: something stands there that is no published night, or its manifest was altered.
     """
-    if not night.exists():
+    night = night_of(run_date)
+    found = target.files(night)
+    if not found or (SUCCESS not in found and not target.renames):
         return None
     try:
-        manifest: Mapping[str, Any] = json.loads((night / MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        message = f"{night}: stands there but holds no readable {MANIFEST} ({error}). Move it away, or pass --force."
+        manifest = json.loads(target.read(f"{night}/{MANIFEST}") or b"")
+        checksum = manifest.pop("checksum")
+        whole = SUCCESS in found and digest_of(manifest) == checksum and manifest["run_date"] == run_date
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        message = f"{target.describe(night)}: stands there but holds no readable {MANIFEST} ({error}). Move it away, or pass --force."  # noqa: E501
         raise OutputError(message) from error
-    return manifest
+    if not whole:
+        message = f"{target.describe(night)}: its {MANIFEST} was altered, or {SUCCESS} is missing. Pass --force to write the night again."  # noqa: E501
+        raise OutputError(message)
+    _check_sizes(target, night, found, manifest)
+    return {**manifest, "checksum": checksum}
 
 
-def publish(staging: Path, night: Path, manifest: Mapping[str, Any]) -> None:
-    """Write the manifest and the marker, rename the folder into place, then move the pointer.
+def _check_sizes(target: Target, night: str, found: Mapping[str, int], manifest: Mapping[str, Any]) -> None:
+    bad = missing_or_altered(found, manifest["bytes"])
+    if bad:
+        message = (
+            f"{target.describe(night)}/{bad[0]}: missing or cut since it was published"
+            f" ({len(bad)} such parts). Pass --force to write the night again."
+        )
+        raise OutputError(message)
+
+
+def publish(target: Target, journal: Journal, manifest: Mapping[str, Any]) -> str:
+    """Write the manifest, show the night in one step, move the pointer, and clear up.
+
+    Returns:
+        The manifest's checksum.
 
     Raises:
-        OutputError: a step failed; what was published before still stands.
+        OSError: a step failed; what was published before still stands.
     """
-    try:
-        (staging / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", "utf-8")
-        (staging / SUCCESS).write_bytes(b"")
-        _swap(staging, night)
-        _point(night.parent / LATEST, str(manifest["run_date"]))
-    except OSError as error:
-        message = f"{night}: cannot be published ({error.strerror or error}); the last published night still stands"
-        raise OutputError(message) from error
+    run_date = journal.run_date
+    checksum = digest_of(manifest)
+    text = json.dumps({**manifest, "checksum": checksum}, indent=2, sort_keys=True) + "\n"
+    target.write(f"{staging_of(run_date)}/{MANIFEST}", text.encode())
+    target.hide(run_date)
+    journal.intend_to_publish()
+    target.show(run_date)
+    _finish(target, run_date)
+    return checksum
 
 
-def _swap(staging: Path, night: Path) -> None:
-    """Rename the finished night into place; one that is replaced steps aside and comes back if that fails."""
-    old = night.with_name(f".replaced-{night.name.partition('=')[2]}")
-    shutil.rmtree(old, ignore_errors=True)
-    if night.exists():
-        os.replace(night, old)  # noqa: PTH105
-    try:
-        os.replace(staging, night)  # noqa: PTH105
-    except OSError:
-        if old.exists():
-            os.replace(old, night)  # noqa: PTH105
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+def recover(target: Target) -> None:
+    """Finish or undo what a killed run left half done, of any night: called before a run looks at anything.
+
+    Raises:
+        OSError: the output cannot be read or written.
+    """
+    target.recover()
+    for name in target.folders():
+        prefix, run_date = folder_date(name) or ("", "")
+        if prefix == ".journal-" and intends_to_publish(target, run_date) and target.is_shown(run_date):
+            log.info("%s: was published by a run that was killed; finishing its work", night_of(run_date))
+            _finish(target, run_date)
 
 
-def _point(pointer: Path, run_date: str) -> None:
-    aside = pointer.with_name(f".{pointer.name}.new")
-    aside.write_text(run_date + "\n", "utf-8")
-    os.replace(aside, pointer)  # noqa: PTH105
+def _finish(target: Target, run_date: str) -> None:
+    """Point readers to a night that is shown, unless a later one is published, and delete what is needed no more."""
+    latest = target.latest()
+    if latest is None or latest < run_date or target.read(f"{night_of(latest)}/{SUCCESS}") is None:
+        point(target, run_date)
+    for name in (replaced_of(run_date), staging_of(run_date), journal_of(run_date)):
+        target.remove(name)
+
+
+def point(target: Target, run_date: str) -> None:
+    """Name the night that readers should use, in one step."""
+    target.write(LATEST, f"{run_date}\n".encode())

@@ -31,7 +31,12 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=HelpFormatter,
     )
     parser.add_argument("--bundle", type=Path, required=True, metavar="BUNDLE", help="a trained bundle")
-    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="where nights are published")
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="OUT",
+        help="where nights are published: a folder, or a URL such as s3://bucket/nights",
+    )
     parser.add_argument("--run-date", required=True, metavar="YYYY-MM-DD", help="the night; names its folder")
     parser.add_argument("--k", type=int, default=100, help="list length")
     parser.add_argument("--model", default="best", help="dlrm, ncf, or best by validation AUC")
@@ -40,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--users-per-part", type=int, default=8192, help="users in one Parquet file and in memory")
     parser.add_argument("--threads", type=int, metavar="N", help="cores to score on; all of them unless given")
     parser.add_argument("--memory-mib", type=float, metavar="MIB", help="most that the engine's buffers may take")
+    parser.add_argument("--keep", type=int, metavar="N", help="published nights that stay; all of them unless given")
     parser.add_argument("--force", action="store_true", help="write the night again though it is published")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
@@ -54,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _score(args: argparse.Namespace) -> int:
     job = Job(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Job)})
-    from batch.run import plan, run, summary
+    from batch.plan import plan
+    from batch.run import run, summary
     from sdk.bundle import load
 
     result = plan(job, load(job.bundle)) if args.dry_run else run(job)

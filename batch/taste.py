@@ -47,7 +47,7 @@ def taste(bundle_path: Path, out: Path, *, num_users: int = 3, num_items: int = 
     """
     import numpy as np
 
-    from batch.publish import LATEST
+    from batch.layout import LATEST
     from sdk.bundle import load
 
     bundle = load(bundle_path)

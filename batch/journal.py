@@ -1,0 +1,114 @@
+"""Which parts of a night are finished: one small record each, so that a killed night goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from batch.layout import journal_of, staging_of
+from batch.target import Target
+
+_INTENT = "publishing.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRecord:
+    """One finished part.
+
+    Attributes:
+        path: the part's file, relative to the night's folder.
+        rows: rows in it.
+        fallback: queries in it that were served by popularity.
+        sha256: of the file, hex.
+        bytes: of the file.
+    """
+
+    path: str
+    rows: int
+    fallback: int
+    sha256: str
+    bytes: int
+
+
+class Journal:
+    """The records of one night. Each is a file of its own, written in one step: nothing is ever appended.
+
+    Args:
+        target: where the night is written.
+        run_date: the night.
+        digest: sha256 of everything that the night's content depends on; records of another one do not count.
+    """
+
+    def __init__(self, target: Target, run_date: str, digest: str) -> None:
+        self.target, self.run_date, self.digest = target, run_date, digest
+        self.folder, self.staging = journal_of(run_date), staging_of(run_date)
+
+    def add(self, record: ShardRecord) -> None:
+        """Record a finished part. A record that is lost costs its part's work, so it need not survive a power cut."""
+        self.target.write(f"{self.folder}/{record.path}.json", _sealed(asdict(record), self.digest), durable=False)
+
+    def resume(self, expected: Sequence[str]) -> dict[str, ShardRecord]:
+        """The finished parts, checked against what is staged; everything else that is staged or recorded is deleted.
+
+        A part counts where its record is whole and of the same inputs, and its size and sha256 match.
+
+        Args:
+            expected: every part that the night will have.
+
+        Returns:
+            Part -> record.
+        """
+        staged = self.target.files(self.staging)
+        kept = {}
+        for name in self.target.files(self.folder):
+            record = _opened(self.target.read(f"{self.folder}/{name}"), self.digest)
+            if record is None or name != f"{record.path}.json" or record.path not in expected:
+                self.target.remove(f"{self.folder}/{name}")
+            elif staged.get(record.path) == record.bytes and self._sha256(record.path) == record.sha256:
+                kept[record.path] = record
+            else:
+                self.target.remove(f"{self.folder}/{name}")
+        for name in staged.keys() - kept.keys():
+            self.target.remove(f"{self.staging}/{name}")
+        return kept
+
+    def _sha256(self, path: str) -> str:
+        return hashlib.sha256(self.target.read(f"{self.staging}/{path}") or b"").hexdigest()
+
+    def intend_to_publish(self) -> None:
+        """Write down that the night is whole and about to be shown: if the run is killed now, the next one finishes."""
+        self.target.write(f"{self.folder}/{_INTENT}", _canonical({"run_date": self.run_date}))
+
+    def discard(self) -> None:
+        """Delete the records, then the staged parts."""
+        self.target.remove(self.folder)
+        self.target.remove(self.staging)
+
+
+def intends_to_publish(target: Target, run_date: str) -> bool:
+    """Whether a run was killed while it showed this night, or before the pointer named it."""
+    return target.read(f"{journal_of(run_date)}/{_INTENT}") is not None
+
+
+def _sealed(values: Mapping[str, Any], digest: str) -> bytes:
+    body = {**values, "inputs": digest}
+    return _canonical({**body, "checksum": hashlib.sha256(_canonical(body)).hexdigest()})
+
+
+def _opened(data: bytes | None, digest: str) -> ShardRecord | None:
+    """A record, if it is whole and of these inputs."""
+    try:
+        values = json.loads(data or b"")
+        checksum = values.pop("checksum")
+        if hashlib.sha256(_canonical(values)).hexdigest() != checksum or values.pop("inputs") != digest:
+            return None
+        return ShardRecord(**values)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def _canonical(values: Mapping[str, Any]) -> bytes:
+    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()

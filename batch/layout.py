@@ -1,0 +1,50 @@
+"""What lies where in an output folder; every name is relative to OUT and uses forward slashes."""
+
+from __future__ import annotations
+
+import re
+
+from sdk import schema
+
+MANIFEST, SUCCESS, LATEST, RUNS = "manifest.json", "_SUCCESS", "LATEST", "runs"
+USER_ITEMS, ITEM_ITEMS = "user_items", "item_items"
+LAYOUTS = {USER_ITEMS: schema.USER_ITEMS, ITEM_ITEMS: schema.ITEM_ITEMS}
+"""Side -> Arrow schema of its parts."""
+
+_FOLDER = re.compile(r"(run_date=|\.staging-|\.journal-|\.replaced-|\.removed-)(\d{4}-\d{2}-\d{2})")
+
+
+def night_of(run_date: str) -> str:
+    """The folder that readers see."""
+    return f"run_date={run_date}"
+
+
+def staging_of(run_date: str) -> str:
+    """The folder in which a night is written; it becomes the night."""
+    return f".staging-{run_date}"
+
+
+def journal_of(run_date: str) -> str:
+    """The folder that records which of a night's parts are finished."""
+    return f".journal-{run_date}"
+
+
+def replaced_of(run_date: str) -> str:
+    """Where the old night waits while ``--force`` puts the new one in its place."""
+    return f".replaced-{run_date}"
+
+
+def removed_of(run_date: str) -> str:
+    """Where a night goes that is being deleted, so that no reader meets half of it."""
+    return f".removed-{run_date}"
+
+
+def record_of(run_date: str) -> str:
+    """The run record: timings and other facts that differ from run to run."""
+    return f"{RUNS}/{night_of(run_date)}.json"
+
+
+def folder_date(name: str) -> tuple[str, str] | None:
+    """What a folder in OUT is, as (prefix, date): ``("run_date=", "2026-11-23")``; None for anything else."""
+    found = _FOLDER.fullmatch(name)
+    return (found[1], found[2]) if found else None

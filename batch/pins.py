@@ -1,0 +1,53 @@
+"""What a night's content depends on, written down: two nights with equal pins have equal bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+from batch.bundle_reading import OpenedBundle
+from batch.job import Job
+from sdk.config import to_json
+from sdk.device import resolve_device
+
+_PACKAGES = ("marquee", "numba", "numpy", "pyarrow", "scikit-learn", "scipy", "torch")
+
+
+def pinned_inputs(job: Job, opened: OpenedBundle) -> dict[str, Any]:
+    """Bundle hash, data fingerprint, options, seed and the versions of the packages that score and write.
+
+    Options that change no byte (threads, memory) are not among them.
+
+    Raises:
+        UsageError: the bundle has no such model, or the device is not there.
+    """
+    bundle = opened.bundle
+    return {
+        "format_version": 2,
+        "bundle_sha256": opened.sha256,
+        "data": dict(bundle.info.data),
+        "model": bundle.resolve_model(job.model) or "popular",
+        "seed": bundle.info.config.training.seed,
+        "parameters": to_json(bundle.info.config),
+        "k": job.k,
+        "include_seen": job.include_seen,
+        "users_per_part": job.users_per_part,
+        "device": resolve_device(job.device),
+        "packages": {**{name: _version(name) for name in _PACKAGES}, "python": platform.python_version()},
+    }
+
+
+def digest_of(values: Mapping[str, Any]) -> str:
+    """Hex sha256 of plain JSON values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed as a package"

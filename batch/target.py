@@ -1,0 +1,317 @@
+"""Where nights are written: a folder on a local disk, or any store that fsspec reaches."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from batch.layout import LATEST, RUNS, SUCCESS, folder_date, night_of, removed_of, replaced_of, staging_of
+from sdk.errors import LockedError, MarqueeError, OutputError, UsageError
+
+_TEMPORARY = ".tmp"
+
+
+class Target(ABC):
+    """OUT. Names are relative to it; a file is written whole or not at all.
+
+    Every method may raise OSError, or OutputError where a store's client raises an error of its own.
+
+    Attributes:
+        location: the path or URL, without a trailing slash.
+        renames: whether a night is shown in one rename; if not, one without ``_SUCCESS`` is none.
+    """
+
+    location: str
+    renames: bool
+
+    def describe(self, name: str) -> str:
+        """A name as people see it: with OUT in front."""
+        return f"{self.location}/{name}"
+
+    @abstractmethod
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep other runs out; makes OUT where it is missing.
+
+        Raises:
+            LockedError: another run is at work.
+            OutputError: OUT cannot be made.
+        """
+
+    @abstractmethod
+    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
+        """Write a file in one step.
+
+        Args:
+            name: the file.
+            data: its content.
+            durable: whether it must survive a power cut from here on.
+        """
+
+    @abstractmethod
+    def read(self, name: str) -> bytes | None:
+        """A file's content; None where it is absent."""
+
+    @abstractmethod
+    def files(self, folder: str) -> dict[str, int]:
+        """Every file in a folder and below it: name relative to the folder -> bytes. Empty where it is absent."""
+
+    @abstractmethod
+    def folders(self) -> list[str]:
+        """The names of the folders in OUT, sorted."""
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Delete a file, or a folder with all that is in it; one that is absent is no error."""
+
+    def hide(self, run_date: str) -> None:  # noqa: B027
+        """Before a night is replaced: take its marker away, where it cannot be replaced in one step."""
+
+    @abstractmethod
+    def show(self, run_date: str) -> None:
+        """Make the staged night, its manifest included, the published one; ``_SUCCESS`` comes last or with the rest."""
+
+    @abstractmethod
+    def is_shown(self, run_date: str) -> bool:
+        """Whether a publication that had begun has come as far as ``_SUCCESS``."""
+
+    @abstractmethod
+    def retire(self, run_date: str) -> None:
+        """Delete a published night; it stops being complete first."""
+
+    @abstractmethod
+    def recover(self) -> None:
+        """Undo what a killed run left half done, temporary files included."""
+
+    @abstractmethod
+    def on_disk(self, folder: str) -> AbstractContextManager[Path]:
+        """A folder as a path on this machine, for reading; fetched there if need be, and gone afterwards."""
+
+    def free_bytes(self) -> int | None:
+        """Room left; None where that is not known."""
+        return None
+
+    def nights(self) -> list[str]:
+        """The dates of the published nights that are complete, oldest first."""
+        found = [parsed for name in self.folders() if (parsed := folder_date(name))]
+        dates = [date for prefix, date in found if prefix == "run_date="]
+        return sorted(date for date in dates if self.read(f"{night_of(date)}/{SUCCESS}") is not None)
+
+    def latest(self) -> str | None:
+        """The night that readers use; None where there is none."""
+        found = self.read(LATEST)
+        return None if found is None else found.decode("utf-8", "replace").strip()
+
+
+def open_target(out: str | Path) -> Target:
+    """The target that a path or URL names.
+
+    Raises:
+        UsageError: the URL holds a password, or nothing here can write to such a place.
+    """
+    location = check_location(out)
+    if "://" not in location:
+        return LocalTarget(Path(location))
+    from batch.object_target import ObjectTarget
+
+    return ObjectTarget(location)
+
+
+def check_location(out: str | Path) -> str:
+    """A path or URL without its trailing slash; ``file://`` URLs become paths.
+
+    Raises:
+        UsageError: the URL carries a user, a password or a query.
+    """
+    text = str(out)
+    if "://" not in text:
+        return text
+    parts = urlsplit(text)
+    if "@" in parts.netloc or parts.query:
+        message = (
+            f"--out: a {parts.scheme}:// URL with a user, a password or a query. "
+            "Give credentials in the environment or in fsspec's configuration, never in the URL."
+        )
+        raise UsageError(message)
+    return parts.path if parts.scheme in ("file", "local") else text.rstrip("/")
+
+
+class LocalTarget(Target):
+    """A folder on a disk of this machine, or one mounted as if it were.
+
+    Args:
+        root: the folder; it need not exist.
+    """
+
+    renames = True
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.location = root, str(root)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """See ``Target``. The lock is the system's own, so it ends with its process, however that ends."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"{self.root}: cannot be made ({error.strerror}); choose another --out"
+            raise OutputError(message) from error
+        with file_lock(self.root / ".lock", self.location):
+            yield
+
+    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
+        """See ``Target``: written aside, flushed to the disk, renamed."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}{_TEMPORARY}")
+        try:
+            with aside.open("wb") as file:
+                file.write(data)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            os.replace(aside, path)  # noqa: PTH105
+        except OSError:
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)
+            raise
+        if durable:
+            _sync_folder(path.parent)
+
+    def read(self, name: str) -> bytes | None:
+        """See ``Target``."""
+        try:
+            return (self.root / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def files(self, folder: str) -> dict[str, int]:
+        """See ``Target``."""
+        top = self.root / folder
+        paths = sorted(path for path in top.rglob("*") if path.is_symlink() or path.is_file())
+        return {path.relative_to(top).as_posix(): path.lstat().st_size for path in paths}
+
+    def folders(self) -> list[str]:
+        """See ``Target``."""
+        return sorted(path.name for path in self.root.iterdir() if path.is_dir()) if self.root.is_dir() else []
+
+    def remove(self, name: str) -> None:
+        """See ``Target``."""
+        path = self.root / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def show(self, run_date: str) -> None:
+        """See ``Target``: one rename; a night that is replaced steps aside, and comes back if that rename fails."""
+        night, old = self.root / night_of(run_date), self.root / replaced_of(run_date)
+        staging = self.root / staging_of(run_date)
+        self.write(f"{staging.name}/{SUCCESS}", b"")
+        for folder in (path for path in staging.rglob("*") if path.is_dir()):
+            _sync_folder(folder)
+        if night.exists():
+            os.replace(night, old)  # noqa: PTH105
+        try:
+            os.replace(staging, night)  # noqa: PTH105
+        except OSError:
+            if old.exists():
+                os.replace(old, night)  # noqa: PTH105
+            raise
+        _sync_folder(self.root)
+
+    def is_shown(self, run_date: str) -> bool:
+        """See ``Target``: the staging folder has become the night."""
+        staged = (self.root / staging_of(run_date)).exists()
+        return not staged and (self.root / night_of(run_date) / SUCCESS).exists()
+
+    def retire(self, run_date: str) -> None:
+        """See ``Target``: out of sight in one rename, then deleted."""
+        aside = self.root / removed_of(run_date)
+        self.remove(aside.name)
+        os.replace(self.root / night_of(run_date), aside)  # noqa: PTH105
+        self.remove(aside.name)
+
+    def recover(self) -> None:
+        """See ``Target``: a night that stepped aside for one that never came is put back."""
+        for name in self.folders():
+            prefix, date = folder_date(name) or ("", "")
+            if prefix == ".replaced-" and not (self.root / night_of(date)).exists():
+                os.replace(self.root / name, self.root / night_of(date))  # noqa: PTH105
+            elif prefix in (".replaced-", ".removed-"):
+                self.remove(name)
+        for folder in (self.root, self.root / RUNS):
+            for path in folder.glob(f".*{_TEMPORARY}"):
+                path.unlink()
+
+    @contextlib.contextmanager
+    def on_disk(self, folder: str) -> Iterator[Path]:
+        """See ``Target``."""
+        yield self.root / folder
+
+    def free_bytes(self) -> int | None:
+        """See ``Target``: of the nearest folder above that exists."""
+        existing = next((path for path in (self.root, *self.root.absolute().parents) if path.exists()), None)
+        return None if existing is None else shutil.disk_usage(existing).free
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, location: str) -> Iterator[None]:
+    """Hold a lock file.
+
+    Raises:
+        LockedError: another process holds it.
+        OutputError: the file cannot be made.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        message = f"{location}: another run is at work here; wait for it, or give another --out"
+        raise LockedError(message) from error
+    except OSError as error:
+        raise write_failed(path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def write_failed(where: object, error: OSError) -> MarqueeError:
+    """What a failed write means and what to do about it."""
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.errno in _FULL:
+        remedy = "Free some room and run the same command: finished parts are kept."
+    elif error.errno in _FORBIDDEN or isinstance(error, PermissionError):
+        remedy = "Make it writable for this account, or give another --out."
+    else:
+        remedy = "Run the same command again: finished parts are kept."
+    return OutputError(
+        f"{error.filename or where}: cannot be written ({reason}). What was published still stands. {remedy}"
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush a folder's list of names to the disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def missing_or_altered(found: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:
+    """The names that are absent, or have another size than expected, sorted."""
+    return sorted(name for name, size in expected.items() if found.get(name) != size)
