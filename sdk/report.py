@@ -75,10 +75,15 @@ def write_reports(
         files["auc_per_epoch.png"] = draw_auc(history, f"{split}; positive: {label_rule}")
     if calibrations:
         files["calibration.png"] = draw_calibration(calibrations, f"test rows; positive: {label_rule}")
-    _write(folder, files)
+    write_files(folder, files)
 
 
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files of these names into a folder, made if absent.
+
+    Raises:
+        OutputError: the folder or a file cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
@@ -200,21 +205,21 @@ def draw_auc(history: History, subtitle: str) -> bytes:
     """Validation AUC per epoch, one line per model, each best epoch marked by a star; PNG bytes."""
     from matplotlib.ticker import MaxNLocator
 
-    with _style():
-        figure, axes = _blank(7.5, 4.6)
+    with chart_style():
+        figure, axes = blank_chart(7.5, 4.6)
         for place, (model, records) in enumerate((m, r) for m, r in history.items() if r):
             _auc_line(axes, place, model, records)
-        _name(axes, "Validation AUC per epoch", subtitle, "epoch", "AUC")
+        name_chart(axes, "Validation AUC per epoch", subtitle, "epoch", "AUC")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.margins(x=0.06, y=0.14)
         axes.legend(loc="best")
-        return _png(figure)
+        return chart_png(figure)
 
 
 def _auc_line(axes: Axes, place: int, model: str, records: Sequence[EpochRecord]) -> None:
     best = best_epoch(records)
     epochs, values = [r.epoch for r in records], [r.auc for r in records]
-    look = _look(place)
+    look = look_of(place)
     label = f"{_display(model)} (best {best.auc:.4f}, epoch {best.epoch})"
     axes.plot(epochs, values, label=label, linewidth=2, markersize=5, **look)
     axes.plot(best.epoch, best.auc, "*", color=look["color"], markersize=17, markeredgecolor="white", zorder=4)
@@ -222,21 +227,22 @@ def _auc_line(axes: Axes, place: int, model: str, records: Sequence[EpochRecord]
 
 def draw_calibration(calibrations: Mapping[str, Calibration], subtitle: str) -> bytes:
     """Observed share of positives against mean predicted probability, one line per model; PNG bytes."""
-    with _style():
-        figure, axes = _blank(5.6, 5.6)
+    with chart_style():
+        figure, axes = blank_chart(5.6, 5.6)
         axes.plot((0, 1), (0, 1), color="#777777", linewidth=1, linestyle=(0, (2, 2)), label="perfect")
         for place, (model, value) in enumerate(calibrations.items()):
             label = f"{_display(model)} (ECE {value.expected_error:.4f})"
             axes.plot(
-                value.mean_predicted, value.observed_share, label=label, linewidth=2, markersize=6, **_look(place)
+                value.mean_predicted, value.observed_share, label=label, linewidth=2, markersize=6, **look_of(place)
             )
-        _name(axes, "Calibration", subtitle, "mean predicted probability", "observed share of positives")
+        name_chart(axes, "Calibration", subtitle, "mean predicted probability", "observed share of positives")
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
         axes.legend(loc="upper left")
-        return _png(figure)
+        return chart_png(figure)
 
 
-def _look(place: int) -> dict[str, Any]:
+def look_of(place: int) -> dict[str, Any]:
+    """Colour, marker and dashes of the line at this place, for matplotlib."""
     return {
         "color": _COLOURS[place % len(_COLOURS)],
         "marker": _MARKERS[place % len(_MARKERS)],
@@ -244,7 +250,7 @@ def _look(place: int) -> dict[str, Any]:
     }
 
 
-def _style() -> AbstractContextManager[None]:
+def chart_style() -> AbstractContextManager[None]:
     """Our look, whatever the user's own settings; they are back afterwards."""
     import matplotlib
 
@@ -254,20 +260,23 @@ def _style() -> AbstractContextManager[None]:
     return matplotlib.rc_context(settings | _STYLE)
 
 
-def _blank(width: float, height: float) -> tuple[Figure, Axes]:
+def blank_chart(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of this size, inches, with one pair of axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
 
 
-def _name(axes: Axes, title: str, subtitle: str, x: str, y: str) -> None:
+def name_chart(axes: Axes, title: str, subtitle: str, x: str, y: str) -> None:
+    """Title, a smaller line below it, and the names of both axes."""
     axes.set_title(title, loc="left", fontweight="bold", pad=24)
     axes.text(0, 1.02, subtitle, transform=axes.transAxes, fontsize=9, color="#555555")
     axes.set(xlabel=x, ylabel=y)
 
 
-def _png(figure: Figure) -> bytes:
+def chart_png(figure: Figure) -> bytes:
+    """A figure as PNG; the same figure gives the same bytes."""
     from io import BytesIO
 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
