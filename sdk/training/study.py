@@ -1,0 +1,106 @@
+"""A study's file: opened by one run at a time, refused where it is of something else, left fit to go on with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdk.errors import LockedError, OutputError, UnusableFileError, UsageError
+
+if TYPE_CHECKING:
+    import optuna
+
+_TRIALS_BEFORE_PRUNING = 5
+_FACTS = "facts"
+
+
+@contextmanager
+def opened_study(path: Path, model: str, facts: Mapping[str, Any]) -> Iterator[optuna.Study]:
+    """A model's study in a file, made if absent and locked meanwhile; what a killed run left running is closed.
+
+    Args:
+        path: SQLite file.
+        model: the study's name in the file.
+        facts: plain JSON values that the study's values depend on, by a name in words.
+
+    Raises:
+        UsageError: Optuna is not installed, or the study is of other facts.
+        UnusableFileError: the file is no study.
+        OutputError: the study cannot be written.
+        LockedError: another run is using the file.
+    """
+    require_optuna()
+    from filelock import FileLock, Timeout
+
+    try:
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        message = f"{path}: another run is using this study; wait for it, or choose another --study"
+        raise LockedError(message) from error
+    except OSError as error:
+        message = f"{path}: a study cannot be kept there ({error.strerror}); choose another --study"
+        raise OutputError(message) from error
+    try:
+        with _stored(path) as storage:
+            yield _study_of(storage, path, model, facts)
+    finally:
+        lock.release()
+        path.with_name(f".{path.name}.lock").unlink(missing_ok=True)
+
+
+def require_optuna() -> None:
+    """Refuse to go on without Optuna.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        message = "tune needs Optuna, which is not installed: pip install 'marquee[tune]'"
+        raise UsageError(message) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@contextmanager
+def _stored(path: Path) -> Iterator[optuna.storages.RDBStorage]:
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
+    except (SQLAlchemyError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UnusableFileError(path, f"no study can be kept in it ({reason})", "Choose another --study.") from error
+    try:
+        yield storage
+    except optuna.exceptions.StorageInternalError as error:
+        raise OutputError(f"{path}: the study cannot be written ({error}); make room there") from error
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _study_of(storage: optuna.storages.RDBStorage, path: Path, model: str, facts: Mapping[str, Any]) -> optuna.Study:
+    import optuna
+
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=_TRIALS_BEFORE_PRUNING)
+    study = optuna.create_study(
+        storage=storage, study_name=model, direction="maximize", pruner=pruner, load_if_exists=True
+    )
+    known = study.user_attrs.get(_FACTS)
+    if known is None:
+        study.set_user_attr(_FACTS, facts)
+    elif known != facts:
+        odd = [name for name, value in facts.items() if known.get(name) != value]
+        raise UsageError(
+            f"{path}: its {model} study is of another {' and another '.join(odd)}, so its trials do not compare. "
+            "Give what it was started with, or choose another --study."
+        )
+    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    return study
