@@ -46,6 +46,13 @@ class StoredInteractions:
         """The ratings of the given parts."""
         return self.rows.take(np.isin(self.part, parts))
 
+    def only(self, *parts: int) -> StoredInteractions:
+        """The ratings of the given parts (none given: all), with their stars."""
+        if not parts:
+            return self
+        rows = np.isin(self.part, parts)
+        return StoredInteractions(self.rows.take(rows), self.part[rows], self.rating[rows])
+
     def seen(self, num_users: int, *parts: int) -> Seen:
         """Who has rated what in the given parts (none given: in all)."""
         rows = self.of(*parts) if parts else self.rows
