@@ -8,17 +8,23 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from batch.job import Job
+from batch.job import Job, check_date
 from sdk.cli import EXIT_CODES, HelpFormatter, add_logging_options, run_command
 from sdk.device import DEVICES
+from sdk.errors import UsageError
 
 _EXAMPLE = """\
 example:
   python -m batch.score --bundle bundle --out nightly --run-date 2026-11-23
 
 writes OUT/run_date=YYYY-MM-DD/ with user_items/ and item_items/ in Parquet, manifest.json and _SUCCESS,
-and names the night in OUT/LATEST
+and names the night in OUT/LATEST. A run that was killed goes on where it stopped: give the same command again.
+
+  python -m batch.score --out nightly --rollback             readers go back to the night before
+  python -m batch.score --out nightly --rollback 2026-11-20  ... or to this one
+  python -m batch.score --out nightly --verify               hash the latest night again
 """
 
 
@@ -30,14 +36,14 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=f"{_EXAMPLE}\n{EXIT_CODES}",
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("--bundle", type=Path, required=True, metavar="BUNDLE", help="a trained bundle")
+    parser.add_argument("--bundle", type=Path, metavar="BUNDLE", help="a trained bundle")
     parser.add_argument(
         "--out",
         required=True,
         metavar="OUT",
         help="where nights are published: a folder, or a URL such as s3://bucket/nights",
     )
-    parser.add_argument("--run-date", required=True, metavar="YYYY-MM-DD", help="the night; names its folder")
+    parser.add_argument("--run-date", metavar="YYYY-MM-DD", help="the night; names its folder")
     parser.add_argument("--k", type=int, default=100, help="list length")
     parser.add_argument("--model", default="best", help="dlrm, ncf, or best by validation AUC")
     parser.add_argument("--include-seen", action="store_true", help="list titles that the user has rated, too")
@@ -47,10 +53,25 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--memory-mib", type=float, metavar="MIB", help="most that the engine's buffers may take")
     parser.add_argument("--keep", type=int, metavar="N", help="published nights that stay; all of them unless given")
     parser.add_argument("--force", action="store_true", help="write the night again though it is published")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    _add_other_work(parser)
     parser.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
     add_logging_options(parser)
     return parser
+
+
+def _add_other_work(parser: argparse.ArgumentParser) -> None:
+    work = parser.add_mutually_exclusive_group()
+    work.add_argument(
+        "--dry-run", action="store_true", help="print the plan with estimated bytes and seconds, and stop"
+    )
+    work.add_argument(
+        "--rollback", nargs="?", const="", metavar="YYYY-MM-DD",
+        help="send readers back to this published night, or to the one before; needs --out only",
+    )  # fmt: skip
+    work.add_argument(
+        "--verify", action="store_true",
+        help="hash the published night --run-date (or the latest) again; needs --out only",
+    )  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,18 +80,42 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
-    job = Job(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Job)})
-    from batch.plan import plan
-    from batch.run import run, summary
-    from sdk.bundle import load
-
-    result = plan(job, load(job.bundle)) if args.dry_run else run(job)
-    values = summary(result)
+    values = _work(args)
     if args.json:
         print(json.dumps(values))
     else:
         print("\n".join(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in values.items()))
     return 0
+
+
+def _work(args: argparse.Namespace) -> dict[str, Any]:
+    """Do what is asked for, as the values to print."""
+    if args.rollback is not None or args.verify:
+        return _look_after_nights(args)
+    for name in ("bundle", "run_date"):
+        if getattr(args, name) is None:
+            message = f"--{name.replace('_', '-')}: missing; see --help"
+            raise UsageError(message)
+    job = Job(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Job)})
+    from batch.run import dry_run, run
+    from batch.summary import summary
+
+    if not args.dry_run:
+        return summary(run(job))
+    planned, estimated = dry_run(job)
+    return summary(planned) | summary(estimated)
+
+
+def _look_after_nights(args: argparse.Namespace) -> dict[str, Any]:
+    from batch.nights import rollback, verify
+    from batch.summary import summary
+
+    for option in ("rollback", "run_date"):
+        if getattr(args, option):
+            check_date(getattr(args, option), f"--{option.replace('_', '-')}")
+    if args.verify:
+        return summary(verify(args.out, args.run_date))
+    return summary(rollback(args.out, args.rollback or None))
 
 
 def _shown(value: object) -> str:

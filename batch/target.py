@@ -103,6 +103,10 @@ class Target(ABC):
         dates = [date for prefix, date in found if prefix == "run_date="]
         return sorted(date for date in dates if self.read(f"{night_of(date)}/{SUCCESS}") is not None)
 
+    def night_before(self, run_date: str) -> str | None:
+        """The newest complete night before a date, whatever ``LATEST`` says; None where there is none."""
+        return max((date for date in self.nights() if date < run_date), default=None)
+
     def latest(self) -> str | None:
         """The night that readers use; None where there is none."""
         found = self.read(LATEST)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -69,17 +69,26 @@ def _log_part(what: str, part: tuple[int, int], done: tuple[int, int], seconds: 
     )  # fmt: skip
 
 
+def first_altered(folder: Path, files: Mapping[str, str]) -> str | None:
+    """The first part that is absent or has another sha256 than it should; None where all are whole.
+
+    Args:
+        folder: the night's.
+        files: part -> hex sha256.
+    """
+    return next((n for n, sha in files.items() if not (folder / n).is_file() or sha256_of(folder / n) != sha), None)
+
+
 def check_staged(folder: Path, records: Sequence[ShardRecord]) -> None:
     """Hold every staged part to the sha256 that it had in memory when it was written.
 
     Raises:
         OutputError: a part changed on its way to the disk, or since.
     """
-    for record in records:
-        path = folder / record.path
-        if not path.is_file() or sha256_of(path) != record.sha256:
-            message = (
-                f"{path}: changed since it was written. Nothing was published. "
-                "Run the same command: this part is written again. Check the disk if it happens twice."
-            )
-            raise OutputError(message)
+    bad = first_altered(folder, {record.path: record.sha256 for record in records})
+    if bad is not None:
+        message = (
+            f"{folder / bad}: changed since it was written. Nothing was published. "
+            "Run the same command: this part is written again. Check the disk if it happens twice."
+        )
+        raise OutputError(message)

@@ -1,0 +1,134 @@
+"""What a night did, in figures: for the command's output and for the run record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from batch.journal import ShardRecord
+from batch.layout import ITEM_ITEMS, USER_ITEMS
+from batch.plan import Plan
+from sdk.logs import new_run_id
+from sdk.stages import Stages, peak_memory_mib
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a night did.
+
+    Attributes:
+        night: the published folder.
+        run_date: the night.
+        run_id: tells this run from others.
+        model: the ranker that made the user lists.
+        status: ``published`` or ``already published``.
+        user_rows: rows of user lists.
+        item_rows: rows of title lists.
+        fallback_users: users served by popularity.
+        fallback_items: titles served by popularity.
+        parts: Parquet files of the night.
+        resumed_parts: those of them that an earlier, interrupted run had finished.
+        bytes_per_row: of the parts, 0 where nothing was written.
+        users_per_s: users scored and written per second, 0 where nothing was scored.
+        titles_per_s: the same of titles.
+        pairs_per_s: user-title pairs scored per second.
+        peak_memory_mib: the most memory that the process held.
+        seconds: stage -> seconds.
+    """
+
+    night: str
+    run_date: str
+    run_id: str
+    model: str
+    status: str
+    user_rows: int
+    item_rows: int
+    fallback_users: int
+    fallback_items: int
+    parts: int
+    resumed_parts: int
+    bytes_per_row: float
+    users_per_s: float
+    titles_per_s: float
+    pairs_per_s: float
+    peak_memory_mib: float
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What stands in the staging folder, and how much of it this run made.
+
+    Attributes:
+        records: of every part, in the shards' order.
+        resumed_parts: parts that stood there before.
+        scored_users: users scored by this run.
+        scored_items: titles scored by this run.
+    """
+
+    records: Sequence[ShardRecord]
+    resumed_parts: int
+    scored_users: int
+    scored_items: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows and fallback lists of either side."""
+        users = [record for record in self.records if record.path.startswith(f"{USER_ITEMS}/")]
+        items = [record for record in self.records if record.path.startswith(f"{ITEM_ITEMS}/")]
+        return {
+            "user_rows": sum(record.rows for record in users),
+            "item_rows": sum(record.rows for record in items),
+            "fallback_users": sum(record.fallback for record in users),
+            "fallback_items": sum(record.fallback for record in items),
+        }
+
+
+NOTHING_WRITTEN = Written((), 0, 0, 0)
+
+
+def report_of(
+    planned: Plan, run_date: str, counts: Mapping[str, int], status: str, stages: Stages, written: Written
+) -> Report:
+    """The report of a run.
+
+    Args:
+        planned: its plan.
+        run_date: its night.
+        counts: the night's rows and fallback lists, from this run or from its manifest.
+        status: ``published`` or ``already published``.
+        stages: what took how long.
+        written: what this run wrote.
+    """
+    users_per_s = _rate(written.scored_users, stages, "scoring users")
+    rows = sum(record.rows for record in written.records)
+    return Report(
+        night=planned.night,
+        run_date=run_date,
+        run_id=new_run_id(),
+        model=planned.model,
+        status=status,
+        **{name: counts[name] for name in ("user_rows", "item_rows", "fallback_users", "fallback_items")},
+        parts=planned.user_parts + planned.item_parts,
+        resumed_parts=written.resumed_parts,
+        bytes_per_row=round(sum(record.bytes for record in written.records) / rows, 3) if rows else 0.0,
+        users_per_s=users_per_s,
+        titles_per_s=_rate(written.scored_items, stages, "scoring titles"),
+        pairs_per_s=round(users_per_s * planned.num_items, 1),
+        peak_memory_mib=round(peak_memory_mib(), 1),
+        seconds={name: round(seconds, 3) for name, seconds in stages.seconds.items()},
+    )
+
+
+def _rate(count: int, stages: Stages, stage: str) -> float:
+    seconds = stages.seconds.get(stage, 0.0)
+    return round(count / seconds, 1) if seconds else 0.0
+
+
+def summary(result: Any) -> dict[str, Any]:
+    """A report, a plan or another of the command's results as plain JSON values."""
+    values = asdict(result)
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
