@@ -234,7 +234,7 @@ class Bundle:
 
         return HistoryModel.load(self.path) if "history" in self.info.models else None
 
-    def list_form(self, name: str | None = "best") -> PairForm | None:
+    def list_form(self, name: str | None = "best", *, parts: Sequence[int] = ()) -> PairForm | None:
         """What lists are ranked by, in pair form.
 
         That is the history model's score plus a share of the ranker's logit: a ranker learns who likes what among
@@ -242,6 +242,7 @@ class Bundle:
 
         Args:
             name: a ranker, or ``best``; None for none.
+            parts: of the split, whose ratings stand in the users' histories; none named: all of them.
 
         Returns:
             None where the bundle holds neither.
@@ -252,8 +253,9 @@ class Bundle:
         ranker = None if resolved is None else self.model(resolved).lower()
         if self.history is None:
             return ranker
-        rows, rating = self.interactions.rows, self.interactions.rating
-        known = self.history.to_pair_form(rows.user_index, rows.item_index, rating, len(self.encoded_users))
+        rated = self.interactions.only(*parts)
+        users, items = rated.rows.user_index, rated.rows.item_index
+        known = self.history.to_pair_form(users, items, rated.rating, len(self.encoded_users))
         return known if ranker is None else blend(known, ranker, self.info.config.history.ranker_weight)
 
     def recommender(

@@ -118,6 +118,7 @@ def _write_reports(trained: Trained, config: RunConfig, folder: Path) -> None:
         write_reports(
             folder, trained.histories, evaluation.rows, evaluation.calibrations,
             split=evaluation.split, label_rule=evaluation.label_rule,
+            slices=evaluation.slices, slice_rows=evaluation.slice_rows,
         )  # fmt: skip
     stages = {"seconds": {name: round(s, 2) for name, s in trained.stages.seconds.items()}}
     (folder / "stages.json").write_text(json.dumps(stages, indent=2) + "\n", "utf-8")
@@ -155,7 +156,7 @@ def _metrics(trained: Trained, config: RunConfig, validation: Mapping[str, float
         "split": config.split.describe(),
         "label_rule": label_rule(config),
         "validation_auc": dict(validation),
-        "test": [{k: _number(v) for k, v in asdict(row).items()} for row in rows],
+        "test": [{k: _number(v) for k, v in asdict(row).items() if k != "intervals"} for row in rows],
     }
 
 

@@ -9,31 +9,37 @@ by the rule of protocol B.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sdk.errors import DataError
 from sdk.list_metrics import (
+    Interval,
     RelevanceSets,
     average_precision,
     bootstrap_interval,
     coverage,
     gini,
     hit_rate,
+    intra_list_diversity,
     ndcg,
     novelty,
     recall,
     user_mean,
 )
-from sdk.types import Bools, Float64s, Int32s, Int64s, Interactions
+from sdk.types import Bools, Float32s, Float64s, Int32s, Int64s, Interactions
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 log = logging.getLogger(__name__)
 
 LIKE_AT = 4.0
 PENALTIES = (150.0, 300.0, 600.0, 1200.0, 2400.0)
-Interval = tuple[float, float]
 _PER_USER: tuple[tuple[str, Callable[..., Float64s], int], ...] = (
     ("ndcg10", ndcg, 10),
     ("recall20", recall, 20),
@@ -112,6 +118,49 @@ def _parts(rows: Int64s, removed: Int64s, held_out: Int64s, rule: str) -> ListSp
     return ListSplit(train, held_out)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RatedCatalogue:
+    """All titles that could be recommended, and what the training part says of them.
+
+    Attributes:
+        ids: (I,) int64, unique.
+        counts: (I,) int64 training ratings.
+        num_users: users with a training rating.
+        vectors: (I, D) float, dense or sparse, whose cosines say how alike two titles are; None leaves diversity out.
+    """
+
+    ids: Int64s
+    counts: Int64s
+    num_users: int
+    vectors: Float32s | csr_matrix | None = None
+
+
+def values_per_user(
+    items: Int64s, lengths: Int64s, relevant: RelevanceSets, catalogue: RatedCatalogue
+) -> dict[str, Float64s]:
+    """Every figure that a single user's list has.
+
+    Args:
+        items: (U, w) int64 item ids, best first; w should be at least 20.
+        lengths: (U,) int64 real entries of each row.
+        relevant: what was held out for each of the same users.
+        catalogue: holds every listed title.
+
+    Returns:
+        ``ndcg10``, ``recall20``, ``map10``, ``hit_rate10``, ``novelty`` and, with vectors, ``diversity``: (U,) float64
+        each, NaN where a user has nothing to measure.
+
+    Raises:
+        ValueError: a list names a title twice, or one outside the catalogue.
+    """
+    values = {name: metric(items, relevant, k, lengths=lengths) for name, metric, k in _PER_USER}
+    top, size = items[:, :10], np.minimum(lengths, 10)
+    values["novelty"] = novelty(top, catalogue.counts, catalogue.num_users, catalogue_ids=catalogue.ids, lengths=size)
+    if catalogue.vectors is not None:
+        values["diversity"] = intra_list_diversity(top, catalogue.vectors, catalogue_ids=catalogue.ids, lengths=size)
+    return values
+
+
 @dataclass(frozen=True, slots=True)
 class ListMetrics:
     """How good lists are: means over the users with something held out, each with its 95 % bootstrap interval.
@@ -122,11 +171,12 @@ class ListMetrics:
         map10: MAP@10 over min(10, n).
         hit_rate10: share of users with a hit among ten.
         novelty: mean self-information of the first ten, bits.
-        intervals: metric name -> (low, high), of the five above.
+        intervals: metric name -> (low, high), of the means over users.
         distinct_in_top10: number of titles in all those users' first ten together.
         coverage: that number as a share of the catalogue.
         gini: of how often each title of the catalogue stands in a first ten.
         num_users: users measured.
+        diversity: mean cosine distance of the pairs among the first ten; NaN where no vectors were given.
     """
 
     ndcg10: float
@@ -139,6 +189,7 @@ class ListMetrics:
     coverage: float
     gini: float
     num_users: int
+    diversity: float = math.nan
 
 
 def evaluate_lists(
@@ -150,6 +201,7 @@ def evaluate_lists(
     catalogue_ids: Int64s,
     *,
     bootstrap_samples: int = 1000,
+    item_vectors: Float32s | csr_matrix | None = None,
 ) -> ListMetrics:
     """Measure lists against what was held out.
 
@@ -161,6 +213,7 @@ def evaluate_lists(
         parts: the split.
         catalogue_ids: (I,) int64 unique ids of all titles that could be recommended.
         bootstrap_samples: resamplings of the users, at least 1.
+        item_vectors: (I, D) float, dense or sparse, aligned with ``catalogue_ids``: what diversity is measured by.
 
     Raises:
         DataError: a user with something held out has no list, or a list names a title rated in the training part.
@@ -170,14 +223,12 @@ def evaluate_lists(
     wanted, row = np.unique(held.user_id, return_inverse=True)
     at = _places(user_id, wanted)
     items, sizes = item_id[at], lengths.astype(np.int64)[at]
-    _refuse_seen(items, sizes, wanted, interactions.take(parts.train))
-    relevant = RelevanceSets.from_pairs(row.astype(np.int64), held.item_id, len(wanted))
-    values = {name: metric(items, relevant, k, lengths=sizes) for name, metric, k in _PER_USER}
-    top, size = items[:, :10], np.minimum(sizes, 10)
     train = interactions.take(parts.train)
-    counts = _counts(train.item_id, catalogue_ids)
-    num_users = len(np.unique(train.user_id))
-    values["novelty"] = novelty(top, counts, num_users, catalogue_ids=catalogue_ids, lengths=size)
+    _refuse_seen(items, sizes, wanted, train)
+    relevant = RelevanceSets.from_pairs(row.astype(np.int64), held.item_id, len(wanted))
+    counts, num_users = _counts(train.item_id, catalogue_ids), len(np.unique(train.user_id))
+    values = values_per_user(items, sizes, relevant, RatedCatalogue(catalogue_ids, counts, num_users, item_vectors))
+    top, size = items[:, :10], np.minimum(sizes, 10)
     covered = coverage(top, len(catalogue_ids), lengths=size)
     return ListMetrics(
         **{name: user_mean(each) for name, each in values.items()},

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sdk.types import Bools, Float32s, Float64s, Int64s
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
 Lists: TypeAlias = NDArray[np.integer[Any]] | Sequence[NDArray[np.integer[Any]]]
 Lengths: TypeAlias = NDArray[np.integer[Any]] | None
+Interval: TypeAlias = tuple[float, float]
 
 _USERS_AT_ONCE = 1024
 
@@ -210,7 +214,7 @@ def novelty(
 
 def intra_list_diversity(
     recommended: Lists,
-    item_vectors: Float32s,
+    item_vectors: Float32s | csr_matrix,
     *,
     catalogue_ids: Int64s | None = None,
     lengths: Lengths = None,
@@ -219,7 +223,7 @@ def intra_list_diversity(
 
     Args:
         recommended: U lists of item ids, or of rows of ``item_vectors`` where ``catalogue_ids`` is None.
-        item_vectors: (I, D) float, any length; a zero vector is at distance 1 from everything.
+        item_vectors: (I, D) float, dense or sparse, any length; a zero vector is at distance 1 from everything.
         catalogue_ids: (I,) unique item ids, one per row of ``item_vectors``.
         lengths: (U,) real entries of each row of a padded array.
 
@@ -229,19 +233,35 @@ def intra_list_diversity(
     Raises:
         ValueError: an item outside the catalogue.
     """
-    rows, real = _padded_rows(recommended, len(item_vectors), catalogue_ids, lengths)
-    norms = np.linalg.norm(item_vectors, axis=1, keepdims=True)
-    unit = np.divide(item_vectors, norms, out=np.zeros(item_vectors.shape, np.float64), where=norms > 0)
+    rows, real = _padded_rows(recommended, item_vectors.shape[0], catalogue_ids, lengths)
     starts = range(0, len(rows), _USERS_AT_ONCE)
-    parts = [_list_diversity(unit, rows[s : s + _USERS_AT_ONCE], real[s : s + _USERS_AT_ONCE]) for s in starts]
-    return np.concatenate([np.empty(0), *parts])
+    unit, summed = _unit_vectors(item_vectors), _summed_vectors
+    parts = [summed(unit, rows[s : s + _USERS_AT_ONCE], real[s : s + _USERS_AT_ONCE]) for s in starts]
+    size, whole = real.sum(axis=1), np.concatenate([np.empty(0), *parts])
+    own = _squares(unit)[rows] * real  # a title with itself is no pair
+    return np.clip(1 - (whole - own.sum(axis=1)) / _nan_for_none(size * (size - 1)), 0, 2)
 
 
-def _list_diversity(unit: Float64s, rows: Int64s, real: Bools) -> Float64s:
-    vectors = unit[rows] * real[:, :, None]
-    twice_sum = (vectors.sum(axis=1) ** 2).sum(axis=1) - (vectors**2).sum(axis=(1, 2))  # of the cosines of all pairs
-    size = real.sum(axis=1)
-    return np.clip(1 - twice_sum / _nan_for_none(size * (size - 1)), 0, 2)
+def _unit_vectors(vectors: Float32s | csr_matrix) -> csr_matrix:
+    """(I, D) float64 CSR: every row of length 1, or empty."""
+    from scipy.sparse import csr_matrix, diags
+
+    matrix = csr_matrix(vectors, dtype=np.float64)
+    norms = np.sqrt(_squares(matrix))
+    return diags(np.divide(1, norms, out=np.zeros(len(norms)), where=norms > 0)) @ matrix
+
+
+def _squares(matrix: csr_matrix) -> Float64s:
+    return np.asarray(matrix.multiply(matrix).sum(axis=1), np.float64).ravel()
+
+
+def _summed_vectors(unit: csr_matrix, rows: Int64s, real: Bools) -> Float64s:
+    """(U,) squared length of the sum of each list's vectors: the cosines of all pairs, a title with itself included."""
+    from scipy.sparse import csr_matrix
+
+    ends = np.concatenate(([0], np.cumsum(real.sum(axis=1))))
+    named = rows[real]
+    return _squares(csr_matrix((np.ones(len(named)), named, ends), (len(rows), unit.shape[0])) @ unit)
 
 
 def _measured(owner: str, values: Float64s) -> Float64s:

@@ -10,14 +10,15 @@ The list metrics are written in ``sdk.list_metrics`` and offered here too.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sdk.list_metrics import (
+    Interval,
     Lengths,
     Lists,
     RelevanceSets,
@@ -32,15 +33,17 @@ from sdk.list_metrics import (
     recall,
     user_mean,
 )
-from sdk.types import Bools, Float64s, Int64s
+from sdk.types import Bools, Float32s, Float64s, Int64s
 
 __all__ = [
     "Calibration",
     "EpochRecord",
+    "Interval",
     "Lengths",
     "Lists",
     "MetricRow",
     "RelevanceSets",
+    "SliceFigures",
     "auc",
     "average_precision",
     "bootstrap_interval",
@@ -54,6 +57,7 @@ __all__ = [
     "ndcg",
     "novelty",
     "recall",
+    "sigmoid",
     "user_mean",
 ]
 
@@ -93,6 +97,7 @@ class MetricRow:
         calibration_error: expected calibration error, 0 to 1; NaN where the scores are no logits.
         num_rows: test rows measured.
         note: anything a reader must know, or "".
+        intervals: name of a figure above -> its 95 % interval over users; empty where none was asked for.
     """
 
     model: str
@@ -101,6 +106,28 @@ class MetricRow:
     calibration_error: float
     num_rows: int
     note: str = ""
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SliceFigures:
+    """What one model does on one part of the users or of the titles.
+
+    Attributes:
+        model: its name.
+        part: the slice's name, or ``all``.
+        num_users: users measured.
+        num_rows: rows measured: test ratings, or held-out titles.
+        values: name of a figure -> its value; one that too few rows would give is left out.
+        intervals: name of a figure -> its 95 % interval over users, where one was asked for.
+    """
+
+    model: str
+    part: str
+    num_users: int
+    num_rows: int
+    values: Mapping[str, float]
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
 
 
 def auc(labels: Labels, scores: Floats) -> float:
@@ -127,6 +154,11 @@ def auc(labels: Labels, scores: Floats) -> float:
         for side in ("left", "right"):
             half_wins += int(np.searchsorted(negatives, positives[rows], side=side).sum())
     return half_wins / (2 * len(positives) * len(negatives))
+
+
+def sigmoid(logits: Floats) -> Float32s:
+    """(N,) float32 probabilities of logits of any size."""
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * logits)), dtype=np.float32)
 
 
 def log_loss(labels: Labels, logits: Floats) -> float:

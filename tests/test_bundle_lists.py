@@ -1,0 +1,159 @@
+"""A bundle's measured lists against brute force, and that the test part stays unknown to them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from small import dataset, run_config
+
+from sdk.bundle_lists import ListTask, evaluate_lists_of, recommenders
+from sdk.config import FeatureConfig
+from sdk.evaluation import evaluate_bundle, learnt_parts
+from sdk.features.stored_interactions import TEST
+from sdk.list_evaluation import ListSplit, evaluate_lists
+from sdk.training.pipeline import train_bundle
+from sdk.types import Interactions
+
+DATA = dataset(3)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    config = run_config(models=("ncf", "history", "content"), features=FeatureConfig(content_dim=3))
+    yield train_bundle(DATA, config, tmp_path_factory.mktemp("lists") / "bundle")
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def evaluation(bundle):
+    return evaluate_bundle(bundle, samples=40)
+
+
+def parts_of(bundle):
+    """Row numbers of the ratings that were learnt from, and of the likes of the test part."""
+    stored = bundle.interactions
+    learnt = np.isin(stored.part, learnt_parts(bundle.info.config))
+    return np.flatnonzero(learnt), np.flatnonzero((stored.part == TEST) & (stored.rating >= 4))
+
+
+def as_interactions(bundle):
+    stored, size = bundle.interactions, len(bundle.interactions.part)
+    users, items = bundle.encoded_users.ids[stored.rows.user_index], bundle.encoded_items.ids[stored.rows.item_index]
+    return Interactions(users, items, stored.rating, np.zeros(size, np.int64))
+
+
+def brute_force(bundle, name, form):
+    """(user ids, lists of 20): every pair scored one by one, learnt titles struck out, cold users by popularity."""
+    users, items = bundle.encoded_users, bundle.encoded_items
+    learnt, _ = parts_of(bundle)
+    known, lists = bundle.interactions.rows.take(learnt), []
+    rows = np.arange(3, len(items))
+    for user in range(3, len(users)):
+        scores = np.log1p(items.statistics.likes[rows])
+        if form is not None and users.codes["id"][user] != 2:
+            scores = form.score_pairs(np.full(len(rows), user), rows)
+        scores = np.where(np.isin(rows, known.item_index[known.user_index == user]), -np.inf, scores)
+        best = sorted(range(len(rows)), key=lambda at: (-scores[at], at))[:20]
+        lists.append([int(items.ids[rows[at]]) for at in best if scores[at] > -np.inf])
+    return users.known_ids, lists
+
+
+@pytest.mark.parametrize("name", ["ncf + history", "history", "ncf", "popularity"])
+def test_every_figure_is_that_of_lists_made_by_brute_force(bundle, evaluation, name):
+    learnt, liked = parts_of(bundle)
+    form = {
+        "ncf + history": lambda: bundle.list_form("ncf", parts=learnt_parts(bundle.info.config)),
+        "history": lambda: bundle.list_form(None, parts=learnt_parts(bundle.info.config)),
+        "ncf": lambda: bundle.model("ncf").lower(),
+        "popularity": lambda: None,
+    }[name]()
+    user_id, lists = brute_force(bundle, name, form)
+    padded, lengths = np.full((len(lists), 20), -1), np.array([len(row) for row in lists])
+    for place, row in enumerate(lists):
+        padded[place, : len(row)] = row
+    expected = evaluate_lists(
+        padded, lengths, user_id, as_interactions(bundle), ListSplit(learnt, liked), bundle.encoded_items.known_ids,
+        bootstrap_samples=1, item_vectors=bundle.content.transform(bundle.items),
+    )  # fmt: skip
+    row = next(row for row in evaluation.lists.rows if row.model == name)
+    assert (row.num_users, row.num_rows) == (expected.num_users, len(liked))
+    for figure in ("ndcg10", "recall20", "map10", "hit_rate10", "novelty", "diversity", "coverage", "gini"):
+        assert row.values[figure] == pytest.approx(getattr(expected, figure), abs=1e-12), figure
+    for figure, (low, high) in row.intervals.items():
+        assert low - 1e-6 <= row.values[figure] <= high + 1e-6, figure
+
+
+def test_slices_of_the_users_add_up_to_the_whole(evaluation):
+    whole = evaluation.lists.rows[0]
+    parts = [row for row in evaluation.lists.slices if row.model == whole.model and "users" in row.part]
+    assert len(parts) >= 3
+    assert sum(row.num_users for row in parts) == whole.num_users
+    assert sum(row.num_rows for row in parts) == whole.num_rows
+    mean = sum(row.num_users * row.values["ndcg10"] for row in parts) / whole.num_users
+    assert mean == pytest.approx(whole.values["ndcg10"])
+
+
+def test_the_recall_of_a_slice_of_titles_counts_its_titles_alone(bundle, evaluation):
+    _, liked = parts_of(bundle)
+    rows = bundle.interactions.rows.take(liked)
+    user_id, lists = brute_force(bundle, "popularity", None)
+    for part in (part for part in evaluation.slices if part.side == "titles"):
+        shares = []
+        for user, listed in zip(user_id, lists, strict=True):
+            index = rows.item_index[bundle.encoded_users.ids[rows.user_index] == user]
+            wanted = set(bundle.encoded_items.ids[index[part.members[index]]].tolist())
+            shares.append(len(wanted & set(listed)) / min(20, len(wanted)) if wanted else math.nan)
+        row = next(r for r in evaluation.lists.slices if (r.model, r.part) == ("popularity", part.name))
+        assert row.values["recall20"] == pytest.approx(np.nanmean(shares))
+        assert row.num_users == np.isfinite(shares).sum()
+
+
+def test_what_the_test_part_holds_changes_no_list(bundle):
+    learnt = learnt_parts(bundle.info.config)
+    rows = np.arange(3, len(bundle.encoded_users))
+    seen = bundle.interactions.seen(len(bundle.encoded_users), *learnt).take(rows)
+    before = {name: each.recommend(rows, seen, 20) for name, each in recommenders(bundle, learnt).items()}
+    stored = bundle.interactions
+    other = np.where(stored.part == TEST, 0.5, stored.rating).astype(np.float32)
+    bundle.__dict__["interactions"] = dataclasses.replace(stored, rating=other)
+    try:
+        for name, each in recommenders(bundle, learnt).items():
+            np.testing.assert_array_equal(each.recommend(rows, seen, 20).item_id, before[name].item_id)
+        told = bundle.list_form("ncf").users.dot  # the nightly lists know every rating
+        assert not np.array_equal(told, bundle.list_form("ncf", parts=learnt).users.dot)
+    finally:
+        bundle.__dict__["interactions"] = stored
+
+
+def test_of_many_users_a_seeded_sample_is_measured(bundle):
+    learnt, test = learnt_parts(bundle.info.config), bundle.interactions.only(TEST)
+    got = evaluate_lists_of(bundle, learnt, test, (), max_users=5, samples=0)
+    assert (got.num_users, got.rows[0].intervals) == (5, {})
+    assert got.num_eligible == ListTask.build(test).num_eligible > 5
+    assert "5 users, drawn from" in got.describe()
+    one, same, other = (ListTask.build(test, max_users=5, seed=seed) for seed in (0, 0, 1))
+    assert one.user_index.tolist() == same.user_index.tolist() != other.user_index.tolist()
+    every = ListTask.build(test)
+    mine = np.isin(every.user_index[every.row], one.user_index)
+    assert one.item_index.tolist() == every.item_index[mine].tolist()
+    assert one.user_index[one.row].tolist() == every.user_index[every.row[mine]].tolist()
+
+
+def test_a_test_part_without_a_like_has_no_lists_to_measure(bundle):
+    test = bundle.interactions.only(TEST)
+    without = dataclasses.replace(test, rating=np.full(len(test.rating), 2, np.float32))
+    assert evaluate_lists_of(bundle, learnt_parts(bundle.info.config), without, ()) is None
+
+
+def test_a_bundle_without_a_ranker_has_lists_alone(tmp_path):
+    bundle = train_bundle(DATA, run_config(models=("history",)), tmp_path / "bundle")
+    got = evaluate_bundle(bundle, samples=0)
+    assert got.rows == ()
+    assert [row.model for row in got.lists.rows] == ["history", "popularity"]
+    assert "diversity" not in got.lists.rows[0].values
