@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,15 +19,17 @@ from sdk.errors import BundleError, UsageError
 from sdk.types import Int64s, TopK
 
 if TYPE_CHECKING:
+    from sdk.explanations import Explanation
     from sdk.features.stored_interactions import StoredInteractions
     from sdk.features.tables import EncodedTable
     from sdk.models.content import ContentModel
     from sdk.models.content_explain import Reasons
-    from sdk.models.content_titles import Match
+    from sdk.models.content_titles import Match, TitleIndex
     from sdk.models.history import HistoryModel
     from sdk.models.pair_model import PairModel
     from sdk.scoring.pair_form import PairForm
     from sdk.scoring.recommender import Recommender
+    from sdk.similar_titles import SimilarKind
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +139,7 @@ class Bundle:
 
     def __init__(self, path: Path, info: BundleInfo) -> None:
         self.path, self.info = path, info
+        self._recommenders: dict[str, Recommender] = {}
 
     def __repr__(self) -> str:
         return f"Bundle({str(self.path)!r}, models={self.info.models}, data={self.info.data.get('name')!r})"
@@ -180,6 +183,11 @@ class Bundle:
 
         return StoredInteractions.read(self.path / "seen.parquet")
 
+    @property
+    def has_content(self) -> bool:
+        """Whether the bundle was trained with the content model."""
+        return "content" in self.info.models
+
     @cached_property
     def content(self) -> ContentModel:
         """The content model.
@@ -189,7 +197,7 @@ class Bundle:
         """
         from sdk.models.content import ContentModel
 
-        if "content" not in self.info.models:
+        if not self.has_content:
             message = f"{self.path}: trained without the content model; train it with --models {','.join(self.info.models)},content"  # noqa: E501
             raise UsageError(message)
         return ContentModel.load(self.path, self.items)
@@ -270,19 +278,15 @@ class Bundle:
 
         resolved = self.resolve_model(name)
         form = self.list_form(resolved)
-        return Recommender(
-            resolved or "popular",
-            form,
-            self.encoded_users,
-            self.encoded_items,
-            threads=threads,
-            memory_mib=memory_mib,
-            device=device,
-        )
+        source = resolved or ("popular" if form is None else "history")
+        tables = (self.encoded_users, self.encoded_items)
+        return Recommender(source, form, *tables, threads=threads, memory_mib=memory_mib, device=device)
 
-    @cached_property
-    def _best(self) -> Recommender:
-        return self.recommender("best")
+    def kept_recommender(self, model: str) -> Recommender:
+        """``recommender(model)``, made once."""
+        if model not in self._recommenders:
+            self._recommenders[model] = self.recommender(model)
+        return self._recommenders[model]
 
     def recommend(
         self,
@@ -317,7 +321,7 @@ class Bundle:
         if k < 1:
             raise UsageError(f"k: got {k}, expected at least 1")
         index = self.encoded_users.index_of(np.asarray(user_ids, dtype=np.int64))
-        recommender = self._best if model == "best" else self.recommender(model)
+        recommender = self.kept_recommender(model)
         seen = Seen.nothing(len(index)) if include_seen else self._seen.take(index)
         if deny_by_user:
             denied = {row: deny_by_user.get(int(user), ()) for row, user in enumerate(user_ids)}
@@ -338,49 +342,57 @@ class Bundle:
         Raises:
             UsageError: k < 1, a title is unknown, or the bundle has no history model.
         """
-        from sdk.scoring.engine import Engine
-        from sdk.scoring.filters import rows_of
-        from sdk.scoring.seen import Seen
+        from sdk.visitors import visitor_list
 
-        if self.history is None:
-            message = f"{self.path}: trained without the history model; train it with --models dlrm,ncf,history,content"
-            raise UsageError(message)
-        liked = np.unique(rows_of(self.encoded_items, item_ids))
-        vector = self.history.user_vectors(np.array([0, len(liked)]), liked)
-        seen = Seen.build(np.zeros(len(liked), dtype=np.int64), liked, 1)
-        found = Engine(self.history.form_of(vector)).top_k(np.zeros(1, dtype=np.int64), seen, k)
-        return TopK(self.encoded_items.ids[found.item_index], found.scores, found.lengths, np.array(["history"]))
+        return visitor_list(self, item_ids, k)
 
     @cached_property
     def _seen(self) -> Any:
         return self.interactions.seen(len(self.encoded_users))
 
-    def similar(self, item_ids: Sequence[int] | Int64s, k: int = 10) -> TopK:
-        """The titles most like each given one, by content.
+    def similar(self, item_ids: Sequence[int] | Int64s, k: int = 10, *, kind: SimilarKind = "content") -> TopK:
+        """The titles most like each given one: by content, or ``hybrid``, by content and by who liked them.
 
         Raises:
-            UsageError: k < 1, a title is unknown, or the bundle has no content model.
+            UsageError: k < 1, a title or a kind is unknown, or the bundle lacks a model that it takes.
         """
-        return self.content.similar(np.asarray(item_ids, dtype=np.int64), k)
+        from sdk.similar_titles import similar_titles
+
+        return similar_titles(self, item_ids, k, kind)
 
     def explain(self, item_a: int, item_b: int) -> Reasons:
         """What two titles share, and how much each field adds to their likeness."""
         return self.content.explain(item_a, item_b)
 
+    def explain_recommendation(
+        self,
+        user_id: int | None,
+        item_ids: Sequence[int] | Int64s,
+        *,
+        liked: Sequence[int] | Int64s | None = None,
+        max_titles: int = 3,
+        model: str = "best",
+    ) -> list[Explanation]:
+        """Why each of some titles is listed, for a user or (user_id None) for a visitor with ``liked`` titles.
+
+        Raises:
+            UsageError: max_titles < 1, a title or model is unknown, both or neither of user and likes are given, or
+                likes are given and the bundle has no history model.
+        """
+        from sdk.explanations import explain_recommendation
+
+        return explain_recommendation(self, user_id, item_ids, liked, max_titles, model)
+
     def find_title(self, query: str, limit: int = 5) -> list[Match]:
         """Titles by name, best first; close ones where none is the same."""
-        return self.content.find_title(query, limit)
+        return self._title_index.find(query, limit)
+
+    @cached_property
+    def _title_index(self) -> TitleIndex:
+        from sdk.models.content_titles import TitleIndex
+
+        return TitleIndex(self.items)
 
     def titles(self, item_ids: Sequence[int] | Int64s) -> list[str]:
         """Display names with years, "The Matrix (1999)"; "item 7" for an id that the catalogue does not have."""
-        at = self.encoded_items.index_of(np.asarray(item_ids, dtype=np.int64)) - 3
-        names, years = self._names
-        return [
-            f"item {item}" if row < 0 else f"{names[row]} ({years[row]})" if years[row] is not None else names[row]
-            for item, row in zip(item_ids, at.tolist(), strict=True)
-        ]
-
-    @cached_property
-    def _names(self) -> tuple[list[str], list[int | None]]:
-        table = self.items
-        return cast("list[str]", table.column("title").to_pylist()), table.column("year").to_pylist()
+        return self._title_index.display(item_ids)

@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 import argparse
+import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sdk.commands.naming import Facts, facts_of, item_named
 from sdk.commands.options import add_bundle, new_command
-from sdk.errors import UsageError
 
 if TYPE_CHECKING:
     from sdk.bundle import Bundle
+    from sdk.models.content_explain import Reasons
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One similar title."""
+
+    facts: Facts
+    score: float
+    source: str
+    reasons: Reasons
+
+    @property
+    def reason(self) -> str:
+        parts = (self.reasons.describe(), "liked by the same people" if self.learned > 0 else "")
+        return "; ".join(filter(None, parts))
+
+    @property
+    def learned(self) -> float:
+        from sdk.models.content_hybrid import HYBRID, learned_part
+
+        return learned_part(self.score, self.reasons.score) if self.source == HYBRID else 0.0
 
 
 def add(commands: Any) -> None:
@@ -21,28 +45,45 @@ def add(commands: Any) -> None:
     parser.add_argument("title", help='a title, with a year if need be: "Heat (1995)"')
     add_bundle(parser)
     parser.add_argument("--k", type=int, default=10, help="how many")
+    kind_help = "by what the titles are, or by that and by who liked them"
+    parser.add_argument("--kind", choices=("content", "hybrid"), default="content", help=kind_help)
+    parser.add_argument("--json", action="store_true", help="print JSON, with every shared thing and its weight")
 
 
 def _similar(args: argparse.Namespace) -> int:
     from sdk.bundle import load
 
     bundle = load(args.bundle)
-    matches = bundle.find_title(args.title)
-    if not matches:
-        message = f"no title like {args.title!r} in {args.bundle}"
-        raise UsageError(message)
-    if not matches[0].exact:
-        near = ", ".join(repr(name) for name in bundle.titles([m.item_id for m in matches]))
-        message = f"no title {args.title!r} in {args.bundle}. Did you mean {near}?"
-        raise UsageError(message)
-    _print_similar(bundle, matches[0].item_id, args.k)
+    item_id = item_named(bundle, args.title)
+    wanted, rows = facts_of(bundle, [item_id])[0], _rows(bundle, item_id, args.k, args.kind)
+    print(_as_json(wanted, rows) if args.json else _as_text(wanted, rows))
     return 0
 
 
-def _print_similar(bundle: Bundle, item_id: int, k: int) -> None:
-    ids, scores = bundle.similar([item_id], k).row(0)
-    print(f"like {bundle.titles([item_id])[0]}:")
-    for rank, (other, name, score) in enumerate(zip(ids.tolist(), bundle.titles(ids), scores, strict=True), start=1):
-        print(f"{rank:3d}  {score:.3f}  {name}  ({bundle.explain(item_id, other).describe()})")
-    if not len(ids):
-        print("  nothing is known of it that another title shares")
+def _rows(bundle: Bundle, item_id: int, k: int, kind: Any) -> list[_Row]:
+    lists = bundle.similar([item_id], k, kind=kind)
+    ids, scores = lists.row(0)
+    source = str(lists.source[0])
+    reasons = [bundle.explain(item_id, other) for other in ids.tolist()]
+    rows = zip(facts_of(bundle, ids.tolist()), scores.tolist(), reasons, strict=True)
+    return [_Row(facts, score, source, why) for facts, score, why in rows]
+
+
+def _as_text(wanted: Facts, rows: list[_Row]) -> str:
+    head = f"like {wanted.display}, by {rows[0].source}:" if rows else f"like {wanted.display}:"
+    lines = [
+        f"{rank:3d}  {row.score:.3f}  {row.facts.as_text()}  ({row.reason})" for rank, row in enumerate(rows, start=1)
+    ]
+    return "\n".join([head, *(lines or ["  nothing is known of it that another title shares"])])
+
+
+def _as_json(wanted: Facts, rows: list[_Row]) -> str:
+    items = [
+        {
+            "rank": rank, **row.facts.as_json(), "score": row.score, "source": row.source, "reason": row.reason,
+            "cosine": row.reasons.score, "learned": row.learned, "contributions": dict(row.reasons.contributions),
+            "shared": {field: list(tokens) for field, tokens in row.reasons.shared.items()},
+        }
+        for rank, row in enumerate(rows, start=1)
+    ]  # fmt: skip
+    return json.dumps({**wanted.as_json(), "items": items})

@@ -177,6 +177,15 @@ class ContentModel:
         blocks = (ids[start : start + block_size] for start in range(0, len(ids), block_size))
         return (SimilarBlock(block, self.similar(block, k)) for block in blocks)
 
+    def cosines(self, item_id: NDArray[np.integer[Any]]) -> Float32s:
+        """(B, N) float32: the cosine of each given title with every fitted one, in the order of ``item_id``.
+
+        Raises:
+            UnknownItemError: a title is not among the fitted ones.
+        """
+        matrix = self._fitted("cosines").matrix
+        return np.asarray((matrix[self._rows_of(item_id)] @ matrix.T).toarray(), np.float32)
+
     def vectors(self, dim: int, seed: int = 0) -> Float32s:
         """The titles as short dense vectors whose dot products approach the cosines (Deerwester et al. 1990).
 
@@ -204,8 +213,7 @@ class ContentModel:
             UnknownItemError: one of them is not a fitted title.
         """
         state = self._fitted("explain")
-        order = np.argsort(state.item_id)
-        a, b = order[_places(state.item_id[order], np.array([item_a, item_b], np.int64))]
+        a, b = self._rows_of(np.array([item_a, item_b], np.int64))
         return reasons(item_a, item_b, state.matrix[a], state.matrix[b], state.vocabulary)
 
     def find_title(self, query: str, limit: int = 5) -> list[Match]:
@@ -257,6 +265,12 @@ class ContentModel:
                 f"ContentModel.{caller}: the model is not fitted. Call fit(items) or load(folder, items) first."
             )
         return self._state
+
+    def _rows_of(self, item_id: NDArray[np.integer[Any]]) -> Int64s:
+        """(B,) int64 rows of the matrix."""
+        known = self._fitted("item_id").item_id
+        order = np.argsort(known)
+        return order[_places(known[order], np.asarray(item_id, np.int64))]
 
     def _least(self, field: str) -> int:
         return self.config.min_document_count if field == "overview" else 1

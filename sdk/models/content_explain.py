@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -78,14 +78,15 @@ class Reasons:
         """Words of both titles; a shared series name comes as one."""
         return self.shared.get("title", ())
 
-    def describe(self, max_fields: int = 4, max_tokens: int = 3) -> str:
+    def describe(self, max_fields: int = 4, max_tokens: int = 3, leave_out: Collection[str] = ()) -> str:
         """The weightiest reasons in words: "director John Lasseter; cast Tim Allen, Tom Hanks".
 
         Args:
             max_fields: how many fields are named.
             max_tokens: how many shared things of each.
+            leave_out: fields that are not named.
         """
-        named = [name for name in _FIELD_WORDS if self.shared.get(name)]
+        named = [name for name in _FIELD_WORDS if self.shared.get(name) and name not in leave_out]
         named.sort(key=lambda name: -self.contributions.get(name, 0.0))
         parts = (f"{_FIELD_WORDS[name]} {', '.join(self.shared[name][:max_tokens])}" for name in named[:max_fields])
         return "; ".join(parts)

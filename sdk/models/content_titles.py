@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from operator import itemgetter
 
 import pyarrow as pa
@@ -59,10 +61,22 @@ class TitleIndex:
     def __init__(self, items: pa.Table) -> None:
         columns = (items[name].to_pylist() for name in ("item_id", "title", "year"))
         self._items = list(zip(*columns, strict=True))
-        self._places: defaultdict[str, list[int]] = defaultdict(list)
+
+    @cached_property
+    def _places(self) -> dict[str, list[int]]:
+        places: defaultdict[str, list[int]] = defaultdict(list)
         for place, (_, title, _) in enumerate(self._items):
             for key in name_keys(title):
-                self._places[key].append(place)
+                places[key].append(place)
+        return dict(places)
+
+    @cached_property
+    def _display(self) -> dict[int, str]:
+        return {item: title if year is None else f"{title} ({year})" for item, title, year in self._items}
+
+    def display(self, item_ids: Iterable[int]) -> list[str]:
+        """Such as "The Matrix (1999)"; no year where it is unknown, "item 7" for an id that is not in the table."""
+        return [self._display.get(int(item), f"item {item}") for item in item_ids]
 
     def find(self, query: str, limit: int = 5) -> list[Match]:
         """Titles of that name, or if there is none, those with the likest names.

@@ -1,0 +1,30 @@
+"""Titles like a title, of either kind that a bundle offers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from sdk.errors import UsageError
+from sdk.models.content_hybrid import hybrid_similar
+from sdk.types import Int64s, TopK
+from sdk.visitors import need_history
+
+if TYPE_CHECKING:
+    from sdk.bundle_view import BundleView
+
+SimilarKind = Literal["content", "hybrid"]
+"""``content``: by what titles are. ``hybrid``: by that and by who liked them."""
+
+
+def similar_titles(bundle: BundleView, item_ids: Sequence[int] | Int64s, k: int, kind: SimilarKind) -> TopK:
+    """See ``Bundle.similar``."""
+    if kind not in get_args(SimilarKind):
+        message = f"kind: got {kind!r}, expected one of {', '.join(get_args(SimilarKind))}"
+        raise UsageError(message)
+    wanted = np.asarray(item_ids, dtype=np.int64)
+    if kind == "content":
+        return bundle.content.similar(wanted, k)
+    return hybrid_similar(bundle.content, need_history(bundle), bundle.encoded_items, wanted, k)
