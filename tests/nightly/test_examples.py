@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from made_up import write_movielens
 
 from batch.job import Job
 from batch.run import run
@@ -52,3 +53,18 @@ def test_query_triton(bundle, bundle_path, tmp_path):
         out = example("query_triton.py", server.http_url.removeprefix("http://"), user, item, 2)
     assert f"recommend: {bundle.recommend([user], 10).row(0)[0].tolist()}" in out
     assert f"like {item}: {bundle.similar([item], 10).row(0)[0].tolist()}" in out
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_the_daily_loop_trains_once_checks_triton_and_publishes(tmp_path):
+    ratings = write_movielens(tmp_path / "ml-made-up")
+    day = ("daily_loop.py", "--movielens", ratings, "--home", tmp_path / "home", "--k", 5, "--run-date")
+    assert "2026-11-23: published" in example(*day, "2026-11-23")
+    versions = sorted((tmp_path / "home" / "repository" / "ranker").glob("[0-9]*"))
+    trained = (tmp_path / "home" / "bundle" / "bundle.json").read_bytes()
+    assert "2026-11-23: already published" in example(*day, "2026-11-23")
+    assert "2026-11-24: published" in example(*day, "2026-11-24")
+    assert (tmp_path / "home" / "bundle" / "bundle.json").read_bytes() == trained
+    assert sorted((tmp_path / "home" / "repository" / "ranker").glob("[0-9]*")) == versions != []
+    assert (tmp_path / "home" / "nightly" / "LATEST").read_text().strip() == "2026-11-24"
