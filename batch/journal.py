@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from batch.layout import journal_of, staging_of
 from batch.target import Target
+
+log = logging.getLogger(__name__)
 
 _INTENT = "publishing.json"
 
@@ -71,8 +74,11 @@ class Journal:
                 kept[record.path] = record
             else:
                 self.target.remove(f"{self.folder}/{name}")
-        for name in staged.keys() - kept.keys():
+        stray = sorted(staged.keys() - kept.keys())
+        for name in stray:
             self.target.remove(f"{self.staging}/{name}")
+        if stray:
+            log.info("%d staged files are of other inputs, unfinished or damaged: deleted", len(stray))
         return kept
 
     def _sha256(self, path: str) -> str:
