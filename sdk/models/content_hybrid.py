@@ -95,7 +95,8 @@ def hybrid_scores(
 
 def _best(item_id: Int64s, scores: Float32s, k: int) -> tuple[Int64s, Float32s, Int32s]:
     """Each row's k best ids, scores and the list's length; what shares nothing (a score of 0) is left out."""
-    order = np.lexsort((np.broadcast_to(item_id, scores.shape), -scores))[:, :k]
+    by_id = np.argsort(item_id)
+    order = by_id[np.argsort(-scores[:, by_id], axis=1, kind="stable")[:, :k]]
     best = np.take_along_axis(scores, order, axis=1)
     real = best > 0
     width = order.shape[1]
