@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from batch.gates import GateConfig, check_skips
 from batch.layout import night_of
 from batch.target import check_location
 from sdk.device import DEVICES
@@ -29,6 +30,8 @@ class Job:
         threads: None scores on every core; it changes no byte.
         memory_mib: most that the engine's buffers may take; None chooses. It changes no byte.
         keep: published nights that stay, newest first; None keeps all.
+        gates: what a night must keep to before it is published; it changes no list.
+        skip_gate: gates that stop nothing, as ``--skip-gate`` names them.
     """
 
     bundle: Path
@@ -43,6 +46,8 @@ class Job:
     threads: int | None = None
     memory_mib: float | None = None
     keep: int | None = None
+    gates: GateConfig = field(default_factory=GateConfig)
+    skip_gate: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -57,6 +62,7 @@ class Job:
             raise UsageError(f"--keep: got {self.keep}, expected at least 1")
         if self.device not in DEVICES:
             raise UsageError(f"--device: got {self.device!r}, expected one of {', '.join(DEVICES)}")
+        check_skips(self.skip_gate)
         check_location(self.out)
         check_date(self.run_date, "--run-date")
 

@@ -17,6 +17,7 @@ from batch.layout import ITEM_ITEMS, USER_ITEMS, record_of, staging_of
 from batch.nights import retain
 from batch.pins import digest_of, pinned_inputs
 from batch.plan import Plan, job_shards, plan
+from batch.previous import previous_night
 from batch.publish import publish, read_manifest, recover
 from batch.run_record import read_record, write_record
 from batch.shards import Scorer
@@ -127,7 +128,10 @@ def _score_and_publish(night: Night) -> Report:
     written = _write_lists(night, journal)
     with stages.time("checking"), target.on_disk(staging_of(job.run_date)) as folder:
         check_staged(folder, written.records)
-        checks = audit(folder, night.opened.bundle, job)
+        checks = audit(
+            folder, night.opened.bundle, job,
+            config=job.gates, skip=job.skip_gate, previous=previous_night(target, job.run_date),
+        )  # fmt: skip
     with stages.time("publishing"):
         publish(target, journal, _manifest(night, written, checks))
     return report_of(night.planned, job.run_date, written.counts, "published", stages, written)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from batch.gates import GateConfig, read_config
 from batch.job import Job, check_date
 from sdk.cli import EXIT_CODES, HelpFormatter, add_logging_options, run_command
 from sdk.device import DEVICES
@@ -52,6 +53,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, metavar="N", help="cores to score on; all of them unless given")
     parser.add_argument("--memory-mib", type=float, metavar="MIB", help="most that the engine's buffers may take")
     parser.add_argument("--keep", type=int, metavar="N", help="published nights that stay; all of them unless given")
+    parser.add_argument("--gates", type=Path, metavar="FILE", help="JSON object of thresholds to change; docs/gates.md")
+    parser.add_argument(
+        "--skip-gate", action="append", default=[], metavar="NAME",
+        help="publish whatever this gate says, and note it in the manifest; may be given again",
+    )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="write the night again though it is published")
     _add_other_work(parser)
     parser.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
@@ -96,7 +102,9 @@ def _work(args: argparse.Namespace) -> dict[str, Any]:
         if getattr(args, name) is None:
             message = f"--{name.replace('_', '-')}: missing; see --help"
             raise UsageError(message)
-    job = Job(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Job)})
+    options = {field.name: getattr(args, field.name) for field in dataclasses.fields(Job)}
+    gates = GateConfig() if args.gates is None else read_config(args.gates)
+    job = Job(**{**options, "gates": gates, "skip_gate": tuple(args.skip_gate)})
     from batch.run import dry_run, run
     from batch.summary import summary
 
