@@ -131,6 +131,15 @@ def test_what_the_test_part_holds_changes_no_list(bundle):
         bundle.__dict__["interactions"] = stored
 
 
+def test_the_first_model_is_what_a_night_writes_by_default(bundle):
+    rows, every = np.arange(3, len(bundle.encoded_users)), (0, 1, 2)
+    seen = bundle.interactions.seen(len(bundle.encoded_users)).take(rows)
+    first = next(iter(recommenders(bundle, every).values())).recommend(rows, seen, 20)
+    night = bundle.recommender("best").recommend(rows, seen, 20)
+    np.testing.assert_array_equal(first.item_id, night.item_id)
+    np.testing.assert_array_equal(first.scores, night.scores)
+
+
 def test_of_many_users_a_seeded_sample_is_measured(bundle):
     learnt, test = learnt_parts(bundle.info.config), bundle.interactions.only(TEST)
     got = evaluate_lists_of(bundle, learnt, test, (), max_users=5, samples=0)

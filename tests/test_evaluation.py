@@ -14,6 +14,7 @@ from sdk.errors import DataError, UsageError
 from sdk.evaluation import evaluate, evaluate_bundle, label_rule
 from sdk.features.stored_interactions import TEST, TRAIN, VALIDATION
 from sdk.models.ranker import build_ranker
+from sdk.training.loop import predict
 from sdk.training.pipeline import train_bundle
 
 DATA = dataset(3)
@@ -82,6 +83,47 @@ def test_on_planted_tastes_the_baselines_come_out_in_their_known_order():
     assert aucs["ncf"] < aucs["biased MF"], "an untrained ranker beats a trained one"
 
 
+def test_every_slice_is_measured_on_its_own_rows():
+    model, fitted_on, test, evaluation = measured()
+    for row in evaluation.slice_rows:
+        part = next(part for part in evaluation.slices if part.name == row.part)
+        mine = part.members[test.user_index if part.side == "users" else test.item_index]
+        assert (row.num_rows, row.num_users) == (mine.sum(), len(np.unique(test.user_index[mine])))
+        if row.model == "ncf" and row.values:
+            assert row.values["auc"] == pytest.approx(slow_auc(test.label[mine], predict(model, test)[mine]), abs=1e-9)
+    shown = [row.part for row in evaluation.slice_rows if row.model == "ncf" and row.values]
+    assert {"light users", "middle users", "head titles", "tail titles"} <= set(shown)
+    counts = np.bincount(fitted_on.user_index, minlength=SHAPE[0])
+    light, heavy = (
+        counts[next(p for p in evaluation.slices if p.name == f"{name} users").members] for name in ("light", "heavy")
+    )
+    assert 0 < light.min() <= light.max() < heavy.min()
+
+
+def test_a_slice_with_too_few_rows_of_a_label_has_counts_and_no_figures():
+    model, fitted_on, test, _ = measured()
+    kept = np.flatnonzero(test.label == 1)[:20].tolist() + np.flatnonzero(test.label == 0).tolist()
+    few = evaluate({"ncf": model}, fitted_on, test.take(np.array(kept)), SHAPE, run_config())
+    assert few.slice_rows
+    assert all(row.num_rows and not row.values for row in few.slice_rows)
+    assert np.isfinite(few.rows[0].auc)
+
+
+def test_intervals_are_given_when_asked_for_and_hold_the_figures():
+    model, fitted_on, test, evaluation = measured()
+    assert evaluation.samples == 0
+    assert all(not row.intervals for row in (*evaluation.rows, *evaluation.slice_rows))
+    asked = evaluate({"ncf": model}, fitted_on, test, SHAPE, run_config(), samples=50)
+    assert asked.samples == 50
+    for row, bare in zip(asked.rows, evaluation.rows, strict=True):
+        assert dataclasses.replace(row, intervals={}) == bare or np.isnan(bare.log_loss)
+        assert set(row.intervals) == ({"auc"} if row.note else {"auc", "log_loss", "calibration_error"})
+        for name in ("auc", *(() if row.note else ("log_loss",))):
+            low, high = row.intervals[name]
+            assert low < getattr(row, name) < high
+    assert all(set(row.intervals) == set(row.values) for row in asked.slice_rows)
+
+
 def test_the_split_and_the_label_rule_are_told():
     config = run_config(features=FeatureConfig(like_above=3.5), split=SplitConfig(kind="time"))
     model, fitted_on, test, _ = measured()
@@ -108,6 +150,9 @@ def test_a_bundle_measures_itself_as_its_training_did(refit, tmp_path):
     for row, stored in zip(evaluation.rows, told, strict=True):
         assert row.auc == pytest.approx(stored["auc"], abs=1e-9)
         assert row.num_rows == stored["num_rows"] == (bundle.interactions.part == TEST).sum()
+    report = (tmp_path / "bundle" / "reports" / "metrics.md").read_text()
+    assert "## AUC per slice" in report
+    assert "light users" in report
     fitted = bundle.interactions.of(*((TRAIN, VALIDATION) if refit else (TRAIN,)))
     assert bundle.encoded_users.statistics.count.sum() == len(fitted)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 from sklearn import metrics as sklearn_metrics
 
 from sdk import metrics
@@ -159,6 +160,28 @@ def test_calibration_error_is_small_for_true_probabilities_and_large_for_overcon
     assert metrics.expected_calibration_error(labels, overconfident) == pytest.approx(expected, abs=0.02)
 
 
+def test_calibration_error_agrees_with_torchmetrics_where_both_cut_the_same_bins():
+    torchmetrics = pytest.importorskip("torchmetrics", reason="torchmetrics is not installed")
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    rng = np.random.default_rng(9)
+    probabilities = ((np.arange(2000) + 0.5) / 2000).astype(np.float32)  # equally many rows and equal widths at once
+    labels = (rng.random(2000) < probabilities**2).astype(np.int64)
+    order = rng.permutation(2000)
+    theirs = torchmetrics.functional.classification.binary_calibration_error(
+        torch.from_numpy(probabilities[order]), torch.from_numpy(labels[order]), n_bins=10, norm="l1"
+    )
+    ours = metrics.expected_calibration_error(labels[order], probabilities[order], 10)
+    assert ours > 0.1
+    assert ours == pytest.approx(float(theirs), abs=1e-6)  # theirs is float32
+
+
+def test_sigmoid_is_the_logistic_function_and_stays_finite():
+    logits = np.array([-1e30, -800, -3, 0, 0.5, 800, np.inf], np.float32)
+    with np.errstate(over="ignore"):
+        expected = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    np.testing.assert_allclose(metrics.sigmoid(logits), expected, atol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("probability", "bins", "cause"), [(1.5, 10, "not logits"), (-0.1, 10, "not logits"), (0.5, 0, "bins=0")]
 )
@@ -227,6 +250,43 @@ def test_average_precision_agrees_with_scikit_learn_and_torchmetrics():
         assert got[0] == pytest.approx(sklearn_metrics.average_precision_score(held, scores), abs=1e-12)
         theirs = retrieval.retrieval_average_precision(torch.from_numpy(scores), torch.from_numpy(held))
         assert got[0] == pytest.approx(float(theirs), abs=1e-6)
+
+
+@pytest.mark.parametrize("k", [1, 3, 7, 12])
+def test_truncated_lists_agree_with_torchmetrics(k):
+    retrieval = pytest.importorskip("torchmetrics.functional.retrieval", reason="torchmetrics is not installed")
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    rng = np.random.default_rng(k)
+    for _ in range(20):
+        scores, held = 1 + rng.permutation(12).astype(np.float32), rng.random(12) < 0.3
+        held[rng.integers(12)] = True
+        list_, sets = [np.argsort(-scores)], relevance([set(np.flatnonzero(held).tolist())])
+        pair = torch.from_numpy(scores), torch.from_numpy(held)
+        found = float(retrieval.retrieval_recall(*pair, top_k=k)) * held.sum()  # theirs is over n, ours over min(k, n)
+        assert metrics.recall(list_, sets, k)[0] == pytest.approx(found / min(k, held.sum()), abs=1e-6)
+        assert metrics.hit_rate(list_, sets, k)[0] == float(retrieval.retrieval_hit_rate(*pair, top_k=k))
+        theirs = float(retrieval.retrieval_normalized_dcg(*pair, top_k=k))
+        assert metrics.ndcg(list_, sets, k)[0] == pytest.approx(theirs, abs=1e-6)
+
+
+@pytest.mark.parametrize("k", [1, 4, 10])
+def test_map_and_ndcg_over_min_k_n_agree_with_implicit(k):
+    evaluation = pytest.importorskip("implicit.evaluation", reason="implicit is not installed")
+    rng = np.random.default_rng(k)
+    lists = np.array([rng.permutation(25)[:10] for _ in range(40)], np.int32)
+    held = rng.random((40, 25)) < 0.15
+    held[:, 0] |= ~held.any(axis=1)
+
+    class Fixed:
+        def recommend(self, userid, user_items, N):
+            return lists[userid, :N], np.zeros((len(userid), N), np.float32)
+
+    theirs = evaluation.ranking_metrics_at_k(
+        Fixed(), sparse.csr_matrix((40, 25)), sparse.csr_matrix(held.astype(np.float32)), K=k, show_progress=False
+    )
+    sets = relevance([set(np.flatnonzero(row).tolist()) for row in held])
+    assert metrics.user_mean(metrics.average_precision(lists, sets, k)) == pytest.approx(theirs["map"], abs=1e-6)
+    assert metrics.user_mean(metrics.ndcg(lists, sets, k)) == pytest.approx(theirs["ndcg"], abs=1e-6)
 
 
 @given(USERS, st.integers(1, 9))
@@ -333,6 +393,22 @@ def test_diversity_matches_the_mean_over_pairs(monkeypatch):
     unit = vectors.astype(np.float64) / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     expected = [np.mean([1 - unit[a] @ unit[b] for a, b in itertools.combinations(row, 2)]) for row in lists]
     np.testing.assert_allclose(metrics.intra_list_diversity(lists, vectors), expected, atol=1e-6)
+
+
+def test_diversity_agrees_with_scikit_learn_for_dense_and_sparse_vectors_and_ids():
+    from sklearn.metrics.pairwise import cosine_distances
+
+    rng = np.random.default_rng(11)
+    vectors = (rng.random((30, 8)) * (rng.random((30, 8)) < 0.3)).astype(np.float32)  # some rows are empty
+    ids, lengths = rng.permutation(30) * 5, np.array([10, 2, 7, 10])
+    places = np.array([rng.permutation(30)[:10] for _ in lengths])
+    expected = [
+        cosine_distances(vectors[row[:n]].astype(np.float64))[np.triu_indices(n, 1)].mean()
+        for row, n in zip(places, lengths, strict=True)
+    ]
+    for given_vectors in (vectors, sparse.csr_matrix(vectors)):
+        got = metrics.intra_list_diversity(ids[places], given_vectors, catalogue_ids=ids, lengths=lengths)
+        np.testing.assert_allclose(got, expected, atol=1e-12)
 
 
 def test_diversity_of_same_orthogonal_opposite_zero_and_single_items():

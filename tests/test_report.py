@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from sdk.errors import OutputError
-from sdk.metrics import EpochRecord, MetricRow, calibration
+from sdk.metrics import EpochRecord, MetricRow, SliceFigures, calibration
 from sdk.report import auc_chart_text, best_epoch, draw_auc, write_reports
+from sdk.slices import Slice
 
 SPLIT = "random 80%/20%, validation 10% of training, seed 42"
 RULE = "rating > 3"
@@ -104,6 +105,20 @@ def test_the_markdown_table_reads_as_expected(tmp_path):
         "\n"
         "Best epochs by validation AUC: DLRM 3 of 4 (0.8000); NCF 2 of 3 (0.7850).\n"
     )
+
+
+def test_slices_follow_the_table_and_stand_in_the_json(tmp_path):
+    slices = [Slice("light users", "users", "1 to 9", np.ones(3, bool))]
+    rows = [SliceFigures("dlrm", "light users", 4, 55, {"auc": 0.75}), SliceFigures("ncf", "light users", 4, 55, {})]
+    plain = write(tmp_path / "plain")["metrics.md"].decode()
+    write_reports(
+        tmp_path, two_models(), table(), {}, split=SPLIT, label_rule=RULE, slices=slices, slice_rows=rows
+    )  # fmt: skip
+    page = (tmp_path / "metrics.md").read_text("utf-8")
+    assert page.startswith(plain)
+    assert "| light users (1 to 9) | 4 | 55 | 0.7500 | – |" in page.splitlines()
+    assert "python -m sdk evaluate" in page
+    assert json.loads((tmp_path / "metrics.json").read_text("utf-8"))["slices"][0]["values"] == {"auc": 0.75}
 
 
 def test_the_terminal_table_marks_each_best_epoch_and_leaves_missing_epochs_blank():
