@@ -20,6 +20,7 @@ EXTRAS = {
     "onnx": "export a ranker for ONNX Runtime: python -m export --backend onnxruntime",
     "s3": "write nights to s3://",
     "gcs": "write nights to gs://",
+    "web": "browse lists: examples/web_app",
     "tensorflow": "feed encoded interactions to TensorFlow",
 }
 State = Literal["ok", "absent", "other version"]
