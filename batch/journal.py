@@ -14,8 +14,6 @@ from batch.target import Target
 
 log = logging.getLogger(__name__)
 
-_INTENT = "publishing.json"
-
 
 @dataclass(frozen=True, slots=True)
 class ShardRecord:
@@ -83,20 +81,6 @@ class Journal:
 
     def _sha256(self, path: str) -> str:
         return hashlib.sha256(self.target.read(f"{self.staging}/{path}") or b"").hexdigest()
-
-    def intend_to_publish(self) -> None:
-        """Write down that the night is whole and about to be shown: if the run is killed now, the next one finishes."""
-        self.target.write(f"{self.folder}/{_INTENT}", _canonical({"run_date": self.run_date}))
-
-    def discard(self) -> None:
-        """Delete the records, then the staged parts."""
-        self.target.remove(self.folder)
-        self.target.remove(self.staging)
-
-
-def intends_to_publish(target: Target, run_date: str) -> bool:
-    """Whether a run was killed while it showed this night, or before the pointer named it."""
-    return target.read(f"{journal_of(run_date)}/{_INTENT}") is not None
 
 
 def _sealed(values: Mapping[str, Any], digest: str) -> bytes:

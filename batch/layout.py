@@ -11,7 +11,7 @@ USER_ITEMS, ITEM_ITEMS = "user_items", "item_items"
 LAYOUTS = {USER_ITEMS: schema.USER_ITEMS, ITEM_ITEMS: schema.ITEM_ITEMS}
 """Side -> Arrow schema of its parts."""
 
-_FOLDER = re.compile(r"(run_date=|\.staging-|\.journal-|\.replaced-|\.removed-)(\d{4}-\d{2}-\d{2})")
+_FOLDER = re.compile(r"(run_date=|\.staging-|\.journal-|\.publishing-|\.replaced-|\.removed-)(\d{4}-\d{2}-\d{2})")
 
 
 def night_of(run_date: str) -> str:
@@ -27,6 +27,11 @@ def staging_of(run_date: str) -> str:
 def journal_of(run_date: str) -> str:
     """The folder that records which of a night's parts are finished."""
     return f".journal-{run_date}"
+
+
+def publishing_of(run_date: str) -> str:
+    """The note that a night is whole and being shown; it goes last."""
+    return f".publishing-{run_date}"
 
 
 def replaced_of(run_date: str) -> str:

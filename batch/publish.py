@@ -7,8 +7,18 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from batch.journal import Journal, intends_to_publish
-from batch.layout import LATEST, MANIFEST, SUCCESS, folder_date, journal_of, night_of, replaced_of, staging_of
+from batch.journal import Journal
+from batch.layout import (
+    LATEST,
+    MANIFEST,
+    SUCCESS,
+    folder_date,
+    journal_of,
+    night_of,
+    publishing_of,
+    replaced_of,
+    staging_of,
+)
 from batch.pins import digest_of
 from batch.target import Target, missing_or_altered
 from sdk.errors import OutputError
@@ -64,7 +74,7 @@ def publish(target: Target, journal: Journal, manifest: Mapping[str, Any]) -> st
     text = json.dumps({**manifest, "checksum": checksum}, indent=2, sort_keys=True) + "\n"
     target.write(f"{staging_of(run_date)}/{MANIFEST}", text.encode())
     target.hide(run_date)
-    journal.intend_to_publish()
+    target.write(f"{publishing_of(run_date)}/intent", b"")  # if the run is killed from here on, the next one finishes
     target.show(run_date)
     _finish(target, run_date)
     return checksum
@@ -79,9 +89,11 @@ def recover(target: Target) -> None:
     target.recover()
     for name in target.folders():
         prefix, run_date = folder_date(name) or ("", "")
-        if prefix == ".journal-" and intends_to_publish(target, run_date) and target.is_shown(run_date):
+        if prefix == ".publishing-" and target.is_shown(run_date):
             log.info("%s: was published by a run that was killed; finishing its work", night_of(run_date))
             _finish(target, run_date)
+        elif prefix == ".publishing-":
+            target.remove(name)
 
 
 def _finish(target: Target, run_date: str) -> None:
@@ -89,7 +101,7 @@ def _finish(target: Target, run_date: str) -> None:
     latest = target.latest()
     if latest is None or latest < run_date or target.read(f"{night_of(latest)}/{SUCCESS}") is None:
         point(target, run_date)
-    for name in (replaced_of(run_date), staging_of(run_date), journal_of(run_date)):
+    for name in (replaced_of(run_date), staging_of(run_date), journal_of(run_date), publishing_of(run_date)):
         target.remove(name)
 
 
