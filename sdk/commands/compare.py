@@ -1,0 +1,88 @@
+"""python -m sdk compare."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdk.commands.options import new_command
+from sdk.errors import UsageError
+
+if TYPE_CHECKING:
+    from sdk.types import Dataset
+
+
+def add(commands: Any) -> None:
+    """The command's options."""
+    parser = new_command(
+        commands, "compare", _compare, "measure the field's baselines beside our models, on the same splits",
+        "python -m sdk compare --movielens ml-latest-small.zip --tmdb tmdb-5000 --out comparison",
+    )  # fmt: skip
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--movielens", type=Path, metavar="DIR|ZIP", help="a MovieLens data set in any published form")
+    source.add_argument("--sample", action="store_true", help="the sample that comes with Marquee, simulated ratings")
+    parser.add_argument("--tmdb", type=Path, metavar="DIR", help="TMDB 5000's two files, joined through links.csv")
+    parser.add_argument(
+        "--protocols", default="A,B,C", help="A: AUC of single ratings; B: lists; C: lists by time; joined by commas"
+    )
+    parser.add_argument("--seeds", default="42,43,44", help="of the splits of A and B, joined by commas")
+    parser.add_argument("--budget", type=int, default=12, help="settings that each peer may try, per split")
+    parser.add_argument(
+        "--out", type=Path, default=Path("comparison"), metavar="DIR",
+        help="folder for the tables, the charts and every finished result; a killed run goes on from there",
+    )  # fmt: skip
+    parser.add_argument(
+        "--into", type=Path, metavar="PAGE", help="also write the tables between the marker lines of a Markdown page"
+    )
+    parser.add_argument("--quick", action="store_true", help="a trial with tiny budgets, not to be quoted")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the tables")
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from sdk.comparison.publish import Rendered, check_page, write, write_into
+    from sdk.comparison.run import CompareConfig, compare
+
+    config = CompareConfig(
+        protocols=tuple(dict.fromkeys(_listed(args.protocols))),
+        seeds=tuple(_seed(seed) for seed in _listed(args.seeds)),
+        budget=args.budget,
+        quick=args.quick,
+    )
+    if args.into is not None:
+        check_page(args.into)
+    with tempfile.TemporaryDirectory(prefix="marquee-sample-") as folder:
+        dataset = _read(args, Path(folder))
+    rendered = Rendered.of(compare(dataset, config, args.out))
+    write(rendered, args.out)
+    if args.into is not None:
+        write_into(rendered, args.into)
+    print(rendered.json if args.json else rendered.markdown, end="")
+    return 0
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _seed(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        message = f"--seeds: got {text!r}, expected integers joined by commas"
+        raise UsageError(message) from error
+
+
+def _read(args: argparse.Namespace, folder: Path) -> Dataset:
+    from sdk.data.movielens import load
+
+    if not args.sample:
+        return load(args.movielens, tmdb=args.tmdb)
+    if args.tmdb is not None:
+        message = "--tmdb: the sample brings its own titles; leave the option out, or give --movielens"
+        raise UsageError(message)
+    from sdk.data.sample import write_sample
+
+    movielens, tmdb = write_sample(folder)
+    return load(movielens, tmdb=tmdb)
