@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from sdk import __version__
 from sdk.cli import EXIT_CODES, HelpFormatter, run_command
-from sdk.commands import doctor, download, evaluate, recommend, similar, train
+from sdk.commands import compare, doctor, download, evaluate, recommend, similar, train, tune
 
-COMMANDS = (download, train, evaluate, similar, recommend, doctor)
+COMMANDS = (download, train, tune, evaluate, similar, recommend, doctor, compare)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -160,6 +160,8 @@ def _replaced(config: Any, path: Sequence[str], value: Any) -> Any:
 def space_around(model: str, config: RunConfig) -> Space:
     """A model's space, widened where the given run lies outside it.
 
+    A field that is None in the run is left out: a rule of its own chooses it.
+
     Raises:
         ConfigError: the model has no space.
     """
@@ -167,4 +169,5 @@ def space_around(model: str, config: RunConfig) -> Space:
         raise ConfigError(
             RunConfig.__name__, "models", model, f"one of {', '.join(SPACES)}, the models that can be tuned"
         )
-    return tuple(parameter.including(field_of(config, parameter.field)) for parameter in SPACES[model])
+    given = {parameter: field_of(config, parameter.field) for parameter in SPACES[model]}
+    return tuple(parameter.including(value) for parameter, value in given.items() if value is not None)

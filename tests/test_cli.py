@@ -36,7 +36,7 @@ def test_usage_errors_are_exit_code_2(arguments, capsys):
     assert "usage:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["download", "train", "evaluate", "similar", "recommend"])
+@pytest.mark.parametrize("command", ["download", "train", "tune", "evaluate", "similar", "recommend"])
 def test_help_has_an_example_and_the_exit_codes(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])

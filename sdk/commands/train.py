@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
 from sdk.commands.options import new_command
-from sdk.config import DataConfig, FeatureConfig, RunConfig, SplitConfig, TrainingConfig
-from sdk.errors import UsageError
+from sdk.config import RunConfig
+from sdk.search_space import with_fields
 
-if TYPE_CHECKING:
-    from sdk.types import Dataset
+_FIELDS = {
+    "models": "models",
+    "seed": "training.seed",
+    "split": "split.kind",
+    "split_seed": "split.seed",
+    "like_above": "features.like_above",
+    "max_epochs": "training.max_epochs",
+    "max_reject_share": "data.max_reject_share",
+}
+"""The option's name -> the field of RunConfig that it overrides."""
 
 
 def add(commands: Any) -> None:
@@ -21,30 +29,10 @@ def add(commands: Any) -> None:
         commands, "train", _train, "train the models on ratings and titles, and write one bundle",
         "python -m sdk train --movielens ml-25m.zip --tmdb tmdb-5000 --out bundle",
     )  # fmt: skip
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--movielens", type=Path, metavar="DIR|ZIP", help="a MovieLens data set in any published form")
-    source.add_argument("--sample", action="store_true", help="the sample that comes with Marquee, simulated ratings")
-    parser.add_argument("--tmdb", type=Path, metavar="DIR", help="TMDB 5000's two files, joined through links.csv")
+    add_dataset(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder to write")
-    parser.add_argument("--models", default="dlrm,ncf,history,content", help="which models to train, joined by commas")
-    parser.add_argument("--seed", type=int, default=0, help="of initialisation, order and sampling")
-    parser.add_argument(
-        "--split",
-        choices=("random", "time", "leave-last-out"),
-        default="random",
-        help="how to hold out the test ratings",
-    )
-    parser.add_argument("--split-seed", type=int, default=SplitConfig().seed, help="of the random split")
-    parser.add_argument(
-        "--like-above", type=float, default=FeatureConfig().like_above, help="ratings above this many stars are likes"
-    )
-    parser.add_argument("--max-epochs", type=int, default=TrainingConfig().max_epochs, help="upper limit per model")
-    parser.add_argument(
-        "--max-reject-share",
-        type=float,
-        default=DataConfig().max_reject_share,
-        help="share of a file's rows that may be bad before the run stops",
-    )
+    add_config(parser)
+    _add_settings(parser)
     parser.add_argument("--force", action="store_true", help="replace the bundle that is there")
     parser.add_argument(
         "--if-new",
@@ -53,14 +41,36 @@ def add(commands: Any) -> None:
     )
 
 
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """Options that override the configuration; one that is not given leaves its field alone."""
+    default = RunConfig()
+
+    def add(option: str, value: object, text: str, **more: Any) -> None:
+        help_text = f"{text} (default: --config's, else {value})"
+        parser.add_argument(option, default=argparse.SUPPRESS, help=help_text, **more)
+
+    add("--models", ",".join(default.models), "which models to train, joined by commas", type=_names)
+    add("--seed", default.training.seed, "of initialisation, order and sampling", type=int)
+    kinds = ("random", "time", "leave-last-out")
+    add("--split", default.split.kind, "how to hold out the test ratings", choices=kinds)
+    add("--split-seed", default.split.seed, "of the random split", type=int)
+    add("--like-above", default.features.like_above, "ratings above this many stars are likes", type=float)
+    add("--max-epochs", default.training.max_epochs, "upper limit per model", type=int)
+    share = "share of a file's rows that may be bad before the run stops"
+    add("--max-reject-share", default.data.max_reject_share, share, type=float)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def _train(args: argparse.Namespace) -> int:
     from sdk.training.freshness import is_up_to_date
     from sdk.training.pipeline import require_room, train_bundle
 
     config, force = _run_config(args), args.force or args.if_new
     require_room(args.out, force=force)
-    with tempfile.TemporaryDirectory(prefix="marquee-sample-") as folder:
-        dataset = _read_dataset(args, config, Path(folder))
+    dataset = read_dataset(args, config)
     if args.if_new and is_up_to_date(args.out, dataset, config):
         print(f"bundle: {args.out} (up to date)")
         return 0
@@ -72,24 +82,6 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _run_config(args: argparse.Namespace) -> RunConfig:
-    return RunConfig(
-        data=DataConfig(max_reject_share=args.max_reject_share),
-        split=SplitConfig(kind=args.split, seed=args.split_seed),
-        features=FeatureConfig(like_above=args.like_above),
-        training=TrainingConfig(seed=args.seed, max_epochs=args.max_epochs),
-        models=tuple(name.strip() for name in args.models.split(",") if name.strip()),
-    )
-
-
-def _read_dataset(args: argparse.Namespace, config: RunConfig, folder: Path) -> Dataset:
-    from sdk.data.movielens import load
-
-    if not args.sample:
-        return load(args.movielens, tmdb=args.tmdb, config=config.data)
-    if args.tmdb is not None:
-        message = "--tmdb: the sample brings its own titles; leave the option out, or give --movielens"
-        raise UsageError(message)
-    from sdk.data.sample import write_sample
-
-    movielens, tmdb = write_sample(folder)
-    return load(movielens, tmdb=tmdb, config=config.data)
+    """The configuration file's settings, or the defaults, overridden by the options that were given."""
+    given = {field: getattr(args, name) for name, field in _FIELDS.items() if hasattr(args, name)}
+    return with_fields(read_config(args.config), given)

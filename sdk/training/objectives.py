@@ -41,9 +41,15 @@ _LIST_LENGTH = 10
 
 
 class Objective(Protocol):
-    """A figure to maximise."""
+    """A figure to maximise.
+
+    Attributes:
+        metric: what the figure is.
+        patience: number of the first report that may end a measurement early.
+    """
 
     metric: ClassVar[str]
+    patience: ClassVar[int]
 
     def measure(self, config: RunConfig, repeats: int, report: Report) -> float:
         """The mean of ``repeats`` repetitions; ``report`` hears of it from step 1 on."""
@@ -94,6 +100,7 @@ class RankerObjective:
     """
 
     metric: ClassVar[str] = "validation AUC"
+    patience: ClassVar[int] = 3  # epochs: a small learning rate is behind in the first ones
 
     def __init__(self, dataset: Dataset, config: RunConfig, model: str, work: Path) -> None:
         parts = split(dataset.interactions, config.split)
@@ -162,6 +169,7 @@ class HistoryObjective:
     """
 
     metric: ClassVar[str] = "validation NDCG@10"
+    patience: ClassVar[int] = 1
 
     def __init__(self, dataset: Dataset, config: RunConfig) -> None:
         self._dataset = dataset

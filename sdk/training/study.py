@@ -12,7 +12,6 @@ from sdk.errors import LockedError, OutputError, UnusableFileError, UsageError
 if TYPE_CHECKING:
     import optuna
 
-_TRIALS_BEFORE_PRUNING = 5
 _FACTS = "facts"
 
 
@@ -88,10 +87,7 @@ def _stored(path: Path) -> Iterator[optuna.storages.RDBStorage]:
 def _study_of(storage: optuna.storages.RDBStorage, path: Path, model: str, facts: Mapping[str, Any]) -> optuna.Study:
     import optuna
 
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=_TRIALS_BEFORE_PRUNING)
-    study = optuna.create_study(
-        storage=storage, study_name=model, direction="maximize", pruner=pruner, load_if_exists=True
-    )
+    study = optuna.create_study(storage=storage, study_name=model, direction="maximize", load_if_exists=True)
     known = study.user_attrs.get(_FACTS)
     if known is None:
         study.set_user_attr(_FACTS, facts)

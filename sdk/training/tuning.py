@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_TRIALS_BEFORE_PRUNING = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -72,6 +74,7 @@ class TuningResult:
         metric: what its values are.
         dataset: the data set's name.
         config: the run that trials varied.
+        space: what they varied.
         trials: those that finished, in order; the first is of ``config`` as it is.
         importances: path of each searched field -> its share of the values' variance (fANOVA, Hutter et al. 2014);
             empty where too few trials are complete.
@@ -82,6 +85,7 @@ class TuningResult:
     metric: str
     dataset: str
     config: RunConfig
+    space: Space
     trials: tuple[Trial, ...]
     importances: Mapping[str, float]
     repeated: Repeated | None = None
@@ -142,9 +146,8 @@ def tune(
         objective = objective_of(model, dataset, config, Path(work))
         search = Search(opened, objective, config, space, repeats)
         search.run(num_trials, timeout_s)
-        found = TuningResult(
-            model, objective.metric, dataset.name, config, search.trials(), importances(opened), None
-        )  # fmt: skip
+        trials = search.trials()
+        found = TuningResult(model, objective.metric, dataset.name, config, space, trials, importances(opened))
         return _with_repeats(found, objective, range(repeats, repeats + confirm)) if confirm else found
 
 
@@ -194,6 +197,7 @@ class Search:
     def run(self, num_trials: int, timeout_s: float | None = None) -> None:
         """Add trials until ``num_trials`` are finished in all, or the time is up."""
         start = time.perf_counter()
+        self._study.pruner = self._pruner()
         if not self._study.trials:
             log.info("a new study of %s: %d trials", self._objective.metric, num_trials)
         while (finished := len(_finished(self._study))) < num_trials:
@@ -224,6 +228,11 @@ class Search:
             self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
             raise
         self._log(frozen)
+
+    def _pruner(self) -> optuna.pruners.BasePruner:
+        import optuna
+
+        return optuna.pruners.MedianPruner(_TRIALS_BEFORE_PRUNING, n_warmup_steps=self._objective.patience)
 
     def _fields(self, params: Mapping[str, Any]) -> dict[str, Any]:
         by_field = {parameter.field: parameter for parameter in self._space}

@@ -1,0 +1,69 @@
+"""What the commands that read a data set share: its options, and the run's configuration from a file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sdk.config import RunConfig, from_json
+from sdk.errors import MarqueeError, UsageError
+
+if TYPE_CHECKING:
+    from sdk.types import Dataset
+
+
+def add_dataset(parser: argparse.ArgumentParser) -> None:
+    """``--movielens`` or ``--sample``, and ``--tmdb``."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--movielens", type=Path, metavar="DIR|ZIP", help="a MovieLens data set in any published form")
+    source.add_argument("--sample", action="store_true", help="the sample that comes with Marquee, simulated ratings")
+    parser.add_argument("--tmdb", type=Path, metavar="DIR", help="TMDB 5000's two files, joined through links.csv")
+
+
+def read_dataset(args: argparse.Namespace, config: RunConfig) -> Dataset:
+    """The data set that the options name.
+
+    Raises:
+        UsageError: ``--tmdb`` is given with ``--sample``.
+        DataError: the data cannot be used.
+    """
+    from sdk.data.movielens import load
+
+    if not args.sample:
+        return load(args.movielens, tmdb=args.tmdb, config=config.data)
+    if args.tmdb is not None:
+        message = "--tmdb: the sample brings its own titles; leave the option out, or give --movielens"
+        raise UsageError(message)
+    from sdk.data.sample import write_sample
+
+    with tempfile.TemporaryDirectory(prefix="marquee-sample-") as folder:
+        movielens, tmdb = write_sample(Path(folder))
+        return load(movielens, tmdb=tmdb, config=config.data)
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """``--config``, the same in every command."""
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE.json", help="settings to start from, such as tune's best.json"
+    )
+
+
+def read_config(path: Path | None) -> RunConfig:
+    """The RunConfig in a JSON file; fields that it leaves out take their defaults, and so does no file at all.
+
+    Raises:
+        UsageError: the file cannot be read, is not JSON, or has an unknown field or a value out of its range.
+    """
+    if path is None:
+        return RunConfig()
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        if not isinstance(values, dict):
+            raise TypeError(f"a JSON {type(values).__name__} where an object was expected")
+        return from_json(RunConfig, values)
+    except (OSError, ValueError, TypeError, AttributeError, MarqueeError) as error:
+        message = f"{path}: not a run's configuration ({error}). Give a file such as the best.json that tune writes."
+        raise UsageError(message) from error

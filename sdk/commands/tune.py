@@ -1,0 +1,60 @@
+"""python -m sdk tune."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
+from sdk.commands.options import new_command
+from sdk.errors import DataError
+from sdk.search_space import SPACES, with_fields
+
+if TYPE_CHECKING:
+    from sdk.training.tuning import TuningResult
+
+
+def add(commands: Any) -> None:
+    """The command's options."""
+    parser = new_command(
+        commands, "tune", _tune, "search for a model's best settings on validation parts; the test part is not read",
+        "python -m sdk tune --movielens ml-latest-small --model dlrm --trials 40 --study tune.db --out tuned",
+    )  # fmt: skip
+    add_dataset(parser)
+    add_config(parser)
+    parser.add_argument("--model", choices=tuple(SPACES), required=True, help="which model to tune")
+    parser.add_argument(
+        "--study", type=Path, required=True, metavar="FILE.db", help="SQLite file; the same command goes on with it"
+    )
+    parser.add_argument("--trials", type=int, default=40, help="finished trials that the study shall have in all")
+    parser.add_argument("--repeats", type=int, default=2, help="training seeds, or draws, averaged in a trial")
+    parser.add_argument("--confirm", type=int, default=0, help="further seeds for the default and the best at the end")
+    parser.add_argument("--timeout-s", type=float, help="start no trial after this many seconds")
+    parser.add_argument("--seed", type=int, default=0, help="of the search and of training")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for best.json, the table and the charts")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _tune(args: argparse.Namespace) -> int:
+    from sdk.training.study import require_optuna
+    from sdk.training.tuning import tune
+    from sdk.tuning_report import as_json, as_markdown, fields_to_set, write_tuning
+
+    require_optuna()
+    config = with_fields(read_config(args.config), {"training.seed": args.seed})
+    result = tune(
+        read_dataset(args, config), config, args.model, args.study,
+        num_trials=args.trials, repeats=args.repeats, confirm=args.confirm, timeout_s=args.timeout_s,
+    )  # fmt: skip
+    _require_a_trial(result, args.study)
+    if args.out is not None:
+        write_tuning(result, args.out)
+    print(json.dumps(as_json(result)) if args.json else f"{as_markdown(result)}\n{fields_to_set(result)}")
+    return 0
+
+
+def _require_a_trial(result: TuningResult, study: Path) -> None:
+    if not result.ranked:
+        raise DataError(f"{study}: no trial is complete yet; raise --trials or --timeout-s, the same command goes on")
