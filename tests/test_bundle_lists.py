@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from small import dataset, run_config
 
+from sdk.__main__ import main
 from sdk.bundle_lists import ListTask, evaluate_lists_of, recommenders
 from sdk.config import FeatureConfig
 from sdk.evaluation import evaluate_bundle, learnt_parts
@@ -166,3 +168,22 @@ def test_a_bundle_without_a_ranker_has_lists_alone(tmp_path):
     assert got.rows == ()
     assert [row.model for row in got.lists.rows] == ["history", "popularity"]
     assert "diversity" not in got.lists.rows[0].values
+
+
+def test_the_command_prints_json_and_writes_what_it_measured(bundle, tmp_path, capsys):
+    asked = ["evaluate", "--bundle", str(bundle.path), "--samples", "20", "--max-list-users", "9"]
+    assert main([*asked, "--json", "--reports", str(tmp_path / "reports")]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / "reports" / "evaluation.json").read_text("utf-8"))
+    assert (printed["samples"], printed["lists"]["num_users"]) == (20, 9)
+    assert [row["model"] for row in printed["test"]] == ["ncf", "biased MF", "user and item means", "popularity"]
+    assert main([*asked, "--reports", str(tmp_path / "again")]) == 0
+    assert "NCF + history" in capsys.readouterr().out
+    for path in (tmp_path / "reports").iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize(("option", "value"), [("--samples", "-1"), ("--max-list-users", "0")])
+def test_a_senseless_number_is_a_usage_error(bundle, capsys, option, value):
+    assert main(["evaluate", "--bundle", str(bundle.path), option, value]) == 2
+    assert f"{option}: got {value}, expected at least" in capsys.readouterr().err
