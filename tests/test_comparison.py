@@ -179,7 +179,8 @@ def names_of(found, protocol):
 def test_every_contender_is_measured(measured):
     _, found = measured
     assert names_of(found, "A") == {
-        "popularity", "user and item means", "biased MF", "LightGBM, the DLRM's features", "Marquee NCF", "Marquee DLRM",
+        "popularity", "user and item means", "biased MF", "LightGBM, the DLRM's features",
+        "Marquee NCF", "Marquee DLRM",
     }  # fmt: skip
     assert names_of(found, "B") == {
         "popularity", "item-kNN", "iALS", "EASE, likes", "EASE, likes and watched (0.6)",
@@ -329,7 +330,7 @@ def test_what_is_wrong_with_the_command_is_one_line_and_an_exit_code(tmp_path, c
 
 def test_the_command_prints_its_tables_alone_to_stdout(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(Workbench, "measure", invented)
-    monkeypatch.setattr("sdk.commands.compare._read", lambda args, folder: dataset(1))
+    monkeypatch.setattr("sdk.commands.compare.read_dataset", lambda args, config: dataset(1))
     arguments = ["compare", "--sample", "--quick", "--protocols", "A", "--seeds", "42", "--out", str(tmp_path)]
     assert main([*arguments, "--json"]) == 0
     assert {row["protocol"] for row in json.loads(capsys.readouterr().out)["results"]} == {"A"}

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sdk.commands.datasets import add_dataset, read_dataset
 from sdk.commands.options import new_command
+from sdk.config import RunConfig
 from sdk.errors import UsageError
-
-if TYPE_CHECKING:
-    from sdk.types import Dataset
 
 
 def add(commands: Any) -> None:
@@ -20,10 +18,7 @@ def add(commands: Any) -> None:
         commands, "compare", _compare, "measure the field's baselines beside our models, on the same splits",
         "python -m sdk compare --movielens ml-latest-small.zip --tmdb tmdb-5000 --out comparison",
     )  # fmt: skip
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--movielens", type=Path, metavar="DIR|ZIP", help="a MovieLens data set in any published form")
-    source.add_argument("--sample", action="store_true", help="the sample that comes with Marquee, simulated ratings")
-    parser.add_argument("--tmdb", type=Path, metavar="DIR", help="TMDB 5000's two files, joined through links.csv")
+    add_dataset(parser)
     parser.add_argument(
         "--protocols", default="A,B,C", help="A: AUC of single ratings; B: lists; C: lists by time; joined by commas"
     )
@@ -52,9 +47,7 @@ def _compare(args: argparse.Namespace) -> int:
     )
     if args.into is not None:
         check_page(args.into)
-    with tempfile.TemporaryDirectory(prefix="marquee-sample-") as folder:
-        dataset = _read(args, Path(folder))
-    rendered = Rendered.of(compare(dataset, config, args.out))
+    rendered = Rendered.of(compare(read_dataset(args, RunConfig()), config, args.out))
     write(rendered, args.out)
     if args.into is not None:
         write_into(rendered, args.into)
@@ -72,17 +65,3 @@ def _seed(text: str) -> int:
     except ValueError as error:
         message = f"--seeds: got {text!r}, expected integers joined by commas"
         raise UsageError(message) from error
-
-
-def _read(args: argparse.Namespace, folder: Path) -> Dataset:
-    from sdk.data.movielens import load
-
-    if not args.sample:
-        return load(args.movielens, tmdb=args.tmdb)
-    if args.tmdb is not None:
-        message = "--tmdb: the sample brings its own titles; leave the option out, or give --movielens"
-        raise UsageError(message)
-    from sdk.data.sample import write_sample
-
-    movielens, tmdb = write_sample(folder)
-    return load(movielens, tmdb=tmdb)

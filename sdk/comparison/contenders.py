@@ -45,7 +45,7 @@ class Contender:
         return self.package is None or importlib.util.find_spec(self.package) is not None
 
 
-_PENALTIES = (400.0, 50.0, 100.0, 150.0, 200.0, 250.0, 300.0, 500.0, 600.0, 800.0, 1200.0)
+_PENALTIES = (400.0, 50.0, 100.0, 150.0, 200.0, 300.0, 600.0, 900.0)
 
 CONTENDERS: tuple[Contender, ...] = (
     Contender(name="popularity", protocols=("A",), fit=rating_peers.popularity),

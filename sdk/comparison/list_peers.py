@@ -6,6 +6,7 @@ They hold dense arrays as wide as the catalogue, which suits data sets of up to 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 Scores: TypeAlias = NDArray[np.floating[Any]]
 Scorer = Callable[[Int64s], Scores]
-_TITLES_AT_ONCE = 1024
 _USERS_AT_ONCE = 512
 
 
@@ -115,28 +115,19 @@ def popularity(ratings: RatingMatrix) -> Scorer:
 
 def item_knn(ratings: RatingMatrix, *, watched: float, neighbours: int, shrinkage: float) -> Scorer:
     """Item-item cosine, shrunk (Sarwar et al. 2001; Bell and Koren 2007): each title listens to its nearest ones."""
-    from scipy.sparse import vstack
-
     history = ratings.weighted(watched)
     norms = np.sqrt(np.asarray(history.multiply(history).sum(axis=0))[0])
-    starts = range(0, len(norms), _TITLES_AT_ONCE)
-    blocks = [
-        _nearest(history, norms, slice(start, start + _TITLES_AT_ONCE), neighbours, shrinkage) for start in starts
-    ]
-    weights = vstack(blocks, format="csr").T.tocsr()
+    cosine = (history.T @ history).tocsr()
+    row = np.repeat(np.arange(len(norms)), np.diff(cosine.indptr))
+    cosine.data /= norms[row] * norms[cosine.indices] + shrinkage
+    cosine.data[row == cosine.indices] = 0
+    for start, end in itertools.pairwise(cosine.indptr.tolist()):
+        if end - start > neighbours:
+            own = cosine.data[start:end]
+            own[own < np.partition(own, -neighbours)[-neighbours]] = 0
+    cosine.eliminate_zeros()
+    weights = cosine.T.tocsr()
     return lambda rows: (history[rows] @ weights).toarray()
-
-
-def _nearest(history: csr_matrix, norms: Float32s, titles: slice, neighbours: int, shrinkage: float) -> csr_matrix:
-    """(b, I) sparse: for each of b titles the cosines of its nearest ones, itself left out."""
-    from scipy.sparse import csr_matrix
-
-    cosine = (history[:, titles].T @ history).toarray()
-    cosine /= np.maximum(np.outer(norms[titles], norms) + shrinkage, 1e-9)
-    cosine[np.arange(len(cosine)), titles.start + np.arange(len(cosine))] = 0
-    if neighbours < cosine.shape[1]:
-        cosine[cosine < np.partition(cosine, -neighbours, axis=1)[:, -neighbours, None]] = 0
-    return csr_matrix(cosine)
 
 
 def ease(ratings: RatingMatrix, *, watched: float, penalty: float) -> Scorer:
