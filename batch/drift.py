@@ -20,7 +20,7 @@ def score_histogram(scores: Float32s) -> Int64s:
     Args:
         scores: (N,) float32, none of them NaN.
     """
-    bits = np.ascontiguousarray(scores, dtype=np.float32).view(np.uint32)
+    bits = (np.ascontiguousarray(scores, dtype=np.float32) + np.float32(0)).view(np.uint32)  # -0 becomes 0
     ascending = np.where(bits >> 31 == 1, ~bits, bits | np.uint32(1 << 31))  # IEEE 754: so integers sort as floats do
     return np.bincount(ascending >> 16, minlength=SCORE_BINS)
 

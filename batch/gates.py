@@ -179,19 +179,19 @@ GATES = (
         titles="max_not_finite",
     ),
     _gate(
-        "seen",
-        "rows that show a user what they have rated",
-        "the filter of rated titles did not work",
-        users="max_seen",
-    ),
-    _gate("itself", "titles listed as similar to themselves", "the content model is wrong", titles="max_self"),
-    _gate(
         "lengths",
         "lists of another length than k and what is left to list allow",
         "lists were cut, or k is not what was asked",
         users="max_wrong_lengths",
         titles="max_wrong_lengths",
     ),
+    _gate(
+        "seen",
+        "rows that show a user what they have rated",
+        "the filter of rated titles did not work",
+        users="max_seen",
+    ),
+    _gate("itself", "titles listed as similar to themselves", "the content model is wrong", titles="max_self"),
     _gate(
         "length_ratio",
         "mean list length over the previous night's",
