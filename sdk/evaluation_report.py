@@ -12,7 +12,7 @@ from sdk.charts import display, draw_calibration, draw_lists
 from sdk.metrics import MetricRow, SliceFigures
 from sdk.report import calibration_values, plain_values, write_files
 from sdk.slices import TITLES, USERS
-from sdk.text_tables import Table, figure, slice_table
+from sdk.text_tables import BORDERS, Table, figure, slice_table
 
 if TYPE_CHECKING:
     from sdk.bundle_lists import ListEvaluation
@@ -28,7 +28,6 @@ _EXPLAINED = (
     "coverage: share of the catalogue in any top ten; titles: how many those are; Gini: 0 all titles equally often, "
     "1 one title in every place; novelty: mean self-information; diversity: mean cosine distance by content."
 )
-_BORDERS = "In brackets: the training ratings that a user or title has."
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,7 @@ def _rating_sections(evaluation: Evaluation) -> list[_Section]:
     by_slice = slice_table(evaluation.slices, evaluation.slice_rows, "auc")
     return [
         _Section("Ratings", f"{head} {_how_sure(evaluation.samples)}".rstrip(), table),
-        _Section("AUC per slice", _BORDERS, by_slice),
+        _Section("AUC per slice", BORDERS, by_slice),
     ]
 
 
@@ -139,9 +138,9 @@ def _list_sections(evaluation: Evaluation, lists: ListEvaluation) -> list[_Secti
     return [
         _Section("Lists", f"{head} {_how_sure(lists.samples)}".rstrip(), _list_table(lists.rows, found)),
         _Section("Variety of the top tens", _EXPLAINED, _list_table(lists.rows, _VARIETY)),
-        _Section("NDCG@10 per slice of the users", _BORDERS, slice_table(evaluation.slices, users, "ndcg10", 3)),
+        _Section("NDCG@10 per slice of the users", BORDERS, slice_table(evaluation.slices, users, "ndcg10", 3)),
         _Section(
-            "Recall@20 of the held-out titles per slice of the titles", _BORDERS,
+            "Recall@20 of the held-out titles per slice of the titles", BORDERS,
             slice_table(evaluation.slices, titles, "recall20", 3),
         ),
     ]  # fmt: skip

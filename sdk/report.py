@@ -25,7 +25,7 @@ from sdk.charts import (
 from sdk.errors import OutputError
 from sdk.metrics import Calibration, EpochRecord, MetricRow, SliceFigures
 from sdk.slices import Slice
-from sdk.text_tables import slice_table
+from sdk.text_tables import BORDERS, slice_table
 
 __all__ = [
     "History",
@@ -185,7 +185,7 @@ def _slices_as_markdown(slices: Sequence[Slice], rows: Sequence[SliceFigures]) -
         return []
     table = slice_table(slices, rows, "auc")
     more = "Intervals and the lists over the full catalogue: `python -m sdk evaluate`."
-    return ["## AUC per slice", "", *table.as_markdown(), "", more, ""]
+    return ["## AUC per slice", "", BORDERS, "", *table.as_markdown(), "", more, ""]
 
 
 def _markdown_row(row: MetricRow) -> str:

@@ -11,6 +11,7 @@ from sdk.metrics import Interval, SliceFigures
 from sdk.slices import Slice
 
 NOT_MEASURED = "–"
+BORDERS = "In brackets: the training ratings that a user or title has."
 
 
 @dataclass(frozen=True, slots=True)
