@@ -175,10 +175,14 @@ class SideAudit:
         return sameness(self.listed_in, np.maximum(self.personal - self.barred, self.listed_in))
 
     def _take_apart(self, name: str, table: pa.Table) -> Lists:
-        check_layout(name, table, self.rules.layout)
+        if problem := layout_problem(name, table, self.rules.layout):
+            message = (
+                f"{problem}. Nothing was published; the staging folder is kept for a look. "
+                "Another program wrote it: run again with --force."
+            )
+            raise QualityGateError(message)
         if nulls := sum(column.null_count for column in table.columns):
             self.problems.add("finite", nulls, f"{name} holds a null")
-            table = table.drop_null()
         return take_apart(name, table, self.rules)
 
     def _check_rows(self, lists: Lists) -> None:
@@ -269,7 +273,9 @@ class SideAudit:
 
 
 def take_apart(name: str, table: pa.Table, rules: SideRules) -> Lists:
-    """A part's columns and where its lists begin."""
+    """A part's columns and where its lists begin; rows that hold a null are left out."""
+    if any(column.null_count for column in table.columns):
+        table = table.drop_null()
     ids, rank, answers, score = (table.column(column).to_numpy() for column in rules.layout.names[:4])
     begins = np.append(True, ids[1:] != ids[:-1])[: len(ids)]
     starts = np.flatnonzero(begins)
@@ -288,20 +294,17 @@ def take_apart(name: str, table: pa.Table, rules: SideRules) -> Lists:
     )
 
 
-def check_layout(name: str, table: pa.Table, layout: pa.Schema) -> None:
-    """Whether a part has the layout's columns; a dictionary of strings is as good as strings.
+def layout_problem(name: str, table: pa.Table, layout: pa.Schema) -> str:
+    """How a part's columns differ from the layout's, in words; empty where they do not.
 
-    Raises:
-        QualityGateError: it has not.
+    A dictionary of strings is as good as strings.
     """
     got = [(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in table.schema]
-    if got != [(f.name, f.type) for f in layout]:
-        message = (
-            f"{name}: its columns are {', '.join(f'{n} {t}' for n, t in got)}, expected "
-            f"{', '.join(f'{f.name} {f.type}' for f in layout)}. Nothing was published; the staging folder is kept "
-            "for a look. Another program wrote it: run again with --force."
-        )
-        raise QualityGateError(message)
+    wanted = [(f.name, f.type) for f in layout]
+    if got == wanted:
+        return ""
+    have, want = (", ".join(f"{column} {kind}" for column, kind in columns) for columns in (got, wanted))
+    return f"{name}: its columns are {have}, expected {want}"
 
 
 def _first_of_each(keys: Int64s) -> Bools:

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from batch.drift import SCORE_BINS, gini, jaccard, population_stability, score_histogram, tops
 from batch.gates import BUNDLE, USERS, GateConfig, GateResult, judge
-from batch.side_audit import SideAudit, take_apart
-from sdk.errors import MarqueeError
+from batch.side_audit import SideAudit, layout_problem, take_apart
+from sdk.errors import MarqueeError, OutputError
 from sdk.types import Bools
 
 log = logging.getLogger(__name__)
@@ -88,6 +88,8 @@ class _PreviousPass:
 
     def add(self, name: str, table: pa.Table) -> None:
         rules = self.found.rules
+        if problem := layout_problem(name, table, rules.layout):
+            raise OutputError(problem)
         lists = take_apart(name, table, rules)
         gone = np.arange(len(lists.answer)) + len(rules.answers)  # titles that tonight's catalogue does not have
         answers = np.where(lists.answer < 0, gone, lists.answer)
