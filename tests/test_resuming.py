@@ -40,11 +40,11 @@ def killed_after(epochs, monkeypatch):
     original = loop._step
     stop_at = []
 
-    def step(model, optimiser, users, items, batch, config):
+    def step(take, pairs, generator):
         stop_at.append(1)
         if len(stop_at) > epochs * steps_per_epoch() + 3:
             raise Killed
-        return original(model, optimiser, users, items, batch, config)
+        return original(take, pairs, generator)
 
     monkeypatch.setattr(loop, "_step", step)
 

@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from sdk.config import DLRMConfig
 from sdk.features.tables import EncodedTable
-from sdk.models.pair_model import Batch, PairModel, SideTensors, TableBuffers, mlp
+from sdk.models.interactions import pairs_within
+from sdk.models.lookups import Lookups, look_up
+from sdk.models.pair_model import Batch, PairModel, SideTensors, TableBuffers, mlp, squared_norms
 
 
 class DLRM(PairModel):
@@ -71,18 +73,23 @@ class _SideArch(nn.Module):
     def forward(self, table: TableBuffers, rows: Tensor, ids: Tensor, batch: Batch | None) -> SideTensors:
         """One encoded side; ``ids`` are the (B,) id codes, some of them perhaps dropped."""
         dense: Tensor = self.bottom_mlp(table.dense_of(rows, batch))  # (B, D)
-        vectors = [self._embed(name, table, rows, ids) for name in self.embeddings]
-        vectors += [self._embed_list(name, table, rows) for name in self.lists]
-        fields = torch.stack([*vectors, dense], dim=1)  # (B, F, D)
-        own = torch.einsum("bfd,bgd->bfg", fields, fields)[:, self.own_pairs[0], self.own_pairs[1]]
-        dot = self.dot(ids) if self.dot is not None else dense.new_zeros(len(rows), 0)
-        bias = self.bias(ids)[:, 0] if self.bias is not None else dense.new_zeros(len(rows))
-        penalised = dot.square().sum(1) + sum(vector.square().sum(1) for vector in vectors)
+        lookups = batch.lookups if batch is not None else None
+        vectors = [self._embed(name, table, rows, ids, lookups) for name in self.embeddings]
+        lists = [self._embed_list(name, table, rows) for name in self.lists]
+        fields = torch.stack([*vectors, *lists, dense], dim=1)  # (B, F, D)
+        own = pairs_within(fields, self.own_pairs, fast=lookups is not None)
+        dot = look_up(self.dot, ids, lookups) if self.dot is not None else dense.new_zeros(len(rows), 0)
+        penalised = squared_norms([*lists, *([] if lookups is not None else [dot, *vectors])], dense)
+        bias = (
+            look_up(self.bias, ids, lookups, penalised=False)[:, 0]
+            if self.bias is not None
+            else dense.new_zeros(len(rows))
+        )
         return SideTensors(bias, dot, fields, torch.cat([dense, own], dim=1), penalised)
 
-    def _embed(self, name: str, table: TableBuffers, rows: Tensor, ids: Tensor) -> Tensor:
-        embedded: Tensor = self.embeddings[name](ids if name == "id" else table.codes_of(name, rows))
-        return embedded
+    def _embed(self, name: str, table: TableBuffers, rows: Tensor, ids: Tensor, lookups: Lookups | None) -> Tensor:
+        embedding: nn.Embedding = self.embeddings[name]  # type: ignore[assignment]
+        return look_up(embedding, ids if name == "id" else table.codes_of(name, rows), lookups)
 
     def _embed_list(self, name: str, table: TableBuffers, rows: Tensor) -> Tensor:
         weight: Tensor = self.lists[name].weight  # type: ignore[assignment]

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from sdk.config import NCFConfig
 from sdk.features.tables import EncodedTable
-from sdk.models.pair_model import Batch, PairModel, SideTensors, mlp
+from sdk.models.lookups import look_up
+from sdk.models.pair_model import Batch, PairModel, SideTensors, mlp, squared_norms
 
 
 class NCF(PairModel):
@@ -36,12 +37,12 @@ class NCF(PairModel):
 
     def encode_users(self, rows: Tensor, batch: Batch | None = None) -> SideTensors:
         """The user side of (B,) int64 rows; with a batch, as training sees it. GMF's weights are folded in here."""
-        side: SideTensors = self.user_arch(self.pick_ids(self.users.codes_of("id", rows), batch))
+        side: SideTensors = self.user_arch(self.pick_ids(self.users.codes_of("id", rows), batch), batch)
         return side if self.gmf_weight is None else side._replace(dot=side.dot * self.gmf_weight)
 
     def encode_items(self, rows: Tensor, batch: Batch | None = None) -> SideTensors:
         """The item side of (B,) int64 rows; with a batch, as training sees it."""
-        side: SideTensors = self.item_arch(self.pick_ids(self.items.codes_of("id", rows), batch))
+        side: SideTensors = self.item_arch(self.pick_ids(self.items.codes_of("id", rows), batch), batch)
         return side
 
 
@@ -54,10 +55,15 @@ class _IdArch(nn.Module):
         self.mlp = nn.Embedding(num_ids, config.embedding_dim) if config.variant == "neumf" else None
         self.bias = nn.Embedding(num_ids, 1) if config.biases else None
 
-    def forward(self, ids: Tensor) -> SideTensors:
+    def forward(self, ids: Tensor, batch: Batch | None) -> SideTensors:
         """One encoded side of (B,) int64 id codes."""
-        dot = self.gmf(ids)
-        mlp_in = self.mlp(ids) if self.mlp is not None else dot.new_zeros(len(ids), 0)
-        bias = self.bias(ids)[:, 0] if self.bias is not None else dot.new_zeros(len(ids))
-        penalised = dot.square().sum(1) + mlp_in.square().sum(1)
+        lookups = batch.lookups if batch is not None else None
+        dot = look_up(self.gmf, ids, lookups)
+        mlp_in = look_up(self.mlp, ids, lookups) if self.mlp is not None else dot.new_zeros(len(ids), 0)
+        penalised = squared_norms([] if lookups is not None else [dot, mlp_in], dot)
+        bias = (
+            look_up(self.bias, ids, lookups, penalised=False)[:, 0]
+            if self.bias is not None
+            else dot.new_zeros(len(ids))
+        )
         return SideTensors(bias, dot, dot.new_zeros(len(ids), 0, 1), mlp_in, penalised)

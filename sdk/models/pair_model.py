@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from sdk.features.tables import STATISTIC_NAMES, UNKNOWN, EncodedTable
+from sdk.models.interactions import pairs_across
+from sdk.models.lookups import Lookups
 from sdk.scoring.pair_form import Head, PairForm, Side
 from sdk.types import Float32s
 
@@ -22,11 +25,13 @@ class Batch(NamedTuple):
         label: (B,) float32, to be left out of the pair's own statistics.
         rated: (B,) float32, 1 where the pair is a rating, 0 where it is a sampled negative.
         generator: the source of randomness.
+        lookups: where embedding lookups are taken apart; None leaves them to autograd.
     """
 
     label: Tensor
     rated: Tensor
     generator: torch.Generator
+    lookups: Lookups | None = None
 
 
 class TableBuffers(nn.Module):
@@ -49,6 +54,7 @@ class TableBuffers(nn.Module):
         self.cardinalities = dict(table.cardinalities)
         self.num_dense = table.dense.shape[1]
         self.num_rows = len(table)
+        self._left_out: Tensor | None = None
         stats = table.statistics
         self.prior_rate, self.prior_count = stats.prior_rate, stats.prior_count
         self._keep("dense", torch.from_numpy(table.dense.copy()))
@@ -78,16 +84,27 @@ class TableBuffers(nn.Module):
 
     def dense_of(self, rows: Tensor, batch: Batch | None) -> Tensor:
         """(B, F) float32 dense features; with a batch, the statistics leave each pair's own rating out."""
-        dense = self.dense[rows]
         if batch is None:
-            return dense
-        count = (self.count[rows] - batch.rated).clamp_min(0)
-        likes = (self.likes[rows] - batch.label * batch.rated).clamp_min(0)
+            return self.dense[rows]
+        kind = (batch.rated * (1 + batch.label)).long()  # which of the three forms of each row
+        return self.left_out()[kind * self.num_rows + rows]
+
+    def left_out(self) -> Tensor:
+        """(3 R, F) float32 dense features of every row as training sees it: for a sampled negative, less a rating
+        that was not liked, and less one that was. Kept from the first call on.
+        """
+        if self._left_out is None or self._left_out.device != self.dense.device:
+            self._left_out = torch.cat([self._without(rated, label) for rated, label in ((0, 0), (1, 0), (1, 1))])
+        return self._left_out
+
+    def _without(self, rated: int, label: int) -> Tensor:
+        count = (self.count - rated).clamp_min(0)
+        likes = (self.likes - label * rated).clamp_min(0)
         rate = (likes + self.prior_count * self.prior_rate) / (count + self.prior_count).clamp_min(1e-9)
         if self.prior_count == 0:
             rate = rate.masked_fill(count == 0, self.prior_rate)
-        left_out = (torch.stack([torch.log1p(count), rate], dim=1) - self.mean) / self.std
-        return torch.cat([left_out, dense[:, len(STATISTIC_NAMES) :]], dim=1)
+        statistics = (torch.stack([torch.log1p(count), rate], dim=1) - self.mean) / self.std
+        return torch.cat([statistics, self.dense[:, len(STATISTIC_NAMES) :]], dim=1)
 
 
 class SideTensors(NamedTuple):
@@ -98,7 +115,8 @@ class SideTensors(NamedTuple):
         dot: (B, d) float32, the side's part of the dot path; d may be 0.
         fields: (B, F, D) float32, the vectors that meet the other side's in the interactions; F may be 0.
         mlp_in: (B, M) float32, the side's own part of the top MLP's input.
-        penalised: (B,) float32, squared norm of the looked-up vectors, which the L2 penalty holds small.
+        penalised: (B,) float32, squared norm of the looked-up vectors, which the L2 penalty holds small; without those
+            that ``Batch.lookups`` took.
     """
 
     bias: Tensor
@@ -143,18 +161,23 @@ class PairModel(nn.Module, abc.ABC):
     def training_forward(self, user_rows: Tensor, item_rows: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """(B,) logits, and the two L2 penalties, unscaled: of the looked-up vectors and of the looked-up biases.
 
-        Each pair's own label is left out of its statistics, and some ids are replaced by the unknown one.
+        Each pair's own label is left out of its statistics, and some ids are replaced by the unknown one. With
+        ``batch.lookups``, the vectors' penalty lacks those lookups.
         """
         user, item = self.encode_users(user_rows, batch), self.encode_items(item_rows, batch)
         biases = (user.bias.square() + item.bias.square()).mean()
-        return self.meet(user, item), (user.penalised + item.penalised).mean(), biases
+        logits = self.meet(user, item, fast=batch.lookups is not None)
+        return logits, (user.penalised + item.penalised).mean(), biases
 
-    def meet(self, user: SideTensors, item: SideTensors) -> Tensor:
-        """(B,) logits of encoded pairs: dot path, biases, and the top MLP over both sides and their interactions."""
+    def meet(self, user: SideTensors, item: SideTensors, *, fast: bool = False) -> Tensor:
+        """(B,) logits of encoded pairs: dot path, biases, and the top MLP over both sides and their interactions.
+
+        ``fast`` uses compiled loops, which need the CPU.
+        """
         score = user.bias + item.bias + (user.dot * item.dot).sum(1)
         if self.top_mlp is None:
             return score
-        cross = torch.einsum("bfd,bgd->bfg", user.fields, item.fields).flatten(1)
+        cross = pairs_across(user.fields, item.fields, fast=fast and user.fields.shape[1] > 0)
         top: Tensor = self.top_mlp(torch.cat([user.mlp_in, item.mlp_in, cross], dim=1))
         return score + top[:, 0]
 
@@ -162,8 +185,8 @@ class PairModel(nn.Module, abc.ABC):
         """The codes; while training, a random share of them replaced by the unknown id, so that its row learns."""
         if batch is None or self.id_dropout == 0:
             return codes
-        drawn = torch.rand(codes.shape, generator=batch.generator, device=codes.device)
-        return codes.masked_fill(drawn < self.id_dropout, UNKNOWN)
+        drawn = torch.rand(codes.shape, generator=batch.generator, device=batch.generator.device)
+        return codes.masked_fill(drawn.to(codes.device) < self.id_dropout, UNKNOWN)
 
     @torch.no_grad()
     def lower(self) -> PairForm:
@@ -204,7 +227,7 @@ class PairModel(nn.Module, abc.ABC):
         return [layer for layer in (self.top_mlp or ()) if isinstance(layer, nn.Linear)]
 
     def _mlp_in_widths(self) -> tuple[int, int]:
-        nobody = torch.full((1,), UNKNOWN)
+        nobody = torch.full((1,), UNKNOWN, device=self.users.dense.device)
         return self.encode_users(nobody).mlp_in.shape[1], self.encode_items(nobody).mlp_in.shape[1]
 
 
@@ -215,6 +238,11 @@ def initialise_embeddings(model: PairModel, std: float, seed: int) -> None:
         for module in model.modules():
             if isinstance(module, nn.Embedding):
                 module.weight.normal_(0, std, generator=generator)
+
+
+def squared_norms(vectors: Sequence[Tensor], like: Tensor) -> Tensor:
+    """(B,) float32 sum of the squared norms of (B, D) vectors; zeros like ``like`` where there are none."""
+    return sum((vector.square().sum(1) for vector in vectors), start=like.new_zeros(len(like)))
 
 
 def array(tensor: Tensor) -> Float32s:

@@ -17,21 +17,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits
 from tqdm import tqdm
 
 from sdk.config import TrainingConfig
 from sdk.errors import ScoreError
 from sdk.features.encode import EncodedInteractions
-from sdk.features.loaders import InteractionLoader, NegativeSampling
+from sdk.features.loaders import InteractionLoader, NegativeSampling, PairBatch
 from sdk.metrics import EpochRecord, auc, log_loss
-from sdk.models.pair_model import Batch, PairModel, initialise_embeddings
+from sdk.models.pair_model import PairModel, initialise_embeddings
 from sdk.training.checkpoint import Checkpoint
+from sdk.training.steps import ChunkedStep, PlainStep
+from sdk.training.table_adam import group_places
 from sdk.types import Float32s
 
 log = logging.getLogger(__name__)
 _SCORING_BATCH = 65_536
-_ONE_THREAD_BATCH = 2048
+Step = Callable[[PairBatch, torch.Generator], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ def _denormals_flushed() -> Iterator[None]:
 
     Put back afterwards, because it holds for the whole thread: NumPy would warn of it in the caller's own code.
     """
+    group_places(np.zeros(1, dtype=np.int64), 1)  # Numba's first use imports SciPy, which asks for the least number
     before = bool((torch.full((1,), 1e-310, dtype=torch.float64) * 1.0).item() == 0.0)
     torch.set_flush_denormal(True)
     try:
@@ -86,6 +88,7 @@ def train(
     num_epochs: int | None = None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    device: str = "cpu",
 ) -> TrainingResult:
     """Train in place.
 
@@ -97,11 +100,13 @@ def train(
         name: shown in progress and logs.
         num_epochs: overrides ``config.max_epochs``.
         checkpoint: file written after each epoch; if it exists and fits, training goes on from it.
+        device: where to train, in torch's words; the model is moved there, and back to the CPU at the end.
         on_epoch: told of each epoch once it is saved; whatever it raises ends training and is passed on.
 
     Raises:
         ScoreError: the loss became NaN or infinite.
     """
+    model.to(device)
     batch_size = config.batch_size or batch_size_for(len(rows))
     sampling = NegativeSampling.build(rows, model.items.num_rows, config.negatives, config.num_negatives)
     loader = InteractionLoader(rows, batch_size, seed=config.seed, negatives=sampling)
@@ -110,8 +115,8 @@ def train(
     last = num_epochs or config.max_epochs
     while len(state.history) < last and not _is_stale(state, config, validation):
         epoch = len(state.history) + 1
-        with _threads_for(batch_size):
-            loss, rows_per_s = _run_epoch(model, loader, optimiser, config, name, epoch, last)
+        with _step_for(model, optimiser, config) as step:
+            loss, rows_per_s = _run_epoch(model, loader, step, config, name, epoch, last)
         state = state.after(
             _measure(model, validation, epoch, loss, rows_per_s), model, keep_best=validation is not None
         )
@@ -120,17 +125,21 @@ def train(
         if on_epoch is not None:
             on_epoch(state.history[-1])
     state.load_best_into(model)
-    model.eval()
+    model.to("cpu").eval()
     return TrainingResult(state.history, state.best_epoch)
 
 
 @contextmanager
-def _threads_for(batch_size: int) -> Iterator[None]:
-    """One thread for small batches: on a busy machine, threads that wait for each other cost a hundredfold."""
+def _step_for(model: PairModel, optimiser: torch.optim.Optimizer, config: TrainingConfig) -> Iterator[Step]:
+    """The step that suits the model's device; on a CPU, torch itself runs single-threaded meanwhile."""
+    if model.users.dense.device.type != "cpu":
+        yield PlainStep(model, optimiser, config)
+        return
     before = torch.get_num_threads()
-    torch.set_num_threads(1 if batch_size <= _ONE_THREAD_BATCH else before)
+    torch.set_num_threads(1)
     try:
-        yield
+        with ChunkedStep(model, optimiser, config) as step:
+            yield step
     finally:
         torch.set_num_threads(before)
 
@@ -142,7 +151,7 @@ def _is_stale(state: Checkpoint, config: TrainingConfig, validation: EncodedInte
 def _run_epoch(
     model: PairModel,
     loader: InteractionLoader,
-    optimiser: torch.optim.Optimizer,
+    step: Step,
     config: TrainingConfig,
     name: str,
     epoch: int,
@@ -156,8 +165,7 @@ def _run_epoch(
     with tqdm(total=loader.num_rows, desc=f"{name} epoch {epoch}/{last}", unit=" rows", unit_scale=True,
               leave=False, disable=not sys.stderr.isatty()) as bar:  # fmt: skip
         for batch in loader:
-            loss = _step(model, optimiser, batch.user_index, batch.item_index,
-                         Batch(batch.label, batch.rated, generator), config)  # fmt: skip
+            loss = _step(step, batch, generator)
             total += loss * len(batch.label)
             done += len(batch.label)
             bar.update(len(batch.label))
@@ -167,20 +175,8 @@ def _run_epoch(
     return total / max(done, 1), done / max(time.perf_counter() - start, 1e-9)
 
 
-def _step(
-    model: PairModel,
-    optimiser: torch.optim.Optimizer,
-    users: torch.Tensor,
-    items: torch.Tensor,
-    batch: Batch,
-    config: TrainingConfig,
-) -> float:
-    optimiser.zero_grad(set_to_none=True)
-    logits, vectors, biases = model.training_forward(users, items, batch)
-    loss = binary_cross_entropy_with_logits(logits, batch.label)
-    (loss + config.embedding_l2 * vectors + config.bias_l2 * biases).backward()
-    optimiser.step()
-    return float(loss.detach())
+def _step(step: Step, pairs: PairBatch, generator: torch.Generator) -> float:
+    return step(pairs, generator)
 
 
 def _measure(
@@ -205,5 +201,6 @@ def predict(model: PairModel, rows: EncodedInteractions) -> Float32s:
     """(N,) float32 logits of encoded pairs, by the model's own forward pass."""
     model.eval()
     loader = InteractionLoader(rows, _SCORING_BATCH)
-    parts = [model(batch.user_index, batch.item_index).numpy() for batch in loader]
+    device = model.users.dense.device
+    parts = [model(b.user_index.to(device), b.item_index.to(device)).cpu().numpy() for b in loader]
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)

@@ -1,0 +1,216 @@
+"""One training step: the plain one, by torch's autograd, and on a CPU one that computes the same by chunks.
+
+A chunk is so few rows that what it computes stays in a core's own cache. Workers, one per core, take a chunk each,
+forward and backward; then they take ranges of the embedding tables' rows, for Adam. A worker runs single-threaded
+torch, and waits for the others twice a step only: threads inside each operation would wait for each other a hundred
+times, which costs a hundredfold where cores are shared.
+
+Neither the chunks nor the order of any sum depends on the number of workers, so a seed gives the same weights on any
+number of cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from sdk.config import TrainingConfig
+from sdk.device import usable_cores
+from sdk.features.loaders import PairBatch
+from sdk.models.lookups import Lookup, Lookups
+from sdk.models.pair_model import Batch, PairModel
+from sdk.training.table_adam import Grouped, RowUpdate, count_step, group_places, ranges, update_rows
+from sdk.types import Float32s, Int64s
+
+CHUNK = 1024
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlainStep:
+    """A step by autograd, on any device: what the chunked one must equal.
+
+    Attributes:
+        model: trained in place.
+        optimiser: over all its parameters.
+        config: penalties.
+    """
+
+    model: PairModel
+    optimiser: torch.optim.Optimizer
+    config: TrainingConfig
+
+    def __call__(self, pairs: PairBatch, generator: torch.Generator) -> float:
+        """Take one step; the batch's mean loss without penalties."""
+        self.optimiser.zero_grad(set_to_none=True)
+        device = self.model.users.dense.device
+        users, items, label, rated = (column.to(device) for column in pairs)
+        logits, vectors, biases = self.model.training_forward(users, items, Batch(label, rated, generator))
+        loss = binary_cross_entropy_with_logits(logits, label)
+        (loss + self.config.embedding_l2 * vectors + self.config.bias_l2 * biases).backward()
+        self.optimiser.step()
+        return float(loss.detach())
+
+
+class _Chunk(NamedTuple):
+    """Some rows of a batch.
+
+    Attributes:
+        rows: their places in the batch.
+        pairs: the rows.
+        generator: of what is random in them.
+        share: of the batch's rows.
+    """
+
+    rows: slice
+    pairs: PairBatch
+    generator: torch.Generator
+    share: float
+
+
+class _Done(NamedTuple):
+    """What a chunk leaves behind, beside what it writes into the batch's buffers.
+
+    Attributes:
+        loss: its part of the batch's mean loss.
+        gradients: of the penalised loss by each dense parameter; None where it has no part in it.
+        lookups: those that it made.
+    """
+
+    loss: float
+    gradients: tuple[Tensor | None, ...]
+    lookups: list[Lookup]
+
+
+class _Buffers:
+    """The looked-up ids of a batch and the gradients of the vectors, one array per lookup, kept between steps."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.ids: dict[int, Int64s] = {}
+        self.gradients: dict[int, Float32s] = {}
+
+    def put(self, number: int, rows: slice, lookup: Lookup, gradient: Tensor) -> None:
+        """Store a chunk's part. Workers may call this at once: a dictionary keeps the first array that is offered."""
+        width = gradient.shape[1]
+        if number not in self.gradients:
+            self.ids.setdefault(number, np.empty(self.size, dtype=np.int64))
+            self.gradients.setdefault(number, np.empty((self.size, width), dtype=np.float32))
+        self.ids[number][rows] = lookup.ids.numpy()
+        self.gradients[number][rows] = gradient.numpy()
+
+
+class ChunkedStep:
+    """A step by chunks and compiled row updates, on the CPU. Use as a context manager, for its workers.
+
+    Args:
+        model: trained in place.
+        optimiser: ``torch.optim.Adam`` over all its parameters, without extras.
+        config: penalties.
+        num_workers: threads; None takes one per usable core.
+    """
+
+    def __init__(
+        self,
+        model: PairModel,
+        optimiser: torch.optim.Optimizer,
+        config: TrainingConfig,
+        num_workers: int | None = None,
+    ) -> None:
+        self.model, self.optimiser, self.config = model, optimiser, config
+        self.num_workers = num_workers or usable_cores()
+        self.parameters = list(model.parameters())
+        self.buffers = _Buffers(0)
+
+    def __enter__(self) -> ChunkedStep:
+        self.pool = ThreadPoolExecutor(self.num_workers, "marquee-train", _prepare_worker)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.shutdown()
+
+    def __call__(self, pairs: PairBatch, generator: torch.Generator) -> float:
+        """Take one step; the batch's mean loss without penalties."""
+        size = len(pairs.label)
+        if self.buffers.size < size:
+            self.buffers = _Buffers(size)
+        self.model.users.left_out()
+        self.model.items.left_out()
+        done = self._map(self._backward, _cut(pairs, generator))
+        self._sum_gradients(done)
+        updates = self._row_updates(done[0].lookups, size)
+        for update in updates:
+            count_step(self.optimiser, update.table.weight)
+        tasks = [(update, *rows) for update in updates for rows in ranges(update.table)]
+        self._map(lambda task: update_rows(self.optimiser, *task), tasks)
+        self.optimiser.step()
+        return sum(chunk.loss for chunk in done)
+
+    def _map(self, work: Callable[[T], S], tasks: Sequence[T]) -> list[S]:
+        return list(map(work, tasks) if len(tasks) == 1 else self.pool.map(work, tasks))
+
+    def _backward(self, chunk: _Chunk) -> _Done:
+        lookups, pairs = Lookups(), chunk.pairs
+        batch = Batch(pairs.label, pairs.rated, chunk.generator, lookups)
+        logits, vectors, biases = self.model.training_forward(pairs.user_index, pairs.item_index, batch)
+        loss = binary_cross_entropy_with_logits(logits, pairs.label)
+        whole = (loss + self.config.embedding_l2 * vectors + self.config.bias_l2 * biases) * chunk.share
+        dense = self._dense(lookups.made)
+        leaves = [lookup.vectors for lookup in lookups.made]
+        gradients = torch.autograd.grad(whole, [*dense, *leaves], allow_unused=True)
+        for number, lookup in enumerate(lookups.made):
+            self.buffers.put(number, chunk.rows, lookup, gradients[len(dense) + number])
+        return _Done(float(loss.detach()) * chunk.share, gradients[: len(dense)], lookups.made)
+
+    def _dense(self, lookups: Sequence[Lookup]) -> list[torch.nn.Parameter]:
+        """The parameters that are not tables looked up row by row."""
+        tables = {id(lookup.table.weight) for lookup in lookups}
+        return [parameter for parameter in self.parameters if id(parameter) not in tables]
+
+    def _sum_gradients(self, done: Sequence[_Done]) -> None:
+        for parameter, *parts in zip(self._dense(done[0].lookups), *(chunk.gradients for chunk in done), strict=True):
+            present = [part for part in parts if part is not None]
+            parameter.grad = torch.stack(present).sum(0) if present else None
+
+    def _row_updates(self, lookups: Sequence[Lookup], size: int) -> list[RowUpdate]:
+        """Every table's update; lookups by the same ids are grouped once."""
+        first = {id(lookup.ids): number for number, lookup in reversed(list(enumerate(lookups)))}
+        grouped = dict(
+            zip(first, self._map(lambda n: self._group(lookups[n], n, size), list(first.values())), strict=True)
+        )
+        penalty = 2 * self.config.embedding_l2 / size  # the gradient of the mean squared norm
+        return [
+            RowUpdate(lookup.table, grouped[id(lookup.ids)], self.buffers.gradients[number], penalty * lookup.penalised)
+            for number, lookup in enumerate(lookups)
+        ]
+
+    def _group(self, lookup: Lookup, number: int, size: int) -> Grouped:
+        return group_places(self.buffers.ids[number][:size], lookup.table.num_embeddings)
+
+
+def _prepare_worker() -> None:
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+
+
+def _cut(pairs: PairBatch, generator: torch.Generator) -> list[_Chunk]:
+    """Chunks of nearly equal size; of several, each gets a generator of its own, seeded by the batch's."""
+    size = len(pairs.label)
+    count = -(-size // CHUNK)
+    if count == 1:
+        return [_Chunk(slice(0, size), pairs, generator, 1.0)]
+    seeds = torch.randint(2**62, (count,), generator=generator).tolist()
+    edges = [size * n // count for n in range(count + 1)]
+    return [
+        _Chunk(slice(a, b), PairBatch(*(column[a:b] for column in pairs)), torch.Generator().manual_seed(seed),
+               (b - a) / size)
+        for a, b, seed in zip(edges[:-1], edges[1:], seeds, strict=True)
+    ]  # fmt: skip

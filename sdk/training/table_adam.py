@@ -1,0 +1,136 @@
+"""Adam over embedding tables (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1), from the gradients of single lookups.
+
+It does what ``torch.optim.Adam`` does with a table's whole gradient, every row in every step, but adds up each row's
+lookups where it updates the row, so no gradient as large as the table is ever made. It keeps its moments in the
+torch optimiser's own state: a checkpoint holds them, and a run may go on with either.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sdk.compiled import compiled_loosely
+from sdk.types import Float32s, Int64s
+
+_ELEMENTS_PER_TASK = 1 << 18  # of a table, updated by one worker at a time
+
+
+class Grouped(NamedTuple):
+    """Places of a batch grouped by the table row that they look up.
+
+    Attributes:
+        order: (B,) int64 places, ascending within each row.
+        starts: (R + 1,) int64; row r's places are ``order[starts[r]:starts[r + 1]]``.
+    """
+
+    order: Int64s
+    starts: Int64s
+
+
+class RowUpdate(NamedTuple):
+    """One step of one table, before it is cut into ranges of rows.
+
+    Attributes:
+        table: the embedding.
+        grouped: which places of the batch look up which row.
+        gradients: (B, D) float32, of the loss by each looked-up vector.
+        penalty: added to a row's gradient per lookup, times the row.
+    """
+
+    table: nn.Embedding
+    grouped: Grouped
+    gradients: Float32s
+    penalty: float
+
+
+def ranges(table: nn.Embedding) -> list[tuple[int, int]]:
+    """Row ranges that are worth a worker's while."""
+    rows, width = table.weight.shape
+    each = max(1, _ELEMENTS_PER_TASK // width)
+    return [(first, min(first + each, rows)) for first in range(0, rows, each)]
+
+
+def count_step(optimiser: torch.optim.Optimizer, weight: Tensor) -> None:
+    """Count one more step of a table; its moments start at zero."""
+    state = optimiser.state[weight]
+    if not state:
+        state["step"] = torch.tensor(0.0)
+        state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
+    state["step"] += 1
+
+
+def update_rows(optimiser: torch.optim.Optimizer, update: RowUpdate, first: int, last: int) -> None:
+    """Update the rows from ``first`` up to ``last``."""
+    weight = update.table.weight
+    state, group = optimiser.state[weight], optimiser.param_groups[0]
+    step, (beta1, beta2) = float(state["step"]), group["betas"]
+    constants = np.array(
+        [
+            update.penalty,
+            1 - beta1,
+            beta2,
+            1 - beta2,
+            group["lr"] / (1 - beta1**step),
+            1 / np.sqrt(1 - beta2**step),
+            group["eps"],
+        ],
+        dtype=np.float32,
+    )
+    _update(
+        weight.detach().numpy(), state["exp_avg"].numpy(), state["exp_avg_sq"].numpy(),
+        update.gradients, update.grouped.order, update.grouped.starts, constants, first, last,
+    )  # fmt: skip
+
+
+def group_places(ids: Int64s, num_rows: int) -> Grouped:
+    """Group places by row: a counting sort."""
+    order, starts = np.empty(len(ids), dtype=np.int64), np.zeros(num_rows + 1, dtype=np.int64)
+    _count_sort(ids, order, starts)
+    return Grouped(order, starts)
+
+
+@compiled_loosely
+def _count_sort(ids: Int64s, order: Int64s, starts: Int64s) -> None:
+    for row in ids:
+        starts[row] += 1
+    total = 0
+    for row in range(len(starts)):
+        total += starts[row]
+        starts[row] = total  # behind the row's places, then moved to their front below
+    for place in range(len(ids) - 1, -1, -1):
+        row = ids[place]
+        starts[row] -= 1
+        order[starts[row]] = place
+
+
+@compiled_loosely
+def _update(
+    weight: Float32s,
+    mean: Float32s,
+    square: Float32s,
+    gradients: Float32s,
+    order: Int64s,
+    starts: Int64s,
+    constants: Float32s,
+    first: int,
+    last: int,
+) -> None:
+    penalty, towards, keep, take, rate, root, eps = constants
+    gradient = np.empty(weight.shape[1], dtype=np.float32)
+    for row in range(first, last):
+        scale = penalty * np.float32(starts[row + 1] - starts[row])
+        for d in range(weight.shape[1]):
+            gradient[d] = scale * weight[row, d]
+        for at in range(starts[row], starts[row + 1]):
+            place = order[at]
+            for d in range(weight.shape[1]):
+                gradient[d] += gradients[place, d]
+        for d in range(weight.shape[1]):
+            g = gradient[d]
+            mean[row, d] += towards * (g - mean[row, d])
+            square[row, d] = keep * square[row, d] + take * g * g
+            weight[row, d] -= rate * mean[row, d] / (np.sqrt(square[row, d]) * root + eps)

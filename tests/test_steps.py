@@ -1,0 +1,146 @@
+"""The chunked training step computes what torch's autograd and Adam compute."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small import jitter, run_config, tables
+
+from sdk.config import DLRMConfig, NCFConfig, TrainingConfig
+from sdk.features.loaders import PairBatch
+from sdk.models.interactions import pairs_across, pairs_within
+from sdk.models.ranker import build_ranker
+from sdk.training import steps, table_adam
+from sdk.training.steps import ChunkedStep, PlainStep
+from sdk.training.table_adam import group_places
+
+CONFIG = TrainingConfig(learning_rate=1e-3, embedding_l2=0.1, bias_l2=0.05)
+KINDS = ("dlrm", "bare", "ncf", "neumf")
+BARE = DLRMConfig(embedding_dim=5, bottom_mlp=(7,), top_mlp=(6, 4), dot_dim=0, biases=False, id_dropout=0.0)
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(steps, "CHUNK", 16)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def ranker(kind, seed=0, id_dropout=0.0):
+    """A ranker with weights that are not small, over tables with a category and a list."""
+    dlrm = BARE if kind == "bare" else dataclasses.replace(BARE, dot_dim=3, biases=True)
+    ncf = NCFConfig(variant="neumf" if kind == "neumf" else "dot", embedding_dim=4, mlp_layers=(6,))
+    config = run_config(
+        dlrm=dataclasses.replace(dlrm, id_dropout=id_dropout), ncf=dataclasses.replace(ncf, id_dropout=id_dropout)
+    )
+    return jitter(build_ranker("dlrm" if kind in ("dlrm", "bare") else "ncf", config, *tables(seed)), seed)
+
+
+def batch_of(size, seed=0):
+    """Random pairs, a third of them sampled negatives; few users and items, so that rows repeat."""
+    rng = np.random.default_rng(seed)
+    rated = rng.random(size) < 0.67
+    label = rated & (rng.random(size) < 0.5)
+    users, items = rng.integers(2, 23, size), rng.integers(2, 18, size)
+    floats = (torch.from_numpy(values.astype(np.float32)) for values in (label, rated))
+    return PairBatch(torch.from_numpy(users), torch.from_numpy(items), *floats)
+
+
+def adam(model):
+    return torch.optim.Adam(model.parameters(), lr=CONFIG.learning_rate)
+
+
+def moments(model, optimiser):
+    """Adam's moments of every parameter: what is left of all gradients so far. Absent ones are 0."""
+    return {
+        f"{name}.{moment}": optimiser.state[weight].get(moment, torch.zeros_like(weight))
+        for name, weight in model.named_parameters()
+        for moment in ("exp_avg", "exp_avg_sq")
+    }
+
+
+def assert_close(got, expected, atol):
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value, rtol=1e-4, atol=atol, msg=lambda text, n=name: f"{n}: {text}")
+
+
+def stepped(kind, seed, batches, make_step, id_dropout=0.0, **options):
+    model = ranker(kind, seed, id_dropout)
+    optimiser = adam(model)
+    generator = torch.Generator().manual_seed(9)
+    if make_step is PlainStep:
+        losses = [PlainStep(model, optimiser, CONFIG)(batch, generator) for batch in batches]
+    else:
+        with ChunkedStep(model, optimiser, CONFIG, **options) as step:
+            losses = [step(batch, generator) for batch in batches]
+    return model, optimiser, losses
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(KINDS), st.integers(0, 1000), st.integers(1, 70))
+def test_every_gradient_is_autograds(kind, seed, size):
+    batch = batch_of(size, seed)
+    expected, reference, loss = stepped(kind, seed, [batch], PlainStep)
+    got, optimiser, mine = stepped(kind, seed, [batch], ChunkedStep, num_workers=2)
+    assert mine == pytest.approx(loss, rel=1e-5)
+    wanted = moments(expected, reference)
+    assert max(float(value.abs().max()) for value in wanted.values()) > 1e-4, "no gradient to compare"
+    assert_close(moments(got, optimiser), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_after_many_steps_the_weights_are_adams(kind):
+    batches = [batch_of(size, size) for size in (50, 50, 33, 50, 7)]
+    expected, reference, losses = stepped(kind, 0, batches, PlainStep)
+    got, optimiser, mine = stepped(kind, 0, batches, ChunkedStep)
+    assert mine == pytest.approx(losses, rel=1e-4)
+    assert_close(got.state_dict(), expected.state_dict(), atol=1e-5)
+    assert {float(state["step"]) for state in optimiser.state.values()} == {5.0}
+    del reference
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_number_of_workers_changes_no_bit(kind, monkeypatch):
+    monkeypatch.setattr(table_adam, "_ELEMENTS_PER_TASK", 16)
+    batches = [batch_of(60, seed) for seed in range(4)]
+    weights = [
+        stepped(kind, 0, batches, ChunkedStep, id_dropout=0.2, num_workers=workers)[0].state_dict()
+        for workers in (1, 2, 5)
+    ]
+    for other in weights[1:]:
+        assert all(torch.equal(other[name], weight) for name, weight in weights[0].items())
+
+
+def test_dropped_ids_teach_the_unknown_row_and_no_other():
+    batch = batch_of(64)._replace(user_index=torch.full((64,), 7))
+    model, optimiser, _ = stepped("ncf", 0, [batch], ChunkedStep, id_dropout=0.5)
+    taught = moments(model, optimiser)["user_arch.gmf.weight.exp_avg"].abs().sum(1).nonzero()[:, 0].tolist()
+    assert taught == sorted({2, int(model.users.codes_id[7])})
+
+
+@given(st.lists(st.integers(0, 9), max_size=40))
+def test_places_are_grouped_by_row_in_their_order(ids):
+    grouped = group_places(np.array(ids, dtype=np.int64), 10)
+    for row in range(10):
+        places = grouped.order[grouped.starts[row] : grouped.starts[row + 1]].tolist()
+        assert places == [place for place, value in enumerate(ids) if value == row]
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 20), st.integers(0, 5), st.integers(0, 100))
+@settings(max_examples=30, deadline=None)
+def test_compiled_products_and_their_gradients_are_torchs(f, g, d, size, seed):
+    generator = torch.Generator().manual_seed(seed)
+    left, right = (torch.randn(size, n, d, generator=generator, requires_grad=True) for n in (f, g))
+    places = torch.triu_indices(f, f, offset=1)
+    both = []
+    for fast in (True, False):
+        out = torch.cat([pairs_across(left, right, fast=fast), pairs_within(left, places, fast=fast)], dim=1)
+        scale = torch.arange(out.numel(), dtype=torch.float32).view_as(out) * 0.1
+        both.append((out, *torch.autograd.grad((out * scale).sum(), [left, right])))
+    for mine, torchs in zip(*both, strict=True):
+        torch.testing.assert_close(mine, torchs, rtol=1e-4, atol=1e-4)
