@@ -206,21 +206,21 @@ class NCFConfig:
 class HistoryConfig:
     """How a history becomes a list. The defaults were chosen on a validation part of MovieLens latest-small.
 
-    None of them scales with the data: the best penalty for half of the users was the same.
+    The penalty must fit the data, so it is chosen from the training ratings (``sdk.models.history_choice``).
 
     Attributes:
         rank: width r of the dot path.
         like_at: ratings of at least this many stars are likes; a title liked with just as many weighs 1.
         star_weight: how much a star more or less changes a rating's weight.
         least_weight: of any rating: to have watched a title says something even where it was not liked.
-        penalty: L2 penalty of the regression, above 0.
+        penalty: L2 penalty of the regression, above 0; None chooses it on a validation part of the training ratings.
         user_exponent: a user with n ratings counts by n to minus twice this.
         item_exponent: a title's scores are multiplied by (ratings + 1) to minus this.
         content_weight: of the item features, once their rows have mean squared length 1.
         popularity_weight: of a title's share of likes, added to its score; it ranks for who has rated nothing.
         max_titles: the most rated titles that get coefficients of their own; it bounds the memory to about 30 bytes
             times its square. The others are known by their content features.
-        seed: of the low-rank factorisation.
+        seed: of the low-rank factorisation and of the validation part that the penalty is chosen on.
         feature_dim: number of content vectors that the item features are.
         ranker_weight: of a ranker's logit, added to this model's score in a list.
     """
@@ -229,7 +229,7 @@ class HistoryConfig:
     like_at: float = 4.0
     star_weight: float = 0.3
     least_weight: float = 0.3
-    penalty: float = 300.0
+    penalty: float | None = None
     user_exponent: float = 0.15
     item_exponent: float = 0.1
     content_weight: float = 0.35
@@ -243,7 +243,7 @@ class HistoryConfig:
         _check_at_least(self, 1, "rank", "max_titles")
         _check_at_least(self, 0, "star_weight", "user_exponent", "item_exponent", "content_weight", "ranker_weight")
         _check_at_least(self, 0, "popularity_weight", "seed", "feature_dim")
-        _check(self, "penalty", self.penalty > 0, "above 0")
+        _check(self, "penalty", self.penalty is None or self.penalty > 0, "above 0, or None")
         _check(self, "least_weight", self.least_weight > 0, "above 0")
 
     def weights(self, rating: NDArray[np.floating[Any]]) -> NDArray[np.float32]:

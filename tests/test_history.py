@@ -214,8 +214,10 @@ def test_saved_and_loaded_it_is_the_same_to_the_byte(tmp_path):
         (tmp_path / name).mkdir()
         HistoryModel.fit(*columns, *shape(), config=HistoryConfig(rank=8)).save(tmp_path / name)
     loaded = HistoryModel.load(tmp_path / "one")
-    assert loaded.config == HistoryConfig(rank=8)
     fresh = HistoryModel.fit(*columns, *shape(), config=HistoryConfig(rank=8))
+    assert loaded.choice == fresh.choice
+    assert fresh.choice is not None
+    assert loaded.config == fresh.config == HistoryConfig(rank=8, penalty=fresh.choice.penalty)
     np.testing.assert_array_equal(scores_of(loaded, columns), scores_of(fresh, columns))
     for name in ("history.npz", "history.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()

@@ -13,30 +13,38 @@ titles; popular titles are held back a little.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sdk.config import HistoryConfig, from_json, to_json
-from sdk.errors import BundleError, ConfigError, DataError
+from sdk.errors import BundleError, ConfigError
 from sdk.features.tables import FIRST_KNOWN
 from sdk.models.content_store import read_arrays, read_json, write_arrays, write_json
+from sdk.models.history_choice import FALLBACK, PenaltyChoice, choose_penalty
 from sdk.models.history_fit import extend, fit_regression, low_rank
+from sdk.models.history_inputs import (
+    Floats,
+    Index,
+    balanced,
+    check_rows,
+    checked,
+    discount,
+    most_rated,
+    rating_matrix,
+    scaled_features,
+)
 from sdk.scoring.pair_form import Head, PairForm, Side
-from sdk.types import Float32s, Float64s, Int64s
+from sdk.types import Float32s, Int64s
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 log = logging.getLogger(__name__)
 
-Index: TypeAlias = NDArray[np.integer[Any]]
-Floats: TypeAlias = NDArray[np.floating[Any]]
-
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of the saved form; another one is refused."""
 
 _ARRAYS = frozenset({"item_in", "item_out", "item_bias"})
@@ -50,13 +58,15 @@ class HistoryModel:
         item_in: (R_item, r) float32, what having rated a title adds to a user's vector.
         item_out: (R_item, r) float32, what a user's vector is multiplied with.
         item_bias: (R_item,) float32.
-        config: as fitted with.
+        config: as fitted with; its ``penalty`` is the number that was used.
+        choice: how the penalty was chosen; None where the configuration fixed it.
     """
 
     item_in: Float32s
     item_out: Float32s
     item_bias: Float32s
     config: HistoryConfig
+    choice: PenaltyChoice | None = None
 
     def __post_init__(self) -> None:
         if self.item_in.shape != self.item_out.shape or self.item_bias.shape != self.item_in.shape[:1]:
@@ -83,7 +93,7 @@ class HistoryModel:
             num_users: R_user, reserved rows included.
             num_items: R_item, reserved rows included.
             item_features: (R_item, f) float, any scale and centre, 256 content vectors say; None learns without.
-            config: None takes the defaults.
+            config: None takes the defaults; its ``penalty`` is chosen if it is None.
 
         Raises:
             DataError: there is no rating of a known user and title.
@@ -91,18 +101,21 @@ class HistoryModel:
             ScoreError: the regression cannot be solved; the message says what to raise.
         """
         config = config or HistoryConfig()
-        known = _checked(user_index, item_index, rating, num_users, num_items)
+        known = checked(user_index, item_index, rating, num_users, num_items)
         user, item, stars = user_index[known], item_index[known], rating[known]
-        history = _history(user, item, config.weights(stars), (num_users, num_items))
-        features = _scaled(item_features, num_items, config.content_weight)
+        history = rating_matrix(user, item, config.weights(stars), (num_users, num_items))
+        features = scaled_features(item_features, num_items, config.content_weight)
+        choice = choose_penalty(user, item, stars, features, config) if config.penalty is None else None
+        penalty = config.penalty or (choice or PenaltyChoice(FALLBACK)).penalty
         counts = np.bincount(item, minlength=num_items)
-        fitted = _most_rated(counts, config.max_titles)
-        item_in, item_out = _factors(history, features, counts, fitted, config)
+        fitted = most_rated(counts, config.max_titles)
+        item_in, item_out = _factors(history, features, counts, fitted, penalty, config)
         likes = np.bincount(item[stars >= config.like_at], minlength=num_items)
         share = likes / len(np.unique(user))
-        bias = config.popularity_weight * share * _discount(counts, config)
-        log.info("history model: %d ratings, %d titles, %d of their own", len(stars), (counts > 0).sum(), len(fitted))
-        return cls(item_in, item_out, bias.astype(np.float32), config)
+        bias = config.popularity_weight * share * discount(counts, config.item_exponent)
+        sizes = (len(stars), int((counts > 0).sum()), len(fitted), penalty)
+        log.info("history model: %d ratings, %d titles, %d with coefficients of their own, penalty %g", *sizes)
+        return cls(item_in, item_out, bias.astype(np.float32), replace(config, penalty=penalty), choice)
 
     def user_vectors(self, indptr: Int64s, item_index: Index, weights: Floats | None = None) -> Float32s:
         """The vectors of B users known only by what they rated; a user without titles gets zeros.
@@ -123,16 +136,16 @@ class HistoryModel:
         values = np.ones(len(item_index), np.float32) if weights is None else np.asarray(weights, np.float32)
         if len(values) != len(item_index) or indptr[-1] != len(item_index):
             raise ValueError(f"user_vectors: {len(item_index)} titles, {len(values)} weights, indptr to {indptr[-1]}")
-        _check_rows("item_index", item_index, len(self.item_in))
+        check_rows("item_index", item_index, len(self.item_in))
         shape = (len(indptr) - 1, len(self.item_in))
         return np.asarray(csr_matrix((values, item_index, indptr), shape) @ self.item_in, np.float32)
 
     def to_pair_form(self, user_index: Index, item_index: Index, rating: Floats, num_users: int) -> PairForm:
         """The model with every user's vector, for the engine. Arguments and errors as ``fit``; ids may be new to it."""
-        known = _checked(user_index, item_index, rating, num_users, len(self.item_in), may_be_empty=True)
+        known = checked(user_index, item_index, rating, num_users, len(self.item_in), may_be_empty=True)
         columns = (np.asarray(user_index)[known], np.asarray(item_index)[known])
         weights = self.config.weights(np.asarray(rating)[known])
-        history = _history(*columns, weights, (num_users, len(self.item_in)))
+        history = rating_matrix(*columns, weights, (num_users, len(self.item_in)))
         dot = self.user_vectors(history.indptr.astype(np.int64), history.indices, history.data)
         return self.form_of(dot)
 
@@ -155,7 +168,9 @@ class HistoryModel:
     def save(self, folder: Path | str) -> None:
         """Write ``history.npz`` and ``history.json`` into a folder that exists; equal models give equal bytes."""
         write_arrays(Path(folder) / "history.npz", {name: getattr(self, name) for name in sorted(_ARRAYS)})
-        write_json(Path(folder) / "history.json", {"version": FORMAT_VERSION, "config": to_json(self.config)})
+        choice = None if self.choice is None else self.choice.to_json()
+        words = {"version": FORMAT_VERSION, "config": to_json(self.config), "choice": choice}
+        write_json(Path(folder) / "history.json", words)
 
     @classmethod
     def load(cls, folder: Path | str) -> HistoryModel:
@@ -168,7 +183,8 @@ class HistoryModel:
         arrays = read_arrays(Path(folder) / "history.npz", _ARRAYS)
         try:
             config = from_json(HistoryConfig, words["config"])
-            return cls(arrays["item_in"], arrays["item_out"], arrays["item_bias"], config)
+            choice = None if words["choice"] is None else PenaltyChoice.from_json(words["choice"])
+            return cls(arrays["item_in"], arrays["item_out"], arrays["item_bias"], config, choice)
         except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise BundleError(f"{folder}: not a history model ({error!r}). Train and save it again.") from error
 
@@ -207,77 +223,17 @@ def _dot_side(bias: Float32s, dot: Float32s) -> Side:
     return Side(bias, dot, none, none[:, :, None])
 
 
-def _history(user: Index, item: Index, weights: Float32s, shape: tuple[int, int]) -> csr_matrix:
-    from scipy.sparse import csr_matrix
-
-    return csr_matrix((weights, (user, item)), shape)
-
-
 def _factors(
-    history: csr_matrix, features: Float32s, counts: Int64s, fitted: Int64s, config: HistoryConfig
+    history: csr_matrix, features: Float32s, counts: Int64s, fitted: Int64s, penalty: float, config: HistoryConfig
 ) -> tuple[Float32s, Float32s]:
     """``item_in`` and ``item_out`` of all rows: the fitted titles' by the regression, the others' by their features."""
-    from scipy.sparse import diags
-
-    size = np.diff(history.indptr)
-    active = np.flatnonzero(size)
-    scale = ((size[active] + 1) / (size[active] + 1).mean()) ** -config.user_exponent
-    scaled = (diags(scale) @ history[active][:, fitted]).tocsr().astype(np.float64)
+    scaled = balanced(history[np.diff(history.indptr) > 0], config.user_exponent)[:, fitted]
     own = features[fitted]
-    regression = fit_regression(scaled, own, config.penalty)
-    importance, discount = np.sqrt(counts[fitted] + 1.0), _discount(counts, config)[fitted]
-    pair = low_rank(regression, importance, discount, config.rank, config.seed)
+    regression = fit_regression(scaled, own, penalty)
+    importance, factor = np.sqrt(counts[fitted] + 1.0), discount(counts, config.item_exponent)[fitted]
+    pair = low_rank(regression, importance, factor, config.rank, config.seed)
     rest = np.setdiff1d(np.arange(FIRST_KNOWN, len(counts)), fitted)
     out = np.zeros((2, len(counts), config.rank), np.float32)
     for whole, part in zip(out, pair, strict=True):
         whole[fitted], whole[rest] = part, extend(own, part, features[rest])
     return out[0], out[1]
-
-
-def _discount(counts: Int64s, config: HistoryConfig) -> Float64s:
-    return np.asarray((counts + 1.0) ** -config.item_exponent)
-
-
-def _most_rated(counts: Int64s, limit: int) -> Int64s:
-    """The rated rows, at most ``limit`` of them, ascending; of equally often rated ones the first."""
-    order = np.argsort(-counts, kind="stable")[:limit]
-    return np.sort(order[counts[order] > 0])
-
-
-def _scaled(features: Float32s | None, num_items: int, weight: float) -> Float32s:
-    """Centred over the known rows and with mean squared length ``weight ** 2``; reserved rows are 0."""
-    if features is None or weight == 0:
-        return np.zeros((num_items, 0), np.float32)
-    if features.ndim != 2 or len(features) != num_items or not np.isfinite(features).all():
-        raise ValueError(f"item_features: got {features.shape}, expected ({num_items}, f) finite numbers")
-    out = np.zeros(features.shape, np.float32)
-    known = features[FIRST_KNOWN:].astype(np.float64)
-    known -= known.mean(axis=0)
-    length = np.sqrt((known**2).sum() / len(known))
-    out[FIRST_KNOWN:] = known * (weight / length if length > 0 else 0.0)
-    return out
-
-
-def _checked(
-    user: Index, item: Index, rating: Floats, num_users: int, num_items: int, *, may_be_empty: bool = False
-) -> NDArray[np.bool_]:
-    """Which rows are of a known user and title."""
-    if not len(user) == len(item) == len(rating):
-        raise ValueError(f"history: {len(user)} users, {len(item)} items, {len(rating)} ratings; expected as many")
-    _check_rows("user_index", user, num_users)
-    _check_rows("item_index", item, num_items)
-    if not np.isfinite(rating).all():
-        raise ValueError(f"history: rating {int(np.isfinite(rating).argmin())} is not finite")
-    known: NDArray[np.bool_] = (np.asarray(user) >= FIRST_KNOWN) & (np.asarray(item) >= FIRST_KNOWN)
-    if not known.any() and not may_be_empty:
-        raise DataError(f"history: none of {len(user)} ratings is of a known user and title; give more ratings")
-    pairs = np.asarray(user, np.int64)[known] * num_items + np.asarray(item, np.int64)[known]
-    if len(np.unique(pairs)) < len(pairs):
-        message = "history: a (user, item) pair comes twice; keep one rating of each"
-        raise ValueError(message)
-    return known
-
-
-def _check_rows(name: str, index: Index, size: int) -> None:
-    if len(index) and not (index.min() >= 0 and index.max() < size):
-        raise ValueError(f"history: {name} runs from {index.min()} to {index.max()}, expected 0 to {size - 1}")

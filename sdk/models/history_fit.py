@@ -20,13 +20,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.errors import ScoreError
 from sdk.types import Float32s, Float64s
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-_COLUMNS_AT_ONCE = 1024
 _OVERSAMPLING = 32
 _POWER_STEPS = 6
 
@@ -59,75 +57,71 @@ def fit_regression(ratings: csr_matrix, features: Float32s, penalty: float) -> I
     Raises:
         ScoreError: the penalty is too small for the matrix to be inverted.
     """
-    return (_by_users if ratings.shape[0] <= ratings.shape[1] else _by_items)(ratings, features, penalty)
+    return prepared(ratings, features)(penalty)
 
 
-def _by_users(ratings: csr_matrix, features: Float32s, penalty: float) -> ItemRegression:
+def prepared(ratings: csr_matrix, features: Float32s) -> Callable[[float], ItemRegression]:
+    """``fit_regression`` with the inner products done: what remains takes a penalty, and may be asked for several."""
+    return (_by_users if ratings.shape[0] <= ratings.shape[1] else _by_items)(ratings, features)
+
+
+def _by_users(ratings: csr_matrix, features: Float32s) -> Callable[[float], ItemRegression]:
+    from sdk.models.history_gram import gram, inverse
+
     profile = ratings @ features.astype(np.float64)
-    kernel = _gram(ratings.T.tocsr()) + profile @ profile.T
-    kernel[np.diag_indices_from(kernel)] += penalty
-    solved = (_inverse(kernel) @ ratings).astype(np.float32)  # A X
-    leave_out = 1 - np.asarray(ratings.multiply(solved).sum(axis=0), np.float64).ravel()
+    kernel = gram(ratings.T) + profile @ profile.T
     single = ratings.astype(np.float32)
 
     def covary(values: Float32s) -> Float32s:
         return np.asarray(values + features @ (features.T @ values), np.float32)
 
-    return ItemRegression(
-        lambda values: covary(single.T @ (solved @ values)),
-        lambda values: np.asarray(solved.T @ (single @ covary(values)), np.float32),
-        leave_out,
-    )
+    def solve(penalty: float) -> ItemRegression:
+        matrix = kernel.copy()
+        matrix[np.diag_indices_from(matrix)] += penalty
+        solved = (inverse(matrix) @ ratings).astype(np.float32)  # A X
+        leave_out = 1 - np.asarray(ratings.multiply(solved).sum(axis=0), np.float64).ravel()
+        return ItemRegression(
+            lambda values: covary(single.T @ (solved @ values)),
+            lambda values: np.asarray(solved.T @ (single @ covary(values)), np.float32),
+            leave_out,
+        )
+
+    return solve
 
 
-def _by_items(ratings: csr_matrix, features: Float32s, penalty: float) -> ItemRegression:
+def _by_items(ratings: csr_matrix, features: Float32s) -> Callable[[float], ItemRegression]:
     """With P = inv(X'X + penalty inv(C)): C X'AX = I - penalty P inv(C), and its diagonal of inv(C) times that."""
+    from sdk.models.history_gram import gram, inverse
+
+    products = gram(ratings)
     wide = features.astype(np.float64)
     inner = np.linalg.inv(np.eye(wide.shape[1]) + wide.T @ wide)
-    precision = -(wide @ inner) @ wide.T  # becomes inv(C) by Woodbury, then X'X + penalty inv(C)
-    precision[np.diag_indices_from(precision)] += 1
-    own = np.diagonal(precision).copy()
-    inverse = _inverse(_gram(ratings) + penalty * precision)
-    del precision
-    shared = (inverse @ wide) @ inner
-    inverse -= shared @ wide.T  # P inv(C)
-    spread = np.diagonal(inverse) - np.einsum("if,fi->i", wide @ inner, wide.T @ inverse)
-    leave_out = 1 - own + penalty * spread
-    product = (-penalty * inverse).astype(np.float32)
-    product[np.diag_indices_from(product)] += 1
-    return ItemRegression(lambda values: product @ values, lambda values: product.T @ values, leave_out)
+    mapped = wide @ inner  # inv(C) = I - mapped @ wide.T, by Woodbury
 
+    def solve(penalty: float) -> ItemRegression:
+        matrix = mapped @ (-penalty * wide.T)
+        matrix[np.diag_indices_from(matrix)] += penalty
+        matrix += products
+        solved = inverse(matrix)
+        shared = (solved @ wide) @ inner
+        solved -= shared @ wide.T  # P inv(C)
+        spread = np.diagonal(solved) - np.einsum("if,fi->i", mapped, wide.T @ solved)
+        leave_out = np.einsum("if,if->i", mapped, wide) + penalty * spread
+        solved *= -penalty
+        solved[np.diag_indices_from(solved)] += 1
+        product = solved.astype(np.float32)
+        return ItemRegression(lambda values: product @ values, lambda values: product.T @ values, leave_out)
 
-def _gram(columns: csr_matrix) -> Float64s:
-    """(N, N) float64 ``columns.T @ columns``, some columns at a time to bound the memory."""
-    size = columns.shape[1]
-    out = np.empty((size, size))
-    transposed = columns.T.tocsr()
-    for start in range(0, size, _COLUMNS_AT_ONCE):
-        rows = slice(start, start + _COLUMNS_AT_ONCE)
-        out[rows] = (transposed[rows] @ columns).toarray()
-    return out
-
-
-def _inverse(matrix: Float64s) -> Float64s:
-    """The inverse of a symmetric positive definite matrix, which is overwritten."""
-    from scipy.linalg import lapack
-
-    factor, failed = lapack.dpotrf(matrix.T, lower=1, overwrite_a=1)  # .T: LAPACK's own order, no copy
-    if not failed:
-        factor, failed = lapack.dpotri(factor, lower=1, overwrite_c=1)
-    if failed:
-        raise ScoreError(
-            f"history model: the {len(matrix):,} x {len(matrix):,} matrix is not positive definite (LAPACK {failed}); "
-            "raise HistoryConfig.penalty, and look for ratings that are not finite"
-        )
-    lower: Float64s = np.tril(factor)
-    lower += np.tril(factor, -1).T
-    return lower
+    return solve
 
 
 def low_rank(
-    regression: ItemRegression, row_weights: Float64s, column_weights: Float64s, rank: int, seed: int
+    regression: ItemRegression,
+    row_weights: Float64s,
+    column_weights: Float64s,
+    rank: int,
+    seed: int,
+    power_steps: int = _POWER_STEPS,
 ) -> tuple[Float32s, Float32s]:
     """The best factors V, Q (N, rank) of ``V @ Q.T = B * column_weights``, rows counting by their weight.
 
@@ -139,13 +133,14 @@ def low_rank(
         column_weights: (N,) above 0.
         rank: at least 1.
         seed: of the first subspace.
+        power_steps: how often the subspace is refined, at least 0.
     """
     size = len(row_weights)
     right = (column_weights / regression.leave_out).astype(np.float32)[:, None]
     left = row_weights.astype(np.float32)[:, None]
     width = min(rank + _OVERSAMPLING, size)
     basis = np.random.default_rng(seed).normal(size=(size, width)).astype(np.float32)
-    for _ in range(_POWER_STEPS):
+    for _ in range(power_steps):
         basis = _orthonormal(left * regression.times(right * basis))
         basis = _orthonormal(right * regression.transposed_times(left * basis))
     basis = _orthonormal(left * regression.times(right * basis))
