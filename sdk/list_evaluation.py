@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LIKE_AT = 4.0
-PENALTIES = (150.0, 300.0, 600.0, 1200.0, 2400.0)
 _PER_USER: tuple[tuple[str, Callable[..., Float64s], int], ...] = (
     ("ndcg10", ndcg, 10),
     ("recall20", recall, 20),
@@ -281,45 +280,3 @@ def _counts(item_id: Int64s, catalogue_ids: Int64s) -> Int64s:
     out = np.zeros(len(ids), np.int64)
     out[order] = np.bincount(place[known], minlength=len(ids))
     return out
-
-
-def choose_penalty(
-    interactions: Interactions,
-    fit_and_list: Callable[[Interactions, float], tuple[Int64s, Int64s]],
-    penalties: Sequence[float] = PENALTIES,
-    *,
-    seed: int = 7,
-) -> tuple[float, dict[float, float]]:
-    """The penalty whose lists find most of a validation part, cut from the given training ratings by protocol B's rule.
-
-    How strongly the closed form must be held back depends on how regular the data are, not on their size alone, so
-    it is measured: latest-small wants about 300, half its users the same, the sample two to four times as much.
-
-    Args:
-        interactions: training ratings alone.
-        fit_and_list: learns from the given ratings with the given penalty, and answers (user_id (B,), item_id (B, w))
-            lists, best first, -1 where a list is short. They must leave out what the given ratings hold.
-        penalties: to try, at least one; of equally good ones the first is taken.
-        seed: of the validation part.
-
-    Returns:
-        The penalty, and each one's NDCG@10.
-
-    Raises:
-        DataError: there are too few ratings for a validation part.
-        ValueError: there is no penalty to choose from.
-    """
-    if not penalties:
-        message = "choose_penalty: got no penalties, expected at least one"
-        raise ValueError(message)
-    parts = split_positives(interactions, seed=seed)
-    held = interactions.take(parts.held_out)
-    wanted, row = np.unique(held.user_id, return_inverse=True)
-    relevant = RelevanceSets.from_pairs(row.astype(np.int64), held.item_id, len(wanted))
-    found: dict[float, float] = {}
-    for penalty in penalties:
-        users, lists = fit_and_list(interactions.take(parts.train), penalty)
-        lists = lists[_places(users, wanted)]
-        found[penalty] = user_mean(ndcg(lists, relevant, 10, lengths=(lists >= 0).sum(axis=1)))
-        log.info("penalty %g: NDCG@10 %.4f on validation", penalty, found[penalty])
-    return max(found, key=lambda penalty: found[penalty]), found

@@ -11,7 +11,7 @@ from small import ratings
 from sdk.data import movielens
 from sdk.errors import DataError
 from sdk.features.tables import FIRST_KNOWN
-from sdk.list_evaluation import ListSplit, choose_penalty, evaluate_lists, split_by_time, split_positives
+from sdk.list_evaluation import ListSplit, evaluate_lists, split_by_time, split_positives
 from sdk.models.history import HistoryModel
 from sdk.scoring.engine import Engine
 from sdk.scoring.seen import Seen
@@ -100,29 +100,6 @@ def test_a_list_with_a_training_title_is_refused():
     with pytest.raises(DataError, match="user 7 names title 1 at rank 2"):
         evaluate_by_hand([[5, 6], [3, 1], [2, 3]], [2, 2, 2])
     evaluate_by_hand([[5, 6], [3, 1], [2, 3]], [2, 1, 2])  # padding is not part of a list
-
-
-def test_the_penalty_whose_lists_find_most_is_chosen():
-    data = many()
-    held = data.take(split_positives(data, seed=7).held_out)
-    asked = []
-
-    def fit_and_list(train, penalty):
-        """Penalty 2 lists what is held out, 1 and 3 titles that do not exist, 3 an empty list."""
-        asked.append((len(train), penalty))
-        users = np.arange(50)
-        lists = np.full((50, 40), -1)
-        for user in users:
-            titles = held.item_id[held.user_id == user]
-            lists[user, : len(titles)] = titles if penalty == 2 else titles + 1000
-        return users, lists if penalty < 3 else np.full((50, 1), -1)
-
-    best, found = choose_penalty(data, fit_and_list, (1.0, 2.0, 3.0))
-    assert best == 2
-    assert found == pytest.approx({1.0: 0.0, 2.0: 1.0, 3.0: 0.0})
-    assert asked == [(len(data) - len(held), penalty) for penalty in (1.0, 2.0, 3.0)]
-    with pytest.raises(ValueError, match="no penalties"):
-        choose_penalty(data, fit_and_list, ())
 
 
 @pytest.mark.real_data

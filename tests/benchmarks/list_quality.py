@@ -15,7 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,7 +30,6 @@ from sdk.features.tables import FIRST_KNOWN
 from sdk.list_evaluation import (
     ListMetrics,
     ListSplit,
-    choose_penalty,
     evaluate_lists,
     split_by_time,
     split_positives,
@@ -132,22 +131,6 @@ def ials(watched: float) -> Callable[[Task], Matrix]:
     return scores
 
 
-def chosen_penalty(features: NDArray[np.float32] | None, config: HistoryConfig) -> Callable[[Task], Lists]:
-    """Ours with the penalty that ``choose_penalty`` finds within the training part."""
-
-    def lists(task: Task) -> Lists:
-        def fit_and_list(train: Interactions, penalty: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-            whole = Task(task.dataset, task.parts, *columns_of(task.dataset, train))
-            items, lengths = ours(features, replace(config, penalty=penalty))(whole)
-            return task.user_id, np.where(np.arange(items.shape[1]) < lengths[:, None], items, -1)
-
-        penalty, _ = choose_penalty(task.dataset.interactions.take(task.parts.train), fit_and_list)
-        print(f"chosen penalty {penalty:g}")
-        return ours(features, replace(config, penalty=penalty))(task)
-
-    return lists
-
-
 def ours(features: NDArray[np.float32] | None, config: HistoryConfig) -> Callable[[Task], Lists]:
     def lists(task: Task) -> Lists:
         columns = (task.user, task.item, task.rating)
@@ -194,7 +177,7 @@ def contenders(dataset: Dataset) -> dict[str, Callable[[Task], Lists]]:
     mine = {
         "ours, no content": ours(None, HistoryConfig()),
         "ours": ours(features, HistoryConfig()),
-        "ours, penalty chosen": chosen_penalty(features, HistoryConfig()),
+        "ours, penalty 300": ours(features, HistoryConfig(penalty=300.0)),
         "ours, rank 600": ours(features, HistoryConfig(rank=600)),
     }
     return {**known, **mine}
