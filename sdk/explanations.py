@@ -90,6 +90,8 @@ class Explanation:
     def describe(self, max_titles: int = 2, max_fields: int = 2, max_tokens: int = 2) -> str:
         """The reason in words: ``liked Heat (1995) [director Michael Mann]``, or the note.
 
+        Where popularity or the ranker adds more than the whole history does, that is said first.
+
         Args:
             max_titles: how many titles are named.
             max_fields: how many shared fields of each.
@@ -99,7 +101,13 @@ class Explanation:
             return self.note
         verb = "liked" if self.because[0].liked else "watched"
         named = ", ".join(title.describe(max_fields, max_tokens) for title in self.because[:max_titles])
-        return f"{verb} {named}"
+        return f"{self._outweighing()}{verb} {named}"
+
+    def _outweighing(self) -> str:
+        history = self.liked + self.watched + self.itself
+        if max(self.popularity, self.ranker) <= history:
+            return ""
+        return "liked by many; " if self.popularity >= self.ranker else f"ranked high by {self.source}; "
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -253,7 +261,7 @@ def _why_popular(recommender: Recommender, user_id: int, user_index: int) -> str
 
 def _why_no_title(source: str, num_rated: int, popularity: float, ranker: float) -> str:
     start = "no title of the history speaks for it" if num_rated else "nothing is known of the visitor's taste"
-    return f"{start}: {source} ranks it higher than others" if ranker > popularity else f"{start}: liked by many"
+    return f"{start}: ranked high by {source}" if ranker > popularity else f"{start}: liked by many"
 
 
 def _named(bundle: BundleView, row: int) -> tuple[int, str]:

@@ -1,0 +1,41 @@
+"""What a reason says first, and which title a name is taken for."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from small import item_table
+
+from sdk.commands.naming import item_named
+from sdk.errors import UsageError
+from sdk.explanations import Because, Explanation
+from sdk.models.content_titles import TitleIndex
+
+
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        ({"liked": 0.3, "watched": -0.1, "popularity": 0.1, "ranker": 0.15}, "liked Heat"),
+        ({"liked": 0.3, "watched": -0.1, "popularity": 0.3, "ranker": 0.2}, "liked by many; liked Heat"),
+        ({"liked": 0.3, "watched": -0.1, "popularity": 0.1, "ranker": 0.3}, "ranked high by ncf; liked Heat"),
+    ],
+)
+def test_what_outweighs_the_history_is_said_first(parts, says):
+    heat = Because(1, "Heat", None, True, parts["liked"], None)
+    why = Explanation(2, "Ronin", "ncf", sum(parts.values()), itself=0.0, because=(heat,), note="", **parts)
+    assert why.describe() == says
+
+
+def test_of_several_titles_of_a_name_the_first_is_taken_and_the_others_are_named(caplog):
+    films = item_table([5, 8, 9], title=["Hamlet", "Hamlet", "Heat"], year=[1948, 1990, 1995])
+    names = TitleIndex(films)
+    bundle = SimpleNamespace(find_title=names.find, titles=names.display, path="bundle")
+    with caplog.at_level("INFO", logger="sdk"):
+        assert item_named(bundle, "hamlet") == 5
+        assert item_named(bundle, "Hamlet (1990)") == 8
+    assert [record.getMessage() for record in caplog.records] == [
+        "'hamlet': taken as Hamlet (1948); there is Hamlet (1990), too"
+    ]
+    with pytest.raises(UsageError, match="no title like 'zzzzqqq' in bundle"):
+        item_named(bundle, "zzzzqqq")
