@@ -198,8 +198,8 @@ def audit_parts(
         "thresholds": to_json(config),
         "previous": None if previous is None else previous.manifest.get("run_date"),
     }
-    before = {} if previous is None else previous.manifest.get("checks") or {}
-    judge = Judge(config, checks["skipped"], checks, before)
+    before = None if previous is None else previous.manifest.get("checks")
+    judge = Judge(config, checks["skipped"], checks, before if isinstance(before, Mapping) else {})
     results: list[GateResult] = []
     for side, folder in SIDES.items():
         found = SideAudit(expected.rules[side])

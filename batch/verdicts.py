@@ -150,7 +150,7 @@ class Judge:
         auc, past_auc = tonight["validation_auc"], past.get("validation_auc")
         note = "" if auc is not None else "the bundle holds no ranker"
         drop, drop_note = None, _why_not_comparable(tonight, past, ("data", "label_rule", "split"))
-        if not drop_note and auc is not None and past_auc is not None:
+        if not drop_note and auc is not None and isinstance(past_auc, float):
             drop = past_auc - auc
         return [
             self._judge("bundle.auc", auc, self.config.min_auc, note),
@@ -176,7 +176,7 @@ class Judge:
 
     def _length_ratio(self, side: str, folder: str) -> GateResult:
         note = _why_not_comparable(self.checks[BUNDLE], self._past(BUNDLE), ("k",))
-        now, past = self.checks[folder]["mean_length"], self._past(folder).get("mean_length")
+        now, past = self.checks[folder]["mean_length"], _or(self._past(folder).get("mean_length"), 0.0)
         ratio = None if note or not now or not past else now / past
         return self._judge(f"{side}.length_ratio", ratio, self.config.min_length_ratio, note)
 
@@ -184,7 +184,7 @@ class Judge:
         name = "established_fallback" if side == USERS else "fallback"
         got, past = self.checks[folder][name], self._past(folder).get(name)
         limit = self.config.max_user_fallback if side == USERS else self.config.max_title_fallback
-        if not served and (past is None or past > limit):
+        if not served and _or(past, 1.0) > limit:
             return self._judge(f"{side}.fallback", None, limit, "the bundle has no model for this side")
         return self._judge(f"{side}.fallback", got, min(limit, _or(past, 1.0) + self.config.max_fallback_rise))
 
