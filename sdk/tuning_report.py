@@ -198,12 +198,25 @@ def _slice(axes: Axes, result: TuningResult, parameter: Parameter, share: float 
         star = {"marker": "*", "markersize": 14, "color": look_of(1)["color"], "markeredgecolor": "white"}
         axes.plot(_place(parameter, default), default.value, **star)
     if isinstance(parameter, Range):
-        axes.set_xscale("log" if parameter.log else "linear")
+        _span(axes, parameter)
     else:
         axes.set_xticks(range(len(parameter.values)), parameter.labels)
     bracket = "" if share is None else f" ({share:.0%})"
     axes.set_title(parameter.field.split(".")[-1] + bracket, loc="left", fontsize=10)
     _show_the_better(axes, result.ranked)
+
+
+def _span(axes: Axes, parameter: Range) -> None:
+    """The whole range, by logarithms where they are searched; only powers of ten are written."""
+    from matplotlib.ticker import NullFormatter
+
+    if parameter.log:
+        axes.set_xscale("log")
+        axes.set_xlim(parameter.low / 1.2, parameter.high * 1.2)
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        room = 0.05 * (parameter.high - parameter.low)
+        axes.set_xlim(parameter.low - room, parameter.high + room)
 
 
 def _place(parameter: Parameter, trial: Trial) -> float:
