@@ -102,6 +102,7 @@ def test_a_list_with_a_training_title_is_refused():
     evaluate_by_hand([[5, 6], [3, 1], [2, 3]], [2, 1, 2])  # padding is not part of a list
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_lists_on_movielens_beat_the_strongest_simple_model(real_data):
     """The target of 0.338 / 0.370 / 450 titles on the published split; EASE has 0.332 / 0.365 / 391 there.
