@@ -89,7 +89,7 @@ def command_lines(page: Path) -> Iterator[str]:
     for _, block in FENCE.findall(page.read_text("utf-8")):
         for line in block.replace("\\\n", " ").splitlines():
             for part in re.split(r"&&|\|\||[;|]|(?<= )&$", line.split("  #")[0]):
-                if re.search(r"python3? -m (sdk|batch|export)\b", part):
+                if re.match(r"\s*(\$ )?(\S*/)?python3? -m (sdk|batch|export)\b", part):
                     yield part.strip().removeprefix("$ ")
 
 
