@@ -8,6 +8,7 @@ import pytest
 from small import item_table
 
 from sdk.commands.naming import item_named
+from sdk.commands.recommend import score_lines
 from sdk.errors import UsageError
 from sdk.explanations import Because, Explanation
 from sdk.models.content_titles import TitleIndex
@@ -39,3 +40,15 @@ def test_of_several_titles_of_a_name_the_first_is_taken_and_the_others_are_named
     ]
     with pytest.raises(UsageError, match="no title like 'zzzzqqq' in bundle"):
         item_named(bundle, "zzzzqqq")
+
+
+@pytest.mark.parametrize("liked", [True, False])
+def test_the_lines_of_a_score_add_up_to_it_whatever_titles_are_named(liked):
+    named = (Because(1, "Heat", 4.0, liked, 0.25, None), Because(3, "Thief", 4.0, liked, 0.125, None))
+    parts = {"liked": 0.5, "watched": 0.4375, "itself": 0.0625, "popularity": 0.03125, "ranker": -0.25}
+    why = Explanation(2, "Ronin", "dlrm", sum(parts.values()), because=named, note="", **parts)
+    lines = list(score_lines(why))
+    assert sum(float(line.split()[0]) for line in lines) == pytest.approx(why.score, abs=4e-4)
+    assert [line.split("  ")[1] for line in lines[:2]] == [
+        f"{'liked' if liked else 'watched'} {t}" for t in ("Heat", "Thief")
+    ]

@@ -87,10 +87,10 @@ def _as_lines(made: _List, details: bool) -> Iterator[str]:
         start = f"{rank:3d}  {why.score:7.3f}  {facts.as_text()}"
         yield start if details else f"{start}  ({why.describe()})"
         if details:
-            yield from (f"     {line}" for line in _details(why))
+            yield from (f"     {line}" for line in score_lines(why))
 
 
-def _details(why: Explanation) -> Iterator[str]:
+def score_lines(why: Explanation) -> Iterator[str]:
     """The score's parts, one a line; they add up to it."""
     if why.note:
         yield why.note
