@@ -66,7 +66,7 @@ def estimate(job: Job, opened: OpenedBundle, planned: Plan, target: Target) -> E
     rates = recorded_rates(target, planned.model) or _measured_rates(job, opened, planned)
     rows = planned.max_user_rows + planned.max_item_rows
     seconds = planned.num_pairs / rates.pairs_per_s + planned.num_items / rates.titles_per_s
-    return Estimate(math.ceil(rows * rates.bytes_per_row), round(seconds, 1), target.free_bytes(), rates.basis)
+    return Estimate(math.ceil(rows * rates.bytes_per_row), round(seconds, 3), target.free_bytes(), rates.basis)
 
 
 def recorded_rates(target: Target, model: str) -> Rates | None:
