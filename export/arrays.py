@@ -30,6 +30,8 @@ def form_arrays(form: PairForm) -> Arrays:
         arrays.update({f"{side}_{part}": getattr(table, part) for part in ("bias", "dot", "hidden", "fields")})
     for n, (weight, bias) in enumerate(form.head.tail):
         arrays[f"tail_{n}_weight"], arrays[f"tail_{n}_bias"] = weight, bias
+    if form.has_history is not None:
+        arrays["user_has_history"] = form.has_history
     return arrays
 
 

@@ -337,7 +337,7 @@ class Bundle:
             k: list length, at least 1.
 
         Returns:
-            A TopK of one row, whose source is ``history``.
+            A TopK of one row, whose source is ``history``, or ``popular`` where the titles say nothing.
 
         Raises:
             UsageError: k < 1, a title is unknown, or the bundle has no history model.

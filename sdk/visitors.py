@@ -10,6 +10,7 @@ import numpy as np
 from sdk.errors import UsageError
 from sdk.scoring.engine import Engine
 from sdk.scoring.filters import rows_of
+from sdk.scoring.recommender import HISTORY, POPULAR, popular_form
 from sdk.scoring.seen import Seen
 from sdk.types import Int64s, TopK
 
@@ -35,6 +36,9 @@ def visitor_list(bundle: BundleView, item_ids: Sequence[int] | Int64s, k: int) -
     history = need_history(bundle)
     liked = np.unique(rows_of(bundle.encoded_items, item_ids))
     vector = history.user_vectors(np.array([0, len(liked)]), liked)
+    known = bool(vector.any())
+    form = history.form_of(vector) if known else popular_form(bundle.encoded_items, 1)
     seen = Seen.build(np.zeros(len(liked), dtype=np.int64), liked, 1)
-    found = Engine(history.form_of(vector)).top_k(np.zeros(1, dtype=np.int64), seen, k)
-    return TopK(bundle.encoded_items.ids[found.item_index], found.scores, found.lengths, np.array(["history"]))
+    found = Engine(form).top_k(np.zeros(1, dtype=np.int64), seen, k)
+    source = np.array([HISTORY if known else POPULAR])
+    return TopK(bundle.encoded_items.ids[found.item_index], found.scores, found.lengths, source)

@@ -1,5 +1,7 @@
 """The engine against the slow obvious version: score every pair, sort by (-score, id), leave out what was seen."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -189,6 +191,23 @@ def test_seen_titles_stay_out_for_known_and_unknown_users_alike():
         assert set(made.items.index_of(item_ids).tolist()) == set(range(FIRST_KNOWN, 15)) - seen[b]
         assert (found.item_id[b, found.lengths[b] :] == -1).all()
         assert np.isneginf(found.scores[b, found.lengths[b] :]).all()
+
+
+def test_a_history_makes_a_list_personal_where_the_id_has_no_embedding():
+    plain = recommender()
+    cold = np.flatnonzero(plain.users.codes["id"] == UNKNOWN)
+    rated, unrated = cold[cold >= FIRST_KNOWN][:2]
+    has_history = np.ones(len(plain.users), dtype=np.bool_)
+    has_history[[UNKNOWN, unrated]] = False
+    form = dataclasses.replace(plain.form, has_history=has_history)
+    made = Recommender("ncf", form, plain.users, plain.items)
+    rows = np.array([UNKNOWN, unrated, rated, *np.setdiff1d(np.arange(FIRST_KNOWN, 33), cold)])
+    found = made.recommend(rows, Seen.nothing(len(rows)), 4)
+    assert found.source.tolist() == ["popular", "popular", "history", *["ncf"] * (len(rows) - 3)]
+    assert made.is_cold(rows).tolist() == [True, True, *[False] * (len(rows) - 2)]
+    own = recommend(form, rows[2:], Seen.nothing(len(rows) - 2), 4)
+    np.testing.assert_array_equal(found.item_id[2:], made.items.ids[own.item_index])
+    np.testing.assert_array_equal(found.item_id[:2], plain.recommend(rows[:2], Seen.nothing(2), 4).item_id)
 
 
 def test_without_a_model_everyone_gets_popular_titles():

@@ -152,7 +152,8 @@ class HistoryModel:
     def form_of(self, user_vectors: Float32s) -> PairForm:
         """The pair form whose users have the given (B, r) float32 vectors, row by row."""
         users = _dot_side(np.zeros(len(user_vectors), np.float32), user_vectors)
-        return PairForm(users, _dot_side(self.item_bias, self.item_out), Head(np.zeros((0, 0), np.float32), ()))
+        items, head = _dot_side(self.item_bias, self.item_out), Head(np.zeros((0, 0), np.float32), ())
+        return PairForm(users, items, head, user_vectors.any(axis=1))
 
     def contributions(self, item: int, item_index: Index, weights: Floats | None = None) -> Float32s:
         """Why this title: (N,) float32, what each title of a history adds to the score of row ``item``.
@@ -190,7 +191,7 @@ class HistoryModel:
 
 
 def blend(history: PairForm, ranker: PairForm, weight: float) -> PairForm:
-    """One form whose every score is ``history``'s plus ``weight`` times ``ranker``'s.
+    """One form whose every score is ``history``'s plus ``weight`` times ``ranker``'s; who has a history, as there.
 
     Args:
         history: a form without an MLP.
@@ -210,7 +211,7 @@ def blend(history: PairForm, ranker: PairForm, weight: float) -> PairForm:
     last = tuple((matrix * factor, bias * factor) for matrix, bias in tail[-1:])
     users = _joined(history.users, ranker.users, factor, factor)
     items = _joined(history.items, ranker.items, factor, np.float32(1))
-    return PairForm(users, items, Head(ranker.head.cross, (*tail[:-1], *last)))
+    return PairForm(users, items, Head(ranker.head.cross, (*tail[:-1], *last)), history.has_history)
 
 
 def _joined(first: Side, second: Side, bias_factor: np.float32, dot_factor: np.float32) -> Side:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdk.errors import ScoreError
-from sdk.types import Float32s, Int64s
+from sdk.types import Bools, Float32s, Int64s
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,11 +78,20 @@ class Head:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairForm:
-    """A lowered model: two sides, users by user_index and items by item_index, and a head."""
+    """A lowered model: two sides, users by user_index and items by item_index, and a head.
+
+    Attributes:
+        users: by user_index.
+        items: by item_index.
+        head: what depends on neither.
+        has_history: (R_user,) bool, True where the user's own ratings are in their row, so that it is personal even
+            where the user's id has no embedding; None in a form that knows users by their ids alone.
+    """
 
     users: Side
     items: Side
     head: Head
+    has_history: Bools | None = None
 
     def check(self) -> None:
         """Refuse a model whose numbers are not finite.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sdk.device import resolve_device
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from sdk.models.content import ContentModel
     from sdk.scoring.torch_engine import TorchEngine
 
-POPULAR = "popular"
+POPULAR, HISTORY = "popular", "history"
 
 
 def popular_form(items: EncodedTable, num_users: int) -> PairForm:
@@ -27,6 +28,7 @@ def popular_form(items: EncodedTable, num_users: int) -> PairForm:
     return PairForm(_bias_only(np.zeros(num_users, dtype=np.float32)), _bias_only(scores), Head(_NO_CROSS, ()))
 
 
+_SOURCE = "<U16"
 _NO_CROSS = np.zeros((0, 0), dtype=np.float32)
 
 
@@ -38,8 +40,12 @@ def _bias_only(bias: Float32s) -> Side:
 class Recommender:
     """Gives every user a list: the model's, or the most popular titles where the model does not know the user.
 
+    A user is known by an embedding of their own, or by a history that the form holds. Who has only a history is
+    ranked by the same form, the ranker's part of it being that of an unknown user, and their ``source`` is
+    ``history``.
+
     Args:
-        name: the model's name, written as ``source``.
+        name: the model's name, written as ``source`` of users with an embedding of their own.
         form: the model in pair form; None serves popular titles to all.
         users: the users' encoded table.
         items: the items' encoded table.
@@ -86,9 +92,17 @@ class Recommender:
 
         return TorchEngine(form, allowed, device=self.device)
 
+    def sources(self, user_index: Int64s) -> NDArray[np.str_]:
+        """(B,) str: what makes each user's list."""
+        if self.form is None:
+            return np.full(len(user_index), POPULAR, dtype=_SOURCE)
+        own = self.users.codes["id"][user_index] != UNKNOWN
+        known = own if self.form.has_history is None else self.form.has_history[user_index]
+        return np.where(own, self.name, np.where(known, HISTORY, POPULAR)).astype(_SOURCE)
+
     def is_cold(self, user_index: Int64s) -> Bools:
-        """(B,) bool, True where the model has no embedding of the user's own."""
-        return np.asarray(self.users.codes["id"][user_index] == UNKNOWN)
+        """(B,) bool, True where nothing is known of the user, so that they get popular titles."""
+        return np.asarray(self.sources(user_index) == POPULAR)
 
     def recommend(self, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None = None) -> TopK:
         """The best k unseen items of each user row.
@@ -99,12 +113,13 @@ class Recommender:
             k: list length, at least 1.
             allowed: (R_item,) bool, the item rows that may be recommended; None allows all.
         """
-        cold = self.is_cold(user_index) if self.form is not None else np.ones(len(user_index), dtype=np.bool_)
+        source = self.sources(user_index)
+        cold = source == POPULAR
         parts = []
         for name, rows in ((self.name, np.flatnonzero(~cold)), (POPULAR, np.flatnonzero(cold))):
             if len(rows):
                 found = self._engine(name, allowed).top_k(user_index[rows], seen.take(rows), k)
-                parts.append((rows, self._with_ids(found, name)))
+                parts.append((rows, self._with_ids(found, source[rows])))
         return _merge(parts, len(user_index), min(k, len(self.items) - FIRST_KNOWN))
 
     def similar(self, content: ContentModel | None, item_ids: Int64s, k: int) -> TopK:
@@ -125,16 +140,16 @@ class Recommender:
         if len(bare):
             itself = Seen.build(np.arange(len(bare)), self.items.index_of(item_ids[bare]), len(bare))
             found = self._engine(POPULAR, None).top_k(np.full(len(bare), UNKNOWN, dtype=np.int64), itself, k)
-            parts.append((bare, self._with_ids(found, POPULAR)))
+            parts.append((bare, self._with_ids(found, np.full(len(bare), POPULAR, dtype=_SOURCE))))
         return _merge(parts, len(item_ids), min(k, len(self.items) - FIRST_KNOWN))
 
-    def _with_ids(self, found: RowTopK, source: str) -> TopK:
+    def _with_ids(self, found: RowTopK, source: NDArray[np.str_]) -> TopK:
         real = np.arange(found.scores.shape[1]) < found.lengths[:, None]
         return TopK(
             np.where(real, self.items.ids[found.item_index], -1),
             np.where(real, found.scores, -np.inf).astype(np.float32),
             found.lengths,
-            np.full(len(found.lengths), source),
+            source,
         )
 
 
@@ -147,7 +162,7 @@ def _merge(parts: Sequence[tuple[Int64s, TopK]], num_rows: int, width: int) -> T
     item_id = np.full((num_rows, width), -1, dtype=np.int64)
     scores = np.full((num_rows, width), -np.inf, dtype=np.float32)
     lengths = np.zeros(num_rows, dtype=np.int32)
-    source = np.full(num_rows, "", dtype="<U16")
+    source = np.full(num_rows, "", dtype=_SOURCE)
     for rows, lists in parts:
         columns = min(width, lists.item_id.shape[1])
         item_id[rows, :columns] = lists.item_id[:, :columns]

@@ -116,18 +116,21 @@ def test_nobody_is_shown_what_they_have_rated_unless_asked(published, bundle_pat
     assert rated & set(zip(shown["user_id"], shown["item_id"], strict=True))
 
 
-def test_a_cold_user_and_a_bare_title_get_popular_titles_and_say_so(published, bundle):
-    users, items = read(published[1] / "user_items"), read(published[1] / "item_items")
+def test_a_user_with_one_rating_is_ranked_by_it_and_says_so(published, bundle):
+    users = read(published[1] / "user_items")
     cold = users[users["user_id"] == COLD_USER]
-    assert set(cold["source"]) == {"popular"}
-    likes = bundle.encoded_items.statistics.likes[3:]
-    seen = bundle.encoded_items.index_of([1])[0] - 3
-    order = [i for i in np.lexsort((np.arange(len(likes)), -likes)) if i != seen]
-    assert cold["item_id"].tolist() == bundle.encoded_items.known_ids[order][:10].tolist()
+    assert set(cold["source"]) == {"history"}
+    assert published[0].fallback_users == 0
+    shared = history_scores(bundle, COLD_USER) + bundle.info.config.history.ranker_weight * logits(bundle, COLD_USER)
+    shared[bundle.encoded_items.index_of([1])[0] - 3] = -np.inf
+    np.testing.assert_allclose(cold["score"], np.sort(shared)[::-1][:10], rtol=0, atol=1e-4)
+
+
+def test_a_bare_title_gets_popular_titles_and_says_so(published):
+    items = read(published[1] / "item_items")
     assert set(items[items["item_id"] == BARE_ITEM]["source"]) == {"popular"}
     assert set(items[items["item_id"] == 1]["source"]) == {"content"}
     assert BARE_ITEM not in set(items[items["item_id"] == BARE_ITEM]["similar_item_id"])
-    assert published[0].fallback_users == 1
     assert published[0].fallback_items == 1
 
 

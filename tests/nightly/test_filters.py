@@ -73,6 +73,9 @@ def test_a_visitor_is_served_from_a_handful_of_likes(bundle):
     np.testing.assert_allclose(scores, every[bundle.encoded_items.index_of(ids)], rtol=1e-5, atol=1e-6)
     assert len(ids) == bundle.items.num_rows - 3
     assert (np.diff(scores) <= 0).all()
-    assert len(set(bundle.recommend_for([], 5).row(0)[0].tolist())) == 5
+    assert bundle.recommend_for(liked).source.tolist() == ["history"]
+    nobody, unknown = bundle.recommend_for([], 5), bundle.recommend([-1], 5)
+    assert nobody.source.tolist() == ["popular"]
+    np.testing.assert_array_equal(nobody.item_id, unknown.item_id)
     with pytest.raises(UnknownItemError, match="77777"):
         bundle.recommend_for([77777])

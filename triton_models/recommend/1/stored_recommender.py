@@ -23,7 +23,8 @@ class StoredRecommender:
 
     Args:
         arrays: the pair form (see pair_score.py); ``user_ids`` and ``item_ids`` by row; ``user_codes`` and
-            ``item_codes``; ``item_likes``; ``seen_indptr`` and ``seen_items``.
+            ``item_codes``; ``item_likes``; ``seen_indptr`` and ``seen_items``; where lists are ranked by histories,
+            ``user_has_history``.
     """
 
     def __init__(self, arrays: Arrays) -> None:
@@ -91,7 +92,8 @@ def _form(arrays: Arrays) -> PairForm:
     )
     layers = sum(name.startswith("tail_") for name in arrays) // 2
     tail = tuple((np.array(arrays[f"tail_{n}_weight"]), np.array(arrays[f"tail_{n}_bias"])) for n in range(layers))
-    return PairForm(users, items, Head(np.array(arrays["cross"]), tail))
+    has_history = np.array(arrays["user_has_history"]) if "user_has_history" in arrays else None
+    return PairForm(users, items, Head(np.array(arrays["cross"]), tail), has_history)
 
 
 def _padded(found: TopK, k: int) -> tuple[Int64s, Float32s]:
