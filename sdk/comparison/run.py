@@ -18,6 +18,7 @@ from sdk.comparison.protocols import CUTS, VALIDATION_SEEDS, Task, tasks_for
 from sdk.comparison.store import ResultStore
 from sdk.comparison.workbench import Result, Workbench
 from sdk.config import to_json
+from sdk.errors import ConfigError
 from sdk.types import Dataset
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,10 @@ class CompareConfig:
     seeds: tuple[int, ...] = (42, 43, 44)
     budget: int = 12
     quick: bool = False
+
+    def __post_init__(self) -> None:
+        if self.budget < 1:
+            raise ConfigError(type(self).__name__, "budget", self.budget, "at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +160,7 @@ class _Progress:
         self.measured += measured
         figure = result.figures.get("auc", result.figures.get("ndcg10"))
         how = f"{result.seconds:.1f} s" if measured else "measured before"
-        log.info(
-            "%d/%d %s, %s: %.4f (%s)%s", self.done, self.total, task, name, figure, how, self._left()
-        )  # fmt: skip
+        log.info("%d/%d %s, %s: %.4f (%s)%s", self.done, self.total, task, name, figure, how, self._left())
 
     def _left(self) -> str:
         if not self.measured or self.done == self.total:
