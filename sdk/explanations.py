@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sdk.config import RANKERS
 from sdk.errors import UsageError
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN
 from sdk.scoring.filters import rows_of
-from sdk.scoring.recommender import POPULAR
+from sdk.scoring.recommender import HISTORY, POPULAR, popular_form
 from sdk.types import Bools, Float32s, Float64s, Int64s
 from sdk.visitors import need_history
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from sdk.models.history import HistoryModel
     from sdk.scoring.recommender import Recommender
 
-HISTORY = "history"
 _SAYS_LITTLE = ("year", "overview")  # to share them is no reason that a person would give
 _ROUNDING = 1e-6  # of float32 scores of about 1; what adds less is no reason
 
@@ -107,7 +107,7 @@ class Explanation:
         history = self.liked + self.watched + self.itself
         if max(self.popularity, self.ranker) <= history:
             return ""
-        return "liked by many; " if self.popularity >= self.ranker else f"ranked high by {self.source}; "
+        return "liked by many; " if self.popularity >= self.ranker else "ranked high by the ranker; "
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,14 +155,16 @@ def explain_user(
     """
     items = _checked_rows(bundle, item_ids, max_titles)
     user = bundle.encoded_users.index_of([user_id])
-    if recommender.form is None or recommender.is_cold(user)[0]:
-        return [_popular(bundle, recommender, row, _why_popular(recommender, user_id, int(user[0]))) for row in items]
+    source = str(recommender.sources(user)[0])
+    if recommender.form is None or source == POPULAR:
+        return [_popular(bundle, row, _why_popular(recommender, user_id, int(user[0]))) for row in items]
     scores = recommender.form.score_pairs(np.repeat(user, len(items)), np.asarray(items))
     if bundle.history is None:
-        return [_by_ranker(bundle, recommender.name, *pair) for pair in zip(items, scores.tolist(), strict=True)]
+        return [_by_ranker(bundle, source, *pair) for pair in zip(items, scores.tolist(), strict=True)]
     rated = _rated_by(bundle, bundle.history, int(user[0]))
     pairs = zip(items, scores.tolist(), strict=True)
-    return [_taken_apart(bundle, recommender.name, rated, row, score, max_titles) for row, score in pairs]
+    has_ranker = recommender.name in RANKERS
+    return [_taken_apart(bundle, source, rated, row, score, max_titles, has_ranker) for row, score in pairs]
 
 
 def explain_visitor(
@@ -183,10 +185,12 @@ def explain_visitor(
     items = _checked_rows(bundle, item_ids, max_titles)
     history = need_history(bundle)
     rows = np.unique(rows_of(bundle.encoded_items, liked))
+    if not history.item_in[rows].any():
+        return [_popular(bundle, row, "nothing is known of the visitor's taste") for row in items]
     rated = _Rated(rows, None, np.ones(len(rows), np.float32), np.ones(len(rows), np.bool_))
     added = [history.contributions(row, rows).sum() + history.item_bias[row] for row in items]
     pairs = zip(items, added, strict=True)
-    return [_taken_apart(bundle, HISTORY, rated, row, float(score), max_titles) for row, score in pairs]
+    return [_taken_apart(bundle, HISTORY, rated, row, float(score), max_titles, False) for row, score in pairs]
 
 
 def _checked_rows(bundle: BundleView, item_ids: Sequence[int] | Int64s, max_titles: int) -> list[int]:
@@ -206,16 +210,16 @@ def _rated_by(bundle: BundleView, history: HistoryModel, user_index: int) -> _Ra
 
 
 def _taken_apart(
-    bundle: BundleView, source: str, rated: _Rated, row: int, score: float, max_titles: int
+    bundle: BundleView, source: str, rated: _Rated, row: int, score: float, max_titles: int, has_ranker: bool
 ) -> Explanation:
     history = need_history(bundle)
     added = history.contributions(row, rated.rows, rated.weights).astype(np.float64)
     itself = rated.rows == row
     liked, watched = added[rated.liked & ~itself].sum(), added[~rated.liked & ~itself].sum()
     bias, own = float(history.item_bias[row]), float(added[itself].sum())
-    ranker = 0.0 if source == HISTORY else score - float(added.sum()) - bias
+    ranker = score - float(added.sum()) - bias if has_ranker else 0.0
     because = _because(bundle, rated, row, added, max_titles)
-    note = "" if because else _why_no_title(source, len(rated.rows), bias, ranker)
+    note = "" if because else _why_no_title(bias, ranker)
     item_id, title = _named(bundle, row)
     parts = (float(liked), float(watched), own, bias, ranker)
     return Explanation(item_id, title, source, score, *parts, because, note)
@@ -237,11 +241,11 @@ def _one_because(bundle: BundleView, rated: _Rated, row: int, at: int, contribut
     return Because(item_id, title, rating, bool(rated.liked[at]), contribution, shared)
 
 
-def _popular(bundle: BundleView, recommender: Recommender, row: int, why: str) -> Explanation:
+def _popular(bundle: BundleView, row: int, why: str) -> Explanation:
     item_id, title = _named(bundle, row)
-    score = float(recommender.popular.items.bias[row])
-    likes = int(bundle.encoded_items.statistics.likes[row])
-    note = f"{why}: a popular title, liked in {likes} training ratings"
+    likes = float(bundle.encoded_items.statistics.likes[row])
+    score = float(popular_form(bundle.encoded_items, 1).items.bias[row])
+    note = f"{why}: a popular title, liked in {likes:.0f} training ratings"
     return Explanation(item_id, title, POPULAR, score, 0.0, 0.0, 0.0, score, 0.0, (), note)
 
 
@@ -256,12 +260,12 @@ def _why_popular(recommender: Recommender, user_id: int, user_index: int) -> str
         return "this bundle has no model of users"
     if user_index == UNKNOWN:
         return f"user {user_id} is not in this bundle"
-    return f"user {user_id} has too few training ratings for a list of their own"
+    return f"user {user_id} has too few ratings for a list of their own"
 
 
-def _why_no_title(source: str, num_rated: int, popularity: float, ranker: float) -> str:
-    start = "no title of the history speaks for it" if num_rated else "nothing is known of the visitor's taste"
-    return f"{start}: ranked high by {source}" if ranker > popularity else f"{start}: liked by many"
+def _why_no_title(popularity: float, ranker: float) -> str:
+    start = "no title of the history speaks for it"
+    return f"{start}: ranked high by the ranker" if ranker > popularity else f"{start}: liked by many"
 
 
 def _named(bundle: BundleView, row: int) -> tuple[int, str]:

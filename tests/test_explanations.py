@@ -14,7 +14,6 @@ from sdk.__main__ import main
 from sdk.bundle import load
 from sdk.config import HistoryConfig
 from sdk.errors import UnknownItemError, UsageError
-from sdk.features.tables import FIRST_KNOWN, UNKNOWN
 from sdk.training.pipeline import train_bundle
 
 DATA = dataset()
@@ -55,15 +54,14 @@ def whole(folders):
     return load(folders("whole"))
 
 
-def warm_users(bundle, count=5):
+def users_by(bundle, source, count=5):
+    """Users whose list has this source."""
     ids = bundle.encoded_users.known_ids
-    recommender = bundle.recommender()
-    return [int(user) for user in ids if not recommender.is_cold(bundle.encoded_users.index_of([user]))[0]][:count]
+    return ids[bundle.recommend(ids, 1).source == source][:count].tolist()
 
 
-def cold_user(bundle):
-    codes = bundle.encoded_users.codes["id"][FIRST_KNOWN:]
-    return int(bundle.encoded_users.known_ids[np.flatnonzero(codes == UNKNOWN)[0]])
+def warm_users(bundle, count=5):
+    return users_by(bundle, bundle.info.chosen_model or "history", count)
 
 
 def rated_by(user):
@@ -187,6 +185,16 @@ def test_who_liked_nothing_is_told_what_was_watched(folders):
     assert why.describe().startswith("watched ")
 
 
+def test_who_has_only_a_history_is_explained_by_it(whole):
+    users = users_by(whole, "history")
+    assert users, "the small data hold users whom the rankers do not know"
+    for user in users:
+        ids, scores = whole.recommend([user], 5).row(0)
+        for why, score in zip(whole.explain_recommendation(user, ids), scores, strict=True):
+            assert why.source == "history"
+            assert parts_of(why) == pytest.approx(score, abs=1e-5)
+
+
 # --- honest sentences
 
 
@@ -202,10 +210,10 @@ def test_a_stranger_is_told_that_the_titles_are_popular_ones(whole):
 
 
 def test_a_cold_user_is_told_that_too_little_is_known(whole):
-    user = cold_user(whole)
+    user = users_by(whole, "popular")[0]
     why = whole.explain_recommendation(user, whole.recommend([user], 1).row(0)[0])[0]
     assert why.source == "popular"
-    assert why.describe().startswith(f"user {user} has too few training ratings for a list of their own: a popular")
+    assert why.describe().startswith(f"user {user} has too few ratings for a list of their own: a popular")
 
 
 def test_a_ranker_alone_names_no_title(folders):
@@ -253,8 +261,10 @@ def test_without_any_model_of_users_lists_are_popular_and_say_so(folders):
 
 
 def test_a_visitor_without_likes_gets_popular_titles_and_is_told(whole):
-    why = whole.explain_recommendation(None, whole.recommend_for([], 1).row(0)[0], liked=[])[0]
-    assert why.describe() == "nothing is known of the visitor's taste: liked by many"
+    lists = whole.recommend_for([], 1)
+    why = whole.explain_recommendation(None, lists.row(0)[0], liked=[])[0]
+    assert (why.source, why.score) == (lists.source[0], lists.scores[0, 0])
+    assert why.describe().startswith("nothing is known of the visitor's taste: a popular title, liked in ")
 
 
 def test_impossible_wishes_are_refused(whole):

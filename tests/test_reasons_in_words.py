@@ -19,7 +19,7 @@ from sdk.models.content_titles import TitleIndex
     [
         ({"liked": 0.3, "watched": -0.1, "popularity": 0.1, "ranker": 0.15}, "liked Heat"),
         ({"liked": 0.3, "watched": -0.1, "popularity": 0.3, "ranker": 0.2}, "liked by many; liked Heat"),
-        ({"liked": 0.3, "watched": -0.1, "popularity": 0.1, "ranker": 0.3}, "ranked high by ncf; liked Heat"),
+        ({"liked": 0.3, "watched": -0.1, "popularity": 0.1, "ranker": 0.3}, "ranked high by the ranker; liked Heat"),
     ],
 )
 def test_what_outweighs_the_history_is_said_first(parts, says):

@@ -99,7 +99,7 @@ def score_lines(why: Explanation) -> Iterator[str]:
     named = {liked: sum(t.contribution for t in why.because if t.liked is liked) for liked in (True, False)}
     parts = {
         "other liked titles": why.liked - named[True], "other watched titles": why.watched - named[False],
-        "having rated it": why.itself, "liked by many": why.popularity, f"{why.source}'s own share": why.ranker,
+        "having rated it": why.itself, "liked by many": why.popularity, "the ranker's share": why.ranker,
     }  # fmt: skip
     yield from (f"{value:+8.4f}  {name}" for name, value in parts.items() if abs(value) >= 5e-5)
 
