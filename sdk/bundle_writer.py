@@ -156,8 +156,17 @@ def _metrics(trained: Trained, config: RunConfig, validation: Mapping[str, float
         "split": config.split.describe(),
         "label_rule": label_rule(config),
         "validation_auc": dict(validation),
+        "history": _history_metrics(trained.history),
         "test": [{k: _number(v) for k, v in asdict(row).items() if k != "intervals"} for row in rows],
     }
+
+
+def _history_metrics(history: HistoryModel | None) -> dict[str, Any] | None:
+    """The penalty that was used, and how it was chosen (None where the configuration fixed it)."""
+    if history is None:
+        return None
+    choice = None if history.choice is None else history.choice.to_json()
+    return {"penalty": history.config.penalty, "choice": choice}
 
 
 def _number(value: Any) -> Any:

@@ -164,6 +164,9 @@ def test_a_test_part_without_a_like_has_no_lists_to_measure(bundle):
 
 def test_a_bundle_without_a_ranker_has_lists_alone(tmp_path):
     bundle = train_bundle(DATA, run_config(models=("history",)), tmp_path / "bundle")
+    chosen = bundle.history.choice
+    assert bundle.info.metrics["history"] == {"penalty": chosen.penalty, "choice": chosen.to_json()}
+    assert (bundle.info.config.history.penalty, bundle.history.config.penalty) == (None, chosen.penalty)
     got = evaluate_bundle(bundle, samples=0)
     assert got.rows == ()
     assert [row.model for row in got.lists.rows] == ["history", "popularity"]
