@@ -119,7 +119,11 @@ class ObjectTarget(Target):
             self.remove(f"{night}/{name}")
         self.write(f"{night}/{SUCCESS}", b"")
 
-    def is_shown(self, run_date: str) -> bool:
+    def mark(self, run_date: str) -> str:
+        """See ``Target``: none is needed, for the marker of the old night goes before."""
+        return ""
+
+    def is_shown(self, run_date: str, mark: str) -> bool:
         """See ``Target``."""
         return self.read(f"{night_of(run_date)}/{SUCCESS}") is not None
 

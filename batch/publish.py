@@ -74,7 +74,7 @@ def publish(target: Target, journal: Journal, manifest: Mapping[str, Any]) -> st
     text = json.dumps({**manifest, "checksum": checksum}, indent=2, sort_keys=True) + "\n"
     target.write(f"{staging_of(run_date)}/{MANIFEST}", text.encode())
     target.hide(run_date)
-    target.write(f"{publishing_of(run_date)}/intent", b"")  # if the run is killed from here on, the next one finishes
+    target.write(_intent(run_date), target.mark(run_date).encode())  # killed from here on, the next run finishes
     target.show(run_date)
     _finish(target, run_date)
     return checksum
@@ -89,11 +89,21 @@ def recover(target: Target) -> None:
     target.recover()
     for name in target.folders():
         prefix, run_date = folder_date(name) or ("", "")
-        if prefix == ".publishing-" and target.is_shown(run_date):
-            log.info("%s: was published by a run that was killed; finishing its work", night_of(run_date))
-            _finish(target, run_date)
-        elif prefix == ".publishing-":
-            target.remove(name)
+        if prefix == ".publishing-":
+            _finish_if_shown(target, run_date)
+
+
+def _intent(run_date: str) -> str:
+    return f"{publishing_of(run_date)}/intent"
+
+
+def _finish_if_shown(target: Target, run_date: str) -> None:
+    mark = target.read(_intent(run_date))
+    if mark is not None and target.is_shown(run_date, mark.decode("utf-8", "replace")):
+        log.info("%s: was published by a run that was killed; finishing its work", night_of(run_date))
+        _finish(target, run_date)
+    else:
+        target.remove(publishing_of(run_date))
 
 
 def _finish(target: Target, run_date: str) -> None:

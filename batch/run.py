@@ -96,7 +96,9 @@ def _faults_explained(job: Job) -> Iterator[None]:
         yield
     except OSError as error:
         raise write_failed(job.out, error) from error
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"):  # torch's, on a GPU
+            raise
         message = (
             f"memory ran out ({error or 'no details'}). Nothing was published; finished parts are kept. Run again "
             f"with fewer --users-per-part (now {job.users_per_part}) or a lower --memory-mib."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import shutil
@@ -78,8 +79,12 @@ class Target(ABC):
         """Make the staged night, its manifest included, the published one; ``_SUCCESS`` comes last or with the rest."""
 
     @abstractmethod
-    def is_shown(self, run_date: str) -> bool:
-        """Whether a publication that had begun has come as far as ``_SUCCESS``."""
+    def mark(self, run_date: str) -> str:
+        """What tells the staged night from one that stands in its place already."""
+
+    @abstractmethod
+    def is_shown(self, run_date: str, mark: str) -> bool:
+        """Whether the staged night of which ``mark`` was taken has become the published one."""
 
     @abstractmethod
     def retire(self, run_date: str) -> None:
@@ -214,26 +219,26 @@ class LocalTarget(Target):
             path.unlink(missing_ok=True)
 
     def show(self, run_date: str) -> None:
-        """See ``Target``: one rename; a night that is replaced steps aside, and comes back if that rename fails."""
+        """See ``Target``: one rename; a night that is replaced changes places with the new one, in one step too."""
         night, old = self.root / night_of(run_date), self.root / replaced_of(run_date)
         staging = self.root / staging_of(run_date)
         self.write(f"{staging.name}/{SUCCESS}", b"")
         for folder in (path for path in staging.rglob("*") if path.is_dir()):
             _sync_folder(folder)
-        if night.exists():
-            os.replace(night, old)  # noqa: PTH105
-        try:
-            os.replace(staging, night)  # noqa: PTH105
-        except OSError:
-            if old.exists():
-                os.replace(old, night)  # noqa: PTH105
-            raise
+        if night.exists() and exchange(staging, night):
+            os.replace(staging, old)  # noqa: PTH105
+        else:
+            _step_aside(night, staging, old)
         _sync_folder(self.root)
 
-    def is_shown(self, run_date: str) -> bool:
-        """See ``Target``: the staging folder has become the night."""
-        staged = (self.root / staging_of(run_date)).exists()
-        return not staged and (self.root / night_of(run_date) / SUCCESS).exists()
+    def mark(self, run_date: str) -> str:
+        """See ``Target``: a folder keeps its inode through a rename."""
+        return str((self.root / staging_of(run_date)).stat().st_ino)
+
+    def is_shown(self, run_date: str, mark: str) -> bool:
+        """See ``Target``."""
+        night = self.root / night_of(run_date)
+        return (night / SUCCESS).exists() and str(night.stat().st_ino) == mark
 
     def retire(self, run_date: str) -> None:
         """See ``Target``: out of sight in one rename, then deleted."""
@@ -305,6 +310,29 @@ def write_failed(where: object, error: OSError) -> MarqueeError:
     return OutputError(
         f"{error.filename or where}: cannot be written ({reason}). What was published still stands. {remedy}"
     )
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Let two folders change names in one step (Linux, renameat2 with RENAME_EXCHANGE).
+
+    Returns:
+        False where the system or the file system cannot; nothing has changed then.
+    """
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    return rename is not None and rename(here, os.fsencode(first), here, os.fsencode(second), swap) == 0
+
+
+def _step_aside(night: Path, staging: Path, old: Path) -> None:
+    """Rename the new night into place; an old one steps aside first, and comes back if that rename fails."""
+    if night.exists():
+        os.replace(night, old)  # noqa: PTH105
+    try:
+        os.replace(staging, night)  # noqa: PTH105
+    except OSError:
+        if old.exists():
+            os.replace(old, night)  # noqa: PTH105
+        raise
 
 
 def _sync_folder(folder: Path) -> None:

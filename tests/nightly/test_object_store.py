@@ -123,6 +123,7 @@ def operations(bundle_path, url, monkeypatch, when, **options):
     return calls[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("force", [False, True])
 def test_a_store_that_dies_at_any_write_copy_or_deletion_is_taken_up(bundle_path, memory, monkeypatch, force):
     few = {"users_per_part": 31}
