@@ -8,6 +8,7 @@ import json
 import shutil
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -350,6 +351,27 @@ def test_a_night_is_held_against_the_one_that_it_replaces(bundle_path, out, capl
     path.write_text(path.read_text().replace('"k": 5', '"k": 6'))
     assert previous_night(target, SECOND) is None
     assert "nothing is compared" in caplog.text
+
+
+def test_nights_in_a_store_are_compared_as_well(bundle_path, constant):
+    store = fsspec.filesystem("memory")
+    out = "memory://gated/nights"
+    try:
+        for date in (FIRST, SECOND):
+            run(Job(bundle=bundle_path, out=out, run_date=date, k=K, threads=1, users_per_part=15 + int(date[-1])))
+        checks = json.loads(store.cat(f"gated/nights/run_date={SECOND}/manifest.json"))["checks"]
+        assert checks["previous"] == FIRST
+        assert checks["user_items"]["overlap"] == checks["item_items"]["kept"] == 1.0
+        before = {path: store.cat(path) for path in store.glob("gated/nights/run_date=*/**") if store.isfile(path)}
+        assert len(before) > 6
+        with pytest.raises(QualityGateError, match=r"users\.flat"):
+            run(Job(bundle=constant, out=out, run_date="2026-11-24", k=K, threads=1))
+        assert {path: store.cat(path) for path in before} == before
+        assert not store.exists("gated/nights/run_date=2026-11-24/_SUCCESS")
+        assert store.cat("gated/nights/LATEST").decode().strip() == SECOND
+        assert store.glob("gated/nights/.staging-2026-11-24/user_items/*.parquet")
+    finally:
+        store.rm("gated", recursive=True)
 
 
 # the thresholds ----------------------------------------------------------------------------------------------------
