@@ -18,7 +18,8 @@ from batch.shards import Scorer, Shard
 from batch.target import Target
 from sdk.errors import OutputError
 
-_BYTES_PER_ROW = 9.0
+_BYTES_PER_ROW = 6.0
+"""Before any run is recorded; lists of 100 take 5.2 to 5.7."""
 _SAMPLE = 1024
 
 

@@ -4,7 +4,8 @@
 
 Ratings are generated in MovieLens's CSV form with a Zipf-like popularity and eight planted tastes. One epoch is
 trained, without refit: this measures speed and memory, not quality, so the gate on personal taste is skipped. Every
-stage runs in a process of its own, as the commands do, so its peak memory is its own. """
+stage runs in a process of its own, as the commands do, so its peak memory is its own.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import pickle
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from night_files import DATE, PARTS, Crash, debris, fail_at, job, tree
 
 from batch.journal import Journal
 from batch.run import run
-from batch.shards import write_shard
+from batch.shards import Shard, write_shard
 from batch.target import open_target
 from sdk.errors import OutputError
 
@@ -205,3 +206,9 @@ def test_the_run_record_holds_what_differs_and_the_manifest_names_it(bundle_path
     assert record == json.loads(json.dumps(dataclasses.asdict(report)))
     assert record["users_per_s"] > 0
     assert not {"seconds", "peak_memory_mib", "run_id"} & set(manifest)
+
+
+def test_a_shard_and_a_job_can_be_sent_to_another_process(bundle_path, tmp_path):
+    work, shard = job(bundle_path, tmp_path), Shard("user_items", 3, 21, 28)
+    assert pickle.loads(pickle.dumps((work, shard))) == (work, shard)
+    assert (shard.name, shard.size) == ("user_items/part-00003.parquet", 7)
