@@ -75,19 +75,19 @@ class TableBuffers(nn.Module):
     def codes_of(self, name: str, rows: Tensor) -> Tensor:
         """(B,) int64 codes of a single-valued field."""
         codes: Tensor = getattr(self, f"codes_{name}")
-        return codes[rows]
+        return codes.index_select(0, rows)
 
     def shares_of(self, name: str, rows: Tensor) -> Tensor:
         """(B, G) float32 shares of a list-valued field."""
         shares: Tensor = getattr(self, f"multi_{name}")
-        return shares[rows]
+        return shares.index_select(0, rows)
 
     def dense_of(self, rows: Tensor, batch: Batch | None) -> Tensor:
         """(B, F) float32 dense features; with a batch, the statistics leave each pair's own rating out."""
         if batch is None:
-            return self.dense[rows]
+            return self.dense.index_select(0, rows)
         kind = (batch.rated * (1 + batch.label)).long()  # which of the three forms of each row
-        return self.left_out()[kind * self.num_rows + rows]
+        return self.left_out().index_select(0, kind * self.num_rows + rows)
 
     def left_out(self) -> Tensor:
         """(3 R, F) float32 dense features of every row as training sees it: for a sampled negative, less a rating

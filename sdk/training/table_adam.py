@@ -122,15 +122,15 @@ def _update(
     penalty, towards, keep, take, rate, root, eps = constants
     gradient = np.empty(weight.shape[1], dtype=np.float32)
     for row in range(first, last):
+        w, m, v = weight[row], mean[row], square[row]
         scale = penalty * np.float32(starts[row + 1] - starts[row])
-        for d in range(weight.shape[1]):
-            gradient[d] = scale * weight[row, d]
+        for d in range(len(w)):
+            gradient[d] = scale * w[d]
         for at in range(starts[row], starts[row + 1]):
-            place = order[at]
-            for d in range(weight.shape[1]):
-                gradient[d] += gradients[place, d]
-        for d in range(weight.shape[1]):
-            g = gradient[d]
-            mean[row, d] += towards * (g - mean[row, d])
-            square[row, d] = keep * square[row, d] + take * g * g
-            weight[row, d] -= rate * mean[row, d] / (np.sqrt(square[row, d]) * root + eps)
+            vector = gradients[order[at]]
+            for d in range(len(w)):
+                gradient[d] += vector[d]
+        for d in range(len(w)):
+            m[d] += towards * (gradient[d] - m[d])
+            v[d] = keep * v[d] + take * gradient[d] * gradient[d]
+            w[d] -= rate * m[d] / (np.sqrt(v[d]) * root + eps)
