@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sdk.resampling import draws
 from sdk.types import Float64s, Int64s
 
 
@@ -62,8 +63,6 @@ def paired_difference(
     gaps = np.concatenate([a - b for (_, a), (_, b) in zip(first, second, strict=True)])
     users, row = np.unique(user, return_inverse=True)
     total, count = np.bincount(row, weights=gaps), np.bincount(row)
-    rng = np.random.default_rng(seed)
-    drawn = (rng.integers(0, len(users), len(users)) for _ in range(samples))
-    means = [total[each].sum() / count[each].sum() for each in drawn]
+    means = [(times @ total) / (times @ count) for times in draws(len(users), samples, seed)]
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Difference(float(gaps.mean()), float(low), float(high), len(users), len(gaps))
