@@ -7,6 +7,9 @@ import json
 import os
 import pickle
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from batch.shards import Shard, write_shard
 from batch.target import open_target
 from sdk.errors import OutputError
 
+ROOT = Path(__file__).resolve().parents[2]
 STAGING, JOURNAL = f".staging-{DATE}", f".journal-{DATE}"
 
 
@@ -212,3 +216,17 @@ def test_a_shard_and_a_job_can_be_sent_to_another_process(bundle_path, tmp_path)
     work, shard = job(bundle_path, tmp_path), Shard("user_items", 3, 21, 28)
     assert pickle.loads(pickle.dumps((work, shard))) == (work, shard)
     assert (shard.name, shard.size) == ("user_items/part-00003.parquet", 7)
+
+
+def test_the_command_itself_killed_with_sigkill_goes_on(bundle_path, tmp_path, undisturbed):
+    command = [sys.executable, "-m", "batch.score", "--bundle", str(bundle_path), "--out", str(tmp_path),
+               "--run-date", DATE, "--k", "5", "--users-per-part", "7"]  # fmt: skip
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        assert process.stderr is not None
+        assert any("part 3/" in line for line in process.stderr)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "LATEST").exists()
+    assert run(job(bundle_path, tmp_path)).resumed_parts >= 3
+    assert tree(tmp_path / f"run_date={DATE}") == undisturbed
+    assert debris(tmp_path) == []
