@@ -10,17 +10,20 @@ import pyarrow as pa
 
 from sdk.config import DataConfig
 from sdk.data import tmdb as tmdb_films
-from sdk.data.archive import Source
+from sdk.data.archive import Source, find_source
 from sdk.data.catalogue import read_items
 from sdk.data.fingerprint import fingerprint
-from sdk.data.forms import Form, find_form
+from sdk.data.forms import FORMS, Form, find_form
 from sdk.data.layout import Layout, csv_layout
 from sdk.data.people import read_users
-from sdk.data.ratings import read_ratings
+from sdk.data.ratings import Ratings, read_ratings
+from sdk.data.validation import MAX_TIMESTAMP
+from sdk.errors import UnusableFileError
 from sdk.types import Dataset
 
 log = logging.getLogger(__name__)
 _DEFAULT = DataConfig()
+_SEPARATORS = {".csv": ",", ".dat": "::", ".data": "\t"}
 
 
 def load(path: str | Path, *, tmdb: str | Path | None = None, config: DataConfig = _DEFAULT) -> Dataset:
@@ -56,6 +59,37 @@ def load(path: str | Path, *, tmdb: str | Path | None = None, config: DataConfig
     digest = fingerprint(ratings.interactions, items, users, ratings.order)
     _report(source.name, len(ratings.interactions), items.num_rows, users.num_rows, rejects.num_rows)
     return Dataset(source.name, ratings.interactions, items, users, rejects, digest)
+
+
+def load_ratings(path: str | Path, *, config: DataConfig = _DEFAULT, until: int = MAX_TIMESTAMP) -> Ratings:
+    """Load and validate ratings alone, without the titles that they are of; any title is accepted.
+
+    Args:
+        path: a ratings file (``.csv``, ``.dat`` or ``.data``, gzipped or not), or a folder or zip that holds one.
+        config: the rating scale, and how many rows may be bad.
+        until: seconds since 1970-01-01 UTC; later ratings are passed over.
+
+    Raises:
+        MissingFileError: there is no ratings file.
+        MissingColumnError: it lacks a column.
+        UnusableFileError: it is empty, damaged, unsafe or of no known form.
+        TooManyRejectsError: more rows are bad than the configuration allows.
+    """
+    source, file = _find_ratings(Path(path))
+    suffix = Path(file).suffix
+    if suffix not in _SEPARATORS:
+        raise UnusableFileError(path, f"its name ends in {suffix!r}", "Name it .csv, .dat or .data, by its form.")
+    layout = csv_layout(source, file) if suffix == ".csv" else Layout(_SEPARATORS[suffix])
+    return read_ratings(source, file, layout, None, config, until=until)
+
+
+def _find_ratings(path: Path) -> tuple[Source, str]:
+    if path.is_file() and path.suffix != ".zip":
+        file = path.name.removesuffix(".gz")
+        return Source(path.parent, path.parent.name, {file: str(path)}, zipped=False), file
+    names = sorted({form.ratings for form in FORMS})
+    source = find_source(path, " or ".join(names), lambda found: not set(found).isdisjoint(names))
+    return source, next(name for name in names if name in source)
 
 
 def _layout(source: Source, form: Form) -> Layout:

@@ -48,15 +48,24 @@ class Ratings:
     order: Int64s | None
 
 
-def read_ratings(source: Source, file: str, layout: Layout, known_items: Int64s, config: DataConfig) -> Ratings:
+def read_ratings(
+    source: Source,
+    file: str,
+    layout: Layout,
+    known_items: Int64s | None,
+    config: DataConfig,
+    *,
+    until: int = validation.MAX_TIMESTAMP,
+) -> Ratings:
     """Read and validate a ratings file; memory is about 60 bytes per row at the peak.
 
     Args:
         source: where the file lies.
         file: its name.
         layout: how it is laid out.
-        known_items: (I,) int64, the ids of the titles.
+        known_items: (I,) int64, the ids of the titles; None accepts every title.
         config: the scale, and how many rows may be bad.
+        until: seconds since 1970-01-01 UTC; later ratings are passed over, as if they had not been made yet.
 
     Raises:
         TooManyRejectsError: more rows are bad than the configuration allows.
@@ -67,11 +76,14 @@ def read_ratings(source: Source, file: str, layout: Layout, known_items: Int64s,
         raise UnusableFileError(source.where(file), "it holds no rating", "Export it again, with its rows.")
     check_share(source.where(file), read.rejects(), read.total, config)
     interactions = read.interactions()
+    counted = np.flatnonzero(interactions.timestamp <= until)
+    if len(counted) < len(interactions):
+        interactions = interactions.take(counted)
     order = validation.sorted_order(interactions.user_id, interactions.item_id)
     loses = validation.superseded(interactions.user_id, interactions.item_id, interactions.timestamp, order)
     if loses is None:
         return Ratings(interactions, read.rejects(), order)
-    rows = read.data_rows(np.flatnonzero(loses))
+    rows = read.data_rows(counted[loses])
     rejects = pa.concat_tables([read.rejects(), _duplicates(source, file, layout, rows)]).sort_by("line")
     check_share(source.where(file), rejects, read.total, config)
     return Ratings(interactions.take(~loses), rejects, _order_without(order, loses))
@@ -160,7 +172,7 @@ def _order_without(order: Int64s | None, loses: Bools) -> Int64s | None:
 class _Parser:
     """Parses blocks of one file."""
 
-    def __init__(self, layout: Layout, known_items: Int64s, config: DataConfig) -> None:
+    def __init__(self, layout: Layout, known_items: Int64s | None, config: DataConfig) -> None:
         self._layout, self._known, self._config = layout, known_items, config
         self._off_scale = f"the rating is off the scale of {config.rating_min:g} to {config.rating_max:g} stars"
 
@@ -264,4 +276,7 @@ class _Parser:
         yield OFF_STEP, (rating * 2) % 1 != 0
         yield validation.LATE_TIMESTAMP, columns["timestamp"] > validation.MAX_TIMESTAMP
         yield "the user id is too large", columns["user_id"] > _MAX_ID
-        yield validation.UNKNOWN_ITEM, ~np.isin(columns["item_id"], self._known)
+        if self._known is None:
+            yield "the item id is too large", columns["item_id"] > _MAX_ID
+        else:
+            yield validation.UNKNOWN_ITEM, ~np.isin(columns["item_id"], self._known)

@@ -161,6 +161,19 @@ class ContentModel:
         ids = np.where(found.row >= 0, search.item_id[found.row], -1)
         return TopK(ids, np.minimum(found.scores, 1), found.lengths, np.full(len(wanted), "content"))
 
+    def listing(self, item_id: Int64s) -> ContentModel:
+        """The same model, whose ``similar`` lists the given titles alone; every fitted title can still be asked about.
+
+        Args:
+            item_id: (N,) int64; titles that are not fitted are passed over.
+        """
+        state, search = self._fitted("listing"), self._searched()
+        order = np.argsort(state.item_id)
+        narrowed = ContentModel(self.config)._adopt(state)
+        listed = np.isin(search.item_id, item_id)
+        narrowed._search = _Search(search.item_id, NeighbourIndex(state.matrix[order], listed))
+        return narrowed
+
     def similar_all(self, k: int, block_size: int = 4096) -> Iterator[SimilarBlock]:
         """Every fitted title's neighbours, in blocks, ascending by item_id. The block size never changes a list.
 

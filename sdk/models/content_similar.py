@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdk.device import usable_cores
-from sdk.types import Float32s, Int32s, Int64s
+from sdk.types import Bools, Float32s, Int32s, Int64s
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -41,11 +41,12 @@ class NeighbourIndex:
 
     Args:
         matrix: (N, F) float32 CSR with sorted indices and no negative value.
+        listed: (N,) bool, the rows that may be found; None finds all. The others can still be asked about.
     """
 
-    def __init__(self, matrix: csr_matrix) -> None:
+    def __init__(self, matrix: csr_matrix, listed: Bools | None = None) -> None:
         self._rows = matrix
-        self._columns = matrix.T.tocsr()
+        self._columns = (matrix if listed is None else _only(matrix, listed)).T.tocsr()
         self._columns.sort_indices()
 
     def nearest(self, rows: Int64s, k: int, *, threads: int | None = None) -> NeighbourRows:
@@ -73,6 +74,16 @@ class NeighbourIndex:
         x, y, part = self._rows, self._columns, slice(start, stop)
         arrays = (x.indptr, x.indices, x.data, y.indptr, y.indices, y.data)
         nearest_rows(*arrays, rows[part], found.row[part], found.scores[part], found.lengths[part])
+
+
+def _only(matrix: csr_matrix, listed: Bools) -> csr_matrix:
+    """The same matrix with the other rows empty."""
+    from scipy.sparse import csr_matrix
+
+    lengths = np.diff(matrix.indptr)
+    indptr = np.concatenate([[0], np.cumsum(np.where(listed, lengths, 0))]).astype(matrix.indptr.dtype)
+    kept = np.repeat(listed, lengths)
+    return csr_matrix((matrix.data[kept], matrix.indices[kept], indptr), matrix.shape)
 
 
 def _empty(num_rows: int, k: int) -> NeighbourRows:

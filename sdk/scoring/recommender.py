@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sdk.device import resolve_device
+from sdk.errors import UsageError
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
 from sdk.scoring.engine import Engine, RowTopK
 from sdk.scoring.pair_form import Head, PairForm, Side
 from sdk.scoring.seen import Seen
-from sdk.types import Bools, Float32s, Int64s, TopK
+from sdk.types import Bools, Float32s, Int32s, Int64s, TopK
 
 if TYPE_CHECKING:
     from sdk.models.content import ContentModel
@@ -35,6 +37,23 @@ _NO_CROSS = np.zeros((0, 0), dtype=np.float32)
 def _bias_only(bias: Float32s) -> Side:
     none = np.zeros((len(bias), 0), dtype=np.float32)
     return Side(bias, none, none, none[:, :, None])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Audience:
+    """The best users of each title, best first; equal scores go to the smaller user row.
+
+    Attributes:
+        item_index: (C,) int64 item rows, ascending.
+        user_index: (C, n) int64 user rows; title c's are real up to ``lengths[c]``.
+        scores: (C, n) float32.
+        lengths: (C,) int32.
+    """
+
+    item_index: Int64s
+    user_index: Int64s
+    scores: Float32s
+    lengths: Int32s
 
 
 class Recommender:
@@ -122,13 +141,45 @@ class Recommender:
                 parts.append((rows, self._with_ids(found, source[rows])))
         return _merge(parts, len(user_index), min(k, len(self.items) - FIRST_KNOWN))
 
-    def similar(self, content: ContentModel | None, item_ids: Int64s, k: int) -> TopK:
+    def recommend_with_audience(
+        self, user_index: Int64s, seen: Seen, k: int, size: int, allowed: Bools | None = None
+    ) -> tuple[TopK, Audience]:
+        """``recommend``, and in the same pass each allowed title's best users among those given.
+
+        Only users whom the model knows stand in an audience: popularity gives everybody one score.
+
+        Args:
+            user_index: (B,) int64 rows of the users' table.
+            seen: as in ``recommend``; who must not be given a title is not in its audience.
+            k: list length, at least 1.
+            size: users of an audience, at least 1.
+            allowed: (R_item,) bool, the item rows that may be recommended; None allows all.
+
+        Raises:
+            UsageError: the recommender is not on the CPU.
+        """
+        source = self.sources(user_index)
+        known, cold = np.flatnonzero(source != POPULAR), np.flatnonzero(source == POPULAR)
+        engine = self._engine(self.name, allowed)
+        if not isinstance(engine, Engine):
+            message = f"audience: got device {self.device!r}, expected 'cpu'; audiences are made on the CPU only"
+            raise UsageError(message)
+        found, best = engine.top_k_and_audience(user_index[known], seen.take(known), max(k, size))
+        parts = [(known, self._with_ids(found, source[known]))]
+        if len(cold):
+            parts.append((cold, self.recommend(user_index[cold], seen.take(cold), k, allowed)))
+        lists = _merge(parts, len(user_index), min(k, len(self.items) - FIRST_KNOWN))
+        return lists, Audience(engine.candidates, best.item_index, best.scores, np.minimum(best.lengths, size))
+
+    def similar(self, content: ContentModel | None, item_ids: Int64s, k: int, allowed: Bools | None = None) -> TopK:
         """The k titles most like each given one; popular titles where nothing is known of a title's content.
 
         Args:
-            content: the content model; None serves popular titles to all.
+            content: the content model; None serves popular titles to all. It must hold the allowed titles alone
+                where not all are (``ContentModel.listing``).
             item_ids: (B,) int64 known titles.
             k: list length, at least 1.
+            allowed: (R_item,) bool, the item rows that the popular titles are taken from; None allows all.
         """
         parts = []
         bare = np.arange(len(item_ids))
@@ -139,7 +190,7 @@ class Recommender:
             parts.append((known, _rows(alike, known)))
         if len(bare):
             itself = Seen.build(np.arange(len(bare)), self.items.index_of(item_ids[bare]), len(bare))
-            found = self._engine(POPULAR, None).top_k(np.full(len(bare), UNKNOWN, dtype=np.int64), itself, k)
+            found = self._engine(POPULAR, allowed).top_k(np.full(len(bare), UNKNOWN, dtype=np.int64), itself, k)
             parts.append((bare, self._with_ids(found, np.full(len(bare), POPULAR, dtype=_SOURCE))))
         return _merge(parts, len(item_ids), min(k, len(self.items) - FIRST_KNOWN))
 

@@ -179,7 +179,8 @@ def _measure(
     shape = (len(fit.features.users), len(fit.features.items))
     test = encoded.take(parts.test)
     evaluation = evaluate(models, fit.rows, test, shape, config) if models and len(test) else None
-    return StoredInteractions.build(encoded, dataset.interactions.rating, parts), evaluation
+    rated = dataset.interactions
+    return StoredInteractions.build(encoded, rated.rating, parts, rated.timestamp), evaluation
 
 
 def _fit_history(
