@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,18 +21,20 @@ import torch
 from tqdm import tqdm
 
 from sdk.config import TrainingConfig
+from sdk.device import usable_cores
 from sdk.errors import ScoreError
 from sdk.features.encode import EncodedInteractions
 from sdk.features.loaders import InteractionLoader, NegativeSampling, PairBatch
 from sdk.metrics import EpochRecord, auc, log_loss
 from sdk.models.pair_model import PairModel, initialise_embeddings
 from sdk.training.checkpoint import Checkpoint
-from sdk.training.steps import ChunkedStep, PlainStep
+from sdk.training.steps import ChunkedStep, PlainStep, single_threaded
 from sdk.training.table_adam import group_places
 from sdk.types import Float32s
 
 log = logging.getLogger(__name__)
-_SCORING_BATCH = 65_536
+_SCORING_BATCH = 4096  # on a CPU: what a core's cache holds
+_DEVICE_BATCH = 65_536
 Step = Callable[[PairBatch, torch.Generator], float]
 
 
@@ -135,11 +138,17 @@ def _step_for(model: PairModel, optimiser: torch.optim.Optimizer, config: Traini
     if model.users.dense.device.type != "cpu":
         yield PlainStep(model, optimiser, config)
         return
+    with _one_torch_thread(), ChunkedStep(model, optimiser, config) as step:
+        yield step
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Let torch's operations run single-threaded meanwhile."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with ChunkedStep(model, optimiser, config) as step:
-            yield step
+        yield
     finally:
         torch.set_num_threads(before)
 
@@ -196,11 +205,19 @@ def _log_epoch(name: str, record: EpochRecord, last: int, *, shown: bool) -> Non
     )  # fmt: skip
 
 
-@torch.no_grad()
 def predict(model: PairModel, rows: EncodedInteractions) -> Float32s:
-    """(N,) float32 logits of encoded pairs, by the model's own forward pass."""
+    """(N,) float32 logits of encoded pairs, by the model's own forward pass; on a CPU a batch per core at a time."""
     model.eval()
-    loader = InteractionLoader(rows, _SCORING_BATCH)
     device = model.users.dense.device
-    parts = [model(b.user_index.to(device), b.item_index.to(device)).cpu().numpy() for b in loader]
+    size, workers = (_SCORING_BATCH, usable_cores()) if device.type == "cpu" else (_DEVICE_BATCH, 1)
+
+    def scores_from(first: int) -> Float32s:
+        part = slice(first, first + size)
+        pairs = (torch.from_numpy(index[part]).to(device).long() for index in (rows.user_index, rows.item_index))
+        with torch.no_grad():
+            scores: Float32s = model(*pairs).cpu().numpy()
+        return scores
+
+    with _one_torch_thread(), ThreadPoolExecutor(workers, "marquee-predict", single_threaded) as pool:
+        parts = list(pool.map(scores_from, range(0, len(rows), size)))
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)

@@ -131,7 +131,7 @@ class ChunkedStep:
         self.buffers = _Buffers(0)
 
     def __enter__(self) -> ChunkedStep:
-        self.pool = ThreadPoolExecutor(self.num_workers, "marquee-train", _prepare_worker)
+        self.pool = ThreadPoolExecutor(self.num_workers, "marquee-train", single_threaded)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -196,7 +196,8 @@ class ChunkedStep:
         return group_places(self.buffers.ids[number][:size], lookup.table.num_embeddings)
 
 
-def _prepare_worker() -> None:
+def single_threaded() -> None:
+    """Prepare a worker thread: torch's operations stay in it, denormal numbers count as 0."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
 
