@@ -11,7 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch.gates import BUNDLE, TITLES, USERS, GateConfig, GateResult, check_skips, enforce, to_manifest
+from batch.gate_log import log_gates
+from batch.gates import (
+    BUNDLE,
+    TITLES,
+    USERS,
+    GateConfig,
+    GateResult,
+    check_skips,
+    enforce,
+    to_manifest,
+)
 from batch.job import Job
 from batch.side_audit import Lookup, SideAudit, SideRules
 from batch.verdicts import Judge, compare, side_figures
@@ -208,5 +218,7 @@ def audit_parts(
         checks[folder] = {**side_figures(found), **compare(found, None if previous is None else previous.parts[side])}
         results += judge.side(side, folder, found, served=expected.served[side])
     results += judge.bundle()
-    enforce(results, where)
-    return {**checks, "gates": to_manifest(results)}
+    checks["gates"] = to_manifest(results)
+    log_gates(results)
+    enforce(results, where, checks)
+    return checks

@@ -322,6 +322,22 @@ class GateResult:
         )
 
 
+class GatesFailedError(QualityGateError):
+    """A night failed a gate that was not skipped.
+
+    Args:
+        message: each failure in words.
+        checks: the night's figures with a line per gate, as a manifest would hold them.
+    """
+
+    def __init__(self, message: str, checks: Mapping[str, Any]) -> None:
+        super().__init__(message, checks)
+        self.message, self.checks = message, checks
+
+    def __str__(self) -> str:
+        return self.message
+
+
 def _shown(value: float | None) -> str:
     return "nothing" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
@@ -342,15 +358,16 @@ def judge(name: str, got: float | None, threshold: float, *, note: str = "", ski
     return GateResult(name, passed, got, threshold, gate.at_most, gate.means, note, skipped)
 
 
-def enforce(results: Sequence[GateResult], where: str) -> None:
+def enforce(results: Sequence[GateResult], where: str, checks: Mapping[str, Any] | None = None) -> None:
     """Stop a night that failed.
 
     Args:
         results: every gate's.
         where: the staging folder, for the message.
+        checks: the night's figures, for whoever reports on it.
 
     Raises:
-        QualityGateError: a gate failed that is not skipped; the message names each.
+        GatesFailedError: a gate failed that is not skipped; the message names each.
     """
     failed = [result for result in results if not result.passed and not result.skipped]
     if failed:
@@ -359,7 +376,7 @@ def enforce(results: Sequence[GateResult], where: str) -> None:
             f"{where}: {len(failed)} of {len(results)} gates failed. Nothing was published; the staging folder is kept "
             f"for a look.{lines}"
         )
-        raise QualityGateError(message)
+        raise GatesFailedError(message, checks or {})
 
 
 def to_manifest(results: Sequence[GateResult]) -> list[dict[str, Any]]:

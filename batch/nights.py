@@ -10,6 +10,7 @@ from batch.publish import point, read_manifest, recover
 from batch.target import Target, open_target, write_failed
 from batch.writing import first_altered
 from sdk.errors import OutputError
+from sdk.logs import facts
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,8 @@ def rollback(out: str, to: str | None = None) -> Rollback:
             point(target, chosen)
     except OSError as error:
         raise write_failed(out, error) from error
-    log.info("LATEST: %s, was %s", chosen, was or "absent")
+    values = facts(stage="rollback", latest=chosen, was=was)
+    log.info("LATEST: %s, was %s", chosen, was or "absent", extra=values)
     return Rollback(chosen, was)
 
 
@@ -94,7 +96,8 @@ def retain(target: Target, keep: int, run_date: str) -> list[str]:
     gone = [date for date in target.nights()[:-keep] if date not in spared]
     for date in gone:
         target.retire(date)
-        log.info("%s: deleted, beyond the last %d nights", night_of(date), keep)
+        values = facts(stage="retention", deleted=date, keep=keep)
+        log.info("%s: deleted, beyond the last %d nights", night_of(date), keep, extra=values)
     return gone
 
 

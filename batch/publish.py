@@ -22,6 +22,7 @@ from batch.layout import (
 from batch.pins import digest_of
 from batch.target import Target, missing_or_altered
 from sdk.errors import OutputError
+from sdk.logs import facts
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,11 @@ def _intent(run_date: str) -> str:
 def _finish_if_shown(target: Target, run_date: str) -> None:
     mark = target.read(_intent(run_date))
     if mark is not None and target.is_shown(run_date, mark.decode("utf-8", "replace")):
-        log.info("%s: was published by a run that was killed; finishing its work", night_of(run_date))
+        log.info(
+            "%s: was published by a run that was killed; finishing its work",
+            night_of(run_date),
+            extra=facts(stage="recovering", night=night_of(run_date)),
+        )
         _finish(target, run_date)
     else:
         target.remove(publishing_of(run_date))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from batch.attempt import Attempt
 from batch.audit import audit
 from batch.bundle_reading import OpenedBundle, open_bundle
 from batch.estimate import Estimate, check_room, estimate
@@ -21,10 +22,11 @@ from batch.previous import previous_night
 from batch.publish import publish, read_manifest, recover
 from batch.run_record import read_record, write_record
 from batch.shards import Scorer
-from batch.summary import NOTHING_WRITTEN, Report, Written, report_of
+from batch.summary import NOTHING_WRITTEN, Report, Written, log_night, report_of
 from batch.target import Target, open_target, write_failed
 from batch.writing import check_staged, write_shards
 from sdk.errors import OutputError, ScoreError
+from sdk.logs import facts
 from sdk.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ class Night:
         planned: its plan.
         target: where it is written.
         inputs: what its content depends on.
-        stages: what takes how long.
+        attempt: the run's id, and what takes how long.
     """
 
     job: Job
@@ -48,13 +50,22 @@ class Night:
     planned: Plan
     target: Target
     inputs: Mapping[str, Any]
-    stages: Stages
+    attempt: Attempt
+
+    @property
+    def stages(self) -> Stages:
+        """What takes how long."""
+        return self.attempt.stages
 
 
-def run(job: Job) -> Report:
+def run(job: Job, attempt: Attempt | None = None) -> Report:
     """Score a night and publish it; a night already published from the same inputs is left as it is.
 
     A run that was killed is taken up where it stopped: what is published is the same, byte for byte.
+
+    Args:
+        job: the night.
+        attempt: the run's id and stopwatch, for a caller that looks at them even where the run fails.
 
     Raises:
         BundleError: the bundle is absent, altered or of another version, or vanished.
@@ -64,7 +75,7 @@ def run(job: Job) -> Report:
         LockedError: another run is at work on the same output.
     """
     with _faults_explained(job):
-        night = _open(job)
+        night = _open(job, attempt or Attempt())
         with night.target.lock():
             recover(night.target)
             return _run_locked(night)
@@ -77,16 +88,16 @@ def dry_run(job: Job) -> tuple[Plan, Estimate]:
         BundleError: the bundle is absent, altered or of another version, or vanished.
     """
     with _faults_explained(job):
-        night = _open(job)
+        night = _open(job, Attempt())
         return night.planned, estimate(job, night.opened, night.planned, night.target)
 
 
-def _open(job: Job) -> Night:
-    stages, target = Stages(), open_target(job.out)
-    with stages.time("loading the bundle"):
+def _open(job: Job, attempt: Attempt) -> Night:
+    target = open_target(job.out)
+    with attempt.stages.time("loading the bundle"):
         opened = open_bundle(job.bundle)
         planned = plan(job, opened.bundle)
-    return Night(job, opened, planned, target, pinned_inputs(job, opened), stages)
+    return Night(job, opened, planned, target, pinned_inputs(job, opened), attempt)
 
 
 @contextlib.contextmanager
@@ -113,7 +124,9 @@ def _run_locked(night: Night) -> Report:
         report = _score_and_publish(night)
     elif published["inputs"] == night.inputs:
         written = NOTHING_WRITTEN
-        report = report_of(night.planned, job.run_date, published["counts"], "already published", night.stages, written)
+        report = report_of(
+            night.planned, job.run_date, published["counts"], "already published", night.attempt, written
+        )
     else:
         message = f"{night.planned.night}: already published from other inputs; pass --force to replace it"
         raise OutputError(message)
@@ -121,6 +134,7 @@ def _run_locked(night: Night) -> Report:
         retain(target, job.keep, job.run_date)
     if published is None or read_record(target, job.run_date) is None:
         write_record(target, job.run_date, asdict(report))
+    log_night(report)
     return report
 
 
@@ -136,7 +150,7 @@ def _score_and_publish(night: Night) -> Report:
         )  # fmt: skip
     with stages.time("publishing"):
         publish(target, journal, _manifest(night, written, checks))
-    return report_of(night.planned, job.run_date, written.counts, "published", stages, written)
+    return report_of(night.planned, job.run_date, written.counts, "published", night.attempt, written)
 
 
 def _write_lists(night: Night, journal: Journal) -> Written:
@@ -145,7 +159,8 @@ def _write_lists(night: Night, journal: Journal) -> Written:
     with night.stages.time("looking for finished parts"):
         done = journal.resume([shard.name for shard in shards])
     if done:
-        log.info("resuming: %d of %d parts are done", len(done), len(shards))
+        values = facts(stage="looking for finished parts", resumed_parts=len(done), parts=len(shards))
+        log.info("resuming: %d of %d parts are done", len(done), len(shards), extra=values)
     check_room(night.target, night.planned, sum(record.bytes for record in done.values()))
     todo = [shard for shard in shards if shard.name not in done]
     if todo:

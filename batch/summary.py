@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from batch.attempt import Attempt
 from batch.journal import ShardRecord
 from batch.layout import ITEM_ITEMS, USER_ITEMS
 from batch.plan import Plan
-from sdk.logs import new_run_id
+from sdk.logs import facts
 from sdk.stages import Stages, peak_memory_mib
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ NOTHING_WRITTEN = Written((), 0, 0, 0)
 
 
 def report_of(
-    planned: Plan, run_date: str, counts: Mapping[str, int], status: str, stages: Stages, written: Written
+    planned: Plan, run_date: str, counts: Mapping[str, int], status: str, attempt: Attempt, written: Written
 ) -> Report:
     """The report of a run.
 
@@ -100,15 +104,16 @@ def report_of(
         run_date: its night.
         counts: the night's rows and fallback lists, from this run or from its manifest.
         status: ``published`` or ``already published``.
-        stages: what took how long.
+        attempt: its id, and what took how long.
         written: what this run wrote.
     """
+    stages = attempt.stages
     users_per_s = _rate(written.scored_users, stages, "scoring users")
     rows = sum(record.rows for record in written.records)
     return Report(
         night=planned.night,
         run_date=run_date,
-        run_id=new_run_id(),
+        run_id=attempt.run_id,
         model=planned.model,
         status=status,
         **{name: counts[name] for name in ("user_rows", "item_rows", "fallback_users", "fallback_items")},
@@ -126,6 +131,15 @@ def report_of(
 def _rate(count: int, stages: Stages, stage: str) -> float:
     seconds = stages.seconds.get(stage, 0.0)
     return round(count / seconds, 1) if seconds else 0.0
+
+
+def log_night(report: Report) -> None:
+    """One line that says what the run did, with every value of the report."""
+    log.info(
+        "night %s: %s, %d rows for users, %d for titles, %.0f users/s",
+        report.run_date, report.status, report.user_rows, report.item_rows, report.users_per_s,
+        extra=facts(event="night", **asdict(report)),
+    )  # fmt: skip
 
 
 def summary(result: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from sdk.errors import MarqueeError
-from sdk.logs import LOG_FORMATS, configure, facts
+from sdk.logs import LOG_FORMATS, configure, facts, new_run_id
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ def run_command(work: Callable[[argparse.Namespace], int], args: argparse.Namesp
     A known cause is one line on stderr; a traceback means a defect of ours.
     """
     level = logging.WARNING if args.quiet else logging.DEBUG if args.verbose else logging.INFO
+    args.run_id = args.run_id or new_run_id()
     configure(level, args.log_format, args.run_id)
     previous = signal.signal(signal.SIGTERM, _on_sigterm)
     try:
