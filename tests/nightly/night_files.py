@@ -18,7 +18,7 @@ PARTS = 6 + 9
 def job(bundle_path: Path, out: Path | str, **options: object) -> Job:
     return Job(
         **{"bundle": bundle_path, "out": out, "run_date": DATE, "k": 5, "users_per_part": 7, "threads": 1} | options
-    )  # type: ignore[arg-type]  # noqa: E501
+    )  # type: ignore[arg-type]
 
 
 def tree(folder: Path) -> dict[str, bytes]:
