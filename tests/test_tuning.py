@@ -355,7 +355,7 @@ def test_charts_are_drawn_where_little_is_known():
 
 def test_the_command_tunes_goes_on_refuses_other_settings_and_train_reads_its_best(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("sdk.data.movielens.load", lambda *args, **options: dataset())
-    (tmp_path / "base.json").write_text(json.dumps(to_json(run_config())))
+    (tmp_path / "base.json").write_text(json.dumps(to_json(with_fields(run_config(), {"training.refit": False}))))
     study, out = str(tmp_path / "study.db"), tmp_path / "out"
     command = ["tune", "--movielens", str(tmp_path), "--config", str(tmp_path / "base.json"), "--model", "ncf",
                "--study", study, "-q"]  # fmt: skip
