@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from tqdm import tqdm
-
 from batch.journal import Journal, ShardRecord
+from batch.progress import Progress
 from batch.shards import Scorer, Shard, store
 from sdk.bundle import sha256_of
 from sdk.errors import OutputError
-from sdk.logs import facts
-
-log = logging.getLogger(__name__)
 
 
 def write_shards(scorer: Scorer, journal: Journal, shards: Sequence[Shard], what: str) -> Iterator[ShardRecord]:
@@ -35,14 +28,14 @@ def write_shards(scorer: Scorer, journal: Journal, shards: Sequence[Shard], what
         ScoreError: a score is NaN or infinite.
         OSError: a part cannot be written; those before it are kept.
     """
+    pairs = scorer.bundle.items.num_rows if what == "users" else 0
     total = sum(shard.size for shard in shards)
-    start = time.perf_counter()
-    done = 0
-    with tqdm(total=total, desc=what, unit=f" {what}", disable=not sys.stderr.isatty(), leave=False) as bar:
-        for number, (shard, record) in enumerate(_overlapped(scorer, journal, shards), 1):
-            done += shard.size
-            bar.update(shard.size)
-            _log_part(what, (number, len(shards)), (done, total), time.perf_counter() - start, record)
+    with Progress(f"scoring {what}", what, parts=len(shards), total=total, pairs_each=pairs) as progress:
+        for shard, record in _overlapped(scorer, journal, shards):
+            progress.step(
+                shard.size, side=shard.side, shard=record.path, shard_number=shard.number, rows=record.rows,
+                fallback=record.fallback, bytes=record.bytes,
+            )  # fmt: skip
             yield record
 
 
@@ -57,16 +50,6 @@ def _overlapped(scorer: Scorer, journal: Journal, shards: Sequence[Shard]) -> It
             waiting = shard, pool.submit(store, journal, scored)
         if waiting is not None:
             yield waiting[0], waiting[1].result()
-
-
-def _log_part(what: str, part: tuple[int, int], done: tuple[int, int], seconds: float, record: ShardRecord) -> None:
-    rate = done[0] / max(seconds, 1e-9)
-    left = (done[1] - done[0]) / rate
-    values = facts(stage=f"scoring {what}", shard=record.path, rows=record.rows, bytes=record.bytes,
-                   rate=round(rate, 1), seconds_left=round(left, 1))  # fmt: skip
-    log.info(
-        "%s: part %d/%d, %d of %d, %.0f %s/s, %.0f s left", what, *part, *done, rate, what, left, extra=values
-    )  # fmt: skip
 
 
 def first_altered(folder: Path, files: Mapping[str, str]) -> str | None:
