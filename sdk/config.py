@@ -222,7 +222,7 @@ class HistoryConfig:
             times its square. The others are known by their content features.
         seed: of the low-rank factorisation and of the validation part that the penalty is chosen on.
         feature_dim: number of content vectors that the item features are.
-        ranker_weight: of a ranker's logit, added to this model's score in a list.
+        ranker_weight: of a ranker's logit, added to this model's score in a list; more lists titles that few watch.
     """
 
     rank: int = 256
@@ -237,7 +237,7 @@ class HistoryConfig:
     max_titles: int = 12_000
     seed: int = 0
     feature_dim: int = 256
-    ranker_weight: float = 0.01
+    ranker_weight: float = 0.003
 
     def __post_init__(self) -> None:
         _check_at_least(self, 1, "rank", "max_titles")
