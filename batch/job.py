@@ -9,6 +9,7 @@ from pathlib import Path
 from batch.gates import GateConfig, check_skips
 from batch.layout import night_of
 from batch.target import check_location
+from sdk.cluster import ClusterConfig
 from sdk.device import DEVICES
 from sdk.errors import UsageError
 
@@ -32,6 +33,7 @@ class Job:
         keep: published nights that stay, newest first; None keeps all.
         gates: what a night must keep to before it is published; it changes no list.
         skip_gate: gates that stop nothing, as ``--skip-gate`` names them.
+        cluster: where shards are scored; it changes no byte.
     """
 
     bundle: Path
@@ -48,6 +50,7 @@ class Job:
     keep: int | None = None
     gates: GateConfig = field(default_factory=GateConfig)
     skip_gate: tuple[str, ...] = ()
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     def __post_init__(self) -> None:
         if self.k < 1:

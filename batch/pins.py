@@ -37,8 +37,13 @@ def pinned_inputs(job: Job, opened: OpenedBundle) -> dict[str, Any]:
         "include_seen": job.include_seen,
         "users_per_part": job.users_per_part,
         "device": resolve_device(job.device),
-        "packages": {**{name: _version(name) for name in _PACKAGES}, "python": platform.python_version()},
+        "packages": package_versions(),
     }
+
+
+def package_versions() -> dict[str, str]:
+    """The packages that score and write, and Python: name -> version."""
+    return {**{name: _version(name) for name in _PACKAGES}, "python": platform.python_version()}
 
 
 def digest_of(values: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from batch.run_record import read_record, write_record
 from batch.shards import Scorer
 from batch.summary import NOTHING_WRITTEN, Report, Written, log_night, report_of
 from batch.target import Target, open_target, write_failed
-from batch.writing import check_staged, write_shards
+from batch.writing import Write, check_staged, write_shards, written_here
 from sdk.errors import OutputError, ScoreError
 from sdk.logs import facts
 from sdk.stages import Stages
@@ -163,19 +163,36 @@ def _write_lists(night: Night, journal: Journal) -> Written:
         log.info("resuming: %d of %d parts are done", len(done), len(shards), extra=values)
     check_room(night.target, night.planned, sum(record.bytes for record in done.values()))
     todo = [shard for shard in shards if shard.name not in done]
+    peaks: dict[str, float] = {}
     if todo:
-        with night.stages.time("preparing the model"):
-            scorer = Scorer(night.job, night.opened)
-        for side, what in ((USER_ITEMS, "users"), (ITEM_ITEMS, "titles")):
-            with night.stages.time(f"scoring {what}"):
-                mine = [shard for shard in todo if shard.side == side]
-                done |= {record.path: record for record in write_shards(scorer, journal, mine, what)}
+        with contextlib.ExitStack() as stack:
+            with night.stages.time("preparing the model"):
+                write = stack.enter_context(_writing(night, journal, peaks))
+            for side, what in ((USER_ITEMS, "users"), (ITEM_ITEMS, "titles")):
+                with night.stages.time(f"scoring {what}"):
+                    mine = [shard for shard in todo if shard.side == side]
+                    each = night.planned.num_items if what == "users" else 0
+                    done |= {record.path: record for record in write_shards(write, mine, what, each)}
     return Written(
         records=[done[shard.name] for shard in shards],
         resumed_parts=len(shards) - len(todo),
         scored_users=sum(shard.size for shard in todo if shard.side == USER_ITEMS),
         scored_items=sum(shard.size for shard in todo if shard.side == ITEM_ITEMS),
+        worker_peaks=peaks,
     )
+
+
+@contextlib.contextmanager
+def _writing(night: Night, journal: Journal, peaks: dict[str, float]) -> Iterator[Write]:
+    """How shards are written: in this process, or by the workers of a cluster, whose peak memory is noted."""
+    if not night.job.cluster.is_used:
+        yield written_here(Scorer(night.job, night.opened), journal)
+        return
+    from batch.cluster import worker_pool
+
+    with worker_pool(night.job, night.inputs, journal) as pool:
+        yield pool.write
+        peaks |= pool.peaks
 
 
 def _manifest(night: Night, written: Written, checks: Mapping[str, Any]) -> dict[str, Any]:

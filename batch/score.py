@@ -13,6 +13,7 @@ from typing import Any
 from batch.gates import GateConfig, read_config
 from batch.job import Job, check_date
 from sdk.cli import EXIT_CODES, HelpFormatter, add_logging_options, run_command
+from sdk.cluster import add_cluster_options, cluster_from
 from sdk.device import DEVICES
 from sdk.errors import UsageError
 
@@ -52,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--users-per-part", type=int, default=8192, help="users in one Parquet file and in memory")
     parser.add_argument("--threads", type=int, metavar="N", help="cores to score on; all of them unless given")
     parser.add_argument("--memory-mib", type=float, metavar="MIB", help="most that the engine's buffers may take")
+    add_cluster_options(parser)
     parser.add_argument("--keep", type=int, metavar="N", help="published nights that stay; all of them unless given")
     parser.add_argument("--gates", type=Path, metavar="FILE", help="JSON object of thresholds to change; docs/gates.md")
     parser.add_argument(
@@ -102,9 +104,9 @@ def _work(args: argparse.Namespace) -> dict[str, Any]:
         if getattr(args, name) is None:
             message = f"--{name.replace('_', '-')}: missing; see --help"
             raise UsageError(message)
-    options = {field.name: getattr(args, field.name) for field in dataclasses.fields(Job)}
+    options = {field.name: getattr(args, field.name) for field in dataclasses.fields(Job) if field.name in args}
     gates = GateConfig() if args.gates is None else read_config(args.gates)
-    job = Job(**{**options, "gates": gates, "skip_gate": tuple(args.skip_gate)})
+    job = Job(**{**options, "gates": gates, "skip_gate": tuple(args.skip_gate), "cluster": cluster_from(args)})
     from batch.run import dry_run, run
     from batch.summary import summary
 

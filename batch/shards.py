@@ -151,6 +151,20 @@ def write_shard(job: Job, shard: Shard) -> ShardRecord:
     return store(Journal(open_target(job.out), job.run_date, digest), scorer.score(shard))
 
 
+def inputs_digest(job: Job) -> str:
+    """Of everything that a job's content depends on, as this process has it: the digest of its scorer's inputs.
+
+    Raises:
+        BundleError: the bundle is absent, altered or of another version.
+    """
+    return _scorer_of(job)[1]
+
+
+def forget() -> None:
+    """Let go of the model that this process keeps for ``write_shard``."""
+    _scorer_of.cache_clear()
+
+
 @lru_cache(maxsize=1)
 def _scorer_of(job: Job) -> tuple[Scorer, str]:
     opened = open_bundle(job.bundle)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ class Report:
         titles_per_s: the same of titles.
         pairs_per_s: user-title pairs scored per second.
         peak_memory_mib: the most memory that the process held.
+        worker_peak_memory_mib: the same of each worker by its name; empty where there was none.
         seconds: stage -> seconds.
     """
 
@@ -59,6 +60,7 @@ class Report:
     titles_per_s: float
     pairs_per_s: float
     peak_memory_mib: float
+    worker_peak_memory_mib: Mapping[str, float]
     seconds: Mapping[str, float]
 
 
@@ -71,12 +73,14 @@ class Written:
         resumed_parts: parts that stood there before.
         scored_users: users scored by this run.
         scored_items: titles scored by this run.
+        worker_peaks: worker -> the most memory that it held, MiB.
     """
 
     records: Sequence[ShardRecord]
     resumed_parts: int
     scored_users: int
     scored_items: int
+    worker_peaks: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -124,6 +128,7 @@ def report_of(
         titles_per_s=_rate(written.scored_items, stages, "scoring titles"),
         pairs_per_s=round(users_per_s * planned.num_items, 1),
         peak_memory_mib=round(peak_memory_mib(), 1),
+        worker_peak_memory_mib=dict(sorted(written.worker_peaks.items())),
         seconds={name: round(seconds, 3) for name, seconds in stages.seconds.items()},
     )
 

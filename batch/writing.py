@@ -1,9 +1,10 @@
-"""Shards scored one after the other in this process, each part written while the next is scored."""
+"""Shards scored and written, here one after the other or wherever else, with the time left in the log."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from batch.journal import Journal, ShardRecord
@@ -12,26 +13,31 @@ from batch.shards import Scorer, Shard, store
 from sdk.bundle import sha256_of
 from sdk.errors import OutputError
 
+Write = Callable[[Sequence[Shard]], Iterator[tuple[Shard, ShardRecord]]]
+"""Scores shards and writes their parts: each shard with its record, when its part is written."""
 
-def write_shards(scorer: Scorer, journal: Journal, shards: Sequence[Shard], what: str) -> Iterator[ShardRecord]:
-    """Score shards and write their parts; the records come in the shards' order, each when its part is written.
 
-    At most one part waits while the next is scored, so memory holds two.
+def written_here(scorer: Scorer, journal: Journal) -> Write:
+    """Write in this process, in the shards' order: each part while the next is scored, so memory holds two."""
+    return partial(_overlapped, scorer, journal)
+
+
+def write_shards(write: Write, shards: Sequence[Shard], what: str, pairs_each: int) -> Iterator[ShardRecord]:
+    """Have shards scored and their parts written; the records come as the parts are finished.
 
     Args:
-        scorer: of the job.
-        journal: of the night.
+        write: how.
         shards: those still to do.
         what: ``users`` or ``titles``, for the log.
+        pairs_each: pairs that one of them stands for.
 
     Raises:
         ScoreError: a score is NaN or infinite.
         OSError: a part cannot be written; those before it are kept.
     """
-    pairs = scorer.bundle.items.num_rows if what == "users" else 0
     total = sum(shard.size for shard in shards)
-    with Progress(f"scoring {what}", what, parts=len(shards), total=total, pairs_each=pairs) as progress:
-        for shard, record in _overlapped(scorer, journal, shards):
+    with Progress(f"scoring {what}", what, parts=len(shards), total=total, pairs_each=pairs_each) as progress:
+        for shard, record in write(shards):
             progress.step(
                 shard.size, side=shard.side, shard=record.path, shard_number=shard.number, rows=record.rows,
                 fallback=record.fallback, bytes=record.bytes,
