@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.metadata
 import logging
+import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sdk.device import resolve_device
@@ -214,3 +217,53 @@ def _gpu_cluster(options: dict[str, Any]) -> AbstractContextManager[Any]:
 def num_slots(client: Any) -> int:
     """How many tasks the cluster's workers take at a time."""
     return max(sum(client.nthreads().values()), 1)
+
+
+@contextlib.contextmanager
+def training_cluster(config: ClusterConfig, out: Path) -> Iterator[None]:
+    """While open, NVTabular fits and transforms on the cluster, if ``config`` names one.
+
+    Args:
+        config: which.
+        out: the bundle's folder; NVTabular's files lie beside it, so every worker must see the folder above it.
+
+    Raises:
+        UsageError: a worker has other package versions.
+        OutputError: a worker does not see the folder; or as ``connect`` raises it.
+    """
+    if not config.is_used:
+        yield
+        return
+    with connect(config) as client:
+        _check_workers(client, out.absolute().parent)
+        log.info("%d workers fit and transform features", len(client.nthreads()))
+        yield
+
+
+_PACKAGES = ("marquee", "nvtabular", "merlin-core", "pandas", "numpy", "pyarrow", "dask")
+
+
+def _look_around(folder: Path) -> tuple[dict[str, str], Path]:
+    """On a worker: its package versions, and a file that it wrote to a folder."""
+    probe = folder / f".worker-{uuid.uuid4().hex}"
+    probe.touch()
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}, probe
+
+
+def _check_workers(client: Any, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    expected = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    for address, answer in client.run(_look_around, folder, on_error="return").items():
+        if isinstance(answer, BaseException):
+            message = f"worker {address}: cannot write to {folder} ({answer}). Give an --out that all workers share."
+            raise OutputError(message) from answer
+        versions, probe = answer
+        if not probe.exists():
+            message = f"worker {address}: what it writes to {folder} is not seen here. Give an --out that all share."
+            raise OutputError(message)
+        probe.unlink()
+        differing = {name: found for name, found in versions.items() if found != expected[name]}
+        if differing:
+            wanted = {name: expected[name] for name in differing}
+            message = f"worker {address}: has {differing}, here are {wanted}. Give every worker the same environment."
+            raise UsageError(message)

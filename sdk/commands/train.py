@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from sdk.cluster import add_cluster_options, cluster_from, training_cluster
 from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
 from sdk.commands.options import new_command
 from sdk.config import RunConfig
@@ -33,6 +34,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder to write")
     add_config(parser)
     _add_settings(parser)
+    add_cluster_options(parser)
     parser.add_argument("--force", action="store_true", help="replace the bundle that is there")
     parser.add_argument(
         "--if-new",
@@ -68,13 +70,14 @@ def _train(args: argparse.Namespace) -> int:
     from sdk.training.freshness import is_up_to_date
     from sdk.training.pipeline import require_room, train_bundle
 
-    config, force = _run_config(args), args.force or args.if_new
+    config, force, cluster = _run_config(args), args.force or args.if_new, cluster_from(args)
     require_room(args.out, force=force)
     dataset = read_dataset(args, config)
     if args.if_new and is_up_to_date(args.out, dataset, config):
         print(f"bundle: {args.out} (up to date)")
         return 0
-    bundle = train_bundle(dataset, config, args.out, force=force)
+    with training_cluster(cluster, args.out):
+        bundle = train_bundle(dataset, config, args.out, force=force)
     report = bundle.path / "reports" / "metrics.md"
     print(report.read_text("utf-8") if report.exists() else f"trained {', '.join(bundle.info.models)}")
     print(f"bundle: {bundle.path} (best ranker by validation AUC: {bundle.info.chosen_model or 'none'})")

@@ -19,6 +19,8 @@ from sdk.features.nvtabular_import import nvtabular
 from sdk.types import Float64s, Int64s, Interactions
 
 WORKFLOWS = ("interactions", "codes", "users", "items")
+PARTITION_ROWS = 5_000_000
+"""Rows of a table that are fitted and transformed together."""
 
 
 def fit_interactions(user_ids: Int64s, item_ids: Int64s, config: FeatureConfig, work: Path) -> Any:
@@ -75,17 +77,23 @@ def _fit(outputs: Any, table: pd.DataFrame) -> Any:
 
 
 def _dataset(table: pd.DataFrame) -> Any:
+    """In partitions whose number depends on the table alone, so that it is the same with and without a cluster."""
     from merlin.io import Dataset
 
-    partitions = max(1, len(table) // 5_000_000)
-    return Dataset(table, npartitions=partitions)
+    return Dataset(table, npartitions=max(1, len(table) // PARTITION_ROWS))
 
 
 def transform(workflow: Any, table: pd.DataFrame) -> pd.DataFrame:
-    """A workflow's output for a table that has its input columns; partitioned where the table is long."""
+    """A workflow's output for a table that has its input columns; partitioned where the table is long.
+
+    Where a Dask client is active (``sdk.cluster.connect``), its workers transform the partitions, as they fit them.
+    """
+    from merlin.core.utils import global_dask_client
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        result: pd.DataFrame = workflow.transform(_dataset(table)).compute(scheduler="synchronous")
+        scheduler = None if global_dask_client() else "synchronous"
+        result: pd.DataFrame = workflow.transform(_dataset(table)).compute(scheduler=scheduler)
     return result
 
 
