@@ -24,7 +24,8 @@ BARE = DLRMConfig(embedding_dim=5, bottom_mlp=(7,), top_mlp=(6, 4), dot_dim=0, b
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(steps, "CHUNK", 16)
+    monkeypatch.setattr(steps, "SMALLEST_CHUNK", 16)
+    monkeypatch.setattr(steps, "LARGEST_CHUNK", 16)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -82,11 +83,11 @@ def stepped(kind, seed, batches, make_step, id_dropout=0.0, **options):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.sampled_from(KINDS), st.integers(0, 1000), st.integers(1, 70))
-def test_every_gradient_is_autograds(kind, seed, size):
+@given(st.sampled_from(KINDS), st.integers(0, 1000), st.integers(1, 70), st.sampled_from([0.0, 0.4]))
+def test_every_gradient_is_autograds(kind, seed, size, id_dropout):
     batch = batch_of(size, seed)
-    expected, reference, loss = stepped(kind, seed, [batch], PlainStep)
-    got, optimiser, mine = stepped(kind, seed, [batch], ChunkedStep, num_workers=2)
+    expected, reference, loss = stepped(kind, seed, [batch], PlainStep, id_dropout)
+    got, optimiser, mine = stepped(kind, seed, [batch], ChunkedStep, id_dropout, num_workers=2)
     assert mine == pytest.approx(loss, rel=1e-5)
     wanted = moments(expected, reference)
     assert max(float(value.abs().max()) for value in wanted.values()) > 1e-4, "no gradient to compare"

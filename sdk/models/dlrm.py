@@ -48,7 +48,7 @@ class DLRM(PairModel):
 
     def encode_items(self, rows: Tensor, batch: Batch | None = None) -> SideTensors:
         """The item side of (B,) int64 rows; with a batch, as training sees it."""
-        return self.item_arch(self.items, rows, self.pick_ids(self.items.codes_of("id", rows), batch), batch)
+        return self.item_arch(self.items, rows, self.pick_ids(self.items.codes_of("id", rows), batch, 1), batch)
 
 
 class _SideArch(nn.Module):

@@ -42,7 +42,7 @@ class NCF(PairModel):
 
     def encode_items(self, rows: Tensor, batch: Batch | None = None) -> SideTensors:
         """The item side of (B,) int64 rows; with a batch, as training sees it."""
-        side: SideTensors = self.item_arch(self.pick_ids(self.items.codes_of("id", rows), batch), batch)
+        side: SideTensors = self.item_arch(self.pick_ids(self.items.codes_of("id", rows), batch, 1), batch)
         return side
 
 

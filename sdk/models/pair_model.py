@@ -26,12 +26,14 @@ class Batch(NamedTuple):
         rated: (B,) float32, 1 where the pair is a rating, 0 where it is a sampled negative.
         generator: the source of randomness.
         lookups: where embedding lookups are taken apart; None leaves them to autograd.
+        drawn: the user side's and the item side's (B,) uniform numbers; None draws them when they are needed.
     """
 
     label: Tensor
     rated: Tensor
     generator: torch.Generator
     lookups: Lookups | None = None
+    drawn: tuple[Tensor, Tensor] | None = None
 
 
 class TableBuffers(nn.Module):
@@ -181,11 +183,13 @@ class PairModel(nn.Module, abc.ABC):
         top: Tensor = self.top_mlp(torch.cat([user.mlp_in, item.mlp_in, cross], dim=1))
         return score + top[:, 0]
 
-    def pick_ids(self, codes: Tensor, batch: Batch | None) -> Tensor:
-        """The codes; while training, a random share of them replaced by the unknown id, so that its row learns."""
+    def pick_ids(self, codes: Tensor, batch: Batch | None, side: int = 0) -> Tensor:
+        """The codes of a side (0 user, 1 item); while training, a random share of them replaced by the unknown id, so
+        that its row learns.
+        """
         if batch is None or self.id_dropout == 0:
             return codes
-        drawn = torch.rand(codes.shape, generator=batch.generator, device=batch.generator.device)
+        drawn = uniform(len(codes), batch.generator) if batch.drawn is None else batch.drawn[side]
         return codes.masked_fill(drawn.to(codes.device) < self.id_dropout, UNKNOWN)
 
     @torch.no_grad()
@@ -229,6 +233,11 @@ class PairModel(nn.Module, abc.ABC):
     def _mlp_in_widths(self) -> tuple[int, int]:
         nobody = torch.full((1,), UNKNOWN, device=self.users.dense.device)
         return self.encode_users(nobody).mlp_in.shape[1], self.encode_items(nobody).mlp_in.shape[1]
+
+
+def uniform(size: int, generator: torch.Generator) -> Tensor:
+    """(size,) float32 uniform numbers from 0 to 1, on the generator's device."""
+    return torch.rand(size, generator=generator, device=generator.device)
 
 
 def initialise_embeddings(model: PairModel, std: float, seed: int) -> None:

@@ -11,6 +11,7 @@ number of cores.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,11 +26,11 @@ from sdk.config import TrainingConfig
 from sdk.device import usable_cores
 from sdk.features.loaders import PairBatch
 from sdk.models.lookups import Lookup, Lookups
-from sdk.models.pair_model import Batch, PairModel
+from sdk.models.pair_model import Batch, PairModel, uniform
 from sdk.training.table_adam import Grouped, RowUpdate, count_step, group_places, ranges, update_rows
 from sdk.types import Float32s, Int64s
 
-CHUNK = 1024
+SMALLEST_CHUNK, LARGEST_CHUNK = 512, 2048  # rows; a batch makes four chunks where that keeps them between the two
 T = TypeVar("T")
 S = TypeVar("S")
 
@@ -66,13 +67,13 @@ class _Chunk(NamedTuple):
     Attributes:
         rows: their places in the batch.
         pairs: the rows.
-        generator: of what is random in them.
+        drawn: the uniform numbers of the user and the item side; None where nothing is random.
         share: of the batch's rows.
     """
 
     rows: slice
     pairs: PairBatch
-    generator: torch.Generator
+    drawn: tuple[Tensor, Tensor] | None
     share: float
 
 
@@ -144,7 +145,8 @@ class ChunkedStep:
             self.buffers = _Buffers(size)
         self.model.users.left_out()
         self.model.items.left_out()
-        done = self._map(self._backward, _cut(pairs, generator))
+        drawn = (uniform(size, generator), uniform(size, generator)) if self.model.id_dropout else None
+        done = self._map(lambda chunk: self._backward(chunk, generator), _cut(pairs, drawn))
         self._sum_gradients(done)
         updates = self._row_updates(done[0].lookups, size)
         for update in updates:
@@ -157,9 +159,9 @@ class ChunkedStep:
     def _map(self, work: Callable[[T], S], tasks: Sequence[T]) -> list[S]:
         return list(map(work, tasks) if len(tasks) == 1 else self.pool.map(work, tasks))
 
-    def _backward(self, chunk: _Chunk) -> _Done:
+    def _backward(self, chunk: _Chunk, generator: torch.Generator) -> _Done:
         lookups, pairs = Lookups(), chunk.pairs
-        batch = Batch(pairs.label, pairs.rated, chunk.generator, lookups)
+        batch = Batch(pairs.label, pairs.rated, generator, lookups, chunk.drawn)
         logits, vectors, biases = self.model.training_forward(pairs.user_index, pairs.item_index, batch)
         loss = binary_cross_entropy_with_logits(logits, pairs.label)
         whole = (loss + self.config.embedding_l2 * vectors + self.config.bias_l2 * biases) * chunk.share
@@ -202,16 +204,17 @@ def single_threaded() -> None:
     torch.set_flush_denormal(True)
 
 
-def _cut(pairs: PairBatch, generator: torch.Generator) -> list[_Chunk]:
-    """Chunks of nearly equal size; of several, each gets a generator of its own, seeded by the batch's."""
+def _cut(pairs: PairBatch, drawn: tuple[Tensor, Tensor] | None) -> list[_Chunk]:
+    """Chunks of nearly equal size. What is random was drawn for the whole batch, as the plain step draws it."""
     size = len(pairs.label)
-    count = -(-size // CHUNK)
-    if count == 1:
-        return [_Chunk(slice(0, size), pairs, generator, 1.0)]
-    seeds = torch.randint(2**62, (count,), generator=generator).tolist()
+    count = -(-size // min(LARGEST_CHUNK, max(SMALLEST_CHUNK, size // 4)))
     edges = [size * n // count for n in range(count + 1)]
     return [
-        _Chunk(slice(a, b), PairBatch(*(column[a:b] for column in pairs)), torch.Generator().manual_seed(seed),
-               (b - a) / size)
-        for a, b, seed in zip(edges[:-1], edges[1:], seeds, strict=True)
-    ]  # fmt: skip
+        _Chunk(
+            slice(a, b),
+            PairBatch(*(column[a:b] for column in pairs)),
+            None if drawn is None else (drawn[0][a:b], drawn[1][a:b]),
+            (b - a) / size,
+        )
+        for a, b in itertools.pairwise(edges)
+    ]
