@@ -1,0 +1,137 @@
+"""python -m batch.report: a night's HTML report, written again from what is published."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batch.layout import night_of, refused_report_of, report_of, staging_of
+from sdk.cli import EXIT_CODES, HelpFormatter, add_logging_options, run_command
+from sdk.errors import OutputError
+from sdk.logs import facts
+
+if TYPE_CHECKING:
+    from batch.report_page import NightShown
+    from batch.target import Target
+    from sdk.bundle import Bundle
+
+log = logging.getLogger(__name__)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m batch.report",
+        description="Write the HTML report of a published night again, to OUT/reports/run_date=YYYY-MM-DD.html.",
+        epilog=f"example:\n  python -m batch.report --bundle bundle --out nightly\n\n{EXIT_CODES}",
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument("--bundle", type=Path, required=True, metavar="BUNDLE", help="the bundle the night came from")
+    parser.add_argument("--out", required=True, metavar="OUT", help="where nights are published: a folder or a URL")
+    parser.add_argument("--run-date", metavar="YYYY-MM-DD", help="the night; the latest unless given")
+    add_logging_options(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code is returned."""
+    return run_command(_report, build_parser().parse_args(argv))
+
+
+def _report(args: argparse.Namespace) -> int:
+    print(rebuild(args.bundle, args.out, args.run_date))
+    return 0
+
+
+def rebuild(bundle_path: Path, out: str | Path, run_date: str | None = None) -> str:
+    """Write a published night's report again.
+
+    Args:
+        bundle_path: the bundle that the night came from; its titles are shown.
+        out: where nights are published.
+        run_date: the night; None takes the latest.
+
+    Returns:
+        Where the report lies.
+
+    Raises:
+        UsageError: ``run_date`` is no date.
+        BundleError: the bundle cannot be read.
+        OutputError: there is no such night, or the report cannot be written.
+    """
+    from batch.job import check_date
+    from batch.target import open_target, write_failed
+    from sdk.bundle import load
+
+    if run_date is not None:
+        check_date(run_date, "--run-date")
+    target = open_target(out)
+    try:
+        return write_report(published_night(target, run_date or target.latest()), load(bundle_path))
+    except OSError as error:
+        raise write_failed(out, error) from error
+
+
+def published_night(target: Target, run_date: str | None) -> NightShown:
+    """A published night with its manifest and run record.
+
+    Raises:
+        OutputError: there is none of this date, or its manifest was altered.
+    """
+    from batch.publish import read_manifest
+    from batch.report_page import NightShown
+    from batch.run_record import read_record
+
+    manifest = None if run_date is None else read_manifest(target, run_date)
+    if manifest is None or run_date is None:
+        message = f"{target.location}: no night {run_date or 'named by LATEST'} is published there"
+        raise OutputError(message)
+    record = read_record(target, run_date) or {}
+    return NightShown(run_date, target, night_of(run_date), manifest["checks"], manifest["inputs"], record)
+
+
+def refused_night(
+    target: Target, run_date: str, checks: Mapping[str, Any], record: Mapping[str, Any], refusal: str
+) -> NightShown:
+    """A staged night that failed its gates.
+
+    Args:
+        target: where it lies.
+        run_date: the night.
+        checks: its figures and gates.
+        record: what is known of the run: ``run_id`` and ``seconds``.
+        refusal: the failures in words.
+    """
+    from batch.report_page import NightShown
+
+    return NightShown(run_date, target, staging_of(run_date), checks, {}, record, refusal)
+
+
+def write_report(night: NightShown, bundle: Bundle) -> str:
+    """Write a night's report beside the nights; the report of a refusal has a name of its own.
+
+    Returns:
+        Where it lies.
+
+    Raises:
+        OutputError: a part cannot be read, or the store does not take the report.
+        OSError: it cannot be written.
+    """
+    from batch.report_page import page
+
+    name = report_of(night.run_date) if night.refusal is None else refused_report_of(night.run_date)
+    text = page(night, bundle)
+    night.target.write(name, text.encode(), durable=False)
+    if night.refusal is None:
+        night.target.remove(refused_report_of(night.run_date))
+    place = night.target.describe(name)
+    log.info("report: %s", place, extra=facts(stage="reporting", report=place, bytes=len(text.encode())))
+    return place
+
+
+if __name__ == "__main__":
+    sys.exit(main())
