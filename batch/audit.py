@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch.asked import Asked, everything
 from batch.gate_log import log_gates
 from batch.gates import (
+    AUDIENCES,
     BUNDLE,
     TITLES,
     USERS,
@@ -23,20 +25,24 @@ from batch.gates import (
     to_manifest,
 )
 from batch.job import Job
+from batch.layout import ITEM_USERS
+from batch.progress import Progress
 from batch.side_audit import Lookup, SideAudit, SideRules
 from batch.verdicts import Judge, compare, side_figures
 from sdk import schema
 from sdk.bundle import Bundle
 from sdk.config import to_json
 from sdk.errors import OutputError
-from sdk.features.tables import FIRST_KNOWN
+from sdk.features.tables import FIRST_KNOWN, UNKNOWN
 from sdk.scoring.seen import Seen
-from sdk.types import Bools
+from sdk.types import Bools, Int64s
 
 Parts = Iterable[tuple[str, pa.Table]]
 """Parts as (name for messages, rows); strings may be dictionaries."""
 SIDES = {USERS: "user_items", TITLES: "item_items"}
-"""A side's name in gates -> its folder and its key in the manifest."""
+"""A side's name in gates -> its folder and its key in the manifest; these are compared with the night before."""
+FOLDERS = {**SIDES, AUDIENCES: ITEM_USERS}
+"""The same with the audiences, which only some nights have."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,19 +66,21 @@ def audit(
     config: GateConfig | None = None,
     skip: Sequence[str] = (),
     previous: PreviousNight | None = None,
+    asked: Asked | None = None,
 ) -> dict[str, Any]:
     """Hold a staged night on this machine to every gate; see ``audit_parts``.
 
     Args:
         staging: the folder that holds ``user_items`` and ``item_items``.
         bundle: what the night was made from.
-        job: the night; its ``k``, ``model`` and ``include_seen`` are looked at.
+        job: the night; its ``k``, ``model``, ``include_seen`` and ``audience`` are looked at.
         config: thresholds; None takes the defaults.
         skip: gates that stop nothing, as ``--skip-gate`` names them.
         previous: the night to compare with; None where there is none.
+        asked: who gets a list, and of what; None asks for everything.
 
     Returns:
-        The figures of both sides and a line per gate, for the manifest.
+        The figures of all sides and a line per gate, for the manifest.
 
     Raises:
         QualityGateError: a gate failed; the message names each.
@@ -80,8 +88,10 @@ def audit(
         UsageError: no gate has a name in ``skip``.
     """
     thresholds = config or GateConfig()
-    expected = expectations(bundle, job.k, job.model, thresholds, include_seen=job.include_seen)
-    parts = {side: local_parts(staging / folder) for side, folder in SIDES.items()}
+    expected = expectations(
+        bundle, job.k, job.model, thresholds, include_seen=job.include_seen, asked=asked, audience=job.audience
+    )
+    parts = {side: local_parts(staging / folder) for side, folder in FOLDERS.items()}
     return audit_parts(parts, expected, thresholds, skip=skip, previous=previous, where=str(staging))
 
 
@@ -91,8 +101,12 @@ def local_parts(folder: Path) -> Iterator[tuple[str, pa.Table]]:
     Raises:
         OutputError: a part cannot be read.
     """
-    for path in sorted(folder.glob("part-*.parquet")):
-        yield f"{folder.name}/{path.name}", read_part(path)
+    paths = sorted(folder.glob("part-*.parquet"))
+    with Progress(f"checking {folder.name}", "parts", parts=len(paths), total=len(paths)) as progress:
+        for path in paths:
+            table = read_part(path)
+            yield f"{folder.name}/{path.name}", table
+            progress.step(1, side=folder.name, shard=f"{folder.name}/{path.name}", rows=table.num_rows)
 
 
 def read_part(path: Path) -> pa.Table:
@@ -118,15 +132,25 @@ class Expectations:
         rules: side -> what its lists must keep to.
         served: side -> whether the bundle has a model for it; else everybody is served by popularity.
         bundle: name of the data, ranker, k, label rule, split and validation AUC, for the manifest.
+        scope: side -> what narrows it: nights are compared where that is the same.
     """
 
     rules: Mapping[str, SideRules]
     served: Mapping[str, bool]
     bundle: Mapping[str, Any]
+    scope: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def expectations(
-    bundle: Bundle, k: int, model: str, config: GateConfig, *, include_seen: bool, seen: Seen | None = None
+    bundle: Bundle,
+    k: int,
+    model: str,
+    config: GateConfig,
+    *,
+    include_seen: bool,
+    seen: Seen | None = None,
+    asked: Asked | None = None,
+    audience: int | None = None,
 ) -> Expectations:
     """What a night made from a bundle must look like.
 
@@ -137,26 +161,87 @@ def expectations(
         config: ``depth`` and ``established_ratings`` are looked at.
         include_seen: whether rated titles may appear.
         seen: who must not be shown what, rows of the encoded tables; None takes the bundle's ratings.
+        asked: who gets a list, and of what; None asks for everything.
+        audience: users listed for each title; None lists none.
 
     Raises:
         UsageError: the bundle has no such model.
     """
     users, titles = Lookup(bundle.encoded_users.known_ids), Lookup(bundle.encoded_items.known_ids)
+    asked = asked or everything(bundle)
     rated = None if include_seen else seen or bundle.interactions.seen(len(bundle.encoded_users))
+    allowed = _all(titles) if asked.allowed is None else asked.allowed[FIRST_KNOWN:]
     given = np.bincount(bundle.interactions.rows.user_index, minlength=len(bundle.encoded_users))[FIRST_KNOWN:]
     resolved = bundle.resolve_model(model)
-    shown = 0 if rated is None else np.diff(rated.indptr)[FIRST_KNOWN:]
-    common: dict[str, Any] = {"answers": titles, "k": k, "depth": config.depth}
+    barred = asked.barred(rated or Seen.nothing(len(bundle.encoded_users)))
+    shown = _counted(barred, np.append(np.zeros(FIRST_KNOWN, np.bool_), allowed))[FIRST_KNOWN:]
+    common: dict[str, Any] = {
+        "answers": titles, "k": k, "depth": config.depth, "allowed": None if asked.allowed is None else allowed
+    }  # fmt: skip
     user_rules = SideRules(
-        layout=schema.USER_ITEMS, queries=users, expected=_all(users), left=np.full(len(users), len(titles)) - shown,
-        seen=rated, established=given >= config.established_ratings, may_be_short=False, not_itself=False, **common,
+        layout=schema.USER_ITEMS, queries=users, expected=_among(users, asked.users), left=allowed.sum() - shown,
+        seen=rated, established=given >= config.established_ratings, may_be_short=False, not_itself=False,
+        blocked=asked.blocked, **common,
     )  # fmt: skip
     title_rules = SideRules(
-        layout=schema.ITEM_ITEMS, queries=titles, expected=_all(titles), left=np.full(len(titles), len(titles) - 1),
+        layout=schema.ITEM_ITEMS, queries=titles, expected=_among(titles, asked.items), left=allowed.sum() - allowed,
         seen=None, established=_all(titles), may_be_short=True, not_itself=True, **common,
     )  # fmt: skip
+    rules = {USERS: user_rules, TITLES: title_rules}
+    if audience is not None:
+        rules[AUDIENCES] = _audience_rules(bundle, asked, rated, barred, user_rules, audience)
     served = {USERS: resolved is not None, TITLES: "content" in bundle.info.models}
-    return Expectations({USERS: user_rules, TITLES: title_rules}, served, _bundle_facts(bundle, resolved, k))
+    return Expectations(rules, served, _bundle_facts(bundle, resolved, k), _scope(asked))
+
+
+def _audience_rules(
+    bundle: Bundle, asked: Asked, rated: Seen | None, barred: Seen, user_rules: SideRules, size: int
+) -> SideRules:
+    """The users' rules turned round: titles are asked about, and the users that a model knows are listed."""
+    titles, users = Lookup(bundle.encoded_items.known_ids), user_rules.queries
+    eligible = np.append(np.zeros(FIRST_KNOWN, np.bool_), user_rules.expected) & _known_to_a_model(bundle)
+    num_items = len(bundle.encoded_items)
+    turned, turned_rated, turned_blocked = (
+        None if one is None else _turned(one, num_items) for one in (barred, rated, asked.blocked)
+    )
+    shown = 0 if turned is None else _counted(turned, eligible)[FIRST_KNOWN:]
+    return SideRules(
+        layout=schema.ITEM_USERS, queries=titles, answers=users, expected=_among(titles, asked.audience),
+        left=eligible.sum() - shown, k=size, may_be_short=False, seen=turned_rated, not_itself=False,
+        established=_all(titles), depth=user_rules.depth, allowed=eligible[FIRST_KNOWN:], blocked=turned_blocked,
+    )  # fmt: skip
+
+
+def _turned(seen: Seen, num_items: int) -> Seen:
+    """The same pairs by item row."""
+    users = np.repeat(np.arange(len(seen.indptr) - 1), np.diff(seen.indptr))
+    return Seen.build(seen.items.astype(np.int64), users, num_items)
+
+
+def _counted(seen: Seen, which: Bools) -> Int64s:
+    """(R,) int64: how many of each row's entries are marked in ``which``."""
+    rows = np.repeat(np.arange(len(seen.indptr) - 1), np.diff(seen.indptr))
+    return np.bincount(rows[which[seen.items]], minlength=len(seen.indptr) - 1)
+
+
+def _known_to_a_model(bundle: Bundle) -> Bools:
+    """(R_user,) bool: who has an embedding of their own, or a rating that says something to the history model."""
+    known: Bools = bundle.encoded_users.codes["id"] != UNKNOWN
+    if bundle.history is not None:
+        rows, weights = bundle.interactions.rows, bundle.history.config.weights(bundle.interactions.rating)
+        tells = (weights != 0) & bundle.history.item_in.any(axis=1)[rows.item_index]
+        known = known | (np.bincount(rows.user_index[tells], minlength=len(known)) > 0)
+    return known
+
+
+def _among(known: Lookup, ids: Int64s) -> Bools:
+    return np.isin(known.known, ids, assume_unique=True)
+
+
+def _scope(asked: Asked) -> dict[str, dict[str, Any]]:
+    """What narrows each side: who is asked about, and a list of the only titles allowed."""
+    options = {USERS: ("users", "allow"), TITLES: ("items", "allow")}
+    return {side: {n: asked.pins[n]["sha256"] for n in names if n in asked.pins} for side, names in options.items()}
 
 
 def _all(ids: Lookup) -> Bools:
@@ -206,19 +291,49 @@ def audit_parts(
         BUNDLE: dict(expected.bundle),
         "skipped": list(check_skips(skip)),
         "thresholds": to_json(config),
+        "scope": {side: dict(narrowed) for side, narrowed in expected.scope.items()},
         "previous": None if previous is None else previous.manifest.get("run_date"),
     }
-    before = None if previous is None else previous.manifest.get("checks")
-    judge = Judge(config, checks["skipped"], checks, before if isinstance(before, Mapping) else {})
+    before = _comparable(expected, previous)
+    judge = Judge(config, checks["skipped"], checks, before)
     results: list[GateResult] = []
-    for side, folder in SIDES.items():
-        found = SideAudit(expected.rules[side])
+    for side in expected.rules:
+        folder, found = FOLDERS[side], SideAudit(expected.rules[side])
         for name, table in parts[side]:
             found.add(name, table)
-        checks[folder] = {**side_figures(found), **compare(found, None if previous is None else previous.parts[side])}
+        if side == AUDIENCES:
+            found.finish()
+            checks[folder] = {"queries": int(found.present.sum()), "rows": found.rows}
+            results += judge.audiences(found)
+            continue
+        checks[folder] = {**side_figures(found), **_compared(side, found, expected, previous)}
         results += judge.side(side, folder, found, served=expected.served[side])
     results += judge.bundle()
     checks["gates"] = to_manifest(results)
     log_gates(results)
     enforce(results, where, checks)
     return checks
+
+
+def _same_scope(side: str, expected: Expectations, previous: PreviousNight) -> bool:
+    """Whether the night before was asked for the same of a side."""
+    checks = previous.manifest.get("checks")
+    past = checks.get("scope") if isinstance(checks, Mapping) else None
+    return dict(expected.scope.get(side, {})) == (past.get(side, {}) if isinstance(past, Mapping) else {})
+
+
+def _comparable(expected: Expectations, previous: PreviousNight | None) -> Mapping[str, Any]:
+    """What the night before measured, without the sides of which it was asked something else."""
+    checks = None if previous is None else previous.manifest.get("checks")
+    if previous is None or not isinstance(checks, Mapping):
+        return {}
+    other = {folder for side, folder in SIDES.items() if not _same_scope(side, expected, previous)}
+    return {key: value for key, value in checks.items() if key not in other}
+
+
+def _compared(side: str, found: SideAudit, expected: Expectations, previous: PreviousNight | None) -> dict[str, Any]:
+    if previous is None:
+        return compare(found, None)
+    if not _same_scope(side, expected, previous):
+        return compare(found, None, "the previous night was asked for other ids, or allowed other titles")
+    return compare(found, previous.parts[side])

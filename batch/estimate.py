@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from batch.bundle_reading import OpenedBundle
+from batch.asked import OpenedJob
 from batch.job import Job
-from batch.layout import ITEM_ITEMS, LAYOUTS, USER_ITEMS
-from batch.parts import part_bytes, table_of
+from batch.layout import ITEM_ITEMS, USER_ITEMS
+from batch.parts import part_bytes
 from batch.plan import Plan
 from batch.run_record import last_record
 from batch.shards import Scorer, Shard
@@ -57,7 +57,7 @@ class Estimate:
     basis: str
 
 
-def estimate(job: Job, opened: OpenedBundle, planned: Plan, target: Target) -> Estimate:
+def estimate(job: Job, opened: OpenedJob, planned: Plan, target: Target) -> Estimate:
     """A night's bytes and seconds, by the last run's rates or by rates measured now.
 
     Raises:
@@ -65,9 +65,9 @@ def estimate(job: Job, opened: OpenedBundle, planned: Plan, target: Target) -> E
         ScoreError: a score is NaN or infinite.
     """
     rates = recorded_rates(target, planned.model) or _measured_rates(job, opened, planned)
-    rows = planned.max_user_rows + planned.max_item_rows
     seconds = planned.num_pairs / rates.pairs_per_s + planned.num_items / rates.titles_per_s
-    return Estimate(math.ceil(rows * rates.bytes_per_row), round(seconds, 3), target.free_bytes(), rates.basis)
+    size = math.ceil(planned.max_rows * rates.bytes_per_row)
+    return Estimate(size, round(seconds, 3), target.free_bytes(), rates.basis)
 
 
 def recorded_rates(target: Target, model: str) -> Rates | None:
@@ -84,13 +84,13 @@ def _positive(record: Mapping[str, Any], name: str) -> float:
     return float(value) if isinstance(value, (int, float)) and 0 < value < math.inf else 0.0
 
 
-def _measured_rates(job: Job, opened: OpenedBundle, planned: Plan) -> Rates:
+def _measured_rates(job: Job, opened: OpenedJob, planned: Plan) -> Rates:
     scorer = Scorer(job, opened)
     user_seconds, user_bytes = _measure(scorer, Shard(USER_ITEMS, 0, 0, min(planned.num_users, _SAMPLE)))
     item_seconds, item_bytes = _measure(scorer, Shard(ITEM_ITEMS, 0, 0, min(planned.num_items, _SAMPLE)))
     users, items = min(planned.num_users, _SAMPLE), min(planned.num_items, _SAMPLE)
     return Rates(
-        max(users * planned.num_items, 1) / user_seconds,
+        max(users * planned.num_candidates, 1) / user_seconds,
         max(items, 1) / item_seconds,
         max(user_bytes, item_bytes) or _BYTES_PER_ROW,
         f"{users} users and {items} titles scored for the purpose",
@@ -102,7 +102,7 @@ def _measure(scorer: Scorer, shard: Shard) -> tuple[float, float]:
     scorer.score(Shard(shard.side, 0, 0, min(1, shard.stop)))
     start = time.perf_counter()
     scored = scorer.score(shard)
-    table = table_of(scored.ids, scored.lists, LAYOUTS[shard.side])
+    table = scored.table()
     size = len(part_bytes(table))
     return max(time.perf_counter() - start, 1e-6), size / max(table.num_rows, 1)
 
@@ -121,7 +121,7 @@ def check_room(target: Target, planned: Plan, staged_bytes: int) -> None:
     free = target.free_bytes()
     rates = recorded_rates(target, planned.model)
     per_row = rates.bytes_per_row if rates else _BYTES_PER_ROW
-    needed = math.ceil((planned.max_user_rows + planned.max_item_rows) * per_row) - staged_bytes
+    needed = math.ceil(planned.max_rows * per_row) - staged_bytes
     if free is not None and free < needed:
         message = (
             f"{target.location}: about {needed / 2**20:,.0f} MiB are needed, {free / 2**20:,.0f} MiB are free. "

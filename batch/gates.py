@@ -13,7 +13,7 @@ from typing import Any
 from sdk.config import from_json
 from sdk.errors import ConfigError, QualityGateError, UsageError
 
-USERS, TITLES, BUNDLE = "users", "titles", "bundle"
+USERS, TITLES, AUDIENCES, BUNDLE = "users", "titles", "audiences", "bundle"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class GateConfig:
     Attributes:
         depth: ranks of a list that count as its top, for ``overlap`` and ``sameness``.
         established_ratings: only users with at least this many ratings count for ``users.fallback``.
-        max_missing: ids of the bundle without a list though something is left to list.
+        max_missing: ids asked for without a list though something is left to list.
         max_unknown: rows that name a user or a title that the bundle does not know.
         max_rank_gaps: rows whose rank is not the one after the row before.
         max_rising_scores: rows that score above the row before them in the same list.
@@ -31,6 +31,8 @@ class GateConfig:
         max_not_finite: rows with a score that is NaN or infinite, or with a null.
         max_seen: rows that show a user a title which they have rated.
         max_self: rows that list a title as similar to itself.
+        max_unasked: lists of ids that were not asked for.
+        max_denied: rows that name what ``--allow``, ``--deny`` or ``--block`` keep back.
         max_wrong_lengths: lists longer than k or than what is left; on the users' side also shorter ones.
         min_length_ratio: mean list length over the previous night's, where k is the same.
         max_user_fallback: share of established users that are served by popularity.
@@ -63,6 +65,8 @@ class GateConfig:
     max_seen: int = 0
     max_self: int = 0
     max_wrong_lengths: int = 0
+    max_unasked: int = 0
+    max_denied: int = 0
     min_length_ratio: float = 0.5
     max_user_fallback: float = 0.5
     max_title_fallback: float = 0.8
@@ -138,10 +142,11 @@ def _gate(name: str, measures: str, means: str, **fields: str) -> Gate:
 GATES = (
     _gate(
         "complete",
-        "ids of the bundle that have no list",
+        "ids that should have a list and have none",
         "parts were lost, or scoring stopped early",
         users="max_missing",
         titles="max_missing",
+        audiences="max_missing",
     ),
     _gate(
         "known",
@@ -149,6 +154,7 @@ GATES = (
         "the parts come from another bundle or are damaged",
         users="max_unknown",
         titles="max_unknown",
+        audiences="max_unknown",
     ),
     _gate(
         "ranks",
@@ -156,6 +162,7 @@ GATES = (
         "rows were lost or parts are damaged",
         users="max_rank_gaps",
         titles="max_rank_gaps",
+        audiences="max_rank_gaps",
     ),
     _gate(
         "order",
@@ -163,6 +170,7 @@ GATES = (
         "a list is not sorted: a defect, or damaged parts",
         users="max_rising_scores",
         titles="max_rising_scores",
+        audiences="max_rising_scores",
     ),
     _gate(
         "repeats",
@@ -170,6 +178,7 @@ GATES = (
         "a part was written twice or is damaged",
         users="max_repeats",
         titles="max_repeats",
+        audiences="max_repeats",
     ),
     _gate(
         "finite",
@@ -177,6 +186,7 @@ GATES = (
         "the model diverged, or parts are damaged",
         users="max_not_finite",
         titles="max_not_finite",
+        audiences="max_not_finite",
     ),
     _gate(
         "lengths",
@@ -184,12 +194,30 @@ GATES = (
         "lists were cut, or k is not what was asked",
         users="max_wrong_lengths",
         titles="max_wrong_lengths",
+        audiences="max_wrong_lengths",
+    ),
+    _gate(
+        "asked",
+        "lists that were not asked for",
+        "the staged parts are of another run",
+        users="max_unasked",
+        titles="max_unasked",
+        audiences="max_unasked",
+    ),
+    _gate(
+        "denied",
+        "rows that name what was denied, not allowed or blocked",
+        "a list of titles to keep back did not work",
+        users="max_denied",
+        titles="max_denied",
+        audiences="max_denied",
     ),
     _gate(
         "seen",
         "rows that show a user what they have rated",
         "the filter of rated titles did not work",
         users="max_seen",
+        audiences="max_seen",
     ),
     _gate("itself", "titles listed as similar to themselves", "the content model is wrong", titles="max_self"),
     _gate(

@@ -34,6 +34,14 @@ class Job:
         gates: what a night must keep to before it is published; it changes no list.
         skip_gate: gates that stop nothing, as ``--skip-gate`` names them.
         cluster: where shards are scored; it changes no byte.
+        ratings: ratings newer than the bundle, in one of MovieLens' forms.
+        ratings_until: the last day, ``YYYY-MM-DD`` in UTC, whose ratings count; None counts them all.
+        users: file of the user_ids that get a list; None gives one to all.
+        items: file of the item_ids that get a list; None gives one to all.
+        allow: file of the only item_ids that may be recommended; None allows all.
+        deny: file of item_ids that are recommended to nobody.
+        block: file of (user_id, item_id) pairs: what is not recommended to whom.
+        audience: users listed for each title; None lists none.
     """
 
     bundle: Path
@@ -51,23 +59,29 @@ class Job:
     gates: GateConfig = field(default_factory=GateConfig)
     skip_gate: tuple[str, ...] = ()
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    ratings: Path | None = None
+    ratings_until: str | None = None
+    users: Path | None = None
+    items: Path | None = None
+    allow: Path | None = None
+    deny: Path | None = None
+    block: Path | None = None
+    audience: int | None = None
 
     def __post_init__(self) -> None:
-        if self.k < 1:
-            raise UsageError(f"--k: got {self.k}, expected at least 1")
-        if self.users_per_part < 1:
-            raise UsageError(f"--users-per-part: got {self.users_per_part}, expected at least 1")
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"--threads: got {self.threads}, expected at least 1")
+        for name in ("k", "users_per_part", "threads", "keep", "audience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"--{name.replace('_', '-')}: got {value}, expected at least 1")
         if self.memory_mib is not None and not self.memory_mib > 0:
             raise UsageError(f"--memory-mib: got {self.memory_mib}, expected above 0")
-        if self.keep is not None and self.keep < 1:
-            raise UsageError(f"--keep: got {self.keep}, expected at least 1")
         if self.device not in DEVICES:
             raise UsageError(f"--device: got {self.device!r}, expected one of {', '.join(DEVICES)}")
         check_skips(self.skip_gate)
         check_location(self.out)
         check_date(self.run_date, "--run-date")
+        if self.ratings_until is not None:
+            check_date(self.ratings_until, "ratings_until")
 
     @property
     def night(self) -> Path:

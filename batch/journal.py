@@ -6,10 +6,10 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from batch.layout import journal_of, staging_of
+from batch.layout import PARTIALS, journal_of, staging_of
 from batch.target import Target
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ class ShardRecord:
         fallback: queries in it that were served by popularity.
         sha256: of the file, hex.
         bytes: of the file.
+        partials: files beside the records that were written with the part, each with its sha256.
     """
 
     path: str
@@ -32,6 +33,7 @@ class ShardRecord:
     fallback: int
     sha256: str
     bytes: int
+    partials: Mapping[str, str] = field(default_factory=dict)
 
 
 class Journal:
@@ -54,7 +56,8 @@ class Journal:
     def resume(self, expected: Sequence[str]) -> dict[str, ShardRecord]:
         """The finished parts, checked against what is staged; everything else that is staged or recorded is deleted.
 
-        A part counts where its record is whole and of the same inputs, and its size and sha256 match.
+        A part counts where its record is whole and of the same inputs, and its size and sha256 match, as well as
+        those of its partial lists.
 
         Args:
             expected: every part that the night will have.
@@ -64,23 +67,32 @@ class Journal:
         """
         staged = self.target.files(self.staging)
         kept = {}
-        for name in self.target.files(self.folder):
+        found = self.target.files(self.folder)
+        for name in found:
+            if name.startswith(f"{PARTIALS}/"):
+                continue
             record = _opened(self.target.read(f"{self.folder}/{name}"), self.digest)
             if record is None or name != f"{record.path}.json" or record.path not in expected:
                 self.target.remove(f"{self.folder}/{name}")
-            elif staged.get(record.path) == record.bytes and self._sha256(record.path) == record.sha256:
+            elif staged.get(record.path) == record.bytes and self._is_whole(record):
                 kept[record.path] = record
             else:
                 self.target.remove(f"{self.folder}/{name}")
         stray = sorted(staged.keys() - kept.keys())
         for name in stray:
             self.target.remove(f"{self.staging}/{name}")
+        needed = {name for record in kept.values() for name in record.partials}
+        for name in found:
+            if name.startswith(f"{PARTIALS}/") and name not in needed:
+                self.target.remove(f"{self.folder}/{name}")
         if stray:
             log.info("%d staged files are of other inputs, unfinished or damaged: deleted", len(stray))
         return kept
 
-    def _sha256(self, path: str) -> str:
-        return hashlib.sha256(self.target.read(f"{self.staging}/{path}") or b"").hexdigest()
+    def _is_whole(self, record: ShardRecord) -> bool:
+        files = {f"{self.staging}/{record.path}": record.sha256}
+        files |= {f"{self.folder}/{name}": sha256 for name, sha256 in record.partials.items()}
+        return all(hashlib.sha256(self.target.read(name) or b"").hexdigest() == sha for name, sha in files.items())
 
 
 def _sealed(values: Mapping[str, Any], digest: str) -> bytes:

@@ -6,10 +6,13 @@ import re
 
 from sdk import schema
 
-MANIFEST, SUCCESS, LATEST, RUNS = "manifest.json", "_SUCCESS", "LATEST", "runs"
-USER_ITEMS, ITEM_ITEMS = "user_items", "item_items"
-LAYOUTS = {USER_ITEMS: schema.USER_ITEMS, ITEM_ITEMS: schema.ITEM_ITEMS}
+MANIFEST, SUCCESS, LATEST = "manifest.json", "_SUCCESS", "LATEST"
+RUNS, REPORTS = "runs", "reports"
+USER_ITEMS, ITEM_ITEMS, ITEM_USERS = "user_items", "item_items", "item_users"
+LAYOUTS = {USER_ITEMS: schema.USER_ITEMS, ITEM_ITEMS: schema.ITEM_ITEMS, ITEM_USERS: schema.ITEM_USERS}
 """Side -> Arrow schema of its parts."""
+PARTIALS = "audience"
+"""Folder beside a journal's records, with what audiences are merged from."""
 
 _FOLDER = re.compile(r"(run_date=|\.staging-|\.journal-|\.publishing-|\.replaced-|\.removed-)(\d{4}-\d{2}-\d{2})")
 
@@ -47,6 +50,16 @@ def removed_of(run_date: str) -> str:
 def record_of(run_date: str) -> str:
     """The run record: timings and other facts that differ from run to run."""
     return f"{RUNS}/{night_of(run_date)}.json"
+
+
+def report_of(run_date: str) -> str:
+    """The HTML report of a published night."""
+    return f"{REPORTS}/{night_of(run_date)}.html"
+
+
+def refused_report_of(run_date: str) -> str:
+    """The HTML report of a night that failed its gates; it goes when the night is published."""
+    return f"{REPORTS}/refused-{run_date}.html"
 
 
 def folder_date(name: str) -> tuple[str, str] | None:

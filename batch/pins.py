@@ -9,7 +9,7 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from batch.bundle_reading import OpenedBundle
+from batch.asked import OpenedJob
 from batch.job import Job
 from sdk.config import to_json
 from sdk.device import resolve_device
@@ -17,8 +17,8 @@ from sdk.device import resolve_device
 _PACKAGES = ("marquee", "numba", "numpy", "pyarrow", "scikit-learn", "scipy", "torch")
 
 
-def pinned_inputs(job: Job, opened: OpenedBundle) -> dict[str, Any]:
-    """Bundle hash, data fingerprint, options, seed and the versions of the packages that score and write.
+def pinned_inputs(job: Job, opened: OpenedJob) -> dict[str, Any]:
+    """Bundle hash, data fingerprint, options, files named, seed and the versions of the packages that score and write.
 
     Options that change no byte (threads, memory) are not among them.
 
@@ -27,7 +27,7 @@ def pinned_inputs(job: Job, opened: OpenedBundle) -> dict[str, Any]:
     """
     bundle = opened.bundle
     return {
-        "format_version": 2,
+        "format_version": 3,
         "bundle_sha256": opened.sha256,
         "data": dict(bundle.info.data),
         "model": bundle.resolve_model(job.model) or "popular",
@@ -36,6 +36,8 @@ def pinned_inputs(job: Job, opened: OpenedBundle) -> dict[str, Any]:
         "k": job.k,
         "include_seen": job.include_seen,
         "users_per_part": job.users_per_part,
+        "audience": job.audience,
+        "asked": dict(opened.asked.pins),
         "device": resolve_device(job.device),
         "packages": package_versions(),
     }

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from batch.asked import OpenedJob, open_job
 from batch.attempt import Attempt
 from batch.audit import audit
-from batch.bundle_reading import OpenedBundle, open_bundle
 from batch.estimate import Estimate, check_room, estimate
 from batch.job import Job
 from batch.journal import Journal
-from batch.layout import ITEM_ITEMS, USER_ITEMS, record_of, staging_of
+from batch.layout import ITEM_ITEMS, ITEM_USERS, USER_ITEMS, record_of, staging_of
 from batch.nights import retain
 from batch.pins import digest_of, pinned_inputs
 from batch.plan import Plan, job_shards, plan
@@ -46,7 +46,7 @@ class Night:
     """
 
     job: Job
-    opened: OpenedBundle
+    opened: OpenedJob
     planned: Plan
     target: Target
     inputs: Mapping[str, Any]
@@ -95,8 +95,8 @@ def dry_run(job: Job) -> tuple[Plan, Estimate]:
 def _open(job: Job, attempt: Attempt) -> Night:
     target = open_target(job.out)
     with attempt.stages.time("loading the bundle"):
-        opened = open_bundle(job.bundle)
-        planned = plan(job, opened.bundle)
+        opened = open_job(job)
+        planned = plan(job, opened)
     return Night(job, opened, planned, target, pinned_inputs(job, opened), attempt)
 
 
@@ -147,6 +147,7 @@ def _score_and_publish(night: Night) -> Report:
         checks = audit(
             folder, night.opened.bundle, job,
             config=job.gates, skip=job.skip_gate, previous=previous_night(target, job.run_date),
+            asked=night.opened.asked,
         )  # fmt: skip
     with stages.time("publishing"):
         publish(target, journal, _manifest(night, written, checks))
@@ -155,7 +156,7 @@ def _score_and_publish(night: Night) -> Report:
 
 def _write_lists(night: Night, journal: Journal) -> Written:
     """Write what is not yet finished."""
-    shards = job_shards(night.job, night.opened.bundle)
+    shards = job_shards(night.job, night.opened.asked)
     with night.stages.time("looking for finished parts"):
         done = journal.resume([shard.name for shard in shards])
     if done:
@@ -168,10 +169,12 @@ def _write_lists(night: Night, journal: Journal) -> Written:
         with contextlib.ExitStack() as stack:
             with night.stages.time("preparing the model"):
                 write = stack.enter_context(_writing(night, journal, peaks))
-            for side, what in ((USER_ITEMS, "users"), (ITEM_ITEMS, "titles")):
+            for side, what in ((USER_ITEMS, "users"), (ITEM_ITEMS, "titles"), (ITEM_USERS, "audiences")):
+                mine = [shard for shard in todo if shard.side == side]
+                if not mine:
+                    continue
+                each = night.planned.num_candidates if what == "users" else 0
                 with night.stages.time(f"scoring {what}"):
-                    mine = [shard for shard in todo if shard.side == side]
-                    each = night.planned.num_items if what == "users" else 0
                     done |= {record.path: record for record in write_shards(write, mine, what, each)}
     return Written(
         records=[done[shard.name] for shard in shards],

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ example:
 writes OUT/run_date=YYYY-MM-DD/ with user_items/ and item_items/ in Parquet, manifest.json and _SUCCESS,
 and names the night in OUT/LATEST. A run that was killed goes on where it stopped: give the same command again.
 
+  python -m batch.score --bundle bundle --out nightly --run-date 2026-11-23 --ratings ratings.csv --deny withdrawn.txt
+  python -m batch.score --bundle bundle --out nightly --backfill 2026-11-20 2026-11-23 --ratings ratings.csv
   python -m batch.score --out nightly --rollback             readers go back to the night before
   python -m batch.score --out nightly --rollback 2026-11-20  ... or to this one
   python -m batch.score --out nightly --verify               hash the latest night again
@@ -61,13 +63,40 @@ def build_parser() -> argparse.ArgumentParser:
         help="publish whatever this gate says, and note it in the manifest; may be given again",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="write the night again though it is published")
+    _add_asked(parser)
     _add_other_work(parser)
+    parser.add_argument("--no-report", action="store_true", help="write no HTML report to OUT/reports/")
+    parser.add_argument(
+        "--metrics-file", type=Path, metavar="FILE",
+        help="write the run's figures for Prometheus' textfile collector; the name must end in .prom for it",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
     add_logging_options(parser)
     return parser
 
 
+def _add_asked(parser: argparse.ArgumentParser) -> None:
+    """What a night is asked for beside the bundle: see batch/asked.py and docs/operations.md."""
+    group = parser.add_argument_group("who and what", "files hold one id a line, or the named columns (CSV, Parquet)")
+    files = {
+        "ratings": "ratings newer than the bundle, in one of MovieLens' forms: a file, a folder or a zip",
+        "users": "user_id: only these users get lists",
+        "items": "item_id: only these titles get lists and audiences",
+        "allow": "item_id: only these titles may be recommended",
+        "deny": "item_id: these titles are recommended to nobody",
+        "block": "user_id,item_id: what is not recommended to whom",
+    }
+    for name, says in files.items():
+        group.add_argument(f"--{name}", type=Path, metavar="PATH" if name == "ratings" else "FILE", help=says)
+    group.add_argument("--audience", type=int, metavar="N", help="list each title's N best users, too, in item_users/")
+
+
 def _add_other_work(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--backfill", nargs=2, metavar=("FROM", "TO"),
+        help="score each night of these dates that is not published, instead of --run-date; of --ratings, those up to "
+        "the end of each night's day (UTC) count",
+    )  # fmt: skip
     work = parser.add_mutually_exclusive_group()
     work.add_argument(
         "--dry-run", action="store_true", help="print the plan with estimated bytes and seconds, and stop"
@@ -88,38 +117,81 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
-    values = _work(args)
-    if args.json:
-        print(json.dumps(values))
-    else:
-        print("\n".join(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in values.items()))
+    for values in _work(args):
+        if args.json:
+            print(json.dumps(values), flush=True)
+        elif args.backfill is not None:
+            print(_line(values), flush=True)
+        else:
+            print("\n".join(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in values.items()))
     return 0
 
 
-def _work(args: argparse.Namespace) -> dict[str, Any]:
-    """Do what is asked for, as the values to print."""
+def _line(values: Mapping[str, Any]) -> str:
+    """One night of several, in one line."""
+    said = [f"{values['run_date']}: {values['status']}"]
+    said += [f"{values[name]:,} {name.replace('_', ' ')}" for name in _IN_A_LINE if values.get(name)]
+    return ", ".join(said)
+
+
+_IN_A_LINE = ("user_rows", "item_rows", "audience_rows", "max_user_rows", "max_item_rows", "estimated_bytes")
+
+
+def _work(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Do what is asked for, night by night, as the values to print."""
     if args.rollback is not None or args.verify:
-        return _look_after_nights(args)
+        yield _look_after_nights(args)
+        return
+    job = _job(args)
+    from batch.observe import Watching, watched
+    from batch.run import dry_run
+    from batch.summary import summary
+
+    watching = Watching(run_id=args.run_id, metrics_file=args.metrics_file, report=not args.no_report)
+    if args.backfill is not None:
+        yield from _backfill(args, job)
+    elif args.dry_run:
+        planned, estimated = dry_run(job)
+        yield summary(planned) | summary(estimated)
+    else:
+        yield summary(watched(job, watching))
+
+
+def _job(args: argparse.Namespace) -> Job:
+    if args.backfill is not None:
+        if args.run_date is not None:
+            message = "--run-date: not together with --backfill, which names the nights"
+            raise UsageError(message)
+        args.run_date = args.backfill[0]
     for name in ("bundle", "run_date"):
         if getattr(args, name) is None:
             message = f"--{name.replace('_', '-')}: missing; see --help"
             raise UsageError(message)
-    options = {field.name: getattr(args, field.name) for field in dataclasses.fields(Job) if field.name in args}
     gates = GateConfig() if args.gates is None else read_config(args.gates)
-    job = Job(**{**options, "gates": gates, "skip_gate": tuple(args.skip_gate), "cluster": cluster_from(args)})
-    from batch.run import dry_run, run
-    from batch.summary import summary
+    special: dict[str, Any] = {
+        "gates": gates, "skip_gate": tuple(args.skip_gate), "ratings_until": None, "cluster": cluster_from(args),
+    }  # fmt: skip
+    names = {field.name for field in dataclasses.fields(Job)} - special.keys()
+    return Job(**{name: getattr(args, name) for name in names}, **special)
 
-    if not args.dry_run:
-        return summary(run(job))
-    planned, estimated = dry_run(job)
-    return summary(planned) | summary(estimated)
+
+def _backfill(args: argparse.Namespace, job: Job) -> Iterator[dict[str, Any]]:
+    from batch.backfill import backfill, dates_between, finish_interrupted, planned_backfill
+
+    dates = dates_between(*args.backfill)
+    if args.dry_run:
+        return planned_backfill(job, dates)
+    finish_interrupted(job)
+    return backfill(job, dates)
 
 
 def _look_after_nights(args: argparse.Namespace) -> dict[str, Any]:
     from batch.nights import rollback, verify
     from batch.summary import summary
 
+    if args.backfill is not None:
+        message = "--backfill: not together with --rollback or --verify"
+        raise UsageError(message)
     for option in ("rollback", "run_date"):
         if getattr(args, option):
             check_date(getattr(args, option), f"--{option.replace('_', '-')}")
@@ -130,8 +202,12 @@ def _look_after_nights(args: argparse.Namespace) -> dict[str, Any]:
 
 def _shown(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {seconds:.1f}" for name, seconds in value.items())
+        return ", ".join(f"{name.replace('_', ' ')} {_number(part)}" for name, part in value.items()) or "nothing"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.1f}"
 
 
 if __name__ == "__main__":

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from batch.bundle_reading import OpenedBundle, open_bundle, reading
+from batch.asked import OpenedJob, open_job
+from batch.audience import cut, long_form, merge, partial_bytes, partial_name, read_partials
+from batch.bundle_reading import reading
 from batch.journal import Journal, ShardRecord
-from batch.layout import ITEM_ITEMS, LAYOUTS, USER_ITEMS
+from batch.layout import ITEM_ITEMS, ITEM_USERS, LAYOUTS, USER_ITEMS
 from batch.parts import part_bytes, table_of
 from batch.pins import digest_of, pinned_inputs
 from batch.target import open_target
+from sdk.scoring.recommender import POPULAR
 from sdk.types import Int64s, TopK
 
 if TYPE_CHECKING:
@@ -26,7 +30,7 @@ class Shard:
     """The queries of one part. It is a few numbers: cheap to send to another process.
 
     Attributes:
-        side: ``user_items`` or ``item_items``.
+        side: ``user_items``, ``item_items`` or ``item_users``.
         number: of the part, from 0.
         start: first query, counted over the side's ids in ascending order.
         stop: one past the last query.
@@ -48,7 +52,7 @@ class Shard:
         return self.stop - self.start
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Scored:
     """A shard's lists, not yet encoded.
 
@@ -56,24 +60,55 @@ class Scored:
         shard: which.
         ids: (B,) int64, the queries.
         lists: their lists, row for row.
+        partials: file beside the journal's records -> the shard's part of some titles' audiences.
     """
 
     shard: Shard
     ids: Int64s
     lists: TopK
+    partials: Mapping[str, pa.Table] = field(default_factory=dict)
+
+    @property
+    def fallback(self) -> int:
+        """Lists that popularity made."""
+        return int((self.lists.source == POPULAR).sum())
+
+    def table(self) -> pa.Table:
+        """The lists in the side's layout."""
+        return table_of(self.ids, self.lists, LAYOUTS[self.shard.side])
 
 
-def shards_of(num_users: int, num_items: int, size: int) -> tuple[Shard, ...]:
-    """Every shard of a night, users first.
+@dataclass(frozen=True, slots=True, eq=False)
+class Merged:
+    """A shard of audiences, not yet encoded; the attributes are those of ``Scored`` that a part is written from.
+
+    Attributes:
+        shard: which.
+        audiences: ``schema.ITEM_USERS``.
+    """
+
+    shard: Shard
+    audiences: pa.Table
+    fallback: int = 0
+    partials: Mapping[str, pa.Table] = field(default_factory=dict)
+
+    def table(self) -> pa.Table:
+        """The audiences in the side's layout."""
+        return self.audiences
+
+
+def shards_of(num_users: int, num_items: int, size: int, num_audiences: int = 0) -> tuple[Shard, ...]:
+    """Every shard of a night: users, titles, audiences.
 
     Args:
         num_users: users to be given a list.
         num_items: titles to be given a list.
         size: queries in one shard.
+        num_audiences: titles to be given an audience.
     """
     return tuple(
         Shard(side, number, start, min(start + size, total))
-        for side, total in ((USER_ITEMS, num_users), (ITEM_ITEMS, num_items))
+        for side, total in ((USER_ITEMS, num_users), (ITEM_ITEMS, num_items), (ITEM_USERS, num_audiences))
         for number, start in enumerate(range(0, total, size))
     )
 
@@ -90,47 +125,75 @@ class Scorer:
         ScoreError: the model holds a NaN or an infinity.
     """
 
-    def __init__(self, job: Job, opened: OpenedBundle) -> None:
+    def __init__(self, job: Job, opened: OpenedJob) -> None:
         from sdk.scoring.seen import Seen
 
-        bundle = opened.bundle
-        self.job, self.bundle = job, bundle
+        bundle, asked = opened.bundle, opened.asked
+        self.job, self.bundle, self.asked = job, bundle, asked
         with reading(opened):
             self.recommender = bundle.recommender(
                 job.model, threads=job.threads, memory_mib=job.memory_mib, device=job.device
             )
             users = len(bundle.encoded_users)
-            self.seen = Seen.nothing(users) if job.include_seen else bundle.interactions.seen(users)
-            self.content = bundle.content if "content" in bundle.info.models else None
+            self.seen = asked.barred(Seen.nothing(users) if job.include_seen else bundle.interactions.seen(users))
+            self.content = bundle.content if bundle.has_content else None
+        if self.content is not None and asked.allowed is not None:
+            self.content = self.content.listing(bundle.encoded_items.ids[asked.allowed])
 
-    def score(self, shard: Shard) -> Scored:
-        """A shard's lists.
+    def score(self, shard: Shard) -> Scored | Merged:
+        """A shard's lists. Audiences are merged from what the shards of users left, so these must be written before.
 
         Raises:
             ScoreError: a score is NaN or infinite.
+            OutputError: what an audience is merged from is missing or damaged.
         """
         if shard.side == USER_ITEMS:
-            table = self.bundle.encoded_users
-            ids = table.known_ids[shard.start : shard.stop]
-            index = table.index_of(ids)
-            return Scored(shard, ids, self.recommender.recommend(index, self.seen.take(index), self.job.k))
-        ids = self.bundle.encoded_items.known_ids[shard.start : shard.stop]
-        return Scored(shard, ids, self.recommender.similar(self.content, ids, self.job.k))
+            return self._users(shard)
+        if shard.side == ITEM_USERS:
+            return self._audience(shard)
+        ids = self.asked.items[shard.start : shard.stop]
+        return Scored(shard, ids, self.recommender.similar(self.content, ids, self.job.k, self.asked.allowed))
+
+    def _users(self, shard: Shard) -> Scored:
+        ids = self.asked.users[shard.start : shard.stop]
+        index = self.bundle.encoded_users.index_of(ids)
+        args = (index, self.seen.take(index), self.job.k)
+        if self.job.audience is None:
+            return Scored(shard, ids, self.recommender.recommend(*args, self.asked.allowed))
+        lists, found = self.recommender.recommend_with_audience(*args, self.job.audience, self.asked.allowed)
+        title_shards = [self.asked.audience[other.start : other.stop] for other in self._shards(ITEM_USERS)]
+        parts = cut(long_form(self.recommender, index, found), title_shards)
+        return Scored(shard, ids, lists, {partial_name(n, shard.number): part for n, part in enumerate(parts)})
+
+    def _audience(self, shard: Shard) -> Merged:
+        numbers = [other.number for other in self._shards(USER_ITEMS)]
+        parts = read_partials(open_target(self.job.out), self.job.run_date, shard.number, numbers)
+        return Merged(shard, merge(parts, self.job.audience or 0))
+
+    def _shards(self, side: str) -> list[Shard]:
+        asked = self.asked
+        every = shards_of(len(asked.users), len(asked.items), self.job.users_per_part, len(asked.audience))
+        return [shard for shard in every if shard.side == side]
 
 
-def store(journal: Journal, scored: Scored) -> ShardRecord:
-    """Encode a shard's lists, write the part to the staging folder, then its record to the journal.
+def store(journal: Journal, scored: Scored | Merged) -> ShardRecord:
+    """Encode a shard's lists, write its partial lists and its part, then its record to the journal.
 
     Raises:
         OSError: it cannot be written.
         OutputError: the same, where a store's client says it in its own way.
     """
-    table: pa.Table = table_of(scored.ids, scored.lists, LAYOUTS[scored.shard.side])
+    partials = {}
+    for partial, part in scored.partials.items():
+        data = partial_bytes(part)
+        journal.target.write(f"{journal.folder}/{partial}", data, durable=False)
+        partials[partial] = hashlib.sha256(data).hexdigest()
+    table = scored.table()
     data = part_bytes(table)
     name = scored.shard.name
     journal.target.write(f"{journal.staging}/{name}", data)
-    fallback = int((scored.lists.source == "popular").sum())
-    record = ShardRecord(name, table.num_rows, fallback, hashlib.sha256(data).hexdigest(), len(data))
+    sha256 = hashlib.sha256(data).hexdigest()
+    record = ShardRecord(name, table.num_rows, scored.fallback, sha256, len(data), partials)
     journal.add(record)
     return record
 
@@ -167,5 +230,5 @@ def forget() -> None:
 
 @lru_cache(maxsize=1)
 def _scorer_of(job: Job) -> tuple[Scorer, str]:
-    opened = open_bundle(job.bundle)
+    opened = open_job(job)
     return Scorer(job, opened), digest_of(pinned_inputs(job, opened))

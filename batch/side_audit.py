@@ -62,6 +62,8 @@ class SideRules:
         not_itself: whether a list must not name the id that it answers.
         established: (Q,) bool, the queries that the model should know.
         depth: ranks that count as a list's top.
+        allowed: (I,) bool, the titles that may be listed; None allows all.
+        blocked: rows of the encoded tables: what was to be kept from whom; None where nothing was.
     """
 
     layout: pa.Schema
@@ -75,6 +77,8 @@ class SideRules:
     not_itself: bool
     established: Bools
     depth: int
+    allowed: Bools | None = None
+    blocked: Seen | None = None
 
 
 @dataclass(slots=True)
@@ -196,6 +200,9 @@ class SideAudit:
     def _check_ids(self, lists: Lists) -> None:
         unknown = (lists.answer < 0) | (lists.query < 0)[lists.list_row]
         self._report(lists, "known", unknown, "names {id} and title {answer}, one of which the bundle does not have")
+        if self.rules.allowed is not None:
+            denied = (lists.answer >= 0) & ~self.rules.allowed[lists.answer]
+            self._report(lists, "denied", denied, "names title {answer} for {id}, which may not be recommended")
         if self.rules.not_itself:
             self._report(lists, "itself", lists.ids == lists.answers, "lists title {id} as similar to itself")
 
@@ -208,9 +215,13 @@ class SideAudit:
             again = np.isin(keys, twice) & ~_first_of_each(keys)
             self._report(lists, "repeats", again, "names title {answer} again for {id}")
         if self.rules.seen is not None:
-            self._check_seen(lists, self.rules.seen, keys, ordered)
+            says = f"{self._shows}, which they have rated"
+            self._check_barred(lists, self.rules.seen, keys, ordered, ("seen", says))
+        if self.rules.blocked is not None:
+            says = f"{self._shows}, which was to be kept from them"
+            self._check_barred(lists, self.rules.blocked, keys, ordered, ("denied", says))
 
-    def _check_seen(self, lists: Lists, seen: Seen, keys: Int64s, ordered: Int64s) -> None:
+    def _check_barred(self, lists: Lists, seen: Seen, keys: Int64s, ordered: Int64s, report: tuple[str, str]) -> None:
         known = np.flatnonzero(lists.query >= 0)
         theirs = seen.take(lists.query[known] + FIRST_KNOWN)
         owner = np.repeat(known, np.diff(theirs.indptr))
@@ -218,7 +229,13 @@ class SideAudit:
         self.barred += np.bincount(titles[~lists.fallback[lists.starts[owner]]], minlength=len(self.barred))
         shown = _in_common(owner * self._width + titles + 1, ordered)
         if len(shown):
-            self._report(lists, "seen", np.isin(keys, shown), "shows user {id} title {answer}, which they have rated")
+            self._report(lists, report[0], np.isin(keys, shown), report[1])
+
+    @property
+    def _shows(self) -> str:
+        """What a row says, in words."""
+        asks_users = self.rules.layout.names[0] == "user_id"
+        return "shows user {id} title {answer}" if asks_users else "lists user {answer} for title {id}"
 
     @property
     def _width(self) -> int:
@@ -231,6 +248,8 @@ class SideAudit:
         again[np.flatnonzero(known)[first]] = self.present[query]
         self._report(lists, "repeats", _at(lists, again), "begins a second list of {id}")
         self.present[query] = True
+        unasked = known & ~self.rules.expected[lists.query]
+        self._report(lists, "asked", _at(lists, unasked), "begins a list of {id}, which was not asked for")
         longest = np.minimum(self.rules.k, self.rules.left[lists.query])
         wrong = known & ((lists.lengths > longest) | ((lists.lengths < longest) & (not self.rules.may_be_short)))
         self._report(lists, "lengths", _at(lists, wrong), "begins a list of another length than k and what is left")

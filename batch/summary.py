@@ -11,7 +11,7 @@ import numpy as np
 
 from batch.attempt import Attempt
 from batch.journal import ShardRecord
-from batch.layout import ITEM_ITEMS, USER_ITEMS
+from batch.layout import ITEM_ITEMS, ITEM_USERS, USER_ITEMS
 from batch.plan import Plan
 from sdk.logs import facts
 from sdk.stages import Stages, peak_memory_mib
@@ -31,8 +31,10 @@ class Report:
         status: ``published`` or ``already published``.
         user_rows: rows of user lists.
         item_rows: rows of title lists.
+        audience_rows: rows of audiences.
         fallback_users: users served by popularity.
         fallback_items: titles served by popularity.
+        asked: what was counted in the files that the job names.
         parts: Parquet files of the night.
         resumed_parts: those of them that an earlier, interrupted run had finished.
         bytes_per_row: of the parts, 0 where nothing was written.
@@ -51,8 +53,10 @@ class Report:
     status: str
     user_rows: int
     item_rows: int
+    audience_rows: int
     fallback_users: int
     fallback_items: int
+    asked: Mapping[str, int]
     parts: int
     resumed_parts: int
     bytes_per_row: float
@@ -85,16 +89,20 @@ class Written:
     @property
     def counts(self) -> dict[str, int]:
         """Rows and fallback lists of either side."""
-        users = [record for record in self.records if record.path.startswith(f"{USER_ITEMS}/")]
-        items = [record for record in self.records if record.path.startswith(f"{ITEM_ITEMS}/")]
+        users, items, audiences = (
+            [record for record in self.records if record.path.startswith(f"{side}/")]
+            for side in (USER_ITEMS, ITEM_ITEMS, ITEM_USERS)
+        )
         return {
             "user_rows": sum(record.rows for record in users),
             "item_rows": sum(record.rows for record in items),
+            "audience_rows": sum(record.rows for record in audiences),
             "fallback_users": sum(record.fallback for record in users),
             "fallback_items": sum(record.fallback for record in items),
         }
 
 
+_COUNTS = ("user_rows", "item_rows", "audience_rows", "fallback_users", "fallback_items")
 NOTHING_WRITTEN = Written((), 0, 0, 0)
 
 
@@ -120,13 +128,14 @@ def report_of(
         run_id=attempt.run_id,
         model=planned.model,
         status=status,
-        **{name: counts[name] for name in ("user_rows", "item_rows", "fallback_users", "fallback_items")},
-        parts=planned.user_parts + planned.item_parts,
+        **{name: counts[name] for name in _COUNTS},
+        asked=planned.asked,
+        parts=planned.parts,
         resumed_parts=written.resumed_parts,
         bytes_per_row=round(sum(record.bytes for record in written.records) / rows, 3) if rows else 0.0,
         users_per_s=users_per_s,
         titles_per_s=_rate(written.scored_items, stages, "scoring titles"),
-        pairs_per_s=round(users_per_s * planned.num_items, 1),
+        pairs_per_s=round(users_per_s * planned.num_candidates, 1),
         peak_memory_mib=round(peak_memory_mib(), 1),
         worker_peak_memory_mib=dict(sorted(written.worker_peaks.items())),
         seconds={name: round(seconds, 3) for name, seconds in stages.seconds.items()},

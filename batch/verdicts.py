@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from batch.drift import SCORE_BINS, gini, jaccard, population_stability, score_histogram, tops
-from batch.gates import BUNDLE, USERS, GateConfig, GateResult, judge
+from batch.gates import AUDIENCES, BUNDLE, TITLES, USERS, GateConfig, GateResult, judge
 from batch.side_audit import SideAudit, layout_problem, take_apart
 from sdk.errors import MarqueeError, OutputError
 from sdk.types import Bools
@@ -26,8 +26,10 @@ ROW_GATES = {
     "repeats": "max_repeats",
     "finite": "max_not_finite",
     "lengths": "max_wrong_lengths",
+    "asked": "max_unasked",
+    "denied": "max_denied",
 }
-"""Gates on both sides that count rows or lists -> their threshold."""
+"""Gates on every side that count rows or lists -> their threshold."""
 
 
 def side_figures(found: SideAudit) -> dict[str, Any]:
@@ -54,15 +56,18 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def compare(found: SideAudit, previous: Iterable[tuple[str, pa.Table]] | None) -> dict[str, Any]:
+def compare(
+    found: SideAudit, previous: Iterable[tuple[str, pa.Table]] | None, note: str = "no previous night"
+) -> dict[str, Any]:
     """``kept``, ``overlap`` and ``drift`` against the previous night's parts, and a ``note`` where there are none.
 
     Args:
         found: tonight's pass, finished.
         previous: the previous night's parts of this side; None where there is no such night.
+        note: why there is none.
     """
     if previous is None:
-        return _nothing("no previous night")
+        return _nothing(note)
     pass_ = _PreviousPass(found)
     try:
         for name, table in previous:
@@ -144,6 +149,10 @@ class Judge:
             *self._change_gates(side, folder),
         ]
 
+    def audiences(self, found: SideAudit) -> list[GateResult]:
+        """Every gate of the audiences: they are counted, not compared."""
+        return self._row_gates(AUDIENCES, found)
+
     def bundle(self) -> list[GateResult]:
         """The gates on the bundle's own quality."""
         tonight, past = self.checks[BUNDLE], self._past(BUNDLE)
@@ -165,7 +174,7 @@ class Judge:
         return past if isinstance(past, Mapping) else {}
 
     def _row_gates(self, side: str, found: SideAudit) -> list[GateResult]:
-        own = {"seen": "max_seen"} if side == USERS else {"itself": "max_self"}
+        own = {"itself": "max_self"} if side == TITLES else {"seen": "max_seen"}
         return [
             self._judge(
                 f"{side}.{gate}", found.problems.counts.get(gate, 0), getattr(self.config, field),

@@ -70,3 +70,13 @@ ITEM_ITEMS = pa.schema(
         pa.field("source", pa.string(), nullable=False),
     ]
 )
+
+ITEM_USERS = pa.schema(
+    [
+        pa.field("item_id", pa.int64(), nullable=False),
+        pa.field("rank", pa.int32(), nullable=False),
+        pa.field("user_id", pa.int64(), nullable=False),
+        pa.field("score", pa.float32(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+    ]
+)

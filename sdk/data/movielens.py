@@ -62,7 +62,9 @@ def load(path: str | Path, *, tmdb: str | Path | None = None, config: DataConfig
 
 
 def load_ratings(path: str | Path, *, config: DataConfig = _DEFAULT, until: int = MAX_TIMESTAMP) -> Ratings:
-    """Load and validate ratings alone, without the titles that they are of; any title is accepted.
+    """Load and validate a log of ratings alone, without the titles that they are of; any title is accepted.
+
+    A pair may come again and again: the latest rating stands.
 
     Args:
         path: a ratings file (``.csv``, ``.dat`` or ``.data``, gzipped or not), or a folder or zip that holds one.
@@ -80,7 +82,7 @@ def load_ratings(path: str | Path, *, config: DataConfig = _DEFAULT, until: int 
     if suffix not in _SEPARATORS:
         raise UnusableFileError(path, f"its name ends in {suffix!r}", "Name it .csv, .dat or .data, by its form.")
     layout = csv_layout(source, file) if suffix == ".csv" else Layout(_SEPARATORS[suffix])
-    return read_ratings(source, file, layout, None, config, until=until)
+    return read_ratings(source, file, layout, None, config, until=until, repeats_are_bad=False)
 
 
 def _find_ratings(path: Path) -> tuple[Source, str]:

@@ -56,6 +56,7 @@ def read_ratings(
     config: DataConfig,
     *,
     until: int = validation.MAX_TIMESTAMP,
+    repeats_are_bad: bool = True,
 ) -> Ratings:
     """Read and validate a ratings file; memory is about 60 bytes per row at the peak.
 
@@ -66,6 +67,8 @@ def read_ratings(
         known_items: (I,) int64, the ids of the titles; None accepts every title.
         config: the scale, and how many rows may be bad.
         until: seconds since 1970-01-01 UTC; later ratings are passed over, as if they had not been made yet.
+        repeats_are_bad: whether ratings that a later one of the same pair replaces count among the bad rows, of which
+            there may be only so many. In a log of ratings they are nothing odd.
 
     Raises:
         TooManyRejectsError: more rows are bad than the configuration allows.
@@ -85,7 +88,8 @@ def read_ratings(
         return Ratings(interactions, read.rejects(), order)
     rows = read.data_rows(counted[loses])
     rejects = pa.concat_tables([read.rejects(), _duplicates(source, file, layout, rows)]).sort_by("line")
-    check_share(source.where(file), rejects, read.total, config)
+    if repeats_are_bad:
+        check_share(source.where(file), rejects, read.total, config)
     return Ratings(interactions.take(~loses), rejects, _order_without(order, loses))
 
 

@@ -177,11 +177,11 @@ def test_options_that_change_no_byte_keep_finished_parts(crashed, bundle_path, u
 
 def test_shards_written_by_workers_make_the_same_night(bundle_path, tmp_path, undisturbed):
     """As on a cluster: each shard on its own, in any order, one of them twice; then the night is put together."""
-    from batch.bundle_reading import open_bundle
+    from batch.asked import open_job
     from batch.plan import job_shards
 
     work = job(bundle_path, tmp_path)
-    shards = job_shards(work, open_bundle(bundle_path).bundle)
+    shards = job_shards(work, open_job(work).asked)
     for shard in [*reversed(shards), shards[3]]:
         write_shard(work, shard)
     report = run(work)
@@ -192,12 +192,12 @@ def test_shards_written_by_workers_make_the_same_night(bundle_path, tmp_path, un
 def test_a_record_of_a_worker_with_another_bundle_does_not_count(bundle_path, tmp_path):
     work = job(bundle_path, tmp_path)
     journal = Journal(open_target(tmp_path), DATE, "another digest")
-    from batch.bundle_reading import open_bundle
+    from batch.asked import open_job
     from batch.plan import job_shards
     from batch.shards import Scorer, store
 
-    opened = open_bundle(bundle_path)
-    shards = job_shards(work, opened.bundle)
+    opened = open_job(work)
+    shards = job_shards(work, opened.asked)
     store(journal, Scorer(work, opened).score(shards[0]))
     assert run(work).resumed_parts == 0
 

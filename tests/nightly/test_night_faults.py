@@ -16,6 +16,7 @@ import pytest
 from night_files import DATE, debris, fail_at, job, tree
 
 import batch.shards
+from batch.asked import open_job
 from batch.bundle_reading import open_bundle
 from batch.run import run
 from batch.score import main
@@ -148,7 +149,7 @@ def after_opening(monkeypatch: pytest.MonkeyPatch, change: object) -> None:
         change(path)
         return opened
 
-    monkeypatch.setattr("batch.run.open_bundle", opened_then_changed)
+    monkeypatch.setattr("batch.asked.open_bundle", opened_then_changed)
 
 
 @pytest.mark.parametrize(
@@ -174,11 +175,12 @@ def test_a_bundle_that_vanishes_or_changes_while_it_is_read_is_exit_code_4(own_b
 
 def test_a_bundle_replaced_between_two_reads_is_not_mixed_with_the_old_one(own_bundle, bundle_path, published):
     scorer_of = batch.shards.Scorer
-    opened = open_bundle(own_bundle)
+    work = job(own_bundle, published[0])
+    opened = open_job(work)
     info = json.loads((own_bundle / "bundle.json").read_text())
     (own_bundle / "bundle.json").write_text(json.dumps({**info, "created": "2030-01-01T00:00:00+00:00"}))
     with pytest.raises(BundleError, match="was replaced"):
-        scorer_of(job(own_bundle, published[0]), opened)
+        scorer_of(work, opened)
 
 
 def test_memory_that_runs_out_is_exit_code_4_and_says_what_to_lower(bundle_path, published, monkeypatch, capsys):
