@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from batch.layout import night_of
+from batch.layout import night_of, report_of
 from batch.publish import point, read_manifest, recover
 from batch.target import Target, open_target, write_failed
 from batch.writing import first_altered
@@ -84,7 +84,9 @@ def _no_such_night(target: Target, to: str | None, was: str | None) -> str:
 
 
 def retain(target: Target, keep: int, run_date: str) -> list[str]:
-    """Delete the complete nights beyond the newest ``keep``; never ``run_date``'s, nor the one that readers use.
+    """Delete the complete nights beyond the newest ``keep``, and their reports.
+
+    Never ``run_date``'s, nor the one that readers use.
 
     Returns:
         The dates that were deleted.
@@ -96,6 +98,7 @@ def retain(target: Target, keep: int, run_date: str) -> list[str]:
     gone = [date for date in target.nights()[:-keep] if date not in spared]
     for date in gone:
         target.retire(date)
+        target.remove(report_of(date))
         values = facts(stage="retention", deleted=date, keep=keep)
         log.info("%s: deleted, beyond the last %d nights", night_of(date), keep, extra=values)
     return gone

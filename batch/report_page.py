@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batch import report_charts as charts
-from batch.gate_log import VERDICTS, verdict
+from batch.gate_log import verdict
 from batch.gates import GateResult
 from batch.layout import ITEM_ITEMS, USER_ITEMS, night_of
 from batch.report_sample import Sample, churn, coverage_by_rank, coverage_by_users, same_parts, sample_users
@@ -75,7 +75,7 @@ def page(night: NightShown, bundle: Bundle) -> str:
     return environment.get_template("night.html").render(
         night=night,
         figures=_figures(night),
-        gates=sorted(gates, key=lambda gate: _ORDER.index(gate["verdict"])),
+        gates=[(True, _saying(gates, "failed", "skipped", "not compared")), (False, _saying(gates, "passed"))],
         gate_summary=", ".join(f"{n} {name}" for name, n in Counter(gate["verdict"] for gate in gates).items()),
         sampled=f"Drawn from the lists of {len(sample.users):,} users, {len(sample.item):,} rows.",
         charts=_charts(night, bundle, sample),
@@ -85,16 +85,17 @@ def page(night: NightShown, bundle: Bundle) -> str:
     )
 
 
-_ORDER = ("failed", "skipped", "passed", "not compared")
-assert set(_ORDER) == set(VERDICTS)
-
-
 def _gate(values: Mapping[str, Any]) -> dict[str, str]:
     gate = GateResult(**values)
     said = verdict(gate.got, passed=gate.passed, skipped=gate.skipped)
     note = gate.note or (f"It may mean: {gate.meaning}" if said in ("failed", "skipped") else "")
     limit = f"{'≤' if gate.at_most else '≥'} {_number(gate.threshold)}"
     return {"name": gate.name, "verdict": said, "got": _number(gate.got), "threshold": limit, "note": note}
+
+
+def _saying(gates: Sequence[dict[str, str]], *verdicts: str) -> list[dict[str, str]]:
+    """The gates with these verdicts, in their order."""
+    return [gate for said in verdicts for gate in gates if gate["verdict"] == said]
 
 
 def _number(value: object) -> str:

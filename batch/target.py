@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from batch.layout import LATEST, RUNS, SUCCESS, folder_date, night_of, removed_of, replaced_of, staging_of
+from batch.layout import LATEST, REPORTS, RUNS, SUCCESS, folder_date, night_of, removed_of, replaced_of, staging_of
 from sdk.errors import LockedError, MarqueeError, OutputError, UsageError
 
 _TEMPORARY = ".tmp"
@@ -255,7 +255,7 @@ class LocalTarget(Target):
                 os.replace(self.root / name, self.root / night_of(date))  # noqa: PTH105
             elif prefix in (".replaced-", ".removed-"):
                 self.remove(name)
-        for folder in (self.root, self.root / RUNS):
+        for folder in (self.root, self.root / RUNS, self.root / REPORTS):
             for path in folder.glob(f".*{_TEMPORARY}"):
                 path.unlink()
 

@@ -27,8 +27,10 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def debris(out: Path) -> list[str]:
-    """Whatever lies in an output that is no night, pointer, lock or run record."""
-    known = re.compile(r"run_date=\d{4}-\d\d-\d\d/.*|LATEST|\.lock|runs/run_date=\d{4}-\d\d-\d\d\.json")
+    """Whatever lies in an output that is no night, pointer, lock, run record or report."""
+    known = re.compile(
+        r"run_date=\d{4}-\d\d-\d\d/.*|LATEST|\.lock|(runs|reports)/run_date=\d{4}-\d\d-\d\d\.(json|html)"
+    )
     found = [p.relative_to(out).as_posix() for p in sorted(out.rglob("*")) if p.is_file()]
     empty = [p.name for p in out.iterdir() if p.is_dir() and p.name.startswith(".")]
     return [name for name in found if not known.fullmatch(name)] + empty
