@@ -10,8 +10,9 @@ from typing import Any
 
 from batch.job import Job, check_date
 from batch.layout import night_of
+from batch.observe import Watching, watched
 from batch.publish import read_manifest, recover
-from batch.run import dry_run, run
+from batch.run import dry_run
 from batch.summary import summary
 from batch.target import open_target, write_failed
 from sdk.errors import UsageError
@@ -39,7 +40,7 @@ def night_job(job: Job, date: str) -> Job:
     return dataclasses.replace(job, run_date=date, ratings_until=None if job.ratings is None else date)
 
 
-def backfill(job: Job, dates: list[str]) -> Iterator[dict[str, Any]]:
+def backfill(job: Job, dates: list[str], watching: Watching) -> Iterator[dict[str, Any]]:
     """Score and publish each night that is not published yet; all of them where the job says ``force``.
 
     A published night is left as it is, whatever it was made from. The first failure ends the range: the nights before
@@ -48,6 +49,7 @@ def backfill(job: Job, dates: list[str]) -> Iterator[dict[str, Any]]:
     Args:
         job: what the nights have in common; its ``run_date`` is not looked at.
         dates: the nights, in this order.
+        watching: who looks at each of them.
 
     Yields:
         The values of each night, for the command's output.
@@ -55,7 +57,7 @@ def backfill(job: Job, dates: list[str]) -> Iterator[dict[str, Any]]:
     Raises:
         MarqueeError: a night failed, as ``run`` raises it.
     """
-    return _each(job, dates, lambda night: summary(run(night)))
+    return _each(job, dates, lambda night: summary(watched(night, watching)))
 
 
 def planned_backfill(job: Job, dates: list[str]) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batch.gates import GateConfig, read_config
 from batch.job import Job, check_date
@@ -16,6 +16,9 @@ from sdk.cli import EXIT_CODES, HelpFormatter, add_logging_options, run_command
 from sdk.cluster import add_cluster_options, cluster_from
 from sdk.device import DEVICES
 from sdk.errors import UsageError
+
+if TYPE_CHECKING:
+    from batch.observe import Watching
 
 _EXAMPLE = """\
 example:
@@ -149,7 +152,7 @@ def _work(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
     watching = Watching(run_id=args.run_id, metrics_file=args.metrics_file, report=not args.no_report)
     if args.backfill is not None:
-        yield from _backfill(args, job)
+        yield from _backfill(args, job, watching)
     elif args.dry_run:
         planned, estimated = dry_run(job)
         yield summary(planned) | summary(estimated)
@@ -175,14 +178,14 @@ def _job(args: argparse.Namespace) -> Job:
     return Job(**{name: getattr(args, name) for name in names}, **special)
 
 
-def _backfill(args: argparse.Namespace, job: Job) -> Iterator[dict[str, Any]]:
+def _backfill(args: argparse.Namespace, job: Job, watching: Watching) -> Iterator[dict[str, Any]]:
     from batch.backfill import backfill, dates_between, finish_interrupted, planned_backfill
 
     dates = dates_between(*args.backfill)
     if args.dry_run:
         return planned_backfill(job, dates)
     finish_interrupted(job)
-    return backfill(job, dates)
+    return backfill(job, dates, watching)
 
 
 def _look_after_nights(args: argparse.Namespace) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import batch.shards
 import sdk
 from batch.asked import end_of_day
 from batch.backfill import backfill, dates_between
+from batch.observe import Watching
 from batch.run import run
 from batch.score import main
 from sdk import schema
@@ -555,7 +556,7 @@ def test_options_that_do_not_go_together_are_exit_code_2(bundle_path, tmp_path, 
 
 def test_dates_between_cross_a_month():
     assert dates_between("2028-02-28", "2028-03-01") == ["2028-02-28", "2028-02-29", "2028-03-01"]
-    assert list(backfill(job(Path("b"), "memory://nothing"), [])) == []
+    assert list(backfill(job(Path("b"), "memory://nothing"), [], Watching())) == []
 
 
 def test_a_dry_run_counts_what_was_asked_for(bundle_path, fresh_path, tmp_path, capsys):
