@@ -25,6 +25,7 @@ from sdk.stages import peak_memory_mib
 
 log = logging.getLogger(__name__)
 
+_PROBE = ".worker-"
 _LOOK_S = 5.0
 _DRAIN_S = 600.0
 _loading = threading.Lock()
@@ -177,6 +178,9 @@ def check_workers(client: Any, job: Job, inputs: Mapping[str, Any], journal: Jou
         OutputError: a worker cannot write to the output, or writes to another place than the driver reads.
     """
     answers: Mapping[str, Any] = client.run(look_around, job, journal.folder, on_error="return")
+    seen = {name for name in journal.target.files(journal.folder) if name.startswith(_PROBE)}
+    for name in seen:
+        journal.target.remove(f"{journal.folder}/{name}")
     for address, answer in answers.items():
         if isinstance(answer, BaseException):
             message = f"worker {address}: {job.out} cannot be written from there ({answer}). {_SHARED}"
@@ -184,10 +188,9 @@ def check_workers(client: Any, job: Job, inputs: Mapping[str, Any], journal: Jou
         for name, found in answer["inputs"].items():
             if found != inputs[name]:
                 _refuse(address, job, name, found, inputs[name])
-        if journal.target.read(answer["probe"]) is None:
+        if answer["probe"] not in seen:
             message = f"worker {address}: what it writes to {job.out} is not seen here. {_SHARED}"
             raise OutputError(message)
-        journal.target.remove(answer["probe"])
 
 
 _SHARED = "Give an --out that every worker and this process share: a shared folder, or a store such as s3://."
@@ -217,8 +220,8 @@ def look_around(job: Job, folder: str) -> dict[str, Any]:
         "packages": package_versions(),
         "device": resolve_device(job.device),
     }
-    probe = f"{folder}/.worker-{uuid.uuid4().hex}"
-    open_target(job.out).write(probe, b"", durable=False)
+    probe = f"{_PROBE}{uuid.uuid4().hex}"
+    open_target(job.out).write(f"{folder}/{probe}", b"", durable=False)
     return {"inputs": found, "probe": probe}
 
 

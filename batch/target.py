@@ -7,6 +7,7 @@ import ctypes
 import errno
 import os
 import shutil
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -178,7 +179,7 @@ class LocalTarget(Target):
         """See ``Target``: written aside, flushed to the disk, renamed."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}{_TEMPORARY}")
+        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{_TEMPORARY}")  # two workers may write one part
         try:
             with aside.open("wb") as file:
                 file.write(data)

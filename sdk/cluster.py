@@ -243,25 +243,28 @@ def training_cluster(config: ClusterConfig, out: Path) -> Iterator[None]:
 _PACKAGES = ("marquee", "nvtabular", "merlin-core", "pandas", "numpy", "pyarrow", "dask")
 
 
-def _look_around(folder: Path) -> tuple[dict[str, str], Path]:
-    """On a worker: its package versions, and a file that it wrote to a folder."""
+def _look_around(folder: Path) -> tuple[dict[str, str], str]:
+    """On a worker: its package versions, and the name of a file that it wrote to a folder."""
     probe = folder / f".worker-{uuid.uuid4().hex}"
     probe.touch()
-    return {name: importlib.metadata.version(name) for name in _PACKAGES}, probe
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}, probe.name
 
 
 def _check_workers(client: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     expected = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    for address, answer in client.run(_look_around, folder, on_error="return").items():
+    answers = client.run(_look_around, folder, on_error="return")
+    seen = {path.name for path in folder.glob(".worker-*")}
+    for name in seen:
+        (folder / name).unlink()
+    for address, answer in answers.items():
         if isinstance(answer, BaseException):
             message = f"worker {address}: cannot write to {folder} ({answer}). Give an --out that all workers share."
             raise OutputError(message) from answer
         versions, probe = answer
-        if not probe.exists():
+        if probe not in seen:
             message = f"worker {address}: what it writes to {folder} is not seen here. Give an --out that all share."
             raise OutputError(message)
-        probe.unlink()
         differing = {name: found for name, found in versions.items() if found != expected[name]}
         if differing:
             wanted = {name: expected[name] for name in differing}
