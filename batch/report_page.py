@@ -16,6 +16,7 @@ from batch.gate_log import verdict
 from batch.gates import GateResult
 from batch.layout import ITEM_ITEMS, USER_ITEMS, night_of
 from batch.report_sample import Sample, churn, coverage_by_rank, coverage_by_users, same_parts, sample_users
+from batch.side_audit import Lookup
 from batch.target import Target
 from sdk.bundle import Bundle
 from sdk.errors import OutputError
@@ -135,9 +136,9 @@ def _charts(night: NightShown, bundle: Bundle, sample: Sample) -> list[dict[str,
 
     if not len(sample.item):
         return []
-    personal, num_items = ~sample.fallback, len(bundle.encoded_items.known_ids)
+    personal, titles = ~sample.fallback, Lookup(bundle.encoded_items.known_ids)
     whole = (night.checks.get(USER_ITEMS) or {}).get("coverage")
-    by_rank, by_users = coverage_by_rank(sample, num_items), coverage_by_users(sample, num_items)
+    by_rank, by_users = coverage_by_rank(sample, titles), coverage_by_users(sample, titles)
     found = [
         ("Scores", "Lists made by popularity are left out.",
          charts.scores_chart(sample.score[personal], sample.score[personal & (sample.rank == 1)])),

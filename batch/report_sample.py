@@ -12,13 +12,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batch.layout import USER_ITEMS
+from batch.side_audit import Lookup
 from batch.target import Target
 from sdk.errors import OutputError
 from sdk.scoring.recommender import POPULAR
 from sdk.types import Bools, Float32s, Float64s, Int32s, Int64s
 
 MAX_USERS = 20_000
-MAX_ROWS = 2_000_000
+MAX_ROWS = 1_000_000
 TOP = 10
 _LEAST_PARTS = 8
 _COLUMNS = ["user_id", "rank", "item_id", "score", "source"]
@@ -29,7 +30,7 @@ class Sample:
     """Lists of some users: N rows of U users.
 
     Attributes:
-        users: (U,) int64 ids, ascending.
+        users: (U,) int64 ids, ascending as in the parts.
         user: (N,) int64, the row's place in ``users``.
         rank: (N,) int32 from 1.
         item: (N,) int64 ids.
@@ -48,7 +49,7 @@ class Sample:
 
 
 def sample_users(target: Target, folder: str) -> Sample:
-    """Users spread evenly over a night: all of them where they are at most 20,000, with at most 2,000,000 rows.
+    """Users spread evenly over a night: all of them where they are at most 20,000, with at most 1,000,000 rows.
 
     A few parts are read, at even distances, and of each the lists at even distances.
 
@@ -100,10 +101,12 @@ def _spread(count: int, most: int) -> Int64s:
 
 
 def _of_part(table: pa.Table) -> Sample:
-    users, user = np.unique(table.column("user_id").to_numpy(), return_inverse=True)
+    """A part's lists: runs of one user's rows."""
+    ids = table.column("user_id").to_numpy()
+    begins = np.append(True, ids[1:] != ids[:-1])[: len(ids)]
     return Sample(
-        users=users,
-        user=user.astype(np.int64),
+        users=ids[begins],
+        user=np.cumsum(begins) - 1,
         rank=table.column("rank").to_numpy(),
         item=table.column("item_id").to_numpy(),
         score=table.column("score").to_numpy(),
@@ -140,22 +143,25 @@ def _joined_column(columns: Sequence[Any], kind: type) -> Any:
     return np.concatenate([np.zeros(0, kind), *columns])
 
 
-def coverage_by_rank(sample: Sample, num_items: int) -> Float64s:
+def coverage_by_rank(sample: Sample, titles: Lookup) -> Float64s:
     """(k,) share of the catalogue that stands in a sampled list at this rank or a better one."""
-    items, place = np.unique(sample.item, return_inverse=True)
-    best = np.full(len(items), np.iinfo(np.int32).max, dtype=np.int32)
-    np.minimum.at(best, place, sample.rank)
     depth = int(sample.rank.max()) if len(sample.rank) else 0
-    return np.bincount(best, minlength=depth + 1)[1:].cumsum() / max(num_items, 1)
+    return _shares_reached(sample, sample.rank - 1, depth, titles)
 
 
-def coverage_by_users(sample: Sample, num_items: int) -> Float64s:
+def coverage_by_users(sample: Sample, titles: Lookup) -> Float64s:
     """(U,) share of the catalogue in the lists of the first so many sampled users, in an order drawn with seed 0."""
     order = np.random.default_rng(0).permutation(len(sample.users))
-    items, place = np.unique(sample.item, return_inverse=True)
-    first = np.full(len(items), len(order), dtype=np.int64)
-    np.minimum.at(first, place, order[sample.user])
-    return np.bincount(first, minlength=len(order))[: len(order)].cumsum() / max(num_items, 1)
+    return _shares_reached(sample, order[sample.user], len(order), titles)
+
+
+def _shares_reached(sample: Sample, step: Int64s | Int32s, steps: int, titles: Lookup) -> Float64s:
+    """(steps,) share of the titles that a row names at this step or an earlier one."""
+    place = titles.find(sample.item)
+    known = (place >= 0) & (step >= 0)
+    first = np.full(len(titles), steps, dtype=np.int64)
+    np.minimum.at(first, place[known], step[known])
+    return np.bincount(first, minlength=steps + 1)[:steps].cumsum() / max(len(titles), 1)
 
 
 def churn(sample: Sample, before: Sample) -> Float64s:
@@ -166,17 +172,17 @@ def churn(sample: Sample, before: Sample) -> Float64s:
         before: of the night before.
     """
     users, here, there = np.intersect1d(sample.users, before.users, return_indices=True)
-    items = np.unique(np.concatenate([sample.item, before.item]))
-    place_now, now = _tops(sample, here, items)
-    _, old = _tops(before, there, items)
-    new = np.bincount(place_now[~np.isin(now, old)], minlength=len(users))
-    return new / np.maximum(np.bincount(place_now, minlength=len(users)), 1)
+    (place, now), (place_before, old) = _tops(sample, here), _tops(before, there)
+    items, key = np.unique(np.concatenate([now, old]), return_inverse=True)
+    keys = np.concatenate([place, place_before]) * len(items) + key
+    new = ~np.isin(keys[: len(now)], keys[len(now) :])
+    sizes = np.bincount(place, minlength=len(users))
+    return np.bincount(place[new], minlength=len(users)) / np.maximum(sizes, 1)
 
 
-def _tops(sample: Sample, chosen: Int64s, items: Int64s) -> tuple[Int64s, Int64s]:
-    """Per row of the chosen users' tops: the user's place among them, and a key of user and title."""
+def _tops(sample: Sample, chosen: Int64s) -> tuple[Int64s, Int64s]:
+    """Per row of the chosen users' tops: the user's place among them, and the title."""
     place = np.full(len(sample.users), -1, dtype=np.int64)
     place[chosen] = np.arange(len(chosen))
     rows = (place[sample.user] >= 0) & (sample.rank <= TOP)
-    mine = place[sample.user[rows]]
-    return mine, mine * len(items) + np.searchsorted(items, sample.item[rows])
+    return place[sample.user[rows]], sample.item[rows]

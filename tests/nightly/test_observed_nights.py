@@ -23,6 +23,7 @@ from batch import report, report_page, report_sample
 from batch.journal import Journal
 from batch.progress import Progress
 from batch.score import main
+from batch.side_audit import Lookup
 from batch.target import open_target
 
 FIRST, SECOND = "2026-11-22", "2026-11-23"
@@ -254,14 +255,15 @@ def test_the_report_shows_every_gate_and_titles_that_stand_in_the_lists(two_nigh
     assert following[1 : len(listed) + 1] == bundle.titles(listed)
 
 
-def test_the_curves_equal_the_slow_way(two_nights):
+def test_the_curves_equal_the_slow_way(two_nights, bundle):
     out = two_nights[0]
     sample = report_sample.sample_users(open_target(out), f"run_date={SECOND}")
     users, before = rows_of(out, "user_items"), rows_of(out, "user_items", FIRST)
     assert sorted(sample.users) == sorted(set(users["user_id"]))
+    titles = Lookup(bundle.encoded_items.known_ids)
     by_rank = [users[users["rank"] <= rank]["item_id"].nunique() / 61 for rank in range(1, 11)]
-    np.testing.assert_allclose(report_sample.coverage_by_rank(sample, 61), by_rank)
-    by_users = report_sample.coverage_by_users(sample, 61)
+    np.testing.assert_allclose(report_sample.coverage_by_rank(sample, titles), by_rank)
+    by_users = report_sample.coverage_by_users(sample, titles)
     assert (np.diff(by_users) >= 0).all()
     assert by_users[0] == pytest.approx(10 / 61)
     assert by_users[-1] == pytest.approx(by_rank[-1])
