@@ -1,0 +1,45 @@
+"""What readers send, held to its form: ids, searches and lists of ids. Nothing of it ever becomes a path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from werkzeug.exceptions import BadRequest
+
+LONGEST_QUERY = 200
+MOST_LIKED = 50
+_ID = re.compile(r"[0-9]{1,18}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def query_of(text: str) -> str:
+    """A search without control characters and outer blanks.
+
+    Raises:
+        BadRequest: it is too long.
+    """
+    if len(text) > LONGEST_QUERY:
+        raise BadRequest(f"A search may have {LONGEST_QUERY} letters; this one has {len(text)}.")
+    return _CONTROL.sub(" ", text).strip()
+
+
+def id_of(text: str) -> int | None:
+    """An id: 1 to 18 digits; None for anything else."""
+    return int(text) if _ID.fullmatch(text) else None
+
+
+def ids_of(texts: Iterable[str]) -> list[int]:
+    """Ids in their order, each once.
+
+    Raises:
+        BadRequest: one is no id, or there are too many.
+    """
+    found = [id_of(text) for text in texts]
+    if len(found) > MOST_LIKED:
+        raise BadRequest(f"At most {MOST_LIKED} titles may be chosen; these are {len(found)}.")
+    ids = [one for one in found if one is not None]
+    if len(ids) < len(found):
+        message = "A chosen title is given by its number; one of these is no number."
+        raise BadRequest(message)
+    return list(dict.fromkeys(ids))

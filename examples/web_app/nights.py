@@ -1,0 +1,203 @@
+"""Published nights: which there are, what their manifests say, and one user's or one title's list out of millions.
+
+A list is found by the minimum and maximum that Parquet keeps of every row group, so that only the group with the id
+is read; groups that were read are kept, the least recently used go first.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sdk.types import Float32s, Int32s, Int64s
+
+DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_NIGHT = re.compile(r"run_date=([0-9]{4}-[0-9]{2}-[0-9]{2})")
+_KEYS = {"user_items": ("user_id", "item_id"), "item_items": ("item_id", "similar_item_id")}
+
+
+class NightUnreadableError(Exception):
+    """A published night is damaged: its manifest or a part cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a list: the title, its score and the model that made it."""
+
+    item_id: int
+    score: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One row group: its file, its number, and the smallest and largest key in it."""
+
+    path: Path
+    group: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Group:
+    """A row group as arrays: K keys, where each one's rows start, and (N,) rows."""
+
+    keys: Int64s
+    starts: Int64s
+    item_id: Int64s
+    score: Float32s
+    source: Int32s
+    names: list[str]
+
+    @property
+    def size(self) -> int:
+        return sum(a.nbytes for a in (self.keys, self.starts, self.item_id, self.score, self.source))
+
+    def rows(self, key: int, k: int) -> list[Row]:
+        at = int(np.searchsorted(self.keys, key))
+        if at == len(self.keys) or self.keys[at] != key:
+            return []
+        part = slice(self.starts[at], min(self.starts[at + 1], self.starts[at] + k))
+        columns = zip(self.item_id[part].tolist(), self.score[part].tolist(), self.source[part].tolist(), strict=True)
+        return [Row(item_id, score, self.names[code]) for item_id, score, code in columns]
+
+
+class Nights:
+    """The nights of one output folder.
+
+    Args:
+        out: the folder that ``python -m batch.score`` publishes to; it may be absent.
+        cache_mib: memory for row groups that were read.
+    """
+
+    def __init__(self, out: Path, cache_mib: int = 512) -> None:
+        self.out, self._room = out, cache_mib << 20
+        self._lock = Lock()
+        self._groups: OrderedDict[tuple[_Place, int], _Group] = OrderedDict()
+        self._places: dict[tuple[str, str], tuple[int, list[_Place]]] = {}
+
+    def dates(self) -> list[str]:
+        """Complete nights, the newest first."""
+        folders = self.out.iterdir() if self.out.is_dir() else ()
+        found = (match[1] for folder in folders if (match := _NIGHT.fullmatch(folder.name)))
+        return sorted((date for date in found if self._is_complete(date)), reverse=True)
+
+    def latest(self) -> str | None:
+        """The night that readers should use; None where there is none."""
+        try:
+            date = (self.out / "LATEST").read_text("utf-8").strip()
+        except (OSError, ValueError):
+            return None
+        return date if DATE.fullmatch(date) and self._is_complete(date) else None
+
+    def manifest(self, date: str) -> dict[str, Any] | None:
+        """What a night says of itself; None where there is no such complete night.
+
+        Args:
+            date: any text.
+
+        Raises:
+            NightUnreadableError: it is no JSON object.
+        """
+        if not DATE.fullmatch(date) or not self._is_complete(date):
+            return None
+        try:
+            found = json.loads((self._folder(date) / "manifest.json").read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise NightUnreadableError(f"The manifest of the night of {date} cannot be read.") from error
+        if not isinstance(found, dict):
+            raise NightUnreadableError(f"The manifest of the night of {date} is no JSON object.")
+        return found
+
+    def report(self, date: str) -> Path | None:
+        """A night's report page; None where there is none."""
+        path = self.out / "reports" / f"run_date={date}.html"
+        return path if DATE.fullmatch(date) and path.is_file() else None
+
+    def rows(self, date: str, side: str, key: int, k: int) -> list[Row]:
+        """One list, best first; empty where the night has none for this id.
+
+        Args:
+            date: a complete night.
+            side: ``user_items`` or ``item_items``.
+            key: user_id or item_id.
+            k: most rows to give.
+
+        Raises:
+            NightUnreadableError: a part is damaged.
+        """
+        try:
+            stamp, places = self._places_of(date, side)
+            found = (
+                self._group(place, stamp, side).rows(key, k) for place in places if place.first <= key <= place.last
+            )
+            return next((rows for rows in found if rows), [])
+        except (OSError, pa.ArrowException, KeyError) as error:
+            raise NightUnreadableError(f"A part of the night of {date} cannot be read.") from error
+
+    def _folder(self, date: str) -> Path:
+        return self.out / f"run_date={date}"
+
+    def _is_complete(self, date: str) -> bool:
+        return (self._folder(date) / "_SUCCESS").is_file()
+
+    def _places_of(self, date: str, side: str) -> tuple[int, list[_Place]]:
+        """A night's row groups, read again when the night was replaced."""
+        folder = self._folder(date)
+        stamp = (folder / "manifest.json").stat().st_mtime_ns
+        known = self._places.get((date, side))
+        if known is None or known[0] != stamp:
+            paths = sorted((folder / side).glob("part-*.parquet"))
+            known = stamp, [place for path in paths for place in _places(path, _KEYS[side][0])]
+            self._places[date, side] = known
+        return known
+
+    def _group(self, place: _Place, stamp: int, side: str) -> _Group:
+        with self._lock:
+            if (place, stamp) in self._groups:
+                self._groups.move_to_end((place, stamp))
+                return self._groups[place, stamp]
+        group = _read(place, *_KEYS[side])
+        with self._lock:
+            self._groups[place, stamp] = group
+            while len(self._groups) > 1 and sum(kept.size for kept in self._groups.values()) > self._room:
+                self._groups.popitem(last=False)
+        return group
+
+
+def _places(path: Path, key: str) -> list[_Place]:
+    metadata = pq.read_metadata(path)
+    column = metadata.schema.to_arrow_schema().get_field_index(key)
+    found = []
+    for group in range(metadata.num_row_groups):
+        statistics = metadata.row_group(group).column(column).statistics
+        known = statistics is not None and statistics.has_min_max
+        bounds = (statistics.min, statistics.max) if known else (-(1 << 63), (1 << 63) - 1)
+        found.append(_Place(path, group, *bounds))
+    return found
+
+
+def _read(place: _Place, key: str, item: str) -> _Group:
+    with pq.ParquetFile(place.path, read_dictionary=["source"]) as file:
+        table = file.read_row_group(place.group, columns=[key, "rank", item, "score", "source"]).combine_chunks()
+    keys, rank = table[key].to_numpy(), table["rank"].to_numpy()
+    same = keys[1:] == keys[:-1]
+    if not np.all(np.where(same, rank[1:] > rank[:-1], keys[1:] > keys[:-1])):  # never so in nights of batch.score
+        order = np.lexsort((rank, keys))
+        table, keys = table.take(order), keys[order]
+        same = keys[1:] == keys[:-1]
+    starts = np.flatnonzero(np.concatenate([[len(keys) > 0], ~same, [True]])) if len(keys) else np.zeros(1, np.int64)
+    source = table["source"].combine_chunks()
+    source = source.chunk(0) if isinstance(source, pa.ChunkedArray) else source
+    arrays = (table[item].to_numpy(), table["score"].to_numpy(), source.indices.to_numpy())
+    return _Group(keys[starts[:-1]], starts, *arrays, source.dictionary.to_pylist())
