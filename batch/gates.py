@@ -135,6 +135,10 @@ class Gate:
     means: str
 
 
+def _everywhere(field: str) -> dict[str, str]:
+    return dict.fromkeys((USERS, TITLES, AUDIENCES), field)
+
+
 def _gate(name: str, measures: str, means: str, **fields: str) -> Gate:
     return Gate(name, fields, next(iter(fields.values())).startswith("max_"), measures, means)
 
@@ -144,73 +148,55 @@ GATES = (
         "complete",
         "ids that should have a list and have none",
         "parts were lost, or scoring stopped early",
-        users="max_missing",
-        titles="max_missing",
-        audiences="max_missing",
+        **_everywhere("max_missing"),
     ),
     _gate(
         "known",
         "rows with ids that the bundle does not have",
         "the parts come from another bundle or are damaged",
-        users="max_unknown",
-        titles="max_unknown",
-        audiences="max_unknown",
+        **_everywhere("max_unknown"),
     ),
     _gate(
         "ranks",
         "rows whose rank does not follow the one before",
         "rows were lost or parts are damaged",
-        users="max_rank_gaps",
-        titles="max_rank_gaps",
-        audiences="max_rank_gaps",
+        **_everywhere("max_rank_gaps"),
     ),
     _gate(
         "order",
         "rows that score above the row before them",
         "a list is not sorted: a defect, or damaged parts",
-        users="max_rising_scores",
-        titles="max_rising_scores",
-        audiences="max_rising_scores",
+        **_everywhere("max_rising_scores"),
     ),
     _gate(
         "repeats",
         "titles named twice in a list, and lists that stand twice",
         "a part was written twice or is damaged",
-        users="max_repeats",
-        titles="max_repeats",
-        audiences="max_repeats",
+        **_everywhere("max_repeats"),
     ),
     _gate(
         "finite",
         "rows with a score that is no finite number, or with a null",
         "the model diverged, or parts are damaged",
-        users="max_not_finite",
-        titles="max_not_finite",
-        audiences="max_not_finite",
+        **_everywhere("max_not_finite"),
     ),
     _gate(
         "lengths",
         "lists of another length than k and what is left to list allow",
         "lists were cut, or k is not what was asked",
-        users="max_wrong_lengths",
-        titles="max_wrong_lengths",
-        audiences="max_wrong_lengths",
+        **_everywhere("max_wrong_lengths"),
     ),
     _gate(
         "asked",
         "lists that were not asked for",
         "the staged parts are of another run",
-        users="max_unasked",
-        titles="max_unasked",
-        audiences="max_unasked",
+        **_everywhere("max_unasked"),
     ),
     _gate(
         "denied",
         "rows that name what was denied, not allowed or blocked",
         "a list of titles to keep back did not work",
-        users="max_denied",
-        titles="max_denied",
-        audiences="max_denied",
+        **_everywhere("max_denied"),
     ),
     _gate(
         "seen",

@@ -30,6 +30,7 @@ class Plan:
         max_user_rows: rows of user lists at most.
         max_item_rows: rows of title lists at most.
         max_audience_rows: rows of audiences at most.
+        max_partial_rows: rows, at most, of the lists that audiences are merged from; they go when the night is shown.
         asked: what was counted in the files that the job names.
         night: where it will be published.
     """
@@ -46,6 +47,7 @@ class Plan:
     max_user_rows: int
     max_item_rows: int
     max_audience_rows: int
+    max_partial_rows: int
     asked: Mapping[str, int]
     night: str
 
@@ -84,6 +86,7 @@ def plan(job: Job, opened: OpenedJob) -> Plan:
         max_user_rows=users * min(job.k, candidates),
         max_item_rows=items * min(job.k, max(bundle.items.num_rows - 1, 0), candidates),
         max_audience_rows=audiences * min(job.audience or 0, users),
+        max_partial_rows=audiences * min((job.audience or 0) * parts[0], users),
         asked=dict(asked.counts),
         night=open_target(job.out).describe(night_of(job.run_date)),
     )

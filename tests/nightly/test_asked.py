@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gzip
+import hashlib
 import json
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from made_up import BARE_ITEM, COLD_USER, NUM_ITEMS, tiny_config, write_movielens
 from night_files import DATE, Crash, debris, fail_at, job, tree
 
@@ -18,6 +24,7 @@ import batch.shards
 import sdk
 from batch.asked import end_of_day
 from batch.backfill import backfill, dates_between
+from batch.id_files import read_ids
 from batch.observe import Watching
 from batch.run import run
 from batch.score import main
@@ -197,8 +204,6 @@ def test_ratings_are_pinned_by_content(bundle_path, refreshed, fresh_path, tmp_p
 
 @pytest.mark.parametrize("form", ["folder", "dat", "tab", "gz"])
 def test_ratings_come_in_any_of_movielens_forms(bundle_path, tmp_path, form):
-    import gzip
-
     rows = [(1, 60, 5.0, LATE), (NEW_USER, 3, 4.5, LATE)]
     plain_text = write_ratings(tmp_path / "ratings.csv", rows)
     expected = tree(night(bundle_path, tmp_path / "csv", ratings=plain_text, users_per_part=50))
@@ -282,8 +287,6 @@ def test_every_filter_together_equals_the_slow_version(bundle_path, bundle, movi
     check_audience(read(folder / "item_users"), slow, users, set(items) & titles, blocked.__getitem__, 3)
     manifest, gates = manifest_of(folder), gates_of(folder)
     assert set(manifest["inputs"]["asked"]) == {"ratings", *options}
-    import hashlib
-
     for name, path in options.items():
         assert manifest["inputs"]["asked"][name]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert all(gates[f"{side}.denied"]["got"] == 0 for side in ("users", "titles", "audiences"))
@@ -361,8 +364,6 @@ def test_unusable_lists_of_ids_are_one_line_and_an_exit_code(bundle_path, tmp_pa
 
 
 def test_parquet_without_the_column_or_with_other_values_is_refused(tmp_path):
-    from batch.id_files import read_ids
-
     for column, values, error in (("movie", [1], MissingColumnError), ("item_id", ["a"], DataError),
                                   ("item_id", [1, None], DataError)):  # fmt: skip
         pq.write_table(pa.table({column: values}), tmp_path / "ids.parquet")
@@ -370,6 +371,22 @@ def test_parquet_without_the_column_or_with_other_values_is_refused(tmp_path):
             read_ids(tmp_path / "ids.parquet", "item_id")
     path = write_lines(tmp_path / "ids.txt", [3, "", 1, 3])
     assert read_ids(path, "item_id").ids.tolist() == [1, 3]
+
+
+@given(st.binary(max_size=80), st.integers(0, 500), st.sampled_from(["txt", "csv", "parquet"]))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_file_of_ids_is_a_documented_error_or_ids(tmp_path, junk, at, form):
+    path = tmp_path / f"ids.{form}"
+    if form == "parquet":
+        pq.write_table(pa.table({"user_id": [5, 4], "item_id": [1, 2]}), path)
+    else:
+        write_lines(path, ["user_id,item_id"] * (form == "csv") + ["5,1", "4,2"])
+    data = path.read_bytes()
+    path.write_bytes(data[: at % (len(data) + 1)] + junk + data[at % (len(data) + 1) + len(junk) :])
+    with contextlib.suppress(DataError):  # whose message names the file
+        found = read_ids(path, "user_id", "item_id", may_be_empty=True)
+        assert all(column.dtype == np.int64 for column in found.columns)
+        assert len(found.columns[0]) == len(found.columns[1])
 
 
 def test_a_night_asked_for_other_ids_is_not_compared(bundle_path, tmp_path):
@@ -468,6 +485,18 @@ def test_a_damaged_partial_list_costs_its_shard_only(refreshed, bundle_path, fre
     assert report.resumed_parts == (11 if damage == "stray" else 10)
     assert tree(tmp_path / f"run_date={DATE}") == tree(refreshed)
     assert not debris(tmp_path)
+
+
+def test_a_store_without_rename_holds_the_same_night(bundle_path, refreshed, fresh_path):
+    store = fsspec.filesystem("memory")
+    try:
+        run(job(bundle_path, "memory://asked/nights", k=K, ratings=fresh_path, audience=7))
+        folder = f"/asked/nights/run_date={DATE}/"
+        found = {path.removeprefix(folder): store.cat(path) for path in store.find(folder)}
+        assert found == tree(refreshed)
+        assert not [path for path in store.find("/asked/nights") if "/.journal" in path or "/.staging" in path]
+    finally:
+        store.rm("/asked", recursive=True)
 
 
 def test_audiences_need_a_model(tmp_path, movielens):
