@@ -16,6 +16,7 @@ from batch.run import dry_run
 from batch.summary import summary
 from batch.target import open_target, write_failed
 from sdk.errors import UsageError
+from sdk.logs import facts
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,9 @@ def _planned(job: Job) -> dict[str, Any]:
 def _each(job: Job, dates: list[str], work: Callable[[Job], dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for date in dates:
         if not job.force and _is_published(job, date):
-            log.info("%s: published already; passed over", night_of(date))
+            log.info(
+                "%s: published already; passed over", night_of(date), extra=facts(event="passed over", run_date=date)
+            )
             yield {"night": open_target(job.out).describe(night_of(date)), "run_date": date, "status": "passed over"}
         else:
             yield work(night_job(job, date))

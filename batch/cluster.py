@@ -21,6 +21,7 @@ from sdk.bundle import INFO, sha256_of
 from sdk.cluster import WORKERS_S, connect, num_slots
 from sdk.device import resolve_device, usable_cores
 from sdk.errors import BundleError, OutputError
+from sdk.logs import facts
 from sdk.stages import peak_memory_mib
 
 log = logging.getLogger(__name__)
@@ -148,7 +149,13 @@ def worker_pool(job: Job, inputs: Mapping[str, Any], journal: Journal) -> Iterat
     with connect(job.cluster, job.device) as client:
         sent = _for_workers(job)
         check_workers(client, sent, inputs, journal)
-        log.info("%d workers, %d shards at a time", len(client.nthreads()), num_slots(client))
+        workers, slots = len(client.nthreads()), num_slots(client)
+        log.info(
+            "%d workers, %d shards at a time",
+            workers,
+            slots,
+            extra=facts(stage="cluster", workers=workers, slots=slots),
+        )
         yield WorkerPool(client, sent, journal.digest)
         with contextlib.suppress(OSError):
             client.run(forget)  # a cluster outlives the night: its workers need not keep the model

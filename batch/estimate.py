@@ -31,12 +31,14 @@ class Rates:
         pairs_per_s: user-title pairs scored a second.
         titles_per_s: titles' lists made a second.
         bytes_per_row: of the Parquet parts.
+        other_s: seconds of the stages before and after scoring; None where no run is recorded.
         basis: where they come from, in words.
     """
 
     pairs_per_s: float
     titles_per_s: float
     bytes_per_row: float
+    other_s: float | None
     basis: str
 
 
@@ -47,12 +49,14 @@ class Estimate:
     Attributes:
         estimated_bytes: of all parts together.
         estimated_s: seconds of scoring and writing.
+        estimated_total_s: the same with loading, checking and publishing; None where no run is recorded.
         free_bytes: room left in the output; None where that is not known.
         basis: what the estimates rest on.
     """
 
     estimated_bytes: int
     estimated_s: float
+    estimated_total_s: float | None
     free_bytes: int | None
     basis: str
 
@@ -67,7 +71,9 @@ def estimate(job: Job, opened: OpenedJob, planned: Plan, target: Target) -> Esti
     rates = recorded_rates(target, planned.model) or _measured_rates(job, opened, planned)
     seconds = planned.num_pairs / rates.pairs_per_s + planned.num_items / rates.titles_per_s
     size = math.ceil(planned.max_rows * rates.bytes_per_row)
-    return Estimate(size, round(seconds, 3), target.free_bytes(), rates.basis)
+    total = None if rates.other_s is None else round(seconds + rates.other_s, 3)
+    size = math.ceil(planned.max_rows * rates.bytes_per_row)
+    return Estimate(size, round(seconds, 3), total, target.free_bytes(), rates.basis)
 
 
 def recorded_rates(target: Target, model: str) -> Rates | None:
@@ -76,7 +82,16 @@ def recorded_rates(target: Target, model: str) -> Rates | None:
     if record is None or record.get("model") != model:
         return None
     pairs, titles, size = (_positive(record, name) for name in ("pairs_per_s", "titles_per_s", "bytes_per_row"))
-    return Rates(pairs, titles, size, f"the run of {record.get('run_date')}") if pairs and titles and size else None
+    if not (pairs and titles and size):
+        return None
+    return Rates(pairs, titles, size, _other_seconds(record), f"the run of {record.get('run_date')}")
+
+
+def _other_seconds(record: Mapping[str, Any]) -> float:
+    """What a recorded run took apart from scoring."""
+    stages = record.get("seconds")
+    found = stages if isinstance(stages, dict) else {}
+    return sum(_positive(found, name) for name in found if not name.startswith("scoring "))
 
 
 def _positive(record: Mapping[str, Any], name: str) -> float:
@@ -93,6 +108,7 @@ def _measured_rates(job: Job, opened: OpenedJob, planned: Plan) -> Rates:
         max(users * planned.num_candidates, 1) / user_seconds,
         max(items, 1) / item_seconds,
         max(user_bytes, item_bytes) or _BYTES_PER_ROW,
+        None,
         f"{users} users and {items} titles scored for the purpose",
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from batch.layout import PARTIALS, journal_of, staging_of
 from batch.target import Target
+from sdk.logs import facts
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,8 @@ class Journal:
             if name.startswith(f"{PARTIALS}/") and name not in needed:
                 self.target.remove(f"{self.folder}/{name}")
         if stray:
-            log.info("%d staged files are of other inputs, unfinished or damaged: deleted", len(stray))
+            values = facts(stage="looking for finished parts", deleted_files=len(stray))
+            log.info("%d staged files are of other inputs, unfinished or damaged: deleted", len(stray), extra=values)
         return kept
 
     def _is_whole(self, record: ShardRecord) -> bool:
