@@ -43,7 +43,8 @@ class Trained:
         features: encoded tables and fitted workflows.
         interactions: every rating with its part.
         models: trained rankers by name.
-        histories: validation records per epoch, by ranker.
+        histories: validation records per epoch, by ranker; of its first member where it has several.
+        validation_auc: of each whole ranker.
         content: the content model, if it was trained.
         history: the history model, if it was trained.
         evaluation: the test metrics, if there was a test part and a ranker.
@@ -54,6 +55,7 @@ class Trained:
     interactions: StoredInteractions
     models: Mapping[str, PairModel]
     histories: Mapping[str, tuple[EpochRecord, ...]]
+    validation_auc: Mapping[str, float]
     content: ContentModel | None
     history: HistoryModel | None
     evaluation: Evaluation | None
@@ -127,7 +129,7 @@ def _write_reports(trained: Trained, config: RunConfig, folder: Path) -> None:
 def _info(
     trained: Trained, dataset: Dataset, config: RunConfig, tables: Mapping[str, Any], folder: Path
 ) -> dict[str, Any]:
-    validation = {name: max(record.auc for record in history) for name, history in trained.histories.items()}
+    validation = trained.validation_auc
     rankers = config.rankers
     return {
         "format_version": FORMAT_VERSION,

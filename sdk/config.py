@@ -159,6 +159,8 @@ class DLRMConfig:
         dot_dim: width of the dot path <p[u], q[i]>; 0 leaves it out.
         biases: whether a user's and an item's own bias are added.
         id_dropout: share of ids that training replaces by the out-of-vocabulary id, so that row is trained.
+        num_members: networks that differ by their seed and are averaged; None chooses by the number of training rows:
+            few rows leave the seed much to decide, and cost little time.
     """
 
     embedding_dim: int = 32
@@ -167,13 +169,21 @@ class DLRMConfig:
     dot_dim: int = 64
     biases: bool = True
     id_dropout: float = 0.02
+    num_members: int | None = None
 
     def __post_init__(self) -> None:
         _check_at_least(self, 1, "embedding_dim")
         _check_at_least(self, 0, "dot_dim")
+        _check(self, "num_members", self.num_members is None or self.num_members >= 1, "at least 1, or None")
         _check(self, "top_mlp", len(self.top_mlp) >= 1 and min(self.top_mlp) >= 1, "one or more widths of at least 1")
         _check(self, "bottom_mlp", all(w >= 1 for w in self.bottom_mlp), "widths of at least 1")
         _check_share(self, "id_dropout")
+
+    def members_for(self, num_rows: int) -> int:
+        """How many networks are averaged for a number of training rows: four below half a million, one above two."""
+        if self.num_members is not None:
+            return self.num_members
+        return int(min(4, max(1, 2_000_000 // max(num_rows, 1))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,12 +237,12 @@ class HistoryConfig:
 
     rank: int = 256
     like_at: float = 4.0
-    star_weight: float = 0.3
+    star_weight: float = 0.4
     least_weight: float = 0.3
     penalty: float | None = None
     user_exponent: float = 0.15
-    item_exponent: float = 0.1
-    content_weight: float = 0.35
+    item_exponent: float = 0.08
+    content_weight: float = 0.6
     popularity_weight: float = 0.03
     max_titles: int = 12_000
     seed: int = 0

@@ -128,6 +128,22 @@ class SideTensors(NamedTuple):
     penalised: Tensor
 
 
+class TopInputWidths(NamedTuple):
+    """How wide the parts of a top MLP's input are, in their order; the interactions are (user fields, item fields).
+
+    Attributes:
+        user: columns of the user's own part.
+        item: columns of the item's own part.
+        user_fields: number of vectors of the user that meet the item's.
+        item_fields: number of vectors of the item that meet the user's.
+    """
+
+    user: int
+    item: int
+    user_fields: int
+    item_fields: int
+
+
 class PairModel(nn.Module, abc.ABC):
     """Base of the models that score (user row, item row) pairs.
 
@@ -207,7 +223,7 @@ class PairModel(nn.Module, abc.ABC):
     def lower_items(self, rows: Tensor | None = None) -> Side:
         """The item side of the pair form, for all rows or the given (B,) int64 ones."""
         side = self.encode_items(self.items.rows(rows))
-        start = self._mlp_in_widths()[0]
+        start = self.top_input_widths().user
         return self._side(side, slice(start, start + side.mlp_in.shape[1]), with_bias=False)
 
     @torch.no_grad()
@@ -215,24 +231,28 @@ class PairModel(nn.Module, abc.ABC):
         """The part of the pair form that depends on neither side."""
         if self.top_mlp is None:
             return Head(np.zeros((0, 0), dtype=np.float32), ())
-        first, *rest = self._top_linears()
+        first, *rest = self.top_linears()
         tail = tuple((array(layer.weight), array(layer.bias)) for layer in rest)
-        return Head(array(first.weight[:, sum(self._mlp_in_widths()) :]), tail)
+        widths = self.top_input_widths()
+        return Head(array(first.weight[:, widths.user + widths.item :]), tail)
 
     def _side(self, side: SideTensors, columns: slice, *, with_bias: bool) -> Side:
         if self.top_mlp is None:
             hidden = torch.zeros(len(side.bias), 0)
         else:
-            first = self._top_linears()[0]
+            first = self.top_linears()[0]
             hidden = side.mlp_in @ first.weight[:, columns].T + (first.bias if with_bias else 0)
         return Side(array(side.bias), array(side.dot), array(hidden), array(side.fields))
 
-    def _top_linears(self) -> list[nn.Linear]:
+    def top_linears(self) -> list[nn.Linear]:
+        """The top MLP's linear layers, first to last; none where there is no top MLP."""
         return [layer for layer in (self.top_mlp or ()) if isinstance(layer, nn.Linear)]
 
-    def _mlp_in_widths(self) -> tuple[int, int]:
+    def top_input_widths(self) -> TopInputWidths:
+        """How wide the parts of the top MLP's input are."""
         nobody = torch.full((1,), UNKNOWN, device=self.users.dense.device)
-        return self.encode_users(nobody).mlp_in.shape[1], self.encode_items(nobody).mlp_in.shape[1]
+        user, item = self.encode_users(nobody), self.encode_items(nobody)
+        return TopInputWidths(user.mlp_in.shape[1], item.mlp_in.shape[1], user.fields.shape[1], item.fields.shape[1])
 
 
 def uniform(size: int, generator: torch.Generator) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from sdk.config import RunConfig
 from sdk.errors import BundleError
 from sdk.features.tables import EncodedTable
+from sdk.models.averaged import Averaged
 from sdk.models.dlrm import DLRM
 from sdk.models.ncf import NCF
 from sdk.models.pair_model import PairModel
@@ -29,8 +31,16 @@ def build_ranker(name: str, config: RunConfig, users: EncodedTable, items: Encod
 
 
 def save_ranker(model: PairModel, path: Path) -> None:
-    """Write the trained weights; the tables are stored once, elsewhere."""
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
+    """Write the trained weights, a group for each member; the tables are stored once, elsewhere."""
+    members = model.members if isinstance(model, Averaged) else (model,)
+    save_file(
+        {
+            f"{place}.{name}": tensor.contiguous()
+            for place, member in enumerate(members)
+            for name, tensor in member.state_dict().items()
+        },
+        path,
+    )
 
 
 def load_ranker(name: str, config: RunConfig, users: EncodedTable, items: EncodedTable, path: Path) -> PairModel:
@@ -39,10 +49,22 @@ def load_ranker(name: str, config: RunConfig, users: EncodedTable, items: Encode
     Raises:
         BundleError: the weights are absent or do not fit the tables and the configuration.
     """
-    model = build_ranker(name, config, users, items)
     try:
-        model.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError, OSError) as error:
+        weights = load_file(path)
+        members = [build_ranker(name, config, users, items) for _ in {key.partition(".")[0] for key in weights}]
+        for place, member in enumerate(members):
+            start = f"{place}."
+            member.load_state_dict({key[len(start) :]: weights[key] for key in weights if key.startswith(start)})
+        return averaged(members).eval()
+    except (SafetensorError, RuntimeError, OSError, ValueError) as error:
         message = f"{path}: not the weights of this bundle's {name} ({error}). Train the bundle again."
         raise BundleError(message) from error
-    return model.eval()
+
+
+def averaged(members: Sequence[PairModel]) -> PairModel:
+    """One member as it is, several as their mean.
+
+    Raises:
+        ValueError: there is none.
+    """
+    return members[0] if len(members) == 1 else Averaged(members)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,16 +21,18 @@ from sdk.evaluation import Evaluation, evaluate
 from sdk.features.encode import EncodedInteractions, Features, fit_features
 from sdk.features.stored_interactions import TRAIN, VALIDATION, StoredInteractions
 from sdk.features.tables import FIRST_KNOWN
-from sdk.metrics import EpochRecord
+from sdk.metrics import EpochRecord, auc
 from sdk.models.content import ContentModel
 from sdk.models.history import HistoryModel
 from sdk.models.pair_model import PairModel
-from sdk.models.ranker import build_ranker
+from sdk.models.ranker import averaged, build_ranker
 from sdk.stages import Stages
-from sdk.training.loop import TrainingResult, seeded, train
+from sdk.training.loop import predict, seeded, train
 from sdk.types import Dataset, Float32s, Interactions
 
 log = logging.getLogger(__name__)
+
+_SEEDS_APART = 1_000_003  # between two members, so that runs with neighbouring seeds share none
 
 
 def train_bundle(dataset: Dataset, config: RunConfig, out: str | Path, *, force: bool = False) -> Bundle:
@@ -109,27 +111,28 @@ def _train(dataset: Dataset, config: RunConfig, work: Path) -> Trained:
         content = ContentModel(config.content).fit(dataset.items) if "content" in config.models else None
         vectors = _content_vectors(content, dataset, config)
     rankers = config.rankers
-    histories: dict[str, tuple[EpochRecord, ...]] = {}
-    epochs: dict[str, int] = {}
+    selected: dict[str, _Selected] = {}
     with stages.time("features"):
         fit = _fit(dataset, dataset.interactions.take(parts.train), vectors, config, work / "selecting")
     models: dict[str, PairModel] = {}
     validation = fit.features.encode(dataset.interactions.take(parts.validation))
     for name in rankers:
         with stages.time(f"{name}: training"):
-            models[name], result = _select(name, fit, validation, config, work)
-        histories[name], epochs[name] = result.history, result.best_epoch
+            selected[name] = _select(name, fit, validation, config, work)
+        models[name] = selected[name].model
     if rankers and config.training.refit:
         with stages.time("features, refit"):
             fit = _fit(dataset, dataset.interactions.take(parts.fit_rows()), vectors, config, work / "refitting")
         for name in rankers:
             with stages.time(f"{name}: refit"):
-                models[name] = _refit(name, fit, epochs[name], config, work)
+                models[name] = _refit(name, fit, selected[name].epochs, config, work)
     with stages.time("evaluation"):
         stored, evaluation = _measure(dataset, config, parts, fit, models)
     with stages.time("history model"):
         history = _fit_history(stored, fit.features, content, config) if "history" in config.models else None
-    return Trained(fit.features, stored, models, histories, content, history, evaluation, stages)
+    histories = {name: each.history for name, each in selected.items()}
+    validation_auc = {name: each.auc for name, each in selected.items()}
+    return Trained(fit.features, stored, models, histories, validation_auc, content, history, evaluation, stages)
 
 
 def _content_vectors(content: ContentModel | None, dataset: Dataset, config: RunConfig) -> Float32s:
@@ -146,29 +149,67 @@ def _fit(dataset: Dataset, rows: Interactions, vectors: Float32s, config: RunCon
     return _Part(features, features.encode(rows))
 
 
-def _select(
-    name: str, part: _Part, validation: EncodedInteractions, config: RunConfig, work: Path
-) -> tuple[PairModel, TrainingResult]:
-    """Train with early stopping on the validation part."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Selected:
+    """A ranker after early stopping.
+
+    Attributes:
+        model: the ranker.
+        history: its first member's epochs.
+        epochs: each member's best number of epochs.
+        auc: of the whole ranker, on the validation part.
+    """
+
+    model: PairModel
+    history: tuple[EpochRecord, ...]
+    epochs: tuple[int, ...]
+    auc: float
+
+
+def _select(name: str, part: _Part, validation: EncodedInteractions, config: RunConfig, work: Path) -> _Selected:
+    """Train each member with early stopping on the validation part."""
     if len(np.unique(validation.label)) < 2:
         message = (
             f"{len(validation):,} validation ratings hold one label only; "
             "raise the validation share or give more ratings"
         )
         raise DataError(message)
-    model = seeded(lambda: build_ranker(name, config, part.features.users, part.features.items), config.training)
-    checkpoint = work / f"{name}.selecting.safetensors"
-    return model, train(model, part.rows, validation, config.training, name=name, checkpoint=checkpoint)
+    members, results = [], []
+    for place, run in enumerate(_member_runs(name, config, len(part.rows))):
+        members.append(_untrained(name, part, run))
+        checkpoint = work / f"{name}.selecting-{place}.safetensors"
+        label = name if place == 0 else f"{name} member {place + 1}"
+        results.append(train(members[-1], part.rows, validation, run.training, name=label, checkpoint=checkpoint))
+    model = averaged(members)
+    score = auc(validation.label, predict(model, validation))
+    return _Selected(model, results[0].history, tuple(result.best_epoch for result in results), score)
 
 
-def _refit(name: str, part: _Part, num_epochs: int, config: RunConfig, work: Path) -> PairModel:
-    """Train on training and validation part together, for as many epochs as were best."""
-    model = seeded(lambda: build_ranker(name, config, part.features.users, part.features.items), config.training)
-    train(
-        model, part.rows, None, config.training,
-        name=f"{name} refit", num_epochs=num_epochs, checkpoint=work / f"{name}.refitting.safetensors",
-    )  # fmt: skip
-    return model
+def _refit(name: str, part: _Part, epochs: Sequence[int], config: RunConfig, work: Path) -> PairModel:
+    """Train on training and validation part together, each member for as many epochs as were its best."""
+    members = []
+    for place, num_epochs in enumerate(epochs):
+        run = _member_run(config, place)
+        members.append(_untrained(name, part, run))
+        train(
+            members[-1], part.rows, None, run.training, name=f"{name} refit" + (f" {place + 1}" if place else ""),
+            num_epochs=num_epochs, checkpoint=work / f"{name}.refitting-{place}.safetensors",
+        )  # fmt: skip
+    return averaged(members)
+
+
+def _member_runs(name: str, config: RunConfig, num_rows: int) -> list[RunConfig]:
+    """One run per member of a ranker; they differ by their seed."""
+    count = config.dlrm.members_for(num_rows) if name == "dlrm" else 1
+    return [_member_run(config, place) for place in range(count)]
+
+
+def _member_run(config: RunConfig, place: int) -> RunConfig:
+    return config.with_seed(config.training.seed + _SEEDS_APART * place)
+
+
+def _untrained(name: str, part: _Part, config: RunConfig) -> PairModel:
+    return seeded(lambda: build_ranker(name, config, part.features.users, part.features.items), config.training)
 
 
 def _measure(

@@ -1,0 +1,108 @@
+"""Several rankers of one kind that differ by their seed, averaged: one network whose logit is the mean of theirs.
+
+Networks that start elsewhere err elsewhere, so the mean errs less (deep ensembles: Lakshminarayanan, Pritzel and
+Blundell 2017, arXiv:1612.01474, section 2.4). The members' layers are joined block by block into one wide top MLP, so
+the whole is a model like any other: it lowers to the pair form, and nothing that scores has to know of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
+
+import torch
+from torch import Tensor, nn
+
+from sdk.models.pair_model import Batch, PairModel, SideTensors, TopInputWidths
+
+
+class Averaged(PairModel):
+    """The mean of trained rankers over the same tables. It is for scoring: train its members.
+
+    Args:
+        members: rankers of one class and configuration.
+
+    Raises:
+        ValueError: there is no member.
+    """
+
+    def __init__(self, members: Sequence[PairModel]) -> None:
+        nn.Module.__init__(self)
+        if not members:
+            message = "averaged: got no members, expected at least one"
+            raise ValueError(message)
+        self.members = nn.ModuleList(members)
+        self.users, self.items = members[0].users, members[0].items
+        self.id_dropout = 0.0
+        self.top_mlp = None if members[0].top_mlp is None else _joined_top_mlp(members)
+        self.eval()
+
+    def encode_users(self, rows: Tensor, batch: Batch | None = None) -> SideTensors:
+        """The user side of (B,) int64 rows: the members' side by side."""
+        return self._joined(lambda member: member.encode_users(rows, batch), 1 / len(self.members))
+
+    def encode_items(self, rows: Tensor, batch: Batch | None = None) -> SideTensors:
+        """The item side of (B,) int64 rows: the members' side by side."""
+        return self._joined(lambda member: member.encode_items(rows, batch), 1.0)
+
+    def _joined(self, encode: Callable[[PairModel], SideTensors], dot_scale: float) -> SideTensors:
+        sides = [encode(member) for member in self.members]  # type: ignore[arg-type]
+        return SideTensors(
+            bias=torch.stack([side.bias for side in sides]).mean(0),
+            dot=torch.cat([side.dot for side in sides], dim=1) * dot_scale,
+            fields=torch.cat([side.fields for side in sides], dim=1),
+            mlp_in=torch.cat([side.mlp_in for side in sides], dim=1),
+            penalised=torch.stack([side.penalised for side in sides]).mean(0),
+        )
+
+
+@torch.no_grad()
+def _joined_top_mlp(members: Sequence[PairModel]) -> nn.Sequential:
+    """The members' top MLPs as one: block-diagonal layers, and a last one that takes the mean."""
+    stacks = [member.top_linears() for member in members]
+    layers: list[nn.Module] = [_linear(_joined_first(members), torch.cat([stack[0].bias for stack in stacks]))]
+    for depth in range(1, len(stacks[0])):
+        weights: list[Tensor] = [stack[depth].weight for stack in stacks]
+        biases: list[Tensor] = [stack[depth].bias for stack in stacks]
+        is_last = depth == len(stacks[0]) - 1
+        weight = torch.cat(weights, dim=1) / len(members) if is_last else torch.block_diag(*weights)
+        layers += [nn.ReLU(), _linear(weight, torch.stack(biases).mean(0) if is_last else torch.cat(biases))]
+    return nn.Sequential(*layers)
+
+
+def _joined_first(members: Sequence[PairModel]) -> Tensor:
+    """(sum of H, columns) weights of the first layer over [all user inputs, all item inputs, all interactions].
+
+    Interactions between two members' fields weigh 0.
+    """
+    widths = [member.top_input_widths() for member in members]
+    total = TopInputWidths(*(sum(each) for each in zip(*widths, strict=True)))
+    starts = [
+        TopInputWidths(*start) for start in zip(*(_starts(each) for each in zip(*widths, strict=True)), strict=True)
+    ]
+    blocks = []
+    for member, start, width in zip(members, starts, widths, strict=True):
+        weight = member.top_linears()[0].weight
+        user, item, cross = weight.split([width.user, width.item, width.user_fields * width.item_fields], dim=1)
+        wide_user, wide_item = weight.new_zeros(len(weight), total.user), weight.new_zeros(len(weight), total.item)
+        wide_user[:, start.user : start.user + width.user] = user
+        wide_item[:, start.item : start.item + width.item] = item
+        pairs = weight.new_zeros(len(weight), total.user_fields, total.item_fields)
+        rows, columns = slice(start.user_fields, start.user_fields + width.user_fields), start.item_fields
+        pairs[:, rows, columns : columns + width.item_fields] = cross.unflatten(
+            1, (width.user_fields, width.item_fields)
+        )
+        blocks.append(torch.cat([wide_user, wide_item, pairs.flatten(1)], dim=1))
+    return torch.cat(blocks)
+
+
+def _starts(sizes: Iterable[int]) -> list[int]:
+    """Where each of consecutive blocks starts."""
+    return [0, *accumulate(sizes)][:-1]
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    layer.weight.copy_(weight)
+    layer.bias.copy_(bias)
+    return layer
