@@ -11,6 +11,7 @@ from pathlib import Path
 import api_reference
 import pytest
 
+import batch.report
 import batch.score
 import batch.taste
 import export.__main__ as export_commands
@@ -70,7 +71,10 @@ def test_files_that_are_named_exist(page):
 
 def parsers() -> dict[tuple[str, ...], argparse.ArgumentParser]:
     """Every command, by the words that start it."""
-    found = {("batch.score",): batch.score.build_parser(), ("batch.taste",): batch.taste.build_parser()}
+    found = {
+        (name,): module.build_parser()
+        for name, module in (("batch.report", batch.report), ("batch.score", batch.score), ("batch.taste", batch.taste))
+    }
     (subcommands,) = [a for a in sdk_commands.build_parser()._actions if isinstance(a, argparse._SubParsersAction)]
     found |= {("sdk", name): parser for name, parser in subcommands.choices.items()}
     found |= {

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from made_up import NUM_ITEMS, NUM_USERS
 from night_files import Crash, fail_at, tree
 from prometheus_client.parser import text_string_to_metric_families
@@ -202,6 +203,28 @@ def test_a_file_that_is_no_metrics_is_written_anew_and_a_place_that_is_none_is_r
     code, _, lines = score(bundle_path, own, "2026-11-24", "--metrics-file", str(own / "no" / "m.prom"))
     assert code == 2
     assert not any("part" in line for line in lines)
+
+
+def test_the_documented_alerts_and_metrics_are_of_metrics_that_are_written(two_nights):
+    text = (Path(__file__).resolve().parents[2] / "docs/operations.md").read_text()
+    (group,) = yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.S)[1])["groups"]
+    assert all(rule.keys() >= {"alert", "expr", "labels", "annotations"} for rule in group["rules"])
+    written = {f"marquee_{name}" for name in metrics(two_nights[0])}
+    assert set(re.findall(r"marquee_\w+", " ".join(rule["expr"] for rule in group["rules"]))) <= written
+    assert set(re.findall(r"`(marquee_\w+)`", text)) == written
+
+
+def test_a_dry_run_foretells_the_whole_run_by_the_last_record(two_nights, bundle_path):
+    out = two_nights[0]
+    code, stdout, _ = score(bundle_path, out, "2026-11-24", "--model", "dlrm", "--dry-run")
+    foretold, record = json.loads(stdout), json.loads((out / f"runs/run_date={SECOND}.json").read_text())
+    rest = sum(seconds for stage, seconds in record["seconds"].items() if not stage.startswith("scoring"))
+    assert code == 0
+    assert foretold["estimated_total_s"] - foretold["estimated_s"] == pytest.approx(rest, abs=0.01)
+    scoring = record["seconds"]["scoring users"] + record["seconds"]["scoring titles"]
+    assert foretold["estimated_s"] == pytest.approx(scoring, rel=0.2)
+    size = sum(manifest(out)["bytes"].values())
+    assert foretold["estimated_bytes"] == pytest.approx(size, rel=0.05)
 
 
 # ---------------------------------------------------------------------------------------------- report
