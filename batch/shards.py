@@ -137,6 +137,7 @@ class Scorer:
             users = len(bundle.encoded_users)
             self.seen = asked.barred(Seen.nothing(users) if job.include_seen else bundle.interactions.seen(users))
             self.content = bundle.content if bundle.has_content else None
+        self.recommender.keep(asked.allowed)
         if self.content is not None and asked.allowed is not None:
             self.content = self.content.listing(bundle.encoded_items.ids[asked.allowed])
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +18,6 @@ from sdk.features.encode import EncodedInteractions
 from sdk.features.stored_interactions import TRAIN, StoredInteractions
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable, Statistics
 from sdk.types import Bools, Int64s, Interactions
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,23 +116,33 @@ def _encoded(bundle: FreshBundle, ratings: Interactions) -> StoredInteractions:
 
 def _superseded(old: StoredInteractions, new: StoredInteractions, num_items: int) -> tuple[Bools, Bools]:
     """Which of the old ratings give way to a new one of the same pair, and which new ones are older than theirs."""
-    keys, wanted = _pairs(old, num_items), _pairs(new, num_items)
-    order = np.argsort(wanted)
-    at = np.minimum(np.searchsorted(wanted[order], keys), max(len(wanted) - 1, 0))
-    same = wanted[order][at] == keys if len(wanted) else np.zeros(len(keys), np.bool_)
-    rows = np.flatnonzero(same)
-    theirs = order[at[rows]]
+    rows, theirs = _same_pairs(old.rows, new.rows, num_items)
     older = np.zeros(len(rows), np.bool_)
     if old.timestamp is not None and new.timestamp is not None:
         older = new.timestamp[theirs] < old.timestamp[rows]
-    gives_way, is_older = np.zeros(len(keys), np.bool_), np.zeros(len(wanted), np.bool_)
+    gives_way, is_older = np.zeros(len(old.rows), np.bool_), np.zeros(len(new.rows), np.bool_)
     gives_way[rows[~older]] = True
     is_older[theirs[older]] = True
     return gives_way, is_older
 
 
-def _pairs(stored: StoredInteractions, num_items: int) -> NDArray[np.int64]:
-    return stored.rows.user_index.astype(np.int64) * num_items + stored.rows.item_index
+def _same_pairs(old: EncodedInteractions, new: EncodedInteractions, num_items: int) -> tuple[Int64s, Int64s]:
+    """Row numbers of the pairs that both hold, in either; only users who have new ratings are looked through."""
+    if not len(new):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    touched = np.zeros(int(max(old.user_index.max(initial=0), new.user_index.max())) + 1, np.bool_)
+    touched[new.user_index] = True
+    rows = np.flatnonzero(touched[old.user_index])
+    wanted = _keys(new, num_items)
+    order = np.argsort(wanted)
+    keys = _keys(old.take(rows), num_items)
+    at = np.minimum(np.searchsorted(wanted[order], keys), len(wanted) - 1)
+    same = wanted[order][at] == keys
+    return rows[same], order[at[same]]
+
+
+def _keys(rows: EncodedInteractions, num_items: int) -> Int64s:
+    return rows.user_index.astype(np.int64) * num_items + rows.item_index
 
 
 def _of(stored: StoredInteractions, rows: Bools) -> StoredInteractions:

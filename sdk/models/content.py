@@ -167,11 +167,11 @@ class ContentModel:
         Args:
             item_id: (N,) int64; titles that are not fitted are passed over.
         """
-        state, search = self._fitted("listing"), self._searched()
+        state = self._fitted("listing")
         order = np.argsort(state.item_id)
+        ids = state.item_id[order]
         narrowed = ContentModel(self.config)._adopt(state)
-        listed = np.isin(search.item_id, item_id)
-        narrowed._search = _Search(search.item_id, NeighbourIndex(state.matrix[order], listed))
+        narrowed._search = _Search(ids, NeighbourIndex(state.matrix[order], np.isin(ids, item_id)))
         return narrowed
 
     def similar_all(self, k: int, block_size: int = 4096) -> Iterator[SimilarBlock]:

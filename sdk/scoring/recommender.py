@@ -94,15 +94,22 @@ class Recommender:
             form.check()
         self.popular = popular_form(items, len(users))
         self._engines: dict[str, Engine | TorchEngine] = {}
+        self.keep(None)
 
     def _engine(self, name: str, allowed: Bools | None) -> Engine | TorchEngine:
-        """The engine of the model or of the fallback, kept for the next call where every title is allowed."""
+        """The engine of the model or of the fallback; kept where every title is allowed, or those of ``keep``."""
         form = self.popular if name == POPULAR or self.form is None else self.form
-        if allowed is not None:
+        if allowed is not None and allowed is not self._kept:
             return self._build(form, allowed)
-        if name not in self._engines:
-            self._engines[name] = self._build(form, None)
-        return self._engines[name]
+        engines = self._engines if allowed is None else self._kept_engines
+        if name not in engines:
+            engines[name] = self._build(form, allowed)
+        return engines[name]
+
+    def keep(self, allowed: Bools | None) -> None:
+        """Keep the engines of this very mask, for a job that asks with it again and again."""
+        self._kept = allowed
+        self._kept_engines: dict[str, Engine | TorchEngine] = {}
 
     def _build(self, form: PairForm, allowed: Bools | None) -> Engine | TorchEngine:
         if self.device == "cpu":

@@ -249,6 +249,13 @@ def test_without_the_history_model_newer_ratings_filter_and_new_users_get_popula
     assert not {3, 7} & set(lists[lists["user_id"] == NEW_USER]["item_id"])
     assert not {58, 60} & set(lists[lists["user_id"] == 1]["item_id"])
     assert bundle.info.chosen_model == "ncf"
+    two = write_lines(tmp_path / "users", [1, NEW_USER])  # in a shard of their own each
+    options = {"ratings": path, "audience": 3, "users": two, "users_per_part": 1, "k": 5}
+    folder = night(tmp_path / "bundle", tmp_path / "audience", **options)
+    assert set(read(folder / "item_users")["user_id"]) == {1}
+    pd.testing.assert_frame_equal(
+        read(folder / "user_items"), lists[lists["user_id"].isin([1, NEW_USER])].reset_index(drop=True)
+    )
 
 
 # who and what -------------------------------------------------------------------------------------------------------
