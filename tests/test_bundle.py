@@ -9,7 +9,7 @@ import pytest
 import torch
 from small import all_pairs, dataset, run_config
 
-from sdk.bundle import load, sha256_of
+from sdk.bundle import FORMAT_VERSION, load, sha256_of
 from sdk.config import TrainingConfig, from_json
 from sdk.errors import BundleError, UnknownItemError, UsageError
 from sdk.features.encode import encode_interactions
@@ -140,10 +140,10 @@ def test_every_file_is_missed_and_every_added_or_flipped_byte_is_seen(copy):
     assert load(copy).info.data["name"] == "small"
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, FORMAT_VERSION - 1, FORMAT_VERSION + 1, str(FORMAT_VERSION), None])
 def test_another_format_version_is_refused(copy, version):
     changed(copy, format_version=version)
-    with pytest.raises(BundleError, match=f"format version {version!r}, this release reads 1"):
+    with pytest.raises(BundleError, match=f"format version {version!r}, this release reads {FORMAT_VERSION}"):
         load(copy)
 
 
