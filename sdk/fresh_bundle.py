@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from sdk.bundle import Bundle
+from sdk.errors import BundleError
 from sdk.features.encode import EncodedInteractions
 from sdk.features.stored_interactions import TRAIN, StoredInteractions
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable, Statistics
@@ -46,8 +47,7 @@ class FreshRatings:
 class FreshBundle(Bundle):
     """A bundle with newer ratings. Every list of it is made from the bundle's ratings and these together.
 
-    A rating of a pair that the bundle knows takes the place of the bundle's, unless it is older. A bundle that keeps no
-    times is older than any rating.
+    A rating of a pair that the bundle knows takes the place of the bundle's, unless it is older.
 
     Args:
         bundle: the bundle.
@@ -72,14 +72,22 @@ class FreshBundle(Bundle):
 
     @cached_property
     def interactions(self) -> StoredInteractions:
-        """Every rating that stands, the bundle's and the newer ones; the newer ones count as training ratings."""
+        """Every rating that stands, the bundle's and the newer ones; the newer ones count as training ratings.
+
+        Raises:
+            BundleError: the bundle does not say when its ratings were made.
+        """
         stored = StoredInteractions.read(self.path / "seen.parquet", with_times=True)
         ratings = self.fresh.ratings
         moved = self.encoded_users.index_of(self.trained.encoded_users.ids)
         users = moved[stored.rows.user_index].astype(np.int32)
         old = replace(stored, rows=EncodedInteractions(users, stored.rows.item_index, stored.rows.label))
         new = _encoded(self, ratings)
-        gives_way, is_older = _superseded(old, new, len(self.encoded_items))
+        if stored.timestamp is None:
+            message = f"{self.path}: does not say when its ratings were made. Train the bundle again."
+            raise BundleError(message)
+        times = (stored.timestamp, ratings.timestamp)
+        gives_way, is_older = _superseded(old.rows, new.rows, times, len(self.encoded_items))
         return _together(_of(old, ~gives_way), _of(new, ~is_older))
 
 
@@ -111,16 +119,16 @@ def _encoded(bundle: FreshBundle, ratings: Interactions) -> StoredInteractions:
     items = bundle.encoded_items.index_of(ratings.item_id).astype(np.int32)
     label = (ratings.rating > bundle.info.config.features.like_above).astype(np.int8)
     part = np.full(len(ratings), TRAIN, dtype=np.int8)
-    return StoredInteractions(EncodedInteractions(users, items, label), part, ratings.rating, ratings.timestamp)
+    return StoredInteractions(EncodedInteractions(users, items, label), part, ratings.rating)
 
 
-def _superseded(old: StoredInteractions, new: StoredInteractions, num_items: int) -> tuple[Bools, Bools]:
+def _superseded(
+    old: EncodedInteractions, new: EncodedInteractions, times: tuple[Int64s, Int64s], num_items: int
+) -> tuple[Bools, Bools]:
     """Which of the old ratings give way to a new one of the same pair, and which new ones are older than theirs."""
-    rows, theirs = _same_pairs(old.rows, new.rows, num_items)
-    older = np.zeros(len(rows), np.bool_)
-    if old.timestamp is not None and new.timestamp is not None:
-        older = new.timestamp[theirs] < old.timestamp[rows]
-    gives_way, is_older = np.zeros(len(old.rows), np.bool_), np.zeros(len(new.rows), np.bool_)
+    rows, theirs = _same_pairs(old, new, num_items)
+    older = times[1][theirs] < times[0][rows]
+    gives_way, is_older = np.zeros(len(old), np.bool_), np.zeros(len(new), np.bool_)
     gives_way[rows[~older]] = True
     is_older[theirs[older]] = True
     return gives_way, is_older

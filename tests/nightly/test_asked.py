@@ -7,6 +7,7 @@ import dataclasses
 import gzip
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import fsspec
@@ -29,7 +30,7 @@ from batch.observe import Watching
 from batch.run import run
 from batch.score import main
 from sdk import schema
-from sdk.errors import DataError, MissingColumnError, QualityGateError, UsageError
+from sdk.errors import BundleError, DataError, MissingColumnError, QualityGateError, UsageError
 
 K = 10
 NEW_USER, LATE = 5000, 2_000_000_000
@@ -181,6 +182,18 @@ def test_older_stars_do_not_replace_newer_ones(bundle, tmp_path):
         stars[time] = float(both.rating[at])
     assert stars == {1: float(known.rating[0]), LATE: 3.5}
     assert float(known.rating[0]) != 3.5
+
+
+def test_a_bundle_that_does_not_say_when_its_ratings_were_made_is_refused(bundle_path, tmp_path):
+    from sdk.fresh_bundle import FreshBundle, FreshRatings
+    from sdk.types import Interactions
+
+    copy = Path(shutil.copytree(bundle_path, tmp_path / "bundle"))
+    opened, path = sdk.load(copy), copy / "seen.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["timestamp"]), path)
+    none = Interactions(*(np.zeros(0, dtype) for dtype in (np.int64, np.int64, np.float32, np.int64)))
+    with pytest.raises(BundleError, match="when its ratings were made"):
+        _ = FreshBundle(opened, FreshRatings.of(opened, none)).interactions
 
 
 def test_ratings_are_pinned_by_content(bundle_path, refreshed, fresh_path, tmp_path, capsys):
