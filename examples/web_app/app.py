@@ -60,6 +60,7 @@ def site_of(args: argparse.Namespace) -> Site:
     """
     catalogue = Catalogue(sdk.load(args.bundle))
     nights = Nights(args.nightly, args.cache_mib)
+    nights.warm()
     key = os.environ.get("TMDB_API_KEY", "")
     sources = Sources(catalogue, nights, args.triton)
     sources.warm()
@@ -92,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the app."""
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # that a request waits a moment is no news
     try:
         serve(site_of(args), args)
     except sdk.MarqueeError as error:

@@ -7,6 +7,7 @@ is read; groups that were read are kept, the least recently used go first.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sdk.types import Float32s, Int32s, Int64s
+
+log = logging.getLogger("web_app")
 
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NIGHT = re.compile(r"run_date=([0-9]{4}-[0-9]{2}-[0-9]{2})")
@@ -138,12 +141,29 @@ class Nights:
         """
         try:
             stamp, places = self._places_of(date, side)
-            found = (
-                self._group(place, stamp, side).rows(key, k) for place in places if place.first <= key <= place.last
-            )
-            return next((rows for rows in found if rows), [])
+            groups = (self._group(place, stamp, side) for place in places if place.first <= key <= place.last)
+            return [row for group in groups for row in group.rows(key, k)][:k]  # a list may go on in the next group
         except (OSError, pa.ArrowException, KeyError) as error:
             raise NightUnreadableError(f"A part of the night of {date} cannot be read.") from error
+
+    def warm(self) -> None:
+        """Read the latest night as far as the cache has room, so that nobody waits for it.
+
+        A night that cannot be read is left for its readers, who get a page that says so.
+        """
+        date = self.latest()
+        try:
+            for side in _KEYS if date else ():
+                stamp, places = self._places_of(str(date), side)
+                for place in places:
+                    if self._held() > 0.9 * self._room:
+                        return
+                    self._group(place, stamp, side)
+        except (OSError, pa.ArrowException, KeyError) as error:
+            log.warning("the night of %s cannot be read: %s", date, error)
+
+    def _held(self) -> int:
+        return sum(kept.size for kept in self._groups.values())
 
     def _folder(self, date: str) -> Path:
         return self.out / f"run_date={date}"
@@ -170,7 +190,7 @@ class Nights:
         group = _read(place, *_KEYS[side])
         with self._lock:
             self._groups[place, stamp] = group
-            while len(self._groups) > 1 and sum(kept.size for kept in self._groups.values()) > self._room:
+            while len(self._groups) > 1 and self._held() > self._room:
                 self._groups.popitem(last=False)
         return group
 

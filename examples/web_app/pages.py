@@ -54,6 +54,7 @@ def create_app(site: Site) -> Flask:
     app.config.update(MAX_CONTENT_LENGTH=16 << 10)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
+    app.url_map.merge_slashes = False  # its redirect would be absolute, to whatever host the request names
     app.extensions["site"] = site
     app.register_blueprint(pages)
     add_error_pages(app)

@@ -21,6 +21,7 @@ _ARTICLES = frozenset({"a", "an", "the"})
 _LONGEST_KEY = 60  # letters of a title that are compared
 _CANDIDATES = 120  # titles that share most letter triples with a query and are then compared letter by letter
 _LEAST_LIKENESS = 0.6  # about one letter in two wrong: below this a suggestion is noise
+_LEAST_BESIDE = 0.8  # the same where there are titles that start so
 _LEAST_PART = 6  # letters of a query that may be a misspelt part of a title; fewer fit anywhere
 _PARTIAL = 0.9  # what such a part is worth beside a whole name
 
@@ -61,7 +62,10 @@ class SearchIndex:
         if not key:
             return []
         found = self._by_start(key, limit)
-        return found if len(found) >= limit else [*dict.fromkeys([*found, *self._by_likeness(key, limit)])][:limit]
+        if len(found) >= limit:
+            return found
+        alike = self._by_likeness(key, limit, _LEAST_BESIDE if found else _LEAST_LIKENESS)
+        return list(dict.fromkeys([*found, *alike]))[:limit]
 
     def _by_start(self, key: str, limit: int) -> list[int]:
         first, last = bisect_left(self._starts, key), bisect_left(self._starts, key + "\U0010ffff")
@@ -71,7 +75,7 @@ class SearchIndex:
         best = np.lexsort((rows, -worth)) if len(rows) <= 4 * limit else _largest(worth, rows, 4 * limit)
         return list(dict.fromkeys(rows[best].tolist()))[:limit]
 
-    def _by_likeness(self, key: str, limit: int) -> list[int]:
+    def _by_likeness(self, key: str, limit: int, least: float) -> list[int]:
         lists = [self._triples[triple] for triple in _triples(key) if triple in self._triples]
         if not lists:
             return []
@@ -81,7 +85,7 @@ class SearchIndex:
             candidates = candidates[_largest(shared[candidates], candidates, _CANDIDATES)]
         worth = self._likeness(key, [self._names[row] for row in candidates])
         order = np.lexsort((-self._popularity[candidates], -worth))
-        return [int(candidates[at]) for at in order[:limit] if worth[at] >= _LEAST_LIKENESS]
+        return [int(candidates[at]) for at in order[:limit] if worth[at] >= least]
 
     @staticmethod
     def _likeness(key: str, names: list[str]) -> NDArray[np.float64]:
@@ -91,7 +95,7 @@ class SearchIndex:
         if len(key) < _LEAST_PART:
             return whole.astype(np.float64)
         long_enough = np.array([len(name) >= len(key) for name in names])
-        part = process.cdist([key], names, scorer=fuzz.partial_ratio, score_cutoff=75)[0] / 100 * _PARTIAL
+        part = process.cdist([key], names, scorer=fuzz.partial_ratio, score_cutoff=85)[0] / 100 * _PARTIAL
         return np.maximum(whole, np.where(long_enough, part, 0.0)).astype(np.float64)
 
 

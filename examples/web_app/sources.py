@@ -13,7 +13,7 @@ import sdk
 from export.client import Client, ClientOptions, Lists
 from sdk.config import RANKERS
 
-SIMILAR_FIELDS, SIMILAR_TOKENS = 3, 3
+SIMILAR_FIELDS, SIMILAR_TOKENS, REASONS = 3, 3, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,12 @@ class Sources:
 
     def warm(self) -> None:
         """Load what the first request would else wait for."""
-        popular = [title.item_id for title in self.catalogue.popular(1)]
+        popular = [title.item_id for title in self.catalogue.popular(2)]
         if self.bundle.has_content:
-            self.similar(popular[0], 1)
+            self._shared(popular[0], popular[-1])
         if self.bundle.history is not None:
             self.for_visitor(popular, 1)
-        with self._models:
-            self.bundle.explain_recommendation(self.catalogue.users_near(0, 1)[0], popular)
+        self.bundle.explain_recommendation(self.catalogue.users_near(0, 1)[0], popular)
 
     def similar(self, item_id: int, k: int) -> Listing:
         """Titles like a title, each with what they share.
@@ -112,7 +111,7 @@ class Sources:
         with self._models:
             found = self.bundle.recommend_for(liked, k)
             ids = found.row(0)[0].tolist()
-            why = self.bundle.explain_recommendation(None, ids, liked=liked)
+            why = self.bundle.explain_recommendation(None, ids, liked=liked, max_titles=REASONS)
         raw = _Raw(_rows(found, str(found.source[0])), "the bundle")
         return self._listing(raw, [one.describe() for one in why])
 
@@ -156,7 +155,7 @@ class Sources:
         model = sources.pop() if sources else "best"
         known = self.catalogue.known(item_ids)
         with self._models:
-            why = self.bundle.explain_recommendation(user_id, known, model=model)
+            why = self.bundle.explain_recommendation(user_id, known, max_titles=REASONS, model=model)
         words = {one.item_id: one.describe() for one in why}
         return [words.get(item_id, "") for item_id in item_ids]
 

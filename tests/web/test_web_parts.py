@@ -1,0 +1,182 @@
+"""The web app's parts: search, nights, chart and command."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import nights as nights_module
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from app import build_parser, main
+from catalogue import Title
+from charts import rating_chart
+from flask.testing import FlaskClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nights import Nights
+from search import SearchIndex, fold
+from web_site import DARK_KNIGHT, NIGHT, RISES, WEB_APP
+
+# search ------------------------------------------------------------------------------------------------------------
+
+
+def suggested(client: FlaskClient, query: str) -> list[str]:
+    return [one["name"] for one in client.get("/suggest", query_string={"q": query}).json]
+
+
+def test_suggestions_follow_what_is_typed(client, catalogue):
+    every = [f" {fold(title.name)}" for title in catalogue.popular(len(catalogue))]
+    for typed in ("t", "th", "the d", "dark", "dark kn", "DARK KNIGHT R"):
+        names = suggested(client, typed)
+        possible = sum(f" {fold(typed)}" in name for name in every)
+        starting = [f" {fold(typed)}" in f" {fold(name)}" for name in names]
+        assert sum(starting) == min(8, possible) > 0, typed
+        assert starting == sorted(starting, reverse=True), typed
+    assert suggested(client, "dark knight rises")[0] == RISES
+    assert suggested(client, "the dark knight")[0] == DARK_KNIGHT
+    assert suggested(client, "amélie") == suggested(client, "amelie") != []
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10**6), st.integers(0, 10**6))
+def test_a_title_with_two_letters_swapped_is_found(catalogue, which, where):
+    titles = [title for title in catalogue.popular(len(catalogue)) if len(title.name) >= 14]
+    title = titles[which % len(titles)]
+    name = title.name[:-7]
+    at = where % (len(name) - 1)
+    typed = name[:at] + name[at + 1] + name[at] + name[at + 2 :]
+    assert title.item_id in [found.item_id for found in catalogue.find(typed, 8)], typed
+
+
+def test_the_index_finds_what_a_plain_scan_finds():
+    rng = np.random.default_rng(0)
+    vocabulary = ["red", "reds", "star", "stars", "the", "night", "a", "II", "x"]
+    names = [
+        " ".join(rng.choice(vocabulary, rng.integers(1, 5))) + f" ({year})" for year in rng.integers(1990, 1999, 400)
+    ]
+    popularity = rng.integers(0, 10**6, 400)
+    index = SearchIndex(names, popularity)
+    bare = [re.sub(r" [0-9]{4}$", "", fold(name)) for name in names]
+    for query in ("r", "red", "reds s", "the", "star n", "x 199", "night"):
+        starts = [row for row, name in enumerate(names) if f" {fold(query)}" in f" {fold(name)}"]
+        whole = [query in (name, re.sub("^(the|a) (?=.)", "", name)) for name in bare]
+        expected = sorted(starts, key=lambda row: (not whole[row], -popularity[row], row))
+        assert index.find(query, 10)[: len(expected)] == expected[:10], query
+
+
+def test_what_is_not_a_name_finds_nothing_at_once(client):
+    for query in ("", " ", "!!!", "\x00", "　"):
+        assert suggested(client, query) == []
+
+
+# nights ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_list_is_found_whatever_the_order_and_the_row_groups(tmp_path):
+    rng = np.random.default_rng(1)
+    users = np.repeat(np.arange(0, 200, 2), 7)
+    table = pa.table({"user_id": users, "rank": np.tile(np.arange(1, 8, dtype=np.int32), 100),
+                      "item_id": rng.integers(0, 10**12, 700), "score": rng.random(700).astype(np.float32),
+                      "source": np.where(users % 4, "dlrm", "popular")})  # fmt: skip
+    night = tmp_path / "run_date=2026-01-02"
+    (night / "user_items").mkdir(parents=True)
+    shuffled = table.slice(420).take(rng.permutation(280))
+    pq.write_table(table.slice(0, 420), night / "user_items" / "part-00000.parquet", row_group_size=100)
+    pq.write_table(shuffled, night / "user_items" / "part-00001.parquet", write_statistics=False)
+    (night / "manifest.json").write_text("{}")
+    (night / "_SUCCESS").touch()
+    for cache_mib in (0, 100):
+        store = Nights(tmp_path, cache_mib)
+        for user in rng.permutation(220):
+            expected = table.filter(pa.compute.equal(table["user_id"], int(user)))
+            got = store.rows("2026-01-02", "user_items", int(user), 5)
+            assert [row.item_id for row in got] == expected["item_id"].to_pylist()[:5], user
+            assert [row.source for row in got] == expected["source"].to_pylist()[:5]
+
+
+def test_only_the_row_group_with_the_id_is_read(out, monkeypatch):
+    read = []
+    monkeypatch.setattr(nights_module, "_read", lambda place, *names: read.append(place) or original(place, *names))
+    store = Nights(out)
+    store.rows(NIGHT, "user_items", 5, 3)
+    store.rows(NIGHT, "user_items", 6, 3)
+    store.rows(NIGHT, "user_items", 10**9, 3)
+    assert len(read) == 1
+
+
+original = nights_module._read
+
+
+def test_nights_that_are_not_complete_are_not_shown(tmp_path):
+    for name in ("run_date=2026-01-01", "run_date=2026-01-02", ".staging-2026-01-03", "run_date=x"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "run_date=2026-01-01" / "_SUCCESS").touch()
+    store = Nights(tmp_path)
+    assert store.dates() == ["2026-01-01"]
+    for latest, expected in (("2026-01-02", None), ("2026-01-01\n", "2026-01-01"), ("../../etc", None), ("\xff", None)):
+        (tmp_path / "LATEST").write_text(latest, "latin-1")
+        assert store.latest() == expected
+
+
+# chart and command -------------------------------------------------------------------------------------------------
+
+
+def test_the_charts_bars_are_as_long_as_the_averages():
+    titles = [
+        Title(n, f"<b>{n}</b> & {'x' * 60}", None, (), average, 1) for n, average in enumerate((5.0, 2.5, None, 0.5))
+    ]
+    chart = str(rating_chart(titles[0], titles[1:]))
+    widths = [float(width) for width in re.findall(r'<rect[^>]* width="([\d.]+)"', chart)]
+    assert np.array(widths) / widths[0] == pytest.approx([1, 0.5, 0.1], abs=0.01)
+    assert re.findall(r'class="value"[^>]*>([^<]+)<', chart) == ["5.00", "2.50", "no ratings", "0.50"]
+    assert "<b>" not in chart
+
+
+def test_procfile_and_dockerfile_start_the_app_as_it_takes_its_options():
+    procfile = (WEB_APP / "Procfile").read_text().removeprefix("web: ")
+    docker = json.loads((WEB_APP / "Dockerfile").read_text().rpartition("CMD ")[2])
+    for words in (shlex.split(re.sub(r"\$\{\w+:-(\w+)\}", r"\1", procfile)), docker):
+        assert words[:2] == ["python", "examples/web_app/app.py"]
+        args = build_parser().parse_args(words[2:])
+        assert (args.host, args.port) == ("0.0.0.0", 8080)
+
+
+def test_a_bundle_that_is_none_is_said_in_one_line(tmp_path, caplog):
+    assert main(["--bundle", str(tmp_path), "--nightly", str(tmp_path)]) == 4
+    assert "no bundle.json" in caplog.text
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_says_where_it_is_ready_and_stops_cleanly(bundle_path, out, stop):
+    command = [
+        sys.executable,
+        str(WEB_APP / "app.py"),
+        "--bundle",
+        str(bundle_path),
+        "--nightly",
+        str(out),
+        "--port",
+        "0",
+    ]
+    environment = {name: value for name, value in os.environ.items() if name != "TMDB_API_KEY"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        try:
+            line = process.stdout.readline()
+            assert re.fullmatch(r"ready: http://127\.0\.0\.1:\d+/\n", line)
+            with urllib.request.urlopen(line.split()[1] + "health", timeout=30) as answer:
+                assert json.load(answer)["status"] == "ok"
+        finally:
+            process.send_signal(stop)
+        _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, "")
