@@ -84,6 +84,7 @@ class ContentModel:
         self._state: _Fitted | None = None
         self._search: _Search | None = None
         self._titles: TitleIndex | None = None
+        self._order: Int64s = np.zeros(0, np.int64)  # the fitted rows by ascending item_id
 
     def fit(self, items: pa.Table) -> Self:
         """Learn vocabulary and idf, and index the titles.
@@ -168,10 +169,9 @@ class ContentModel:
             item_id: (N,) int64; titles that are not fitted are passed over.
         """
         state = self._fitted("listing")
-        order = np.argsort(state.item_id)
-        ids = state.item_id[order]
+        ids = state.item_id[self._order]
         narrowed = ContentModel(self.config)._adopt(state)
-        narrowed._search = _Search(ids, NeighbourIndex(state.matrix[order], np.isin(ids, item_id)))
+        narrowed._search = _Search(ids, NeighbourIndex(state.matrix[self._order], np.isin(ids, item_id)))
         return narrowed
 
     def similar_all(self, k: int, block_size: int = 4096) -> Iterator[SimilarBlock]:
@@ -270,6 +270,7 @@ class ContentModel:
 
     def _adopt(self, state: _Fitted) -> Self:
         self._state, self._search, self._titles = state, None, None
+        self._order = np.argsort(state.item_id)
         return self
 
     def _fitted(self, caller: str) -> _Fitted:
@@ -282,8 +283,7 @@ class ContentModel:
     def _rows_of(self, item_id: NDArray[np.integer[Any]]) -> Int64s:
         """(B,) int64 rows of the matrix."""
         known = self._fitted("item_id").item_id
-        order = np.argsort(known)
-        return order[_places(known[order], np.asarray(item_id, np.int64))]
+        return self._order[_places(known[self._order], np.asarray(item_id, np.int64))]
 
     def _least(self, field: str) -> int:
         return self.config.min_document_count if field == "overview" else 1
@@ -309,8 +309,7 @@ class ContentModel:
     def _searched(self) -> _Search:
         if self._search is None:
             state = self._fitted("similar")
-            order = np.argsort(state.item_id)
-            self._search = _Search(state.item_id[order], NeighbourIndex(state.matrix[order]))
+            self._search = _Search(state.item_id[self._order], NeighbourIndex(state.matrix[self._order]))
         return self._search
 
 
