@@ -25,33 +25,7 @@ sys.path[:0] = [str(ROOT / "examples" / "web_app"), str(ROOT)]
 
 NUM_TITLES, NUM_USERS, RATINGS_EACH, RATED_TITLES = 59_047, 10_000, 20, 6_000
 GENRES = ("Action", "Comedy", "Crime", "Drama", "Horror", "Musical", "Romance", "Sci-Fi", "Thriller", "Western")
-SYLLABLES = [
-    "ba",
-    "cor",
-    "dan",
-    "el",
-    "fir",
-    "gor",
-    "hal",
-    "in",
-    "jo",
-    "kel",
-    "lor",
-    "mar",
-    "nor",
-    "os",
-    "pel",
-    "qua",
-    "ros",
-    "sil",
-    "tor",
-    "ul",
-    "ver",
-    "win",
-    "xan",
-    "yor",
-    "zel",
-]
+SYLLABLES = [first + vowel + last for first in "bcdfgklmnpqrstvz" for vowel in "aeiou" for last in ("", "n", "r")]
 
 
 def words(rng: np.random.Generator, count: int) -> list[str]:
