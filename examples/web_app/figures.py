@@ -10,6 +10,7 @@ _COUNTS = {
     "user_rows": "Rows in users' lists", "item_rows": "Rows in titles' lists",
     "fallback_users": "Users served by popularity", "fallback_items": "Titles served by popularity",
 }  # fmt: skip
+_ORDER = ("failed", "skipped", "passed", "not compared")
 _SIDES = {"user_items": "users' lists", "item_items": "titles' lists"}
 
 
@@ -21,7 +22,7 @@ class Gate:
         name: such as ``users.complete``.
         got: the figure in words.
         bound: such as ``at most 0.5``.
-        state: ``passed``, ``failed`` or ``skipped``.
+        state: ``passed``, ``failed``, ``skipped``, or ``not compared`` where there was nothing to compare with.
         meaning: the note on it, or what a failure may mean.
     """
 
@@ -48,10 +49,10 @@ def figures(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def gates(manifest: Mapping[str, Any]) -> list[Gate]:
-    """The checks, those that failed or were skipped first."""
+    """The checks: those that failed or were skipped first, those with nothing to compare with last."""
     listed = _part(manifest, "checks").get("gates")
     rows = [_gate(one) for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-    return sorted(rows, key=lambda gate: gate.state == "passed")
+    return sorted(rows, key=lambda gate: _ORDER.index(gate.state))
 
 
 def _shape(checks: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -64,7 +65,8 @@ def _shape(checks: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _gate(one: Mapping[str, Any]) -> Gate:
-    state = "skipped" if one.get("skipped") else "passed" if one.get("passed") else "failed"
+    passed = "passed" if one.get("got") is not None else "not compared"
+    state = "skipped" if one.get("skipped") else passed if one.get("passed") else "failed"
     bound = f"{'at most' if one.get('at_most') else 'at least'} {_text(one.get('threshold'))}"
     return Gate(
         str(one.get("name", "")), _text(one.get("got")), bound, state, str(one.get("note") or one.get("meaning", ""))

@@ -16,6 +16,8 @@ from web_site import DARK_KNIGHT, NIGHT, RISES, K, addresses, closed_port, page_
 
 import sdk
 from export.calls import Lists
+from export.repository import export_repository
+from export.server import ServerOptions, TritonServer
 
 # pages -------------------------------------------------------------------------------------------------------------
 
@@ -139,13 +141,11 @@ def test_figures_leave_out_what_a_manifest_lacks():
     assert figures({}) == gates({}) == []
     assert figures({"inputs": {"k": 5, "data": "broken"}, "checks": []}) == [("Titles per list", "5")]
     failed = {"name": "a", "got": 0.25, "threshold": 0.5, "at_most": False, "passed": False, "skipped": False}
-    found = gates({"checks": {"gates": [{"name": "b", "passed": True}, failed, "broken"]}})
-    assert (found[0].name, found[0].state, found[0].got, found[0].bound) == (
-        "a",
-        "failed",
-        "0.25",
-        "at least 0.5",
+    found = gates(
+        {"checks": {"gates": [{"name": "b", "passed": True}, {"name": "c", "got": 1, "passed": True}, failed, "x"]}}
     )
+    assert (found[0].name, found[0].state, found[0].got, found[0].bound) == ("a", "failed", "0.25", "at least 0.5")
+    assert [(gate.name, gate.state) for gate in found[1:]] == [("c", "passed"), ("b", "not compared")]
 
 
 def test_a_nights_report_is_shown_but_may_run_nothing(client_of, out, tmp_path):
@@ -244,3 +244,17 @@ def test_lists_come_from_the_live_server_where_one_is_given(client_of, catalogue
         assert listed == found.row(0)[0].tolist()[::-1]
         assert "From the live server at triton:8000" in Page(page).text
     assert client.get("/health").json["server"] == "ok"
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_a_real_server_is_asked_and_missed_when_it_stops(client_of, catalogue, bundle_path, tmp_path):
+    export_repository(bundle_path, tmp_path / "repository")
+    with TritonServer(tmp_path / "repository", ServerOptions()) as server:
+        client = client_of(server=server.http_url.removeprefix("http://"))
+        assert client.get("/health").json["server"] == "ok"
+        for address, found in (("/users/5", catalogue.bundle.recommend([5], 20)),
+                               ("/titles/5", catalogue.bundle.similar([5], 10))):  # fmt: skip
+            listed = [int(one) for one in re.findall(r'class="name"><a href="/titles/(\d+)"', client.get(address).text)]
+            assert listed == found.row(0)[0].tolist()
+    assert "does not answer" in page_of(client, "/users/5", 503).text

@@ -10,7 +10,7 @@ from page_checks import Page
 
 from batch.job import Job
 from batch.run import run
-from sdk.config import HistoryConfig, RunConfig
+from sdk.config import HistoryConfig, NCFConfig, RunConfig, TrainingConfig
 from sdk.data.movielens import load
 from sdk.data.sample import write_sample
 from sdk.training.pipeline import train_bundle
@@ -21,9 +21,14 @@ DARK_KNIGHT, RISES = "The Dark Knight (2008)", "The Dark Knight Rises (2012)"
 
 
 def make_bundle(folder: Path) -> Path:
-    """The sample's 908 films, 150 users, the history and the content model."""
+    """The sample's 908 films, 150 users, and a model of each kind."""
     movielens, tmdb = write_sample(folder, num_users=150)
-    config = RunConfig(models=("history", "content"), history=HistoryConfig(rank=16, penalty=60.0, feature_dim=16))
+    config = RunConfig(
+        models=("ncf", "history", "content"),
+        ncf=NCFConfig(embedding_dim=4),
+        training=TrainingConfig(max_epochs=1, refit=False),
+        history=HistoryConfig(rank=16, penalty=60.0, feature_dim=16),
+    )
     train_bundle(load(movielens, tmdb=tmdb), config, folder / "bundle")
     return folder / "bundle"
 
