@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdk.errors import UsageError
-from sdk.scoring.engine import Engine
+from sdk.errors import ScoreError, UsageError
+from sdk.features.tables import FIRST_KNOWN
 from sdk.scoring.filters import rows_of
 from sdk.scoring.recommender import HISTORY, POPULAR, popular_form
-from sdk.scoring.seen import Seen
-from sdk.types import Int64s, TopK
+from sdk.types import Float32s, Int64s, TopK
 
 if TYPE_CHECKING:
     from sdk.bundle_view import BundleView
     from sdk.models.history import HistoryModel
+    from sdk.scoring.pair_form import PairForm
 
 
 def need_history(bundle: BundleView) -> HistoryModel:
@@ -38,7 +38,30 @@ def visitor_list(bundle: BundleView, item_ids: Sequence[int] | Int64s, k: int) -
     vector = history.user_vectors(np.array([0, len(liked)]), liked)
     known = bool(vector.any())
     form = history.form_of(vector) if known else popular_form(bundle.encoded_items, 1)
-    seen = Seen.build(np.zeros(len(liked), dtype=np.int64), liked, 1)
-    found = Engine(form).top_k(np.zeros(1, dtype=np.int64), seen, k)
+    rows, scores = _best_rows(form, liked, k)
+    length = np.array([len(rows)], dtype=np.int32)
     source = np.array([HISTORY if known else POPULAR])
-    return TopK(bundle.encoded_items.ids[found.item_index], found.scores, found.lengths, source)
+    return TopK(bundle.encoded_items.ids[rows][None], scores[None], length, source)
+
+
+def _best_rows(form: PairForm, liked: Int64s, k: int) -> tuple[Int64s, Float32s]:
+    """The best rows of one user without an MLP, and their scores: one product, since the engine's layout of a whole
+    catalogue takes longer than that and serves many users. Equal scores go to the smaller row, as in the engine.
+
+    Raises:
+        UsageError: k < 1.
+        ScoreError: a score is infinite or NaN.
+    """
+    if k < 1:
+        message = f"k: got {k}, expected at least 1"
+        raise UsageError(message)
+    score = np.asarray(form.items.dot @ form.users.dot[0] + form.items.bias + form.users.bias[0], dtype=np.float32)
+    allowed = np.setdiff1d(np.arange(FIRST_KNOWN, len(score)), liked)
+    if not np.isfinite(score[allowed]).all():
+        message = "a visitor's scores are not all finite: the history model is damaged. Train the bundle again."
+        raise ScoreError(message)
+    if len(allowed) > k:
+        worst = np.partition(score[allowed], len(allowed) - k)[len(allowed) - k]
+        allowed = allowed[score[allowed] >= worst]
+    best = allowed[np.lexsort((allowed, -score[allowed]))][:k]
+    return best, score[best]
