@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from search import SearchIndex
+from search import SearchIndex, fold
 
 import sdk
 from sdk.types import Float64s, Int64s
+
+LEAST_THOROUGH = 4  # letters: fewer, misspelt, may be anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class Catalogue:
             thorough: whether to compare with every name where the quick index finds nothing; slower.
         """
         found = [self._title(row) for row in self._index.find(query, limit)]
-        if found or not thorough:
+        if found or not thorough or len(fold(query)) < LEAST_THOROUGH:
             return found
         return [self._title(self._row_of[match.item_id]) for match in self.bundle.find_title(query, limit)]
 

@@ -23,7 +23,7 @@ _CANDIDATES = 120  # titles that share most letter triples with a query and are 
 _LEAST_LIKENESS = 0.6  # about one letter in two wrong: below this a suggestion is noise
 _LEAST_BESIDE = 0.8  # the same where there are titles that start so
 _LEAST_PART = 6  # letters of a query that may be a misspelt part of a title; fewer fit anywhere
-_PARTIAL = 0.9  # what such a part is worth beside a whole name
+_PARTIAL = 0.85  # what such a part, or the same words in another order, is worth beside a whole name
 
 
 def fold(text: str) -> str:
@@ -89,14 +89,15 @@ class SearchIndex:
 
     @staticmethod
     def _likeness(key: str, names: list[str]) -> NDArray[np.float64]:
-        whole = process.cdist([key], names, scorer=OSA.normalized_similarity)[0]
-        without_year = [_YEAR.sub("", name) for name in names]
-        whole = np.maximum(whole, process.cdist([key], without_year, scorer=OSA.normalized_similarity)[0])
+        bare = [_YEAR.sub("", name) for name in names]
+        whole = (process.cdist([key], spelt, scorer=OSA.normalized_similarity)[0] for spelt in (names, bare))
+        words = process.cdist([key], names, scorer=fuzz.token_set_ratio, score_cutoff=90)[0] / 100 * _PARTIAL
+        likeness = np.maximum.reduce([*whole, words])
         if len(key) < _LEAST_PART:
-            return whole.astype(np.float64)
-        long_enough = np.array([len(name) >= len(key) for name in names])
+            return likeness.astype(np.float64)
         part = process.cdist([key], names, scorer=fuzz.partial_ratio, score_cutoff=85)[0] / 100 * _PARTIAL
-        return np.maximum(whole, np.where(long_enough, part, 0.0)).astype(np.float64)
+        long_enough = np.array([len(name) >= len(key) for name in names])
+        return np.maximum(likeness, np.where(long_enough, part, 0.0)).astype(np.float64)
 
 
 def _word_starts(row: int, name: str) -> list[tuple[str, int, bool]]:

@@ -62,7 +62,7 @@ def prepare(work: Path) -> None:
 
     if not (work / "bundle").exists():
         dataset = sdk.load_movielens(write_movielens(work / "ml-made-up"))
-        history = HistoryConfig(rank=64, penalty=400.0, max_titles=2_000)
+        history = HistoryConfig(penalty=400.0, max_titles=2_000)
         sdk.train(dataset, RunConfig(models=("history", "content"), history=history), work / "bundle")
     if not (work / "nightly" / "LATEST").exists():
         run(Job(bundle=work / "bundle", out=work / "nightly", run_date="2026-11-23", k=100))

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import nights as nights_module
 import numpy as np
@@ -43,6 +44,7 @@ def test_suggestions_follow_what_is_typed(client, catalogue):
         assert starting == sorted(starting, reverse=True), typed
     assert suggested(client, "dark knight rises")[0] == RISES
     assert suggested(client, "the dark knight")[0] == DARK_KNIGHT
+    assert suggested(client, "rises knight dark")[0] == RISES
     assert suggested(client, "amélie") == suggested(client, "amelie") != []
 
 
@@ -148,6 +150,26 @@ def test_procfile_and_dockerfile_start_the_app_as_it_takes_its_options():
         assert words[:2] == ["python", "examples/web_app/app.py"]
         args = build_parser().parse_args(words[2:])
         assert (args.host, args.port) == ("0.0.0.0", 8080)
+
+
+def test_the_readme_names_every_option():
+    readme = (WEB_APP / "README.md").read_text()
+    rows = [line.split("|")[1] for line in readme.splitlines() if line.startswith("| `--")]
+    named = {option for row in rows for option in re.findall(r"--[a-z-]+", row)}
+    assert named == {option for action in build_parser()._actions for option in action.option_strings} - {
+        "-h",
+        "--help",
+    }
+
+
+def test_readers_at_the_same_time_get_what_one_gets_alone(client_of):
+    addresses = ["/users/5?why=1", "/visitor?like=5&like=9", "/titles/5", "/suggest?q=dark", "/users/6?why=1"]
+    client = client_of()
+    alone = {address: client.get(address).data for address in addresses}
+    app = client.application
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda address: (address, app.test_client().get(address).data), addresses * 12))
+    assert all(data == alone[address] for address, data in found)
 
 
 def test_a_bundle_that_is_none_is_said_in_one_line(tmp_path, caplog):
