@@ -118,6 +118,22 @@ def test_only_the_row_group_with_the_id_is_read(out, monkeypatch):
 original = nights_module._read
 
 
+def test_a_warm_cache_needs_no_file_and_a_damaged_night_does_not_stop_the_start(out, tmp_path, caplog, monkeypatch):
+    store, cold = Nights(out), Nights(out)
+    expected = cold.rows(NIGHT, "user_items", 5, 9), cold.rows(NIGHT, "item_items", 5, 9)
+    store.warm()
+    monkeypatch.setattr(nights_module, "_read", None)
+    assert (store.rows(NIGHT, "user_items", 5, 9), store.rows(NIGHT, "item_items", 5, 9)) == expected
+    night = tmp_path / f"run_date={NIGHT}"
+    (night / "user_items").mkdir(parents=True)
+    for name in ("manifest.json", "_SUCCESS", "user_items/part-00000.parquet"):
+        (night / name).write_text("not this")
+    (tmp_path / "LATEST").write_text(NIGHT)
+    Nights(tmp_path).warm()
+    assert "cannot be read" in caplog.text
+    Nights(tmp_path / "nothing").warm()
+
+
 def test_nights_that_are_not_complete_are_not_shown(tmp_path):
     for name in ("run_date=2026-01-01", "run_date=2026-01-02", ".staging-2026-01-03", "run_date=x"):
         (tmp_path / name).mkdir()

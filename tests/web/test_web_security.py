@@ -6,11 +6,12 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import quote
 
 import pytest
-from catalogue import Catalogue
+from catalogue import Catalogue, Details
 from inputs import LONGEST_QUERY, MOST_LIKED
 from page_checks import Page
 from posters import IMAGES, Posters
@@ -48,6 +49,22 @@ def test_nothing_that_is_typed_becomes_code_a_path_or_an_address(client, field):
             assert page.problems == [], (attack, page.problems)
             assert len(page.all("script")) == 1, attack
             assert not page.all("img"), attack
+
+
+def test_nothing_in_the_data_becomes_code(client, named, monkeypatch):
+    item, whole = named(DARK_KNIGHT), Catalogue._title
+    evil = "</title><script>alert(1)</script>\" onerror='x' {{7*7}}"
+    monkeypatch.setattr(Catalogue, "_title", lambda self, row: replace(whole(self, row), name=evil, genres=(evil,)))
+    monkeypatch.setattr(Catalogue, "details", lambda self, item: Details(evil, (evil,), (evil,), None))
+    for address in (f"/titles/{item}", "/?q=dark", "/users/5", f"/visitor?like={item}&q=dark", "/titles/x"):
+        answer = client.get(address)
+        page = Page(answer.text)
+        assert page.problems == [], address
+        assert len(page.all("script")) == 1, address
+        assert evil in page.text or "/titles/x" in address
+        assert "<script>alert" not in answer.text
+    assert client.get("/suggest?q=dark").json[0]["name"] == evil
+    assert client.get("/suggest?q=dark").mimetype == "application/json"
 
 
 def test_huge_requests_are_refused(client):
@@ -141,7 +158,7 @@ def test_posters_are_shown_only_with_a_key_and_true_ids(client_of, catalogue, tm
     sample = client_of(posters=with_key)
     assert Page(sample.get("/titles/5").text).all("img") == []  # the sample's TMDB ids are its own
     monkeypatch.setitem(catalogue.bundle.info.data, "name", "ml-other")
-    monkeypatch.setattr(Catalogue, "details", lambda self, item: DETAILS(7 if item == 5 else None))
+    monkeypatch.setattr(Catalogue, "details", lambda self, item: details_with(7 if item == 5 else None))
     client = client_of(posters=with_key)
     page = page_of(client, "/titles/5")
     assert [img["src"] for img in page.all("img")] == ["/posters/5"]
@@ -155,7 +172,5 @@ def test_posters_are_shown_only_with_a_key_and_true_ids(client_of, catalogue, tm
     assert "img" not in [tag for tag, _, _ in page_of(client_of(), "/titles/5").elements]
 
 
-def DETAILS(tmdb_id: int | None) -> object:
-    from catalogue import Details
-
+def details_with(tmdb_id: int | None) -> Details:
     return Details("", (), (), tmdb_id)
