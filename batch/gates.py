@@ -72,7 +72,7 @@ class GateConfig:
     max_title_fallback: float = 0.8
     max_fallback_rise: float = 0.2
     max_flat_users: float = 0.1
-    max_flat_titles: float = 0.5
+    max_flat_titles: float = 0.95
     max_sameness: float = 0.6
     max_title_sameness: float = 0.6
     min_coverage: float = 0.0
