@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from sdk import __version__
-from sdk.cli import EXIT_CODES, HelpFormatter, run_command
+from sdk.cli import EXIT_CODES, HelpFormatter, add_completion_option, run_command
 from sdk.commands import compare, doctor, download, evaluate, recommend, similar, train, tune
 
 COMMANDS = (download, train, tune, evaluate, similar, recommend, doctor, compare)
@@ -28,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"marquee {__version__}")
+    add_completion_option(parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)

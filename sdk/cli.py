@@ -9,7 +9,9 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
+from sdk.completion import SHELLS, completion_script
 from sdk.errors import MarqueeError
 from sdk.logs import LOG_FORMATS, configure, facts, new_run_id
 
@@ -30,14 +32,34 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefau
     """Keeps the examples' line breaks and shows each option's default."""
 
 
-def add_logging_options(parser: argparse.ArgumentParser) -> None:
-    """How much is logged and in which form, the same in every command."""
+class _PrintCompletion(argparse.Action):
+    """Prints the completion script and stops, before anything that is missing is noticed."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        sys.stdout.write(completion_script(parser, values))
+        parser.exit()
+
+
+def add_completion_option(parser: argparse.ArgumentParser) -> None:
+    """``--print-completion``, for a command's outermost parser."""
+    parser.add_argument(
+        "--print-completion", choices=SHELLS, action=_PrintCompletion, default=argparse.SUPPRESS,
+        help="print what teaches this shell to complete the command, and stop",
+    )  # fmt: skip
+
+
+def add_logging_options(parser: argparse.ArgumentParser, *, outermost: bool = True) -> None:
+    """How much is logged and in which form, the same in every command; an outermost parser completes itself, too."""
     parser.add_argument("-q", "--quiet", action="store_true", help="log warnings and errors only")
     parser.add_argument("-v", "--verbose", action="store_true", help="log details, and a traceback with an error")
     parser.add_argument(
         "--log-format", choices=LOG_FORMATS, default="text", help="log lines for people or for machines"
     )
     parser.add_argument("--run-id", metavar="TEXT", help="name of the run in JSON log lines; made up unless given")
+    if outermost:
+        add_completion_option(parser)
 
 
 def run_command(work: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:

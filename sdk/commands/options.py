@@ -19,7 +19,7 @@ def new_command(commands: Any, name: str, work: Any, summary: str, example: str)
         formatter_class=HelpFormatter,
     )
     parser.set_defaults(work=work)
-    add_logging_options(parser)
+    add_logging_options(parser, outermost=False)
     return parser
 
 

@@ -1,0 +1,127 @@
+"""What the commands teach a shell is what their parsers understand, asked of a real bash."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import batch.score
+import export.__main__
+from sdk.__main__ import COMMANDS, build_parser, main
+from sdk.completion import SHELLS, completion_script
+
+PARSERS = {
+    "sdk": build_parser(),
+    "batch.score": batch.score.build_parser(),
+    "export": export.__main__.build_parser(),
+    "export serve": export.__main__._serve_parser(),
+}
+ASK = """
+COMP_WORDS=({words})
+COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+_marquee_python
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One file with every command's script, as a person's bash would load them."""
+    path = tmp_path_factory.mktemp("completion") / "all.bash"
+    path.write_text("".join(completion_script(parser, "bash") for parser in PARSERS.values()))
+    return path
+
+
+def bash(*arguments: str, cwd: Path | None = None) -> str:
+    done = subprocess.run(["bash", "--norc", *arguments], capture_output=True, text=True, timeout=60, cwd=cwd)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def completions(scripts: Path, *words: str, cwd: Path | None = None) -> set[str]:
+    """What bash offers for the last word."""
+    ask = ASK.format(words=shlex.join(words))
+    return set(bash("-c", f"source {scripts}\n{ask}", cwd=cwd).split())
+
+
+def options(parser: argparse.ArgumentParser) -> set[str]:
+    return {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
+
+
+def test_the_command_prints_it_and_bash_reads_it(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--print-completion", "bash"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert "recommend" in text
+    assert "--include-seen" in text
+    (tmp_path / "sdk.bash").write_text(text)
+    bash("-n", str(tmp_path / "sdk.bash"))
+
+
+def test_it_needs_no_other_option(capsys):
+    with pytest.raises(SystemExit) as stop:
+        export.__main__.main(["--print-completion", "bash"])
+    assert stop.value.code == 0
+    assert "--backend" in capsys.readouterr().out
+
+
+def test_bash_offers_the_commands(scripts):
+    names = {module.__name__.rpartition(".")[2] for module in COMMANDS}
+    assert completions(scripts, "python", "-m", "sdk", "") == names
+    assert completions(scripts, "python", "-m", "sdk", "re") == {"recommend"}
+
+
+def test_bash_offers_every_option_of_a_command(scripts):
+    (subcommands,) = [a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    for name, parser in subcommands.choices.items():
+        assert completions(scripts, "python", "-m", "sdk", name, "--") == options(parser), name
+    for name in ("batch.score", "export", "export serve"):
+        assert completions(scripts, "python3", "-m", *name.split(), "--") == options(PARSERS[name]), name
+
+
+def test_bash_offers_choices_and_files(scripts, tmp_path):
+    assert completions(scripts, "python", "-m", "sdk", "similar", "--kind", "") == {"content", "hybrid"}
+    (tmp_path / "bundle").mkdir()
+    for words in (["batch.score", "--bundle"], ["sdk", "recommend", "--user", "1", "--bundle"]):
+        assert completions(scripts, "python", "-m", *words, "bun", cwd=tmp_path) == {"bundle"}
+
+
+@pytest.mark.parametrize("words", [["-m", "json.tool", "--"], ["-m", "sdk"], ["train.py", "--"], ["-m", ""], [""]])
+def test_other_uses_of_python_are_left_to_bash(scripts, words):
+    assert completions(scripts, "python", *words) == set()
+
+
+def test_subcommands_have_no_script_of_their_own(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["doctor", "--print-completion", "bash"])
+    assert stop.value.code == 2
+
+
+def test_a_shell_that_is_not_known_is_a_usage_error(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--print-completion", "fish"])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert all(shell in said for shell in SHELLS)
+
+
+def test_zsh_reads_its_script(tmp_path):
+    text = completion_script(PARSERS["sdk"], "zsh")
+    assert "recommend" in text
+    assert "--include-seen" in text
+    if shutil.which("zsh") is None:
+        pytest.skip("no zsh to read the script with")
+    (tmp_path / "sdk.zsh").write_text(text)
+    subprocess.run(["zsh", "-n", str(tmp_path / "sdk.zsh")], check=True, timeout=60)
+
+
+def test_a_help_text_does_not_load_shtab():
+    code = "import sys, sdk.__main__ as m; m.build_parser().format_help(); sys.exit('shtab' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
