@@ -12,6 +12,7 @@ from sdk.charts import display, draw_calibration, draw_lists
 from sdk.metrics import MetricRow, SliceFigures
 from sdk.report import calibration_values, plain_values, write_files
 from sdk.slices import TITLES, USERS
+from sdk.terminal import Page
 from sdk.text_tables import BORDERS, Table, figure, slice_table
 
 if TYPE_CHECKING:
@@ -85,8 +86,14 @@ def _list_values(lists: ListEvaluation) -> dict[str, Any]:
     }
 
 
-def as_text(evaluation: Evaluation) -> str:
+def as_pages(evaluation: Evaluation) -> list[Page]:
     """What a person reads in a terminal."""
+    sections = _sections(evaluation)
+    return [Page(s.title, s.table.header, s.table.rows, frozenset(s.table.header[1:]), s.note) for s in sections]
+
+
+def as_text(evaluation: Evaluation) -> str:
+    """The same as plain text."""
     blocks = []
     for section in _sections(evaluation):
         note = [section.note] if section.note else []

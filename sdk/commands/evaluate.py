@@ -9,6 +9,7 @@ from typing import Any
 
 from sdk.commands.options import add_bundle, new_command
 from sdk.errors import UsageError
+from sdk.terminal import show
 
 
 def add(commands: Any) -> None:
@@ -33,13 +34,16 @@ def add(commands: Any) -> None:
 def _evaluate(args: argparse.Namespace) -> int:
     from sdk.bundle import load
     from sdk.evaluation import evaluate_bundle
-    from sdk.evaluation_report import as_text, as_values, write_evaluation
+    from sdk.evaluation_report import as_pages, as_text, as_values, write_evaluation
 
     for option, least in (("samples", 0), ("max_list_users", 1)):
         if getattr(args, option) < least:
             raise UsageError(f"--{option.replace('_', '-')}: got {getattr(args, option)}, expected at least {least}")
     evaluation = evaluate_bundle(load(args.bundle), samples=args.samples, max_list_users=args.max_list_users)
-    print(json.dumps(as_values(evaluation), allow_nan=False) if args.json else as_text(evaluation))
+    if args.json:
+        print(json.dumps(as_values(evaluation), allow_nan=False))
+    else:
+        show(as_text(evaluation), lambda: as_pages(evaluation))
     if args.reports is not None:
         write_evaluation(args.reports, evaluation)
     return 0

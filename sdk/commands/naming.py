@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import UsageError
+from sdk.terminal import Page
 
 if TYPE_CHECKING:
     from sdk.bundle import Bundle
@@ -32,6 +33,21 @@ class Facts:
     def as_text(self) -> str:
         """``Heat (1995)  [Action, Crime, Thriller]``."""
         return f"{self.display}  [{', '.join(self.genres)}]" if self.genres else self.display
+
+
+def listing(title: str, rows: Iterable[tuple[Facts, float, str]]) -> Page:
+    """A ranked list for a terminal.
+
+    Args:
+        title: whose list it is, and by what.
+        rows: facts, score and reason of each title, best first.
+    """
+    header = ("#", "score", "title", "year", "genres", "reason")
+    cells = (
+        (str(rank), f"{score:.3f}", facts.title, str(facts.year or ""), ", ".join(facts.genres), reason)
+        for rank, (facts, score, reason) in enumerate(rows, start=1)
+    )
+    return Page(title, header, tuple(cells), frozenset({"#", "score", "year"}))
 
 
 def item_named(bundle: Bundle, query: str) -> int:

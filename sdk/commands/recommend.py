@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sdk.commands.naming import Facts, facts_of, item_named
+from sdk.commands.naming import Facts, facts_of, item_named, listing
 from sdk.commands.options import add_bundle, new_command
 from sdk.errors import UsageError
+from sdk.terminal import Page, show
 
 if TYPE_CHECKING:
     from sdk.bundle import Bundle
@@ -31,6 +32,10 @@ class _List:
         if self.user_id is not None:
             return f"user {self.user_id}"
         return f"a visitor who liked {', '.join(facts.display for facts in self.liked)}"
+
+    @property
+    def head(self) -> str:
+        return f"for {self.reader}, by {self.source}:"
 
 
 def add(commands: Any) -> None:
@@ -58,7 +63,10 @@ def _recommend(args: argparse.Namespace) -> int:
 
     bundle = load(args.bundle)
     made = _for_user(bundle, args) if args.user is not None else _for_visitor(bundle, args)
-    print(_as_json(made) if args.json else "\n".join(_as_lines(made, args.why)))
+    if args.json:
+        print(_as_json(made))
+    else:
+        show("\n".join(_as_lines(made, args.why)), lambda: [_as_page(made, args.why)])
     return 0
 
 
@@ -82,12 +90,18 @@ def _for_visitor(bundle: Bundle, args: argparse.Namespace) -> _List:
 
 
 def _as_lines(made: _List, details: bool) -> Iterator[str]:
-    yield f"for {made.reader}, by {made.source}:"
+    yield made.head
     for rank, (facts, why) in enumerate(made.rows, start=1):
         start = f"{rank:3d}  {why.score:7.3f}  {facts.as_text()}"
         yield start if details else f"{start}  ({why.describe()})"
         if details:
             yield from (f"     {line}" for line in score_lines(why))
+
+
+def _as_page(made: _List, details: bool) -> Page:
+    said = ["\n".join(map(str.strip, score_lines(why))) if details else why.describe() for _, why in made.rows]
+    rows = zip(made.rows, said, strict=True)
+    return listing(made.head, ((facts, why.score, reason) for (facts, why), reason in rows))
 
 
 def score_lines(why: Explanation) -> Iterator[str]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sdk.commands.naming import Facts, facts_of, item_named
+from sdk.commands.naming import Facts, facts_of, item_named, listing
 from sdk.commands.options import add_bundle, new_command
+from sdk.terminal import Page, show
 
 if TYPE_CHECKING:
     from sdk.bundle import Bundle
     from sdk.models.content_explain import Reasons
+
+_NOTHING = "nothing is known of it that another title shares"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,10 @@ def _similar(args: argparse.Namespace) -> int:
     bundle = load(args.bundle)
     item_id = item_named(bundle, args.title)
     wanted, rows = facts_of(bundle, [item_id])[0], _rows(bundle, item_id, args.k, args.kind)
-    print(_as_json(wanted, rows) if args.json else _as_text(wanted, rows))
+    if args.json:
+        print(_as_json(wanted, rows))
+    else:
+        show(_as_text(wanted, rows), lambda: [_as_page(wanted, rows)])
     return 0
 
 
@@ -69,12 +75,20 @@ def _rows(bundle: Bundle, item_id: int, k: int, kind: Any) -> list[_Row]:
     return [_Row(facts, score, source, why) for facts, score, why in rows]
 
 
+def _head(wanted: Facts, rows: list[_Row]) -> str:
+    return f"like {wanted.display}, by {rows[0].source}:" if rows else f"like {wanted.display}:"
+
+
+def _as_page(wanted: Facts, rows: list[_Row]) -> Page:
+    page = listing(_head(wanted, rows), ((row.facts, row.score, row.reason) for row in rows))
+    return page if rows else replace(page, note=_NOTHING)
+
+
 def _as_text(wanted: Facts, rows: list[_Row]) -> str:
-    head = f"like {wanted.display}, by {rows[0].source}:" if rows else f"like {wanted.display}:"
     lines = [
         f"{rank:3d}  {row.score:.3f}  {row.facts.as_text()}  ({row.reason})" for rank, row in enumerate(rows, start=1)
     ]
-    return "\n".join([head, *(lines or ["  nothing is known of it that another title shares"])])
+    return "\n".join([_head(wanted, rows), *(lines or [f"  {_NOTHING}"])])
 
 
 def _as_json(wanted: Facts, rows: list[_Row]) -> str:

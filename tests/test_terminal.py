@@ -1,0 +1,149 @@
+"""On a terminal the commands print tables; in a pipe plain text, without an escape sequence."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable
+
+import pytest
+from small import dataset, run_config
+
+from sdk.__main__ import main
+from sdk.bundle import Bundle
+from sdk.terminal import Page, show
+from sdk.training.pipeline import train_bundle
+
+ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+COLOUR = re.compile(r"\x1b\[(?:[0-9;]*;)?(?:3|4|9|10)[0-9]m")
+DATA = dataset()
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    config = run_config(models=("ncf", "history", "content"))
+    return train_bundle(DATA, config, tmp_path_factory.mktemp("terminal") / "bundle")
+
+
+@pytest.fixture
+def on_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """``on_terminal(work, columns)`` is what work writes to stdout where that is a terminal of this width."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+    def written(work: Callable[[], object], columns: int = 140) -> str:
+        leader, follower = os.openpty()
+        parts: list[bytes] = []
+        reader = threading.Thread(target=read_all, args=(leader, parts))
+        reader.start()
+        with monkeypatch.context() as patch, os.fdopen(follower, "w", encoding="utf-8") as stdout:
+            patch.setattr(sys, "stdout", stdout)
+            patch.setenv("COLUMNS", str(columns))  # Rich asks the process's first stdout, which is pytest's
+            work()
+        reader.join(timeout=30)
+        os.close(leader)
+        return b"".join(parts).decode().replace("\r\n", "\n")
+
+    return written
+
+
+def read_all(descriptor: int, parts: list[bytes]) -> None:
+    while True:
+        try:
+            part = os.read(descriptor, 1 << 16)
+        except OSError:  # how Linux says that the other end was closed
+            return
+        if not part:
+            return
+        parts.append(part)
+
+
+def plain_lines(text: str) -> list[str]:
+    return [line.rstrip() for line in ESCAPE.sub("", text).splitlines() if line.strip()]
+
+
+def facts(bundle: Bundle, item: int) -> tuple[str, str, str]:
+    row = DATA.items["item_id"].to_pylist().index(item)
+    title, year, genres = (DATA.items[name][row].as_py() for name in ("title", "year", "genres"))
+    return title, str(year), ", ".join(genres)
+
+
+def test_recommend_is_a_table_with_year_genres_and_reason(bundle, on_terminal):
+    user = int(bundle.encoded_users.known_ids[0])
+    shown = on_terminal(lambda: main(["recommend", "--user", str(user), "--k", "3", "--bundle", str(bundle.path)]), 240)
+    head, names, rule, *rows = plain_lines(shown)
+    ids = bundle.recommend([user], 3).row(0)[0].tolist()
+    assert head.startswith(f"for user {user}, by ")
+    assert names.split() == ["#", "score", "title", "year", "genres", "reason"]
+    assert set(rule.strip()) == {"─"}
+    for place, (row, why) in enumerate(zip(rows, bundle.explain_recommendation(user, ids), strict=True), start=1):
+        title, year, genres = facts(bundle, why.item_id)
+        assert re.split(r" {2,}", row.strip()) == [str(place), f"{why.score:.3f}", title, year, genres, why.describe()]
+
+
+def test_similar_is_a_table(bundle, on_terminal):
+    item = int(bundle.encoded_items.known_ids[3])
+    asked = ["similar", bundle.titles([item])[0], "--k", "2", "--bundle", str(bundle.path)]
+    rows = plain_lines(on_terminal(lambda: main(asked), 240))[3:]
+    for row, other in zip(rows, bundle.similar([item], 2).row(0)[0].tolist(), strict=True):
+        title, year, genres = facts(bundle, other)
+        assert re.split(r" {2,}", row.strip())[2:5] == [title, year, genres]
+        assert bundle.explain(item, other).describe() in row
+
+
+def test_evaluate_shows_the_figures_of_its_plain_text(bundle, on_terminal, capsys):
+    asked = ["evaluate", "--samples", "0", "--bundle", str(bundle.path)]
+    assert main(asked) == 0
+    plain = capsys.readouterr().out
+    shown = ESCAPE.sub("", on_terminal(lambda: main(asked), 240))
+    words = {word for line in plain.splitlines() for word in line.split()}
+    assert len(words) > 50
+    assert words <= set(shown.split())
+
+
+def test_in_a_pipe_there_is_no_escape_sequence_and_no_rule(bundle, capsys):
+    for asked in (["recommend", "--user", "14"], ["evaluate", "--samples", "0"]):
+        assert main([*asked, "--bundle", str(bundle.path)]) == 0
+        text = capsys.readouterr().out
+        assert "\x1b" not in text
+        assert "─" not in text
+
+
+PAGE = Page("a title", ("name", "figure"), (("one", "1.5"), ("two", "22")), frozenset({"figure"}), "a note")
+
+
+def test_a_page_has_its_title_its_note_and_figures_to_the_right(on_terminal):
+    head, note, _, _, one, two = plain_lines(on_terminal(lambda: show("plain", lambda: [PAGE])))
+    assert (head, note) == ("a title", "a note")
+    assert len(one) == len(two)
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_colours_are_left_out_where_they_are_not_wanted(on_terminal, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    shown = on_terminal(lambda: show("plain", lambda: [PAGE]))
+    assert not COLOUR.search(shown)
+    assert ("plain" in shown) == (name == "TERM")
+
+
+def test_every_cell_stays_readable_on_a_narrow_terminal(on_terminal):
+    cells = ("light users (1 to 34)", *["0.7919 ±0.0151"] * 5)
+    page = Page("t", ("slice", "a", "b", "c", "d", "e"), (cells,), frozenset("abcde"))
+    shown = on_terminal(lambda: show("", lambda: [page]), 80)
+    assert "…" not in shown
+    assert shown.count("0.7919") == shown.count("±0.0151") == 5
+    assert max(map(len, plain_lines(shown))) <= 80
+
+
+def test_titles_are_shown_as_they_are_and_steer_neither_terminal_nor_markup(on_terminal):
+    page = Page(
+        "[red]t[/red]", ("title",), (("[bold]Brackets[/bold] :smile: \x1b[2J\x07gone\tand more",),), frozenset()
+    )
+    shown = on_terminal(lambda: show("", lambda: [page]))
+    assert "[red]t[/red]" in shown
+    assert "[bold]Brackets[/bold] :smile: \ufffd[2J\ufffdgone" in shown
+    assert "\x07" not in shown
+    assert "\x1b[2J" not in shown
