@@ -10,6 +10,7 @@ from sdk.cluster import add_cluster_options, cluster_from, training_cluster
 from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
 from sdk.commands.options import new_command
 from sdk.config import RunConfig
+from sdk.device import DEVICES, resolve_device
 from sdk.search_space import with_fields
 
 _FIELDS = {
@@ -34,6 +35,9 @@ def add(commands: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder to write")
     add_config(parser)
     _add_settings(parser)
+    parser.add_argument(
+        "--device", choices=DEVICES, default="auto", help="where the rankers train: auto takes a GPU where there is one"
+    )
     add_cluster_options(parser)
     parser.add_argument("--force", action="store_true", help="replace the bundle that is there")
     parser.add_argument(
@@ -71,13 +75,14 @@ def _train(args: argparse.Namespace) -> int:
     from sdk.training.pipeline import require_room, train_bundle
 
     config, force, cluster = _run_config(args), args.force or args.if_new, cluster_from(args)
+    resolve_device(args.device)
     require_room(args.out, force=force)
     dataset = read_dataset(args, config)
     if args.if_new and is_up_to_date(args.out, dataset, config):
         print(f"bundle: {args.out} (up to date)")
         return 0
     with training_cluster(cluster, args.out):
-        bundle = train_bundle(dataset, config, args.out, force=force)
+        bundle = train_bundle(dataset, config, args.out, force=force, device=args.device)
     report = bundle.path / "reports" / "metrics.md"
     print(report.read_text("utf-8") if report.exists() else f"trained {', '.join(bundle.info.models)}")
     print(f"bundle: {bundle.path} (best ranker by validation AUC: {bundle.info.chosen_model or 'none'})")

@@ -63,6 +63,7 @@ class InteractionLoader(IterableDataset[PairBatch]):
         batch_size: rows per batch; the last one may be shorter.
         seed: of order and sampling. None keeps the order of the rows.
         negatives: if given, likes alone are used and negatives drawn for them, anew each epoch.
+        device: where the rows are kept, shuffled and cut, in torch's words. The order of a seed is the device's own.
     """
 
     def __init__(
@@ -72,8 +73,11 @@ class InteractionLoader(IterableDataset[PairBatch]):
         *,
         seed: int | None = None,
         negatives: NegativeSampling | None = None,
+        device: str = "cpu",
     ) -> None:
         self.interactions, self.batch_size, self.seed, self.negatives = interactions, batch_size, seed, negatives
+        self.device = torch.device(device)
+        self._kept: list[Tensor] | None = None
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -95,26 +99,25 @@ class InteractionLoader(IterableDataset[PairBatch]):
         columns = self._epoch_columns()
         order = None
         if self.seed is not None:
-            generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch))
-            order = torch.randperm(len(columns[0]), generator=generator)
+            generator = torch.Generator(self.device).manual_seed(_mix(self.seed, self.epoch))
+            order = torch.randperm(len(columns[0]), generator=generator, device=self.device)
         for start in range(0, len(columns[0]), self.batch_size):
             rows = slice(start, start + self.batch_size)
             picked = [column[rows] if order is None else column[order[rows]] for column in columns]
             yield PairBatch(picked[0].long(), picked[1].long(), picked[2].float(), picked[3].float())
 
     def _epoch_columns(self) -> list[Tensor]:
-        """The epoch's rows as compact tensors: user, item, label, rated."""
-        rows = self.interactions
-        if self.negatives is None:
-            columns: list[NDArray[Any]] = [
-                rows.user_index,
-                rows.item_index,
-                rows.label,
-                np.ones(len(rows), dtype=np.int8),
-            ]
-        else:
-            columns = self._with_negatives(self.negatives)
-        return [torch.from_numpy(np.ascontiguousarray(column)) for column in columns]
+        """The epoch's rows as compact tensors on the device, where they stay: user, item, label, rated."""
+        if self.negatives is not None:
+            return self._moved(self._with_negatives(self.negatives))
+        if self._kept is None:
+            rows = self.interactions
+            rated = np.ones(len(rows), dtype=np.int8)
+            self._kept = self._moved([rows.user_index, rows.item_index, rows.label, rated])
+        return self._kept
+
+    def _moved(self, columns: list[NDArray[Any]]) -> list[Tensor]:
+        return [torch.from_numpy(np.ascontiguousarray(column)).to(self.device) for column in columns]
 
     def _with_negatives(self, negatives: NegativeSampling) -> list[NDArray[Any]]:
         liked = self.interactions.label == 1

@@ -64,7 +64,11 @@ class TorchEngine:
 
     @torch.no_grad()
     def top_k(self, user_index: Int64s, seen: Seen, k: int) -> RowTopK:
-        """Each user row's k best candidates that the user has not seen; arguments and errors as ``Engine.top_k``."""
+        """Each user row's k best candidates that the user has not seen; arguments and errors as ``Engine.top_k``.
+
+        Raises:
+            ScoreError: the GPU's memory does not hold one user's scores; or as ``Engine.top_k`` raises it.
+        """
         if k < 1:
             message = f"k: got {k}, expected at least 1"
             raise UsageError(message)
@@ -75,15 +79,19 @@ class TorchEngine:
             last = min(first + self._users_per_tile, len(user_index))
             try:
                 parts.append(self._tile(user_index[first:last], seen, first, width).cpu())
-            except torch.cuda.OutOfMemoryError:
-                if self._users_per_tile == 1:
-                    raise
-                self._users_per_tile = max(1, self._users_per_tile // 2)  # and the same users again
-                torch.cuda.empty_cache()
+                first = last
                 continue
-            first = last
+            except torch.cuda.OutOfMemoryError:
+                self._require_smaller_tile()
+            torch.cuda.empty_cache()  # the failed tile's tensors are gone by now; the same users again
         keys = torch.cat(parts).numpy() if parts else np.zeros((0, width), dtype=np.int64)
         return self._lists(keys)
+
+    def _require_smaller_tile(self) -> None:
+        if self._users_per_tile == 1:
+            message = "the GPU's memory does not hold one user's scores beside this model; score with --device cpu"
+            raise ScoreError(message)
+        self._users_per_tile //= 2
 
     def _tile(self, rows: Int64s, seen: Seen, first: int, width: int) -> Tensor:
         """(B, width) int64 keys of a tile's best, best first; the least key stands for nothing."""

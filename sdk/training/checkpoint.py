@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sdk.errors import OutputError
@@ -57,6 +55,9 @@ class Checkpoint:
         """
         if path is None:
             return
+        from safetensors import SafetensorError
+        from safetensors.torch import save_file
+
         tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in (self.best or {}).items()}
         tensors |= _optimiser_tensors(optimiser)
@@ -75,6 +76,8 @@ class Checkpoint:
         """Read a checkpoint into model and optimiser; an absent or unreadable one means a fresh start."""
         if path is None or not path.exists():
             return cls()
+        from safetensors import SafetensorError
+
         try:
             tensors, metadata = _read(path)
             history = tuple(EpochRecord(**record) for record in json.loads(metadata["history"]))
@@ -91,6 +94,8 @@ class Checkpoint:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors import safe_open
+
     with safe_open(path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
+from torch import Tensor
 
 from sdk.config import TrainingConfig
 from sdk.device import usable_cores
@@ -28,14 +28,16 @@ from sdk.features.loaders import InteractionLoader, NegativeSampling, PairBatch
 from sdk.metrics import EpochRecord, auc, log_loss
 from sdk.models.pair_model import PairModel, initialise_embeddings
 from sdk.training.checkpoint import Checkpoint
-from sdk.training.steps import ChunkedStep, PlainStep, single_threaded
+from sdk.training.device_step import DeviceStep
+from sdk.training.shards import ALONE, Shard
+from sdk.training.steps import ChunkedStep, single_threaded
 from sdk.training.table_adam import group_places
 from sdk.types import Float32s
 
 log = logging.getLogger(__name__)
 _SCORING_BATCH = 4096  # on a CPU: what a core's cache holds
 _DEVICE_BATCH = 65_536
-Step = Callable[[PairBatch, torch.Generator], float]
+Step = Callable[[PairBatch, torch.Generator], float | Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ def train(
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     device: str = "cpu",
+    shard: Shard = ALONE,
+    bf16: bool = False,
 ) -> TrainingResult:
     """Train in place.
 
@@ -104,6 +108,8 @@ def train(
         num_epochs: overrides ``config.max_epochs``.
         checkpoint: file written after each epoch; if it exists and fits, training goes on from it.
         device: where to train, in torch's words; the model is moved there, and back to the CPU at the end.
+        shard: this process's share of every batch, where several train one model; all must call this alike.
+        bf16: whether a GPU computes matrix products in bfloat16.
         on_epoch: told of each epoch once it is saved; whatever it raises ends training and is passed on.
 
     Raises:
@@ -112,17 +118,16 @@ def train(
     model.to(device)
     batch_size = config.batch_size or batch_size_for(len(rows))
     sampling = NegativeSampling.build(rows, model.items.num_rows, config.negatives, config.num_negatives)
-    loader = InteractionLoader(rows, batch_size, seed=config.seed, negatives=sampling)
-    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, foreach=True)
+    loader = InteractionLoader(rows, batch_size, seed=config.seed, negatives=sampling, device=device)
+    optimiser = _adam(model, config)
     state = Checkpoint.restore(checkpoint, model, optimiser)
     last = num_epochs or config.max_epochs
     while len(state.history) < last and not _is_stale(state, config, validation):
         epoch = len(state.history) + 1
-        with _step_for(model, optimiser, config) as step:
+        with _step_for(model, optimiser, config, shard, bf16=bf16) as step:
             loss, rows_per_s = _run_epoch(model, loader, step, config, name, epoch, last)
-        state = state.after(
-            _measure(model, validation, epoch, loss, rows_per_s), model, keep_best=validation is not None
-        )
+        record = _measure(model, validation, epoch, loss, rows_per_s, shard)
+        state = state.after(record, model, keep_best=validation is not None)
         _log_epoch(name, state.history[-1], last, shown=validation is not None)
         state.save(checkpoint, optimiser, model)
         if on_epoch is not None:
@@ -132,11 +137,19 @@ def train(
     return TrainingResult(state.history, state.best_epoch)
 
 
+def _adam(model: PairModel, config: TrainingConfig) -> torch.optim.Adam:
+    """Adam over all parameters; on a GPU its one fused kernel per step."""
+    on_gpu = model.users.dense.device.type == "cuda"
+    return torch.optim.Adam(model.parameters(), lr=config.learning_rate, foreach=not on_gpu, fused=on_gpu)
+
+
 @contextmanager
-def _step_for(model: PairModel, optimiser: torch.optim.Optimizer, config: TrainingConfig) -> Iterator[Step]:
+def _step_for(
+    model: PairModel, optimiser: torch.optim.Optimizer, config: TrainingConfig, shard: Shard = ALONE, *, bf16: bool
+) -> Iterator[Step]:
     """The step that suits the model's device; on a CPU, torch itself runs single-threaded meanwhile."""
-    if model.users.dense.device.type != "cpu":
-        yield PlainStep(model, optimiser, config)
+    if model.users.dense.device.type != "cpu" or shard.size > 1:
+        yield DeviceStep(model, optimiser, config, shard=shard, bf16=bf16)
         return
     with _one_torch_thread(), ChunkedStep(model, optimiser, config) as step:
         yield step
@@ -169,32 +182,50 @@ def _run_epoch(
     """One pass over the rows: (mean training loss, rows/s)."""
     model.train()
     loader.set_epoch(epoch)
-    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
-    start, done, total = time.perf_counter(), 0, 0.0
-    with tqdm(total=loader.num_rows, desc=f"{name} epoch {epoch}/{last}", unit=" rows", unit_scale=True,
-              leave=False, disable=not sys.stderr.isatty()) as bar:  # fmt: skip
+    generator = torch.Generator(loader.device).manual_seed(config.seed * 1_000_003 + epoch)
+    start, done = time.perf_counter(), 0
+    summed: float | Tensor = 0.0
+    with _progress(f"{name} epoch {epoch}/{last}", loader.num_rows) as advance:
         for batch in loader:
-            loss = _step(step, batch, generator)
-            total += loss * len(batch.label)
+            summed += _step(step, batch, generator) * len(batch.label)
             done += len(batch.label)
-            bar.update(len(batch.label))
+            advance(len(batch.label))
+    total = float(summed)  # waits for the device
     if not math.isfinite(total):
         message = f"{name}: the training loss became {total} in epoch {epoch}. Lower the learning rate."
         raise ScoreError(message)
     return total / max(done, 1), done / max(time.perf_counter() - start, 1e-9)
 
 
-def _step(step: Step, pairs: PairBatch, generator: torch.Generator) -> float:
+def _step(step: Step, pairs: PairBatch, generator: torch.Generator) -> float | Tensor:
     return step(pairs, generator)
 
 
+@contextmanager
+def _progress(title: str, num_rows: int) -> Iterator[Callable[[int], object]]:
+    """A bar on a terminal, and what advances it by so many rows; nothing where nobody watches."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=num_rows, desc=title, unit=" rows", unit_scale=True, leave=False) as bar:
+        yield bar.update
+
+
 def _measure(
-    model: PairModel, validation: EncodedInteractions | None, epoch: int, loss: float, rows_per_s: float
+    model: PairModel,
+    validation: EncodedInteractions | None,
+    epoch: int,
+    loss: float,
+    rows_per_s: float,
+    shard: Shard,
 ) -> EpochRecord:
     if validation is None:
         return EpochRecord(epoch, loss, math.nan, math.nan, rows_per_s)
     scores = predict(model, validation)
-    return EpochRecord(epoch, loss, auc(validation.label, scores), log_loss(validation.label, scores), rows_per_s)
+    score = shard.first_ones(auc(validation.label, scores), model.users.dense.device)
+    return EpochRecord(epoch, loss, score, log_loss(validation.label, scores), rows_per_s)
 
 
 def _log_epoch(name: str, record: EpochRecord, last: int, *, shown: bool) -> None:
@@ -212,12 +243,24 @@ def predict(model: PairModel, rows: EncodedInteractions) -> Float32s:
     size, workers = (_SCORING_BATCH, usable_cores()) if device.type == "cpu" else (_DEVICE_BATCH, 1)
 
     def scores_from(first: int) -> Float32s:
-        part = slice(first, first + size)
-        pairs = (torch.from_numpy(index[part]).to(device).long() for index in (rows.user_index, rows.item_index))
-        with torch.no_grad():
-            scores: Float32s = model(*pairs).cpu().numpy()
-        return scores
+        return _scores(model, rows, first, min(first + size, len(rows)))
 
     with _one_torch_thread(), ThreadPoolExecutor(workers, "marquee-predict", single_threaded) as pool:
         parts = list(pool.map(scores_from, range(0, len(rows), size)))
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+
+
+def _scores(model: PairModel, rows: EncodedInteractions, first: int, last: int) -> Float32s:
+    """Logits of the rows from ``first`` up to ``last``; a GPU short of memory is asked for half of them at a time."""
+    device, part = model.users.dense.device, slice(first, last)
+    try:
+        pairs = (torch.from_numpy(index[part]).to(device).long() for index in (rows.user_index, rows.item_index))
+        with torch.no_grad():
+            scores: Float32s = model(*pairs).cpu().numpy()
+        return scores
+    except torch.cuda.OutOfMemoryError:
+        if last - first == 1:
+            raise
+    torch.cuda.empty_cache()
+    middle = (first + last) // 2
+    return np.concatenate([_scores(model, rows, first, middle), _scores(model, rows, middle, last)])

@@ -16,6 +16,7 @@ from sdk.bundle import Bundle, load
 from sdk.bundle_writer import Trained, write_bundle
 from sdk.config import RunConfig, to_json
 from sdk.data.splits import Split, split
+from sdk.device import resolve_device
 from sdk.errors import DataError, LockedError, OutputError
 from sdk.evaluation import Evaluation, evaluate
 from sdk.features.encode import EncodedInteractions, Features, fit_features
@@ -28,6 +29,7 @@ from sdk.models.pair_model import PairModel
 from sdk.models.ranker import averaged, build_ranker
 from sdk.stages import Stages
 from sdk.training.loop import predict, seeded, train
+from sdk.training.shards import ALONE, Shard
 from sdk.types import Dataset, Float32s, Interactions
 
 log = logging.getLogger(__name__)
@@ -35,7 +37,31 @@ log = logging.getLogger(__name__)
 _SEEDS_APART = 1_000_003  # between two members, so that runs with neighbouring seeds share none
 
 
-def train_bundle(dataset: Dataset, config: RunConfig, out: str | Path, *, force: bool = False) -> Bundle:
+@dataclass(frozen=True, slots=True, eq=False)
+class Where:
+    """Where rankers train.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``.
+        shard: this process's share of every batch.
+    """
+
+    device: str = "cpu"
+    shard: Shard = ALONE
+
+    def checkpoint(self, path: Path) -> Path | None:
+        """The file to go on from; none where several train, for they may have been stopped at different epochs."""
+        return path if self.shard.size == 1 else None
+
+
+def train_bundle(
+    dataset: Dataset,
+    config: RunConfig,
+    out: str | Path,
+    *,
+    force: bool = False,
+    device: str = "auto",
+) -> Bundle:
     """Train the configured models on a data set and write them as one bundle.
 
     A run that was killed goes on from its last finished epoch when it is started again with the same data and
@@ -46,11 +72,24 @@ def train_bundle(dataset: Dataset, config: RunConfig, out: str | Path, *, force:
         config: everything else that the result depends on.
         out: the bundle's folder; it exists whole or not at all.
         force: whether an existing bundle may be replaced.
+        device: where the rankers train: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
 
     Raises:
+        UsageError: ``device`` is unknown, or ``cuda`` where torch finds no GPU.
         DataError: there are too few ratings to train on or to measure with.
         OutputError: ``out`` exists (and ``force`` is not given), or cannot be written.
         LockedError: another run is writing the same bundle.
+    """
+    return train_where(dataset, config, out, Where(resolve_device(device)), force=force)
+
+
+def train_where(dataset: Dataset, config: RunConfig, out: str | Path, where: Where, *, force: bool = False) -> Bundle:
+    """``train_bundle``, alone or together with processes that call ``take_part``; this one measures and writes.
+
+    Raises:
+        DataError: as ``train_bundle``; so are the others.
+        OutputError: see there.
+        LockedError: see there.
     """
     from filelock import FileLock, Timeout
 
@@ -59,7 +98,7 @@ def train_bundle(dataset: Dataset, config: RunConfig, out: str | Path, *, force:
     try:
         with FileLock(target.with_name(f".{target.name}.lock"), timeout=0):
             work = _work_folder(target, dataset, config)
-            trained = _train(dataset, config, work)
+            trained = _train(dataset, config, work, where)
             write_bundle(trained, dataset, config, target)
             shutil.rmtree(work)
     except Timeout as error:
@@ -104,28 +143,39 @@ class _Part:
     rows: EncodedInteractions
 
 
-def _train(dataset: Dataset, config: RunConfig, work: Path) -> Trained:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rankers:
+    """The trained rankers: the last fit of the features, the models by name, and how each was selected."""
+
+    fit: _Part
+    models: dict[str, PairModel]
+    selected: dict[str, _Selected]
+
+
+def take_part(dataset: Dataset, config: RunConfig, work: Path, where: Where) -> None:
+    """Train the rankers together with the process that calls ``train_where``, and keep nothing.
+
+    Args:
+        dataset: the same as that process's.
+        config: the same as that process's.
+        work: an empty folder for NVTabular's files.
+        where: this process's device and share.
+
+    Raises:
+        DataError: as ``train_bundle``.
+    """
+    parts = split(dataset.interactions, config.split)
+    content = _content_model(dataset, config)
+    _train_rankers(dataset, config, work, where, parts, content, Stages())
+
+
+def _train(dataset: Dataset, config: RunConfig, work: Path, where: Where) -> Trained:
     stages = Stages()
     parts = split(dataset.interactions, config.split)
     with stages.time("content model"):
-        content = ContentModel(config.content).fit(dataset.items) if "content" in config.models else None
-        vectors = _content_vectors(content, dataset, config)
-    rankers = config.rankers
-    selected: dict[str, _Selected] = {}
-    with stages.time("features"):
-        fit = _fit(dataset, dataset.interactions.take(parts.train), vectors, config, work / "selecting")
-    models: dict[str, PairModel] = {}
-    validation = fit.features.encode(dataset.interactions.take(parts.validation))
-    for name in rankers:
-        with stages.time(f"{name}: training"):
-            selected[name] = _select(name, fit, validation, config, work)
-        models[name] = selected[name].model
-    if rankers and config.training.refit:
-        with stages.time("features, refit"):
-            fit = _fit(dataset, dataset.interactions.take(parts.fit_rows()), vectors, config, work / "refitting")
-        for name in rankers:
-            with stages.time(f"{name}: refit"):
-                models[name] = _refit(name, fit, selected[name].epochs, config, work)
+        content = _content_model(dataset, config)
+    rankers = _train_rankers(dataset, config, work, where, parts, content, stages)
+    fit, models, selected = rankers.fit, rankers.models, rankers.selected
     with stages.time("evaluation"):
         stored, evaluation = _measure(dataset, config, parts, fit, models)
     with stages.time("history model"):
@@ -133,6 +183,38 @@ def _train(dataset: Dataset, config: RunConfig, work: Path) -> Trained:
     histories = {name: each.history for name, each in selected.items()}
     validation_auc = {name: each.auc for name, each in selected.items()}
     return Trained(fit.features, stored, models, histories, validation_auc, content, history, evaluation, stages)
+
+
+def _train_rankers(
+    dataset: Dataset,
+    config: RunConfig,
+    work: Path,
+    where: Where,
+    parts: Split,
+    content: ContentModel | None,
+    stages: Stages,
+) -> _Rankers:
+    """Features and rankers of the training part; with refit, again of training and validation part together."""
+    with stages.time("features"):
+        vectors = _content_vectors(content, dataset, config)
+        fit = _fit(dataset, dataset.interactions.take(parts.train), vectors, config, work / "selecting")
+    selected: dict[str, _Selected] = {}
+    validation = fit.features.encode(dataset.interactions.take(parts.validation))
+    for name in config.rankers:
+        with stages.time(f"{name}: training"):
+            selected[name] = _select(name, fit, validation, config, work, where)
+    models: dict[str, PairModel] = {name: each.model for name, each in selected.items()}
+    if models and config.training.refit:
+        with stages.time("features, refit"):
+            fit = _fit(dataset, dataset.interactions.take(parts.fit_rows()), vectors, config, work / "refitting")
+        for name in config.rankers:
+            with stages.time(f"{name}: refit"):
+                models[name] = _refit(name, fit, selected[name].epochs, config, work, where)
+    return _Rankers(fit, models, selected)
+
+
+def _content_model(dataset: Dataset, config: RunConfig) -> ContentModel | None:
+    return ContentModel(config.content).fit(dataset.items) if "content" in config.models else None
 
 
 def _content_vectors(content: ContentModel | None, dataset: Dataset, config: RunConfig) -> Float32s:
@@ -166,7 +248,9 @@ class _Selected:
     auc: float
 
 
-def _select(name: str, part: _Part, validation: EncodedInteractions, config: RunConfig, work: Path) -> _Selected:
+def _select(
+    name: str, part: _Part, validation: EncodedInteractions, config: RunConfig, work: Path, where: Where
+) -> _Selected:
     """Train each member with early stopping on the validation part."""
     if len(np.unique(validation.label)) < 2:
         message = (
@@ -179,13 +263,18 @@ def _select(name: str, part: _Part, validation: EncodedInteractions, config: Run
         members.append(_untrained(name, part, run))
         checkpoint = work / f"{name}.selecting-{place}.safetensors"
         label = name if place == 0 else f"{name} member {place + 1}"
-        results.append(train(members[-1], part.rows, validation, run.training, name=label, checkpoint=checkpoint))
+        result = train(
+            members[-1], part.rows, validation, run.training, name=label,
+            checkpoint=where.checkpoint(checkpoint), device=where.device, shard=where.shard,
+        )  # fmt: skip
+        results.append(result)
     model = averaged(members)
-    score = auc(validation.label, predict(model, validation))
+    score = auc(validation.label, predict(model.to(where.device), validation))
+    model.to("cpu")
     return _Selected(model, results[0].history, tuple(result.best_epoch for result in results), score)
 
 
-def _refit(name: str, part: _Part, epochs: Sequence[int], config: RunConfig, work: Path) -> PairModel:
+def _refit(name: str, part: _Part, epochs: Sequence[int], config: RunConfig, work: Path, where: Where) -> PairModel:
     """Train on training and validation part together, each member for as many epochs as were its best."""
     members = []
     for place, num_epochs in enumerate(epochs):
@@ -193,7 +282,8 @@ def _refit(name: str, part: _Part, epochs: Sequence[int], config: RunConfig, wor
         members.append(_untrained(name, part, run))
         train(
             members[-1], part.rows, None, run.training, name=f"{name} refit" + (f" {place + 1}" if place else ""),
-            num_epochs=num_epochs, checkpoint=work / f"{name}.refitting-{place}.safetensors",
+            num_epochs=num_epochs, checkpoint=where.checkpoint(work / f"{name}.refitting-{place}.safetensors"),
+            device=where.device, shard=where.shard,
         )  # fmt: skip
     return averaged(members)
 
