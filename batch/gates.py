@@ -107,7 +107,7 @@ def read_config(path: Path) -> GateConfig:
     """
     try:
         values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         message = f"--gates {path}: not readable as JSON ({error}); give a file such as {{'min_user_overlap': 0.05}}"
         raise UsageError(message.replace("'", '"')) from error
     if not isinstance(values, dict):

@@ -74,6 +74,9 @@ def rebuild(bundle_path: Path, out: str | Path, run_date: str | None = None) -> 
         return write_report(published_night(target, run_date or target.latest()), load(bundle_path))
     except OSError as error:
         raise write_failed(out, error) from error
+    except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
+        message = f"{target.location}: the manifest or the run record of this night is not of this release ({error!r}). Write the night again with --force."  # noqa: E501
+        raise OutputError(message) from error
 
 
 def published_night(target: Target, run_date: str | None) -> NightShown:

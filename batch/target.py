@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import logging
 import os
 import shutil
 import uuid
@@ -16,6 +17,8 @@ from urllib.parse import urlsplit
 
 from batch.layout import LATEST, REPORTS, RUNS, SUCCESS, folder_date, night_of, removed_of, replaced_of, staging_of
 from sdk.errors import LockedError, MarqueeError, OutputError, UsageError
+
+log = logging.getLogger(__name__)
 
 _TEMPORARY = ".tmp"
 
@@ -114,9 +117,15 @@ class Target(ABC):
         return max((date for date in self.nights() if date < run_date), default=None)
 
     def latest(self) -> str | None:
-        """The night that readers use; None where there is none."""
+        """The night that readers use; None where there is none, or where the pointer is damaged: a warning says so."""
         found = self.read(LATEST)
-        return None if found is None else found.decode("utf-8", "replace").strip()
+        if found is None:
+            return None
+        date = found.decode("utf-8", "replace").strip()
+        if folder_date(night_of(date)) is None:
+            log.warning("%s: holds no date (%.40r): read as absent", self.describe(LATEST), date)
+            return None
+        return date
 
 
 def open_target(out: str | Path) -> Target:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from sdk.config import RANKERS, RunConfig, from_json
+from sdk.bundle_info import FORMAT_VERSION, INFO, BundleInfo, read_info, sha256_of, verify
+from sdk.config import RANKERS
 from sdk.errors import BundleError, UsageError
 from sdk.types import Int64s, TopK
 
@@ -31,102 +28,19 @@ if TYPE_CHECKING:
     from sdk.scoring.recommender import Recommender
     from sdk.similar_titles import SimilarKind
 
-log = logging.getLogger(__name__)
-
-FORMAT_VERSION = 2
-INFO = "bundle.json"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BundleInfo:
-    """What ``bundle.json`` says.
-
-    Attributes:
-        created: when it was written, ISO 8601, UTC.
-        data: name, fingerprint and row counts of the data set.
-        config: the run's configuration.
-        tables: what the encoded tables need beside their Parquet files.
-        models: the models it holds.
-        chosen_model: the ranker with the best validation AUC; None where it holds no ranker.
-        metrics: validation AUC per ranker, and the table of test metrics.
-        packages: versions that it was trained with.
-        files: relative path -> hex sha256 of every other file.
-    """
-
-    created: str
-    data: Mapping[str, Any]
-    config: RunConfig
-    tables: Mapping[str, Any]
-    models: tuple[str, ...]
-    chosen_model: str | None
-    metrics: Mapping[str, Any]
-    packages: Mapping[str, str]
-    files: Mapping[str, str]
-
-
-def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+__all__ = ["FORMAT_VERSION", "INFO", "Bundle", "BundleInfo", "load", "sha256_of"]
 
 
 def load(path: str | Path) -> Bundle:
     """Open a bundle, checking every file against its recorded sha256 first.
 
     Raises:
-        BundleError: the folder is no bundle, is of another format version, or a file is absent or altered.
+        BundleError: the folder is no bundle or of another format version; or a file is absent, altered or not listed.
     """
     folder = Path(path)
-    info = _read_info(folder)
-    _verify(folder, info.files)
+    info = read_info(folder)
+    verify(folder, info.files)
     return Bundle(folder, info)
-
-
-def _read_info(folder: Path) -> BundleInfo:
-    if not (folder / INFO).is_file():
-        found = (
-            "it is no folder"
-            if not folder.is_dir()
-            else f"it has {', '.join(sorted(p.name for p in folder.iterdir())[:8]) or 'nothing in it'}"
-        )
-        message = f"{folder}: no {INFO} ({found}). Train a bundle first: python -m sdk train --help."
-        raise BundleError(message)
-    try:
-        values = json.loads((folder / INFO).read_text("utf-8"))
-        version = values.pop("format_version")
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        message = f"{folder / INFO}: not readable ({error}). Train the bundle again."
-        raise BundleError(message) from error
-    if version != FORMAT_VERSION:
-        message = f"{folder / INFO}: format version {version!r}, this release reads {FORMAT_VERSION}. Train it again."
-        raise BundleError(message)
-    try:
-        config = from_json(RunConfig, values.pop("config"))
-        parts: dict[str, Any] = {
-            name: dict(values.pop(name)) for name in ("data", "tables", "metrics", "packages", "files")
-        }
-        return BundleInfo(config=config, models=tuple(values.pop("models")), **parts, **values)
-    except (TypeError, KeyError, ValueError, AttributeError, UsageError) as error:
-        message = f"{folder / INFO}: not a bundle of this release ({error}). Train the bundle again."
-        raise BundleError(message) from error
-
-
-def _verify(folder: Path, files: Mapping[str, str]) -> None:
-    for name, expected in sorted(files.items()):
-        path = folder / name
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            message = f"{folder / INFO}: names {name!r}, which lies outside the bundle. Do not use this bundle."
-            raise BundleError(message)
-        if not path.is_file():
-            message = f"{path}: missing from the bundle. Copy the bundle again, whole, or train it again."
-            raise BundleError(message)
-        got = sha256_of(path)
-        if got != expected:
-            message = f"{path}: altered since it was written (sha256 {got[:12]}…, expected {expected[:12]}…). Copy or train it again."  # noqa: E501
-            raise BundleError(message)
 
 
 class Bundle:
@@ -181,7 +95,11 @@ class Bundle:
         """Every rating, encoded, with the part of the split that it fell in."""
         from sdk.features.stored_interactions import StoredInteractions
 
-        return StoredInteractions.read(self.path / "seen.parquet")
+        return StoredInteractions.read(self.path / "seen.parquet", self._sizes)
+
+    @property
+    def _sizes(self) -> tuple[int, int]:
+        return len(self.encoded_users), len(self.encoded_items)
 
     @property
     def has_content(self) -> bool:
@@ -237,10 +155,16 @@ class Bundle:
 
     @cached_property
     def history(self) -> HistoryModel | None:
-        """The history model; None where the bundle was trained without it."""
+        """The history model; None where the bundle was trained without it.
+
+        Raises:
+            BundleError: its files do not fit.
+        """
         from sdk.models.history import HistoryModel
 
-        return HistoryModel.load(self.path) if "history" in self.info.models else None
+        if "history" not in self.info.models:
+            return None
+        return HistoryModel.load(self.path, num_items=len(self.encoded_items))
 
     def list_form(self, name: str | None = "best", *, parts: Sequence[int] = ()) -> PairForm | None:
         """What lists are ranked by, in pair form.
@@ -263,7 +187,11 @@ class Bundle:
             return ranker
         rated = self.interactions.only(*parts)
         users, items = rated.rows.user_index, rated.rows.item_index
-        known = self.history.to_pair_form(users, items, rated.rating, len(self.encoded_users))
+        try:
+            known = self.history.to_pair_form(users, items, rated.rating, len(self.encoded_users))
+        except ValueError as error:
+            message = f"{self.path / 'seen.parquet'}: not the ratings of this bundle ({error}). Train the bundle again."
+            raise BundleError(message) from error
         return known if ranker is None else blend(known, ranker, self.info.config.history.ranker_weight)
 
     def recommender(

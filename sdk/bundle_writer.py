@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from sdk.bundle import FORMAT_VERSION, INFO, sha256_of
+from sdk.bundle_info import FORMAT_VERSION, INFO, sealed, sha256_of
 from sdk.config import RunConfig, to_json
 from sdk.errors import OutputError
 from sdk.evaluation import Evaluation, label_rule
@@ -74,7 +74,7 @@ def write_bundle(trained: Trained, dataset: Dataset, config: RunConfig, target: 
         staging.mkdir(parents=True)
         with trained.stages.time("writing"):
             tables = _write_files(trained, dataset, config, staging)
-        info = _info(trained, dataset, config, tables, staging)
+        info = sealed(_info(trained, dataset, config, tables, staging))
         (staging / INFO).write_text(json.dumps(info, indent=2, sort_keys=True) + "\n", "utf-8")
         _put_in_place(staging, target)
     except OSError as error:

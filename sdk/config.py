@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from types import MappingProxyType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from sdk.errors import ConfigError
 
@@ -346,16 +347,41 @@ def from_json(cls: type[C], values: Mapping[str, Any]) -> C:
     """Read a config that ``to_json`` wrote.
 
     Raises:
-        ConfigError: a key is unknown, or a value is out of its range.
+        ConfigError: a key is unknown, or a value is of another type or out of its range.
     """
+    if not isinstance(values, Mapping):
+        raise ConfigError(cls.__name__, "fields", values, "an object")
     hints = get_type_hints(cls)
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise ConfigError(cls.__name__, unknown[0], values[unknown[0]], f"one of the fields {', '.join(hints)}")
-    return cls(**{name: _typed(hints[name], value) for name, value in values.items()})
+    return cls(**{name: _typed(cls, name, hints[name], value) for name, value in values.items()})
 
 
-def _typed(hint: Any, value: Any) -> Any:
+def _typed(owner: type, name: str, hint: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return from_json(hint, value)
+    if not _fits(hint, value):
+        expected = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+        raise ConfigError(owner.__name__, name, value, f"a value of type {expected}")
     return tuple(value) if get_origin(hint) is tuple else value
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Whether a plain JSON value is of a field's type; which of a Literal's words it is, the config checks itself."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(one, value) for one in inner)
+    if origin is tuple:
+        return isinstance(value, (list, tuple)) and all(_fits(inner[0], one) for one in value)
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(_fits(inner[1], one) for one in value.values())
+    if origin is Literal:
+        return isinstance(value, str)
+    return _is_plain(hint, value)
+
+
+def _is_plain(hint: type, value: Any) -> bool:
+    if hint is float:
+        return type(value) in (int, float) and abs(value) < math.inf
+    return type(value) is hint

@@ -26,10 +26,18 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 
+def _one_line(text: str) -> str:
+    """The text without line breaks, which other libraries' messages and names in damaged files may hold."""
+    return " ".join(text.split()) if len(text.splitlines()) > 1 else text
+
+
 class MarqueeError(Exception):
     """Base of everything that Marquee raises on purpose."""
 
     exit_code: ClassVar[int] = 1
+
+    def __str__(self) -> str:
+        return _one_line(super().__str__())
 
 
 class UsageError(MarqueeError):
@@ -113,8 +121,8 @@ class MissingColumnError(DataError):
         self.path, self.column, self.found = path, column, tuple(found)
 
     def __str__(self) -> str:
-        return (
-            f"{self.path}: no column {self.column!r} (it has {', '.join(self.found) or 'no columns'}). "
+        return _one_line(
+            f"{self.path}: no column {self.column!r} (it has {', '.join(self.found[:40]) or 'no columns'}). "
             "Rename it, or see 'Inputs' in README.md for the columns we read."
         )
 
@@ -133,7 +141,7 @@ class UnusableFileError(DataError):
         self.path, self.problem, self.remedy = path, problem, remedy
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.problem}. {self.remedy}"
+        return _one_line(f"{self.path}: {self.problem}. {self.remedy}")
 
 
 class TooManyRejectsError(DataError):

@@ -77,7 +77,7 @@ class FreshBundle(Bundle):
         Raises:
             BundleError: the bundle does not say when its ratings were made.
         """
-        stored = StoredInteractions.read(self.path / "seen.parquet", with_times=True)
+        stored = StoredInteractions.read(self.path / "seen.parquet", self.trained._sizes, with_times=True)
         ratings = self.fresh.ratings
         moved = self.encoded_users.index_of(self.trained.encoded_users.ids)
         users = moved[stored.rows.user_index].astype(np.int32)

@@ -10,6 +10,7 @@ import torch
 from small import all_pairs, dataset, run_config
 
 from sdk.bundle import FORMAT_VERSION, load, sha256_of
+from sdk.bundle_info import sealed
 from sdk.config import TrainingConfig, from_json
 from sdk.errors import BundleError, UnknownItemError, UsageError
 from sdk.features.encode import encode_interactions
@@ -43,7 +44,7 @@ def copy(trained, tmp_path):
 
 def changed(folder, **values):
     path = folder / "bundle.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    path.write_text(json.dumps(sealed({**json.loads(path.read_text()), **values})))
 
 
 # --- what it holds ------------------------------------------------------------------------------------------------

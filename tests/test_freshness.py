@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from small import dataset, run_config
 
+from sdk.bundle_info import sealed
 from sdk.training.freshness import is_up_to_date
 from sdk.training.pipeline import train_bundle
 
@@ -49,7 +50,7 @@ def test_another_release_is_not(bundle, tmp_path, caplog):
     copied = Path(shutil.copytree(bundle, tmp_path / "bundle"))
     info = json.loads((copied / "bundle.json").read_text("utf-8"))
     info["packages"]["marquee"] = "0.0.1"
-    (copied / "bundle.json").write_text(json.dumps(info), "utf-8")
+    (copied / "bundle.json").write_text(json.dumps(sealed(info)), "utf-8")
     assert not is_up_to_date(copied, DATA, CONFIG)
     assert "the release is another" in caplog.text
 

@@ -64,6 +64,6 @@ def read_config(path: Path | None) -> RunConfig:
         if not isinstance(values, dict):
             raise TypeError(f"a JSON {type(values).__name__} where an object was expected")
         return from_json(RunConfig, values)
-    except (OSError, ValueError, TypeError, AttributeError, MarqueeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, MarqueeError) as error:
         message = f"{path}: not a run's configuration ({error}). Give a file such as the best.json that tune writes."
         raise UsageError(message) from error

@@ -10,7 +10,7 @@ import gzip
 import io
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,6 +19,8 @@ from typing import IO, cast
 from sdk.errors import MissingFileError, UnusableFileError
 
 _BOM = b"\xef\xbb\xbf"
+_SMALL = 1 << 26
+_MAX_RATIO = 100  # of unpacked to packed bytes, above _SMALL; MovieLens and TMDB pack to between a half and a fifth
 _MEND = "Fetch or export the file again."
 
 
@@ -93,7 +95,7 @@ def _damage_named(where: str) -> Iterator[None]:
     """Turn what a damaged file makes the standard library raise into one error of ours."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
         raise UnusableFileError(where, f"the file is damaged ({error})", _MEND) from error
     except (OSError, NotImplementedError) as error:
         raise UnusableFileError(where, f"the file cannot be read ({error})", _MEND) from error
@@ -153,13 +155,23 @@ def _files(folder: Path) -> dict[str, str]:
 def _of_zip(path: Path) -> dict[str, dict[str, str]]:
     folders: dict[str, dict[str, str]] = {}
     with zipfile.ZipFile(path) as archive:
-        members = [info.filename for info in archive.infolist() if not info.is_dir()]
+        infos = [info for info in archive.infolist() if not info.is_dir()]
+    _refuse_bombs(path, infos)
+    members = [info.filename for info in infos]
     for member in members:
         _require_inside(path, member)
         folder, _, file = member.rpartition("/")
         if not folder.startswith("__MACOSX"):
             folders.setdefault(folder, {})[file.removesuffix(".gz")] = member
     return folders
+
+
+def _refuse_bombs(path: Path, infos: Sequence[zipfile.ZipInfo]) -> None:
+    """A member is never unpacked beyond the size that the archive states, so that size is what is judged."""
+    for info in infos:
+        if info.file_size > max(_SMALL, _MAX_RATIO * info.compress_size):
+            problem = f"its member {info.filename!r} unpacks to {info.file_size:,} bytes from {info.compress_size:,}"
+            raise UnusableFileError(path, problem, "Do not use this archive; fetch it again from its publisher.")
 
 
 def _require_inside(path: Path, member: str) -> None:

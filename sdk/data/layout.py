@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sdk.data.archive import Source
-from sdk.data.records import csv_header, positions
+from sdk.data.records import csv_header, positions, read_line
 
 COLUMNS = ("user_id", "item_id", "rating", "timestamp")
 _PUBLISHED = ("userId", "movieId", "rating", "timestamp")
@@ -104,9 +104,9 @@ def blocks(source: Source, file: str, layout: Layout) -> Iterator[Block]:
     first, held = 0, b""
     with source.open(file) as stream:
         for _ in range(layout.header_lines):
-            stream.readline()
+            read_line(stream, source.where(file))
         while chunk := stream.read(_BLOCK_BYTES):
-            chunk = held + chunk + stream.readline()
+            chunk = held + chunk + read_line(stream, source.where(file))
             content = chunk.rstrip(b"\r\n")
             line_end, _, held = chunk[len(content) :].partition(b"\n")  # held: empty lines, if more lines follow
             if content:

@@ -16,15 +16,16 @@ from sdk.data.validation import EMPTY_LINE, NOT_UTF8, TOO_FEW_FIELDS, TOO_MANY_F
 from sdk.errors import MissingColumnError, UnusableFileError
 
 _MAX_RECORD_LINES = 1000  # a quote still open after so many lines was never meant to span them
+_MAX_LINE = 1 << 27  # bytes
 _MAX_FIELD = 1 << 26  # characters; a TMDB cast can exceed the csv module's own limit of 131,072
 
 
 class _Lines:
     """Physical lines that can be put back, and the number of the line last taken."""
 
-    def __init__(self, stream: io.BufferedReader, encoding: str, *, skipped: int) -> None:
+    def __init__(self, stream: io.BufferedReader, where: str, encoding: str, *, skipped: int) -> None:
         # split at \n only: a lone \r is content; bytes that are not valid become lone surrogates, found later
-        self._lines = (line.decode(encoding, "surrogateescape") for line in stream)
+        self._lines = (line.decode(encoding, "surrogateescape") for line in _bounded(stream, where))
         self._back: deque[str] = deque()
         self.number = skipped
 
@@ -41,6 +42,25 @@ class _Lines:
         self.number -= len(lines)
 
 
+def _bounded(stream: io.BufferedReader, where: str) -> Iterator[bytes]:
+    """Lines as they are stored; a longer one, unpacked from a damaged or hostile file, would fill the memory."""
+    while line := read_line(stream, where):
+        yield line
+
+
+def read_line(stream: io.BufferedReader, where: str) -> bytes:
+    """The next line with its end, empty at the end of the file.
+
+    Raises:
+        UnusableFileError: it is longer than any line of ours.
+    """
+    line = stream.readline(_MAX_LINE)
+    if len(line) == _MAX_LINE:
+        problem = f"a line is longer than {_MAX_LINE >> 20} MiB"
+        raise UnusableFileError(where, problem, "Fetch or export the file again.")
+    return line
+
+
 def split_records(source: Source, log: RejectLog, separator: str, width: int, encoding: str) -> Iterator[Record]:
     """Rows of a file without header or quoting, such as ``movies.dat``.
 
@@ -52,7 +72,7 @@ def split_records(source: Source, log: RejectLog, separator: str, width: int, en
         encoding: ``latin-1`` or ``utf-8``.
     """
     with source.open(log.file) as stream:
-        for number, line in _with_content(_Lines(stream, encoding, skipped=0), log):
+        for number, line in _with_content(_Lines(stream, source.where(log.file), encoding, skipped=0), log):
             text = line.rstrip("\r\n")
             record = Record(number, text.split(separator), text)
             if _is_usable(record, width, log):
@@ -71,7 +91,7 @@ def csv_records(source: Source, log: RejectLog, columns: Sequence[str]) -> Itera
     with source.open(log.file) as stream:
         header = csv_header(stream, source.where(log.file))
         at = positions(header, columns, source.where(log.file))
-        for record in _csv_rows(_Lines(stream, "utf-8", skipped=1), log):
+        for record in _csv_rows(_Lines(stream, source.where(log.file), "utf-8", skipped=1), log):
             if _is_usable(record, len(header), log):
                 yield record._replace(fields=[record.fields[position] for position in at])
 
@@ -80,12 +100,15 @@ def csv_header(stream: io.BufferedReader, where: str) -> list[str]:
     """Take the header off a CSV file.
 
     Raises:
-        UnusableFileError: the file is empty.
+        UnusableFileError: the file is empty, or its first line is not CSV.
     """
-    first = stream.readline().decode("utf-8", "replace").strip()
+    first = read_line(stream, where).decode("utf-8", "replace").strip()
     if not first:
         raise UnusableFileError(where, "the file is empty", "Fetch or export it again.")
-    return [name.strip() for name in next(csv.reader([first]))]
+    try:
+        return [name.strip() for name in next(csv.reader([first]))]
+    except csv.Error as error:
+        raise UnusableFileError(where, f"its first line is no CSV header ({error})", "Export it again.") from error
 
 
 def positions(header: Sequence[str], columns: Sequence[str], where: str) -> list[int]:

@@ -9,11 +9,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from sdk.errors import BundleError
+from sdk import schema
+from sdk.errors import BundleError, DataError
 from sdk.features.tables import FIRST_KNOWN, STATISTIC_NAMES, UNKNOWN, EncodedTable, Statistics, raw_statistics
 from sdk.types import Float32s, Int64s
 
+_DAMAGE = (KeyError, ValueError, TypeError, AttributeError, IndexError, ArithmeticError, MemoryError, DataError,
+           pa.ArrowException, OSError)  # fmt: skip
+"""What reading a damaged table, or one that does not fit its facts, raises."""
 _CODE, _SHARES, _DENSE, _COUNT, _LIKES = "code_", "shares_", "dense", "train_count", "train_likes"
 
 
@@ -63,11 +68,54 @@ def read_table(path: Path, id_name: str, facts: Mapping[str, Any]) -> tuple[pa.T
     """
     try:
         table = pq.read_table(path)
+        table.validate(full=True)
+        raw = table.select([n for n in table.column_names if not _is_encoded(n)])
+        _check_raw(raw, id_name)
         encoded = _decode(table, id_name, facts)
-    except (KeyError, ValueError, pa.ArrowException, OSError) as error:
+        _check_encoded(encoded)
+    except _DAMAGE as error:
         message = f"{path}: not an encoded table of this release ({error}). Train the bundle again."
         raise BundleError(message) from error
-    return table.select([n for n in table.column_names if not _is_encoded(n)]), encoded
+    return raw, encoded
+
+
+def _check_raw(raw: pa.Table, id_name: str) -> None:
+    """Refuse another schema, nulls where there must be none, and ids that do not rise.
+
+    Raises:
+        ValueError: the message says which.
+    """
+    expected = {"user_id": schema.USERS, "item_id": schema.ITEMS}[id_name]
+    if not raw.schema.equals(expected):
+        raise ValueError(f"its columns are {', '.join(f'{f.name} {f.type}' for f in raw.schema)}")
+    empty = [field.name for field in expected if not field.nullable and raw.column(field.name).null_count]
+    if empty:
+        raise ValueError(f"{empty[0]} has nulls")
+    ids = raw.column(id_name).to_numpy()
+    if not ((np.diff(ids) > 0).all() and (ids >= 0).all()):
+        raise ValueError(f"{id_name} does not rise from row to row")
+
+
+def _check_encoded(encoded: EncodedTable) -> None:
+    """Refuse numbers that no table of ours holds; a NaN in a feature would reach every score.
+
+    Raises:
+        ValueError: the message says which.
+    """
+    statistics = encoded.statistics
+    finite: dict[str, NDArray[Any]] = {"dense": encoded.dense, **encoded.multi_hot}
+    finite |= {"mean": statistics.mean, "std": statistics.std}
+    wrong = [name for name, values in finite.items() if not np.isfinite(values).all()]
+    wrong += [name for name, values in encoded.multi_hot.items() if values.shape[1] != encoded.cardinalities[name]]
+    counted = (statistics.likes >= 0).all() and (statistics.likes <= statistics.count).all()
+    if not (counted and np.isfinite(statistics.count).all()):
+        wrong.append("train_count and train_likes")
+    if not (0 <= statistics.prior_rate <= 1 and 0 <= statistics.prior_count < np.inf and (statistics.std > 0).all()):
+        wrong.append("the prior or the deviation")
+    if statistics.mean.shape != (len(STATISTIC_NAMES),) or statistics.std.shape != statistics.mean.shape:
+        wrong.append("mean and std")
+    if wrong:
+        raise ValueError(f"{wrong[0]} holds values that it cannot have")
 
 
 def _is_encoded(name: str) -> bool:
@@ -76,7 +124,10 @@ def _is_encoded(name: str) -> bool:
 
 def _decode(table: pa.Table, id_name: str, facts: Mapping[str, Any]) -> EncodedTable:
     def known(name: str) -> np.ndarray[Any, Any]:
-        values: np.ndarray[Any, Any] = table.column(name).to_numpy()
+        column = table.column(name)
+        if column.null_count:
+            raise ValueError(f"{name} has nulls")
+        values: np.ndarray[Any, Any] = column.to_numpy()
         return values
 
     count = np.concatenate([np.zeros(FIRST_KNOWN), known(_COUNT)])

@@ -19,6 +19,8 @@ from sdk.types import Float32s, Int64s
 TRAIN, VALIDATION, TEST = 0, 1, 2
 _COLUMNS = ("user_index", "item_index", "label", "part", "rating")
 _TIME = "timestamp"
+_TYPES = {"user_index": pa.int32(), "item_index": pa.int32(), "label": pa.int8(), "part": pa.int8(),
+          "rating": pa.float32(), _TIME: pa.int64()}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,22 +75,45 @@ class StoredInteractions:
         pq.write_table(table, path, compression="zstd")
 
     @classmethod
-    def read(cls, path: Path, *, with_times: bool = False) -> StoredInteractions:
+    def read(cls, path: Path, sizes: tuple[int, int] | None = None, *, with_times: bool = False) -> StoredInteractions:
         """Read what ``write`` wrote.
 
         Args:
             path: the file.
+            sizes: rows of the users' and of the items' table, which the indices must lie in; None leaves them be.
             with_times: whether to read ``timestamp``, too, which takes 8 bytes a rating.
 
         Raises:
-            BundleError: the file is absent or not of this form.
+            BundleError: the file is absent or not of this form, or an index lies outside its table.
         """
         try:
             timed = with_times and _TIME in pq.read_schema(path).names
             table = pq.read_table(path, columns=[*_COLUMNS, *[_TIME] * timed])
-        except (pa.ArrowException, OSError) as error:
+            _check(table, sizes)
+        except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             message = f"{path}: not a bundle's ratings ({error}). Train the bundle again."
             raise BundleError(message) from error
         user_index, item_index, label, part, rating = (table.column(name).to_numpy() for name in _COLUMNS)
         timestamp = table.column(_TIME).to_numpy() if timed else None
         return cls(EncodedInteractions(user_index, item_index, label), part, rating, timestamp)
+
+
+def _check(table: pa.Table, sizes: tuple[int, int] | None) -> None:
+    """Refuse columns of other types, with nulls, or with values that no table, label or part has.
+
+    Raises:
+        ValueError: the message names the column.
+    """
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if column.type != _TYPES[name] or column.null_count:
+            raise ValueError(f"{name} is {column.type} with {column.null_count} nulls, expected {_TYPES[name]}, none")
+    limits = {"label": 2, "part": TEST + 1}
+    if sizes is not None:
+        limits |= {"user_index": sizes[0], "item_index": sizes[1]}
+    for name, limit in limits.items():
+        values = table.column(name).to_numpy()
+        if len(values) and not (values.min() >= 0 and values.max() < limit):
+            raise ValueError(f"{name} runs from {values.min()} to {values.max()}, expected 0 to {limit - 1}")
+    if not np.isfinite(table.column("rating").to_numpy()).all():
+        message = "a rating is not finite"
+        raise ValueError(message)

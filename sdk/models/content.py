@@ -349,16 +349,31 @@ def _stored(
 ) -> tuple[csr_matrix, dict[str, list[str]]]:
     from scipy.sparse import csr_matrix
 
-    ordered = {field: list(vocabulary.get(field, ())) for field in fields}
+    try:
+        ordered = {field: list(vocabulary.get(field, ())) for field in fields}
+    except (TypeError, AttributeError) as error:
+        raise BundleError(
+            f"{folder / 'content.json'}: no usable vocabulary ({error}). Train and save again."
+        ) from error
     width = sum(map(len, ordered.values()))
     try:
         parts = (arrays["data"], arrays["indices"], arrays["indptr"])
         matrix = csr_matrix(parts, shape=(len(arrays["item_id"]), width))
         matrix.check_format(full_check=True)  # a column out of range would be read by compiled code
-    except ValueError as error:
+        _check_numbers(arrays, ordered)
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
         raise BundleError(
             f"{folder}: content.npz does not fit content.json ({error}). Train and save again."
         ) from error
-    if len(arrays["idf"]) != width or tuple(arrays["shape"]) != matrix.shape:
+    if arrays["idf"].shape != (width,) or tuple(arrays["shape"]) != matrix.shape:
         raise BundleError(f"{folder}: content.npz does not fit content.json. Train and save again.")
     return matrix, ordered
+
+
+def _check_numbers(arrays: Mapping[str, NDArray[Any]], vocabulary: Mapping[str, list[str]]) -> None:
+    if not all(isinstance(word, str) for words in vocabulary.values() for word in words):
+        message = "a word of the vocabulary is no text"
+        raise ValueError(message)
+    data, idf = arrays["data"], arrays["idf"]
+    if data.dtype != np.float32 or idf.dtype != np.float64 or not (np.isfinite(data).all() and np.isfinite(idf).all()):
+        raise ValueError(f"data and idf are {data.dtype} and {idf.dtype}, expected finite float32 and float64")

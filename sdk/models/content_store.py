@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,9 @@ from numpy.typing import NDArray
 
 from sdk.errors import BundleError
 
+_DAMAGE = (OSError, ValueError, TypeError, EOFError, KeyError, NotImplementedError, RuntimeError, SyntaxError,
+           OverflowError, MemoryError, struct.error, zlib.error, zipfile.BadZipFile, tokenize.TokenError)  # fmt: skip
+"""What numpy and zipfile raise for a damaged archive: numpy reads an array's header as Python source."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip archive can hold
 
 
@@ -38,7 +44,7 @@ def read_arrays(path: Path, names: frozenset[str]) -> dict[str, NDArray[Any]]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             found = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise BundleError(f"{path}: not a readable .npz ({error}). Train and save the model again.") from error
     if missing := sorted(names - set(found)):
         raise BundleError(f"{path}: no array {missing[0]!r} (it has {', '.join(sorted(found))}). Save the model again.")
@@ -58,7 +64,7 @@ def read_json(path: Path, *, version: int) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path}: not readable ({error}). Train and save the model again.") from error
     got = value.get("version") if isinstance(value, dict) else None
     if got != version:

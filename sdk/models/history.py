@@ -13,11 +13,13 @@ titles; popular titles are held back a little.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sdk.config import HistoryConfig, from_json, to_json
 from sdk.errors import BundleError, ConfigError
@@ -174,8 +176,12 @@ class HistoryModel:
         write_json(Path(folder) / "history.json", words)
 
     @classmethod
-    def load(cls, folder: Path | str) -> HistoryModel:
+    def load(cls, folder: Path | str, *, num_items: int | None = None) -> HistoryModel:
         """Read what ``save`` wrote.
+
+        Args:
+            folder: where it was saved.
+            num_items: rows of the items' table that it must fit; None takes any.
 
         Raises:
             BundleError: a file is absent, damaged, of another version, or does not fit the other.
@@ -185,9 +191,19 @@ class HistoryModel:
         try:
             config = from_json(HistoryConfig, words["config"])
             choice = None if words["choice"] is None else PenaltyChoice.from_json(words["choice"])
+            _check_arrays(arrays, num_items)
             return cls(arrays["item_in"], arrays["item_out"], arrays["item_bias"], config, choice)
-        except (KeyError, TypeError, ValueError, ConfigError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
             raise BundleError(f"{folder}: not a history model ({error!r}). Train and save it again.") from error
+
+
+def _check_arrays(arrays: Mapping[str, NDArray[Any]], num_items: int | None) -> None:
+    for name, width in (("item_in", 2), ("item_out", 2), ("item_bias", 1)):
+        values = arrays[name]
+        if values.dtype != np.float32 or values.ndim != width or not np.isfinite(values).all():
+            raise ValueError(f"{name} is {values.dtype} of shape {values.shape}, expected finite float32")
+    if num_items not in (None, len(arrays["item_in"])):
+        raise ValueError(f"it knows {len(arrays['item_in'])} rows of titles, the bundle has {num_items}")
 
 
 def blend(history: PairForm, ranker: PairForm, weight: float) -> PairForm:

@@ -56,7 +56,7 @@ def load_ranker(name: str, config: RunConfig, users: EncodedTable, items: Encode
             start = f"{place}."
             member.load_state_dict({key[len(start) :]: weights[key] for key in weights if key.startswith(start)})
         return averaged(members).eval()
-    except (SafetensorError, RuntimeError, OSError, ValueError) as error:
+    except (SafetensorError, RuntimeError, OSError, ValueError, KeyError, TypeError, MemoryError) as error:
         message = f"{path}: not the weights of this bundle's {name} ({error}). Train the bundle again."
         raise BundleError(message) from error
 

@@ -26,6 +26,7 @@ from batch.run import run
 from batch.score import main
 from batch.target import open_target
 from sdk import schema
+from sdk.bundle_info import sealed
 from sdk.config import from_json, to_json
 from sdk.errors import ConfigError, QualityGateError, UsageError
 
@@ -261,7 +262,7 @@ def tampered(bundle_path: Path, to: Path, change) -> Path:
     np.savez(to / "history.npz", **{n: change(v) if v.dtype == np.float32 and v.ndim else v for n, v in arrays.items()})
     info = json.loads((to / "bundle.json").read_text())
     info["files"] = {name: hashlib.sha256((to / name).read_bytes()).hexdigest() for name in info["files"]}
-    (to / "bundle.json").write_text(json.dumps(info))
+    (to / "bundle.json").write_text(json.dumps(sealed(info)))
     sdk.load(to)
     return to
 
