@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sdk.cluster import add_cluster_options, cluster_from, training_cluster
 from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
@@ -12,6 +12,9 @@ from sdk.commands.options import new_command
 from sdk.config import RunConfig
 from sdk.device import DEVICES, resolve_device
 from sdk.search_space import with_fields
+
+if TYPE_CHECKING:
+    from sdk.bundle import Bundle
 
 _FIELDS = {
     "models": "models",
@@ -31,6 +34,17 @@ def add(commands: Any) -> None:
         commands, "train", _train, "train the models on ratings and titles, and write one bundle",
         "python -m sdk train --movielens ml-25m.zip --tmdb tmdb-5000 --out bundle",
     )  # fmt: skip
+    add_options(parser)
+    add_cluster_options(parser)
+    parser.add_argument(
+        "--if-new",
+        action="store_true",
+        help="train only where the bundle that is there is of other data, options or release; implies --force",
+    )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every way to train a bundle."""
     add_dataset(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder to write")
     add_config(parser)
@@ -38,13 +52,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--device", choices=DEVICES, default="auto", help="where the rankers train: auto takes a GPU where there is one"
     )
-    add_cluster_options(parser)
     parser.add_argument("--force", action="store_true", help="replace the bundle that is there")
-    parser.add_argument(
-        "--if-new",
-        action="store_true",
-        help="train only where the bundle that is there is of other data, options or release; implies --force",
-    )
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +82,7 @@ def _train(args: argparse.Namespace) -> int:
     from sdk.training.freshness import is_up_to_date
     from sdk.training.pipeline import require_room, train_bundle
 
-    config, force, cluster = _run_config(args), args.force or args.if_new, cluster_from(args)
+    config, force, cluster = run_config(args), args.force or args.if_new, cluster_from(args)
     resolve_device(args.device)
     require_room(args.out, force=force)
     dataset = read_dataset(args, config)
@@ -83,13 +91,18 @@ def _train(args: argparse.Namespace) -> int:
         return 0
     with training_cluster(cluster, args.out):
         bundle = train_bundle(dataset, config, args.out, force=force, device=args.device)
-    report = bundle.path / "reports" / "metrics.md"
-    print(report.read_text("utf-8") if report.exists() else f"trained {', '.join(bundle.info.models)}")
-    print(f"bundle: {bundle.path} (best ranker by validation AUC: {bundle.info.chosen_model or 'none'})")
+    report(bundle)
     return 0
 
 
-def _run_config(args: argparse.Namespace) -> RunConfig:
+def report(bundle: Bundle) -> None:
+    """Print what was measured, and where the bundle lies."""
+    table = bundle.path / "reports" / "metrics.md"
+    print(table.read_text("utf-8") if table.exists() else f"trained {', '.join(bundle.info.models)}")
+    print(f"bundle: {bundle.path} (best ranker by validation AUC: {bundle.info.chosen_model or 'none'})")
+
+
+def run_config(args: argparse.Namespace) -> RunConfig:
     """The configuration file's settings, or the defaults, overridden by the options that were given."""
     given = {field: getattr(args, name) for name, field in _FIELDS.items() if hasattr(args, name)}
     return with_fields(read_config(args.config), given)
