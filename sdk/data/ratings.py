@@ -277,7 +277,7 @@ class _Parser:
     def _faults(self, columns: Columns) -> Iterator[tuple[str, Bools]]:
         rating, low, high = columns["rating"], self._config.rating_min, self._config.rating_max
         yield self._off_scale, (rating < low) | (rating > high)
-        yield OFF_STEP, (rating * 2) % 1 != 0
+        yield OFF_STEP, (np.clip(rating, low, high) * 2) % 1 != 0  # an infinity has no remainder
         yield validation.LATE_TIMESTAMP, columns["timestamp"] > validation.MAX_TIMESTAMP
         yield "the user id is too large", columns["user_id"] > _MAX_ID
         if self._known is None:

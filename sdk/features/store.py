@@ -96,6 +96,19 @@ def _check_raw(raw: pa.Table, id_name: str) -> None:
         raise ValueError(f"{id_name} does not rise from row to row")
 
 
+def _check_normalisation(statistics: Statistics) -> None:
+    """Refuse a prior or a normalisation that no ratings give.
+
+    Raises:
+        ValueError: the message says which.
+    """
+    mean, std = statistics.mean, statistics.std
+    if mean.shape != (len(STATISTIC_NAMES),) or std.shape != mean.shape or not (np.isfinite(mean) & (std > 0)).all():
+        raise ValueError(f"mean and std are {mean.tolist()} and {std.tolist()}")
+    if not (0 <= statistics.prior_rate <= 1 and 0 <= statistics.prior_count < np.inf):
+        raise ValueError(f"the prior is {statistics.prior_rate} of {statistics.prior_count} ratings")
+
+
 def _check_encoded(encoded: EncodedTable) -> None:
     """Refuse numbers that no table of ours holds; a NaN in a feature would reach every score.
 
@@ -104,16 +117,13 @@ def _check_encoded(encoded: EncodedTable) -> None:
     """
     statistics = encoded.statistics
     finite: dict[str, NDArray[Any]] = {"dense": encoded.dense, **encoded.multi_hot}
-    finite |= {"mean": statistics.mean, "std": statistics.std}
     wrong = [name for name, values in finite.items() if not np.isfinite(values).all()]
     wrong += [name for name, values in encoded.multi_hot.items() if values.shape[1] != encoded.cardinalities[name]]
     counted = (statistics.likes >= 0).all() and (statistics.likes <= statistics.count).all()
     if not (counted and np.isfinite(statistics.count).all()):
         wrong.append("train_count and train_likes")
-    if not (0 <= statistics.prior_rate <= 1 and 0 <= statistics.prior_count < np.inf and (statistics.std > 0).all()):
-        wrong.append("the prior or the deviation")
-    if statistics.mean.shape != (len(STATISTIC_NAMES),) or statistics.std.shape != statistics.mean.shape:
-        wrong.append("mean and std")
+    if "id" not in encoded.codes:
+        wrong.append("code_id, which is absent,")
     if wrong:
         raise ValueError(f"{wrong[0]} holds values that it cannot have")
 
@@ -134,6 +144,7 @@ def _decode(table: pa.Table, id_name: str, facts: Mapping[str, Any]) -> EncodedT
     likes = np.concatenate([np.zeros(FIRST_KNOWN), known(_LIKES)])
     prior = (float(facts["prior_rate"]), float(facts["prior_count"]))
     statistics = Statistics(count, likes, *prior, np.array(facts["mean"]), np.array(facts["std"]))
+    _check_normalisation(statistics)
     dense = np.vstack([unknown_dense(statistics, len(facts["dense_names"])), _matrix(table.column(_DENSE))])
     return EncodedTable(
         ids=np.concatenate([np.full(FIRST_KNOWN, -1, dtype=np.int64), known(id_name)]),

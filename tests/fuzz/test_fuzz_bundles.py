@@ -232,6 +232,40 @@ def corrupt_column(rng: Rng, kind: str, column: pa.Array) -> pa.Array:
     return pa.array(values, type=column.type)
 
 
+TABLE_FACTS = [("std", [1.0, 0.0]), ("std", [1.0]), ("mean", [float("nan"), 0.0]), ("codes", []), ("prior_rate", 1.5),
+# --- what stands in the folder ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "value"), TABLE_FACTS)
+def test_facts_that_no_table_has_are_refused_by_the_tables_name(bundle: Path, name: str, value: object) -> None:
+    tables = json.loads((bundle / INFO).read_text())["tables"]
+    reseal(bundle, tables={**tables, "users": {**tables["users"], name: value}})
+    with pytest.raises(BundleError, match=r"users[.]parquet"):
+        _ = sdk.load(bundle).encoded_users
+
+
+def test_ratings_of_rows_that_no_table_has_are_refused(bundle: Path) -> None:
+    path = bundle / "seen.parquet"
+    table = pq.read_table(path)
+    for place, name in enumerate(table.column_names):
+        values = table.column(name).to_numpy().copy()
+        values[7] = 100 if name != "timestamp" else values[7]
+        pq.write_table(table.set_column(place, name, pa.array(values)), path)
+        reseal(bundle)
+        if name in ("rating", "timestamp"):
+            assert len(sdk.load(bundle).interactions.rows)
+            continue
+        with pytest.raises(BundleError, match=rf"seen[.]parquet.*{name} runs from"):
+            _ = sdk.load(bundle).interactions
+
+
+def test_a_changed_figure_in_bundle_json_is_noticed_though_it_is_still_json(bundle: Path) -> None:
+    text = (bundle / INFO).read_text()
+    (bundle / INFO).write_text(text.replace('"prior_count": 5.0', '"prior_count": 4.0'))
+    with pytest.raises(BundleError, match="altered since it was written"):
+        sdk.load(bundle)
+
+
 # --- what stands in the folder ----------------------------------------------------------------------------------------
 
 

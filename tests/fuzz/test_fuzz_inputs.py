@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import re
@@ -18,7 +19,7 @@ from harness import Fuzz
 import sdk
 from sdk.config import DataConfig
 from sdk.data.movielens import load_ratings
-from sdk.errors import MarqueeError, UnusableFileError
+from sdk.errors import DataError, MarqueeError, UnusableFileError
 
 LENIENT = DataConfig(max_reject_share=0.99)
 FILES = {
@@ -91,6 +92,37 @@ def check_dataset(dataset: sdk.Dataset) -> None:
     dataset.items.validate(full=True)
     dataset.users.validate(full=True)
     dataset.rejects.validate(full=True)
+
+
+@pytest.mark.parametrize("rating", ["9" * 400, "1e999", "1e38", "-1e999"])
+def test_a_rating_beyond_all_bounds_is_set_aside(rating: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "ml", FILES["csv"])
+    with (folder / "ratings.csv").open("a") as file:
+        file.write(f"9,1,{rating},978300000\n")
+    dataset = sdk.load_movielens(folder)
+    assert dataset.rejects["line"].to_pylist() == [50]
+    assert len(dataset.interactions) == 48
+
+
+@pytest.mark.parametrize("header", ["a\rb,c", '"', ""])
+def test_a_first_line_that_is_no_csv_header_is_refused(header: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "ml", FILES["csv"])
+    (folder / "tags.csv").write_bytes(f"{header}\n1,2,quiet,978300001\n".encode())
+    with pytest.raises(DataError, match=r"tags\.csv"):
+        sdk.load_movielens(folder)
+
+
+def test_a_line_longer_than_any_of_ours_is_refused_before_it_fills_memory(tmp_path: Path) -> None:
+    folder = write(tmp_path / "ml", FILES["csv"])
+    for name in ("ratings.csv", "tags.csv"):
+        text = FILES["csv"][name]
+        with gzip.open(folder / f"{name}.gz", "wb", compresslevel=1) as file:
+            file.write(text.encode() + b"1" * ((1 << 27) + (1 << 25)))
+        (folder / name).unlink()
+        with pytest.raises(UnusableFileError, match=f"{name}: a line is longer than 128 MiB"):
+            sdk.load_movielens(folder)
+        (folder / f"{name}.gz").unlink()
+        (folder / name).write_text(text)
 
 
 # --- the accepted rows are those of a slow reader -----------------------------------------------------------------
