@@ -20,6 +20,7 @@ from sdk.errors import ScoreError
 from sdk.features.loaders import InteractionLoader
 from sdk.metrics import auc
 from sdk.models.pair_model import PairModel
+from sdk.scoring import torch_engine
 from sdk.scoring.seen import Seen
 from sdk.scoring.torch_engine import TorchEngine
 from sdk.training import loop
@@ -90,6 +91,12 @@ def test_memory_for_no_row_at_all_is_one_clear_line(monkeypatch):
     monkeypatch.setattr(engine, "_tile", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError))
     with pytest.raises(ScoreError, match=r"memory does not hold.*--device cpu"):
         engine.top_k(np.arange(4), Seen.nothing(4), 2)
+
+
+@pytest.mark.parametrize(("free_gib", "expected"), [(139, 2 << 30), (16, 1 << 30), (1, 256 << 20)])
+def test_tiles_grow_with_a_gpus_free_memory_within_bounds(free_gib, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free_gib << 30, 139 << 30))
+    assert torch_engine._tile_bytes(torch.device("cuda")) == expected
 
 
 def test_predicting_with_little_memory_gives_the_same_scores(monkeypatch):

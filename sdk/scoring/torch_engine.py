@@ -20,7 +20,9 @@ from sdk.scoring.seen import Seen
 from sdk.types import Bools, Int64s
 
 _ITEMS_PER_TILE = 8192
-_TILE_BYTES = 256 << 20  # of the widest activation of one tile
+_TILE_BYTES = 256 << 20  # of the widest activation of one tile, on the CPU and at least
+_LARGEST_TILE_BYTES = 2 << 30
+_TILES_IN_MEMORY = 16  # a tile's own activations and what the selection copies, with room to spare
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +62,7 @@ class TorchEngine:
         self._head = _HeadOn(form.head, self.device)
         self._place = np.full(len(form.items), -1, dtype=np.int64)
         self._place[self.candidates] = np.arange(len(self.candidates))
-        self._users_per_tile = max(1, _TILE_BYTES // (4 * _ITEMS_PER_TILE * self._head.widest))
+        self._users_per_tile = max(1, _tile_bytes(self.device) // (4 * _ITEMS_PER_TILE * self._head.widest))
 
     @torch.no_grad()
     def top_k(self, user_index: Int64s, seen: Seen, k: int) -> RowTopK:
@@ -127,6 +129,14 @@ class TorchEngine:
         scores = np.where(real, bits.view(np.float32), np.float32(0)).astype(np.float32)
         rows = self.candidates[places] if len(self.candidates) else places
         return RowTopK(np.where(real, rows, 0), scores, real.sum(axis=1).astype(np.int32))
+
+
+def _tile_bytes(device: torch.device) -> int:
+    """A tile's size: the more users it holds, the fewer kernels are started; on a GPU as its free memory allows."""
+    if device.type != "cuda":
+        return _TILE_BYTES
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(_TILE_BYTES, min(_LARGEST_TILE_BYTES, free // _TILES_IN_MEMORY))
 
 
 _NOTHING = -(2**63)
