@@ -232,8 +232,17 @@ def corrupt_column(rng: Rng, kind: str, column: pa.Array) -> pa.Array:
     return pa.array(values, type=column.type)
 
 
-TABLE_FACTS = [("std", [1.0, 0.0]), ("std", [1.0]), ("mean", [float("nan"), 0.0]), ("codes", []), ("prior_rate", 1.5),
-# --- what stands in the folder ---------------------------------------------------------------------------------------
+TABLE_FACTS = [
+    ("std", [1.0, 0.0]),
+    ("std", [1.0]),
+    ("mean", [float("nan"), 0.0]),
+    ("codes", []),
+    ("codes", None),
+    ("prior_rate", 1.5),
+    ("prior_count", -1.0),
+    ("dense_names", ["log_count"]),
+    ("cardinalities", {}),
+]
 
 
 @pytest.mark.parametrize(("name", "value"), TABLE_FACTS)
