@@ -11,6 +11,8 @@ RUNS, REPORTS = "runs", "reports"
 USER_ITEMS, ITEM_ITEMS, ITEM_USERS = "user_items", "item_items", "item_users"
 LAYOUTS = {USER_ITEMS: schema.USER_ITEMS, ITEM_ITEMS: schema.ITEM_ITEMS, ITEM_USERS: schema.ITEM_USERS}
 """Side -> Arrow schema of its parts."""
+COUNTS = ("user_rows", "item_rows", "audience_rows", "fallback_users", "fallback_items")
+"""What a manifest counts."""
 PARTIALS = "audience"
 """Folder beside a journal's records, with what audiences are merged from."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from batch.journal import Journal
 from batch.layout import (
+    COUNTS,
     LATEST,
     MANIFEST,
     SUCCESS,
@@ -47,8 +48,19 @@ def read_manifest(target: Target, run_date: str) -> Mapping[str, Any] | None:
     if not whole:
         message = f"{target.describe(night)}: its {MANIFEST} was altered, or {SUCCESS} is missing. Pass --force to write the night again."  # noqa: E501
         raise OutputError(message)
+    if not _is_of_this_form(manifest):
+        message = (
+            f"{target.describe(night)}: its {MANIFEST} is not of this release. Pass --force to write the night again."
+        )
+        raise OutputError(message)
     _check_sizes(target, night, found, manifest)
     return {**manifest, "checksum": checksum}
+
+
+def _is_of_this_form(manifest: Mapping[str, Any]) -> bool:
+    if not all(isinstance(manifest.get(name), dict) for name in ("inputs", "counts", "checks", "files", "bytes")):
+        return False
+    return all(type(manifest["counts"].get(name)) is int for name in COUNTS)
 
 
 def _check_sizes(target: Target, night: str, found: Mapping[str, int], manifest: Mapping[str, Any]) -> None:

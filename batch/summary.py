@@ -11,7 +11,7 @@ import numpy as np
 
 from batch.attempt import Attempt
 from batch.journal import ShardRecord
-from batch.layout import ITEM_ITEMS, ITEM_USERS, USER_ITEMS
+from batch.layout import COUNTS, ITEM_ITEMS, ITEM_USERS, USER_ITEMS
 from batch.plan import Plan
 from sdk.logs import facts
 from sdk.stages import Stages, peak_memory_mib
@@ -102,7 +102,6 @@ class Written:
         }
 
 
-_COUNTS = ("user_rows", "item_rows", "audience_rows", "fallback_users", "fallback_items")
 NOTHING_WRITTEN = Written((), 0, 0, 0)
 
 
@@ -128,7 +127,7 @@ def report_of(
         run_id=attempt.run_id,
         model=planned.model,
         status=status,
-        **{name: counts[name] for name in _COUNTS},
+        **{name: counts[name] for name in COUNTS},
         asked=planned.asked,
         parts=planned.parts,
         resumed_parts=written.resumed_parts,

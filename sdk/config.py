@@ -21,6 +21,7 @@ NCFVariant = Literal["dot", "neumf"]
 ModelName = Literal["dlrm", "ncf", "history", "content"]
 RANKERS = ("dlrm", "ncf")  # the models that score a pair with a logit
 C = TypeVar("C")
+_MAX_WEIGHT = 1e6  # far above any that helps, far below what float32 overflows at
 
 
 def _check(config: object, name: str, ok: bool, expected: str) -> None:
@@ -255,7 +256,9 @@ class HistoryConfig:
         _check_at_least(self, 0, "star_weight", "user_exponent", "item_exponent", "content_weight", "ranker_weight")
         _check_at_least(self, 0, "popularity_weight", "seed", "feature_dim")
         _check(self, "penalty", self.penalty is None or self.penalty > 0, "above 0, or None")
-        _check(self, "least_weight", self.least_weight > 0, "above 0")
+        _check(self, "least_weight", 0 < self.least_weight <= _MAX_WEIGHT, f"above 0, at most {_MAX_WEIGHT:g}")
+        _check(self, "star_weight", self.star_weight <= _MAX_WEIGHT, f"at most {_MAX_WEIGHT:g}")
+        _check(self, "like_at", abs(self.like_at) <= _MAX_WEIGHT, f"at most {_MAX_WEIGHT:g}")
 
     def weights(self, rating: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """(N,) float32 weight of each rating in a history: 1 for the least like, more above, less below."""

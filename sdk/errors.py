@@ -104,7 +104,7 @@ class MissingFileError(DataError):
 
     def __str__(self) -> str:
         there = f"it has {', '.join(self.found[:12])}" if self.found else "nothing is there"
-        return f"{self.path}: no {self.wanted} ({there}). See 'Inputs' in README.md for the files we read."
+        return _one_line(f"{self.path}: no {self.wanted} ({there}). See 'Inputs' in README.md for the files we read.")
 
 
 class MissingColumnError(DataError):

@@ -155,7 +155,7 @@ def _files(folder: Path) -> dict[str, str]:
 def _of_zip(path: Path) -> dict[str, dict[str, str]]:
     folders: dict[str, dict[str, str]] = {}
     with zipfile.ZipFile(path) as archive:
-        infos = [info for info in archive.infolist() if not info.is_dir()]
+        infos = [info for info in archive.infolist() if not info.filename.endswith("/")]
     _refuse_bombs(path, infos)
     members = [info.filename for info in infos]
     for member in members:
@@ -176,6 +176,6 @@ def _refuse_bombs(path: Path, infos: Sequence[zipfile.ZipInfo]) -> None:
 
 def _require_inside(path: Path, member: str) -> None:
     parts = PurePosixPath(member.replace("\\", "/")).parts
-    if ".." in parts or member.startswith(("/", "\\")) or ":" in parts[0]:
+    if not parts or ".." in parts or member.startswith(("/", "\\")) or ":" in parts[0]:
         problem = f"its member {member!r} points outside the archive"
         raise UnusableFileError(path, problem, "Do not use this archive; fetch it again from its publisher.")

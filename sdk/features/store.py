@@ -19,6 +19,7 @@ from sdk.types import Float32s, Int64s
 _DAMAGE = (KeyError, ValueError, TypeError, AttributeError, IndexError, ArithmeticError, MemoryError, DataError,
            pa.ArrowException, OSError)  # fmt: skip
 """What reading a damaged table, or one that does not fit its facts, raises."""
+_NEAR, _FAR = 1e-30, 1e6  # bounds of a mean and a deviation within which float32 features stay finite
 _CODE, _SHARES, _DENSE, _COUNT, _LIKES = "code_", "shares_", "dense", "train_count", "train_likes"
 
 
@@ -103,7 +104,8 @@ def _check_normalisation(statistics: Statistics) -> None:
         ValueError: the message says which.
     """
     mean, std = statistics.mean, statistics.std
-    if mean.shape != (len(STATISTIC_NAMES),) or std.shape != mean.shape or not (np.isfinite(mean) & (std > 0)).all():
+    ordinary = (abs(mean) < _FAR) & (std > _NEAR) & (std < _FAR) if mean.shape == std.shape else np.False_
+    if mean.shape != (len(STATISTIC_NAMES),) or not ordinary.all():
         raise ValueError(f"mean and std are {mean.tolist()} and {std.tolist()}")
     if not (0 <= statistics.prior_rate <= 1 and 0 <= statistics.prior_count < np.inf):
         raise ValueError(f"the prior is {statistics.prior_rate} of {statistics.prior_count} ratings")

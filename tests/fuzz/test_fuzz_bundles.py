@@ -235,6 +235,8 @@ def corrupt_column(rng: Rng, kind: str, column: pa.Array) -> pa.Array:
 TABLE_FACTS = [
     ("std", [1.0, 0.0]),
     ("std", [1.0]),
+    ("std", [1.0, 1e-300]),
+    ("mean", [1e308, 0.0]),
     ("mean", [float("nan"), 0.0]),
     ("codes", []),
     ("codes", None),
@@ -273,6 +275,35 @@ def test_a_changed_figure_in_bundle_json_is_noticed_though_it_is_still_json(bund
     (bundle / INFO).write_text(text.replace('"prior_count": 5.0', '"prior_count": 4.0'))
     with pytest.raises(BundleError, match="altered since it was written"):
         sdk.load(bundle)
+
+
+def _falling(indptr: np.ndarray) -> np.ndarray:
+    return np.concatenate([indptr[:1], indptr[:0:-1]])
+
+
+CSR_DAMAGE = {
+    "pointers that end at 0": {"indptr": lambda a: np.concatenate([a[:1], a[2:], a[:1]])},
+    "unsigned pointers that fall": {"indptr": lambda a: _falling(a).astype(np.uint32)},
+    "pointers that fall": {"indptr": _falling},
+    "pointers that start late": {"indptr": lambda a: a + 1},
+    "too few pointers": {"indptr": lambda a: a[:-1]},
+    "pointers that are no whole numbers": {"indptr": lambda a: a.astype(np.float64)},
+    "a column beyond the last": {"indices": lambda a: a + 10**6},
+    "a column before the first": {"indices": lambda a: a - 10**6},
+    "fewer values than columns": {"data": lambda a: a[:-1]},
+}
+
+
+@pytest.mark.parametrize("damage", CSR_DAMAGE)
+def test_a_sparse_matrix_that_points_outside_itself_is_refused_before_compiled_code_reads_it(
+    bundle: Path, damage: str
+) -> None:
+    arrays = dict(np.load(bundle / "content.npz"))
+    arrays |= {name: change(arrays[name]) for name, change in CSR_DAMAGE[damage].items()}
+    np.savez(bundle / "content.npz", **arrays)
+    reseal(bundle)
+    with pytest.raises(BundleError, match=r"does not fit content\.json"):
+        _ = sdk.load(bundle).content
 
 
 # --- what stands in the folder ----------------------------------------------------------------------------------------

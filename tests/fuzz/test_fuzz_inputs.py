@@ -312,7 +312,7 @@ def check_file(path: Path) -> None:
     check_dataset(sdk.load_movielens(path, config=LENIENT))
 
 
-ESCAPES = ["../ratings.csv", "a/../../x", "/etc/passwd", "\\x", "C:\\x", "a\\..\\..\\x", "//x"]
+ESCAPES = ["../ratings.csv", "a/../../x", "/etc/passwd", "\\x", "", "C:\\x", "a\\..\\..\\x", "//x"]
 
 
 @pytest.mark.parametrize("name", ESCAPES)
