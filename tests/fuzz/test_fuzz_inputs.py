@@ -312,7 +312,7 @@ def check_file(path: Path) -> None:
     check_dataset(sdk.load_movielens(path, config=LENIENT))
 
 
-ESCAPES = ["../ratings.csv", "a/../../x", "/etc/passwd", "\\x", "", "C:\\x", "a\\..\\..\\x", "//x"]
+ESCAPES = ["../ratings.csv", "a/../../x", "/etc/passwd", "\\x", "C:\\x", "a\\..\\..\\x", "//x"]
 
 
 @pytest.mark.parametrize("name", ESCAPES)
@@ -323,6 +323,13 @@ def test_a_zip_with_a_member_that_points_outside_is_refused_and_writes_nothing(n
     with pytest.raises(UnusableFileError, match="points outside"):
         sdk.load_movielens(path)
     assert sorted(p for p in tmp_path.rglob("*")) == before
+
+
+def test_a_zip_with_a_member_without_a_name_is_refused(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "ml.zip", {**{f"ml/{n}": t for n, t in FILES["csv"].items()}, "QQQ": "x"})
+    path.write_bytes(path.read_bytes().replace(b"QQQ", b"\0QQ"))  # zipfile reads a name up to its first NUL
+    with pytest.raises(UnusableFileError, match="points outside"):
+        sdk.load_movielens(path)
 
 
 def test_a_member_that_unpacks_to_much_more_than_it_takes_is_refused_before_it_fills_memory(tmp_path: Path) -> None:
