@@ -232,7 +232,7 @@ def test_the_history_models_value_is_what_the_slow_obvious_way_gives():
     model = HistoryModel.fit(*columns, *sizes, vectors.astype(np.float32), config.history)
     scores = {user: model.item_bias.astype(float).copy() for user in range(sizes[0])}
     for user, item, stars in zip(*columns, strict=True):
-        weight = max(0.3, 1 + 0.3 * (stars - 4))
+        weight = max(config.history.least_weight, 1 + config.history.star_weight * (stars - config.history.like_at))
         scores[user] += weight * (model.item_out.astype(float) @ model.item_in[item].astype(float))
     wanted = {}
     for row in draw.held_out:
