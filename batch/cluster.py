@@ -82,6 +82,7 @@ class WorkerPool:
             while pending:
                 for future in self._finished(pending):
                     done: Done = future.result()
+                    future.release()  # or the cluster would see to it that this answer outlives its worker
                     self.peaks[done.worker] = max(done.peak_memory_mib, self.peaks.get(done.worker, 0.0))
                     yield pending.pop(future), done.record
                 self._fill(queue, pending)

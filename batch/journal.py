@@ -54,6 +54,11 @@ class Journal:
         """Record a finished part. A record that is lost costs its part's work, so it need not survive a power cut."""
         self.target.write(f"{self.folder}/{record.path}.json", _sealed(asdict(record), self.digest), durable=False)
 
+    def finished(self, part: str) -> ShardRecord | None:
+        """The record of a part that is finished and whole: a task that is given twice need not be done twice."""
+        record = _opened(self.target.read(f"{self.folder}/{part}.json"), self.digest)
+        return record if record is not None and record.path == part and self._is_whole(record) else None
+
     def resume(self, expected: Sequence[str]) -> dict[str, ShardRecord]:
         """The finished parts, checked against what is staged; everything else that is staged or recorded is deleted.
 

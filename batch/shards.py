@@ -202,8 +202,9 @@ def store(journal: Journal, scored: Scored | Merged) -> ShardRecord:
 def write_shard(job: Job, shard: Shard) -> ShardRecord:
     """Score one shard and write it: all that a worker in another process or on another machine does.
 
-    It depends on the bundle, the options and the shard alone, and may be repeated. A worker keeps the model of
-    its last job. The record carries the digest of the worker's own inputs, so one with another bundle or other
+    It depends on the bundle, the options and the shard alone, and may be repeated: a part that is finished already
+    is not made again (a cluster repeats a task whose answer was lost with its worker). A worker keeps the model of its
+    last job. The record carries the digest of the worker's own inputs, so one with another bundle or other
     package versions is noticed.
 
     Raises:
@@ -212,7 +213,8 @@ def write_shard(job: Job, shard: Shard) -> ShardRecord:
         OSError: the part cannot be written.
     """
     scorer, digest = _scorer_of(job)
-    return store(Journal(open_target(job.out), job.run_date, digest), scorer.score(shard))
+    journal = Journal(open_target(job.out), job.run_date, digest)
+    return journal.finished(shard.name) or store(journal, scorer.score(shard))
 
 
 def inputs_digest(job: Job) -> str:

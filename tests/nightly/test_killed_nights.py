@@ -189,6 +189,19 @@ def test_shards_written_by_workers_make_the_same_night(bundle_path, tmp_path, un
     assert tree(tmp_path / f"run_date={DATE}") == undisturbed
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_task_that_is_given_twice_writes_its_part_once_unless_it_is_damaged(bundle_path, tmp_path, damaged):
+    work, shard = job(bundle_path, tmp_path), Shard("user_items", 0, 0, 7)
+    part = tmp_path / f".staging-{DATE}" / shard.name
+    record = write_shard(work, shard)
+    whole, inode = part.read_bytes(), part.stat().st_ino
+    if damaged:
+        part.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert write_shard(work, shard) == record
+    assert part.read_bytes() == whole
+    assert (part.stat().st_ino == inode) is not damaged
+
+
 def test_a_record_of_a_worker_with_another_bundle_does_not_count(bundle_path, tmp_path):
     work = job(bundle_path, tmp_path)
     journal = Journal(open_target(tmp_path), DATE, "another digest")
