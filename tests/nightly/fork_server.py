@@ -1,7 +1,8 @@
 """Runs the nightly command in processes that can be killed at any moment, without paying for the imports each time.
 
-It reads one JSON line per request, ``{"argv": [...], "kill_after": seconds or null, "log": path}``, forks a child that
-runs the command, sends it SIGKILL when the time is up, and answers one line: killed, hung, code and seconds.
+It reads one JSON line per request, ``{"argv": [...], "log": path, "journal": path, "parts": number, "kill_after":
+seconds or null}``, forks a child that runs the command, waits until the journal holds so many parts, sends it SIGKILL so
+many seconds later (null: never), and answers one line: killed, hung, code and seconds.
 NUMBA_NUM_THREADS and its like must be 1: other threads would be missing in the children.
 """
 
@@ -14,10 +15,22 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from batch.score import main
 
 HUNG_S = 120.0
+LOOK_S = 0.001
+
+
+def num_recorded(journal: Path) -> int:
+    """Finished parts that the journal names by now."""
+    return sum(1 for _ in journal.rglob("part-*.parquet.json"))
+
+
+def ends_within(watched: int, seconds: float) -> bool:
+    """Whether the process of a pidfd ends so soon; waits for it as long."""
+    return bool(select.select([watched], [], [], seconds)[0])
 
 
 def run_child(argv: Sequence[str], log: str) -> None:
@@ -41,8 +54,11 @@ def serve_one(request: dict[str, object]) -> dict[str, object]:
     if pid == 0:
         run_child(request["argv"], request["log"])  # type: ignore[arg-type]
     watched = os.pidfd_open(pid)
-    moment = request["kill_after"]
-    ended, _, _ = select.select([watched], [], [], HUNG_S if moment is None else moment)
+    moment, journal = request["kill_after"], Path(str(request["journal"]))
+    ended = False
+    while moment is not None and not ended and num_recorded(journal) < request["parts"]:  # type: ignore[operator]
+        ended = ends_within(watched, LOOK_S)
+    ended = ended or ends_within(watched, HUNG_S if moment is None else moment)  # type: ignore[arg-type]
     if not ended:
         os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
