@@ -1,8 +1,8 @@
 """Runs the nightly command in processes that can be killed at any moment, without paying for the imports each time.
 
-It reads one JSON line per request, ``{"argv": [...], "log": path, "journal": path, "parts": number, "kill_after":
-seconds or null}``, forks a child that runs the command, waits until the journal holds so many parts, sends it SIGKILL so
-many seconds later (null: never), and answers one line: killed, hung, code and seconds.
+It reads one JSON line a request, ``{"argv": [...], "log": path, "journal": path, "parts": number, "kill_after":
+seconds or null}``, forks a child that runs the command, waits until the journal holds so many parts, sends it SIGKILL
+so many seconds later (null: never), and answers one line: killed, hung, code and seconds.
 NUMBA_NUM_THREADS and its like must be 1: other threads would be missing in the children.
 """
 
