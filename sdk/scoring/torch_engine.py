@@ -1,12 +1,13 @@
 """The exact engine's sibling in torch, for a GPU: the same lists up to near-ties, by tiles of users and items.
 
 Scores stay on the device; what comes back is each user's k best. Ties go to the smaller item row here too: candidates
-are compared by 64-bit keys that hold the score above the complement of the row.
+are compared by 64-bit keys that hold the score above the complement of the row. On a GPU with triton, and for a model
+whose shapes fit, one fused kernel scores and selects (``sdk.scoring.gpu_engine``); else plain torch does it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
 
 import numpy as np
 import torch
@@ -15,30 +16,19 @@ from torch import Tensor
 from sdk.errors import ScoreError, UsageError
 from sdk.features.tables import FIRST_KNOWN
 from sdk.scoring.engine import RowTopK
-from sdk.scoring.pair_form import Head, PairForm, Side
+from sdk.scoring.gpu_engine import FusedScorer, why_not
+from sdk.scoring.gpu_parts import LOW, NOTHING, Part, keys_of
+from sdk.scoring.pair_form import Head, PairForm
 from sdk.scoring.seen import Seen
 from sdk.types import Bools, Int64s
 
+log = logging.getLogger(__name__)
+
 _ITEMS_PER_TILE = 8192
+_USERS_PER_FUSED_TILE = 16_384
 _TILE_BYTES = 256 << 20  # of the widest activation of one tile, on the CPU and at least
 _LARGEST_TILE_BYTES = 2 << 30
 _TILES_IN_MEMORY = 16  # a tile's own activations and what the selection copies, with room to spare
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    bias: Tensor
-    dot: Tensor
-    hidden: Tensor
-    fields: Tensor
-
-    @classmethod
-    def of(cls, side: Side, rows: Int64s, device: torch.device) -> _Part:
-        parts = (side.bias, side.dot, side.hidden, side.fields)
-        return cls(*(torch.from_numpy(np.ascontiguousarray(part[rows])).to(device) for part in parts))
-
-    def take(self, cut: slice) -> _Part:
-        return _Part(self.bias[cut], self.dot[cut], self.hidden[cut], self.fields[cut])
 
 
 class TorchEngine:
@@ -48,21 +38,51 @@ class TorchEngine:
         form: a lowered model.
         allowed: (R_item,) bool, the rows that may be recommended; None allows all. The reserved rows never are.
         device: ``cuda`` or ``cpu``.
+        fused: whether to use the fused kernel; None does so on a GPU where that is possible.
+        precision: in which the fused kernel selects, see ``FusedScorer``; the lists' scores are in float32 in any case.
 
     Raises:
         ScoreError: the model holds a NaN or an infinity; names the side and the first bad row.
+        UsageError: ``fused`` is True and the kernel cannot score this model here; says why.
     """
 
-    def __init__(self, form: PairForm, allowed: Bools | None = None, *, device: str = "cuda") -> None:
+    def __init__(
+        self,
+        form: PairForm,
+        allowed: Bools | None = None,
+        *,
+        device: str = "cuda",
+        fused: bool | None = None,
+        precision: str = "ieee",
+    ) -> None:
         form.check()
         rows = np.arange(FIRST_KNOWN, len(form.items), dtype=np.int64)
         self.candidates: Int64s = rows if allowed is None else rows[allowed[FIRST_KNOWN:]]
         self.form, self.device = form, torch.device(device)
-        self._items = _Part.of(form.items, self.candidates, self.device)
+        self.fused = self._fused_scorer(fused, precision)
+        self._items = Part.of(form.items, self.candidates, self.device)
         self._head = _HeadOn(form.head, self.device)
         self._place = np.full(len(form.items), -1, dtype=np.int64)
         self._place[self.candidates] = np.arange(len(self.candidates))
         self._users_per_tile = max(1, _tile_bytes(self.device) // (4 * _ITEMS_PER_TILE * self._head.widest))
+        if self.fused is not None:
+            self._users_per_tile = _USERS_PER_FUSED_TILE
+
+    def _fused_scorer(self, fused: bool | None, precision: str) -> FusedScorer | None:
+        """The fused scorer where it is wanted and possible; one line says which way is taken."""
+        wanted = self.device.type == "cuda" if fused is None else fused
+        reason = why_not(self.form, len(self.candidates)) if wanted else "the fused kernel is not asked for"
+        if reason is None:
+            scorer = FusedScorer(self.form, self.candidates, self.device, precision=precision)
+            reason = scorer.try_out() if self.device.type == "cuda" else None
+        if reason is None:
+            log.info("scoring on %s with the fused kernel (%s)", self.device, scorer.precision)
+            return scorer
+        if fused:
+            message = f"the fused kernel cannot score this model here: {reason}; leave fused out for plain torch"
+            raise UsageError(message)
+        log.info("scoring on %s with plain torch: %s", self.device, reason)
+        return None
 
     @torch.no_grad()
     def top_k(self, user_index: Int64s, seen: Seen, k: int) -> RowTopK:
@@ -97,8 +117,10 @@ class TorchEngine:
 
     def _tile(self, rows: Int64s, seen: Seen, first: int, width: int) -> Tensor:
         """(B, width) int64 keys of a tile's best, best first; the least key stands for nothing."""
-        users = _Part.of(self.form.users, rows, self.device)
-        best = torch.full((len(rows), width), _NOTHING, dtype=torch.int64, device=self.device)
+        if self.fused is not None:
+            return self.fused.best(rows, seen, first, width)
+        users = Part.of(self.form.users, rows, self.device)
+        best = torch.full((len(rows), width), NOTHING, dtype=torch.int64, device=self.device)
         who, what = self._seen_pairs(seen, first, len(rows))
         for start in range(0, len(self.candidates), _ITEMS_PER_TILE):
             cut = slice(start, min(start + _ITEMS_PER_TILE, len(self.candidates)))
@@ -107,9 +129,9 @@ class TorchEngine:
                 bad = int(rows[int((~torch.isfinite(scores)).any(1).nonzero()[0])])
                 message = f"user row {bad}: a score is NaN or infinite; the model is not usable, train it again"
                 raise ScoreError(message)
-            keys = _keys(scores, torch.arange(cut.start, cut.stop, device=self.device))
+            keys = keys_of(scores, torch.arange(cut.start, cut.stop, device=self.device))
             inside = (what >= cut.start) & (what < cut.stop)
-            keys[who[inside], what[inside] - cut.start] = _NOTHING
+            keys[who[inside], what[inside] - cut.start] = NOTHING
             best = torch.cat([best, keys], dim=1).topk(width, dim=1).values
         return best
 
@@ -122,8 +144,8 @@ class TorchEngine:
         return torch.from_numpy(who[there]).to(self.device), torch.from_numpy(what[there]).to(self.device)
 
     def _lists(self, keys: Int64s) -> RowTopK:
-        real = keys != _NOTHING
-        places = np.where(real, _LOW - (keys & _LOW), 0)
+        real = keys != NOTHING
+        places = np.where(real, LOW - (keys & LOW), 0)
         upper = (keys >> 32).astype(np.int32)
         bits = np.where(upper < 0, upper ^ np.int32(0x7FFFFFFF), upper)
         scores = np.where(real, bits.view(np.float32), np.float32(0)).astype(np.float32)
@@ -139,17 +161,6 @@ def _tile_bytes(device: torch.device) -> int:
     return max(_TILE_BYTES, min(_LARGEST_TILE_BYTES, free // _TILES_IN_MEMORY))
 
 
-_NOTHING = -(2**63)
-_LOW = 2**32 - 1
-
-
-def _keys(scores: Tensor, places: Tensor) -> Tensor:
-    """(B, T) int64 keys whose order is that of (score, smaller place first)."""
-    bits = (scores + 0.0).view(torch.int32)  # -0.0 becomes 0.0
-    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).to(torch.int64)
-    return (ordered << 32) | (_LOW - places)
-
-
 class _HeadOn:
     """The head on a device, and the pair form's formula over a tile."""
 
@@ -159,7 +170,7 @@ class _HeadOn:
         self._tail = [(torch.from_numpy(w).to(device), torch.from_numpy(b).to(device)) for w, b in head.tail]
         self.widest = max([1, *head.cross.shape, *(len(b) for _, b in head.tail)])
 
-    def scores(self, users: _Part, items: _Part) -> Tensor:
+    def scores(self, users: Part, items: Part) -> Tensor:
         """(B, T) float32 logits."""
         scores = users.bias[:, None] + items.bias[None, :] + users.dot @ items.dot.T
         if not self._has_mlp:
