@@ -94,7 +94,9 @@ def publish(target: Target, journal: Journal, manifest: Mapping[str, Any]) -> st
 
 
 def recover(target: Target) -> None:
-    """Finish or undo what a killed run left half done, of any night: called before a run looks at anything.
+    """Finish or undo what a killed run left half done, of any night, and mend the pointer.
+
+    It is called before a run looks at anything.
 
     Raises:
         OSError: the output cannot be read or written.
@@ -104,6 +106,29 @@ def recover(target: Target) -> None:
         prefix, run_date = folder_date(name) or ("", "")
         if prefix == ".publishing-":
             _finish_if_shown(target, run_date)
+    mend_pointer(target)
+
+
+def mend_pointer(target: Target) -> None:
+    """Where ``LATEST`` is missing, damaged or names no complete night, point to the newest one; a warning says so.
+
+    Raises:
+        OSError: the output cannot be read or written.
+    """
+    if _is_complete(target, target.latest()):
+        return
+    found = target.read(LATEST)
+    newest = max(target.nights(), default=None)
+    if newest is None:
+        return
+    was = "was missing" if found is None else f"held {found[:40].decode('utf-8', 'replace')!r}, no complete night"
+    point(target, newest)
+    values = facts(stage="recovering", latest=newest)
+    log.warning("%s: %s; readers now get %s, the newest", target.describe(LATEST), was, newest, extra=values)
+
+
+def _is_complete(target: Target, run_date: str | None) -> bool:
+    return run_date is not None and target.read(f"{night_of(run_date)}/{SUCCESS}") is not None
 
 
 def _intent(run_date: str) -> str:
@@ -126,7 +151,9 @@ def _finish_if_shown(target: Target, run_date: str) -> None:
 def _finish(target: Target, run_date: str) -> None:
     """Point readers to a night that is shown, unless a later one is published, and delete what is needed no more."""
     latest = target.latest()
-    if latest is None or latest < run_date or target.read(f"{night_of(latest)}/{SUCCESS}") is None:
+    if latest is None or not _is_complete(target, latest):
+        point(target, max(target.nights(), default=run_date))
+    elif latest < run_date:
         point(target, run_date)
     for name in (replaced_of(run_date), staging_of(run_date), journal_of(run_date), publishing_of(run_date)):
         target.remove(name)

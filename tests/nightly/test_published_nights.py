@@ -8,6 +8,7 @@ import os
 import pytest
 from night_files import DATE, Crash, debris, fail_at, job, tree
 
+import batch.publish
 from batch.run import run
 from batch.score import main
 from batch.target import open_target
@@ -72,6 +73,48 @@ def test_running_a_rolled_back_night_again_does_not_undo_the_rollback_but_the_ne
     assert latest(week) == DATES[2]
     run(job(bundle_path, week, run_date="2026-11-24", users_per_part=100))
     assert latest(week) == "2026-11-24"
+
+
+@pytest.mark.parametrize("found", [None, b"", b"2026-11", b"\xff\x00", b"2026-11-30\n", b"2026-11-19\n"])
+def test_a_pointer_that_names_no_night_is_mended_by_a_night_that_is_published_already(
+    week, bundle_path, found, caplog, monkeypatch
+):
+    (week / "LATEST").unlink()
+    if found is not None:
+        (week / "LATEST").write_bytes(found)
+    before = {date: tree(week / f"run_date={date}") for date in DATES}
+    calls = fail_at(monkeypatch, os, "replace", 0, Crash())
+    assert run(job(bundle_path, week, run_date=DATES[1], users_per_part=100)).status == "already published"
+    assert calls == [1]  # the pointer, in one step
+    assert (week / "LATEST").read_bytes() == f"{DATE}\n".encode()
+    assert {date: tree(week / f"run_date={date}") for date in DATES} == before
+    [said] = [record.message for record in caplog.records if "readers now get" in record.message]
+    assert DATE in said
+    assert ("missing" in said) is (found is None)
+    assert debris(week) == []
+
+
+def test_a_pointer_is_mended_where_a_range_is_passed_over_and_before_a_rollback(week, bundle_path, capsys):
+    (week / "LATEST").write_text("2026-13-77\n")
+    options = ["--bundle", str(bundle_path), "--out", str(week), "--users-per-part", "100", "--k", "5"]
+    assert main([*options, "--backfill", DATES[0], DATES[1]]) == 0
+    assert latest(week) == DATE
+    (week / "LATEST").unlink()
+    assert main(["--out", str(week), "--rollback"]) == 0
+    assert latest(week) == DATES[2]
+
+
+def test_an_older_night_that_is_finished_beside_a_damaged_pointer_does_not_send_readers_back(
+    week, bundle_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        fail_at(patch, batch.publish, "_finish", 1, Crash())
+        with pytest.raises(Crash):
+            run(job(bundle_path, week, run_date=DATES[0], users_per_part=50, force=True))
+    (week / "LATEST").write_text("damaged")
+    run(job(bundle_path, week, users_per_part=100))
+    assert latest(week) == DATE
+    assert debris(week) == []
 
 
 def test_an_older_night_written_again_does_not_send_readers_back(week, bundle_path):
