@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -12,17 +12,20 @@ import pyarrow as pa
 
 from batch.asked import OpenedJob, open_job
 from batch.audience import cut, long_form, merge, partial_bytes, partial_name, read_partials
+from batch.audience_slices import Slices, titles_at_a_time
 from batch.bundle_reading import reading
 from batch.journal import Journal, ShardRecord
 from batch.layout import ITEM_ITEMS, ITEM_USERS, LAYOUTS, USER_ITEMS
 from batch.parts import part_bytes, table_of
 from batch.pins import digest_of, pinned_inputs
 from batch.target import open_target
+from sdk.device import usable_cores
 from sdk.scoring.recommender import POPULAR
 from sdk.types import Int64s, TopK
 
 if TYPE_CHECKING:
     from batch.job import Job
+    from sdk.scoring.seen import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +63,13 @@ class Scored:
         shard: which.
         ids: (B,) int64, the queries.
         lists: their lists, row for row.
-        partials: file beside the journal's records -> the shard's part of some titles' audiences.
+        partials: file beside the journal's records -> the shard's part of some titles' audiences, as Parquet.
     """
 
     shard: Shard
     ids: Int64s
     lists: TopK
-    partials: Mapping[str, pa.Table] = field(default_factory=dict)
+    partials: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def fallback(self) -> int:
@@ -90,7 +93,7 @@ class Merged:
     shard: Shard
     audiences: pa.Table
     fallback: int = 0
-    partials: Mapping[str, pa.Table] = field(default_factory=dict)
+    partials: Mapping[str, bytes] = field(default_factory=dict)
 
     def table(self) -> pa.Table:
         """The audiences in the side's layout."""
@@ -161,10 +164,21 @@ class Scorer:
         args = (index, self.seen.take(index), self.job.k)
         if self.job.audience is None:
             return Scored(shard, ids, self.recommender.recommend(*args, self.asked.allowed))
-        lists, found = self.recommender.recommend_with_audience(*args, self.job.audience, self.asked.allowed)
+        lists, parts = self._with_audience(*args, self.job.audience)
+        partials = {partial_name(n, shard.number): partial_bytes(part) for n, part in enumerate(parts)}
+        return Scored(shard, ids, lists, partials)
+
+    def _with_audience(self, index: Int64s, seen: Seen, k: int, size: int) -> tuple[TopK, Iterable[pa.Table]]:
+        """Users' lists, and their part of the titles' audiences by title shard: in one pass where memory allows it."""
+        recommender, allowed = self.recommender, self.asked.allowed
         title_shards = [self.asked.audience[other.start : other.stop] for other in self._shards(ITEM_USERS)]
-        parts = cut(long_form(self.recommender, index, found), title_shards)
-        return Scored(shard, ids, lists, {partial_name(n, shard.number): part for n, part in enumerate(parts)})
+        num_titles = len(self.bundle.encoded_items) if allowed is None else int(allowed.sum())
+        budget = (self.job.memory_mib, len(index), num_titles, self.job.threads or usable_cores())
+        if titles_at_a_time(max(k, size), *budget) == num_titles:
+            lists, found = recommender.recommend_with_audience(index, seen, k, size, allowed)
+            return lists, cut(long_form(recommender, index, found), title_shards)
+        slices = Slices(recommender, index, seen, size, titles_at_a_time(size, *budget))
+        return recommender.recommend(index, seen, k, allowed), slices.tables(title_shards)
 
     def _audience(self, shard: Shard) -> Merged:
         numbers = [other.number for other in self._shards(USER_ITEMS)]
@@ -185,8 +199,7 @@ def store(journal: Journal, scored: Scored | Merged) -> ShardRecord:
         OutputError: the same, where a store's client says it in its own way.
     """
     partials = {}
-    for partial, part in scored.partials.items():
-        data = partial_bytes(part)
+    for partial, data in scored.partials.items():
         journal.target.write(f"{journal.folder}/{partial}", data, durable=False)
         partials[partial] = hashlib.sha256(data).hexdigest()
     table = scored.table()
