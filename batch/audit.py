@@ -34,6 +34,7 @@ from sdk.bundle import Bundle
 from sdk.config import to_json
 from sdk.errors import OutputError
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN
+from sdk.scoring.recommender import HISTORY
 from sdk.scoring.seen import Seen
 from sdk.types import Bools, Int64s
 
@@ -190,7 +191,8 @@ def expectations(
     rules = {USERS: user_rules, TITLES: title_rules}
     if audience is not None:
         rules[AUDIENCES] = _audience_rules(bundle, asked, rated, barred, user_rules, audience)
-    served = {USERS: resolved is not None, TITLES: "content" in bundle.info.models}
+    models = bundle.info.models
+    served = {USERS: resolved is not None or HISTORY in models, TITLES: "content" in models}
     return Expectations(rules, served, _bundle_facts(bundle, resolved, k), _scope(asked))
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 from batch.asked import OpenedJob
 from batch.job import Job
+from sdk.bundle import Bundle
 from sdk.config import to_json
 from sdk.device import resolve_device
+from sdk.scoring.recommender import HISTORY, POPULAR
 
 _PACKAGES = ("marquee", "numba", "numpy", "pyarrow", "scikit-learn", "scipy", "torch")
 
@@ -30,7 +32,7 @@ def pinned_inputs(job: Job, opened: OpenedJob) -> dict[str, Any]:
         "format_version": 3,
         "bundle_sha256": opened.sha256,
         "data": dict(bundle.info.data),
-        "model": bundle.resolve_model(job.model) or "popular",
+        "model": ranked_by(job, bundle),
         "seed": bundle.info.config.training.seed,
         "parameters": to_json(bundle.info.config),
         "k": job.k,
@@ -41,6 +43,15 @@ def pinned_inputs(job: Job, opened: OpenedJob) -> dict[str, Any]:
         "device": resolve_device(job.device),
         "packages": package_versions(),
     }
+
+
+def ranked_by(job: Job, bundle: Bundle) -> str:
+    """What makes the users' lists: the ranker that the job means; without one ``history``, or else ``popular``.
+
+    Raises:
+        UsageError: the bundle has no such ranker.
+    """
+    return bundle.resolve_model(job.model) or (HISTORY if HISTORY in bundle.info.models else POPULAR)
 
 
 def package_versions() -> dict[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from batch.asked import Asked, OpenedJob
 from batch.job import Job
 from batch.layout import night_of
+from batch.pins import ranked_by
 from batch.shards import Shard, shards_of
 from batch.target import open_target
 from sdk.device import resolve_device
@@ -18,7 +19,7 @@ class Plan:
     """What a night will do.
 
     Attributes:
-        model: the ranker; ``popular`` where the bundle holds none.
+        model: the ranker; without one ``history``, or ``popular`` where the bundle holds neither.
         num_users: users to be given a list.
         num_items: titles to be given a list.
         num_candidates: titles to be ranked for every user.
@@ -74,7 +75,7 @@ def plan(job: Job, opened: OpenedJob) -> Plan:
     candidates = bundle.items.num_rows if asked.num_candidates is None else asked.num_candidates
     parts = [len(range(0, total, job.users_per_part)) for total in (users, items, audiences)]
     return Plan(
-        model=bundle.resolve_model(job.model) or "popular",
+        model=ranked_by(job, bundle),
         num_users=users,
         num_items=items,
         num_candidates=candidates,

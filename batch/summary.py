@@ -27,7 +27,7 @@ class Report:
         night: the published folder.
         run_date: the night.
         run_id: tells this run from others.
-        model: the ranker that made the user lists.
+        model: what made the user lists, as in ``Plan``.
         status: ``published`` or ``already published``.
         user_rows: rows of user lists.
         item_rows: rows of title lists.
