@@ -157,13 +157,12 @@ class Judge:
         """The gates on the bundle's own quality."""
         tonight, past = self.checks[BUNDLE], self._past(BUNDLE)
         auc, past_auc = tonight["validation_auc"], past.get("validation_auc")
-        note = "" if auc is not None else "the bundle holds no ranker"
-        drop, drop_note = None, _why_not_comparable(tonight, past, ("data", "label_rule", "split"))
-        if not drop_note and auc is not None and isinstance(past_auc, float):
-            drop = past_auc - auc
+        note = _why_no_auc(tonight, "the bundle")
+        drop_note = note or _why_not_comparable(tonight, past, ("data", "label_rule", "split"))
+        drop_note = drop_note or _why_no_auc(past, "the previous night's bundle")
         return [
             self._judge("bundle.auc", auc, self.config.min_auc, note),
-            self._judge("bundle.auc_drop", drop, self.config.max_auc_drop, drop_note or note),
+            self._judge("bundle.auc_drop", None if drop_note else past_auc - auc, self.config.max_auc_drop, drop_note),
         ]
 
     def _judge(self, name: str, got: float | None, threshold: float, note: str = "") -> GateResult:
@@ -232,6 +231,13 @@ class Judge:
 
 def _or(value: Any, otherwise: float) -> float:
     return float(value) if isinstance(value, (int, float)) else otherwise
+
+
+def _why_no_auc(facts: Mapping[str, Any], whose: str) -> str:
+    """Empty where there is a validation AUC to compare."""
+    if isinstance(facts.get("validation_auc"), (int, float)):
+        return ""
+    return f"{whose} holds no ranker" if facts.get("model") is None else f"{whose} holds no validation AUC"
 
 
 def _why_not_comparable(tonight: Mapping[str, Any], past: Mapping[str, Any], keys: tuple[str, ...]) -> str:

@@ -26,10 +26,12 @@ class Stages:
 
     @contextmanager
     def time(self, name: str) -> Iterator[None]:
-        """Time a stage, and log it with the peak memory so far."""
+        """Time a stage, also one that fails, and log one that does not with the peak memory so far."""
         start = time.perf_counter()
-        yield
-        self.seconds[name] = seconds = time.perf_counter() - start
+        try:
+            yield
+        finally:
+            self.seconds[name] = seconds = time.perf_counter() - start
         peak = peak_memory_mib()
         values = facts(stage=name, seconds=round(seconds, 3), peak_memory_mib=round(peak, 1))
         log.info("%s: %.1f s, peak memory %.0f MiB", name, seconds, peak, extra=values)

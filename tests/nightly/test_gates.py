@@ -233,6 +233,22 @@ def test_the_validation_auc_is_compared_where_it_can_be(lists, rules, manifest, 
     assert line["note"].startswith("not comparable") is (got is None)
 
 
+def test_an_auc_that_cannot_be_compared_says_why(lists, rules, manifest):
+    mine, checks = manifest["checks"]["bundle"], manifest["checks"]
+    nights = {
+        "the previous night's bundle holds no validation AUC": {**mine, "validation_auc": None},
+        "the previous night's bundle holds no ranker": {**mine, "validation_auc": None, "model": None},
+    }
+    for note, facts in nights.items():
+        before = {**manifest, "checks": {**checks, "bundle": facts}}
+        line = gates(lists, rules, lists, before)["bundle.auc_drop"]
+        assert (line["got"], line["passed"], line["note"]) == (None, True, note)
+    for note, facts in nights.items():
+        found = gates(lists, dataclasses.replace(rules, bundle=facts), lists, manifest)
+        tonight = note.replace("previous night's ", "")
+        assert [found[f"bundle.{name}"]["note"] for name in ("auc", "auc_drop")] == [tonight, tonight]
+
+
 def test_a_ranker_worse_than_chance_trips_auc(lists, rules):
     worse = dataclasses.replace(rules, bundle={**rules.bundle, "validation_auc": 0.49})
     assert failed(lists, worse) == {"bundle.auc"}
