@@ -20,7 +20,12 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--movielens", type=Path, metavar="DIR|ZIP", help="a MovieLens data set in any published form")
     source.add_argument("--sample", action="store_true", help="the sample that comes with Marquee, simulated ratings")
-    parser.add_argument("--tmdb", type=Path, metavar="DIR", help="TMDB 5000's two files, joined through links.csv")
+    parser.add_argument(
+        "--tmdb",
+        type=Path,
+        metavar="DIR|ZIP",
+        help="TMDB 5000's two files, joined by links.csv or else by title and year",
+    )
 
 
 def read_dataset(args: argparse.Namespace, config: RunConfig) -> Dataset:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sdk.config import DataConfig
 from sdk.data import tmdb as tmdb_films
 from sdk.data.archive import Source, find_source
-from sdk.data.catalogue import read_items
+from sdk.data.catalogue import LINKS_FILE, read_items
 from sdk.data.fingerprint import fingerprint
 from sdk.data.forms import FORMS, Form, find_form
 from sdk.data.layout import Layout, csv_layout
@@ -34,7 +35,8 @@ def load(path: str | Path, *, tmdb: str | Path | None = None, config: DataConfig
 
     Args:
         path: a folder or zip of MovieLens 100K, 1M, 10M, 20M, 25M, 32M, latest or latest-small.
-        tmdb: a folder or zip of TMDB 5000, joined through ``links.csv``; None leaves TMDB's fields empty.
+        tmdb: a folder or zip of TMDB 5000, joined through ``links.csv``, or where the data set has none by title and
+            year (``sdk.data.title_join``); None leaves TMDB's fields empty.
         config: the rating scale, and how many of a file's rows may be bad.
 
     Returns:
@@ -50,7 +52,7 @@ def load(path: str | Path, *, tmdb: str | Path | None = None, config: DataConfig
     items, item_rejects = read_items(source, form, config)
     films, film_rejects = (None, None) if tmdb is None else tmdb_films.load(tmdb, config)
     if films is not None:
-        items = tmdb_films.add_to_items(items, films)
+        items = _join(source, items, films)
     known = items["item_id"].to_numpy().astype(np.int64)
     ratings = read_ratings(source, form.ratings, _layout(source, form), known, config)
     users, user_rejects = read_users(source, form, ratings.interactions.user_id, config)
@@ -59,6 +61,17 @@ def load(path: str | Path, *, tmdb: str | Path | None = None, config: DataConfig
     digest = fingerprint(ratings.interactions, items, users, ratings.order)
     _report(source.name, len(ratings.interactions), items.num_rows, users.num_rows, rejects.num_rows)
     return Dataset(source.name, ratings.interactions, items, users, rejects, digest)
+
+
+def _join(source: Source, items: pa.Table, films: pa.Table) -> pa.Table:
+    """Titles with TMDB's details; how many there are is logged."""
+    has_links = LINKS_FILE in source
+    items = tmdb_films.add_to_items(items if has_links else tmdb_films.link_by_title(items, films), films)
+    joined = pc.sum(pc.is_in(items["tmdb_id"], films["tmdb_id"].combine_chunks())).as_py()
+    by = f"by {LINKS_FILE}" if has_links else f"by title and year (there is no {LINKS_FILE})"
+    level = logging.INFO if joined else logging.WARNING
+    log.log(level, "TMDB: %s of %s titles joined %s", f"{joined:,}", f"{items.num_rows:,}", by)
+    return items
 
 
 def load_ratings(path: str | Path, *, config: DataConfig = _DEFAULT, until: int = MAX_TIMESTAMP) -> Ratings:
@@ -99,4 +112,5 @@ def _layout(source: Source, form: Form) -> Layout:
 
 
 def _report(name: str, ratings: int, items: int, users: int, rejects: int) -> None:
-    log.info("%s: %s ratings, %s titles, %s users; %s rows set aside", name, ratings, items, users, rejects)
+    counts = (f"{count:,}" for count in (ratings, items, users, rejects))
+    log.info("%s: %s ratings, %s titles, %s users; %s rows set aside", name, *counts)

@@ -13,6 +13,7 @@ from sdk import schema
 from sdk.config import DataConfig
 from sdk.data.archive import Source, find_source
 from sdk.data.records import csv_records
+from sdk.data.title_join import links_by_title
 from sdk.data.titles import clean_genres
 from sdk.data.validation import DUPLICATE_ID, MISSING_TITLE, BadRowError, RejectLog, is_unicode, whole_number
 from sdk.errors import UnusableFileError
@@ -99,6 +100,21 @@ def add_to_items(items: pa.Table, films: pa.Table) -> pa.Table:
     by_id = {film["tmdb_id"]: film for film in films.to_pylist()}
     rows = [_joined(item, by_id.get(item["tmdb_id"])) for item in items.to_pylist()]
     return pa.Table.from_pylist(rows, schema=schema.ITEMS)
+
+
+def link_by_title(items: pa.Table, films: pa.Table) -> pa.Table:
+    """Fill in the ``tmdb_id`` of the titles that ``sdk.data.title_join`` finds by title and year.
+
+    Args:
+        items: ``schema.ITEMS`` of a data set that has no links; every ``tmdb_id`` is replaced.
+        films: ``FILMS``.
+
+    Returns:
+        ``schema.ITEMS``, the same rows in the same order; ``tmdb_id`` is null where no film, or more than one, fits.
+    """
+    links = links_by_title(items.select(["item_id", "title", "year"]).to_pylist(), films.to_pylist())
+    column = pa.array([links.get(item_id) for item_id in items["item_id"].to_pylist()], pa.int64())
+    return items.set_column(items.schema.get_field_index("tmdb_id"), schema.ITEMS.field("tmdb_id"), column)
 
 
 def movielens_genres(names: Iterable[str]) -> list[str]:
