@@ -24,6 +24,7 @@ from sdk.scoring import torch_engine
 from sdk.scoring.seen import Seen
 from sdk.scoring.torch_engine import TorchEngine
 from sdk.training import loop
+from sdk.training.device_graph import CudaGraph, _capturable
 from sdk.training.device_step import DeviceStep
 from sdk.training.loop import predict, train
 from sdk.training.pipeline import train_bundle
@@ -59,7 +60,7 @@ def short_of_memory(monkeypatch, most):
 
 @contextlib.contextmanager
 def as_on_a_device(model, optimiser, config, shard, *, bf16):
-    yield DeviceStep(model, optimiser, config, shard=shard, bf16=bf16)
+    yield DeviceStep(model, optimiser, config, shard=shard, bf16=bf16, repeat=lambda work: work())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -69,6 +70,49 @@ def test_the_devices_step_is_autograds(kind):
     got, mine, _ = stepped(kind, DeviceStep, batches)
     assert mine == pytest.approx(losses, rel=1e-6)
     assert_close(got, expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("id_dropout", [0.0, 0.3])
+def test_a_step_that_is_repeated_in_its_buffers_is_the_same_step(kind, id_dropout):
+    """All batches of the first one's size go through the same memory; the epoch's last one is taken as it comes."""
+    batches, repeated, places = [batch_of(size, number) for number, size in enumerate((50, 50, 33, 50))], [], set()
+
+    def repeat(work):
+        repeated.append(work())
+        places.update(buffer.data_ptr() for buffer in step._buffers)
+        return repeated[-1].clone()
+
+    expected, losses, _ = stepped(kind, PlainStep, batches, id_dropout)
+    model = ranker(kind, 0, id_dropout)
+    step, generator = DeviceStep(model, adam(model), CONFIG, repeat=repeat), torch.Generator().manual_seed(9)
+    assert [float(step(batch, generator)) for batch in batches] == pytest.approx(losses, rel=1e-6)
+    assert len(repeated) == 3
+    assert len(places) == (6 if id_dropout else 4)
+    assert_close(model, expected)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("operation not permitted"), torch.cuda.OutOfMemoryError("full")])
+def test_a_step_that_cannot_be_repeated_is_taken_as_it_comes(error, caplog):
+    def refuse(work):
+        raise error
+
+    batches = [batch_of(20, number) for number in range(3)]
+    expected, losses, _ = stepped("dlrm", PlainStep, batches)
+    model, mine, _ = stepped("dlrm", DeviceStep, batches, repeat=refuse)
+    assert mine == pytest.approx(losses, rel=1e-6)
+    assert_close(model, expected)
+    assert [record.levelname for record in caplog.records] == ["WARNING"], "said once"
+    assert str(error) in caplog.text
+
+
+def test_the_optimiser_is_capturable_only_while_it_is_captured():
+    """Its state goes into checkpoints, and a CPU's Adam refuses the flag."""
+    optimiser = adam(ranker("ncf", 0))
+    with contextlib.suppress(KeyError), _capturable(optimiser):
+        assert all(group["capturable"] for group in optimiser.param_groups)
+        raise KeyError
+    assert not any(group["capturable"] for group in optimiser.param_groups)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -208,3 +252,24 @@ def test_a_gpu_learns_what_the_cpu_learns():
         assert model.users.dense.device.type == "cpu"
         scores[device] = auc(held_out.label, predict(model, held_out))
     assert scores["cuda"] == pytest.approx(scores["cpu"], abs=0.03)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_captured_step_is_the_step_kernel_by_kernel(kind, bf16):
+    """Seven steps: three to warm up, the capture, replays, and a shorter batch between them."""
+    batches = [batch_of(size, number) for number, size in enumerate((64, 64, 64, 64, 33, 64, 64))]
+    losses, models = [], []
+    for captured in (True, False):
+        model = ranker(kind, 0, 0.3).to("cuda")
+        optimiser = torch.optim.Adam(model.parameters(), fused=True)
+        step = DeviceStep(model, optimiser, CONFIG, bf16=bf16, repeat=None if captured else lambda work: work())
+        assert isinstance(step._repeat, CudaGraph) == captured
+        generator = torch.Generator("cuda").manual_seed(9)
+        losses.append([float(step(batch, generator)) for batch in batches])
+        assert step._repeat is not None, "it was not captured"
+        models.append(model)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert_close(*models, atol=1e-4)

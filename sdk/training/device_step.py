@@ -1,9 +1,14 @@
 """The training step for a GPU: torch's autograd over a batch that lies on the device, in parts where memory is short.
 
-It runs on the CPU as well, and is tested there against ``PlainStep``.
+Batches of the size of the first are copied into buffers that stay where they are, so that forward pass, backward pass
+and optimiser can be one CUDA graph; others, as an epoch's last, take the same step kernel by kernel. It runs on the CPU
+as well, and is tested there against ``PlainStep``.
 """
 
 from __future__ import annotations
+
+import logging
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -13,9 +18,12 @@ from sdk.config import TrainingConfig
 from sdk.errors import ScoreError
 from sdk.features.loaders import PairBatch
 from sdk.models.pair_model import Batch, PairModel, uniform
+from sdk.training.device_graph import CudaGraph, Work
 from sdk.training.shards import ALONE, Shard
 
+log = logging.getLogger(__name__)
 Drawn = tuple[Tensor, Tensor] | None
+Repeat = Callable[[Work], Tensor]
 
 
 class DeviceStep:
@@ -30,6 +38,8 @@ class DeviceStep:
         config: penalties.
         shard: this process's share of every batch.
         bf16: whether matrix products are computed in bfloat16; weights, penalties and the loss stay in float32.
+        repeat: does a step that reads and writes the same memory each time; None makes it a CUDA graph where the model
+            is on a GPU and this process trains it alone.
     """
 
     def __init__(
@@ -40,9 +50,14 @@ class DeviceStep:
         *,
         shard: Shard = ALONE,
         bf16: bool = False,
+        repeat: Repeat | None = None,
     ) -> None:
         self.model, self.optimiser, self.config, self.shard, self.bf16 = model, optimiser, config, shard, bf16
         self.num_parts = 1
+        self._repeat = repeat
+        if repeat is None and model.users.dense.device.type == "cuda" and shard.size == 1:
+            self._repeat = CudaGraph(optimiser)
+        self._buffers: tuple[Tensor, ...] | None = None
 
     def __call__(self, pairs: PairBatch, generator: torch.Generator) -> Tensor:
         """Take one step; the whole batch's mean loss without penalties, on the device.
@@ -54,9 +69,41 @@ class DeviceStep:
         pairs = PairBatch(*(column.to(device) for column in pairs))
         size = len(pairs.label)
         drawn = (uniform(size, generator), uniform(size, generator)) if self.model.id_dropout else None
+        loss = self._repeated(pairs, drawn, generator)
+        return self._single(pairs, drawn, generator) if loss is None else loss
+
+    def _repeated(self, pairs: PairBatch, drawn: Drawn, generator: torch.Generator) -> Tensor | None:
+        """Take the step through the buffers; None, and no step, where that is not possible."""
+        columns = (*pairs, *(drawn or ()))
+        if self._repeat is None:
+            return None
+        if self._buffers is None:
+            self._buffers = tuple(torch.empty_like(column) for column in columns)
+        buffers = self._buffers
+        if len(buffers[0]) != len(pairs.label):
+            return None
+        for buffer, column in zip(buffers, columns, strict=True):
+            buffer.copy_(column)
+        try:
+            return self._repeat(lambda: self._whole_step(buffers, generator))
+        except RuntimeError as error:  # also where memory runs out
+            log.warning("a training step does not become a CUDA graph, and is taken kernel by kernel: %s", error)
+        self._repeat = self._buffers = None
+        return None
+
+    def _whole_step(self, buffers: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
+        """One step over what lies in the buffers: user, item, label, rated, and what was drawn if anything was."""
+        pairs, drawn = PairBatch(*buffers[:4]), buffers[4:]
+        self.optimiser.zero_grad(set_to_none=True)
+        loss = self._backward(pairs, (drawn[0], drawn[1]) if drawn else None, generator, 0, len(pairs.label))
+        self.optimiser.step()
+        return loss
+
+    def _single(self, pairs: PairBatch, drawn: Drawn, generator: torch.Generator) -> Tensor:
+        """Take the step as it comes, in as many parts as memory asks for."""
         loss = self._gradients(pairs, drawn, generator)
         while loss is None:  # the failed attempt's tensors are gone by now
-            self._use_more_parts(size)
+            self._use_more_parts(len(pairs.label))
             loss = self._gradients(pairs, drawn, generator)
         self.shard.sum_gradients(self.model.parameters())
         self.optimiser.step()
@@ -92,7 +139,8 @@ class DeviceStep:
         rows = slice(first, last) if last > first else slice(0, 1)
         users, items, label, rated = (column[rows] for column in pairs)
         cut = None if drawn is None else (drawn[0][rows], drawn[1][rows])
-        with torch.autocast(label.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+        precision = torch.autocast(label.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False)
+        with precision:  # a graph must not keep the weights of its first time
             batch = Batch(label, rated, generator, drawn=cut)
             logits, vectors, biases = self.model.training_forward(users, items, batch)
         loss = binary_cross_entropy_with_logits(logits.float(), label)
