@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -11,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from export.options import BACKENDS, INSTANCE_KINDS, WORKFLOW_FORMS, ExportOptions
-from sdk.cli import EXIT_CODES, HelpFormatter, add_logging_options, run_command
+from sdk.cli import EXIT_CODES, CommandParser, HelpFormatter, add_logging_options, did_you_mean, run_command
 
+log = logging.getLogger(__name__)
 _EXAMPLE = """\
 examples:
   python -m export --bundle bundle --out repository
@@ -30,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given and given[0] in commands:
         parser, work = commands[given[0]]
         return run_command(work, parser().parse_args(given[1:]))
+    if given and not given[0].startswith("-"):
+        hint = did_you_mean(given[0], commands)
+        build_parser().error(f"got {given[0]!r}, expected serve, verify or the export's options{hint}")
     return run_command(_export, build_parser().parse_args(given))
 
 
@@ -101,7 +106,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _parser(prog: str, description: str, example: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog, description=description, epilog=f"{example}\n{EXIT_CODES}", formatter_class=HelpFormatter
     )
     add_logging_options(parser)
@@ -113,6 +118,7 @@ def _export(args: argparse.Namespace) -> int:
     from export.repository import export_repository
 
     _print(args, asdict(export_repository(args.bundle, args.out, options)))
+    log.info("serve it: python -m export serve %s", args.out)
     return 0
 
 
@@ -178,6 +184,8 @@ def _serve(args: argparse.Namespace) -> int:
             print(json.dumps({**addresses, "models": facts["models"]}), flush=True)
         else:
             print("ready:", *(f"{name} {address}" for name, address in addresses.items()), flush=True)
+        check = f"python -m export verify {args.repository} --bundle BUNDLE --url {server.http_url}"
+        log.info("compare it with the SDK: %s; stop it: Ctrl-C", check)
         server.wait_until_stopped()
     return 0
 
@@ -201,11 +209,13 @@ def _verify_parser() -> argparse.ArgumentParser:
 def _verify(args: argparse.Namespace) -> int:
     from export.verify import verify
 
+    url = args.url.removeprefix("http://").rstrip("/")
     report = verify(
-        args.repository, args.bundle, args.url, protocol=args.protocol, num_pairs=args.pairs, num_lists=args.lists,
+        args.repository, args.bundle, url, protocol=args.protocol, num_pairs=args.pairs, num_lists=args.lists,
         k=args.k, seed=args.seed,
     )  # fmt: skip
     _print(args, asdict(report))
+    log.info("the server's answers are the SDK's, within rounding")
     return 0
 
 

@@ -30,6 +30,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         RepositoryError: it is absent, not readable, or of another format version.
     """
     path = folder / MANIFEST
+    if not path.exists():
+        message = f"{folder}: no {MANIFEST}, so no model repository of ours. Write one: python -m export --help."
+        raise RepositoryError(message)
     try:
         values: dict[str, Any] = json.loads(path.read_text("utf-8"))
         version = values["format_version"]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from sdk import __version__
-from sdk.cli import EXIT_CODES, HelpFormatter, add_completion_option, run_command
+from sdk.cli import EXIT_CODES, CommandParser, HelpFormatter, add_completion_option, run_command
 from sdk.commands import compare, doctor, download, evaluate, recommend, similar, train, tune
 
 COMMANDS = (download, train, tune, evaluate, similar, recommend, doctor, compare)
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line, with one real example per command."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m sdk",
         description="Learn from ratings and titles, and ask what was learnt.",
         epilog="example:\n  python -m sdk train --sample --out bundle\n\n" + EXIT_CODES,

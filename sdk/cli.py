@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import logging
 import os
+import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from sdk.completion import SHELLS, completion_script
 from sdk.errors import MarqueeError
@@ -30,6 +32,50 @@ class Terminated(BaseException):
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
     """Keeps the examples' line breaks and shows each option's default."""
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that answers a usage error in two lines: what is wrong, with the likeliest name, and where help is.
+
+    Its subcommands' parsers are of this class, too, so that an error names the subcommand.
+    """
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Nothing may be left over: an argument that is not known is an error of the parser that met it."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(self._unknown(unknown[0]))
+        return parsed, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with exit code 2."""
+        message = _NO_NUMBER.sub(_expected_number, message.removeprefix("argument "))
+        self.exit(2, f"{self.prog}: {message}\nhelp: {self.prog} --help\n")
+
+    def _unknown(self, argument: str) -> str:
+        if not argument.startswith("-"):
+            return f"unexpected argument {argument!r}"
+        name = argument.split("=")[0]
+        return f"unknown option {name}{did_you_mean(name, self._option_string_actions)}"
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
+            message = f"got {str(value)!r}, expected one of {', '.join(choices)}{did_you_mean(str(value), choices)}"
+            raise argparse.ArgumentError(action, message)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``; did you mean --bundle?``, or nothing where no known name is like the word."""
+    nearest = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+_NO_NUMBER = re.compile(r": invalid (int|float) value: (.*)", re.DOTALL)
+
+
+def _expected_number(found: re.Match[str]) -> str:
+    return f": got {found[2]}, expected {'a whole number' if found[1] == 'int' else 'a number'}"
 
 
 class _PrintCompletion(argparse.Action):

@@ -6,10 +6,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from rich.console import Group
+
+_WIDE = 110  # columns, from which a page need not be narrow
+_GAP = 2  # columns between a table's
+_NAME = 12  # columns that a table's first one has at least, where its cells are that long
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,7 @@ class Page:
         rows: as many cells each, plain text; a cell may have several lines.
         figures: the columns that are aligned to the right.
         note: printed below the title.
+        narrow: shown in its place on a terminal of fewer than 110 columns.
     """
 
     title: str
@@ -29,6 +34,7 @@ class Page:
     rows: tuple[tuple[str, ...], ...]
     figures: frozenset[str]
     note: str = ""
+    narrow: Page | None = None
 
 
 def show(plain: str, pages: Callable[[], Sequence[Page]]) -> None:
@@ -40,29 +46,58 @@ def show(plain: str, pages: Callable[[], Sequence[Page]]) -> None:
         plain: the same content as lines.
         pages: asked for them on a terminal only.
     """
-    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+    if not _is_terminal():
         sys.stdout.write(f"{plain}\n")
         return
     from rich.console import Console
 
     console = Console(file=sys.stdout)
     for number, page in enumerate(pages()):
-        console.print("\n" if number else "", _drawn(page), sep="", end="")
+        shown = page.narrow if page.narrow is not None and console.width < _WIDE else page
+        console.print("\n" if number else "", _drawn(shown, console.width), sep="", end="")
 
 
-def _drawn(page: Page) -> Group:
+def show_markdown(text: str) -> None:
+    """Print Markdown: drawn where stdout is a terminal, else as it is written."""
+    if not _is_terminal():
+        sys.stdout.write(text)
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    Console(file=sys.stdout).print(Markdown(_printable(text)))
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _drawn(page: Page, columns: int) -> Group:
     from rich import box
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in page.header:
-        table.add_column(Text(name), justify="right" if name in page.figures else "left")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for name, (least, most) in zip(page.header, _widths(page, columns), strict=True):
+        side: Literal["right", "left"] = "right" if name in page.figures else "left"
+        table.add_column(Text(name), justify=side, min_width=least, max_width=most, overflow="fold")
     for row in page.rows:
         table.add_row(*(Text(_printable(cell)) for cell in row))
     note = [Text(_printable(page.note))] if page.note else []
-    return Group(Text(_printable(page.title), style="bold"), *note, table)
+    return Group(Text(_printable(page.title), style="bold"), *note, Text(), table)
+
+
+def _widths(page: Page, columns: int) -> list[tuple[int, int | None]]:
+    """Each column's least and largest width; where the whole table is too wide, figures are broken between words."""
+    cells = list(zip(page.header, *page.rows, strict=True))
+    words = [max(len(word) for cell in column for word in cell.split() or [""]) for column in cells]
+    lines = [max(len(line) for cell in column for line in cell.splitlines() or [""]) for column in cells]
+    too_wide = sum(lines) + _GAP * len(lines) > columns
+    least = [max(map(len, name.split()), default=1) for name in page.header]
+    least[0] = max(least[0], min(_NAME, lines[0]))
+    most = [word if too_wide and name in page.figures else None for name, word in zip(page.header, words, strict=True)]
+    return list(zip(least, most, strict=True))
 
 
 def _printable(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from export.__main__ import main as export_main
 from sdk.__main__ import main
 
 
@@ -33,7 +34,46 @@ def test_usage_errors_are_exit_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    assert "help: python -m sdk" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "help_of"),
+    [
+        (["simlar", "Heat"], "got 'simlar', expected one of", ""),
+        (["simlar", "Heat"], "did you mean similar?", ""),
+        (["similar", "Heat", "--bundel", "b"], "unknown option --bundel; did you mean --bundle?", " similar"),
+        (["similar", "Heat", "--bundel=b"], "unknown option --bundel; did you mean --bundle?", " similar"),
+        (["similar", "Heat", "--zzz"], "unknown option --zzz\n", " similar"),
+        (["similar", "The", "Dark", "Knight"], "unexpected argument 'Dark'", " similar"),
+        (["recommend", "--user", "abc"], "--user: got 'abc', expected a whole number", " recommend"),
+        (["tune", "--model", "x"], "--model: got 'x', expected one of dlrm, ncf", " tune"),
+        (["train", "--sample", "--out", "b", "--like-above", "x"], "expected a number", " train"),
+    ],
+)
+def test_a_usage_error_says_what_is_wrong_and_where_the_help_is(arguments, said, help_of, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.splitlines()[-1] == f"help: python -m sdk{help_of} --help"
+    assert len(err.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [("vrify", "did you mean verify?"), ("x", "expected serve, verify or the export's options\n")]
+)
+def test_an_unknown_word_after_export_is_no_missing_option(given, said, capsys):
+    with pytest.raises(SystemExit) as stop:
+        export_main([given])
+    assert stop.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_what_to_compare_is_checked_before_any_data_is_read(tmp_path, capsys):
+    assert main(["compare", "--movielens", str(tmp_path / "none"), "--protocols", "A,X"]) == 2
+    assert "--protocols: got 'A,X', expected one or more of A, B, C" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["download", "train", "tune", "evaluate", "similar", "recommend"])

@@ -13,7 +13,7 @@ from small import dataset, run_config
 
 from sdk.__main__ import main
 from sdk.bundle import Bundle
-from sdk.terminal import Page, show
+from sdk.terminal import Page, show, show_markdown
 from sdk.training.pipeline import train_bundle
 
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
@@ -119,6 +119,40 @@ def test_a_page_has_its_title_its_note_and_figures_to_the_right(on_terminal):
     head, note, _, _, one, two = plain_lines(on_terminal(lambda: show("plain", lambda: [PAGE])))
     assert (head, note) == ("a title", "a note")
     assert len(one) == len(two)
+
+
+def test_on_80_columns_a_list_has_title_year_and_genres_in_one_column(bundle, on_terminal):
+    user = int(bundle.encoded_users.known_ids[0])
+    asked = ["recommend", "--user", str(user), "--k", "2", "--bundle", str(bundle.path)]
+    shown = plain_lines(on_terminal(lambda: main(asked), 80))
+    assert re.split(r" {2,}", shown[1].strip()) == ["#", "score", "title, genres", "reason"]
+    assert max(map(len, shown)) <= 80
+    first = bundle.recommend([user], 2).row(0)[0].tolist()[0]
+    title, year, genres = facts(bundle, first)
+    assert f"{title} ({year})" in shown[3]
+    assert genres in shown[4]
+
+
+def test_a_narrow_table_keeps_the_words_of_its_header(on_terminal):
+    header = ("slice", "users", "rows", "DLRM", "NCF", "biased MF", "user and item means", "popularity")
+    cells = ("light users (1 to 34)", "1,420", "12,585", *["0.7919 ±0.0206"] * 5)
+    page = Page("t", header, (cells,), frozenset(header[1:]))
+    shown = on_terminal(lambda: show("", lambda: [page]), 80)
+    assert "popularity" in shown
+    assert "light users" in shown
+    assert max(map(len, plain_lines(shown))) <= 80
+
+
+MARKDOWN = "# Results\n\n| model | AUC |\n|---|---:|\n| DLRM \x1b[2J | 0.8 |\n"
+
+
+def test_markdown_is_drawn_on_a_terminal_and_printed_as_it_is_in_a_pipe(on_terminal, capsys):
+    show_markdown(MARKDOWN)
+    assert capsys.readouterr().out == MARKDOWN
+    shown = on_terminal(lambda: show_markdown(MARKDOWN))
+    assert "|" not in shown
+    assert "\x1b[2J" not in shown
+    assert [line.split() for line in plain_lines(shown)[1:2]] == [["model", "AUC"]]
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])

@@ -10,6 +10,7 @@ from sdk.commands.datasets import add_dataset, read_dataset
 from sdk.commands.options import new_command
 from sdk.config import RunConfig
 from sdk.errors import UsageError
+from sdk.terminal import show_markdown
 
 
 def add(commands: Any) -> None:
@@ -40,7 +41,7 @@ def _compare(args: argparse.Namespace) -> int:
     from sdk.comparison.run import CompareConfig, compare
 
     config = CompareConfig(
-        protocols=tuple(dict.fromkeys(_listed(args.protocols))),
+        protocols=_protocols(args.protocols),
         seeds=tuple(_seed(seed) for seed in _listed(args.seeds)),
         budget=args.budget,
         quick=args.quick,
@@ -51,12 +52,23 @@ def _compare(args: argparse.Namespace) -> int:
     write(rendered, args.out)
     if args.into is not None:
         write_into(rendered, args.into)
-    print(rendered.json if args.json else rendered.markdown, end="")
+    if args.json:
+        print(rendered.json, end="")
+    else:
+        show_markdown(rendered.markdown)
     return 0
 
 
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _protocols(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.upper() for name in _listed(text)))
+    if not names or not set(names) <= {"A", "B", "C"}:
+        message = f"--protocols: got {text!r}, expected one or more of A, B, C, joined by commas"
+        raise UsageError(message)
+    return names
 
 
 def _seed(text: str) -> int:

@@ -42,12 +42,18 @@ def listing(title: str, rows: Iterable[tuple[Facts, float, str]]) -> Page:
         title: whose list it is, and by what.
         rows: facts, score and reason of each title, best first.
     """
-    header = ("#", "score", "title", "year", "genres", "reason")
-    cells = (
-        (str(rank), f"{score:.3f}", facts.title, str(facts.year or ""), ", ".join(facts.genres), reason)
-        for rank, (facts, score, reason) in enumerate(rows, start=1)
+    ranked = [(str(rank), f"{score:.3f}", facts, reason) for rank, (facts, score, reason) in enumerate(rows, start=1)]
+    wide = tuple(
+        (rank, score, facts.title, str(facts.year or ""), ", ".join(facts.genres), reason)
+        for rank, score, facts, reason in ranked
     )
-    return Page(title, header, tuple(cells), frozenset({"#", "score", "year"}))
+    tall = tuple(
+        (rank, score, f"{facts.display}\n{', '.join(facts.genres)}".rstrip(), reason)
+        for rank, score, facts, reason in ranked
+    )
+    figures = frozenset({"#", "score", "year"})
+    narrow = Page(title, ("#", "score", "title, genres", "reason"), tall, figures)
+    return Page(title, ("#", "score", "title", "year", "genres", "reason"), wide, figures, narrow=narrow)
 
 
 def item_named(bundle: Bundle, query: str) -> int:

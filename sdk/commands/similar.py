@@ -81,7 +81,7 @@ def _head(wanted: Facts, rows: list[_Row]) -> str:
 
 def _as_page(wanted: Facts, rows: list[_Row]) -> Page:
     page = listing(_head(wanted, rows), ((row.facts, row.score, row.reason) for row in rows))
-    return page if rows else replace(page, note=_NOTHING)
+    return page if rows else replace(page, note=_NOTHING, narrow=None)
 
 
 def _as_text(wanted: Facts, rows: list[_Row]) -> str:

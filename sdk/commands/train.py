@@ -12,6 +12,7 @@ from sdk.commands.options import new_command
 from sdk.config import RunConfig
 from sdk.device import DEVICES, resolve_device
 from sdk.search_space import with_fields
+from sdk.terminal import show_markdown
 
 if TYPE_CHECKING:
     from sdk.bundle import Bundle
@@ -98,8 +99,8 @@ def _train(args: argparse.Namespace) -> int:
 def report(bundle: Bundle) -> None:
     """Print what was measured, and where the bundle lies."""
     table = bundle.path / "reports" / "metrics.md"
-    print(table.read_text("utf-8") if table.exists() else f"trained {', '.join(bundle.info.models)}")
-    print(f"bundle: {bundle.path} (best ranker by validation AUC: {bundle.info.chosen_model or 'none'})")
+    show_markdown(table.read_text("utf-8") if table.exists() else f"Trained: {', '.join(bundle.info.models)}.\n")
+    print(f"\nbundle: {bundle.path} (best ranker by validation AUC: {bundle.info.chosen_model or 'none'})")
 
 
 def run_config(args: argparse.Namespace) -> RunConfig:

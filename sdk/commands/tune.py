@@ -11,6 +11,7 @@ from sdk.commands.datasets import add_config, add_dataset, read_config, read_dat
 from sdk.commands.options import new_command
 from sdk.errors import DataError
 from sdk.search_space import SPACES, with_fields
+from sdk.terminal import show_markdown
 
 if TYPE_CHECKING:
     from sdk.training.tuning import TuningResult
@@ -51,7 +52,11 @@ def _tune(args: argparse.Namespace) -> int:
     _require_a_trial(result, args.study)
     if args.out is not None:
         write_tuning(result, args.out)
-    print(json.dumps(as_json(result)) if args.json else f"{as_markdown(result)}\n{fields_to_set(result)}")
+    if args.json:
+        print(json.dumps(as_json(result)))
+    else:
+        show_markdown(as_markdown(result))
+        print(f"\n{fields_to_set(result)}")
     return 0
 
 

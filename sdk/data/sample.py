@@ -57,7 +57,7 @@ def write_sample(folder: Path, *, seed: int = 7, num_users: int = 1200) -> tuple
     _write(movielens / "tags.csv", _csv(_tag_rows(ratings, tags)))
     _write(tmdb / "tmdb_5000_movies.csv", _csv(movie_rows(films, *_votes(films, ratings))))
     _write(tmdb / "tmdb_5000_credits.csv", _csv(credit_rows(films)))
-    log.info("%s: %s simulated ratings of %s films by %s users", movielens, len(ratings), len(films), num_users)
+    log.info("the sample: films' facts, and %s ratings that were simulated", f"{len(ratings):,}")
     return movielens, tmdb
 
 
