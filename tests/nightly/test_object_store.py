@@ -1,4 +1,4 @@
-"""Nights in object stores: a real S3-compatible server on loopback through s3fs, and fsspec's memory store."""
+"""Nights in object stores: servers of S3's and of Google Cloud Storage's protocol on loopback, and fsspec's memory."""
 
 from __future__ import annotations
 
@@ -63,6 +63,40 @@ def s3(s3_server, monkeypatch) -> Iterator[str]:
     store.rm("nights-of-marquee", recursive=True)
 
 
+@pytest.fixture(scope="module")
+def gs_server() -> Iterator[str]:
+    emulator = pytest.importorskip(
+        "gcp_storage_emulator.server", reason="needs the packages gcp-storage-emulator and gcsfs"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # it asks Google for the kind of each bucket
+        pytest.importorskip("gcsfs", reason="needs the packages gcp-storage-emulator and gcsfs")
+    server = emulator.create_server("127.0.0.1", 0, in_memory=True, default_bucket="nights-of-marquee")
+    server.start()
+    yield "http://{}:{}".format(*server._api._httpd.server_address)
+    server.stop()
+
+
+@pytest.fixture
+def gs(gs_server, monkeypatch) -> Iterator[str]:
+    """An empty bucket, found through the environment."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gs_server)
+    yield "gs://nights-of-marquee/deep/down"
+    store = fsspec.filesystem("gs")
+    store.invalidate_cache()
+    if store.exists("nights-of-marquee/deep"):
+        store.rm("nights-of-marquee/deep", recursive=True)
+
+
+STORES = ["s3", "gs"]
+
+
+@pytest.fixture(params=STORES)
+def store_url(request) -> str:
+    """An empty place in each store that a server keeps."""
+    return str(request.getfixturevalue(request.param))
+
+
 def stored(url: str) -> dict[str, bytes]:
     """Every object below a URL and its bytes, by fsspec alone."""
     store, root = fsspec.core.url_to_fs(url)
@@ -79,7 +113,7 @@ def check_published(url: str, local: dict[str, bytes]) -> None:
     assert objects == {f"{NIGHT}/{name}": data for name, data in local.items()}
 
 
-@pytest.mark.parametrize("place", ["memory", "s3"])
+@pytest.mark.parametrize("place", ["memory", *STORES])
 def test_a_store_holds_the_same_bytes_as_a_disk(bundle_path, local, place, request):
     url = request.getfixturevalue(place)
     assert run(job(bundle_path, url)).status == "published"
@@ -90,14 +124,36 @@ def test_a_store_holds_the_same_bytes_as_a_disk(bundle_path, local, place, reque
     assert verify(url).parts == PARTS
 
 
-def test_on_s3_a_killed_night_goes_on_where_it_stopped(bundle_path, local, s3, monkeypatch):
+def test_on_a_server_a_killed_night_goes_on_where_it_stopped(bundle_path, local, store_url, monkeypatch):
     with monkeypatch.context() as patch:
         fail_at(patch, ObjectTarget, "write", 13, Crash())
         with pytest.raises(Crash):
-            run(job(bundle_path, s3))
-    assert not [name for name in stored(s3) if name.startswith("run_date=")]
-    assert run(job(bundle_path, s3)).resumed_parts == 6
-    check_published(s3, local)
+            run(job(bundle_path, store_url))
+    assert not [name for name in stored(store_url) if name.startswith("run_date=")]
+    assert run(job(bundle_path, store_url)).resumed_parts == 6
+    check_published(store_url, local)
+
+
+def test_on_a_server_nights_are_kept_rolled_back_refused_and_mended(bundle_path, store_url, capsys):
+    few, command = {"users_per_part": 31}, ["--out", store_url]
+    for date in ("2026-11-21", "2026-11-22", DATE):
+        run(job(bundle_path, store_url, run_date=date, keep=2, **few))
+    assert open_target(store_url).nights() == ["2026-11-22", DATE]
+    assert main([*command, "--rollback"]) == 0
+    assert stored(store_url)["LATEST"] == b"2026-11-22\n"
+    open_target(store_url).remove("LATEST")
+    options = ["--bundle", str(bundle_path), "--run-date", DATE, "--k", "5", "--users-per-part", "31"]
+    assert main([*command, *options]) == 0
+    assert stored(store_url)["LATEST"] == f"{DATE}\n".encode()
+    with open_target(store_url).lock():
+        assert main([*command, *options]) == 7
+    target, part = open_target(store_url), f"{NIGHT}/item_items/part-00001.parquet"
+    data = bytearray(target.read(part))
+    data[40] ^= 1
+    target.write(part, bytes(data))
+    assert main([*command, "--verify"]) == 5
+    assert "item_items/part-00001.parquet: altered" in capsys.readouterr().err
+    assert not [name for name in stored(store_url) if name.startswith(".")]
 
 
 def operations(bundle_path, url, monkeypatch, when, **options):
@@ -212,10 +268,12 @@ def test_a_file_url_is_a_path(tmp_path):
     assert check_location(f"file://{tmp_path}") == str(tmp_path)
 
 
-def test_a_store_without_such_a_bucket_or_without_access_is_exit_code_5(bundle_path, s3, capsys, monkeypatch):
+@pytest.mark.parametrize("place", STORES)
+def test_a_store_without_such_a_bucket_or_without_access_is_exit_code_5(bundle_path, place, request, capsys):
+    request.getfixturevalue(place)
     arguments = ["--bundle", str(bundle_path), "--run-date", DATE, "--out"]
-    assert main([*arguments, "s3://no-such-bucket-here/x"]) == 5
-    assert "no-such-bucket-here" in capsys.readouterr().err
+    assert main([*arguments, f"{place}://no-such-bucket-here/x"]) == 5
+    assert "no-such-bucket-here" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_store_that_answers_with_an_error_of_its_own_is_exit_code_5(bundle_path, memory, capsys, monkeypatch):
