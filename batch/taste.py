@@ -6,9 +6,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from batch.layout import ITEM_ITEMS, LATEST, LAYOUTS, SUCCESS, USER_ITEMS, night_of
 from sdk.cli import EXIT_CODES, HelpFormatter, add_logging_options, run_command
-from sdk.errors import OutputError
+from sdk.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from batch.target import Target
+    from sdk.bundle import Bundle
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -20,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=HelpFormatter,
     )
     parser.add_argument("--bundle", type=Path, required=True, metavar="BUNDLE", help="the bundle the night came from")
-    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="where nights are published")
+    parser.add_argument("--out", required=True, metavar="OUT", help="where nights are published: a folder or a URL")
     parser.add_argument("--users", type=int, default=3, help="how many users")
     parser.add_argument("--items", type=int, default=3, help="how many titles: the most rated ones")
     parser.add_argument("--k", type=int, default=5, help="how many entries of each list")
@@ -38,49 +44,95 @@ def _show(args: argparse.Namespace) -> int:
     return 0
 
 
-def taste(bundle_path: Path, out: Path, *, num_users: int = 3, num_items: int = 3, k: int = 5) -> str:
+def taste(bundle_path: Path, out: str | Path, *, num_users: int = 3, num_items: int = 3, k: int = 5) -> str:
     """The latest night's first lists as text: users spread over the ids, and the most rated titles.
 
+    Args:
+        bundle_path: the bundle that the night came from.
+        out: where nights are published: a folder or a URL.
+        num_users: how many users.
+        num_items: how many titles.
+        k: how many entries of each list.
+
     Raises:
+        UsageError: a number is negative.
         BundleError: the bundle cannot be read.
-        OutputError: no night is published in ``out``.
+        OutputError: no night is published in ``out``, or it cannot be read.
     """
     import numpy as np
 
-    from batch.layout import LATEST
+    from batch.target import open_target
     from sdk.bundle import load
 
-    bundle = load(bundle_path)
-    pointer = out / LATEST
-    if not pointer.exists():
-        message = f"{out}: no night is published there ({LATEST} is missing). Run python -m batch.score first."
-        raise OutputError(message)
-    night = out / f"run_date={pointer.read_text('utf-8').strip()}"
+    for option, value in (("users", num_users), ("items", num_items), ("k", k)):
+        if value < 0:
+            message = f"--{option}: got {value}, expected at least 0"
+            raise UsageError(message)
+    bundle, target = load(bundle_path), open_target(out)
+    night = _latest_night(target)
     users = bundle.encoded_users.known_ids
     picked = users[np.linspace(0, len(users) - 1, min(num_users, len(users))).astype(np.int64)]
     rated = bundle.encoded_items.statistics.count[3:]
     titles = bundle.encoded_items.known_ids[np.argsort(-rated, kind="stable")[:num_items]]
-    lines = [f"published: {night}", ""]
+    lines = [f"published: {target.describe(night)}", ""]
+    lists = _lists(target, night, USER_ITEMS, picked.tolist(), k)
     for user in picked.tolist():
-        lines += [f"user {user}:", *_entries(night / "user_items", "user_id", "item_id", user, k, bundle)]
-    for item in titles.tolist():
-        lines += [
-            f"like {bundle.titles([item])[0]}:",
-            *_entries(night / "item_items", "item_id", "similar_item_id", item, k, bundle),
-        ]
+        lines += [f"user {user}:", *_entries(lists[user], bundle)]
+    lists = _lists(target, night, ITEM_ITEMS, titles.tolist(), k)
+    for item, title in zip(titles.tolist(), bundle.titles(titles.tolist()), strict=True):
+        lines += [f"like {title}:", *_entries(lists[item], bundle)]
     return "\n".join(lines)
 
 
-def _entries(folder: Path, query: str, answer: str, wanted: int, k: int, bundle: object) -> list[str]:
+def _latest_night(target: Target) -> str:
+    """The folder of the night that readers use.
+
+    Raises:
+        OutputError: there is none.
+    """
+    try:
+        date = target.latest()
+        if date is not None and target.read(f"{night_of(date)}/{SUCCESS}") is not None:
+            return night_of(date)
+    except OSError as error:
+        raise _unreadable(target.location, error) from error
+    problem = f"{LATEST} is missing or damaged" if date is None else f"{LATEST} names {date}, which is not complete"
+    message = f"{target.location}: no night is published there ({problem}). Run python -m batch.score."
+    raise OutputError(message)
+
+
+def _lists(target: Target, night: str, side: str, wanted: Sequence[int], k: int) -> dict[int, list[int]]:
+    """Id -> its first k answers, best first; of each part no more is read than its statistics call for.
+
+    Raises:
+        OutputError: a part cannot be read.
+    """
+    import pyarrow as pa
     import pyarrow.dataset as ds
+    from fsspec.core import url_to_fs
 
-    from sdk.bundle import Bundle
+    layout = LAYOUTS[side]
+    query, answer = layout.names[0], layout.names[2]
+    place = target.describe(f"{night}/{side}")
+    try:
+        store, path = url_to_fs(place)
+        condition = ds.field(query).isin(list(wanted)) & (ds.field("rank") <= k)
+        parts = ds.dataset(path, schema=layout, filesystem=store, format="parquet")
+        rows = parts.to_table(columns=[query, "rank", answer], filter=condition)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(place, error) from error
+    found: dict[int, list[int]] = {one: [] for one in wanted}
+    for row in rows.sort_by("rank").to_pylist():
+        found[row[query]].append(row[answer])
+    return found
 
-    assert isinstance(bundle, Bundle)
-    condition = (ds.field(query) == wanted) & (ds.field("rank") <= k)
-    rows = ds.dataset(folder, format="parquet").to_table(filter=condition).sort_by("rank").to_pydict()
-    names = bundle.titles(rows[answer])
-    return [f"  {rank}. {name}" for rank, name in zip(rows["rank"], names, strict=True)] + [""]
+
+def _unreadable(where: str, error: Exception) -> OutputError:
+    return OutputError(f"{where}: cannot be read ({error}). Check it with python -m batch.score --out OUT --verify.")
+
+
+def _entries(item_ids: Sequence[int], bundle: Bundle) -> list[str]:
+    return [f"  {rank}. {name}" for rank, name in enumerate(bundle.titles(item_ids), 1)] + [""]
 
 
 if __name__ == "__main__":
