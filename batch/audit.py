@@ -68,6 +68,7 @@ def audit(
     skip: Sequence[str] = (),
     previous: PreviousNight | None = None,
     asked: Asked | None = None,
+    where: str | None = None,
 ) -> dict[str, Any]:
     """Hold a staged night on this machine to every gate; see ``audit_parts``.
 
@@ -79,6 +80,7 @@ def audit(
         skip: gates that stop nothing, as ``--skip-gate`` names them.
         previous: the night to compare with; None where there is none.
         asked: who gets a list, and of what; None asks for everything.
+        where: what messages call the night; None takes ``staging``.
 
     Returns:
         The figures of all sides and a line per gate, for the manifest.
@@ -93,7 +95,7 @@ def audit(
         bundle, job.k, job.model, thresholds, include_seen=job.include_seen, asked=asked, audience=job.audience
     )
     parts = {side: local_parts(staging / folder) for side, folder in FOLDERS.items()}
-    return audit_parts(parts, expected, thresholds, skip=skip, previous=previous, where=str(staging))
+    return audit_parts(parts, expected, thresholds, skip=skip, previous=previous, where=where or str(staging))
 
 
 def local_parts(folder: Path) -> Iterator[tuple[str, pa.Table]]:

@@ -101,7 +101,7 @@ def _refused(job: Job, attempt: Attempt, error: GatesFailedError) -> GatesFailed
     def write() -> str:
         from sdk.bundle import load
 
-        night = refused_night(open_target(job.out), job.run_date, error.checks, record, str(error))
+        night = refused_night(open_target(job.out), job.run_date, error.checks, record, error.message)
         return write_report(night, load(job.bundle))
 
     place = _tried("the report", attempt, write)

@@ -111,7 +111,9 @@ def refused_night(
     """
     from batch.report_page import NightShown
 
-    return NightShown(run_date, target, staging_of(run_date), checks, {}, record, refusal)
+    staging = staging_of(run_date)
+    said = refusal.removeprefix(f"{target.describe(staging)}: ")
+    return NightShown(run_date, target, staging, checks, {}, record, said)
 
 
 def write_report(night: NightShown, bundle: Bundle) -> str:

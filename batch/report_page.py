@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,8 +55,9 @@ class NightShown:
 
     @property
     def place(self) -> str:
-        """Where its parts lie."""
-        return self.target.describe(self.folder)
+        """Where its parts lie: OUT as it was given, or its name alone where that is a path from the root."""
+        out = self.target.location
+        return f"{Path(out).name if Path(out).is_absolute() else out}/{self.folder}".removeprefix("/")
 
 
 def page(night: NightShown, bundle: Bundle) -> str:

@@ -75,6 +75,7 @@ def run(job: Job, attempt: Attempt | None = None) -> Report:
         LockedError: another run is at work on the same output.
     """
     with _faults_explained(job):
+        _refuse_second(job)
         night = _open(job, attempt or Attempt())
         with night.target.lock():
             recover(night.target)
@@ -90,6 +91,18 @@ def dry_run(job: Job) -> tuple[Plan, Estimate]:
     with _faults_explained(job):
         night = _open(job, Attempt())
         return night.planned, estimate(job, night.opened, night.planned, night.target)
+
+
+def _refuse_second(job: Job) -> None:
+    """Look at the lock before a large bundle is read, so that a second run ends at once.
+
+    Raises:
+        LockedError: another run is at work on the same output.
+    """
+    target = open_target(job.out)
+    if target.folders():
+        with target.lock():
+            pass
 
 
 def _open(job: Job, attempt: Attempt) -> Night:
@@ -142,12 +155,13 @@ def _score_and_publish(night: Night) -> Report:
     job, target, stages = night.job, night.target, night.stages
     journal = Journal(target, job.run_date, digest_of(night.inputs))
     written = _write_lists(night, journal)
+    staging = target.describe(staging_of(job.run_date))
     with stages.time("checking"), target.on_disk(staging_of(job.run_date)) as folder:
-        check_staged(folder, written.records)
+        check_staged(folder, written.records, staging)
         checks = audit(
             folder, night.opened.bundle, job,
             config=job.gates, skip=job.skip_gate, previous=previous_night(target, job.run_date),
-            asked=night.opened.asked,
+            asked=night.opened.asked, where=staging,
         )  # fmt: skip
     with stages.time("publishing"):
         publish(target, journal, _manifest(night, written, checks))

@@ -68,8 +68,13 @@ def first_altered(folder: Path, files: Mapping[str, str]) -> str | None:
     return next((n for n, sha in files.items() if not (folder / n).is_file() or sha256_of(folder / n) != sha), None)
 
 
-def check_staged(folder: Path, records: Sequence[ShardRecord]) -> None:
+def check_staged(folder: Path, records: Sequence[ShardRecord], where: str) -> None:
     """Hold every staged part to the sha256 that it had in memory when it was written.
+
+    Args:
+        folder: the staging folder, or what was fetched of it.
+        records: of its parts.
+        where: what messages call the folder.
 
     Raises:
         OutputError: a part changed on its way to the disk, or since.
@@ -77,7 +82,7 @@ def check_staged(folder: Path, records: Sequence[ShardRecord]) -> None:
     bad = first_altered(folder, {record.path: record.sha256 for record in records})
     if bad is not None:
         message = (
-            f"{folder / bad}: changed since it was written. Nothing was published. "
+            f"{where}/{bad}: changed since it was written. Nothing was published. "
             "Run the same command: this part is written again. Check the disk if it happens twice."
         )
         raise OutputError(message)

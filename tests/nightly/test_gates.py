@@ -382,8 +382,9 @@ def test_nights_in_a_store_are_compared_as_well(bundle_path, constant):
         assert checks["user_items"]["overlap"] == checks["item_items"]["kept"] == 1.0
         before = {path: store.cat(path) for path in store.glob("gated/nights/run_date=*/**") if store.isfile(path)}
         assert len(before) > 6
-        with pytest.raises(QualityGateError, match=r"users\.flat"):
+        with pytest.raises(QualityGateError, match=r"users\.flat") as caught:
             run(Job(bundle=constant, out=out, run_date="2026-11-24", k=K, threads=1))
+        assert str(caught.value).startswith(f"{out}/.staging-2026-11-24: ")  # not where it was fetched to
         assert {path: store.cat(path) for path in before} == before
         assert not store.exists("gated/nights/run_date=2026-11-24/_SUCCESS")
         assert store.cat("gated/nights/LATEST").decode().strip() == SECOND

@@ -327,8 +327,18 @@ def test_the_command_writes_the_same_report_again(two_nights, bundle_path, own, 
     assert report.main(["--bundle", str(bundle_path), "--out", str(own)]) == 0
     assert capsys.readouterr().out.strip() == str(place)
     written = (two_nights[0] / f"reports/run_date={SECOND}.html").read_text()
-    assert place.read_text() == written.replace(str(two_nights[0]), str(own))
+    assert place.read_text() == written.replace(f"{two_nights[0].name}/run_date", f"{own.name}/run_date")
     assert report.main(["--bundle", str(bundle_path), "--out", str(own), "--run-date", "2026-11-01"]) == 5
+
+
+def test_the_report_says_where_the_night_lies_as_it_was_given_and_no_path_from_the_root(bundle_path, own, monkeypatch):
+    monkeypatch.chdir(own.parent)
+    for out, shown in ((own, "own"), (Path("own"), "own"), (Path("../") / own.parent.name / "own", None)):
+        text = Path(report.rebuild(bundle_path, out, SECOND)).read_text()
+        assert f">{shown or out}/run_date={SECOND}<" in text
+        assert str(own) not in text
+    monkeypatch.chdir(own)
+    assert f">./run_date={SECOND}<" in Path(report.rebuild(bundle_path, Path(), SECOND)).read_text()
 
 
 def test_a_refused_night_has_a_report_that_the_error_names_until_it_is_published(bundle_path, own, tmp_path):
@@ -337,6 +347,7 @@ def test_a_refused_night_has_a_report_that_the_error_names_until_it_is_published
     refused = own / "reports/refused-2026-11-24.html"
     assert code == 6
     assert str(refused) in next(line["message"] for line in lines if line["level"] == "error")
+    assert str(own) not in refused.read_text()
     words = Page(refused.read_text()).text
     assert words.count("refused") == 1
     assert any("users.coverage" in text and "expected at least 1" in text for text in words)

@@ -117,6 +117,13 @@ def test_an_older_night_that_is_finished_beside_a_damaged_pointer_does_not_send_
     assert debris(week) == []
 
 
+def test_a_second_run_ends_before_it_reads_the_bundle(week, tmp_path, capsys):
+    options = ["--out", str(week), "--run-date", DATE, "--bundle", str(tmp_path / "there-is-none")]
+    with open_target(week).lock():
+        assert main(options) == 7
+    assert main(options) == 4
+
+
 def test_an_older_night_written_again_does_not_send_readers_back(week, bundle_path):
     run(job(bundle_path, week, run_date=DATES[0], users_per_part=100, force=True))
     assert latest(week) == DATE
