@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from batch.gates import GateConfig, read_config
 from batch.job import Job, check_date
-from sdk.cli import EXIT_CODES, HelpFormatter, add_logging_options, run_command
+from sdk.cli import EXIT_CODES, CommandParser, HelpFormatter, add_logging_options, run_command
 from sdk.cluster import add_cluster_options, cluster_from
 from sdk.device import DEVICES
 from sdk.errors import UsageError
@@ -37,7 +37,7 @@ and names the night in OUT/LATEST. A run that was killed goes on where it stoppe
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m batch.score",
         description="Write every user's and every title's list, exact over the whole catalogue, to Parquet.",
         epilog=f"{_EXAMPLE}\n{EXIT_CODES}",

@@ -30,9 +30,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         RepositoryError: it is absent, not readable, or of another format version.
     """
     path = folder / MANIFEST
-    if not path.exists():
-        message = f"{folder}: no {MANIFEST}, so no model repository of ours. Write one: python -m export --help."
-        raise RepositoryError(message)
     try:
         values: dict[str, Any] = json.loads(path.read_text("utf-8"))
         version = values["format_version"]
@@ -61,6 +58,9 @@ def check_repository(repository: Path) -> dict[str, Any]:
     Raises:
         RepositoryError: the folder is no repository, or a file is absent or altered.
     """
+    if not (repository / MANIFEST).exists():
+        message = f"{repository}: no {MANIFEST}, so no model repository of ours. Write one: python -m export --help."
+        raise RepositoryError(message)
     facts = read_manifest(repository)
     for model in facts["models"]:
         if not (repository / model / "config.pbtxt").is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -67,3 +68,13 @@ def test_a_missing_package_is_named_with_the_remedy(monkeypatch, capsys):
     assert "NOT complete" in text
     assert "make setup" in text
     assert "pip install 'marquee[tune]' (another-absent-one)" in text
+
+
+def test_versions_stand_in_one_column_whatever_their_length(monkeypatch, capsys):
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["a-rather-long-name", "torch>=1", "numpy>=1"])
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "23.10.0a230928" if "-" in name else "1.0")
+    assert main(["doctor"]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if re.match(r"  \S+ +[0-9.a]+ +ok$", line)]
+    assert [line.split()[0] for line in rows] == ["a-rather-long-name", "torch", "numpy"]
+    assert len({re.search(r" +(?=[0-9])", line).end() for line in rows}) == 1
+    assert len({line.rindex("ok") for line in rows}) == 1

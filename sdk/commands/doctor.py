@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -44,25 +45,31 @@ def _as_text(found: Examination) -> str:
         f"vector unit  {found.vector_unit}",
         "",
         f"needed by every installation ({'complete' if found.healthy else 'NOT complete'}):",
-        *(f"  {_line(package)}" for package in found.packages),
+        *_lines(found.packages),
         "",
         "optional parts:",
     ]
     for extra, purpose in EXTRAS.items():
-        lines.append(f"  {extra:11s} {purpose}: {_extra_state(found, extra)}")
+        remedy = _remedy(found, extra)
+        lines.append(f"  {extra:11s} {'missing' if remedy else 'ok':8s} {purpose}")
+        lines += [f"  {'':20s} {remedy}"] if remedy else []
     if not found.healthy:
         lines += ["", "Remedy: make setup, or pip install -r requirements.lock in a Python 3.10 or 3.11 environment."]
     return "\n".join(lines)
 
 
-def _extra_state(found: Examination, extra: str) -> str:
+def _remedy(found: Examination, extra: str) -> str:
+    """How to get an optional part; nothing where it is there."""
     if not found.extras[extra]:
         return "unknown to the installed release; install the project again"
     lacking = ", ".join(package.name for package in found.lacking(extra))
-    return f"pip install 'marquee[{extra}]' ({lacking})" if lacking else "ok"
+    return f"pip install 'marquee[{extra}]' ({lacking})" if lacking else ""
 
 
-def _line(package: Package) -> str:
-    got = package.found or "absent"
-    asked = f"  (asked: {package.asked})" if package.state != "ok" else ""
-    return f"{package.name:18s} {got:12s} {package.state}{asked}"
+def _lines(packages: Sequence[Package]) -> Iterator[str]:
+    """Name, version and state in columns."""
+    rows = [(package.name, package.found or "absent", package) for package in packages]
+    names, versions = (max((len(row[column]) for row in rows), default=0) for column in (0, 1))
+    for name, version, package in rows:
+        asked = f"  (asked: {package.asked})" if package.state != "ok" else ""
+        yield f"  {name:{names}s}  {version:{versions}s}  {package.state}{asked}"

@@ -199,6 +199,9 @@ def test_a_changed_file_is_found(exported: Callable[..., Path], tmp_path: Path, 
 
 
 def test_what_is_no_repository_is_named(tmp_path: Path):
+    with pytest.raises(BundleError, match=r"no manifest\.json, so no model repository of ours\. Write one: python -m"):
+        check_repository(tmp_path)
+    (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(BundleError, match=r"manifest\.json: not readable"):
         check_repository(tmp_path)
 
