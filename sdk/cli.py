@@ -31,7 +31,11 @@ class Terminated(BaseException):
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    """Keeps the examples' line breaks and shows each option's default."""
+    """Keeps the examples' line breaks and shows each option's default, where it has one to speak of."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        nothing = action.default is None or action.default is False or action.default == []
+        return action.help if nothing else super()._get_help_string(action)
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -25,6 +25,9 @@ _marquee_python() {
       local -a COMP_WORDS=("$name" "${COMP_WORDS[@]:words+2}")
       local COMP_CWORD=$((COMP_CWORD - words - 1))
       "$name"
+      if ((COMP_CWORD == 1)); then  # a second word that has a script of its own
+        COMPREPLY+=($(compgen -W "$(compgen -A function "${name}_" | sed "s/^${name}_//")" -- "${COMP_WORDS[1]}"))
+      fi
       return
     fi
   done
@@ -41,6 +44,10 @@ _marquee_python() {
     if [[ $words[2] == -m ]] && (( CURRENT > count + 2 )) && (( $+functions[$name] )); then
       words=("$name" "${(@)words[count+3,-1]}")
       (( CURRENT -= count + 1 ))
+      if (( CURRENT == 2 )); then  # a second word that has a script of its own
+        local -a seconds=(${${(Mk)functions:#${name}_*}#${name}_})
+        compadd -- ${seconds:#*commands}
+      fi
       $name
       return
     fi

@@ -1,12 +1,20 @@
-"""What the commands teach a shell is what their parsers understand, asked of a real bash."""
+"""What the commands teach a shell is what their parsers understand, asked of a real bash and a real zsh."""
 
 from __future__ import annotations
 
 import argparse
+import fcntl
+import os
+import pty
+import re
+import select
 import shlex
 import shutil
+import struct
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +29,7 @@ PARSERS = {
     "batch.score": batch.score.build_parser(),
     "export": export.__main__.build_parser(),
     "export serve": export.__main__._serve_parser(),
+    "export verify": export.__main__._verify_parser(),
 }
 ASK = """
 COMP_WORDS=({words})
@@ -82,7 +91,7 @@ def test_bash_offers_every_option_of_a_command(scripts):
     (subcommands,) = [a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction)]
     for name, parser in subcommands.choices.items():
         assert completions(scripts, "python", "-m", "sdk", name, "--") == options(parser), name
-    for name in ("batch.score", "export", "export serve"):
+    for name in ("batch.score", "export", "export serve", "export verify"):
         assert completions(scripts, "python3", "-m", *name.split(), "--") == options(PARSERS[name]), name
 
 
@@ -91,6 +100,12 @@ def test_bash_offers_choices_and_files(scripts, tmp_path):
     (tmp_path / "bundle").mkdir()
     for words in (["batch.score", "--bundle"], ["sdk", "recommend", "--user", "1", "--bundle"]):
         assert completions(scripts, "python", "-m", *words, "bun", cwd=tmp_path) == {"bundle"}
+
+
+def test_bash_offers_the_second_words_that_have_a_script(scripts):
+    assert completions(scripts, "python", "-m", "export", "") >= {"serve", "verify"}
+    assert completions(scripts, "python", "-m", "export", "ve") == {"verify"}
+    assert completions(scripts, "python", "-m", "export", "verify", "ve") == set()
 
 
 @pytest.mark.parametrize("words", [["-m", "json.tool", "--"], ["-m", "sdk"], ["train.py", "--"], ["-m", ""], [""]])
@@ -112,14 +127,75 @@ def test_a_shell_that_is_not_known_is_a_usage_error(capsys):
     assert all(shell in said for shell in SHELLS)
 
 
-def test_zsh_reads_its_script(tmp_path):
-    text = completion_script(PARSERS["sdk"], "zsh")
-    assert "recommend" in text
-    assert "--include-seen" in text
-    if shutil.which("zsh") is None:
-        pytest.skip("no zsh to read the script with")
-    (tmp_path / "sdk.zsh").write_text(text)
-    subprocess.run(["zsh", "-n", str(tmp_path / "sdk.zsh")], check=True, timeout=60)
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh to ask")
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("python -m sdk rec", "python -m sdk recommend "),
+        ("python -m sdk recommend --incl", "python -m sdk recommend --include-seen "),
+        ("python3 -m export serve --grp", "python3 -m export serve --grpc-port "),
+        ("python -m export verify --proto", "python -m export verify --protocol "),
+        ("python -m export verify --protocol gr", "python -m export verify --protocol grpc "),
+        ("python -m export ve", "python -m export verify "),
+        ("python -m batch.score --bundle only", "python -m batch.score --bundle only-one/"),
+    ],
+)
+def test_a_real_zsh_completes(typed, completed, zsh):
+    assert zsh(typed) == completed
+
+
+@pytest.fixture(scope="module")
+def zsh(tmp_path_factory):
+    """``zsh(typed)`` is the line after a tab in an interactive zsh on a terminal of its own."""
+    home = tmp_path_factory.mktemp("zsh")
+    (home / "only-one").mkdir()
+    scripts = "".join(completion_script(parser, "zsh") for parser in PARSERS.values())
+    show = "show() { print -r -- \"LINE<$BUFFER>\" }; zle -N show; bindkey '^X' show"
+    (home / ".zshrc").write_text(f"autoload -Uz compinit; compinit -u -D\n{scripts}\n{show}\ncd {home}; print READY\n")
+    terminal = Terminal(
+        ["zsh", "-i"], {"ZDOTDIR": str(home), "HOME": str(home), "TERM": "dumb", "PATH": os.environ["PATH"]}
+    )
+    terminal.read_until(r"READY\r")
+
+    def ask(typed):
+        terminal.write(f"{typed}\t\x18")
+        line = terminal.read_until(r"LINE<(.*?)>")
+        terminal.write("\x15")
+        return line
+
+    yield ask
+    terminal.close()
+
+
+class Terminal:
+    """A program on a terminal of its own."""
+
+    def __init__(self, command, environment):
+        self.leader, follower = pty.openpty()
+        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))
+        self.process = subprocess.Popen(
+            command, stdin=follower, stdout=follower, stderr=follower, env=environment, start_new_session=True
+        )
+        os.close(follower)
+        self.seen = ""
+
+    def write(self, text):
+        os.write(self.leader, text.encode())
+
+    def read_until(self, pattern):
+        """The first group of what the pattern finds, or all of it; what was read so far is forgotten."""
+        deadline = time.monotonic() + 60
+        while not (found := re.search(pattern, self.seen)):
+            ready, _, _ = select.select([self.leader], [], [], max(0, deadline - time.monotonic()))
+            assert ready, f"not seen within a minute: {pattern} in {self.seen!r}"
+            self.seen += os.read(self.leader, 1 << 16).decode("utf-8", "replace")
+        self.seen = self.seen[found.end() :]
+        return found[found.lastindex or 0]
+
+    def close(self):
+        self.process.kill()
+        self.process.wait(timeout=30)
+        os.close(self.leader)
 
 
 def test_a_help_text_does_not_load_shtab():
