@@ -221,7 +221,8 @@ class HistoryConfig:
     The penalty must fit the data, so it is chosen from the training ratings (``sdk.models.history_choice``).
 
     Attributes:
-        rank: width r of the dot path.
+        rank: width r of the dot path, at most that of the fitted titles; None chooses it by the number of users and
+            titles (``sdk.models.history_inputs.rank_for``).
         like_at: ratings of at least this many stars are likes; a title liked with just as many weighs 1.
         star_weight: how much a star more or less changes a rating's weight.
         least_weight: of any rating: to have watched a title says something even where it was not liked.
@@ -229,7 +230,10 @@ class HistoryConfig:
         user_exponent: a user with n ratings counts by n to minus twice this.
         item_exponent: a title's scores are multiplied by (ratings + 1) to minus this.
         content_weight: of the item features, once their rows have mean squared length 1.
-        popularity_weight: of a title's share of likes, added to its score; it ranks for who has rated nothing.
+        popularity_weight: of a title's share of likes, added to its score.
+        popularity_boost: how much more that counts for who has told little: 1 + popularity_boost / (n + boost_titles)
+            times, n being the summed weight of what they rated.
+        boost_titles: above 0; see ``popularity_boost``.
         max_titles: the most rated titles that get coefficients of their own; it bounds the memory to about 30 bytes
             times its square. The others are known by their content features.
         seed: of the low-rank factorisation and of the validation part that the penalty is chosen on.
@@ -237,7 +241,7 @@ class HistoryConfig:
         ranker_weight: of a ranker's logit, added to this model's score in a list; more lists titles that few watch.
     """
 
-    rank: int = 256
+    rank: int | None = None
     like_at: float = 4.0
     star_weight: float = 0.4
     least_weight: float = 0.3
@@ -246,15 +250,19 @@ class HistoryConfig:
     item_exponent: float = 0.08
     content_weight: float = 0.6
     popularity_weight: float = 0.03
+    popularity_boost: float = 20.0
+    boost_titles: float = 4.0
     max_titles: int = 12_000
     seed: int = 0
     feature_dim: int = 256
     ranker_weight: float = 0.003
 
     def __post_init__(self) -> None:
-        _check_at_least(self, 1, "rank", "max_titles")
+        _check(self, "rank", self.rank is None or self.rank >= 1, "at least 1, or None")
+        _check_at_least(self, 1, "max_titles")
         _check_at_least(self, 0, "star_weight", "user_exponent", "item_exponent", "content_weight", "ranker_weight")
-        _check_at_least(self, 0, "popularity_weight", "seed", "feature_dim")
+        _check_at_least(self, 0, "popularity_weight", "popularity_boost", "seed", "feature_dim")
+        _check(self, "boost_titles", self.boost_titles > 0, "above 0")
         _check(self, "penalty", self.penalty is None or self.penalty > 0, "above 0, or None")
         _check(self, "least_weight", 0 < self.least_weight <= _MAX_WEIGHT, f"above 0, at most {_MAX_WEIGHT:g}")
         _check(self, "star_weight", self.star_weight <= _MAX_WEIGHT, f"at most {_MAX_WEIGHT:g}")

@@ -188,7 +188,7 @@ def explain_visitor(
     if not history.item_in[rows].any():
         return [_popular(bundle, row, "nothing is known of the visitor's taste") for row in items]
     rated = _Rated(rows, None, np.ones(len(rows), np.float32), np.ones(len(rows), np.bool_))
-    added = [history.contributions(row, rows).sum() + history.item_bias[row] for row in items]
+    added = [history.contributions(row, rows).sum() + history.popularity(row, rows) for row in items]
     pairs = zip(items, added, strict=True)
     return [_taken_apart(bundle, HISTORY, rated, row, float(score), max_titles, False) for row, score in pairs]
 
@@ -216,7 +216,7 @@ def _taken_apart(
     added = history.contributions(row, rated.rows, rated.weights).astype(np.float64)
     itself = rated.rows == row
     liked, watched = added[rated.liked & ~itself].sum(), added[~rated.liked & ~itself].sum()
-    bias, own = float(history.item_bias[row]), float(added[itself].sum())
+    bias, own = history.popularity(row, rated.rows, rated.weights), float(added[itself].sum())
     ranker = score - float(added.sum()) - bias if has_ranker else 0.0
     because = _because(bundle, rated, row, added, max_titles)
     note = "" if because else _why_no_title(bias, ranker)

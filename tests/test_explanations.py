@@ -90,13 +90,20 @@ def test_the_parts_sum_to_the_listed_score(whole, model, include_seen):
 
 
 def score_without(bundle, user, item, left_out):
-    """The history score of (user, item) with one rating left out, by scoring the shortened history anew."""
+    """The history score of (user, item) with one rating left out, by scoring the shortened history anew.
+
+    Popularity counts more for a shorter history; that is no title's doing, so it counts as for the whole one.
+    """
     rows, rating = bundle.interactions.rows, bundle.interactions.rating
     gone = bundle.encoded_items.index_of([left_out])[0]
     u, i = bundle.encoded_users.index_of([user]), bundle.encoded_items.index_of([item])
     kept = (rows.user_index != u[0]) | (rows.item_index != gone)
     columns = (rows.user_index[kept], rows.item_index[kept], rating[kept])
-    return float(bundle.history.to_pair_form(*columns, len(bundle.encoded_users)).score_pairs(u, i)[0])
+    form = bundle.history.to_pair_form(*columns, len(bundle.encoded_users))
+    mine = rating[rows.user_index == u[0]]
+    boost = HISTORY.popularity_boost / (HISTORY.weights(mine).sum() + HISTORY.boost_titles)
+    more = (boost - form.users.dot[u[0], -1]) * bundle.history.item_bias[i[0]]
+    return float(form.score_pairs(u, i)[0] + more)
 
 
 def test_each_title_adds_what_the_score_loses_without_it(whole):

@@ -12,6 +12,7 @@ from sdk.errors import BundleError, ConfigError, DataError, ScoreError
 from sdk.features.tables import FIRST_KNOWN
 from sdk.models.history import HistoryConfig, HistoryModel, blend
 from sdk.models.history_fit import extend, fit_regression, low_rank
+from sdk.models.history_inputs import rank_for
 from sdk.scoring.engine import Engine
 from sdk.scoring.pair_form import Head, PairForm, Side
 from sdk.scoring.seen import Seen
@@ -101,6 +102,39 @@ def test_low_rank_is_the_truncated_svd_of_the_weighted_matrix():
     np.testing.assert_allclose(rows[:, None] * (item_in @ item_out.T), expected, rtol=0, atol=2e-4)
 
 
+@pytest.mark.parametrize("rank", [30, 200])
+def test_a_rank_of_all_titles_cuts_nothing_and_stores_no_more(rank):
+    regression = fit_regression(csr_matrix(dense(*some_ratings())), np.zeros((30, 0), np.float32), 5.0)
+    columns = np.random.default_rng(7).uniform(0.5, 2, 30)
+    item_in, item_out = low_rank(regression, np.ones(30), columns, rank, seed=0)
+    assert item_in.shape == item_out.shape == (30, 30)
+    np.testing.assert_allclose(item_in @ item_out.T, as_matrix(regression, 30) * columns, rtol=0, atol=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),  # users, titles with coefficients, titles
+    [
+        ((610, 9_454, 9_742), 256),  # MovieLens latest-small
+        ((943, 1_682, 1_682), 256),  # 100K
+        ((6_040, 3_706, 3_883), 512),  # 1M
+        ((69_878, 10_677, 10_681), 512),  # 10M
+        ((162_541, 12_000, 62_423), 256),  # 25M
+        ((12_000, 908, 908), 256),
+        ((5_000, 70, 100), 70),
+    ],
+)
+def test_the_rank_goes_by_users_and_titles(sizes, expected):
+    assert rank_for(*sizes) == expected
+
+
+def test_the_rank_that_was_used_is_told():
+    model = HistoryModel.fit(*some_ratings(), *shape(), config=HistoryConfig(penalty=5))
+    assert model.item_in.shape == (33, 30)
+    assert model.config == HistoryConfig(penalty=5, rank=30)
+    narrow = HistoryModel.fit(*some_ratings(), *shape(), config=HistoryConfig(penalty=5, rank=4))
+    assert (narrow.item_out.shape, narrow.config.rank) == ((33, 4), 4)
+
+
 def test_titles_beyond_the_limit_act_by_their_features():
     """A title without a coefficient of its own: C's row for it holds its features alone."""
     rng = np.random.default_rng(4)
@@ -156,7 +190,36 @@ def test_contributions_add_up_to_the_score():
     mine = columns[0] == 10
     score = model.to_pair_form(*columns, 203).score_pairs(np.array([10]), np.array([20]))[0]
     parts = model.contributions(20, columns[1][mine], model.config.weights(columns[2][mine]))
-    assert parts.sum() + model.item_bias[20] == pytest.approx(score, abs=1e-5)
+    popularity = model.popularity(20, columns[1][mine], model.config.weights(columns[2][mine]))
+    assert parts.sum() + popularity == pytest.approx(score, abs=1e-5)
+    assert popularity > model.item_bias[20] > 0
+
+
+def test_popularity_counts_more_for_who_has_told_less():
+    """1 + 20 / (n + 4) times, n the summed weight; the rest of a score stays as it was."""
+    columns, _ = planted()
+    plain = HistoryModel.fit(*columns, *shape(200, 60), config=HistoryConfig(penalty=20, popularity_boost=0))
+    model = HistoryModel.fit(*columns, *shape(200, 60), config=HistoryConfig(penalty=20))
+    indptr, told = np.array([0, 1, 4, 4]), np.array([5, 6, 8, 9])
+    pairs = np.indices((3, 63)).reshape(2, -1)
+    for weights, sums in ((None, [1, 3]), (np.array([0.3, 1.4, 1, 0.6], np.float32), [0.3, 3])):
+        first, second = (
+            each.form_of(each.user_vectors(indptr, told, weights)).score_pairs(*pairs).reshape(3, -1)
+            for each in (plain, model)
+        )
+        for user, total in enumerate(sums):
+            more = 20 / (total + 4) * model.item_bias
+            np.testing.assert_allclose(second[user] - first[user], more, rtol=0, atol=1e-5)
+        np.testing.assert_array_equal(second[2], model.item_bias)  # told nothing: nothing is known of them
+
+
+def test_titles_that_say_nothing_leave_a_user_unknown():
+    columns, _ = planted()
+    model = HistoryModel.fit(*(column[columns[1] > 5] for column in columns), *shape(200, 60))
+    vector = model.user_vectors(np.array([0, 2, 3]), np.array([3, 4, 20]))
+    assert not vector[0].any()
+    assert vector[1].all()
+    assert model.form_of(vector).has_history.tolist() == [False, True]
 
 
 def test_a_new_title_ranks_by_its_content():
@@ -268,7 +331,10 @@ def test_forms_that_do_not_fit_are_not_blended():
         blend(history, some_form(rng), -1.0)
 
 
-@pytest.mark.parametrize(("name", "value"), [("rank", 0), ("penalty", 0.0), ("least_weight", 0.0), ("seed", -1)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("rank", 0), ("penalty", 0.0), ("least_weight", 0.0), ("seed", -1), ("popularity_boost", -1), ("boost_titles", 0)],
+)
 def test_settings_out_of_range_are_named(name, value):
     with pytest.raises(ConfigError, match=f"HistoryConfig.{name}"):
         HistoryConfig(**{name: value})

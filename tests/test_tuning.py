@@ -230,10 +230,17 @@ def test_the_history_models_value_is_what_the_slow_obvious_way_gives():
     sizes = len(user_ids) + 3, len(item_ids) + 3
     columns = known[:, 0], known[:, 1], ratings.rating[draw.train]
     model = HistoryModel.fit(*columns, *sizes, vectors.astype(np.float32), config.history)
-    scores = {user: model.item_bias.astype(float).copy() for user in range(sizes[0])}
+    scores, told = (
+        {user: model.item_bias.astype(float).copy() for user in range(sizes[0])},
+        dict.fromkeys(range(sizes[0]), 0.0),
+    )
     for user, item, stars in zip(*columns, strict=True):
         weight = max(config.history.least_weight, 1 + config.history.star_weight * (stars - config.history.like_at))
         scores[user] += weight * (model.item_out.astype(float) @ model.item_in[item].astype(float))
+        told[user] += weight
+    for user in np.unique(columns[0]):
+        boost = config.history.popularity_boost / (told[user] + config.history.boost_titles)
+        scores[user] += boost * model.item_bias.astype(float)
     wanted = {}
     for row in draw.held_out:
         wanted.setdefault(rows[row][0], set()).add(rows[row][1])

@@ -4,10 +4,11 @@
     form = model.to_pair_form(user_index, item_index, rating, num_users)       # for the engine
     model.user_vectors(indptr, item_index, weights)                            # for a visitor with a few likes
 
-score(u, i) = <p[u], item_out[i]> + item_bias[i], with p[u] the sum of ``item_in`` over the user's titles, each times
-the weight of its rating. Four choices raise it above EASE, all made on a validation part (``docs/quality.md``): what
-was watched and not liked counts too, by its stars; heavy users count less; content features share coefficients among
-titles; popular titles are held back a little.
+score(u, i) = <p[u], item_out[i]> + (1 + boost[u]) item_bias[i], with p[u] the sum of ``item_in`` over the user's
+titles, each times the weight of its rating, and boost[u] falling with the sum of these weights. Five choices raise it
+above EASE, all made on validation parts (``docs/quality.md``, ``docs/cold_start.md``): what was watched and not liked
+counts too, by its stars; heavy users count less; content features share coefficients among titles; popular titles are
+held back a little; and the less a user has told, the more popularity counts.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from sdk.models.history_inputs import (
     checked,
     discount,
     most_rated,
+    rank_for,
     rating_matrix,
     scaled_features,
 )
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Version of the saved form; another one is refused."""
 
 _ARRAYS = frozenset({"item_in", "item_out", "item_bias"})
@@ -58,9 +60,9 @@ class HistoryModel:
 
     Attributes:
         item_in: (R_item, r) float32, what having rated a title adds to a user's vector.
-        item_out: (R_item, r) float32, what a user's vector is multiplied with.
-        item_bias: (R_item,) float32.
-        config: as fitted with; its ``penalty`` is the number that was used.
+        item_out: (R_item, r) float32, what the sum of these is multiplied with.
+        item_bias: (R_item,) float32, what popularity adds for who has told much.
+        config: as fitted with; its ``rank`` and ``penalty`` are the numbers that were used.
         choice: how the penalty was chosen; None where the configuration fixed it.
     """
 
@@ -95,7 +97,7 @@ class HistoryModel:
             num_users: R_user, reserved rows included.
             num_items: R_item, reserved rows included.
             item_features: (R_item, f) float, any scale and centre, 256 content vectors say; None learns without.
-            config: None takes the defaults; its ``penalty`` is chosen if it is None.
+            config: None takes the defaults; its ``rank`` and ``penalty`` are chosen where they are None.
 
         Raises:
             DataError: there is no rating of a known user and title.
@@ -107,20 +109,22 @@ class HistoryModel:
         user, item, stars = user_index[known], item_index[known], rating[known]
         history = rating_matrix(user, item, config.weights(stars), (num_users, num_items))
         features = scaled_features(item_features, num_items, config.content_weight)
-        choice = choose_penalty(user, item, stars, features, config) if config.penalty is None else None
-        penalty = config.penalty or (choice or PenaltyChoice(FALLBACK)).penalty
         counts = np.bincount(item, minlength=num_items)
         fitted = most_rated(counts, config.max_titles)
+        sizes = (len(np.unique(user)), len(fitted), num_items)
+        config = replace(config, rank=rank_for(*sizes) if config.rank is None else config.rank)
+        choice = choose_penalty(user, item, stars, features, config) if config.penalty is None else None
+        penalty = config.penalty or (choice or PenaltyChoice(FALLBACK)).penalty
         item_in, item_out = _factors(history, features, counts, fitted, penalty, config)
         likes = np.bincount(item[stars >= config.like_at], minlength=num_items)
-        share = likes / len(np.unique(user))
+        share = likes / sizes[0]
         bias = config.popularity_weight * share * discount(counts, config.item_exponent)
-        sizes = (len(stars), int((counts > 0).sum()), len(fitted), penalty)
-        log.info("history model: %d ratings, %d titles, %d with coefficients of their own, penalty %g", *sizes)
+        found = (len(stars), int((counts > 0).sum()), len(fitted), item_in.shape[1], penalty)
+        log.info("history model: %d ratings, %d titles, %d with coefficients of their own, rank %d, penalty %g", *found)
         return cls(item_in, item_out, bias.astype(np.float32), replace(config, penalty=penalty), choice)
 
     def user_vectors(self, indptr: Int64s, item_index: Index, weights: Floats | None = None) -> Float32s:
-        """The vectors of B users known only by what they rated; a user without titles gets zeros.
+        """The vectors of B users known only by what they rated; a user whose titles say nothing gets zeros.
 
         Args:
             indptr: (B + 1,) int64; user b's titles are ``item_index[indptr[b]:indptr[b + 1]]``.
@@ -128,7 +132,7 @@ class HistoryModel:
             weights: (N,) float, ``config.weights(rating)``; None counts every title as a like.
 
         Returns:
-            (B, r) float32.
+            (B, r + 1) float32: the sums of ``item_in``, and the boost of popularity.
 
         Raises:
             ValueError: lengths differ, or an index is out of range.
@@ -140,7 +144,11 @@ class HistoryModel:
             raise ValueError(f"user_vectors: {len(item_index)} titles, {len(values)} weights, indptr to {indptr[-1]}")
         check_rows("item_index", item_index, len(self.item_in))
         shape = (len(indptr) - 1, len(self.item_in))
-        return np.asarray(csr_matrix((values, item_index, indptr), shape) @ self.item_in, np.float32)
+        histories = csr_matrix((values, item_index, indptr), shape)
+        sums = np.asarray(histories @ self.item_in, np.float32)
+        told = np.asarray(histories.sum(axis=1), np.float32)
+        boost = self.config.popularity_boost / (np.maximum(told, 0) + self.config.boost_titles)
+        return np.hstack([sums, boost * sums.any(axis=1, keepdims=True)]).astype(np.float32)
 
     def to_pair_form(self, user_index: Index, item_index: Index, rating: Floats, num_users: int) -> PairForm:
         """The model with every user's vector, for the engine. Arguments and errors as ``fit``; ids may be new to it."""
@@ -152,9 +160,10 @@ class HistoryModel:
         return self.form_of(dot)
 
     def form_of(self, user_vectors: Float32s) -> PairForm:
-        """The pair form whose users have the given (B, r) float32 vectors, row by row."""
+        """The pair form whose users have the given (B, r + 1) float32 vectors, row by row."""
         users = _dot_side(np.zeros(len(user_vectors), np.float32), user_vectors)
-        items, head = _dot_side(self.item_bias, self.item_out), Head(np.zeros((0, 0), np.float32), ())
+        items = _dot_side(self.item_bias, np.column_stack([self.item_out, self.item_bias]))
+        head = Head(np.zeros((0, 0), np.float32), ())
         return PairForm(users, items, head, user_vectors.any(axis=1))
 
     def contributions(self, item: int, item_index: Index, weights: Floats | None = None) -> Float32s:
@@ -167,6 +176,11 @@ class HistoryModel:
         """
         added = self.item_in[item_index] @ self.item_out[item]
         return np.asarray(added if weights is None else added * weights, np.float32)
+
+    def popularity(self, item: int, item_index: Index, weights: Floats | None = None) -> float:
+        """The rest of the score that ``contributions`` takes apart: what popularity adds. Arguments as there."""
+        boost = self.user_vectors(np.array([0, len(item_index)]), item_index, weights)[0, -1]
+        return float(self.item_bias[item] * (1 + boost))
 
     def save(self, folder: Path | str) -> None:
         """Write ``history.npz`` and ``history.json`` into a folder that exists; equal models give equal bytes."""
@@ -248,9 +262,9 @@ def _factors(
     own = features[fitted]
     regression = fit_regression(scaled, own, penalty)
     importance, factor = np.sqrt(counts[fitted] + 1.0), discount(counts, config.item_exponent)[fitted]
-    pair = low_rank(regression, importance, factor, config.rank, config.seed)
+    pair = low_rank(regression, importance, factor, config.rank or len(fitted), config.seed)
     rest = np.setdiff1d(np.arange(FIRST_KNOWN, len(counts)), fitted)
-    out = np.zeros((2, len(counts), config.rank), np.float32)
+    out = np.zeros((2, len(counts), pair[0].shape[1]), np.float32)
     for whole, part in zip(out, pair, strict=True):
         whole[fitted], whole[rest] = part, extend(own, part, features[rest])
     return out[0], out[1]

@@ -94,7 +94,7 @@ class _Draw:
     def ndcg10(self, penalty: float) -> float:
         """Of the measured users' lists over the titles that take part, their own left out, after the cut to a rank."""
         importance, factor = np.sqrt(self.counts + 1.0), discount(self.counts, self.config.item_exponent)
-        cut = (self.config.rank, self.config.seed, _POWER_STEPS)
+        cut = (self.config.rank or len(self.counts), self.config.seed, _POWER_STEPS)
         item_in, item_out = low_rank(self.solve(penalty), importance, factor, *cut)
         scores = np.asarray((self.histories @ item_in) @ item_out.T, np.float32)
         scores[self.histories.nonzero()] = -np.inf

@@ -123,9 +123,9 @@ def low_rank(
     seed: int,
     power_steps: int = _POWER_STEPS,
 ) -> tuple[Float32s, Float32s]:
-    """The best factors V, Q (N, rank) of ``V @ Q.T = B * column_weights``, rows counting by their weight.
+    """The best factors V, Q (N, min(rank, N)) of ``V @ Q.T = B * column_weights``, rows counting by their weight.
 
-    By subspace iteration (Halko et al. 2011, arXiv:0909.4061, algorithm 4.4). Unused columns are 0.
+    By subspace iteration (Halko et al. 2011, arXiv:0909.4061, algorithm 4.4). A rank of N or more cuts nothing.
 
     Args:
         regression: as fitted.
@@ -140,17 +140,15 @@ def low_rank(
     left = row_weights.astype(np.float32)[:, None]
     width = min(rank + _OVERSAMPLING, size)
     basis = np.random.default_rng(seed).normal(size=(size, width)).astype(np.float32)
-    for _ in range(power_steps):
+    for _ in range(power_steps if width < size else 0):  # a subspace of full width needs no refining
         basis = _orthonormal(left * regression.times(right * basis))
         basis = _orthonormal(right * regression.transposed_times(left * basis))
     basis = _orthonormal(left * regression.times(right * basis))
     across = right * regression.transposed_times(left * basis)  # (N, width), the matrix's transpose in the basis
     outer, singular, inner = np.linalg.svd(across, full_matrices=False)
-    kept = min(rank, width)
-    item_in, item_out = np.zeros((2, size, rank), np.float32)
-    item_in[:, :kept] = (basis @ inner[:kept].T) * singular[:kept] / left
-    item_out[:, :kept] = outer[:, :kept]
-    return item_in, item_out
+    kept = min(rank, size)
+    item_in = (basis @ inner[:kept].T) * singular[:kept] / left
+    return np.ascontiguousarray(item_in, np.float32), np.ascontiguousarray(outer[:, :kept], np.float32)
 
 
 def _orthonormal(columns: NDArray[Any]) -> Float32s:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 Index: TypeAlias = NDArray[np.integer[Any]]
 Floats: TypeAlias = NDArray[np.floating[Any]]
 
+_NARROW, _WIDE = 256, 512
+_RICH = 2000
+_BUDGET = 1e12  # multiplications: 2 billion pairs of width 512
+
 
 def rating_matrix(user: Index, item: Index, values: Floats, shape: tuple[int, int]) -> csr_matrix:
     """The sparse matrix with these values, users by titles."""
@@ -36,6 +40,22 @@ def balanced(history: csr_matrix, exponent: float) -> csr_matrix:
 def discount(counts: Int64s, exponent: float) -> Float64s:
     """(N,) float64 factor of a title's scores: (ratings + 1) to minus ``exponent``."""
     return np.asarray((counts + 1.0) ** -exponent)
+
+
+def rank_for(num_users: int, num_fitted: int, num_items: int) -> int:
+    """The width of the dot path where the configuration leaves it open; measured in ``docs/history_choice.md``.
+
+    256, or 512 where there are enough users and titles for more tastes to be told apart, and where scoring every user
+    against every title with it stays within a budget. Never more than the fitted titles.
+
+    Args:
+        num_users: learnt from.
+        num_fitted: titles with coefficients of their own.
+        num_items: of the whole catalogue.
+    """
+    is_rich = min(num_users, num_fitted) >= _RICH
+    is_affordable = num_users * num_items * _WIDE <= _BUDGET
+    return min(_WIDE if is_rich and is_affordable else _NARROW, num_fitted)
 
 
 def most_rated(counts: Int64s, limit: int) -> Int64s:

@@ -71,7 +71,12 @@ def ratings_of(dataset: Dataset) -> Ratings:
 
 def ours(learnt: Ratings) -> Scores:
     model = HistoryModel.fit(learnt.user, learnt.item, learnt.stars, *learnt.shape, learnt.features, HistoryConfig())
-    return lambda known: (known @ model.item_in) @ model.item_out.T + model.item_bias
+
+    def scores(known: csr_matrix) -> NDArray[np.floating]:
+        form = model.form_of(model.user_vectors(known.indptr, known.indices, known.data))
+        return form.users.dot @ form.items.dot.T + form.items.bias
+
+    return scores
 
 
 def popularity(learnt: Ratings) -> Scores:

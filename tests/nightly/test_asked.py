@@ -109,7 +109,9 @@ class Slow:
         own = int(self.bundle.encoded_users.index_of([user])[0])
         every = np.arange(3, 3 + len(self.items))
         logits = self.ranker.score_pairs(np.full(len(every), own), every)
-        return (history.item_out @ vector + history.item_bias)[3:] + history.config.ranker_weight * logits
+        popularity = 1 + history.config.popularity_boost / (weights.sum() + history.config.boost_titles)
+        known = history.item_out @ vector + popularity * history.item_bias
+        return known[3:] + history.config.ranker_weight * logits
 
 
 @pytest.fixture(scope="module")

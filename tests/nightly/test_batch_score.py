@@ -75,7 +75,8 @@ def history_scores(bundle, user):
     mine = rows.user_index == bundle.encoded_users.index_of([user])[0]
     weights = history.config.weights(bundle.interactions.rating[mine])
     vector = (weights[:, None] * history.item_in[rows.item_index[mine]]).sum(axis=0)
-    return (history.item_out @ vector + history.item_bias)[3:]
+    popularity = 1 + history.config.popularity_boost / (weights.sum() + history.config.boost_titles)
+    return (history.item_out @ vector + popularity * history.item_bias)[3:]
 
 
 def test_lists_equal_history_plus_a_share_of_the_rankers_own_forward_pass_over_all_pairs(published, bundle):
