@@ -29,6 +29,40 @@ def test_a_file_that_is_no_zip_is_called_damaged(tmp_path: Path) -> None:
         load(path)
 
 
+def test_the_nearest_folder_counts_however_deep_it_lies(tmp_path: Path) -> None:
+    plain = load(csv_form(tmp_path / "plain"))
+    deep = csv_form(tmp_path / "outer" / "a" / "b" / "ml-tiny")
+    csv_form(deep / "old", ratings=RATINGS_CSV + "5,2,1.0,91\n")
+    found = load(tmp_path / "outer")
+    assert (found.name, found.fingerprint) == ("ml-tiny", plain.fingerprint)
+    assert load(zipped(deep, tmp_path / "in.zip", top="a/b/c/d/ml-tiny")).fingerprint == plain.fingerprint
+
+
+def test_a_file_in_place_of_its_folder_is_no_damage(tmp_path: Path) -> None:
+    folder = csv_form(tmp_path / "ml")
+    with pytest.raises(
+        UnusableFileError, match=r"ratings\.csv: it is a file, and .* Pass the folder .* such as .*/ml\."
+    ):
+        load(folder / "ratings.csv")
+    empty = tmp_path / "ml.zip"
+    empty.write_bytes(b"")
+    with pytest.raises(UnusableFileError, match=r"ml\.zip: the file is empty"):
+        load(empty)
+
+
+def test_a_zip_inside_is_named_with_what_to_do(tmp_path: Path) -> None:
+    inner = zipped(csv_form(tmp_path / "in"), tmp_path / "ml-25m.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.write(inner, "ml-25m.zip")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    inner.rename(folder / "ml-25m.zip")
+    with pytest.raises(UnusableFileError, match=r"packed once more \(ml-25m\.zip\)\. Pass .*/data/ml-25m\.zip itself"):
+        load(folder)
+    with pytest.raises(UnusableFileError, match=r"Unpack it, and pass ml-25m\.zip itself"):
+        load(tmp_path / "all.zip")
+
+
 def test_a_zip_cut_short_or_altered_is_called_damaged(tmp_path: Path) -> None:
     path = zipped(csv_form(tmp_path / "in"), tmp_path / "in.zip")
     whole = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Input files, wherever they lie: in a folder, in its one sub-folder, gzipped, or inside a zip as published.
+"""Input files, wherever they lie: in a folder, in a folder inside it, gzipped, or inside a zip as published.
 
 Nothing is ever extracted: members of a zip are read as streams, so no temporary file is left behind and no
 member can write outside its place.
@@ -21,6 +21,7 @@ from sdk.errors import MissingFileError, UnusableFileError
 _BOM = b"\xef\xbb\xbf"
 _SMALL = 1 << 26
 _MAX_RATIO = 100  # of unpacked to packed bytes, above _SMALL; MovieLens and TMDB pack to between a half and a fifth
+_MAX_DEPTH = 3  # of folders in folders
 _MEND = "Fetch or export the file again."
 
 
@@ -102,29 +103,42 @@ def _damage_named(where: str) -> Iterator[None]:
 
 
 def find_source(path: str | Path, wanted: str, is_known: Callable[[Collection[str]], bool]) -> Source:
-    """Find the one folder that holds a known set of files: ``path`` itself, or a single folder inside it.
+    """Find the one folder that holds a known set of files: ``path`` itself, or the nearest one inside it.
 
     Args:
-        path: a folder, or a zip.
+        path: a folder, of which three levels of folders are looked into, or a zip.
         wanted: the known sets, in words, for the message.
         is_known: whether these file names make a known set.
 
     Raises:
         MissingFileError: no folder holds a known set; the message says what is there.
-        UnusableFileError: several do; or the zip is damaged, or has a member that points outside it.
+        UnusableFileError: several do; or there is only a zip in it, which may be meant; or the path is another file,
+            a damaged zip, or one with a member that points outside it.
     """
     path = Path(path)
     folders = _folders(path)
-    known = [folder for folder, members in folders.items() if is_known(members.keys())]
-    if "" in known:
-        known = [""]
+    known = _nearest([folder for folder, members in folders.items() if is_known(members.keys())])
     if not known:
+        _refuse_packed(path, _names(folders))
         raise MissingFileError(path, wanted, _names(folders))
     if len(known) > 1:
         problem = f"it holds several data sets ({', '.join(sorted(known))})"
         raise UnusableFileError(path, problem, "Pass the folder of one of them.")
     name = known[0].rsplit("/")[-1] or path.resolve().name.removesuffix(".zip")
     return Source(path, name, folders[known[0]], path.is_file())
+
+
+def _nearest(folders: Sequence[str]) -> list[str]:
+    depths = [len(PurePosixPath(folder).parts) for folder in folders]
+    return [folder for folder, depth in zip(folders, depths, strict=True) if depth == min(depths)]
+
+
+def _refuse_packed(path: Path, names: Sequence[str]) -> None:
+    """Where all that could be meant is a zip inside, say so."""
+    zips = [name for name in names if name.endswith(".zip")]
+    if zips:
+        mend = f"Pass {path / zips[0]} itself." if path.is_dir() else f"Unpack it, and pass {zips[0]} itself."
+        raise UnusableFileError(path, f"its data are packed once more ({', '.join(zips[:12])})", mend)
 
 
 def _names(folders: Mapping[str, Mapping[str, str]]) -> list[str]:
@@ -138,14 +152,21 @@ def _folders(path: Path) -> dict[str, dict[str, str]]:
             return _of_directory(path)
     if not path.exists():
         raise MissingFileError(path, "folder or zip")
+    if path.suffix != ".zip" and not zipfile.is_zipfile(path):
+        problem = "it is a file, and neither a folder nor a zip"
+        raise UnusableFileError(path, problem, f"Pass the folder that holds the files, such as {path.parent}.")
+    if path.stat().st_size == 0:
+        raise UnusableFileError(path, "the file is empty", _MEND)
     with _damage_named(str(path)):
         return _of_zip(path)
 
 
-def _of_directory(path: Path) -> dict[str, dict[str, str]]:
-    below = sorted(child for child in path.iterdir() if child.is_dir())
-    found = {"": _files(path)}
-    return found | {folder.name: _files(folder) for folder in below}
+def _of_directory(path: Path, depth: int = _MAX_DEPTH, name: str = "") -> dict[str, dict[str, str]]:
+    found = {name: _files(path)}
+    below = [child for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")] if depth else []
+    for folder in sorted(below):
+        found |= _of_directory(folder, depth - 1, f"{name}/{folder.name}".lstrip("/"))
+    return found
 
 
 def _files(folder: Path) -> dict[str, str]:

@@ -59,7 +59,7 @@ FORMS = (
 
 
 def find_form(path: str | Path) -> tuple[Source, Form]:
-    """Find MovieLens's files in a folder, in its one sub-folder of a known form, or in a zip.
+    """Find MovieLens's files in a folder, in the nearest folder inside it that has a known form, or in a zip.
 
     Raises:
         MissingFileError: no folder there holds a known form; the message says what was found.
