@@ -94,6 +94,23 @@ def test_every_gradient_is_autograds(kind, seed, size, id_dropout):
     assert_close(moments(got, optimiser), wanted, atol=1e-6)
 
 
+@pytest.mark.parametrize(("kind", "is_compiled"), [("dlrm", True), ("bare", True), ("ncf", False), ("neumf", False)])
+def test_a_dlrm_is_trained_by_the_compiled_pass(kind, is_compiled):
+    model = ranker(kind)
+    assert (ChunkedStep(model, adam(model), CONFIG).compiled is not None) == is_compiled
+
+
+def test_blocks_of_strips_give_the_gradient_of_one(monkeypatch):
+    """More rows than a block holds, the last block and strip partly filled, in one chunk."""
+    monkeypatch.setattr(steps, "SMALLEST_CHUNK", 4096)
+    monkeypatch.setattr(steps, "LARGEST_CHUNK", 4096)
+    batch = batch_of(1337)
+    expected, reference, loss = stepped("dlrm", 0, [batch], PlainStep)
+    got, optimiser, mine = stepped("dlrm", 0, [batch], ChunkedStep, num_workers=1)
+    assert mine == pytest.approx(loss, rel=1e-5)
+    assert_close(moments(got, optimiser), moments(expected, reference), atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_after_many_steps_the_weights_are_adams(kind):
     batches = [batch_of(size, size) for size in (50, 50, 33, 50, 7)]

@@ -36,8 +36,8 @@ class DLRM(PairModel):
     def __init__(self, config: DLRMConfig, users: EncodedTable, items: EncodedTable) -> None:
         super().__init__(users, items, id_dropout=config.id_dropout)
         self.config = config
-        self.user_arch = _SideArch(config, self.users)
-        self.item_arch = _SideArch(config, self.items)
+        self.user_arch = SideArch(config, self.users)
+        self.item_arch = SideArch(config, self.items)
         cross = self.user_arch.num_fields * self.item_arch.num_fields
         width = self.user_arch.mlp_in_width + self.item_arch.mlp_in_width + cross
         self.top_mlp = mlp((width, *config.top_mlp, 1), last_relu=False)
@@ -51,7 +51,7 @@ class DLRM(PairModel):
         return self.item_arch(self.items, rows, self.pick_ids(self.items.codes_of("id", rows), batch, 1), batch)
 
 
-class _SideArch(nn.Module):
+class SideArch(nn.Module):
     """One side's sparse and dense architecture: every field becomes a vector of width D."""
 
     def __init__(self, config: DLRMConfig, table: TableBuffers) -> None:

@@ -23,15 +23,15 @@ from numba.core import cgutils
 from numba.extending import intrinsic as _numba_intrinsic
 
 intrinsic: Callable[[Any], Any] = _numba_intrinsic  # its stubs describe the definition, not the calls
-_HAS_AVX512 = bool(llvm.get_host_cpu_features().get("avx512f", False))
-_WIDTH = 16 if _HAS_AVX512 else 8  # float32 per vector register
-_VECTORS = 2
-LANES = _WIDTH * _VECTORS
-MAX_ROWS = 8 if _HAS_AVX512 else 4  # rows at a time: their sums and two strips fill the registers
+HAS_AVX512 = bool(llvm.get_host_cpu_features().get("avx512f", False))
+VECTOR_WIDTH = 16 if HAS_AVX512 else 8  # float32 per vector register
+_NUM_VECTORS = 2
+LANES = VECTOR_WIDTH * _NUM_VECTORS
+MAX_ROWS = 8 if HAS_AVX512 else 4  # rows at a time: their sums and two strips fill the registers
 
 _I32, _I64, _F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
-_VECTOR = ir.VectorType(_F32, _WIDTH)
-_ROWS = ir.VectorType(_I32, _WIDTH)
+VECTOR = ir.VectorType(_F32, VECTOR_WIDTH)
+_ROWS = ir.VectorType(_I32, VECTOR_WIDTH)
 _ADDRESS = types.int64
 
 
@@ -39,26 +39,29 @@ def _const(value: int) -> Any:
     return ir.Constant(_I64, value)
 
 
-def _load(builder: Any, address: Any, kind: Any) -> Any:
+def emit_load(builder: Any, address: Any, kind: Any) -> Any:
+    """Read a value of an LLVM type at an address in bytes."""
     loaded = builder.load(builder.inttoptr(address, kind.as_pointer()))
     loaded.align = 4
     return loaded
 
 
-def _store(builder: Any, value: Any, address: Any) -> None:
+def emit_store(builder: Any, value: Any, address: Any) -> None:
+    """Write a value at an address in bytes."""
     stored = builder.store(value, builder.inttoptr(address, value.type.as_pointer()))
     stored.align = 4
 
 
 def _splat(builder: Any, scalar: Any) -> Any:
-    nothing = ir.Constant(_VECTOR, ir.Undefined)
+    nothing = ir.Constant(VECTOR, ir.Undefined)
     one = builder.insert_element(nothing, scalar, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(_I32, _WIDTH), [0] * _WIDTH))
+    return builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(_I32, VECTOR_WIDTH), [0] * VECTOR_WIDTH))
 
 
-def _fma(builder: Any, x: Any, y: Any, z: Any) -> Any:
-    kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{_WIDTH}f32"), [x, y, z])
+def emit_fma(builder: Any, x: Any, y: Any, z: Any) -> Any:
+    """``x * y + z`` of vectors, rounded once."""
+    kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{VECTOR_WIDTH}f32"), [x, y, z])
 
 
 def _rows_kernel(rows: int, *, relu: bool, has_base: bool) -> Any:
@@ -79,31 +82,31 @@ def _emit_rows(builder: Any, rows: int, args: Any, *, relu: bool, has_base: bool
     x, k, w, ldw, c, base, ldb, out, ldo = args
     sums = _start_sums(builder, rows, c, base, ldb, has_base=has_base)
     _emit_sums(builder, sums, (x, k, w, ldw))
-    zero = ir.Constant(_VECTOR, [0.0] * _WIDTH)
+    zero = ir.Constant(VECTOR, [0.0] * VECTOR_WIDTH)
     for r in range(rows):
-        for v in range(_VECTORS):
+        for v in range(_NUM_VECTORS):
             value = builder.load(sums[r][v])
             if relu:
                 value = builder.select(builder.fcmp_ordered(">", value, zero), value, zero)
-            _store(builder, value, _cell(builder, out, ldo, r, v))
+            emit_store(builder, value, _cell(builder, out, ldo, r, v))
 
 
 def _start_sums(builder: Any, rows: int, c: Any, base: Any, ldb: Any, *, has_base: bool) -> Any:
     """The rows' running sums, in registers once LLVM has promoted them: c, or c + base."""
-    sums = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(_VECTORS)] for _ in range(rows)]
+    sums = [[cgutils.alloca_once(builder, VECTOR) for _ in range(_NUM_VECTORS)] for _ in range(rows)]
     for r in range(rows):
-        start = _splat(builder, _load(builder, builder.add(c, _const(4 * r)), _F32))
-        for v in range(_VECTORS):
+        start = _splat(builder, emit_load(builder, builder.add(c, _const(4 * r)), _F32))
+        for v in range(_NUM_VECTORS):
             value = start
             if has_base:
-                value = builder.fadd(start, _load(builder, _cell(builder, base, ldb, r, v), _VECTOR))
+                value = builder.fadd(start, emit_load(builder, _cell(builder, base, ldb, r, v), VECTOR))
             builder.store(value, sums[r][v])
     return sums
 
 
 def _cell(builder: Any, address: Any, stride: Any, row: int, vector: int) -> Any:
     """Address of one vector of one row."""
-    offset = builder.add(builder.mul(stride, _const(4 * row)), _const(4 * _WIDTH * vector))
+    offset = builder.add(builder.mul(stride, _const(4 * row)), _const(4 * VECTOR_WIDTH * vector))
     return builder.add(address, offset)
 
 
@@ -112,12 +115,14 @@ def _emit_sums(builder: Any, sums: Any, operands: Any) -> None:
     row_starts = [builder.add(w, builder.mul(ldw, _const(4 * r))) for r in range(len(sums))]
     with cgutils.for_range(builder, k) as loop:
         strip = builder.add(x, builder.mul(loop.index, _const(4 * LANES)))
-        vectors = [_load(builder, builder.add(strip, _const(4 * _WIDTH * v)), _VECTOR) for v in range(_VECTORS)]
+        vectors = [
+            emit_load(builder, builder.add(strip, _const(4 * VECTOR_WIDTH * v)), VECTOR) for v in range(_NUM_VECTORS)
+        ]
         column = builder.mul(loop.index, _const(4))
         for start, row in zip(row_starts, sums, strict=True):
-            weight = _splat(builder, _load(builder, builder.add(start, column), _F32))
+            weight = _splat(builder, emit_load(builder, builder.add(start, column), _F32))
             for vector, cell in zip(vectors, row, strict=True):
-                builder.store(_fma(builder, weight, vector, builder.load(cell)), cell)
+                builder.store(emit_fma(builder, weight, vector, builder.load(cell)), cell)
 
 
 @intrinsic
@@ -136,14 +141,14 @@ def score_rows(typing: Any, x: Any, k: Any, w: Any, c: Any, base: Any, limits: A
         for r in range(MAX_ROWS):
             values = [builder.load(cell) for cell in sums[r]]
             for v, value in enumerate(values):
-                _store(builder, value, builder.add(out, _const(4 * (r * LANES + v * _WIDTH))))
-            limit = _splat(builder, _load(builder, builder.add(limits, _const(4 * r)), _F32))
+                emit_store(builder, value, builder.add(out, _const(4 * (r * LANES + v * VECTOR_WIDTH))))
+            limit = _splat(builder, emit_load(builder, builder.add(limits, _const(4 * r)), _F32))
             reached = [builder.fcmp_ordered(">=", value, limit) for value in values]
             some = reached[0]
             for more in reached[1:]:
                 some = builder.or_(some, more)
-            bits = builder.bitcast(some, ir.IntType(_WIDTH))
-            has_news = builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(_WIDTH), 0))
+            bits = builder.bitcast(some, ir.IntType(VECTOR_WIDTH))
+            has_news = builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(VECTOR_WIDTH), 0))
             news = builder.or_(news, builder.shl(builder.zext(has_news, _I64), _const(r)))
         return news
 
@@ -174,9 +179,9 @@ def _mask(builder: Any, start: Any, limits: Any) -> Any:
     """uint64 with a bit for each lane of a strip row that is at least its limit."""
     mask = _const(0)
     for v, limit in enumerate(limits):
-        vector = _load(builder, builder.add(start, _const(4 * _WIDTH * v)), _VECTOR)
-        bits = builder.bitcast(builder.fcmp_ordered(">=", vector, limit), ir.IntType(_WIDTH))
-        mask = builder.or_(mask, builder.shl(builder.zext(bits, _I64), _const(v * _WIDTH)))
+        vector = emit_load(builder, builder.add(start, _const(4 * VECTOR_WIDTH * v)), VECTOR)
+        bits = builder.bitcast(builder.fcmp_ordered(">=", vector, limit), ir.IntType(VECTOR_WIDTH))
+        mask = builder.or_(mask, builder.shl(builder.zext(bits, _I64), _const(v * VECTOR_WIDTH)))
     return mask
 
 
@@ -187,7 +192,7 @@ def lanes_at_least(typing: Any, address: Any, threshold: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         start, scalar = args
         limit = _splat(builder, scalar)
-        return _mask(builder, start, [limit] * _VECTORS)
+        return _mask(builder, start, [limit] * _NUM_VECTORS)
 
     return types.uint64(_ADDRESS, types.float32), generate
 
@@ -198,8 +203,8 @@ def lanes_at_least_each(typing: Any, address: Any, thresholds: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         start, limits = args
-        offsets = [_const(4 * _WIDTH * v) for v in range(_VECTORS)]
-        return _mask(builder, start, [_load(builder, builder.add(limits, offset), _VECTOR) for offset in offsets])
+        offsets = [_const(4 * VECTOR_WIDTH * v) for v in range(_NUM_VECTORS)]
+        return _mask(builder, start, [emit_load(builder, builder.add(limits, offset), VECTOR) for offset in offsets])
 
     return types.uint64(_ADDRESS, _ADDRESS), generate
 
@@ -214,13 +219,13 @@ def store_lanes(typing: Any, mask: Any, scores: Any, rows: Any, kept_scores: Any
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         mask, scores, rows, kept_scores, kept_rows = args
         stored = _const(0)
-        for v in range(_VECTORS):
-            part = builder.trunc(builder.lshr(mask, _const(v * _WIDTH)), ir.IntType(_WIDTH))
-            lanes = builder.bitcast(part, ir.VectorType(ir.IntType(1), _WIDTH))
-            offset = _const(4 * _WIDTH * v)
+        for v in range(_NUM_VECTORS):
+            part = builder.trunc(builder.lshr(mask, _const(v * VECTOR_WIDTH)), ir.IntType(VECTOR_WIDTH))
+            lanes = builder.bitcast(part, ir.VectorType(ir.IntType(1), VECTOR_WIDTH))
+            offset = _const(4 * VECTOR_WIDTH * v)
             behind = builder.mul(stored, _const(4))
-            for kind, source, target in ((_VECTOR, scores, kept_scores), (_ROWS, rows, kept_rows)):
-                values = _load(builder, builder.add(source, offset), kind)
+            for kind, source, target in ((VECTOR, scores, kept_scores), (_ROWS, rows, kept_rows)):
+                values = emit_load(builder, builder.add(source, offset), kind)
                 _compress(builder, values, builder.add(target, behind), lanes)
             count = builder.ctpop(part)
             stored = builder.add(stored, builder.zext(count, _I64))
@@ -234,11 +239,11 @@ def _compress(builder: Any, values: Any, address: Any, lanes: Any) -> None:
 
     There the lanes are moved together in a register first: storing through a mask is microcode on AMD's processors.
     """
-    kind = f"v{_WIDTH}{'f' if values.type == _VECTOR else 'i'}32"
-    if _HAS_AVX512:
+    kind = f"v{VECTOR_WIDTH}{'f' if values.type == VECTOR else 'i'}32"
+    if HAS_AVX512:
         signature = ir.FunctionType(values.type, [values.type, values.type, lanes.type])
         together = cgutils.get_or_insert_function(builder.module, signature, f"llvm.x86.avx512.mask.compress.{kind}")
-        _store(builder, builder.call(together, [values, values, lanes]), address)
+        emit_store(builder, builder.call(together, [values, values, lanes]), address)
         return
     pointer = builder.inttoptr(address, values.type.element.as_pointer())
     signature = ir.FunctionType(ir.VoidType(), [values.type, pointer.type, lanes.type])

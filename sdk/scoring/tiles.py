@@ -17,77 +17,16 @@ from sdk.scoring.kernels import (
     lanes_at_least,
     lanes_at_least_each,
     lowest_bit,
-    rows1,
-    rows1_base,
-    rows1_base_relu,
-    rows1_relu,
-    rows8,
-    rows8_base,
-    rows8_base_relu,
-    rows8_relu,
     score_rows,
     store_lanes,
 )
+from sdk.scoring.products import product, product_base, product_base_relu, product_relu
 from sdk.scoring.selection import clean
 
 _F32 = 4  # bytes
 _GROUP = 8  # users whose scores of one strip are kept at a time
 _CHECK_EVERY = 8  # strips between looks at who is done
 _ROUNDING = np.float32(1e-5)  # share of the terms' size by which a float32 sum of some hundred terms may be off
-
-
-@compiled
-def _product(x: int, k: int, w: int, ldw: int, c: int, out: int, ldo: int, rows: int) -> None:
-    """Compute out = c + w x, for any number of rows. Addresses in bytes, strides in floats."""
-    r = 0
-    while r + MAX_ROWS <= rows:
-        rows8(x, k, w + r * ldw * _F32, ldw, c + r * _F32, c, 0, out + r * ldo * _F32, ldo)
-        r += MAX_ROWS
-    while r < rows:
-        rows1(x, k, w + r * ldw * _F32, ldw, c + r * _F32, c, 0, out + r * ldo * _F32, ldo)
-        r += 1
-
-
-@compiled
-def _product_base(x: int, k: int, w: int, ldw: int, c: int, base: int, ldb: int, out: int, ldo: int, rows: int) -> None:
-    """Compute out = c + base + w x."""
-    r = 0
-    while r + MAX_ROWS <= rows:
-        rows8_base(x, k, w + r * ldw * _F32, ldw, c + r * _F32, base + r * ldb * _F32, ldb, out + r * ldo * _F32, ldo)
-        r += MAX_ROWS
-    while r < rows:
-        rows1_base(x, k, w + r * ldw * _F32, ldw, c + r * _F32, base + r * ldb * _F32, ldb, out + r * ldo * _F32, ldo)
-        r += 1
-
-
-@compiled
-def _product_base_relu(
-    x: int, k: int, w: int, ldw: int, c: int, base: int, ldb: int, out: int, ldo: int, rows: int
-) -> None:
-    """Compute out = relu(c + base + w x)."""
-    r = 0
-    while r + MAX_ROWS <= rows:
-        rows8_base_relu(
-            x, k, w + r * ldw * _F32, ldw, c + r * _F32, base + r * ldb * _F32, ldb, out + r * ldo * _F32, ldo
-        )
-        r += MAX_ROWS
-    while r < rows:
-        rows1_base_relu(
-            x, k, w + r * ldw * _F32, ldw, c + r * _F32, base + r * ldb * _F32, ldb, out + r * ldo * _F32, ldo
-        )
-        r += 1
-
-
-@compiled
-def _product_relu(x: int, k: int, w: int, ldw: int, c: int, out: int, ldo: int, rows: int) -> None:
-    """Compute out = relu(c + w x)."""
-    r = 0
-    while r + MAX_ROWS <= rows:
-        rows8_relu(x, k, w + r * ldw * _F32, ldw, c + r * _F32, c, 0, out + r * ldo * _F32, ldo)
-        r += MAX_ROWS
-    while r < rows:
-        rows1_relu(x, k, w + r * ldw * _F32, ldw, c + r * _F32, c, 0, out + r * ldo * _F32, ldo)
-        r += 1
 
 
 @compiled
@@ -270,19 +209,19 @@ def mlp_tile(
         first = strip * LANES
         for group in range(0, tile, _GROUP):
             rows = min(_GROUP, tile - group)
-            _product_base(
+            product_base(
                 at_dot + first * dim * _F32, dim, at_user + group * dim * _F32, dim, at_user_bias + group * _F32,
                 at_bias + first * _F32, 0, at_scores, LANES, rows,
             )  # fmt: skip
             for g in range(item_num_fields):
-                _product(
+                product(
                     at_fields + (first * item_num_fields + g * LANES) * field_dim * _F32, field_dim,
                     at_user_fields + group * num_fields * field_dim * _F32, field_dim, at_zeros,
                     at_z + g * LANES * _F32, item_num_fields * LANES, rows * num_fields,
                 )  # fmt: skip
             for g in range(rows):
                 slot = group + g
-                _product_base_relu(
+                product_base_relu(
                     at_z + g * num_cross * LANES * _F32, num_cross, at_cross, num_cross,
                     at_user_hidden + slot * num_hidden * _F32, at_hidden + first * num_hidden * _F32, LANES,
                     at_layers, LANES, num_hidden,
@@ -305,8 +244,8 @@ def _tail(layers: int, layer_bytes: int, weights: int, biases: int, shapes: Any,
     now, other = layers, layers + layer_bytes
     for layer in range(len(shapes) - 1):
         outputs, inputs = shapes[layer, 0], shapes[layer, 1]
-        _product_relu(now, inputs, weights, inputs, biases, other, LANES, outputs)
+        product_relu(now, inputs, weights, inputs, biases, other, LANES, outputs)
         weights += outputs * inputs * _F32
         biases += outputs * _F32
         now, other = other, now
-    _product_base(now, shapes[len(shapes) - 1, 1], weights, 0, biases, score, 0, score, 0, 1)
+    product_base(now, shapes[len(shapes) - 1, 1], weights, 0, biases, score, 0, score, 0, 1)

@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sdk.config import TrainingConfig
@@ -27,6 +27,7 @@ from sdk.device import usable_cores
 from sdk.features.loaders import PairBatch
 from sdk.models.lookups import Lookup, Lookups
 from sdk.models.pair_model import Batch, PairModel, uniform
+from sdk.training.dlrm_pass import DLRMPass
 from sdk.training.table_adam import Grouped, RowUpdate, count_step, group_places, ranges, update_rows
 from sdk.types import Float32s, Int64s
 
@@ -77,6 +78,22 @@ class _Chunk(NamedTuple):
     share: float
 
 
+class _Looked(NamedTuple):
+    """What a step found of one table.
+
+    Attributes:
+        table: the embedding.
+        ids: (B,) int64 its rows; tables looked up by the same ids share the array.
+        gradients: (B, D) float32, of the loss by each looked-up vector.
+        penalised: whether the L2 penalty on vectors counts it.
+    """
+
+    table: nn.Embedding
+    ids: Int64s
+    gradients: Float32s
+    penalised: bool
+
+
 class _Done(NamedTuple):
     """What a chunk leaves behind, beside what it writes into the batch's buffers.
 
@@ -101,12 +118,16 @@ class _Buffers:
 
     def put(self, number: int, rows: slice, lookup: Lookup, gradient: Tensor) -> None:
         """Store a chunk's part. Workers may call this at once: a dictionary keeps the first array that is offered."""
-        width = gradient.shape[1]
-        if number not in self.gradients:
+        if number not in self.ids:
             self.ids.setdefault(number, np.empty(self.size, dtype=np.int64))
-            self.gradients.setdefault(number, np.empty((self.size, width), dtype=np.float32))
         self.ids[number][rows] = lookup.ids.numpy()
-        self.gradients[number][rows] = gradient.numpy()
+        self.gradient(number, gradient.shape[1])[rows] = gradient.numpy()
+
+    def gradient(self, number: int, width: int) -> Float32s:
+        """(size, width) float32 room for a lookup's gradients."""
+        if number not in self.gradients:
+            self.gradients.setdefault(number, np.empty((self.size, width), dtype=np.float32))
+        return self.gradients[number]
 
 
 class ChunkedStep:
@@ -130,6 +151,7 @@ class ChunkedStep:
         self.num_workers = num_workers or usable_cores()
         self.parameters = list(model.parameters())
         self.buffers = _Buffers(0)
+        self.compiled = DLRMPass(model, config) if DLRMPass.fits(model) else None
 
     def __enter__(self) -> ChunkedStep:
         self.pool = ThreadPoolExecutor(self.num_workers, "marquee-train", single_threaded)
@@ -143,21 +165,55 @@ class ChunkedStep:
         size = len(pairs.label)
         if self.buffers.size < size:
             self.buffers = _Buffers(size)
-        self.model.users.left_out()
-        self.model.items.left_out()
         drawn = (uniform(size, generator), uniform(size, generator)) if self.model.id_dropout else None
-        done = self._map(lambda chunk: self._backward(chunk, generator), _cut(pairs, drawn))
-        self._sum_gradients(done)
-        updates = self._row_updates(done[0].lookups, size)
+        chunks = _cut(pairs, drawn)
+        loss, looked = self._compiled(chunks, pairs, drawn) if self.compiled else self._autograd(chunks, generator)
+        updates = self._row_updates(looked)
         for update in updates:
             count_step(self.optimiser, update.table.weight)
         tasks = [(update, *rows) for update in updates for rows in ranges(update.table)]
         self._map(lambda task: update_rows(self.optimiser, *task), tasks)
         self.optimiser.step()
-        return sum(chunk.loss for chunk in done)
+        return loss
 
     def _map(self, work: Callable[[T], S], tasks: Sequence[T]) -> list[S]:
         return list(map(work, tasks) if len(tasks) == 1 else self.pool.map(work, tasks))
+
+    def _compiled(
+        self, chunks: Sequence[_Chunk], pairs: PairBatch, drawn: tuple[Tensor, Tensor] | None
+    ) -> tuple[float, list[_Looked]]:
+        """A DLRM's chunks, forward and backward, without torch."""
+        compiled, size = self.compiled, len(pairs.label)
+        assert compiled is not None
+        compiled.prepare()
+        index = compiled.indices(pairs, drawn)
+        labels, entries = pairs.label.numpy(), compiled.trained
+        gradients = [self.buffers.gradient(n, entry.table.shape[1])[:size] for n, entry in enumerate(entries)]
+        done = self._map(lambda chunk: compiled(chunk.rows, index, labels, gradients), chunks)
+        compiled.set_gradients([flat for _, flat in done])
+        ids = {name: index[place] for name, place in compiled.index_names.items()}
+        looked = [
+            _Looked(entry.embedding, ids[entry.index], gradient, entry.penalised)
+            for entry, gradient in zip(entries, gradients, strict=True)
+            if entry.embedding is not None
+        ]
+        return sum(loss for loss, _ in done), looked
+
+    def _autograd(self, chunks: Sequence[_Chunk], generator: torch.Generator) -> tuple[float, list[_Looked]]:
+        """Any model's chunks, by torch's autograd."""
+        self.model.users.left_out()
+        self.model.items.left_out()
+        done = self._map(lambda chunk: self._backward(chunk, generator), chunks)
+        self._sum_gradients(done)
+        size = chunks[-1].rows.stop
+        lookups = done[0].lookups
+        first = {id(lookup.ids): number for number, lookup in reversed(list(enumerate(lookups)))}
+        ids = {key: self.buffers.ids[number][:size] for key, number in first.items()}
+        looked = [
+            _Looked(lookup.table, ids[id(lookup.ids)], self.buffers.gradients[number][:size], lookup.penalised)
+            for number, lookup in enumerate(lookups)
+        ]
+        return sum(chunk.loss for chunk in done), looked
 
     def _backward(self, chunk: _Chunk, generator: torch.Generator) -> _Done:
         lookups, pairs = Lookups(), chunk.pairs
@@ -182,20 +238,18 @@ class ChunkedStep:
             present = [part for part in parts if part is not None]
             parameter.grad = torch.stack(present).sum(0) if present else None
 
-    def _row_updates(self, lookups: Sequence[Lookup], size: int) -> list[RowUpdate]:
+    def _row_updates(self, looked: Sequence[_Looked]) -> list[RowUpdate]:
         """Every table's update; lookups by the same ids are grouped once."""
-        first = {id(lookup.ids): number for number, lookup in reversed(list(enumerate(lookups)))}
-        grouped = dict(
-            zip(first, self._map(lambda n: self._group(lookups[n], n, size), list(first.values())), strict=True)
-        )
-        penalty = 2 * self.config.embedding_l2 / size  # the gradient of the mean squared norm
+        first = {id(each.ids): each for each in reversed(looked)}
+        grouped = dict(zip(first, self._map(_group, list(first.values())), strict=True))
+        penalty = 2 * self.config.embedding_l2 / len(looked[0].ids)  # the gradient of the mean squared norm
         return [
-            RowUpdate(lookup.table, grouped[id(lookup.ids)], self.buffers.gradients[number], penalty * lookup.penalised)
-            for number, lookup in enumerate(lookups)
+            RowUpdate(each.table, grouped[id(each.ids)], each.gradients, penalty * each.penalised) for each in looked
         ]
 
-    def _group(self, lookup: Lookup, number: int, size: int) -> Grouped:
-        return group_places(self.buffers.ids[number][:size], lookup.table.num_embeddings)
+
+def _group(looked: _Looked) -> Grouped:
+    return group_places(looked.ids, looked.table.num_embeddings)
 
 
 def single_threaded() -> None:
