@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpu_run import Run
+from gpu_run import OutOfTime, Run
 
 from sdk.features.tables import FIRST_KNOWN
 from sdk.scoring.engine import Engine, RowTopK
@@ -84,12 +84,14 @@ class Night:
         engine = TorchEngine(self.form, device=self.run.device, fused=True, precision=precision)
         scorer = engine.fused
         assert scorer is not None
-        for tile in tiles:
-            scorer.tile = tile
-            name = f"{tile.users}x{tile.items}x{tile.warps}"
-            reason = scorer.try_out()
-            work: Callable[[], Any] = lambda: engine.top_k(users, own, self.run.size.k)  # noqa: E731
-            found[name] = reason or self.run.seconds(work, repeats=2)
+        try:
+            for tile in tiles:
+                scorer.tile = tile
+                reason = scorer.try_out()
+                work: Callable[[], Any] = lambda: engine.top_k(users, own, self.run.size.k)  # noqa: E731
+                found[f"{tile.users}x{tile.items}x{tile.warps}"] = reason or self.run.seconds(work, repeats=2)
+        except OutOfTime as error:
+            found["the others"] = str(error)
         return {"users": len(users), "precision": precision, "seconds": found}
 
 
