@@ -100,6 +100,13 @@ def test_a_dlrm_is_trained_by_the_compiled_pass(kind, is_compiled):
     assert (ChunkedStep(model, adam(model), CONFIG).compiled is not None) == is_compiled
 
 
+def test_a_code_without_a_row_is_refused():
+    model = ranker("dlrm")
+    model.users.codes_id[3] = 10**6
+    with pytest.raises(ValueError, match=r"user id: codes run from \d+ to 1000000, expected 0 to"):
+        ChunkedStep(model, adam(model), CONFIG)
+
+
 def test_blocks_of_strips_give_the_gradient_of_one(monkeypatch):
     """More rows than a block holds, the last block and strip partly filled, in one chunk."""
     monkeypatch.setattr(steps, "SMALLEST_CHUNK", 4096)

@@ -229,6 +229,7 @@ class DLRMPass:
         lines: Iterator[int] = itertools.count(fields, dim)
         for name, embedding in arch.embeddings.items():
             assert isinstance(embedding, nn.Embedding)
+            _check_codes(f"{side} {name}", getattr(table, f"codes_{name}"), embedding)
             layout.gathered.append(Gathered(embedding.weight, next(lines), f"{side} {name}", embedding))
         for name, embedding in arch.lists.items():
             self._lay_out_list(f"{side} row", getattr(table, f"multi_{name}"), embedding, next(lines))
@@ -264,3 +265,11 @@ class DLRMPass:
         dense = [matrix.weight for matrix in matrices] + [m.bias for m in matrices if m.bias is not None]
         parts = torch.from_numpy(self.total).split([parameter.numel() for parameter in dense])
         self.gradients = [(parameter, part.view_as(parameter)) for parameter, part in zip(dense, parts, strict=True)]
+
+
+def _check_codes(name: str, codes: Tensor, embedding: nn.Embedding) -> None:
+    """The compiled pass reads rows without looking: a code that has none must not reach it."""
+    lowest, highest = int(codes.min()), int(codes.max())
+    if not 0 <= lowest <= highest < embedding.num_embeddings:
+        message = f"{name}: codes run from {lowest} to {highest}, expected 0 to {embedding.num_embeddings - 1}"
+        raise ValueError(message)

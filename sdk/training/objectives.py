@@ -139,10 +139,9 @@ class RankerObjective:
         config = config.with_seed(config.training.seed + repeat)
         part = self._part(config.features)
         tables = part.features.users, part.features.items
-        model = seeded(lambda: build_ranker(self._model, config, *tables), config.training)
-        result = train(
-            model, part.train, part.validation, config.training, name=f"{self._model} trial", on_epoch=on_epoch
-        )
+        training = config.training_of(self._model)[0]  # a study varies the penalty itself
+        model = seeded(lambda: build_ranker(self._model, config, *tables), training)
+        result = train(model, part.train, part.validation, training, name=f"{self._model} trial", on_epoch=on_epoch)
         return result.history[result.best_epoch - 1].auc
 
     def _part(self, config: FeatureConfig) -> _Part:

@@ -6,15 +6,16 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from sdk.bundle import Bundle, load
 from sdk.bundle_writer import Trained, write_bundle
-from sdk.config import RunConfig, to_json
+from sdk.config import RunConfig, TrainingConfig, to_json
 from sdk.data.splits import Split, split
 from sdk.device import resolve_device
 from sdk.errors import DataError, LockedError, OutputError
@@ -26,9 +27,9 @@ from sdk.metrics import EpochRecord, auc
 from sdk.models.content import ContentModel
 from sdk.models.history import HistoryModel
 from sdk.models.pair_model import PairModel
-from sdk.models.ranker import averaged, build_ranker
+from sdk.models.ranker import averaged, build_ranker, mixed
 from sdk.stages import Stages
-from sdk.training.loop import predict, seeded, train
+from sdk.training.loop import TrainingResult, predict, seeded, train
 from sdk.training.shards import ALONE, Shard
 from sdk.types import Dataset, Float32s, Interactions
 
@@ -204,12 +205,16 @@ def _train_rankers(
         with stages.time(f"{name}: training"):
             selected[name] = _select(name, fit, validation, config, work, where)
     models: dict[str, PairModel] = {name: each.model for name, each in selected.items()}
+    better = _with_ncf(selected, validation, config, where)
     if models and config.training.refit:
         with stages.time("features, refit"):
             fit = _fit(dataset, dataset.interactions.take(parts.fit_rows()), vectors, config, work / "refitting")
         for name in config.rankers:
             with stages.time(f"{name}: refit"):
-                models[name] = _refit(name, fit, selected[name].epochs, config, work, where)
+                models[name] = _refit(name, fit, selected[name], config, work, where)
+    if better is not None:
+        selected["dlrm"] = better
+        models["dlrm"] = mixed(models["dlrm"], models["ncf"], config.dlrm.ncf_share)
     return _Rankers(fit, models, selected)
 
 
@@ -237,69 +242,108 @@ class _Selected:
 
     Attributes:
         model: the ranker.
+        training: the settings that were best on the validation part, with the first member's seed.
         history: its first member's epochs.
         epochs: each member's best number of epochs.
         auc: of the whole ranker, on the validation part.
     """
 
     model: PairModel
+    training: TrainingConfig
     history: tuple[EpochRecord, ...]
     epochs: tuple[int, ...]
     auc: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Member:
+    """One network after early stopping, and what it was trained with."""
+
+    model: PairModel
+    training: TrainingConfig
+    result: TrainingResult
+
+    @property
+    def auc(self) -> float:
+        """Of its best epoch, on the validation part."""
+        return self.result.history[self.result.best_epoch - 1].auc
+
+
 def _select(
     name: str, part: _Part, validation: EncodedInteractions, config: RunConfig, work: Path, where: Where
 ) -> _Selected:
-    """Train each member with early stopping on the validation part."""
+    """Train each member with early stopping on the validation part; the first also with each of the settings tried."""
     if len(np.unique(validation.label)) < 2:
         message = (
             f"{len(validation):,} validation ratings hold one label only; "
             "raise the validation share or give more ratings"
         )
         raise DataError(message)
-    members, results = [], []
-    for place, run in enumerate(_member_runs(name, config, len(part.rows))):
-        members.append(_untrained(name, part, run))
-        checkpoint = work / f"{name}.selecting-{place}.safetensors"
-        label = name if place == 0 else f"{name} member {place + 1}"
+
+    def stopped(training: TrainingConfig, label: str, file: str) -> _Member:
+        model = _untrained(name, part, config, training)
         result = train(
-            members[-1], part.rows, validation, run.training, name=label,
-            checkpoint=where.checkpoint(checkpoint), device=where.device, shard=where.shard,
+            model, part.rows, validation, training, name=label,
+            checkpoint=where.checkpoint(work / f"{file}.safetensors"), device=where.device, shard=where.shard,
         )  # fmt: skip
-        results.append(result)
-    model = averaged(members)
+        return _Member(model, training, result)
+
+    best = max(
+        (
+            stopped(training, f"{name}, settings {number}" if number else name, f"{name}.selecting-0.{number}")
+            for number, training in enumerate(config.training_of(name))
+        ),
+        key=lambda member: member.auc,
+    )
+    others = [
+        stopped(_member_training(best.training, place), f"{name} member {place + 1}", f"{name}.selecting-{place}")
+        for place in range(1, config.members_of(name, len(part.rows)))
+    ]
+    members = [best, *others]
+    model = averaged([member.model for member in members])
+    epochs = tuple(member.result.best_epoch for member in members)
+    score = _validation_auc(model, validation, where)
+    return _Selected(model, best.training, best.result.history, epochs, score)
+
+
+def _validation_auc(model: PairModel, validation: EncodedInteractions, where: Where) -> float:
     score = auc(validation.label, predict(model.to(where.device), validation))
     model.to("cpu")
-    return _Selected(model, results[0].history, tuple(result.best_epoch for result in results), score)
+    return where.shard.first_ones(score, torch.device(where.device))
 
 
-def _refit(name: str, part: _Part, epochs: Sequence[int], config: RunConfig, work: Path, where: Where) -> PairModel:
+def _refit(name: str, part: _Part, selected: _Selected, config: RunConfig, work: Path, where: Where) -> PairModel:
     """Train on training and validation part together, each member for as many epochs as were its best."""
     members = []
-    for place, num_epochs in enumerate(epochs):
-        run = _member_run(config, place)
-        members.append(_untrained(name, part, run))
+    for place, num_epochs in enumerate(selected.epochs):
+        training = _member_training(selected.training, place)
+        members.append(_untrained(name, part, config, training))
         train(
-            members[-1], part.rows, None, run.training, name=f"{name} refit" + (f" {place + 1}" if place else ""),
+            members[-1], part.rows, None, training, name=f"{name} refit" + (f" {place + 1}" if place else ""),
             num_epochs=num_epochs, checkpoint=where.checkpoint(work / f"{name}.refitting-{place}.safetensors"),
             device=where.device, shard=where.shard,
         )  # fmt: skip
     return averaged(members)
 
 
-def _member_runs(name: str, config: RunConfig, num_rows: int) -> list[RunConfig]:
-    """One run per member of a ranker; they differ by their seed."""
-    count = config.dlrm.members_for(num_rows) if name == "dlrm" else 1
-    return [_member_run(config, place) for place in range(count)]
+def _with_ncf(
+    selected: Mapping[str, _Selected], validation: EncodedInteractions, config: RunConfig, where: Where
+) -> _Selected | None:
+    """The selected DLRM with its share of the selected NCF, where that is better on the validation part."""
+    if not {"dlrm", "ncf"} <= set(selected) or not config.dlrm.ncf_share or config.ncf.variant != "dot":
+        return None
+    model = mixed(selected["dlrm"].model, selected["ncf"].model, config.dlrm.ncf_share)
+    score = _validation_auc(model, validation, where)
+    return replace(selected["dlrm"], model=model, auc=score) if score > selected["dlrm"].auc else None
 
 
-def _member_run(config: RunConfig, place: int) -> RunConfig:
-    return config.with_seed(config.training.seed + _SEEDS_APART * place)
+def _member_training(training: TrainingConfig, place: int) -> TrainingConfig:
+    """A member's settings: members differ by their seed."""
+    return replace(training, seed=training.seed + _SEEDS_APART * place)
 
 
-def _untrained(name: str, part: _Part, config: RunConfig) -> PairModel:
-    return seeded(lambda: build_ranker(name, config, part.features.users, part.features.items), config.training)
+def _untrained(name: str, part: _Part, config: RunConfig, training: TrainingConfig) -> PairModel:
+    return seeded(lambda: build_ranker(name, config, part.features.users, part.features.items), training)
 
 
 def _measure(

@@ -9,181 +9,51 @@ Sums run in one order, given by the number of rows alone.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
 
 from sdk.compiled import compiled, compiled_loosely
-from sdk.scoring.kernels import HAS_AVX512, LANES, VECTOR, VECTOR_WIDTH, emit_fma, emit_load, emit_store, intrinsic
+from sdk.scoring.kernels import LANES
 from sdk.scoring.products import product, product_relu
+from sdk.training.strip_lines import (
+    LINE,
+    OUTER,
+    add_scaled_lines,
+    dot_lines,
+    float_at,
+    outer_block,
+    outer_column,
+    outer_one,
+    outer_row,
+    put_float,
+    stop_where_off,
+)
 from sdk.types import Float32s, Int64s
 
 _F32 = 4  # bytes
-_OUTER = (8, 3) if HAS_AVX512 else (4, 2)  # lines by lines whose products are summed at a time: they fill the registers
-_LINE = LANES * _F32
-_PARTS = range(0, _LINE, VECTOR_WIDTH * _F32)  # where a line's vectors start
-_FLOAT, _I64 = ir.FloatType(), ir.IntType(64)
 
 # columns of a network's table of layers
 INPUTS, OUTPUTS, X_LINE, Y_LINE, WEIGHTS, BIASES, HAS_RELU, PASSES_BACK, IS_LIST = range(9)
 
 
-@intrinsic
-def _float_at(typing: Any, address: Any) -> Any:
-    """The float32 at an address in bytes."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return emit_load(builder, args[0], _FLOAT)
-
-    return types.float32(types.int64), generate
-
-
-@intrinsic
-def _put_float(typing: Any, address: Any, value: Any) -> Any:
-    """Store a float32 at an address in bytes."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit_store(builder, args[1], args[0])
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.float32), generate
-
-
-def _outer_kernel(rows: int, columns: int) -> Any:
-    """A kernel that adds the (rows, columns) products of two groups of lines, summed over all lanes, to a matrix.
-
-    Arguments: addresses of the first line of each group, bytes between strips, number of strips, the matrix's address
-    and its floats a line.
-    """
-
-    @intrinsic
-    def kernel(typing: Any, left: Any, right: Any, stride: Any, strips: Any, out: Any, ldo: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            _emit_outer(builder, (rows, columns), args)
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 6), generate
-
-    return kernel
-
-
-def _emit_outer(builder: Any, size: tuple[int, int], args: Any) -> None:
-    left, right, stride, strips, out, ldo = args
-    zero = ir.Constant(VECTOR, [0.0] * VECTOR_WIDTH)
-    sums = [[cgutils.alloca_once_value(builder, zero) for _ in range(size[1])] for _ in range(size[0])]
-    with cgutils.for_range(builder, strips) as loop:
-        offset = builder.mul(loop.index, stride)
-        for part in _PARTS:
-            rights = _load_lines(builder, builder.add(right, offset), size[1], part)
-            for value, row in zip(_load_lines(builder, builder.add(left, offset), size[0], part), sums, strict=True):
-                for other, cell in zip(rights, row, strict=True):
-                    builder.store(emit_fma(builder, value, other, builder.load(cell)), cell)
-    for r, row in enumerate(sums):
-        for c, cell in enumerate(row):
-            at = builder.add(out, builder.mul(builder.add(builder.mul(ldo, _const(r)), _const(c)), _const(_F32)))
-            total = builder.fadd(emit_load(builder, at, _FLOAT), _lane_sum(builder, builder.load(cell)))
-            emit_store(builder, total, at)
-
-
-def _load_lines(builder: Any, address: Any, lines: int, part: int) -> list[Any]:
-    """One vector of each of some neighbouring lines of a strip."""
-    return [emit_load(builder, builder.add(address, _const(n * _LINE + part)), VECTOR) for n in range(lines)]
-
-
-def _lane_sum(builder: Any, vector: Any) -> Any:
-    kind = ir.FunctionType(_FLOAT, [_FLOAT, VECTOR])
-    reduce = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{VECTOR_WIDTH}f32")
-    return builder.call(reduce, [ir.Constant(_FLOAT, 0.0), vector], fastmath=("reassoc",))
-
-
-def _const(value: int) -> Any:
-    return ir.Constant(_I64, value)
-
-
-@intrinsic
-def _dot_lines(typing: Any, left: Any, right: Any, dim: Any, out: Any) -> Any:
-    """The line at ``out`` becomes the dot product of two vectors of ``dim`` lines; all are addresses."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        left, right, dim, out = args
-        zero = ir.Constant(VECTOR, [0.0] * VECTOR_WIDTH)
-        sums = [cgutils.alloca_once_value(builder, zero) for _ in _PARTS]
-        with cgutils.for_range(builder, dim) as loop:
-            for at, total in zip(_parts_at(builder, loop.index), sums, strict=True):
-                a, b = (emit_load(builder, builder.add(side, at), VECTOR) for side in (left, right))
-                builder.store(emit_fma(builder, a, b, builder.load(total)), total)
-        for part, total in zip(_PARTS, sums, strict=True):
-            emit_store(builder, builder.load(total), builder.add(out, _const(part)))
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 4), generate
-
-
-@intrinsic
-def _add_scaled_lines(typing: Any, scale: Any, values: Any, dim: Any, out: Any) -> Any:
-    """Add ``dim`` lines of values, each times the line at ``scale``, to those at ``out``; all are addresses."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        scale, values, dim, out = args
-        factors = [emit_load(builder, builder.add(scale, _const(part)), VECTOR) for part in _PARTS]
-        with cgutils.for_range(builder, dim) as loop:
-            for at, factor in zip(_parts_at(builder, loop.index), factors, strict=True):
-                value, cell = emit_load(builder, builder.add(values, at), VECTOR), builder.add(out, at)
-                emit_store(builder, emit_fma(builder, factor, value, emit_load(builder, cell, VECTOR)), cell)
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 4), generate
-
-
-@intrinsic
-def _stop_where_off(typing: Any, values: Any, lines: Any, gradient: Any) -> Any:
-    """A ReLU's backward: gradients become 0 where the value is; addresses of as many lines."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        values, lines, gradient = args
-        zero = ir.Constant(VECTOR, [0.0] * VECTOR_WIDTH)
-        with cgutils.for_range(builder, lines) as loop:
-            for at in _parts_at(builder, loop.index):
-                is_on = builder.fcmp_ordered(">", emit_load(builder, builder.add(values, at), VECTOR), zero)
-                cell = builder.add(gradient, at)
-                emit_store(builder, builder.select(is_on, emit_load(builder, cell, VECTOR), zero), cell)
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 3), generate
-
-
-def _parts_at(builder: Any, line: Any) -> list[Any]:
-    """Bytes from the first line to each vector of a line."""
-    start = builder.mul(line, _const(_LINE))
-    return [builder.add(start, _const(part)) for part in _PARTS]
-
-
-_outer_block, _outer_column = _outer_kernel(*_OUTER), _outer_kernel(_OUTER[0], 1)
-_outer_row, _outer_one = _outer_kernel(1, _OUTER[1]), _outer_kernel(1, 1)
-
-
 @compiled
 def _outer(left: int, rows: int, right: int, columns: int, stride: int, strips: int, out: int) -> None:
     """Add left right', summed over the rows of all strips, to the (rows, columns) matrix at ``out``."""
-    height, width = _OUTER
+    height, width = OUTER
     r = 0
     while r < rows:
         is_high = r + height <= rows
-        x, at, c = left + r * _LINE, out + r * columns * _F32, 0
+        x, at, c = left + r * LINE, out + r * columns * _F32, 0
         while c + width <= columns:
             if is_high:
-                _outer_block(x, right + c * _LINE, stride, strips, at + c * _F32, columns)
+                outer_block(x, right + c * LINE, stride, strips, at + c * _F32, columns)
             else:
-                _outer_row(x, right + c * _LINE, stride, strips, at + c * _F32, columns)
+                outer_row(x, right + c * LINE, stride, strips, at + c * _F32, columns)
             c += width
         while c < columns:
             if is_high:
-                _outer_column(x, right + c * _LINE, stride, strips, at + c * _F32, columns)
+                outer_column(x, right + c * LINE, stride, strips, at + c * _F32, columns)
             else:
-                _outer_one(x, right + c * _LINE, stride, strips, at + c * _F32, columns)
+                outer_one(x, right + c * LINE, stride, strips, at + c * _F32, columns)
             c += 1
         r += height if is_high else 1
 
@@ -196,7 +66,7 @@ def _gather(gathers: Int64s, index: Int64s, first: int, stop: int, values: Float
         for lane in range(LANES):
             source = table + index[which, min(first + lane, stop - 1)] * width * _F32
             for d in range(width):
-                values[line + d, lane] = _float_at(source + d * _F32)
+                values[line + d, lane] = float_at(source + d * _F32)
 
 
 @compiled_loosely
@@ -207,7 +77,7 @@ def _scatter(scatters: Int64s, first: int, stop: int, gradient: Float32s) -> Non
         for lane in range(min(LANES, stop - first)):
             target = out + (first + lane) * width * _F32
             for d in range(width):
-                _put_float(target + d * _F32, gradient[line + d, lane])
+                put_float(target + d * _F32, gradient[line + d, lane])
 
 
 @compiled_loosely
@@ -215,7 +85,7 @@ def _dots(left: int, num_left: int, right: int, num_right: int, dim: int, own: b
     """Dot products of the vectors from line ``left`` with those from line ``right``; of one's own, each pair once."""
     for f in range(num_left):
         for g in range(f + 1 if own else 0, num_right):
-            _dot_lines(at + (left + f * dim) * _LINE, at + (right + g * dim) * _LINE, dim, at + out * _LINE)
+            dot_lines(at + (left + f * dim) * LINE, at + (right + g * dim) * LINE, dim, at + out * LINE)
             out += 1
 
 
@@ -226,9 +96,9 @@ def _dots_back(
     """Add what ``_dots`` passes back to the gradients of its vectors."""
     for f in range(num_left):
         for g in range(f + 1 if own else 0, num_right):
-            a, b = (left + f * dim) * _LINE, (right + g * dim) * _LINE
-            _add_scaled_lines(to + out * _LINE, at + b, dim, to + a)
-            _add_scaled_lines(to + out * _LINE, at + a, dim, to + b)
+            a, b = (left + f * dim) * LINE, (right + g * dim) * LINE
+            add_scaled_lines(to + out * LINE, at + b, dim, to + a)
+            add_scaled_lines(to + out * LINE, at + a, dim, to + b)
             out += 1
 
 
@@ -238,7 +108,7 @@ def _ahead(layers: Int64s, first: int, last: int, matrices: Float32s, biases: Fl
     at, at_matrices, at_biases = values.ctypes.data, matrices.ctypes.data, biases.ctypes.data
     for n in range(first, last):
         layer = layers[n]
-        x, y = at + layer[X_LINE] * _LINE, at + layer[Y_LINE] * _LINE
+        x, y = at + layer[X_LINE] * LINE, at + layer[Y_LINE] * LINE
         weights, bias = at_matrices + layer[WEIGHTS] * _F32, at_biases + layer[BIASES] * _F32
         inputs, outputs = layer[INPUTS], layer[OUTPUTS]
         if layer[HAS_RELU]:
@@ -257,11 +127,11 @@ def _back(
         layer = layers[n]
         inputs, outputs, y = layer[INPUTS], layer[OUTPUTS], layer[Y_LINE]
         if layer[HAS_RELU]:
-            _stop_where_off(values.ctypes.data + y * _LINE, outputs, at + y * _LINE)
+            stop_where_off(values.ctypes.data + y * LINE, outputs, at + y * LINE)
         if layer[PASSES_BACK]:
             weights = transposed.ctypes.data + layer[WEIGHTS] * _F32
-            product(at + y * _LINE, outputs, weights, outputs, zeros.ctypes.data,
-                    at + layer[X_LINE] * _LINE, LANES, inputs)  # fmt: skip
+            product(at + y * LINE, outputs, weights, outputs, zeros.ctypes.data,
+                    at + layer[X_LINE] * LINE, LANES, inputs)  # fmt: skip
 
 
 @compiled_loosely
@@ -338,12 +208,12 @@ def _weight_gradients(
     layers: Int64s, strips: int, values: Float32s, gradient: Float32s, matrices: Float32s, biases: Float32s
 ) -> None:
     """Add a block's gradients of all layers; a list's matrix has a line per input, the others' one per output."""
-    stride = values.shape[1] * _LINE
+    stride = values.shape[1] * LINE
     for n in range(len(layers)):
         layer = layers[n]
         inputs, outputs = layer[INPUTS], layer[OUTPUTS]
-        x = values.ctypes.data + layer[X_LINE] * _LINE
-        y = gradient.ctypes.data + layer[Y_LINE] * _LINE
+        x = values.ctypes.data + layer[X_LINE] * LINE
+        y = gradient.ctypes.data + layer[Y_LINE] * LINE
         out = matrices.ctypes.data + layer[WEIGHTS] * _F32
         if layer[IS_LIST]:
             _outer(x, inputs, y, outputs, stride, strips, out)
