@@ -139,7 +139,7 @@ def _fingerprint(fresh: FreshRatings) -> str:
 def end_of_day(date: str) -> int:
     """The last second of a day in UTC, in seconds since 1970-01-01 UTC."""
     midnight = datetime.datetime.fromisoformat(date).replace(tzinfo=datetime.timezone.utc)
-    return int((midnight + datetime.timedelta(days=1)).timestamp()) - 1
+    return int(midnight.timestamp()) + 24 * 3600 - 1  # without the day after, which 9999-12-31 does not have
 
 
 def _asked(job: Job, bundle: Bundle, pins: dict[str, Any], counts: dict[str, int]) -> Asked:

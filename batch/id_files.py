@@ -58,6 +58,8 @@ def read_ids(path: Path, *columns: str, may_be_empty: bool = False) -> IdFile:
         MissingColumnError: a column is not there.
         UnusableFileError: the file cannot be read, or holds something that is no id, or no id at all.
     """
+    if path.is_dir():
+        raise UnusableFileError(path, f"it is a folder, expected a file of {' and '.join(columns)}", "Name the file.")
     if not path.is_file():
         raise MissingFileError(path, f"file of {' and '.join(columns)}")
     try:

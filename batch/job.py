@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,12 +74,12 @@ class Job:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')}: got {value}, expected at least 1")
-        if self.memory_mib is not None and not self.memory_mib > 0:
-            raise UsageError(f"--memory-mib: got {self.memory_mib}, expected above 0")
+        if self.memory_mib is not None and not 0 < self.memory_mib < math.inf:
+            raise UsageError(f"--memory-mib: got {self.memory_mib}, expected a number above 0")
         if self.device not in DEVICES:
             raise UsageError(f"--device: got {self.device!r}, expected one of {', '.join(DEVICES)}")
         check_skips(self.skip_gate)
-        check_location(self.out)
+        _check_apart(self.bundle, check_location(self.out))
         check_date(self.run_date, "--run-date")
         if self.ratings_until is not None:
             check_date(self.ratings_until, "ratings_until")
@@ -87,6 +88,17 @@ class Job:
     def night(self) -> Path:
         """The folder in which the night is published, where ``out`` is a path."""
         return Path(check_location(self.out)) / night_of(self.run_date)
+
+
+def _check_apart(bundle: Path, location: str) -> None:
+    """Refuse to write into a bundle: it may hold nothing but its own files.
+
+    Raises:
+        UsageError: ``location`` is the bundle, or lies inside it.
+    """
+    if "://" not in location and Path(location).resolve().is_relative_to(bundle.resolve()):
+        message = f"--out: {location} lies inside --bundle {bundle}, which is never written to; give another folder"
+        raise UsageError(message)
 
 
 def check_date(text: str, option: str) -> None:

@@ -165,6 +165,8 @@ def _job(args: argparse.Namespace) -> Job:
         if args.run_date is not None:
             message = "--run-date: not together with --backfill, which names the nights"
             raise UsageError(message)
+        for date in args.backfill:
+            check_date(date, "--backfill")
         args.run_date = args.backfill[0]
     for name in ("bundle", "run_date"):
         if getattr(args, name) is None:

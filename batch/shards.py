@@ -140,6 +140,8 @@ class Scorer:
             users = len(bundle.encoded_users)
             self.seen = asked.barred(Seen.nothing(users) if job.include_seen else bundle.interactions.seen(users))
             self.content = bundle.content if bundle.has_content else None
+        self.k = min(job.k, len(bundle.encoded_items))  # buffers grow with it
+        self.audience = min(job.audience or 0, len(bundle.encoded_users))
         self.recommender.keep(asked.allowed)
         if self.content is not None and asked.allowed is not None:
             self.content = self.content.listing(bundle.encoded_items.ids[asked.allowed])
@@ -156,15 +158,15 @@ class Scorer:
         if shard.side == ITEM_USERS:
             return self._audience(shard)
         ids = self.asked.items[shard.start : shard.stop]
-        return Scored(shard, ids, self.recommender.similar(self.content, ids, self.job.k, self.asked.allowed))
+        return Scored(shard, ids, self.recommender.similar(self.content, ids, self.k, self.asked.allowed))
 
     def _users(self, shard: Shard) -> Scored:
         ids = self.asked.users[shard.start : shard.stop]
         index = self.bundle.encoded_users.index_of(ids)
-        args = (index, self.seen.take(index), self.job.k)
-        if self.job.audience is None:
+        args = (index, self.seen.take(index), self.k)
+        if not self.audience:
             return Scored(shard, ids, self.recommender.recommend(*args, self.asked.allowed))
-        lists, parts = self._with_audience(*args, self.job.audience)
+        lists, parts = self._with_audience(*args, self.audience)
         partials = {partial_name(n, shard.number): partial_bytes(part) for n, part in enumerate(parts)}
         return Scored(shard, ids, lists, partials)
 
@@ -183,7 +185,7 @@ class Scorer:
     def _audience(self, shard: Shard) -> Merged:
         numbers = [other.number for other in self._shards(USER_ITEMS)]
         parts = read_partials(open_target(self.job.out), self.job.run_date, shard.number, numbers)
-        return Merged(shard, merge(parts, self.job.audience or 0))
+        return Merged(shard, merge(parts, self.audience))
 
     def _shards(self, side: str) -> list[Shard]:
         asked = self.asked

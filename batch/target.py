@@ -146,9 +146,12 @@ def check_location(out: str | Path) -> str:
     """A path or URL without its trailing slash; ``file://`` URLs become paths.
 
     Raises:
-        UsageError: the URL carries a user, a password or a query.
+        UsageError: it is empty, or a URL that carries a user, a password or a query.
     """
     text = str(out)
+    if not text.strip():
+        message = "--out: got nothing, expected a folder or a URL; is a variable of the command line unset?"
+        raise UsageError(message)
     if "://" not in text:
         return text
     parts = urlsplit(text)
@@ -306,6 +309,7 @@ def file_lock(path: Path, location: str) -> Iterator[None]:
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+_TAKEN = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY}
 
 
 def write_failed(where: object, error: OSError) -> MarqueeError:
@@ -315,6 +319,8 @@ def write_failed(where: object, error: OSError) -> MarqueeError:
         remedy = "Free some room and run the same command: finished parts are kept."
     elif error.errno in _FORBIDDEN or isinstance(error, PermissionError):
         remedy = "Make it writable for this account, or give another --out."
+    elif error.errno in _TAKEN:
+        remedy = "Something else stands there: move it away and run the same command; finished parts are kept."
     else:
         remedy = "Run the same command again: finished parts are kept."
     return OutputError(
