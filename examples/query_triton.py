@@ -1,6 +1,6 @@
 """Ask a running Triton server, with nothing but tritonclient and numpy.
 
-python -m export --bundle bundle --out triton && python -m export serve triton --http-port 8000 &
+python -m export --bundle bundle --out repository && python -m export serve repository --http-port 8000 &
 python examples/query_triton.py localhost:8000 USER_ID ITEM_ID [ITEM_ID ...]
 """
 

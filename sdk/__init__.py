@@ -12,6 +12,8 @@ Names are loaded when they are first used: ``import sdk`` itself is quick and lo
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -86,6 +88,20 @@ __all__ = [
     "OutputError", "QualityGateError", "RunConfig", "ScoreError", "SplitConfig", "TopK", "TrainingConfig",
     "UsageError", "__version__", "download", "evaluate", "load", "load_movielens", "train", "write_sample",
 ]  # fmt: skip
+
+
+def _hide_folder(name: str) -> None:
+    """Keep a mere folder of this name, beside the program, from being imported as a package.
+
+    Python takes one for a package without contents. PyTorch asks for ``triton``, its compiler for GPUs, and fails on a
+    model repository that is called so.
+    """
+    spec = importlib.util.find_spec(name)
+    if spec is not None and spec.origin is None:
+        sys.modules[name] = None  # type: ignore[assignment]  # "not to be imported", in Python's own words
+
+
+_hide_folder("triton")
 
 
 def __getattr__(name: str) -> Any:
