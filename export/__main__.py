@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from export.options import BACKENDS, INSTANCE_KINDS, WORKFLOW_FORMS, ExportOptions
-from sdk.cli import EXIT_CODES, CommandParser, HelpFormatter, add_logging_options, did_you_mean, run_command
+from sdk.cli import (
+    EXIT_CODES,
+    CommandParser,
+    HelpFormatter,
+    add_logging_options,
+    did_you_mean,
+    port_number,
+    run_command,
+)
 
 log = logging.getLogger(__name__)
 _EXAMPLE = """\
@@ -57,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--instance-kind",
         choices=INSTANCE_KINDS,
         default=defaults.instance_kind,
-        help="where a pytorch or onnxruntime ranker runs",
+        help="where recommend and a pytorch or onnxruntime ranker run",
     )
     parser.add_argument(
         "--max-batch",
@@ -140,7 +148,9 @@ def _serve_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("repository", type=Path, metavar="REPO", help="a folder that python -m export wrote")
     for kind in ("http", "grpc", "metrics"):
-        parser.add_argument(f"--{kind}-port", type=int, metavar="N", help=f"port of {kind}; not given: a free one")
+        parser.add_argument(
+            f"--{kind}-port", type=port_number, metavar="N", help=f"port of {kind}; not given: a free one"
+        )
     parser.add_argument("--host", default="127.0.0.1", help="address to bind; anything but loopback is open to others")
     parser.add_argument(
         "--poll",
@@ -165,6 +175,7 @@ def _serve_parser() -> argparse.ArgumentParser:
         "--allow-shared-memory", action="store_true", help="let clients use the shared-memory extensions"
     )
     parser.add_argument("--json", action="store_true", help="print the ready line as JSON")
+    parser.set_defaults(after_a_stop="the server is stopped")
     return parser
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from export.options import ExportOptions
 
 COMPOSED = ("nvt_workflow", "ranker")  # the steps of rank; its config pins their version
+_ON_GPU = ("ranker", "recommend")  # a workflow looks ids up, and similar titles are few: no work for a GPU
 _VARIANTS = {"pytorch": "variants/ranker_pytorch", "onnxruntime": "variants/ranker_onnxruntime"}
 _FILE_NAMES = {"pytorch": "model.pt", "onnxruntime": "model.onnx"}
 
@@ -92,5 +93,5 @@ def _fill_limits(config: Any, options: ExportOptions) -> None:
 def _fill_instances(config: Any, options: ExportOptions) -> None:
     (group,) = config.instance_group
     group.count = options.instances
-    if config.name == "ranker" and options.instance_kind == "gpu":
+    if config.name in _ON_GPU and options.instance_kind == "gpu":
         group.kind = type(group).KIND_GPU

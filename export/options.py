@@ -24,7 +24,7 @@ class ExportOptions:
         backend: what runs the ranker. ``pytorch`` and ``onnxruntime`` need a server that has them.
         workflow: ``nvtabular``, the fitted workflow itself; or ``compiled``, its vocabularies as sorted arrays.
         instances: processes per model.
-        instance_kind: where the ranker runs; ``gpu`` only with ``pytorch`` or ``onnxruntime``.
+        instance_kind: where the ranker and ``recommend`` run; ``gpu`` only with ``pytorch`` or ``onnxruntime``.
         max_batch: pairs that ``rank`` answers in one request, and that are scored together.
         max_queue_delay_us: how long a request may wait for others to be scored together with it, microseconds.
         max_ids: ids that ``recommend`` and ``similar_items`` take in one request.

@@ -67,6 +67,11 @@ def read_arrays(folder: Path) -> dict[str, NDArray[Any]]:
     return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in files}
 
 
+def gpu_of(args: Mapping[str, str]) -> int | None:
+    """The number of the GPU that Triton gives this instance; None for an instance on the CPU."""
+    return int(args["model_instance_device_id"]) if args.get("model_instance_kind") == "GPU" else None
+
+
 def read_limits(args: Mapping[str, str]) -> dict[str, int]:
     """The model's numeric parameters, as its config.pbtxt has them."""
     parameters = json.loads(args["model_config"]).get("parameters", {})

@@ -103,9 +103,12 @@ def test_a_native_ranker_warms_up_with_its_own_inputs_unless_told(exported: Call
     assert not cold.model_warmup
 
 
-def test_a_gpu_is_asked_for_where_the_ranker_runs(exported: Callable[..., Path]):
-    repository = exported(backend="pytorch", instance_kind="gpu")
-    kinds = {m: read_config(repository / m / "config.pbtxt").instance_group[0] for m in ("ranker", "recommend")}
-    assert kinds["ranker"].kind == kinds["ranker"].KIND_GPU
-    assert kinds["recommend"].kind == kinds["recommend"].KIND_CPU
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+def test_a_gpu_is_asked_for_where_the_ranker_and_the_engine_run(exported: Callable[..., Path], kind: str):
+    repository = exported(backend="pytorch", instance_kind=kind)
+    models = ("nvt_workflow", "ranker", "recommend", "similar_items")
+    groups = {name: read_config(repository / name / "config.pbtxt").instance_group[0] for name in models}
+    on_gpu = [name for name, group in groups.items() if group.kind == group.KIND_GPU]
+    assert on_gpu == (["ranker", "recommend"] if kind == "gpu" else [])
+    assert all(group.kind == group.KIND_CPU for name, group in groups.items() if name not in on_gpu)
     assert (repository / "ranker" / "1" / native_file("pytorch")).is_file()

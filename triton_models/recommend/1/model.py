@@ -16,11 +16,11 @@ class TritonPythonModel:
     """Gives each user the best unseen titles."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Check and read the model, and make one list, which compiles the engine."""
+        """Check and read the model, and make one list where the instance runs, which compiles the engine."""
         folder = serving.version_folder(args)
         serving.check_folder(folder)
         self.limits = serving.read_limits(args)
-        self.lists = StoredRecommender(serving.read_arrays(folder))
+        self.lists = StoredRecommender(serving.read_arrays(folder), serving.gpu_of(args))
         self.lists.recommend(np.concatenate([[-1], self.lists.user_ids[:1]]), 1)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:

@@ -25,13 +25,14 @@ class StoredRecommender:
         arrays: the pair form (see pair_score.py); ``user_ids`` and ``item_ids`` by row; ``user_codes`` and
             ``item_codes``; ``item_likes``; ``seen_indptr`` and ``seen_items``; where lists are ranked by histories,
             ``user_has_history``.
+        gpu: number of the GPU that scores; None scores on the CPU.
     """
 
-    def __init__(self, arrays: Arrays) -> None:
+    def __init__(self, arrays: Arrays, gpu: int | None = None) -> None:
         users = _table(arrays["user_ids"], arrays["user_codes"], np.zeros(len(arrays["user_ids"])))
         items = _table(arrays["item_ids"], arrays["item_codes"], np.array(arrays["item_likes"]))
         form = _form(arrays) if "cross" in arrays else None
-        self._recommender = Recommender("model", form, users, items)
+        self._recommender = Recommender("model", form, users, items, device=_device(gpu))
         self._seen = Seen(np.array(arrays["seen_indptr"]), np.array(arrays["seen_items"]))
 
     @property
@@ -65,6 +66,17 @@ class StoredRecommender:
         allowed = np.ones(len(self._recommender.items), dtype=np.bool_)
         allowed[rows] = False
         return allowed
+
+
+def _device(gpu: int | None) -> str:
+    """The device's name for the SDK; this process's work goes to that GPU from now on."""
+    if gpu is None:
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():  # else the SDK says in one line that there is none
+        torch.cuda.set_device(gpu)
+    return "cuda"
 
 
 def _with_excluded(seen: Seen, num_users: int, rows: Int64s) -> Seen:
