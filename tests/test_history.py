@@ -129,10 +129,10 @@ def test_the_rank_goes_by_users_and_titles(sizes, expected):
 
 def test_the_rank_that_was_used_is_told():
     model = HistoryModel.fit(*some_ratings(), *shape(), config=HistoryConfig(penalty=5))
-    assert model.item_in.shape == (33, 30)
+    assert model.item_in.shape == (33, 30 + 1)
     assert model.config == HistoryConfig(penalty=5, rank=30)
     narrow = HistoryModel.fit(*some_ratings(), *shape(), config=HistoryConfig(penalty=5, rank=4))
-    assert (narrow.item_out.shape, narrow.config.rank) == ((33, 4), 4)
+    assert (narrow.item_out.shape, narrow.config.rank) == ((33, 4 + 1), 4)
 
 
 def test_titles_beyond_the_limit_act_by_their_features():

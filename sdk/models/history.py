@@ -59,8 +59,8 @@ class HistoryModel:
     """A fitted model. Rows are those of the items' encoded table; the reserved rows are 0.
 
     Attributes:
-        item_in: (R_item, r) float32, what having rated a title adds to a user's vector.
-        item_out: (R_item, r) float32, what the sum of these is multiplied with.
+        item_in: (R_item, r + 1) float32, what having rated a title adds to a user's vector; the last column is 0.
+        item_out: (R_item, r + 1) float32, what a user's vector is multiplied with; the last column is ``item_bias``.
         item_bias: (R_item,) float32, what popularity adds for who has told much.
         config: as fitted with; its ``rank`` and ``penalty`` are the numbers that were used.
         choice: how the penalty was chosen; None where the configuration fixed it.
@@ -75,7 +75,7 @@ class HistoryModel:
     def __post_init__(self) -> None:
         if self.item_in.shape != self.item_out.shape or self.item_bias.shape != self.item_in.shape[:1]:
             shapes = f"{self.item_in.shape}, {self.item_out.shape} and {self.item_bias.shape}"
-            raise ValueError(f"HistoryModel: got shapes {shapes}, expected (R, r), (R, r) and (R,)")
+            raise ValueError(f"HistoryModel: got shapes {shapes}, expected (R, r + 1), twice, and (R,)")
 
     @classmethod
     def fit(
@@ -119,9 +119,10 @@ class HistoryModel:
         likes = np.bincount(item[stars >= config.like_at], minlength=num_items)
         share = likes / sizes[0]
         bias = config.popularity_weight * share * discount(counts, config.item_exponent)
-        found = (len(stars), int((counts > 0).sum()), len(fitted), item_in.shape[1], penalty)
+        rated = int((counts > 0).sum())
+        found = (len(stars), rated, len(fitted), item_in.shape[1], penalty)
         log.info("history model: %d ratings, %d titles, %d with coefficients of their own, rank %d, penalty %g", *found)
-        return cls(item_in, item_out, bias.astype(np.float32), replace(config, penalty=penalty), choice)
+        return cls(*_widened(item_in, item_out, bias), replace(config, penalty=penalty), choice)
 
     def user_vectors(self, indptr: Int64s, item_index: Index, weights: Floats | None = None) -> Float32s:
         """The vectors of B users known only by what they rated; a user whose titles say nothing gets zeros.
@@ -145,10 +146,11 @@ class HistoryModel:
         check_rows("item_index", item_index, len(self.item_in))
         shape = (len(indptr) - 1, len(self.item_in))
         histories = csr_matrix((values, item_index, indptr), shape)
-        sums = np.asarray(histories @ self.item_in, np.float32)
-        told = np.asarray(histories.sum(axis=1), np.float32)
+        vectors = np.asarray(histories @ self.item_in, np.float32)
+        told = np.asarray(histories.sum(axis=1), np.float32)[:, 0]
         boost = self.config.popularity_boost / (np.maximum(told, 0) + self.config.boost_titles)
-        return np.hstack([sums, boost * sums.any(axis=1, keepdims=True)]).astype(np.float32)
+        vectors[:, -1] = boost * vectors.any(axis=1)
+        return vectors
 
     def to_pair_form(self, user_index: Index, item_index: Index, rating: Floats, num_users: int) -> PairForm:
         """The model with every user's vector, for the engine. Arguments and errors as ``fit``; ids may be new to it."""
@@ -162,8 +164,7 @@ class HistoryModel:
     def form_of(self, user_vectors: Float32s) -> PairForm:
         """The pair form whose users have the given (B, r + 1) float32 vectors, row by row."""
         users = _dot_side(np.zeros(len(user_vectors), np.float32), user_vectors)
-        items = _dot_side(self.item_bias, np.column_stack([self.item_out, self.item_bias]))
-        head = Head(np.zeros((0, 0), np.float32), ())
+        items, head = _dot_side(self.item_bias, self.item_out), Head(np.zeros((0, 0), np.float32), ())
         return PairForm(users, items, head, user_vectors.any(axis=1))
 
     def contributions(self, item: int, item_index: Index, weights: Floats | None = None) -> Float32s:
@@ -184,7 +185,8 @@ class HistoryModel:
 
     def save(self, folder: Path | str) -> None:
         """Write ``history.npz`` and ``history.json`` into a folder that exists; equal models give equal bytes."""
-        write_arrays(Path(folder) / "history.npz", {name: getattr(self, name) for name in sorted(_ARRAYS)})
+        arrays = {"item_bias": self.item_bias, "item_in": self.item_in[:, :-1], "item_out": self.item_out[:, :-1]}
+        write_arrays(Path(folder) / "history.npz", arrays)
         choice = None if self.choice is None else self.choice.to_json()
         words = {"version": FORMAT_VERSION, "config": to_json(self.config), "choice": choice}
         write_json(Path(folder) / "history.json", words)
@@ -206,7 +208,7 @@ class HistoryModel:
             config = from_json(HistoryConfig, words["config"])
             choice = None if words["choice"] is None else PenaltyChoice.from_json(words["choice"])
             _check_arrays(arrays, num_items)
-            return cls(arrays["item_in"], arrays["item_out"], arrays["item_bias"], config, choice)
+            return cls(*_widened(arrays["item_in"], arrays["item_out"], arrays["item_bias"]), config, choice)
         except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
             raise BundleError(f"{folder}: not a history model ({error!r}). Train and save it again.") from error
 
@@ -218,6 +220,12 @@ def _check_arrays(arrays: Mapping[str, NDArray[Any]], num_items: int | None) -> 
             raise ValueError(f"{name} is {values.dtype} of shape {values.shape}, expected finite float32")
     if num_items not in (None, len(arrays["item_in"])):
         raise ValueError(f"it knows {len(arrays['item_in'])} rows of titles, the bundle has {num_items}")
+
+
+def _widened(item_in: Float32s, item_out: Float32s, bias: NDArray[Any]) -> tuple[Float32s, Float32s, Float32s]:
+    """The arrays of a model: beside the factors a column for the boost, which no title adds to."""
+    single = bias.astype(np.float32)
+    return np.column_stack([item_in, np.zeros_like(single)]), np.column_stack([item_out, single]), single
 
 
 def blend(history: PairForm, ranker: PairForm, weight: float) -> PairForm:
