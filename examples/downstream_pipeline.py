@@ -43,4 +43,6 @@ def main(bundle_path: Path, nightly: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     main(*map(Path, sys.argv[1:4]))

@@ -37,4 +37,6 @@ def main(url: str, user_id: int, item_ids: list[int]) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 4:
+        sys.exit(__doc__)
     main(sys.argv[1], int(sys.argv[2]), [int(value) for value in sys.argv[3:]])

@@ -1,4 +1,4 @@
-"""A third model: two towers (Yi et al. 2019, RecSys, section 3). Run: python examples/third_model.py BUNDLE"""
+"""A third model: two towers (Yi et al. 2019, RecSys, section 3). Run: python examples/third_model.py [BUNDLE]"""
 
 import sys
 
@@ -56,4 +56,4 @@ def main(bundle: sdk.Bundle) -> None:
 
 
 if __name__ == "__main__":
-    main(sdk.load(sys.argv[1]))
+    main(sdk.load(sys.argv[1] if len(sys.argv) > 1 else "bundle"))

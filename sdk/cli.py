@@ -18,6 +18,7 @@ from sdk.errors import MarqueeError
 from sdk.logs import LOG_FORMATS, configure, facts, new_run_id
 
 log = logging.getLogger(__name__)
+_LAST_PORT = 65535
 
 EXIT_CODES = """\
 exit codes:
@@ -92,6 +93,18 @@ class _PrintCompletion(argparse.Action):
         parser.exit()
 
 
+def port_number(text: str) -> int:
+    """An option's value as a port; 0 stands for a free one.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no whole number from 0 to 65535.
+    """
+    if not (text.isascii() and text.isdigit() and int(text) <= _LAST_PORT):
+        message = f"got {text!r}, expected a port from 0 to {_LAST_PORT}"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
 def add_completion_option(parser: argparse.ArgumentParser) -> None:
     """``--print-completion``, for a command's outermost parser."""
     parser.add_argument(
@@ -115,9 +128,11 @@ def add_logging_options(parser: argparse.ArgumentParser, *, outermost: bool = Tr
 def run_command(work: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
     """Do a command's work and turn what happens into an exit code.
 
-    A known cause is one line on stderr; a traceback means a defect of ours.
+    A known cause is one line on stderr; a traceback means a defect of ours. ``args.after_a_stop``, where a parser sets
+    it, is said when a signal ends the work.
     """
     level = logging.WARNING if args.quiet else logging.DEBUG if args.verbose else logging.INFO
+    after = getattr(args, "after_a_stop", "the same command goes on where it can")
     args.run_id = args.run_id or new_run_id()
     configure(level, args.log_format, args.run_id)
     previous = signal.signal(signal.SIGTERM, _on_sigterm)
@@ -127,10 +142,10 @@ def run_command(work: Callable[[argparse.Namespace], int], args: argparse.Namesp
         log.error("%s", error, exc_info=args.verbose, extra=facts(exit_code=error.exit_code))
         return error.exit_code
     except KeyboardInterrupt:
-        log.error("interrupted; the same command goes on where it can", extra=facts(exit_code=130))
+        log.error("interrupted; %s", after, extra=facts(exit_code=130))
         return 130
     except Terminated:
-        log.error("terminated; the same command goes on where it can", extra=facts(exit_code=143))
+        log.error("terminated; %s", after, extra=facts(exit_code=143))
         return 143
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say

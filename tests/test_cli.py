@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
 
 from export.__main__ import main as export_main
 from sdk.__main__ import main
+from sdk.cli import Terminated, run_command
 
 
 @pytest.mark.parametrize(
@@ -84,3 +87,23 @@ def test_help_has_an_example_and_the_exit_codes(command, capsys):
     text = capsys.readouterr().out
     assert f"python -m sdk {command}" in text.split("example:")[1]
     assert "exit codes:" in text
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "http", "8000.5", ""])
+def test_a_port_that_is_none_is_refused(port, capsys):
+    with pytest.raises(SystemExit) as stop:
+        export_main(["serve", "repository", f"--http-port={port}"])
+    assert stop.value.code == 2
+    assert f"--http-port: got {port!r}, expected a port from 0 to 65535" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("stop", "code", "said"), [(KeyboardInterrupt, 130, "interrupted; it is over"), (Terminated, 143, "terminated; it")]
+)
+def test_a_command_may_say_what_a_stop_means(stop, code, said, capsys):
+    def work(args):
+        raise stop
+
+    args = argparse.Namespace(quiet=False, verbose=False, run_id=None, log_format="text", after_a_stop="it is over")
+    assert run_command(work, args) == code
+    assert said in capsys.readouterr().err

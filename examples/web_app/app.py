@@ -22,6 +22,7 @@ from posters import Posters
 from sources import Sources
 
 import sdk
+from sdk.cli import port_number
 
 log = logging.getLogger("web_app")
 
@@ -46,7 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)"
     )
-    parser.add_argument("--port", type=int, default=8080, help="port to listen on; 0 takes a free one (default: 8080)")
+    parser.add_argument(
+        "--port", type=port_number, default=8080, help="port to listen on; 0 takes a free one (default: 8080)"
+    )
     parser.add_argument("--threads", type=int, default=8, help="requests answered at the same time (default: 8)")
     parser.add_argument("--cache-mib", type=int, default=512, help="memory for parts of nights (default: 512 MiB)")
     return parser

@@ -68,8 +68,9 @@ def _remedy(found: Examination, extra: str) -> str:
 
 def _lines(packages: Sequence[Package]) -> Iterator[str]:
     """Name, version and state in columns."""
-    rows = [(package.name, package.found or "absent", package) for package in packages]
-    names, versions = (max((len(row[column]) for row in rows), default=0) for column in (0, 1))
-    for name, version, package in rows:
+    versions = [package.found or "absent" for package in packages]
+    name_width = max((len(package.name) for package in packages), default=0)
+    version_width = max(map(len, versions), default=0)
+    for package, version in zip(packages, versions, strict=True):
         asked = f"  (asked: {package.asked})" if package.state != "ok" else ""
-        yield f"  {name:{names}s}  {version:{versions}s}  {package.state}{asked}"
+        yield f"  {package.name:{name_width}s}  {version:{version_width}s}  {package.state}{asked}"

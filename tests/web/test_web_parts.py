@@ -188,6 +188,13 @@ def test_readers_at_the_same_time_get_what_one_gets_alone(client_of):
     assert all(data == alone[address] for address, data in found)
 
 
+def test_a_port_that_is_none_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--bundle", str(tmp_path), "--nightly", str(tmp_path), "--port", "99999"])
+    assert stop.value.code == 2
+    assert "got '99999', expected a port from 0 to 65535" in capsys.readouterr().err
+
+
 def test_a_bundle_that_is_none_is_said_in_one_line(tmp_path, caplog):
     assert main(["--bundle", str(tmp_path), "--nightly", str(tmp_path)]) == 4
     assert "no bundle.json" in caplog.text
