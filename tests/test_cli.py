@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 import pytest
 
@@ -107,3 +108,9 @@ def test_a_command_may_say_what_a_stop_means(stop, code, said, capsys):
     args = argparse.Namespace(quiet=False, verbose=False, run_id=None, log_format="text", after_a_stop="it is over")
     assert run_command(work, args) == code
     assert said in capsys.readouterr().err
+
+
+def test_a_folder_that_may_not_be_written_is_refused_before_data_are_read(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # a test may run as root, who may write anywhere
+    assert main(["train", "--movielens", str(tmp_path / "none"), "--out", str(tmp_path / "b")]) == 5
+    assert f"{tmp_path}: this user may not write there; choose another --out" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -110,7 +111,7 @@ def train_where(dataset: Dataset, config: RunConfig, out: str | Path, where: Whe
 
 
 def require_room(target: Path, *, force: bool) -> None:
-    """Refuse a bundle's folder that is taken, or whose parent cannot be made, before any work is done.
+    """Refuse a bundle's folder that is taken, or whose parent cannot be made or written, before any work is done.
 
     Raises:
         OutputError: it is.
@@ -123,6 +124,9 @@ def require_room(target: Path, *, force: bool) -> None:
     except OSError as error:
         message = f"{target.parent}: cannot be made ({error.strerror}); choose another --out"
         raise OutputError(message) from error
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        message = f"{target.parent}: this user may not write there; choose another --out"
+        raise OutputError(message)
 
 
 def _work_folder(target: Path, dataset: Dataset, config: RunConfig) -> Path:
