@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from batch.layout import PARTIALS, journal_of
 from batch.target import Target
 from sdk import schema
+from sdk.data.arrow_memory import reader_of
 from sdk.errors import OutputError
 from sdk.scoring.recommender import Audience, Recommender
 from sdk.types import Int32s, Int64s
@@ -88,7 +89,7 @@ def _read(target: Target, path: str) -> pa.Table:
     try:
         if data is None:
             raise FileNotFoundError(path)
-        return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+        return pq.read_table(reader_of(data), page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         message = (
             f"{target.describe(path)}: a partial list of users is missing or damaged ({error}). "

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from sdk.data.arrow_memory import reader_of
 from sdk.errors import MissingColumnError, MissingFileError, UnusableFileError
 from sdk.types import Int64s
 
@@ -74,7 +75,7 @@ def read_ids(path: Path, *columns: str, may_be_empty: bool = False) -> IdFile:
 
 
 def _parquet(path: Path, data: bytes, columns: Sequence[str]) -> pa.Table:
-    file = pq.ParquetFile(pa.BufferReader(data))
+    file = pq.ParquetFile(reader_of(data))
     _require(path, columns, file.schema_arrow.names)
     return file.read(columns=list(columns))
 
@@ -101,7 +102,7 @@ def _csv(path: Path, text: str, columns: Sequence[str]) -> pa.Table:
     header = next(line for line in text.splitlines() if line.strip())
     _require(path, columns, [name.strip().strip('"') for name in header.split(",")])
     convert = pa_csv.ConvertOptions(include_columns=list(columns), column_types=dict.fromkeys(columns, pa.int64()))
-    return pa_csv.read_csv(pa.BufferReader(text.lstrip().encode()), convert_options=convert)
+    return pa_csv.read_csv(reader_of(text.lstrip().encode()), convert_options=convert)
 
 
 def _require(path: Path, columns: Sequence[str], found: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from batch.audit import SIDES, PreviousNight
 from batch.layout import night_of
 from batch.publish import read_manifest
 from batch.target import Target
+from sdk.data.arrow_memory import reader_of
 from sdk.errors import OutputError
 
 log = logging.getLogger(__name__)
@@ -50,4 +51,4 @@ def _parts(target: Target, date: str, folder: str, names: object) -> Iterator[tu
             if data is None:
                 message = f"{target.describe(path)}: missing"
                 raise OutputError(message)
-            yield path, pq.read_table(pa.BufferReader(data), read_dictionary=["source"])
+            yield path, pq.read_table(reader_of(data), read_dictionary=["source"])

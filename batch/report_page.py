@@ -20,6 +20,7 @@ from batch.report_sample import Sample, churn, coverage_by_rank, coverage_by_use
 from batch.side_audit import Lookup
 from batch.target import Target
 from sdk.bundle import Bundle
+from sdk.data.arrow_memory import reader_of
 from sdk.errors import OutputError
 from sdk.types import Float64s
 
@@ -208,7 +209,7 @@ def _table(night: NightShown, path: str) -> Any:
     import pyarrow as pa
 
     try:
-        return pq.read_table(pa.BufferReader(night.target.read(path) or b""))
+        return pq.read_table(reader_of(night.target.read(path) or b""))
     except (pa.ArrowException, OSError) as error:
         message = f"{night.target.describe(path)}: not readable as Parquet ({error}); the report is left out"
         raise OutputError(message) from error

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from batch.layout import USER_ITEMS
 from batch.side_audit import Lookup
 from batch.target import Target
+from sdk.data.arrow_memory import reader_of
 from sdk.errors import OutputError
 from sdk.scoring.recommender import POPULAR
 from sdk.types import Bools, Float32s, Float64s, Int32s, Int64s
@@ -88,7 +89,7 @@ def _read(target: Target, folder: str, name: str) -> pa.Table:
     path = f"{folder}/{USER_ITEMS}/{name}"
     try:
         return pq.read_table(
-            pa.BufferReader(target.read(path) or b""), columns=_COLUMNS, read_dictionary=["source"]
+            reader_of(target.read(path) or b""), columns=_COLUMNS, read_dictionary=["source"]
         )  # fmt: skip
     except (pa.ArrowException, OSError) as error:
         message = f"{target.describe(path)}: not readable as Parquet ({error}); the report is left out"

@@ -20,6 +20,7 @@ from sdk import schema
 from sdk.config import DataConfig
 from sdk.data import validation
 from sdk.data.archive import Source
+from sdk.data.arrow_memory import reader_of
 from sdk.data.layout import COLUMNS, DTYPES, Block, Columns, Layout, Values, blocks
 from sdk.data.validation import BadRowError, check_share, rejects_table, whole_number
 from sdk.errors import UnusableFileError
@@ -195,7 +196,7 @@ class _Parser:
         layout = self._layout
         try:
             table = pa_csv.read_csv(
-                pa.BufferReader(data),
+                reader_of(data),
                 pa_csv.ReadOptions(column_names=layout.arrow_names),
                 pa_csv.ParseOptions(delimiter=layout.separator[0], quote_char=False, ignore_empty_lines=False),
                 pa_csv.ConvertOptions(
