@@ -219,7 +219,8 @@ def test_training_and_scoring_need_neither_nvtabular_nor_what_a_bare_gpu_machine
     """torch, NumPy, Numba, pandas and PyArrow are all there is."""
     code = """
 import sys
-for name in ("nvtabular", "merlin", "dask", "distributed", "safetensors", "tqdm", "scipy", "sklearn", "matplotlib"):
+for name in ("nvtabular", "merlin", "dask", "distributed", "tritonclient", "triton", "safetensors", "tqdm", "scipy",
+             "sklearn", "matplotlib"):
     sys.modules[name] = None
 sys.path[:0] = ["tests"]
 import numpy as np

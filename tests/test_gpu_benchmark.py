@@ -48,7 +48,7 @@ def figures(tmp_path_factory):
     return json.loads(path.read_text("utf-8"))
 
 
-FUSED = ["night_dlrm_fused", "night_dlrm_tf32x3", "night_dlrm_tf32", "night_ncf_fused", "night_wide", "tiles_tf32x3",
+FUSED = ["night_dlrm_fused", "night_dlrm_tf32x3", "night_ncf_fused", "night_wide", "tiles_tf32x3",
          "tiles_ieee", "tiles_dot"]  # fmt: skip
 ON_A_GPU_ALONE = ["training_bf16", "training_uncaptured", "little_memory"]
 MEASURED = ["limits", "training_float32", "training_ncf", "training_agreement", "night_dlrm_plain", "night_ncf_plain"]

@@ -138,7 +138,7 @@ def form_of(tail, *, fields=(1, 1, 1)):
     ],
 )
 def test_shapes_that_do_not_fit_take_the_plain_path(form, reason, monkeypatch, caplog):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(gpu_engine, "_has_triton", lambda: True)
     assert reason in why_not(form, 2)
     with pytest.raises(UsageError, match=reason):
         TorchEngine(form, device="cpu", fused=True)
@@ -149,13 +149,21 @@ def test_shapes_that_do_not_fit_take_the_plain_path(form, reason, monkeypatch, c
     ]
 
 
-def test_without_triton_plain_torch_scores_and_says_so(monkeypatch):
+def test_without_triton_and_with_scores_that_might_overflow_the_plain_path_is_taken(monkeypatch):
     form = random_form(4, 30, (3, 1, 0, 0, 1, []), mlp=False)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(gpu_engine, "_has_triton", lambda: False)
     assert why_not(form, 27) == "triton is not installed"
     form.items.dot[FIRST_KNOWN:] = 3e37
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(gpu_engine, "_has_triton", lambda: True)
     assert "overflow" in why_not(form, 27)
+
+
+@pytest.mark.skipif(HAS_TRITON, reason="triton is installed, and is found before a mere folder")
+def test_a_folder_called_triton_is_not_triton(tmp_path, monkeypatch):
+    (tmp_path / "triton").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "triton", raising=False)
+    assert not gpu_engine._has_triton()
 
 
 @NEEDS_TRITON

@@ -52,12 +52,20 @@ class Tile:
     warps: int
 
 
-MLP_TILE, DOT_TILE = Tile(16, 16, 8), Tile(64, 64, 8)
+MLP_TILE, DOT_TILE = Tile(16, 8, 4), Tile(64, 64, 8)
+
+
+def _has_triton() -> bool:
+    """Whether the Triton language is there: its own package, not some folder of that name."""
+    try:
+        return importlib.util.find_spec("triton.language") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def why_not(form: PairForm, num_candidates: int) -> str | None:
     """What keeps the kernel from scoring a model; None where nothing does."""
-    if importlib.util.find_spec("triton") is None:
+    if not _has_triton():
         return "triton is not installed"
     head = form.head
     layers = [head.cross.shape[0], *(len(bias) for _, bias in head.tail)] if head.has_mlp else []

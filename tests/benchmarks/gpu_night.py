@@ -22,9 +22,7 @@ from sdk.scoring.torch_engine import TorchEngine
 TOLERANCE = 1e-4
 """Of a logit: two titles closer than this are a near-tie."""
 WIDE = 320
-MLP_TILES = tuple(
-    itertools.starmap(Tile, [(16, 16, 4), (16, 16, 8), (16, 32, 8), (16, 32, 16), (32, 16, 16), (16, 8, 4)])
-)
+MLP_TILES = tuple(itertools.starmap(Tile, [(16, 8, 4), (16, 16, 8), (16, 16, 4), (16, 32, 8), (8, 16, 4)]))
 DOT_TILES = tuple(itertools.starmap(Tile, [(64, 64, 4), (64, 64, 8), (128, 64, 8), (32, 64, 4), (64, 128, 8)]))
 
 

@@ -23,6 +23,7 @@ from sdk.training.loop import seeded, train
 
 SEEDS = (42, 43)
 TASTES = 8
+NCF_64 = NCFConfig(embedding_dim=64)
 _CHUNK = 1 << 20
 
 
@@ -105,7 +106,7 @@ def _no_graphs() -> Iterator[None]:
 def training_ncf(run: Run, data: Data) -> dict[str, Any]:
     """One epoch of the dot-product NCF, so that the night has its scores to tell apart."""
     config = TrainingConfig(batch_size=run.size.batch)
-    run.models["ncf"] = seeded(lambda: NCF(NCFConfig(), *data.tables), config)
+    run.models["ncf"] = seeded(lambda: NCF(NCF_64, *data.tables), config)
     result = train(run.models["ncf"], data.rows, data.held_out, config, name="ncf", num_epochs=1, device=run.device)
     return {"rows_s": result.history[0].rows_per_s, "auc": result.history[0].auc}
 
