@@ -21,6 +21,14 @@ fits() {
     "$1" -I -c 'import sys, ensurepip, venv; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))' 2>/dev/null
 }
 
+# Why a Python does not fit, in words.
+why_not() {
+    "$1" -I -c 'import sys
+version = "%d.%d" % sys.version_info[:2]
+lacks = ", but without venv and ensurepip" if version in ("3.10", "3.11") else ""
+print("Python " + version + lacks)' 2>/dev/null || echo "does not run"
+}
+
 candidates() {
     for name in python3.11 python3.10 python3 python; do
         (IFS=:; for folder in $PATH; do printf '%s\n' "$folder/$name"; done)
@@ -33,7 +41,8 @@ candidates() {
 
 find_python() {
     if [ -n "${PYTHON:-}" ]; then
-        fits "$PYTHON" || fail "PYTHON=$PYTHON is not a Python 3.11 or 3.10 that can make a virtual environment; name another."
+        fits "$PYTHON" || fail "PYTHON=$PYTHON is no Python 3.11 or 3.10 that can make a virtual environment" \
+            "($(why_not "$PYTHON")); name another."
         printf '%s\n' "$PYTHON"
         return
     fi
@@ -43,6 +52,15 @@ find_python() {
             break
         fi
     done
+}
+
+# The first few Pythons that are there but do not fit.
+found_instead() {
+    candidates | while IFS= read -r file; do
+        if [ -x "$file" ]; then
+            printf '%s is there: %s\n' "$file" "$(why_not "$file")"
+        fi
+    done | sed -n '1,3{ s/^/; /; H; }; ${ x; s/\n//g; p; }'
 }
 
 # What the environment is made of: the locked packages and the project's metadata.
@@ -65,8 +83,9 @@ is_installed() {
 
 make_venv() {
     found=$(find_python)
-    [ -n "$found" ] || fail "no Python 3.11 or 3.10 with venv found on PATH or in pyenv: install one" \
-        "(on Debian or Ubuntu the packages python3.11 and python3.11-venv), or name it with PYTHON=/path/to/python3.11."
+    [ -n "$found" ] || fail "no Python 3.11 or 3.10 with venv on PATH or in pyenv$(found_instead)." \
+        "Install one (on Debian or Ubuntu the packages python3.11 and python3.11-venv)," \
+        "or name it with PYTHON=/path/to/python3.11."
     if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ] && [ ! -e "$venv/.installing" ]; then
         rmdir "$venv" 2>/dev/null || fail "$venv is in the way and is no virtual environment;" \
             "move it, or set MARQUEE_VENV to another folder."

@@ -172,6 +172,16 @@ def test_no_fitting_python_is_one_clear_line(bare: Project) -> None:
     assert not (bare.folder / ".venv").exists()
 
 
+def test_pythons_that_do_not_fit_are_named_with_the_reason(bare: Project) -> None:
+    bare.executable("bin/python3.11", "#!/bin/sh\nexit 127\n")
+    bare.executable("bin/python3", "#!/bin/sh\ncase $3 in *ensurepip,*) exit 1;; esac\necho 'Python 3.12'\n")
+    said = bare.setup().stderr
+    assert len(said.splitlines()) == 1
+    assert f"{bare.bin}/python3.11 is there: does not run; {bare.bin}/python3 is there: Python 3.12." in said
+    chosen = bare.setup(PYTHON=str(bare.bin / "python3")).stderr
+    assert "no Python 3.11 or 3.10 that can make a virtual environment (Python 3.12); name another." in chosen
+
+
 def test_make_passes_on_the_clear_line(bare: Project) -> None:
     result = bare.run("make", "nightly")
     assert result.returncode == 2
