@@ -48,8 +48,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)"
     )
     parser.add_argument(
-        "--port", type=port_number, default=8080, help="port to listen on; 0 takes a free one (default: 8080)"
-    )
+        "--port", type=port_number, default=os.environ.get("PORT", "8080"),
+        help="port to listen on; 0 takes a free one (default: the environment's PORT, else 8080)",
+    )  # fmt: skip
     parser.add_argument("--threads", type=int, default=8, help="requests answered at the same time (default: 8)")
     parser.add_argument("--cache-mib", type=int, default=512, help="memory for parts of nights (default: 512 MiB)")
     return parser

@@ -159,7 +159,8 @@ def test_the_charts_bars_are_as_long_as_the_averages():
     assert "<b>" not in chart
 
 
-def test_procfile_and_dockerfile_start_the_app_as_it_takes_its_options():
+def test_procfile_and_dockerfile_start_the_app_as_it_takes_its_options(monkeypatch):
+    monkeypatch.delenv("PORT", raising=False)
     procfile = (WEB_APP / "Procfile").read_text().removeprefix("web: ")
     docker = json.loads((WEB_APP / "Dockerfile").read_text().rpartition("CMD ")[2])
     for words in (shlex.split(re.sub(r"\$\{\w+:-(\w+)\}", r"\1", procfile)), docker):
@@ -186,6 +187,13 @@ def test_readers_at_the_same_time_get_what_one_gets_alone(client_of):
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda address: (address, app.test_client().get(address).data), addresses * 12))
     assert all(data == alone[address] for address, data in found)
+
+
+def test_the_port_is_the_environments_unless_one_is_given(monkeypatch):
+    monkeypatch.setenv("PORT", "5005")
+    given = ["--bundle", "b", "--nightly", "n"]
+    assert build_parser().parse_args(given).port == 5005
+    assert build_parser().parse_args([*given, "--port", "0"]).port == 0
 
 
 def test_a_port_that_is_none_is_refused(tmp_path, capsys):
