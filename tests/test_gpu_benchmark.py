@@ -51,7 +51,15 @@ def figures(tmp_path_factory):
 FUSED = ["night_dlrm_fused", "night_dlrm_tf32x3", "night_ncf_fused", "night_wide", "tiles_tf32x3",
          "tiles_ieee", "tiles_dot"]  # fmt: skip
 ON_A_GPU_ALONE = ["training_bf16", "training_uncaptured", "little_memory"]
-MEASURED = ["limits", "training_float32", "training_ncf", "training_agreement", "night_dlrm_plain", "night_ncf_plain"]
+MEASURED = [
+    "limits",
+    "training_float32",
+    "training_ncf",
+    "training_agreement",
+    "cpu_lists",
+    "night_dlrm_plain",
+    "night_ncf_plain",
+]
 
 
 def test_every_part_has_figures_or_says_why_not(figures):
