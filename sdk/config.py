@@ -150,6 +150,11 @@ class ContentConfig:
         return (from_json, (ContentConfig, to_json(self)))
 
 
+def members_for(num_rows: int, most: int) -> int:
+    """How many networks a ranker averages: ``most`` for few training rows, one above two million."""
+    return int(min(most, max(1, 2_000_000 // max(num_rows, 1))))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DLRMConfig:
     """DLRM (Naumov et al. 2019, arXiv:1906.00091) with bias terms and a regularised dot path.
@@ -163,6 +168,9 @@ class DLRMConfig:
         id_dropout: share of ids that training replaces by the out-of-vocabulary id, so that row is trained.
         num_members: networks that differ by their seed and are averaged; None chooses by the number of training rows:
             few rows leave the seed much to decide, and cost little time.
+        ncf_share: weight of the dot product NCF's logit in the mean, where NCF is trained too and raises the
+            validation AUC; 0 leaves it out. What ids alone tell is learnt best by few and slow epochs of few
+            parameters, so the two err differently.
     """
 
     embedding_dim: int = 32
@@ -172,6 +180,7 @@ class DLRMConfig:
     biases: bool = True
     id_dropout: float = 0.02
     num_members: int | None = None
+    ncf_share: float = 0.25
 
     def __post_init__(self) -> None:
         _check_at_least(self, 1, "embedding_dim")
@@ -179,13 +188,11 @@ class DLRMConfig:
         _check(self, "num_members", self.num_members is None or self.num_members >= 1, "at least 1, or None")
         _check(self, "top_mlp", len(self.top_mlp) >= 1 and min(self.top_mlp) >= 1, "one or more widths of at least 1")
         _check(self, "bottom_mlp", all(w >= 1 for w in self.bottom_mlp), "widths of at least 1")
-        _check_share(self, "id_dropout")
+        _check_share(self, "id_dropout", "ncf_share")
 
     def members_for(self, num_rows: int) -> int:
         """How many networks are averaged for a number of training rows: four below half a million, one above two."""
-        if self.num_members is not None:
-            return self.num_members
-        return int(min(4, max(1, 2_000_000 // max(num_rows, 1))))
+        return self.num_members or members_for(num_rows, most=4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,19 +206,34 @@ class NCFConfig:
         mlp_layers: hidden widths of the MLP branch (``neumf``).
         biases: whether a user's and an item's own bias are added.
         id_dropout: share of ids that training replaces by the out-of-vocabulary id, so that row is trained.
+        num_members: networks that differ by their seed and are averaged; None chooses by the number of training rows.
+        rate_factor: the learning rate is the training's times this.
+        l2_factors: the penalty on embeddings is the training's times one of these, the best on the validation part.
+            How strong a penalty must be depends on how much of the ratings is taste, and how much is noise.
     """
 
     variant: NCFVariant = "dot"
-    embedding_dim: int = 64
+    embedding_dim: int = 32
     mlp_layers: tuple[int, ...] = (64, 32)
     biases: bool = True
     id_dropout: float = 0.02
+    num_members: int | None = None
+    rate_factor: float = 2.0
+    l2_factors: tuple[float, ...] = (1.0, 0.75, 1.5)
 
     def __post_init__(self) -> None:
         _check(self, "variant", self.variant in get_args(NCFVariant), f"one of {get_args(NCFVariant)}")
         _check_at_least(self, 1, "embedding_dim")
         _check(self, "mlp_layers", len(self.mlp_layers) >= 1 and min(self.mlp_layers) >= 1, "one or more widths")
         _check_share(self, "id_dropout")
+        _check(self, "num_members", self.num_members is None or self.num_members >= 1, "at least 1, or None")
+        _check(self, "rate_factor", self.rate_factor > 0, "above 0")
+        factors = self.l2_factors
+        _check(self, "l2_factors", len(factors) >= 1 and min(factors) >= 0, "one or more, none negative")
+
+    def members_for(self, num_rows: int) -> int:
+        """How many networks are averaged for a number of training rows: three below 700,000, one above a million."""
+        return self.num_members or members_for(num_rows, most=3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,6 +357,20 @@ class RunConfig:
     def rankers(self) -> tuple[ModelName, ...]:
         """The models among ``models`` that score a pair with a logit."""
         return tuple(name for name in self.models if name in RANKERS)
+
+    def training_of(self, name: str) -> tuple[TrainingConfig, ...]:
+        """The settings that a ranker tries on the validation part, the usual one first."""
+        if name != "ncf":
+            return (self.training,)
+        rate, penalty = self.training.learning_rate * self.ncf.rate_factor, self.training.embedding_l2
+        return tuple(
+            dataclasses.replace(self.training, learning_rate=rate, embedding_l2=penalty * factor)
+            for factor in self.ncf.l2_factors
+        )
+
+    def members_of(self, name: str, num_rows: int) -> int:
+        """How many networks a ranker averages, for a number of training rows."""
+        return self.dlrm.members_for(num_rows) if name == "dlrm" else self.ncf.members_for(num_rows)
 
     def with_seed(self, seed: int) -> RunConfig:
         """The same run with another training seed (the split keeps its own)."""

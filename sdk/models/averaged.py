@@ -1,8 +1,9 @@
-"""Several rankers of one kind that differ by their seed, averaged: one network whose logit is the mean of theirs.
+"""Several rankers averaged: one network whose logit is the weighted mean of theirs.
 
 Networks that start elsewhere err elsewhere, so the mean errs less (deep ensembles: Lakshminarayanan, Pritzel and
 Blundell 2017, arXiv:1612.01474, section 2.4). The members' layers are joined block by block into one wide top MLP, so
-the whole is a model like any other: it lowers to the pair form, and nothing that scores has to know of it.
+the whole is a model like any other: it lowers to the pair form, and nothing that scores has to know of it. A member
+without a top MLP, the dot product, joins in with its dot path and biases alone.
 """
 
 from __future__ import annotations
@@ -20,53 +21,68 @@ class Averaged(PairModel):
     """The mean of trained rankers over the same tables. It is for scoring: train its members.
 
     Args:
-        members: rankers of one class and configuration.
+        members: rankers; those with a top MLP are of one class and configuration.
+        weights: of each member, above 0 and 1 together; None weighs all alike.
 
     Raises:
-        ValueError: there is no member.
+        ValueError: there is no member, or not a weight for each.
     """
 
-    def __init__(self, members: Sequence[PairModel]) -> None:
+    def __init__(self, members: Sequence[PairModel], weights: Sequence[float] | None = None) -> None:
         nn.Module.__init__(self)
         if not members:
             message = "averaged: got no members, expected at least one"
             raise ValueError(message)
+        if weights is not None and len(weights) != len(members):
+            message = f"averaged: got {len(weights)} weights for {len(members)} members"
+            raise ValueError(message)
         self.members = nn.ModuleList(members)
+        self.weights = tuple(weights) if weights is not None else (1 / len(members),) * len(members)
         self.users, self.items = members[0].users, members[0].items
         self.id_dropout = 0.0
-        self.top_mlp = None if members[0].top_mlp is None else _joined_top_mlp(members)
+        deep = [(member, weight) for member, weight in zip(members, self.weights, strict=True) if member.top_mlp]
+        self.top_mlp = _joined_top_mlp(*zip(*deep, strict=True)) if deep else None
         self.eval()
 
     def encode_users(self, rows: Tensor, batch: Batch | None = None) -> SideTensors:
         """The user side of (B,) int64 rows: the members' side by side."""
-        return self._joined(lambda member: member.encode_users(rows, batch), 1 / len(self.members))
+        return self._joined(lambda member: member.encode_users(rows, batch), self.weights)
 
     def encode_items(self, rows: Tensor, batch: Batch | None = None) -> SideTensors:
         """The item side of (B,) int64 rows: the members' side by side."""
-        return self._joined(lambda member: member.encode_items(rows, batch), 1.0)
+        return self._joined(lambda member: member.encode_items(rows, batch), [1.0] * len(self.weights))
 
-    def _joined(self, encode: Callable[[PairModel], SideTensors], dot_scale: float) -> SideTensors:
+    def _joined(self, encode: Callable[[PairModel], SideTensors], dot_scales: Sequence[float]) -> SideTensors:
         sides = [encode(member) for member in self.members]  # type: ignore[arg-type]
+        fields = [side.fields for side in sides if side.fields.shape[1]] or [sides[0].fields]
         return SideTensors(
-            bias=torch.stack([side.bias for side in sides]).mean(0),
-            dot=torch.cat([side.dot for side in sides], dim=1) * dot_scale,
-            fields=torch.cat([side.fields for side in sides], dim=1),
+            bias=self._mean([side.bias for side in sides]),
+            dot=torch.cat([side.dot * scale for side, scale in zip(sides, dot_scales, strict=True)], dim=1),
+            fields=torch.cat(fields, dim=1),
             mlp_in=torch.cat([side.mlp_in for side in sides], dim=1),
-            penalised=torch.stack([side.penalised for side in sides]).mean(0),
+            penalised=self._mean([side.penalised for side in sides]),
         )
+
+    def _mean(self, values: Sequence[Tensor]) -> Tensor:
+        return torch.stack([value * weight for value, weight in zip(values, self.weights, strict=True)]).sum(0)
 
 
 @torch.no_grad()
-def _joined_top_mlp(members: Sequence[PairModel]) -> nn.Sequential:
-    """The members' top MLPs as one: block-diagonal layers, and a last one that takes the mean."""
+def _joined_top_mlp(members: Sequence[PairModel], shares: Sequence[float]) -> nn.Sequential:
+    """The members' top MLPs as one: block-diagonal layers, and a last one that takes the weighted mean."""
     stacks = [member.top_linears() for member in members]
     layers: list[nn.Module] = [_linear(_joined_first(members), torch.cat([stack[0].bias for stack in stacks]))]
     for depth in range(1, len(stacks[0])):
         weights: list[Tensor] = [stack[depth].weight for stack in stacks]
         biases: list[Tensor] = [stack[depth].bias for stack in stacks]
         is_last = depth == len(stacks[0]) - 1
-        weight = torch.cat(weights, dim=1) / len(members) if is_last else torch.block_diag(*weights)
-        layers += [nn.ReLU(), _linear(weight, torch.stack(biases).mean(0) if is_last else torch.cat(biases))]
+        if is_last:
+            weights = [weight * share for weight, share in zip(weights, shares, strict=True)]
+            biases = [
+                sum((bias * share for bias, share in zip(biases, shares, strict=True)), start=weights[0].new_zeros(1))
+            ]
+        weight = torch.cat(weights, dim=1) if is_last else torch.block_diag(*weights)
+        layers += [nn.ReLU(), _linear(weight, torch.cat(biases))]
     return nn.Sequential(*layers)
 
 

@@ -31,12 +31,17 @@ def build_ranker(name: str, config: RunConfig, users: EncodedTable, items: Encod
 
 
 def save_ranker(model: PairModel, path: Path) -> None:
-    """Write the trained weights, a group for each member; the tables are stored once, elsewhere."""
-    members = model.members if isinstance(model, Averaged) else (model,)
+    """Write the trained weights, a group for each member; the tables are stored once, elsewhere.
+
+    A group's name is the member's place, with ``ncf`` in front where it is an NCF in another ranker's mean.
+    """
+    members = members_of(model)
+    mixed = len({type(member) for member in members}) > 1
+    groups = [f"ncf{place}" if mixed and isinstance(each, NCF) else str(place) for place, each in enumerate(members)]
     save_file(
         {
-            f"{place}.{name}": tensor.contiguous()
-            for place, member in enumerate(members)
+            f"{group}.{name}": tensor.contiguous()
+            for group, member in zip(groups, members, strict=True)
             for name, tensor in member.state_dict().items()
         },
         path,
@@ -51,14 +56,32 @@ def load_ranker(name: str, config: RunConfig, users: EncodedTable, items: Encode
     """
     try:
         weights = load_file(path)
-        members = [build_ranker(name, config, users, items) for _ in {key.partition(".")[0] for key in weights}]
-        for place, member in enumerate(members):
-            start = f"{place}."
+        groups = sorted({key.partition(".")[0] for key in weights}, key=lambda group: int(group.removeprefix("ncf")))
+        if [int(group.removeprefix("ncf")) for group in groups] != list(range(len(groups))):
+            message = f"its groups are {', '.join(groups)}"
+            raise ValueError(message)
+        members = [build_ranker("ncf" if group.startswith("ncf") else name, config, users, items) for group in groups]
+        for group, member in zip(groups, members, strict=True):
+            start = f"{group}."
             member.load_state_dict({key[len(start) :]: weights[key] for key in weights if key.startswith(start)})
-        return averaged(members).eval()
+        added = [member for group, member in zip(groups, members, strict=True) if group.startswith("ncf")]
+        own = averaged(members[: len(members) - len(added)])
+        return (mixed(own, averaged(added), config.dlrm.ncf_share) if added else own).eval()
     except (SafetensorError, RuntimeError, OSError, ValueError, KeyError, TypeError, MemoryError) as error:
         message = f"{path}: not the weights of this bundle's {name} ({error}). Train the bundle again."
         raise BundleError(message) from error
+
+
+def members_of(model: PairModel) -> list[PairModel]:
+    """What a ranker is the mean of; itself where it is one network."""
+    return list(model.members) if isinstance(model, Averaged) else [model]  # type: ignore[arg-type]
+
+
+def mixed(ranker: PairModel, ncf: PairModel, share: float) -> PairModel:
+    """The ranker with ``share`` of an NCF's logit in the mean, as one network."""
+    own, added = members_of(ranker), members_of(ncf)
+    weights = [(1 - share) / len(own)] * len(own) + [share / len(added)] * len(added)
+    return Averaged([*own, *added], weights)
 
 
 def averaged(members: Sequence[PairModel]) -> PairModel:
