@@ -13,7 +13,7 @@ from sdk.bundle import load
 from sdk.config import DLRMConfig, NCFConfig
 from sdk.errors import BundleError
 from sdk.models.averaged import Averaged
-from sdk.models.ranker import averaged, build_ranker, load_ranker, save_ranker
+from sdk.models.ranker import averaged, build_ranker, load_ranker, mixed, save_ranker
 from sdk.scoring.engine import Engine
 from sdk.scoring.seen import Seen
 from sdk.training.pipeline import train_bundle
@@ -59,6 +59,61 @@ def test_its_pair_form_ranks_by_that_mean(name):
         assert len(listed) == expected.shape[1] - 3  # the reserved rows are never listed
 
 
+@pytest.mark.parametrize("variant", ["dlrm", "dlrm, bare", "dlrm, deep"])
+@pytest.mark.parametrize("counts", [(1, 1), (3, 2)])
+def test_a_share_of_ncf_is_a_weighted_mean_in_every_form(variant, counts, tmp_path):
+    pair = tables(5, 7, 6)
+    own, added = members_of(variant, counts[0], pair), members_of("ncf", counts[1], pair)
+    parts = [np.mean([scores_of(each).astype(np.float64) for each in kind], axis=0) for kind in (own, added)]
+    config = dataclasses.replace(RUNS[variant], dlrm=dataclasses.replace(RUNS[variant].dlrm, ncf_share=0.3))
+    expected = 0.7 * parts[0] + 0.3 * parts[1]
+    assert np.abs(expected - parts[0]).max() > 0.1
+    model = mixed(averaged(own), averaged(added), 0.3)
+    save_ranker(model, tmp_path / "dlrm.safetensors")
+    again = load_ranker("dlrm", config, *pair, tmp_path / "dlrm.safetensors")
+    for each in (model, again):
+        np.testing.assert_allclose(scores_of(each), expected, rtol=1e-4, atol=1e-5)
+    form = model.lower()
+    everybody = np.arange(len(expected))
+    found = Engine(form).top_k(everybody, Seen.nothing(len(everybody)), expected.shape[1])
+    for user in everybody:
+        listed = found.item_index[user, : found.lengths[user]]
+        np.testing.assert_allclose(found.scores[user, : len(listed)], expected[user, listed], rtol=1e-4, atol=1e-5)
+
+
+def test_weights_must_be_one_for_each_member():
+    with pytest.raises(ValueError, match="1 weights for 2 members"):
+        Averaged(members_of("ncf", 2, tables(3, 7, 6)), [1.0])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_bundles_dlrm_takes_its_share_of_ncf_only_where_that_is_better_on_validation(share, tmp_path):
+    config = run_config()
+    config = dataclasses.replace(config, dlrm=dataclasses.replace(config.dlrm, ncf_share=share))
+    bundle = train_bundle(dataset(), config, tmp_path / "bundle")
+    alone = train_bundle(dataset(), dataclasses.replace(config, models=("dlrm", "content")), tmp_path / "alone")
+    dlrm, ncf = (scores_of(model).astype(np.float64) for model in (alone.model("dlrm"), bundle.model("ncf")))
+    gain = bundle.info.metrics["validation_auc"]["dlrm"] - alone.info.metrics["validation_auc"]["dlrm"]
+    taken = share if isinstance(bundle.model("dlrm"), Averaged) else 0.0
+    assert (gain > 0) == (taken > 0)
+    assert gain >= 0
+    np.testing.assert_allclose(scores_of(bundle.model("dlrm")), (1 - taken) * dlrm + taken * ncf, rtol=1e-4, atol=1e-5)
+
+
+def test_ncf_keeps_the_penalty_that_is_best_on_validation(tmp_path):
+    values = {}
+    for factors in ((1.0,), (60.0,), (1.0, 60.0), (60.0, 1.0)):
+        ncf = NCFConfig(embedding_dim=4, num_members=1, l2_factors=factors)
+        config = dataclasses.replace(run_config(ncf=ncf), models=("ncf",))
+        bundle = train_bundle(dataset(), config, tmp_path / "bundle", force=True)
+        values[factors] = (bundle.info.metrics["validation_auc"]["ncf"], scores_of(bundle.model("ncf")))
+    best = max(values[(1.0,)], values[(60.0,)], key=lambda found: found[0])
+    assert values[(1.0,)][0] != values[(60.0,)][0]
+    for both in ((1.0, 60.0), (60.0, 1.0)):
+        assert values[both][0] == best[0]
+        np.testing.assert_array_equal(values[both][1], best[1])
+
+
 def test_one_member_stays_as_it_is():
     (only,) = members_of("dlrm", 1, tables(3, 7, 6))
     assert averaged([only]) is only
@@ -94,6 +149,8 @@ def test_weights_of_a_missing_member_are_refused(tmp_path):
 def test_fewer_members_the_more_rows(rows, members):
     assert DLRMConfig().members_for(rows) == members
     assert DLRMConfig(num_members=3).members_for(rows) == 3
+    assert NCFConfig().members_for(rows) == min(members, 3)
+    assert NCFConfig(num_members=5).members_for(rows) == 5
 
 
 def test_a_bundle_holds_every_member_and_its_validation_auc_is_the_whole_rankers(tmp_path):
