@@ -46,6 +46,8 @@ def read_arrays(path: Path, names: frozenset[str]) -> dict[str, NDArray[Any]]:
             found = {name: archive[name] for name in archive.files}
     except _DAMAGE as error:
         raise BundleError(f"{path}: not a readable .npz ({error}). Train and save the model again.") from error
+    if strange := sorted(name for name, value in found.items() if not isinstance(value, np.ndarray)):
+        raise BundleError(f"{path}: {strange[0]!r} is no array, its head is damaged. Train and save the model again.")
     if missing := sorted(names - set(found)):
         raise BundleError(f"{path}: no array {missing[0]!r} (it has {', '.join(sorted(found))}). Save the model again.")
     return found
