@@ -169,8 +169,8 @@ class DLRMConfig:
         num_members: networks that differ by their seed and are averaged; None chooses by the number of training rows:
             few rows leave the seed much to decide, and cost little time.
         ncf_share: weight of the dot product NCF's logit in the mean, where NCF is trained too and raises the
-            validation AUC; 0 leaves it out. What ids alone tell is learnt best by few and slow epochs of few
-            parameters, so the two err differently.
+            validation AUC; 0 leaves it out. NCF trains for more epochs than the DLRM stands, so the two err
+            differently.
     """
 
     embedding_dim: int = 32
