@@ -95,7 +95,8 @@ class Bundle:
         """Every rating, encoded, with the part of the split that it fell in."""
         from sdk.features.stored_interactions import StoredInteractions
 
-        return StoredInteractions.read(self.path / "seen.parquet", self._sizes)
+        ages = self.history is not None and bool(self.history.config.half_life_days)
+        return StoredInteractions.read(self.path / "seen.parquet", self._sizes, with_times=ages)
 
     @property
     def _sizes(self) -> tuple[int, int]:
@@ -188,7 +189,8 @@ class Bundle:
         rated = self.interactions.only(*parts)
         users, items = rated.rows.user_index, rated.rows.item_index
         try:
-            known = self.history.to_pair_form(users, items, rated.rating, len(self.encoded_users))
+            num_users = len(self.encoded_users)
+            known = self.history.to_pair_form(users, items, rated.rating, num_users, rated.timestamp)
         except ValueError as error:
             message = f"{self.path / 'seen.parquet'}: not the ratings of this bundle ({error}). Train the bundle again."
             raise BundleError(message) from error

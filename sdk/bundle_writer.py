@@ -164,11 +164,14 @@ def _metrics(trained: Trained, config: RunConfig, validation: Mapping[str, float
 
 
 def _history_metrics(history: HistoryModel | None) -> dict[str, Any] | None:
-    """The penalty that was used, and how it was chosen (None where the configuration fixed it)."""
+    """The penalty that was used, and how it was chosen (None where the configuration fixed it); by time, also that."""
     if history is None:
         return None
     choice = None if history.choice is None else history.choice.to_json()
-    return {"penalty": history.config.penalty, "choice": choice}
+    found = {"penalty": history.config.penalty, "choice": choice}
+    if history.time_choice is None:
+        return found
+    return {**found, "time_choice": history.time_choice.to_json()}
 
 
 def _number(value: Any) -> Any:

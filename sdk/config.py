@@ -256,6 +256,9 @@ class HistoryConfig:
         popularity_boost: how much more that counts for who has told little: 1 + popularity_boost / (n + boost_titles)
             times, n being the summed weight of what they rated.
         boost_titles: above 0; see ``popularity_boost``.
+        half_life_days: a rating that is older than its user's newest by this many days weighs half; 0: age does not
+            count. Where the split is by time, None chooses it, as it does the penalty, on moments within the training
+            ratings (``sdk.models.history_recency``); else it is 0.
         max_titles: the most rated titles that get coefficients of their own; it bounds the memory to about 30 bytes
             times its square. The others are known by their content features.
         seed: of the low-rank factorisation and of the validation part that the penalty is chosen on.
@@ -274,6 +277,7 @@ class HistoryConfig:
     popularity_weight: float = 0.03
     popularity_boost: float = 20.0
     boost_titles: float = 4.0
+    half_life_days: float | None = None
     max_titles: int = 12_000
     seed: int = 0
     feature_dim: int = 256
@@ -286,6 +290,7 @@ class HistoryConfig:
         _check_at_least(self, 0, "popularity_weight", "popularity_boost", "seed", "feature_dim")
         _check(self, "boost_titles", self.boost_titles > 0, "above 0")
         _check(self, "penalty", self.penalty is None or self.penalty > 0, "above 0, or None")
+        _check(self, "half_life_days", self.half_life_days is None or self.half_life_days >= 0, "at least 0, or None")
         _check(self, "least_weight", 0 < self.least_weight <= _MAX_WEIGHT, f"above 0, at most {_MAX_WEIGHT:g}")
         _check(self, "star_weight", self.star_weight <= _MAX_WEIGHT, f"at most {_MAX_WEIGHT:g}")
         _check(self, "like_at", abs(self.like_at) <= _MAX_WEIGHT, f"at most {_MAX_WEIGHT:g}")

@@ -206,7 +206,9 @@ def _rated_by(bundle: BundleView, history: HistoryModel, user_index: int) -> _Ra
     own = np.flatnonzero((stored.rows.user_index == user_index) & (stored.rows.item_index >= FIRST_KNOWN))
     rating = stored.rating[own]
     rows = stored.rows.item_index[own].astype(np.int64)
-    return _Rated(rows, rating, history.config.weights(rating), rating >= history.config.like_at)
+    times = None if stored.timestamp is None else stored.timestamp[own]
+    weights = history.weights(rating, np.zeros(len(own), np.int64), times)
+    return _Rated(rows, rating, weights, rating >= history.config.like_at)
 
 
 def _taken_apart(

@@ -119,7 +119,7 @@ def _encoded(bundle: FreshBundle, ratings: Interactions) -> StoredInteractions:
     items = bundle.encoded_items.index_of(ratings.item_id).astype(np.int32)
     label = (ratings.rating > bundle.info.config.features.like_above).astype(np.int8)
     part = np.full(len(ratings), TRAIN, dtype=np.int8)
-    return StoredInteractions(EncodedInteractions(users, items, label), part, ratings.rating)
+    return StoredInteractions(EncodedInteractions(users, items, label), part, ratings.rating, ratings.timestamp)
 
 
 def _superseded(
@@ -154,7 +154,8 @@ def _keys(rows: EncodedInteractions, num_items: int) -> Int64s:
 
 
 def _of(stored: StoredInteractions, rows: Bools) -> StoredInteractions:
-    return StoredInteractions(stored.rows.take(rows), stored.part[rows], stored.rating[rows])
+    times = None if stored.timestamp is None else stored.timestamp[rows]
+    return StoredInteractions(stored.rows.take(rows), stored.part[rows], stored.rating[rows], times)
 
 
 def _together(first: StoredInteractions, second: StoredInteractions) -> StoredInteractions:
@@ -163,5 +164,7 @@ def _together(first: StoredInteractions, second: StoredInteractions) -> StoredIn
         np.concatenate([first.rows.item_index, second.rows.item_index]),
         np.concatenate([first.rows.label, second.rows.label]),
     )
-    part = np.concatenate([first.part, second.part])
-    return StoredInteractions(rows, part, np.concatenate([first.rating, second.rating]))
+    part, rating = np.concatenate([first.part, second.part]), np.concatenate([first.rating, second.rating])
+    if first.timestamp is None or second.timestamp is None:
+        return StoredInteractions(rows, part, rating)
+    return StoredInteractions(rows, part, rating, np.concatenate([first.timestamp, second.timestamp]))

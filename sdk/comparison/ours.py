@@ -28,13 +28,14 @@ log = logging.getLogger(__name__)
 
 
 def run_config(task: Task, *, quick: bool) -> RunConfig:
-    """The shipped defaults; nothing but the seed of the validation part is the task's own.
+    """The shipped defaults; nothing but the validation part is the task's own: its seed, and by time if the task is.
 
     Args:
         task: what to train for.
         quick: train for two epochs only, to try the command out.
     """
-    config = RunConfig(split=SplitConfig(test_share=0.0, seed=task.seed))
+    by_time = task.protocol in ("C", "rolling")
+    config = RunConfig(split=SplitConfig(kind="time" if by_time else "random", test_share=0.0, seed=task.seed))
     if not task.is_list_task:
         config = dataclasses.replace(config, models=("dlrm", "ncf", "content"))
     if quick:

@@ -40,6 +40,7 @@ from sdk.models.history_inputs import (
     rating_matrix,
     scaled_features,
 )
+from sdk.models.history_recency import HALF_LIVES_DAYS, TIMES_PENALTY, Moments, TimeChoice, aged_weights
 from sdk.scoring.pair_form import Head, PairForm, Side
 from sdk.types import Float32s, Int64s
 
@@ -62,8 +63,10 @@ class HistoryModel:
         item_in: (R_item, r + 1) float32, what having rated a title adds to a user's vector; the last column is 0.
         item_out: (R_item, r + 1) float32, what a user's vector is multiplied with; the last column is ``item_bias``.
         item_bias: (R_item,) float32, what popularity adds for who has told much.
-        config: as fitted with; its ``rank`` and ``penalty`` are the numbers that were used.
+        config: as fitted with; its ``rank`` and ``penalty`` are the numbers that were used, and its
+            ``half_life_days`` is that which histories are made with, None for 0.
         choice: how the penalty was chosen; None where the configuration fixed it.
+        time_choice: what was chosen on moments, in place of ``choice``'s penalty; None where nothing was.
     """
 
     item_in: Float32s
@@ -71,6 +74,7 @@ class HistoryModel:
     item_bias: Float32s
     config: HistoryConfig
     choice: PenaltyChoice | None = None
+    time_choice: TimeChoice | None = None
 
     def __post_init__(self) -> None:
         if self.item_in.shape != self.item_out.shape or self.item_bias.shape != self.item_in.shape[:1]:
@@ -87,6 +91,7 @@ class HistoryModel:
         num_items: int,
         item_features: Float32s | None = None,
         config: HistoryConfig | None = None,
+        timestamp: Int64s | None = None,
     ) -> HistoryModel:
         """Learn from ratings, each (user, item) pair once; pairs in a reserved row are left out.
 
@@ -98,6 +103,8 @@ class HistoryModel:
             num_items: R_item, reserved rows included.
             item_features: (R_item, f) float, any scale and centre, 256 content vectors say; None learns without.
             config: None takes the defaults; its ``rank`` and ``penalty`` are chosen where they are None.
+            timestamp: (N,) int64 seconds, for lists over time: what is open is chosen on moments within the ratings,
+                ``half_life_days`` too; None: for lists as of a random split, and no rating ages unless it is set.
 
         Raises:
             DataError: there is no rating of a known user and title.
@@ -113,8 +120,9 @@ class HistoryModel:
         fitted = most_rated(counts, config.max_titles)
         sizes = (len(np.unique(user)), len(fitted), num_items)
         config = replace(config, rank=rank_for(*sizes) if config.rank is None else config.rank)
-        choice = choose_penalty(user, item, stars, features, config) if config.penalty is None else None
-        penalty = config.penalty or (choice or PenaltyChoice(FALLBACK)).penalty
+        times = None if timestamp is None else timestamp[known]
+        settled = _settled((user, item, stars), times, features, config)
+        config, penalty = settled[0], settled[0].penalty or FALLBACK
         item_in, item_out = _factors(history, features, counts, fitted, penalty, config)
         likes = np.bincount(item[stars >= config.like_at], minlength=num_items)
         share = likes / sizes[0]
@@ -122,7 +130,7 @@ class HistoryModel:
         rated = int((counts > 0).sum())
         found = (len(stars), rated, len(fitted), item_in.shape[1], penalty)
         log.info("history model: %d ratings, %d titles, %d with coefficients of their own, rank %d, penalty %g", *found)
-        return cls(*_widened(item_in, item_out, bias), replace(config, penalty=penalty), choice)
+        return cls(*_widened(item_in, item_out, bias), *settled)
 
     def user_vectors(self, indptr: Int64s, item_index: Index, weights: Floats | None = None) -> Float32s:
         """The vectors of B users known only by what they rated; a user whose titles say nothing gets zeros.
@@ -152,14 +160,33 @@ class HistoryModel:
         vectors[:, -1] = boost * vectors.any(axis=1)
         return vectors
 
-    def to_pair_form(self, user_index: Index, item_index: Index, rating: Floats, num_users: int) -> PairForm:
-        """The model with every user's vector, for the engine. Arguments and errors as ``fit``; ids may be new to it."""
+    def to_pair_form(
+        self, user_index: Index, item_index: Index, rating: Floats, num_users: int, timestamp: Int64s | None = None
+    ) -> PairForm:
+        """The model with every user's vector, for the engine. Arguments and errors as ``fit``; ids may be new to it.
+
+        Where ratings age, ``timestamp`` is needed; each user's newest rating here counts in full.
+        """
         known = checked(user_index, item_index, rating, num_users, len(self.item_in), may_be_empty=True)
         columns = (np.asarray(user_index)[known], np.asarray(item_index)[known])
-        weights = self.config.weights(np.asarray(rating)[known])
+        times = None if timestamp is None else timestamp[known]
+        weights = self.weights(np.asarray(rating)[known], columns[0], times)
         history = rating_matrix(*columns, weights, (num_users, len(self.item_in)))
         dot = self.user_vectors(history.indptr.astype(np.int64), history.indices, history.data)
         return self.form_of(dot)
+
+    def weights(self, rating: Floats, user_index: Index, timestamp: Int64s | None = None) -> Float32s:
+        """(N,) float32 weight of each rating in its user's history, by its stars and, where ratings age, its time.
+
+        Args:
+            rating: (N,) float, stars.
+            user_index: (N,) integers from 0.
+            timestamp: (N,) int64 seconds; None where ratings do not age.
+
+        Raises:
+            ValueError: ratings age, and there are no timestamps.
+        """
+        return aged_weights(self.config, rating, user_index, timestamp, self.config.half_life_days or 0.0)
 
     def form_of(self, user_vectors: Float32s) -> PairForm:
         """The pair form whose users have the given (B, r + 1) float32 vectors, row by row."""
@@ -188,7 +215,9 @@ class HistoryModel:
         arrays = {"item_bias": self.item_bias, "item_in": self.item_in[:, :-1], "item_out": self.item_out[:, :-1]}
         write_arrays(Path(folder) / "history.npz", arrays)
         choice = None if self.choice is None else self.choice.to_json()
-        words = {"version": FORMAT_VERSION, "config": to_json(self.config), "choice": choice}
+        words: dict[str, Any] = {"version": FORMAT_VERSION, "config": to_json(self.config), "choice": choice}
+        if self.time_choice is not None:
+            words["time_choice"] = self.time_choice.to_json()
         write_json(Path(folder) / "history.json", words)
 
     @classmethod
@@ -207,8 +236,10 @@ class HistoryModel:
         try:
             config = from_json(HistoryConfig, words["config"])
             choice = None if words["choice"] is None else PenaltyChoice.from_json(words["choice"])
+            by_time = words.get("time_choice")
+            by_time = None if by_time is None else TimeChoice.from_json(by_time)
             _check_arrays(arrays, num_items)
-            return cls(*_widened(arrays["item_in"], arrays["item_out"], arrays["item_bias"]), config, choice)
+            return cls(*_widened(arrays["item_in"], arrays["item_out"], arrays["item_bias"]), config, choice, by_time)
         except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
             raise BundleError(f"{folder}: not a history model ({error!r}). Train and save it again.") from error
 
@@ -260,6 +291,25 @@ def _joined(first: Side, second: Side, bias_factor: np.float32, dot_factor: np.f
 def _dot_side(bias: Float32s, dot: Float32s) -> Side:
     none = np.zeros((len(bias), 0), np.float32)
     return Side(bias, dot, none, none[:, :, None])
+
+
+def _settled(
+    columns: tuple[Index, Index, Floats], timestamp: Int64s | None, features: Float32s, config: HistoryConfig
+) -> tuple[HistoryConfig, PenaltyChoice | None, TimeChoice | None]:
+    """The configuration with what it leaves open chosen, and how that was chosen."""
+    choice = choose_penalty(*columns, features, config) if config.penalty is None else None
+    penalty = config.penalty or (choice or PenaltyChoice(FALLBACK)).penalty
+    settled = replace(config, penalty=penalty)
+    if timestamp is None or None not in (config.penalty, config.half_life_days):
+        return settled, choice, None
+    moments = Moments.of(columns, timestamp, features, config)
+    if not moments.are_enough:
+        log.info("history model: too few likes after a moment to choose by")
+        return settled, choice, None
+    penalties = tuple(penalty * times for times in TIMES_PENALTY) if choice else (penalty,)
+    given = config.half_life_days
+    by_time = moments.choose(penalties, (0.0, *HALF_LIVES_DAYS) if given is None else (given,))
+    return replace(config, penalty=by_time.penalty, half_life_days=by_time.half_life_days), choice, by_time
 
 
 def _factors(

@@ -20,7 +20,7 @@ from sdk.config import HistoryConfig
 from sdk.list_metrics import RelevanceSets, ndcg, user_mean
 from sdk.models.history_fit import ItemRegression, low_rank, prepared
 from sdk.models.history_inputs import Floats, Index, balanced, discount, most_rated, rating_matrix
-from sdk.types import Bools, Float32s, Int64s
+from sdk.types import Bools, Float32s, Float64s, Int64s
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -32,7 +32,7 @@ FALLBACK = 300.0
 
 COARSE = (75.0, 300.0, 1200.0, 4800.0, 19_200.0)
 MAX_MATRIX, MAX_USERS, MAX_MEASURED = 3000, 200_000, 3000
-_FEWEST_MEASURED, _MOST_DRAWS = 20, 2
+FEWEST_MEASURED, _MOST_DRAWS = 20, 2
 _POWER_STEPS = 1
 _HELD_OUT = 0.2
 _LIST = 10
@@ -74,7 +74,7 @@ class PenaltyChoice:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Draw:
+class Draw:
     """One held-out part, and the regression over the rest but for its penalty.
 
     Attributes:
@@ -93,12 +93,20 @@ class _Draw:
 
     def ndcg10(self, penalty: float) -> float:
         """Of the measured users' lists over the titles that take part, their own left out, after the cut to a rank."""
+        return user_mean(self.ndcg10_per_list(self.factors(penalty), self.histories))
+
+    def factors(self, penalty: float) -> tuple[Float32s, Float32s]:
+        """(N, r) float32 ``item_in`` and ``item_out`` of the titles that take part."""
         importance, factor = np.sqrt(self.counts + 1.0), discount(self.counts, self.config.item_exponent)
         cut = (self.config.rank or len(self.counts), self.config.seed, _POWER_STEPS)
-        item_in, item_out = low_rank(self.solve(penalty), importance, factor, *cut)
-        scores = np.asarray((self.histories @ item_in) @ item_out.T, np.float32)
-        scores[self.histories.nonzero()] = -np.inf
-        return user_mean(ndcg(_top(scores), self.held_out, _LIST))
+        return low_rank(self.solve(penalty), importance, factor, *cut)
+
+    def ndcg10_per_list(self, factors: tuple[Float32s, Float32s], histories: csr_matrix) -> Float64s:
+        """(M,) float64 of the lists that the measured users' titles make with the given weights, none of them 0."""
+        item_in, item_out = factors
+        scores = np.asarray((histories @ item_in) @ item_out.T, np.float32)
+        scores[histories.nonzero()] = -np.inf
+        return ndcg(_top(scores), self.held_out, _LIST)
 
 
 def choose_penalty(
@@ -156,18 +164,23 @@ def _part(columns: tuple[Index, Index, Floats], config: HistoryConfig) -> tuple[
     Few users bring all their titles, for the matrix to invert is then as large as the users; many only the most rated.
     """
     user, item, rating = columns
+    rows = part_rows(user, item, config)
+    return np.unique(user[rows], return_inverse=True)[1], item[rows].astype(np.int64), rating[rows]
+
+
+def part_rows(user: Index, item: Index, config: HistoryConfig) -> Int64s:
+    """Rows of the ratings that take part in a choice, ascending by user and title."""
     ids = np.unique(user)
     kept = np.isin(item, most_rated(np.bincount(item), config.max_titles if len(ids) <= MAX_MATRIX else MAX_MATRIX))
     if len(ids) > MAX_USERS:
         kept &= np.isin(user, np.random.default_rng(config.seed).choice(ids, MAX_USERS, replace=False))
-    user, item, rating = user[kept], item[kept], rating[kept]
-    order = np.lexsort((item, user))
-    return np.unique(user[order], return_inverse=True)[1], item[order].astype(np.int64), rating[order]
+    rows = np.flatnonzero(kept)
+    return rows[np.lexsort((item[rows], user[rows]))]
 
 
 def _draws(
     columns: tuple[Int64s, Int64s, Floats], shape: tuple[int, int], features: Float32s, config: HistoryConfig
-) -> list[_Draw]:
+) -> list[Draw]:
     """As many as measure some 3,000 lists together, at most two; none where a draw would measure too few."""
     first = _draw(columns, shape, features, config, 0)
     if first is None:
@@ -183,21 +196,44 @@ def _draw(
     features: Float32s,
     config: HistoryConfig,
     number: int,
-) -> _Draw | None:
-    user, item, rating = columns
+) -> Draw | None:
+    user, _, rating = columns
     rng = np.random.default_rng((config.seed, number))
     held = (rating >= config.like_at) & (rng.random(len(rating)) < _HELD_OUT)
     measured = np.intersect1d(user[held], user[~held])
-    if len(measured) < _FEWEST_MEASURED:
+    if len(measured) < FEWEST_MEASURED:
         return None
     if len(measured) > MAX_MEASURED:
         measured = np.sort(rng.choice(measured, MAX_MEASURED, replace=False))
-    history = rating_matrix(user[~held], item[~held], config.weights(rating[~held]), shape)
-    return _Draw(
+    return draw_of(columns, shape, (~held, held), measured, features, config)
+
+
+def draw_of(
+    columns: tuple[Int64s, Int64s, Floats],
+    shape: tuple[int, int],
+    parts: tuple[Bools, Bools],
+    measured: Int64s,
+    features: Float32s,
+    config: HistoryConfig,
+) -> Draw:
+    """What some ratings say of others.
+
+    Args:
+        columns: (N,) users and titles, below ``shape``, and stars.
+        shape: (U, N) users and titles.
+        parts: (N,) bool, which ratings are learnt from, and which are asked for.
+        measured: (M,) int64 ascending, users whose lists are measured.
+        features: (N, f) float32 of the titles.
+        config: all but its ``penalty`` counts.
+    """
+    user, item, rating = columns
+    known, held = parts
+    history = rating_matrix(user[known], item[known], config.weights(rating[known]), shape)
+    return Draw(
         prepared(balanced(history[np.diff(history.indptr) > 0], config.user_exponent), features),
         history[measured],
         _held_out(user[held], item[held], measured),
-        np.bincount(item[~held], minlength=shape[1]),
+        np.bincount(item[known], minlength=shape[1]),
         config,
     )
 

@@ -197,7 +197,7 @@ class HistoryObjective:
         vectors = self._vectors.of(config.history.feature_dim, config.history.seed)
         features = np.vstack([none, vectors]) if vectors.shape[1] else None
         model = HistoryModel.fit(user, item, known.rating, *shape, features, config.history)
-        form = model.to_pair_form(user, item, known.rating, shape[0])
+        form = model.to_pair_form(user, item, known.rating, shape[0], known.timestamp)
         held_user, held_item = self._rows(self._dataset.interactions.take(parts.held_out))
         wanted, row = np.unique(held_user, return_inverse=True)
         lists = Engine(form).top_k(wanted, Seen.build(user, item, shape[0]).take(wanted), _LIST_LENGTH)

@@ -365,7 +365,10 @@ def _measure(
 def _fit_history(
     stored: StoredInteractions, features: Features, content: ContentModel | None, config: RunConfig
 ) -> HistoryModel:
-    """The closed form over what the rankers learnt from: training and, with refit, validation part."""
+    """The closed form over what the rankers learnt from: training and, with refit, validation part.
+
+    Where the split is by time, lists are wanted over time, so it also chooses how ratings age.
+    """
     dim, num_items = config.history.feature_dim, len(features.items)
     vectors = None
     if content is not None and dim:
@@ -373,6 +376,8 @@ def _fit_history(
         vectors = np.vstack([np.zeros((FIRST_KNOWN, dim), dtype=np.float32), known])
     learnt = np.isin(stored.part, (TRAIN, VALIDATION) if config.training.refit else (TRAIN,))
     rows = stored.rows.take(learnt)
+    by_time = config.split.kind == "time" and stored.timestamp is not None
     return HistoryModel.fit(
-        rows.user_index, rows.item_index, stored.rating[learnt], len(features.users), num_items, vectors, config.history
-    )
+        rows.user_index, rows.item_index, stored.rating[learnt], len(features.users), num_items, vectors,
+        config.history, stored.timestamp[learnt] if by_time and stored.timestamp is not None else None,
+    )  # fmt: skip
