@@ -100,7 +100,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     except OSError as error:
         message = f"{folder}: cannot write the reports ({error.strerror}). Choose a folder that can be written."
         raise OutputError(message) from error
-    log.info("%s: wrote %s", folder, ", ".join(files))
+    log.info("reports: %s", ", ".join(files))  # no folder: a bundle's is a staging one, and soon renamed
 
 
 # ---------------------------------------------------------------------------------------------- text

@@ -104,6 +104,14 @@ def test_evaluate_shows_the_figures_of_its_plain_text(bundle, on_terminal, capsy
     assert words <= set(shown.split())
 
 
+def test_what_holds_for_every_title_is_said_once(bundle, capsys):
+    assert main(["recommend", "--user", "99999", "--k", "3", "--bundle", str(bundle.path)]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head == "for user 99999, by popular (user 99999 is not in this bundle):"
+    assert len(rows) == 3
+    assert all("(a popular title, liked in " in row for row in rows)
+
+
 def test_in_a_pipe_there_is_no_escape_sequence_and_no_rule(bundle, capsys):
     for asked in (["recommend", "--user", "14"], ["evaluate", "--samples", "0"]):
         assert main([*asked, "--bundle", str(bundle.path)]) == 0

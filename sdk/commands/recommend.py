@@ -35,7 +35,18 @@ class _List:
 
     @property
     def head(self) -> str:
-        return f"for {self.reader}, by {self.source}:"
+        aside = f" ({self.known})" if self.known else ""
+        return f"for {self.reader}, by {self.source}{aside}:"
+
+    @property
+    def known(self) -> str:
+        """What every title's reason starts with, such as that nothing is known of the user; said once, in the head."""
+        starts = {why.note.partition(": ")[0] if ": " in why.note else "" for _, why in self.rows}
+        return starts.pop() if len(starts) == 1 else ""
+
+    def reason(self, why: Explanation) -> str:
+        """The reason in words, without what the head says."""
+        return why.describe().removeprefix(f"{self.known}: ") if self.known else why.describe()
 
 
 def add(commands: Any) -> None:
@@ -93,13 +104,13 @@ def _as_lines(made: _List, details: bool) -> Iterator[str]:
     yield made.head
     for rank, (facts, why) in enumerate(made.rows, start=1):
         start = f"{rank:3d}  {why.score:7.3f}  {facts.as_text()}"
-        yield start if details else f"{start}  ({why.describe()})"
+        yield start if details else f"{start}  ({made.reason(why)})"
         if details:
             yield from (f"     {line}" for line in score_lines(why))
 
 
 def _as_page(made: _List, details: bool) -> Page:
-    said = ["\n".join(map(str.strip, score_lines(why))) if details else why.describe() for _, why in made.rows]
+    said = ["\n".join(map(str.strip, score_lines(why))) if details else made.reason(why) for _, why in made.rows]
     rows = zip(made.rows, said, strict=True)
     return listing(made.head, ((facts, why.score, reason) for (facts, why), reason in rows))
 
