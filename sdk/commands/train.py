@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import logging
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from sdk.terminal import show_markdown
 if TYPE_CHECKING:
     from sdk.bundle import Bundle
 
+log = logging.getLogger(__name__)
 _FIELDS = {
     "models": "models",
     "seed": "training.seed",
@@ -101,6 +104,7 @@ def report(bundle: Bundle) -> None:
     table = bundle.path / "reports" / "metrics.md"
     show_markdown(table.read_text("utf-8") if table.exists() else f"Trained: {', '.join(bundle.info.models)}.\n")
     print(f"\nbundle: {bundle.path} (best ranker by validation AUC: {bundle.info.chosen_model or 'none'})")
+    log.info("next: python -m batch.score --bundle %s --out nightly --run-date %s", bundle.path, date.today())
 
 
 def run_config(args: argparse.Namespace) -> RunConfig:
