@@ -283,3 +283,25 @@ def test_a_machine_without_avx512_gives_the_same_bits(tmp_path):
         there = np.load(tmp_path / f"{mlp}.npz")
         np.testing.assert_array_equal(there["rows"], here_too.item_index)
         np.testing.assert_array_equal(there["scores"], here_too.scores)
+
+
+WIDE = {"layers": (3, 8000, 2, 2, 4, [4]), "interactions": (3, 16, 40, 40, 4, [4])}
+STRICT_MEMORY = """
+import sys
+import numpy as np
+from sdk.scoring.engine import Engine
+from test_engine_exact import WIDE, random_form, random_seen
+got = Engine(random_form(9, 40, WIDE[sys.argv[1]], seed=3), threads=1).top_k(np.arange(9), random_seen(9, 40, 0.05), 20)
+np.savez(sys.argv[2], rows=got.item_index, scores=got.scores)
+"""
+
+
+@pytest.mark.parametrize("part", WIDE)
+def test_no_memory_is_used_after_it_was_freed(tmp_path, part):
+    """Work arrays so large that freeing them gives their pages back to the system: touching them then is a crash."""
+    here, file = Path(__file__).resolve().parent, tmp_path / "lists.npz"
+    env = {**os.environ, "PYTHONPATH": f"{here.parent}{os.pathsep}{here}", "MALLOC_MMAP_THRESHOLD_": "131072"}
+    subprocess.run([sys.executable, "-c", STRICT_MEMORY, part, str(file)], env=env, check=True, timeout=300)
+    expected, got = Engine(random_form(9, 40, WIDE[part], seed=3)).top_k(np.arange(9), random_seen(9, 40, 0.05), 20), np.load(file)
+    np.testing.assert_array_equal(got["rows"], expected.item_index)
+    np.testing.assert_array_equal(got["scores"], expected.scores)

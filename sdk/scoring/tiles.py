@@ -235,7 +235,13 @@ def mlp_tile(
                     _take(mask, at_score, at_row, slot, k, kept_scores, kept_rows, counts, thresholds, keys)
             if len(audience[2]):
                 _offer_to_items(scores, rows, strip, group, user_rows, k, audience, seen)
+    _keep(z, zeros, layers)
     return tile * len(item_bias)
+
+
+@compiled
+def _keep(z: Any, zeros: Any, layers: Any) -> None:
+    """Do nothing: Numba frees an array after its last use by name, and these are used by address until here."""
 
 
 @compiled
