@@ -30,7 +30,7 @@ def write_movielens(folder: Path) -> Path:
 
 
 def tiny_config() -> RunConfig:
-    """A small bundle in little time, whose default ranker is the DLRM: NCF is trained with half its usual learning rate."""
+    """A small bundle in little time; its default ranker is the DLRM, since NCF has half its usual learning rate."""
     return RunConfig(
         dlrm=DLRMConfig(embedding_dim=4, bottom_mlp=(8,), top_mlp=(8, 4), dot_dim=4, num_members=2),
         ncf=NCFConfig(embedding_dim=4, num_members=1, l2_factors=(1.0,), rate_factor=1.0),
