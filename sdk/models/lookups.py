@@ -1,7 +1,7 @@
 """Embedding lookups that training takes apart: rows go in as leaves of the graph, and their gradients come out.
 
 Left to autograd, each lookup's gradient is a tensor as large as the whole table. Here a chunk of a batch looks its
-vectors up as leaves; ``sdk.training.chunks`` asks for the leaves' gradients and adds them to the tables row by row.
+vectors up as leaves; ``sdk.training.steps`` asks for the leaves' gradients and adds them to the tables row by row.
 """
 
 from __future__ import annotations
