@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch.layout import night_of, refused_report_of, report_of, staging_of
-from sdk.cli import EXIT_CODES, HelpFormatter, add_logging_options, run_command
+from sdk.cli import EXIT_CODES, CommandParser, HelpFormatter, add_logging_options, run_command
 from sdk.errors import OutputError
 from sdk.logs import facts
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m batch.report",
         description="Write the HTML report of a published night again, to OUT/reports/run_date=YYYY-MM-DD.html.",
         epilog=f"example:\n  python -m batch.report --bundle bundle --out nightly\n\n{EXIT_CODES}",

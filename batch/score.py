@@ -126,7 +126,8 @@ def _score(args: argparse.Namespace) -> int:
         elif args.backfill is not None:
             print(_line(values), flush=True)
         else:
-            print("\n".join(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in values.items()))
+            said = {name: value for name, value in values.items() if not _says_nothing(value)}
+            print("\n".join(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in said.items()))
     return 0
 
 
@@ -205,10 +206,15 @@ def _look_after_nights(args: argparse.Namespace) -> dict[str, Any]:
     return summary(rollback(args.out, args.rollback or None))
 
 
+def _says_nothing(value: object) -> bool:
+    """An empty mapping, or the rate of what did not run; a count of 0 says something."""
+    return value is None or value == {} or (isinstance(value, float) and value == 0)
+
+
 def _shown(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name.replace('_', ' ')} {_number(part)}" for name, part in value.items()) or "nothing"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+        return ", ".join(f"{name.replace('_', ' ')} {_number(part)}" for name, part in value.items())
+    return _number(value) if isinstance(value, int | float) else str(value)
 
 
 def _number(value: float) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.layout import ITEM_ITEMS, LATEST, LAYOUTS, SUCCESS, USER_ITEMS, night_of
-from sdk.cli import EXIT_CODES, HelpFormatter, add_logging_options, run_command
+from sdk.cli import EXIT_CODES, CommandParser, HelpFormatter, add_logging_options, run_command
 from sdk.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from sdk.bundle import Bundle
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m batch.taste",
         description="Show a few users' and titles' lists of the latest published night, by title.",
         epilog=f"example:\n  python -m batch.taste --bundle bundle --out nightly\n\n{EXIT_CODES}",
