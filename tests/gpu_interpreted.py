@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packaging.version import Version
 from test_engine_exact import all_scores, check, random_form, random_seen
 from test_gpu_engine import DLRM, NCF, NEUMF, SHAPES, WIDE, cut_to_tf32
 
@@ -42,7 +43,7 @@ def interpreter_works() -> bool:
     return out.item() == 3
 
 
-if not interpreter_works():
+if Version(np.__version__) >= Version("2.5") and not interpreter_works():  # anywhere else it must work
     pytest.skip(
         f"the interpreter of triton {triton.__version__} fails beside NumPy {np.__version__}", allow_module_level=True
     )

@@ -77,7 +77,7 @@ class SideArch(nn.Module):
         vectors = [self._embed(name, table, rows, ids, lookups) for name in self.embeddings]
         lists = [self._embed_list(name, table, rows) for name in self.lists]
         fields = torch.stack([*vectors, *lists, dense], dim=1)  # (B, F, D)
-        own = pairs_within(fields, self.own_pairs, fast=lookups is not None)
+        own = pairs_within(fields, self.own_pairs)
         dot = look_up(self.dot, ids, lookups) if self.dot is not None else dense.new_zeros(len(rows), 0)
         penalised = squared_norms([*lists, *([] if lookups is not None else [dot, *vectors])], dense)
         bias = (

@@ -184,18 +184,15 @@ class PairModel(nn.Module, abc.ABC):
         """
         user, item = self.encode_users(user_rows, batch), self.encode_items(item_rows, batch)
         biases = (user.bias.square() + item.bias.square()).mean()
-        logits = self.meet(user, item, fast=batch.lookups is not None)
+        logits = self.meet(user, item)
         return logits, (user.penalised + item.penalised).mean(), biases
 
-    def meet(self, user: SideTensors, item: SideTensors, *, fast: bool = False) -> Tensor:
-        """(B,) logits of encoded pairs: dot path, biases, and the top MLP over both sides and their interactions.
-
-        ``fast`` uses compiled loops, which need the CPU.
-        """
+    def meet(self, user: SideTensors, item: SideTensors) -> Tensor:
+        """(B,) logits of encoded pairs: dot path, biases, and the top MLP over both sides and their interactions."""
         score = user.bias + item.bias + (user.dot * item.dot).sum(1)
         if self.top_mlp is None:
             return score
-        cross = pairs_across(user.fields, item.fields, fast=fast and user.fields.shape[1] > 0)
+        cross = pairs_across(user.fields, item.fields)
         top: Tensor = self.top_mlp(torch.cat([user.mlp_in, item.mlp_in, cross], dim=1))
         return score + top[:, 0]
 
