@@ -13,22 +13,13 @@ import pyarrow.parquet as pq
 
 from batch.asked import Asked, everything
 from batch.gate_log import log_gates
-from batch.gates import (
-    AUDIENCES,
-    BUNDLE,
-    TITLES,
-    USERS,
-    GateConfig,
-    GateResult,
-    check_skips,
-    enforce,
-    to_manifest,
-)
+from batch.gate_table import AUDIENCES, BUNDLE, TITLES, USERS, Facts
+from batch.gates import GateConfig, GateResult, agreed, check_skips, enforce, to_manifest
 from batch.job import Job
 from batch.layout import ITEM_USERS
 from batch.progress import Progress
 from batch.side_audit import Lookup, SideAudit, SideRules
-from batch.verdicts import Judge, compare, side_figures
+from batch.verdicts import compare, side_figures, unchecked, verdicts
 from sdk import schema
 from sdk.bundle import Bundle
 from sdk.config import to_json
@@ -134,7 +125,8 @@ class Expectations:
     Attributes:
         rules: side -> what its lists must keep to.
         served: side -> whether the bundle has a model for it; else everybody is served by popularity.
-        bundle: name of the data, ranker, k, label rule, split and validation AUC, for the manifest.
+        bundle: name of the data, ranker, k, whether rated titles may be listed, label rule, split and validation AUC,
+            for the manifest.
         scope: side -> what narrows it: nights are compared where that is the same.
     """
 
@@ -195,7 +187,7 @@ def expectations(
         rules[AUDIENCES] = _audience_rules(bundle, asked, rated, barred, user_rules, audience)
     models = bundle.info.models
     served = {USERS: resolved is not None or HISTORY in models, TITLES: "content" in models}
-    return Expectations(rules, served, _bundle_facts(bundle, resolved, k), _scope(asked))
+    return Expectations(rules, served, _bundle_facts(bundle, resolved, k, include_seen), _scope(asked))
 
 
 def _audience_rules(
@@ -252,12 +244,13 @@ def _all(ids: Lookup) -> Bools:
     return np.ones(len(ids), dtype=np.bool_)
 
 
-def _bundle_facts(bundle: Bundle, ranker: str | None, k: int) -> dict[str, Any]:
+def _bundle_facts(bundle: Bundle, ranker: str | None, k: int, include_seen: bool) -> dict[str, Any]:
     metrics = bundle.info.metrics
     return {
         "data": bundle.info.data.get("name"),
         "model": ranker,
         "k": k,
+        "include_seen": include_seen,
         "label_rule": metrics.get("label_rule"),
         "split": metrics.get("split"),
         "validation_auc": None if ranker is None else dict(metrics.get("validation_auc") or {}).get(ranker),
@@ -298,21 +291,18 @@ def audit_parts(
         "scope": {side: dict(narrowed) for side, narrowed in expected.scope.items()},
         "previous": None if previous is None else previous.manifest.get("run_date"),
     }
-    before = _comparable(expected, previous)
-    judge = Judge(config, checks["skipped"], checks, before)
     results: list[GateResult] = []
     for side in expected.rules:
-        folder, found = FOLDERS[side], SideAudit(expected.rules[side])
+        found = SideAudit(expected.rules[side])
         for name, table in parts[side]:
             found.add(name, table)
-        if side == AUDIENCES:
-            found.finish()
-            checks[folder] = {"queries": int(found.present.sum()), "rows": found.rows}
-            results += judge.audiences(found)
-            continue
-        checks[folder] = {**side_figures(found), **_compared(side, found, expected, previous)}
-        results += judge.side(side, folder, found, served=expected.served[side])
-    results += judge.bundle()
+        checks[FOLDERS[side]] = _measured(side, found, expected, previous)
+        facts = _facts(side, checks, found, expected, previous)
+        lines = verdicts(facts, config, checks["skipped"])
+        results += lines
+        checks[FOLDERS[side]] |= _only_compared(lines)
+    results += verdicts(_bundle_side(checks, previous), config, checks["skipped"])
+    results = agreed(results)
     checks["gates"] = to_manifest(results)
     log_gates(results)
     enforce(results, where, checks)
@@ -326,18 +316,60 @@ def _same_scope(side: str, expected: Expectations, previous: PreviousNight) -> b
     return dict(expected.scope.get(side, {})) == (past.get(side, {}) if isinstance(past, Mapping) else {})
 
 
-def _comparable(expected: Expectations, previous: PreviousNight | None) -> Mapping[str, Any]:
-    """What the night before measured, without the sides of which it was asked something else."""
-    checks = None if previous is None else previous.manifest.get("checks")
-    if previous is None or not isinstance(checks, Mapping):
-        return {}
-    other = {folder for side, folder in SIDES.items() if not _same_scope(side, expected, previous)}
-    return {key: value for key, value in checks.items() if key not in other}
+def _measured(side: str, found: SideAudit, expected: Expectations, previous: PreviousNight | None) -> dict[str, Any]:
+    """The figures of one side; audiences are counted, not compared."""
+    figures = side_figures(found)
+    if side == AUDIENCES:
+        return {"queries": figures["queries"], "rows": figures["rows"]}
+    why = _why_alone(side, expected, previous)
+    return figures | (compare(found, None, why) if previous is None or why else compare(found, previous.parts[side]))
 
 
-def _compared(side: str, found: SideAudit, expected: Expectations, previous: PreviousNight | None) -> dict[str, Any]:
+def _why_alone(side: str, expected: Expectations, previous: PreviousNight | None) -> str:
+    """Why a side has no night to be compared with; empty where it has one."""
     if previous is None:
-        return compare(found, None)
-    if not _same_scope(side, expected, previous):
-        return compare(found, None, "the previous night was asked for other ids, or allowed other titles")
-    return compare(found, previous.parts[side])
+        return "no previous night"
+    if side in SIDES and not _same_scope(side, expected, previous):
+        return "the previous night was asked for other ids, or allowed other titles"
+    return ""
+
+
+def _only_compared(lines: Sequence[GateResult]) -> dict[str, None]:
+    """The figures that are taken back, since the two nights they lie between are not comparable."""
+    names = {line.name.partition(".")[2] for line in lines if line.got is None}
+    return dict.fromkeys(names & {"kept", "overlap", "drift"})
+
+
+def _facts(
+    side: str, checks: Mapping[str, Any], found: SideAudit, expected: Expectations, previous: PreviousNight | None
+) -> Facts:
+    tonight = checks[FOLDERS[side]]
+    why = _why_alone(side, expected, previous) or tonight.get("note", "")
+    return Facts(
+        side=side, tonight=tonight, before={} if why else _past(previous, FOLDERS[side]), bundle=checks[BUNDLE],
+        bundle_before=_past_bundle(previous), settings=checks["thresholds"], counts=found.problems.counts,
+        first=found.problems.first, unchecked=unchecked(side, expected.rules[side]),
+        served=expected.served.get(side, True), why=why,
+    )  # fmt: skip
+
+
+def _bundle_side(checks: Mapping[str, Any], previous: PreviousNight | None) -> Facts:
+    return Facts(
+        side=BUNDLE, tonight={}, before={}, bundle=checks[BUNDLE], bundle_before=_past_bundle(previous),
+        settings=checks["thresholds"],
+    )  # fmt: skip
+
+
+def _past(previous: PreviousNight | None, key: str) -> Mapping[str, Any]:
+    """What the night before measured; empty where its manifest says nothing of it."""
+    checks = None if previous is None else previous.manifest.get("checks")
+    found = checks.get(key) if isinstance(checks, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _past_bundle(previous: PreviousNight | None) -> Mapping[str, Any]:
+    """The night before's facts; of one that an earlier release checked, what its inputs say instead."""
+    found = _past(previous, BUNDLE)
+    inputs = None if previous is None else previous.manifest.get("inputs")
+    options = {"include_seen": inputs.get("include_seen")} if isinstance(inputs, Mapping) else {}
+    return {**options, **found} if found else {}

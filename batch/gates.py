@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batch.gate_table import GATES, Bound, Gate, Reading
 from sdk.config import from_json
 from sdk.errors import ConfigError, QualityGateError, UsageError
-
-USERS, TITLES, AUDIENCES, BUNDLE = "users", "titles", "audiences", "bundle"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,7 @@ class GateConfig:
     Attributes:
         depth: ranks of a list that count as its top, for ``overlap`` and ``sameness``.
         established_ratings: only users with at least this many ratings count for ``users.fallback``.
+        min_rows: rows of all lists of a side together.
         max_missing: ids asked for without a list though something is left to list.
         max_unknown: rows that name a user or a title that the bundle does not know.
         max_rank_gaps: rows whose rank is not the one after the row before.
@@ -56,6 +57,7 @@ class GateConfig:
 
     depth: int = 10
     established_ratings: int = 5
+    min_rows: int = 1
     max_missing: int = 0
     max_unknown: int = 0
     max_rank_gaps: int = 0
@@ -116,169 +118,6 @@ def read_config(path: Path) -> GateConfig:
     return from_json(GateConfig, values)
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """One rule.
-
-    Attributes:
-        name: what ``--skip-gate`` calls it.
-        fields: the thresholds that move it, per side.
-        at_most: whether the figure must not be above the threshold; else not below.
-        measures: what the figure is.
-        means: what a failure may mean.
-    """
-
-    name: str
-    fields: Mapping[str, str]
-    at_most: bool
-    measures: str
-    means: str
-
-
-def _everywhere(field: str) -> dict[str, str]:
-    return dict.fromkeys((USERS, TITLES, AUDIENCES), field)
-
-
-def _gate(name: str, measures: str, means: str, **fields: str) -> Gate:
-    return Gate(name, fields, next(iter(fields.values())).startswith("max_"), measures, means)
-
-
-GATES = (
-    _gate(
-        "complete",
-        "ids that should have a list and have none",
-        "parts were lost, or scoring stopped early",
-        **_everywhere("max_missing"),
-    ),
-    _gate(
-        "known",
-        "rows with ids that the bundle does not have",
-        "the parts come from another bundle or are damaged",
-        **_everywhere("max_unknown"),
-    ),
-    _gate(
-        "ranks",
-        "rows whose rank does not follow the one before",
-        "rows were lost or parts are damaged",
-        **_everywhere("max_rank_gaps"),
-    ),
-    _gate(
-        "order",
-        "rows that score above the row before them",
-        "a list is not sorted: a defect, or damaged parts",
-        **_everywhere("max_rising_scores"),
-    ),
-    _gate(
-        "repeats",
-        "titles named twice in a list, and lists that stand twice",
-        "a part was written twice or is damaged",
-        **_everywhere("max_repeats"),
-    ),
-    _gate(
-        "finite",
-        "rows with a score that is no finite number, or with a null",
-        "the model diverged, or parts are damaged",
-        **_everywhere("max_not_finite"),
-    ),
-    _gate(
-        "lengths",
-        "lists of another length than k and what is left to list allow",
-        "lists were cut, or k is not what was asked",
-        **_everywhere("max_wrong_lengths"),
-    ),
-    _gate(
-        "asked",
-        "lists that were not asked for",
-        "the staged parts are of another run",
-        **_everywhere("max_unasked"),
-    ),
-    _gate(
-        "denied",
-        "rows that name what was denied, not allowed or blocked",
-        "a list of titles to keep back did not work",
-        **_everywhere("max_denied"),
-    ),
-    _gate(
-        "seen",
-        "rows that show a user what they have rated",
-        "the filter of rated titles did not work",
-        users="max_seen",
-        audiences="max_seen",
-    ),
-    _gate("itself", "titles listed as similar to themselves", "the content model is wrong", titles="max_self"),
-    _gate(
-        "length_ratio",
-        "mean list length over the previous night's",
-        "something takes titles out of the lists",
-        users="min_length_ratio",
-        titles="min_length_ratio",
-    ),
-    _gate(
-        "fallback",
-        "share served by popularity",
-        "the model knows too few: lost training data, or too high a minimum of ratings",
-        users="max_user_fallback",
-        titles="max_title_fallback",
-    ),
-    _gate(
-        "flat",
-        "share of lists whose scores are all the same",
-        "the model gives everything one score: not trained, or diverged",
-        users="max_flat_users",
-        titles="max_flat_titles",
-    ),
-    _gate(
-        "sameness",
-        "share of the other lists that hold a title of a top, of those that could",
-        "everybody gets one list: personal taste is lost",
-        users="max_sameness",
-        titles="max_title_sameness",
-    ),
-    _gate(
-        "coverage",
-        "share of the catalogue that is listed anywhere",
-        "half the catalogue is gone, or the lists shrank to a few titles",
-        users="min_coverage",
-        titles="min_coverage",
-    ),
-    _gate(
-        "gini",
-        "Gini index of how often each title is listed",
-        "a few titles take most places",
-        users="max_gini",
-        titles="max_gini",
-    ),
-    _gate(
-        "kept",
-        "share of the previous night's ids that have a list tonight",
-        "users or titles are gone from the data",
-        users="min_kept",
-        titles="min_kept",
-    ),
-    _gate(
-        "overlap",
-        "mean Jaccard index of the tops of both nights",
-        "another or an untrained model, or mixed-up ids",
-        users="min_user_overlap",
-        titles="min_title_overlap",
-    ),
-    _gate(
-        "drift",
-        "population stability index of the scores against the previous night's",
-        "scores of another scale: another model, or an option changed",
-        users="max_drift",
-        titles="max_drift",
-    ),
-    _gate("auc", "validation AUC of the ranker", "the ranker is no better than chance", bundle="min_auc"),
-    _gate(
-        "auc_drop",
-        "fall of the validation AUC since the previous night",
-        "training went wrong, or the new ratings are odd",
-        bundle="max_auc_drop",
-    ),
-)
-"""Every gate, in the order of the manifest."""
-
 NAMES = tuple(gate.name for gate in GATES)
 _BY_NAME = {gate.name: gate for gate in GATES}
 
@@ -289,7 +128,7 @@ def check_skips(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         UsageError: no gate has such a name.
     """
-    known = {*NAMES, *(f"{side}.{gate.name}" for gate in GATES for side in gate.fields)}
+    known = {*NAMES, *(f"{side}.{gate.name}" for gate in GATES for side in gate.bounds)}
     for name in names:
         if name not in known:
             message = (
@@ -299,6 +138,9 @@ def check_skips(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(set(names)))
 
 
+VERDICTS = ("passed", "failed", "skipped", "not compared")
+
+
 @dataclass(frozen=True, slots=True)
 class GateResult:
     """One line of the manifest.
@@ -306,12 +148,13 @@ class GateResult:
     Attributes:
         name: side and gate, ``users.coverage``.
         passed: False stops the night, unless ``skipped``.
-        got: the figure; None where there is nothing to compare with.
-        threshold: what it was held to.
+        got: the figure; None where there is nothing to compare with, or nothing that could fail.
+        threshold: what it was held to, the strictest where there are several.
         at_most: whether the figure must not be above the threshold; else not below.
         meaning: what a failure may mean.
         note: the first offending row, or why nothing was compared.
         skipped: whether the night was published whatever the figure is.
+        settings: of a failure, the settings that stand in the way, each with a value that lets the figure pass.
     """
 
     name: str
@@ -322,17 +165,30 @@ class GateResult:
     meaning: str
     note: str = ""
     skipped: bool = False
+    settings: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def read(cls, line: Mapping[str, Any]) -> GateResult:
+        """From a line of a manifest, also of an earlier release."""
+        return cls(**{field.name: line[field.name] for field in dataclasses.fields(cls) if field.name in line})
+
+    @property
+    def verdict(self) -> str:
+        """One of ``VERDICTS``; ``skipped`` is a failure that stopped nothing."""
+        if self.got is None:
+            return "not compared"
+        return "passed" if self.passed else "skipped" if self.skipped else "failed"
 
     def describe(self) -> str:
-        """The failure in words, with the way past it."""
+        """The failure in words, with the ways past it."""
         gate = _BY_NAME[self.name.partition(".")[2]]
-        field = gate.fields[self.name.partition(".")[0]]
         where = f" ({self.note})" if self.note else ""
         limit = "at most" if self.at_most else "at least"
+        changes = " and ".join(f"{name} to {value!r}" for name, value in self.settings.items())
         return (
             f"{self.name}: {gate.measures}: got {_shown(self.got)}, expected {limit} {_shown(self.threshold)}{where}. "
-            f"It may mean: {self.meaning}. If the lists are right, pass --skip-gate {self.name}, "
-            f"or set {field} in --gates FILE.json."
+            f"It may mean: {self.meaning}. If the lists are right, pass --skip-gate {self.name}"
+            f"{f', or set {changes} in --gates FILE.json' if changes else ''}."
         )
 
 
@@ -356,20 +212,74 @@ def _shown(value: float | None) -> str:
     return "nothing" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
-def judge(name: str, got: float | None, threshold: float, *, note: str = "", skip: Collection[str] = ()) -> GateResult:
-    """Hold a figure to a threshold.
+def judge(name: str, reading: Reading, config: GateConfig, skip: Collection[str] = ()) -> GateResult:
+    """Hold a figure to every threshold of its gate.
 
     Args:
         name: side and gate, ``users.coverage``.
-        got: the figure; None passes, since there was nothing to compare with; NaN fails.
-        threshold: what it must keep to.
-        note: the first offending row, or why nothing was compared.
+        reading: the figure, None where there is nothing to compare with; NaN fails.
+        config: the settings.
         skip: gates that stop nothing.
     """
-    gate = _BY_NAME[name.partition(".")[2]]
-    passed = got is None or (got <= threshold if gate.at_most else got >= threshold)
+    side, _, gate_name = name.partition(".")
+    gate, got, note = _BY_NAME[gate_name], reading.got, reading.note
+    limits = _limits(gate.bounds[side], config, reading.past)
+    if got is not None and _can_fail_nothing(gate, side, limits):
+        got, note = None, reading.alone
+    strictest = (min if gate.at_most else max)(limits.values())
+    failing = [] if got is None else [b for b in limits if not _keeps(got, limits[b], at_most=gate.at_most)]
+    movable = failing if got is not None and math.isfinite(got) else []  # no setting lets a NaN pass
+    settings = {bound.setting: _lax(bound, got or 0.0, reading.past) for bound in movable}
     skipped = name in skip or gate.name in skip
-    return GateResult(name, passed, got, threshold, gate.at_most, gate.means, note, skipped)
+    return GateResult(name, not failing, got, strictest, gate.at_most, gate.means, note, skipped, settings)
+
+
+def _limits(bounds: Sequence[Bound], config: GateConfig, past: float | None) -> dict[Bound, float]:
+    """The thresholds that there are tonight."""
+    found = {bound: bound.threshold(getattr(config, bound.setting), past) for bound in bounds}
+    return {bound: limit for bound, limit in found.items() if limit is not None}
+
+
+def _can_fail_nothing(gate: Gate, side: str, limits: Mapping[Bound, float]) -> bool:
+    """Whether the thresholds of the previous night are missing, and what is left is the end of the scale."""
+    if len(limits) == len(gate.bounds[side]):
+        return False
+    return all(limit >= 1 if gate.at_most else limit <= 0 for limit in limits.values())
+
+
+def _keeps(got: float, limit: float, *, at_most: bool) -> bool:
+    return got <= limit if at_most else got >= limit
+
+
+def _lax(bound: Bound, got: float, past: float | None) -> float:
+    """A setting with which the figure passes: the least change, rounded to the lax side where it is no whole number."""
+    value = bound.enough(got, 0.0 if past is None else past)
+    if bound.setting in _WHOLE:
+        return int(value)
+    up = bound.setting.startswith("max_")
+    value = max(value, _LEAST) if up or value >= _LEAST else 0.0
+    value *= 1 + (_SLACK if up else -_SLACK)
+    unit = 10.0 ** (math.floor(math.log10(value)) - 3) if value > 0 else 1.0
+    return max(0.0, float(f"{(math.ceil if up else math.floor)(value / unit) * unit:.4g}"))
+
+
+_WHOLE = {field.name for field in dataclasses.fields(GateConfig) if field.type == "int"}
+_LEAST = 1e-12
+_SLACK = 1e-6
+"""So that a setting passes in spite of the last bits of a product or a difference."""
+
+
+def agreed(results: Sequence[GateResult]) -> list[GateResult]:
+    """The same, with one value for a setting that several failures name: the one with which all of them pass."""
+    values: dict[str, float] = {}
+    for name, value in ((n, v) for result in results if not result.skipped for n, v in result.settings.items()):
+        values[name] = (max if name.startswith("max_") else min)(value, values.get(name, value))
+    return [
+        dataclasses.replace(
+            result, settings={**result.settings, **{n: values[n] for n in result.settings if n in values}}
+        )
+        for result in results
+    ]
 
 
 def enforce(results: Sequence[GateResult], where: str, checks: Mapping[str, Any] | None = None) -> None:
@@ -394,5 +304,11 @@ def enforce(results: Sequence[GateResult], where: str, checks: Mapping[str, Any]
 
 
 def to_manifest(results: Sequence[GateResult]) -> list[dict[str, Any]]:
-    """One JSON object per gate."""
-    return [dataclasses.asdict(result) for result in results]
+    """One JSON object per gate, with its verdict: a gate that compared nothing did not pass."""
+    return [{**dataclasses.asdict(result), "verdict": result.verdict} for result in results]
+
+
+def count_verdicts(gates: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Verdict -> how many gates of a manifest had it."""
+    found = Counter(GateResult.read(line).verdict for line in gates)
+    return {name: found[name] for name in VERDICTS}

@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from batch.gate_log import VERDICTS, verdict
+from batch.gates import GateResult, count_verdicts
 from batch.layout import ITEM_ITEMS, USER_ITEMS
 from batch.outcome import Outcome
 from batch.summary import Report
@@ -122,10 +122,9 @@ def _sides(checks: Mapping[str, Any]) -> Iterator[Metric]:
 
 
 def _gates(gates: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
-    found = {g["name"]: verdict(g["got"], passed=g["passed"], skipped=g["skipped"]) for g in gates}
-    counts = {name: sum(each == name for each in found.values()) for name in VERDICTS}
+    found = {gate["name"]: GateResult.read(gate).verdict for gate in gates}
     compared = {name: float(each == "passed") for name, each in found.items() if each != "not compared"}
-    yield _by_label("gates", "Gates of the last audited night by what they said.", "verdict", counts)
+    yield _by_label("gates", "Gates of the last audited night by what they said.", "verdict", count_verdicts(gates))
     yield _by_label("gate_passed", "Whether a gate passed; absent where nothing was compared.", "gate", compared)
 
 

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batch import report_charts as charts
-from batch.gate_log import verdict
 from batch.gates import GateResult
 from batch.layout import ITEM_ITEMS, USER_ITEMS, night_of
 from batch.report_sample import Sample, churn, coverage_by_rank, coverage_by_users, same_parts, sample_users
@@ -90,8 +89,8 @@ def page(night: NightShown, bundle: Bundle) -> str:
 
 
 def _gate(values: Mapping[str, Any]) -> dict[str, str]:
-    gate = GateResult(**values)
-    said = verdict(gate.got, passed=gate.passed, skipped=gate.skipped)
+    gate = GateResult.read(values)
+    said = gate.verdict
     note = gate.note or (f"It may mean: {gate.meaning}" if said in ("failed", "skipped") else "")
     limit = f"{'≤' if gate.at_most else '≥'} {_number(gate.threshold)}"
     return {"name": gate.name, "verdict": said, "got": _number(gate.got), "threshold": limit, "note": note}

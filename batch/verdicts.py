@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from batch.drift import SCORE_BINS, gini, jaccard, population_stability, score_histogram, tops
-from batch.gates import AUDIENCES, BUNDLE, TITLES, USERS, GateConfig, GateResult, judge
-from batch.side_audit import SideAudit, layout_problem, take_apart
+from batch.gate_table import GATES, USERS, Facts
+from batch.gates import GateConfig, GateResult, judge
+from batch.side_audit import SideAudit, SideRules, layout_problem, take_apart
 from sdk.errors import MarqueeError, OutputError
 from sdk.types import Bools
 
 log = logging.getLogger(__name__)
-
-ROW_GATES = {
-    "complete": "max_missing",
-    "known": "max_unknown",
-    "ranks": "max_rank_gaps",
-    "order": "max_rising_scores",
-    "repeats": "max_repeats",
-    "finite": "max_not_finite",
-    "lengths": "max_wrong_lengths",
-    "asked": "max_unasked",
-    "denied": "max_denied",
-}
-"""Gates on every side that count rows or lists -> their threshold."""
 
 
 def side_figures(found: SideAudit) -> dict[str, Any]:
@@ -114,135 +101,23 @@ class _PreviousPass:
         }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Judge:
-    """Holds the figures of one night to thresholds.
+def verdicts(facts: Facts, config: GateConfig, skip: Collection[str]) -> list[GateResult]:
+    """A line for every gate of a side, or of the bundle, in the table's order.
 
-    Attributes:
+    Args:
+        facts: what they look at.
         config: the thresholds.
         skip: gates that stop nothing.
-        checks: tonight's, as the manifest holds them.
-        before: the previous night's; empty where there is none.
     """
-
-    config: GateConfig
-    skip: Collection[str]
-    checks: Mapping[str, Any]
-    before: Mapping[str, Any]
-
-    def side(self, side: str, folder: str, found: SideAudit, *, served: bool) -> list[GateResult]:
-        """Every gate of one side.
-
-        Args:
-            side: ``users`` or ``titles``.
-            folder: its key in the checks.
-            found: what its pass found.
-            served: whether the bundle has a model for it.
-        """
-        past = self._past(folder)
-        return [
-            *self._row_gates(side, found),
-            self._length_ratio(side, folder),
-            self._fallback(side, folder, served=served),
-            *self._shape_gates(side, folder),
-            *self._spread_gates(side, folder, past),
-            *self._change_gates(side, folder),
-        ]
-
-    def audiences(self, found: SideAudit) -> list[GateResult]:
-        """Every gate of the audiences: they are counted, not compared."""
-        return self._row_gates(AUDIENCES, found)
-
-    def bundle(self) -> list[GateResult]:
-        """The gates on the bundle's own quality."""
-        tonight, past = self.checks[BUNDLE], self._past(BUNDLE)
-        auc, past_auc = tonight["validation_auc"], past.get("validation_auc")
-        note = _why_no_auc(tonight, "the bundle")
-        drop_note = note or _why_not_comparable(tonight, past, ("data", "label_rule", "split"))
-        drop_note = drop_note or _why_no_auc(past, "the previous night's bundle")
-        return [
-            self._judge("bundle.auc", auc, self.config.min_auc, note),
-            self._judge("bundle.auc_drop", None if drop_note else past_auc - auc, self.config.max_auc_drop, drop_note),
-        ]
-
-    def _judge(self, name: str, got: float | None, threshold: float, note: str = "") -> GateResult:
-        return judge(name, got, threshold, note=note, skip=self.skip)
-
-    def _past(self, key: str) -> Mapping[str, Any]:
-        past = self.before.get(key)
-        return past if isinstance(past, Mapping) else {}
-
-    def _row_gates(self, side: str, found: SideAudit) -> list[GateResult]:
-        own = {"itself": "max_self"} if side == TITLES else {"seen": "max_seen"}
-        return [
-            self._judge(
-                f"{side}.{gate}", found.problems.counts.get(gate, 0), getattr(self.config, field),
-                found.problems.first.get(gate, ""),
-            )
-            for gate, field in {**ROW_GATES, **own}.items()
-        ]  # fmt: skip
-
-    def _length_ratio(self, side: str, folder: str) -> GateResult:
-        note = _why_not_comparable(self.checks[BUNDLE], self._past(BUNDLE), ("k",))
-        now, past = self.checks[folder]["mean_length"], _or(self._past(folder).get("mean_length"), 0.0)
-        ratio = None if note or not now or not past else now / past
-        return self._judge(f"{side}.length_ratio", ratio, self.config.min_length_ratio, note)
-
-    def _fallback(self, side: str, folder: str, *, served: bool) -> GateResult:
-        name = "established_fallback" if side == USERS else "fallback"
-        got, past = self.checks[folder][name], self._past(folder).get(name)
-        limit = self.config.max_user_fallback if side == USERS else self.config.max_title_fallback
-        if not served and _or(past, 1.0) > limit:
-            return self._judge(f"{side}.fallback", None, limit, "the bundle has no model for this side")
-        return self._judge(f"{side}.fallback", got, min(limit, _or(past, 1.0) + self.config.max_fallback_rise))
-
-    def _shape_gates(self, side: str, folder: str) -> list[GateResult]:
-        figures, config = self.checks[folder], self.config
-        flat, same = (
-            (config.max_flat_users, config.max_sameness)
-            if side == USERS
-            else (config.max_flat_titles, config.max_title_sameness)
-        )
-        return [
-            self._judge(f"{side}.flat", figures["flat"], flat),
-            self._judge(f"{side}.sameness", figures["sameness"], same),
-        ]
-
-    def _spread_gates(self, side: str, folder: str, past: Mapping[str, Any]) -> list[GateResult]:
-        figures, config = self.checks[folder], self.config
-        coverage = max(config.min_coverage, config.min_coverage_ratio * _or(past.get("coverage"), 0.0))
-        evenness = config.min_evenness_ratio * (1 - _or(past.get("gini"), 1.0))
-        return [
-            self._judge(f"{side}.coverage", figures["coverage"], coverage),
-            self._judge(f"{side}.gini", figures["gini"], min(config.max_gini, 1 - evenness)),
-        ]
-
-    def _change_gates(self, side: str, folder: str) -> list[GateResult]:
-        figures, config = self.checks[folder], self.config
-        overlap = config.min_user_overlap if side == USERS else config.min_title_overlap
-        other = _why_not_comparable(self.checks[BUNDLE], self._past(BUNDLE), ("model",)) if side == USERS else ""
-        note = figures["note"]
-        return [
-            self._judge(f"{side}.kept", figures["kept"], config.min_kept, note),
-            self._judge(f"{side}.overlap", figures["overlap"], overlap, note),
-            self._judge(f"{side}.drift", None if other else figures["drift"], config.max_drift, note or other),
-        ]
+    mine = [gate for gate in GATES if facts.side in gate.bounds]
+    return [judge(f"{facts.side}.{gate.name}", gate.figure(facts), config, skip) for gate in mine]
 
 
-def _or(value: Any, otherwise: float) -> float:
-    return float(value) if isinstance(value, (int, float)) else otherwise
-
-
-def _why_no_auc(facts: Mapping[str, Any], whose: str) -> str:
-    """Empty where there is a validation AUC to compare."""
-    if isinstance(facts.get("validation_auc"), (int, float)):
-        return ""
-    return f"{whose} holds no ranker" if facts.get("model") is None else f"{whose} holds no validation AUC"
-
-
-def _why_not_comparable(tonight: Mapping[str, Any], past: Mapping[str, Any], keys: tuple[str, ...]) -> str:
-    """Empty where all these facts are the same on both nights."""
-    if not past:
-        return "no previous night"
-    other = [key for key in keys if tonight.get(key) != past.get(key)]
-    return f"not comparable: the previous night has {other[0]} {past.get(other[0])!r}" if other else ""
+def unchecked(side: str, rules: SideRules) -> dict[str, str]:
+    """The gates that no row can fail, since nothing was asked for that they could hold it to -> why."""
+    found = {
+        "seen": (rules.seen is None, "rated titles may be listed"),
+        "denied": (rules.allowed is None and rules.blocked is None, "nothing was to be kept back"),
+        "asked": (bool(rules.expected.all()), f"every {'user' if side == USERS else 'title'} was asked for"),
+    }
+    return {gate: why for gate, (nothing, why) in found.items() if nothing}

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batch.audit import SIDES, audit, audit_parts, expectations, local_parts
-from batch.gates import GATES, GateConfig
+from batch.gate_table import GATES
+from batch.gates import GateConfig
 from batch.job import Job
 from batch.run import run
 from sdk import schema
@@ -80,7 +81,7 @@ def test_a_good_night_passes_with_a_line_per_gate(staged, bundle, night):
 
 
 def sorted_gates(side):
-    return [gate for gate in GATES if side in gate.fields]
+    return [gate for gate in GATES if side in gate.bounds]
 
 
 def test_figures_are_those_that_a_query_counts(staged, bundle, night):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,12 +15,14 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_up import COLD_USER
 from night_files import tree
 from safetensors.numpy import load_file, save_file
 
 import sdk
 from batch.audit import SIDES, PreviousNight, audit_parts, expectations, local_parts
-from batch.gates import GATES, NAMES, GateConfig, check_skips, enforce, judge, read_config
+from batch.gate_table import GATES, Reading
+from batch.gates import NAMES, GateConfig, GateResult, GatesFailedError, check_skips, enforce, judge, read_config
 from batch.job import Job
 from batch.previous import previous_night
 from batch.run import run
@@ -435,26 +438,178 @@ def test_a_threshold_file_that_is_no_object_is_refused(tmp_path, text):
 
 
 def test_every_threshold_belongs_to_a_gate():
-    used = {field for gate in GATES for field in gate.fields.values()}
-    ratios = {"min_length_ratio", "max_fallback_rise", "min_coverage_ratio", "min_evenness_ratio"}
+    used = {bound.setting for gate in GATES for bounds in gate.bounds.values() for bound in bounds}
     rest = {field.name for field in dataclasses.fields(GateConfig)} - used
-    assert rest == {"depth", "established_ratings"} | (ratios - used)
+    assert rest == {"depth", "established_ratings"}
 
 
 def test_docs_name_every_gate_and_default():
     text = (Path(__file__).resolve().parents[2] / "docs" / "gates.md").read_text()
     for gate in GATES:
-        for side, field in gate.fields.items():
+        for side, bounds in gate.bounds.items():
             assert f"`{side}.{gate.name}`" in text, (side, gate.name)
-            assert f"`{field}` {getattr(GateConfig(), field):g}" in text, field
+            for bound in bounds:
+                assert f"`{bound.setting}` {getattr(GateConfig(), bound.setting):g}" in text, bound.setting
 
 
 def test_judge_compares_the_right_way_round():
-    assert judge("users.drift", 1.0, 1.0).passed
-    assert not judge("users.drift", 1.01, 1.0).passed
-    assert judge("users.overlap", 0.5, 0.5).passed
-    assert not judge("users.overlap", 0.49, 0.5).passed
-    assert not judge("users.drift", float("nan"), 1.0).passed
+    def held(name: str, got: float, **settings: float) -> GateResult:
+        return judge(name, Reading(got), GateConfig(**settings))
+
+    assert held("users.drift", 1.0).passed
+    assert not held("users.drift", 1.01).passed
+    assert held("users.overlap", 0.5, min_user_overlap=0.5).passed
+    assert not held("users.overlap", 0.49, min_user_overlap=0.5).passed
+    assert not held("users.drift", float("nan")).passed
+    skipped = judge("users.drift", Reading(9), GateConfig(), ["drift"])
     with pytest.raises(QualityGateError, match=r"here: 1 of 2 gates failed(.|\n)*users\.overlap"):
-        enforce([judge("users.overlap", 0.1, 0.5), judge("users.drift", 9, 1, skip=["drift"])], "here")
+        enforce([held("users.overlap", 0.1, min_user_overlap=0.5), skipped], "here")
     assert check_skips(["users.drift", "auc", "auc"]) == ("auc", "users.drift")
+
+
+# what a failure says helps -----------------------------------------------------------------------------------------
+
+EVERY = [(gate, side) for gate in GATES for side in gate.bounds]
+SHARES = st.floats(0, 1, allow_subnormal=False)
+
+
+@pytest.mark.parametrize(("gate", "side"), EVERY, ids=[f"{side}.{gate.name}" for gate, side in EVERY])
+@given(data=st.data())
+def test_what_a_failing_message_says_makes_the_gate_pass(gate, side, data):
+    """Whatever the figure, the night before and the settings are: each way past that the message names is one."""
+    name = f"{side}.{gate.name}"
+    whole = {field.name for field in dataclasses.fields(GateConfig) if field.type == "int"}
+    values = {
+        bound.setting: data.draw(st.integers(0, 9) if bound.setting in whole else st.floats(0, 2))
+        for bound in gate.bounds[side]
+    }
+    counts = any(bound.setting in whole for bound in gate.bounds[side])
+    figure = st.integers(0, 50) if counts else st.one_of(SHARES, st.floats(0, 20))
+    if gate.name in ("coverage", "gini", "fallback"):
+        figure = SHARES
+    reading = Reading(data.draw(figure), past=data.draw(st.none() | SHARES))
+    result = judge(name, reading, GateConfig(**values))
+    if result.verdict != "failed":
+        return
+    said = result.describe()
+    changes = dict(re.findall(r"(\w+) to ([0-9.e+-]+)(?= and | in --gates)", said))
+    assert changes.keys() <= values.keys()
+    moved = GateConfig(**{**values, **{setting: json.loads(value) for setting, value in changes.items()}})
+    again = judge(name, reading, moved)
+    assert again.passed, (said, again)
+    for setting in changes:  # each of them is needed
+        assert not judge(name, reading, dataclasses.replace(moved, **{setting: values[setting]})).passed
+    [skip] = re.findall(r"--skip-gate ([\w.]+\w)", said)
+    assert judge(name, reading, GateConfig(**values), check_skips([skip])).verdict == "skipped"
+    assert judge(name, reading, GateConfig(**values), [gate.name]).verdict == "skipped"
+
+
+def test_a_figure_that_is_no_number_names_no_setting_that_could_not_help():
+    said = judge("users.drift", Reading(float("nan")), GateConfig()).describe()
+    assert "--skip-gate users.drift." in said
+    assert "max_drift" not in said
+
+
+def test_a_message_names_every_setting_that_stands_in_the_way(lists, rules, manifest, bundle):
+    """The sample's own way: fewer titles than either limit allows, set as told, and the night passes."""
+    same = {**lists, "users": one_list_for_all(lists, bundle)}
+    config = GateConfig(min_coverage=0.9, max_gini=0.1, max_sameness=1.0, min_user_overlap=0.0, max_drift=99.0)
+
+    def failing(config: GateConfig) -> dict[str, dict[str, object]]:
+        """Without a gate that is skipped: the titles' lists are the same, and fail the same settings."""
+        previous = PreviousNight(manifest, {side: [(side, table)] for side, table in lists.items()})
+        try:
+            audit_parts({side: [(side, table)] for side, table in same.items()}, rules, config, previous=previous)
+        except GatesFailedError as error:
+            return {line["name"]: line for line in error.checks["gates"] if not line["passed"]}
+        return {}
+
+    found = failing(config)
+    assert found["users.coverage"]["settings"].keys() == {"min_coverage", "min_coverage_ratio"}
+    assert found["users.gini"]["settings"].keys() == {"max_gini", "min_evenness_ratio"}
+    assert found["titles.gini"]["settings"] == {"max_gini": found["users.gini"]["settings"]["max_gini"]}
+    moved = {setting: value for line in found.values() for setting, value in line["settings"].items()}
+    assert failing(dataclasses.replace(config, **moved)) == {}
+
+
+# what is not compared is not counted as passed ---------------------------------------------------------------------
+
+
+def test_gates_that_cannot_fail_on_the_first_night_are_not_counted_as_passed(lists, rules, manifest):
+    found = gates(lists, rules)
+    for name in ("coverage", "gini"):
+        for side in ("users", "titles"):
+            line = found[f"{side}.{name}"]
+            assert (line["verdict"], line["got"], line["note"]) == ("not compared", None, "no previous night")
+            assert gates(lists, rules, lists, manifest)[f"{side}.{name}"]["verdict"] == "passed"
+    assert found["users.fallback"]["verdict"] == "passed"  # a limit of its own
+    limited = gates(lists, rules, config=GateConfig(min_coverage=0.1))["users.coverage"]
+    assert limited["verdict"] == "passed"
+
+
+def test_what_nothing_could_fail_is_not_counted_as_passed(lists, rules, bundle):
+    found = gates(lists, rules)
+    assert found["users.denied"]["verdict"] == found["titles.asked"]["verdict"] == "not compared"
+    assert found["users.seen"]["verdict"] == "passed"
+    everything = expectations(bundle, K, "best", GateConfig(), include_seen=True)
+    line = gates(lists, everything)["users.seen"]
+    assert (line["verdict"], line["note"]) == ("not compared", "rated titles may be listed")
+
+
+def test_every_line_without_a_figure_says_why(lists, rules, manifest):
+    for found in (gates(lists, rules), gates(lists, rules, lists, manifest)):
+        for line in found.values():
+            assert (line["verdict"] == "not compared") is (line["got"] is None)
+            assert line["got"] is not None or line["note"], line["name"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "alone"),
+    [
+        ({"k": 100}, {"length_ratio", "coverage", "gini", "drift"}),
+        ({"k": 3}, {"length_ratio", "coverage", "gini", "drift", "overlap"}),
+        ({"include_seen": True}, {"length_ratio", "coverage", "gini", "drift", "overlap"}),
+        ({"model": "ncf"}, {"drift"}),
+    ],
+)
+def test_nights_of_another_kind_are_not_compared(lists, rules, manifest, changes, alone):
+    """Of another k, only that which does not hang on it; tops of ten are the same where both k are ten or more."""
+    checks = manifest["checks"]
+    before = {**manifest, "checks": {**checks, "bundle": {**checks["bundle"], **changes}}}
+    tonight = dataclasses.replace(rules, bundle={**rules.bundle, "k": 10}) if changes == {"k": 100} else rules
+    if changes == {"k": 100}:
+        before["checks"]["bundle"]["k"] = 100
+    found = gates(lists, tonight, lists, before)
+    compared = ("length_ratio", "coverage", "gini", "kept", "overlap", "drift")
+    got = {name for name in compared if found[f"users.{name}"]["verdict"] == "not compared"}
+    assert got == alone
+    name = next(iter(changes)).replace("_", " ")
+    for gate in alone:
+        note = found[f"users.{gate}"]["note"]
+        assert note.startswith(f"not comparable: the previous night has {name}") or (gate, "top" in note) == (
+            "overlap", True,
+        )  # fmt: skip
+
+
+def test_a_figure_between_nights_of_another_k_is_taken_back_from_the_manifest(bundle_path, out):
+    run(Job(bundle=bundle_path, out=out, run_date=SECOND, k=K + 1, threads=1))
+    checks = json.loads((out / f"run_date={SECOND}" / "manifest.json").read_text())["checks"]
+    assert checks["previous"] == FIRST
+    assert checks["user_items"]["drift"] is None
+    assert checks["user_items"]["kept"] == 1.0
+
+
+def test_a_night_of_no_rows_is_not_published(bundle_path, tmp_path, capsys):
+    """The only title allowed, for its own list and for a user who has rated it: nothing is left to list."""
+    options = []
+    for option, listed in (("--allow", 1), ("--items", 1), ("--users", COLD_USER)):
+        path = tmp_path / f"{option[2:]}.txt"
+        path.write_text(f"{listed}\n")
+        options += [option, str(path)]
+    assert main(arguments(bundle_path, tmp_path / "out", FIRST, *options)) == 6
+    err = capsys.readouterr().err
+    assert "users.rows: rows of all lists together: got 0, expected at least 1" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "out" / "LATEST").exists()
+    (tmp_path / "gates.json").write_text('{"min_rows": 0}')
+    assert main(arguments(bundle_path, tmp_path / "out", FIRST, *options, "--gates", str(tmp_path / "gates.json"))) == 0
