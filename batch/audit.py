@@ -113,7 +113,8 @@ def read_part(path: Path) -> pa.Table:
         return pq.read_table(path, partitioning=None, read_dictionary=["source"])
     except (pa.ArrowException, OSError) as error:
         message = (
-            f"{path}: not readable as Parquet ({error}). Nothing was published; run the same command with --force."
+            f"{path}: not readable as Parquet ({error}). Nothing was published. Delete this staged part and run "
+            "the same command, which makes it again."
         )
         raise OutputError(message) from error
 

@@ -298,7 +298,7 @@ def enforce(results: Sequence[GateResult], where: str, checks: Mapping[str, Any]
         lines = "".join(f"\n  {result.describe()}" for result in failed)
         message = (
             f"{where}: {len(failed)} of {len(results)} gates failed. Nothing was published; the staging folder is kept "
-            f"for a look.{lines}"
+            f"for a look until the night is published.{lines}"
         )
         raise GatesFailedError(message, checks or {})
 

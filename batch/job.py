@@ -22,12 +22,12 @@ class Job:
     Attributes:
         bundle: the trained bundle's folder.
         out: where nights are published, one folder each: a path, or a URL that fsspec writes to.
-        run_date: the night, ``YYYY-MM-DD``; it names the folder, and no clock is read.
+        run_date: the night, ``YYYY-MM-DD``; it names the folder; a run refuses one far ahead of the machine's date.
         k: list length, at least 1.
         model: ``dlrm``, ``ncf`` or ``best``.
         include_seen: whether titles that the user has rated may appear.
         device: ``auto``, ``cpu`` or ``cuda``.
-        force: whether a night that is published already may be replaced.
+        force: whether a night that is published already may be replaced, and one may lie far ahead.
         users_per_part: users in one Parquet file, and in memory at a time.
         threads: None scores on every core; it changes no byte.
         memory_mib: most that the engine's buffers may take; None chooses. It changes no byte.

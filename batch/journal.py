@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from batch.layout import PARTIALS, journal_of, staging_of
+from batch.layout import PARTIALS, journal_of, refused_of, staging_of
 from batch.target import Target
 from sdk.logs import facts
 
 log = logging.getLogger(__name__)
+_REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,26 @@ class Journal:
         record = _opened(self.target.read(f"{self.folder}/{part}.json"), self.digest)
         return record if record is not None and record.path == part and self._is_whole(record) else None
 
+    def note_refusal(self) -> None:
+        """Note that what is staged failed its gates: it is kept for a look until the night is published."""
+        self.target.write(f"{self.folder}/{_REFUSED}", self.digest.encode())
+
+    def keep_refused(self) -> None:
+        """Set what is staged aside where it is a refused night of other inputs: this one takes no part of it."""
+        noted = self.target.read(f"{self.folder}/{_REFUSED}")
+        if noted is None or noted == self.digest.encode():
+            return
+        if self.target.files(self.staging):
+            aside = refused_of(self.run_date, hashlib.sha256(noted).hexdigest()[:8])
+            self.target.set_aside(self.staging, aside)
+            place = self.target.describe(aside)
+            values = facts(stage="looking for finished parts", refused=place)
+            log.warning(
+                "the refused night that was staged is of other inputs; kept until this one is published, as %s",
+                place, extra=values,
+            )  # fmt: skip
+        self.target.remove(f"{self.folder}/{_REFUSED}")
+
     def resume(self, expected: Sequence[str]) -> dict[str, ShardRecord]:
         """The finished parts, checked against what is staged; everything else that is staged or recorded is deleted.
 
@@ -75,7 +96,7 @@ class Journal:
         kept = {}
         found = self.target.files(self.folder)
         for name in found:
-            if name.startswith(f"{PARTIALS}/"):
+            if name.startswith(f"{PARTIALS}/") or name == _REFUSED:
                 continue
             record = _opened(self.target.read(f"{self.folder}/{name}"), self.digest)
             if record is None or name != f"{record.path}.json" or record.path not in expected:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 
 from sdk import schema
 
-MANIFEST, SUCCESS, LATEST = "manifest.json", "_SUCCESS", "LATEST"
+MANIFEST, SUCCESS, LATEST, HOLD = "manifest.json", "_SUCCESS", "LATEST", "HOLD"
 RUNS, REPORTS = "runs", "reports"
 USER_ITEMS, ITEM_ITEMS, ITEM_USERS = "user_items", "item_items", "item_users"
 LAYOUTS = {USER_ITEMS: schema.USER_ITEMS, ITEM_ITEMS: schema.ITEM_ITEMS, ITEM_USERS: schema.ITEM_USERS}
@@ -16,7 +17,10 @@ COUNTS = ("user_rows", "item_rows", "audience_rows", "fallback_users", "fallback
 PARTIALS = "audience"
 """Folder beside a journal's records, with what audiences are merged from."""
 
-_FOLDER = re.compile(r"(run_date=|\.staging-|\.journal-|\.publishing-|\.replaced-|\.removed-)(\d{4}-\d{2}-\d{2})")
+_FOLDER = re.compile(
+    r"(run_date=|\.staging-|\.journal-|\.publishing-|\.replaced-|\.removed-)([0-9]{4}-[0-9]{2}-[0-9]{2})"
+)
+_REFUSED = re.compile(r"(\.refused-)([0-9]{4}-[0-9]{2}-[0-9]{2})-[0-9a-f]{8}")
 
 
 def night_of(run_date: str) -> str:
@@ -49,6 +53,11 @@ def removed_of(run_date: str) -> str:
     return f".removed-{run_date}"
 
 
+def refused_of(run_date: str, inputs: str) -> str:
+    """Where the staging folder of a refused night waits for a look while the night is made from other inputs."""
+    return f".refused-{run_date}-{inputs}"
+
+
 def record_of(run_date: str) -> str:
     """The run record: timings and other facts that differ from run to run."""
     return f"{RUNS}/{night_of(run_date)}.json"
@@ -66,5 +75,8 @@ def refused_report_of(run_date: str) -> str:
 
 def folder_date(name: str) -> tuple[str, str] | None:
     """What a folder in OUT is, as (prefix, date): ``("run_date=", "2026-11-23")``; None for anything else."""
-    found = _FOLDER.fullmatch(name)
-    return (found[1], found[2]) if found else None
+    found = _FOLDER.fullmatch(name) or _REFUSED.fullmatch(name)
+    try:
+        return (found[1], datetime.date.fromisoformat(found[2]).isoformat()) if found else None
+    except ValueError:  # 2026-13-77
+        return None

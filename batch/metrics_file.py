@@ -103,16 +103,27 @@ def families(outcome: Outcome) -> Iterator[Metric]:
 
 
 def _night(report: Report, finished_s: float) -> Iterator[Metric]:
-    date = datetime.datetime.fromisoformat(report.run_date).replace(tzinfo=datetime.timezone.utc)
     rows = {"users": report.user_rows, "titles": report.item_rows}
     yield _gauge("run_last_success_timestamp_seconds", "When a run last succeeded, in Unix time.", finished_s)
-    yield _gauge("night_date_timestamp_seconds", "The published night's date, midnight UTC.", date.timestamp())
+    yield _gauge(
+        "night_date_timestamp_seconds", "The published night's date, midnight UTC.", _midnight(report.run_date)
+    )
+    if report.latest is not None:
+        yield _gauge(
+            "latest_date_timestamp_seconds",
+            "The date of the night that readers use, midnight UTC.",
+            _midnight(report.latest),
+        )
     yield _by_label("night_rows", "Rows of the published night.", "side", rows)
     yield _gauge("run_resumed_parts", "Parts that an interrupted run had finished before.", report.resumed_parts)
     rates = {"users": report.users_per_s, "titles": report.titles_per_s, "pairs": report.pairs_per_s}
     for what, rate in rates.items():
         if rate:
             yield _gauge(f"run_{what}_per_second", f"{what.capitalize()} scored and written a second.", rate)
+
+
+def _midnight(date: str) -> float:
+    return datetime.datetime.fromisoformat(date).replace(tzinfo=datetime.timezone.utc).timestamp()
 
 
 def _sides(checks: Mapping[str, Any]) -> Iterator[Metric]:

@@ -38,6 +38,7 @@ class ObjectTarget(Target):
         except (ImportError, ValueError) as error:
             message = f"--out: {location.partition('://')[0]}:// cannot be written here ({error})"
             raise UsageError(message) from error
+        self.lasts = self.fs.protocol != "memory"
 
     def _path(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}"
@@ -49,6 +50,12 @@ class ObjectTarget(Target):
             yield
         except (OSError, MarqueeError):
             raise
+        except NotImplementedError as error:
+            message = (
+                f"{self.location}: stores of this kind cannot be written to ({error or 'not implemented'}). "
+                "Give another --out: a folder, or a URL such as s3://bucket/nights"
+            )
+            raise OutputError(message) from error
         except Exception as error:
             message = (
                 f"{self.describe(name)}: the store answered {type(error).__name__}: {error}. What was published still "
@@ -65,8 +72,20 @@ class ObjectTarget(Target):
 
     def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
         """See ``Target``: one PUT."""
-        with self._asking(name):
+        with self._in_a_bucket(), self._asking(name):
             self.fs.pipe_file(self._path(name), data)
+
+    @contextlib.contextmanager
+    def _in_a_bucket(self) -> Iterator[None]:
+        """A store makes folders by itself, but no buckets: what is not found where nothing need be is the bucket."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            bucket = f"{self.location.partition('://')[0]}://{self.root.strip('/').partition('/')[0]}"
+            message = (
+                f"{bucket}: there is no such bucket ({error}). Create it, or correct --out. Nothing was published."
+            )
+            raise OutputError(message) from error
 
     def read(self, name: str) -> bytes | None:
         """See ``Target``."""
@@ -79,7 +98,7 @@ class ObjectTarget(Target):
 
     def files(self, folder: str) -> dict[str, int]:
         """See ``Target``."""
-        with self._asking(folder):
+        with self._in_a_bucket(), self._asking(folder):
             self.fs.invalidate_cache()
             found: dict[str, Any] = self.fs.find(self._path(folder), detail=True)
         start = len(self.fs._strip_protocol(self._path(folder)).rstrip("/")) + 1
@@ -102,6 +121,13 @@ class ObjectTarget(Target):
             self.fs.invalidate_cache()
             if self.fs.exists(self._path(name)):
                 self.fs.rm(self._path(name), recursive=True)
+
+    def set_aside(self, name: str, to: str) -> None:
+        """See ``Target``: copied by the store itself; one that is killed half-way is done again."""
+        for file in self.files(name):
+            with self._asking(f"{to}/{file}"):
+                self.fs.cp_file(self._path(f"{name}/{file}"), self._path(f"{to}/{file}"))
+        self.remove(name)
 
     def hide(self, run_date: str) -> None:
         """See ``Target``."""

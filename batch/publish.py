@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from batch import clock
+from batch.clock import is_due
 from batch.journal import Journal
 from batch.layout import (
     COUNTS,
@@ -112,23 +115,67 @@ def recover(target: Target) -> None:
 def mend_pointer(target: Target) -> None:
     """Where ``LATEST`` is missing, damaged or names no complete night, point to the newest one; a warning says so.
 
+    Readers who are held are pointed to the night that they are held on, if that is complete. A night that is dated
+    after the machine's date counts only where there is no other.
+
     Raises:
         OSError: the output cannot be read or written.
     """
-    if _is_complete(target, target.latest()):
+    found, latest, chosen = target.read(LATEST), target.latest(), _to_point_to(target)
+    if chosen is None or chosen == latest:
         return
-    found = target.read(LATEST)
-    newest = max(target.nights(), default=None)
-    if newest is None:
-        return
-    was = "was missing" if found is None else f"held {found[:40].decode('utf-8', 'replace')!r}, no complete night"
-    point(target, newest)
-    values = facts(stage="recovering", latest=newest)
-    log.warning("%s: %s; readers now get %s, the newest", target.describe(LATEST), was, newest, extra=values)
+    was = "was missing" if found is None else f"held {found[:40].decode('utf-8', 'replace')!r}"
+    was += "" if found is None or target.is_complete(latest) else ", no complete night"
+    point(target, chosen)
+    values = facts(stage="recovering", latest=chosen)
+    why = "on which they are held" if target.is_held() else "the newest"
+    log.warning("%s: %s; readers now get %s, %s", target.describe(LATEST), was, chosen, why, extra=values)
 
 
-def _is_complete(target: Target, run_date: str | None) -> bool:
-    return run_date is not None and target.read(f"{night_of(run_date)}/{SUCCESS}") is not None
+def _to_point_to(target: Target) -> str | None:
+    """The complete night that readers are held on, or that ``LATEST`` names, or the newest; None without any."""
+    named = (date for date in (target.held_on(), target.latest()) if target.is_complete(date))
+    return next(named, None) or newest_due(target)
+
+
+def newest_due(target: Target) -> str | None:
+    """The newest complete night that is not dated after the machine's date, or else the newest; None without any."""
+    nights = target.nights()
+    return max([date for date in nights if is_due(date)] or nights, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Pointed:
+    """What readers use after a run.
+
+    Attributes:
+        latest: the night that ``LATEST`` names; None where there is none.
+        not_latest: why it is not the run's own, and what helps; None where it is.
+    """
+
+    latest: str | None
+    not_latest: str | None
+
+
+def pointed(target: Target, run_date: str) -> Pointed:
+    """Whether readers use a night that is published.
+
+    Raises:
+        OSError: the output cannot be read.
+    """
+    latest = target.latest()
+    if latest == run_date:
+        return Pointed(latest, None)
+    move = f"--rollback {run_date} sends them here"
+    if target.is_held():
+        return Pointed(latest, f"readers are held on {latest}, until --release")
+    if latest is None or latest < run_date:
+        return Pointed(latest, f"readers stay on {latest}, to which they were sent back; {move}")
+    if not is_due(latest):
+        return Pointed(
+            latest, f"readers stay on {latest}, which lies after this machine's date, {clock.today()}; {move}"
+        )
+    return Pointed(latest, f"readers stay on the later night {latest}")
 
 
 def _intent(run_date: str) -> str:
@@ -149,13 +196,14 @@ def _finish_if_shown(target: Target, run_date: str) -> None:
 
 
 def _finish(target: Target, run_date: str) -> None:
-    """Point readers to a night that is shown, unless a later one is published, and delete what is needed no more."""
-    latest = target.latest()
-    if latest is None or not _is_complete(target, latest):
-        point(target, max(target.nights(), default=run_date))
-    elif latest < run_date:
-        point(target, run_date)
-    for name in (replaced_of(run_date), staging_of(run_date), journal_of(run_date), publishing_of(run_date)):
+    """Point readers to a night that is shown, unless they use a later one or are held; delete the debris."""
+    chosen = _to_point_to(target)
+    if chosen is None or (chosen < run_date and not target.is_held()):
+        chosen = run_date
+    if chosen != target.latest():
+        point(target, chosen)
+    refused = [name for name in target.folders() if folder_date(name) == (".refused-", run_date)]
+    for name in (*refused, replaced_of(run_date), staging_of(run_date), journal_of(run_date), publishing_of(run_date)):
         target.remove(name)
 
 

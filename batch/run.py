@@ -11,6 +11,7 @@ from typing import Any
 from batch.asked import OpenedJob, open_job
 from batch.attempt import Attempt
 from batch.audit import audit
+from batch.clock import check_not_ahead
 from batch.estimate import Estimate, check_room, estimate
 from batch.job import Job
 from batch.journal import Journal
@@ -19,13 +20,13 @@ from batch.nights import retain
 from batch.pins import digest_of, pinned_inputs
 from batch.plan import Plan, job_shards, plan
 from batch.previous import previous_night
-from batch.publish import publish, read_manifest, recover
+from batch.publish import pointed, publish, read_manifest, recover
 from batch.run_record import read_record, write_record
 from batch.shards import Scorer
 from batch.summary import NOTHING_WRITTEN, Report, Written, log_night, report_of
 from batch.target import Target, open_target, write_failed
 from batch.writing import Write, check_staged, write_shards, written_here
-from sdk.errors import OutputError, ScoreError
+from sdk.errors import OutputError, QualityGateError, ScoreError
 from sdk.logs import facts
 from sdk.stages import Stages
 
@@ -68,12 +69,14 @@ def run(job: Job, attempt: Attempt | None = None) -> Report:
         attempt: the run's id and stopwatch, for a caller that looks at them even where the run fails.
 
     Raises:
+        UsageError: the night lies far ahead of the machine's date, and ``force`` is not given.
         BundleError: the bundle is absent, altered or of another version, or vanished.
         ScoreError: a score is NaN or infinite, or memory ran out.
         OutputError: the night cannot be written, or one from other inputs stands there and ``force`` is not given.
         QualityGateError: the lists failed the audit; nothing was published.
         LockedError: another run is at work on the same output.
     """
+    check_not_ahead(job.run_date, "--run-date", force=job.force)
     with _faults_explained(job):
         _refuse_second(job)
         night = _open(job, attempt or Attempt())
@@ -86,8 +89,10 @@ def dry_run(job: Job) -> tuple[Plan, Estimate]:
     """What a job would do, and what it would take; nothing is written.
 
     Raises:
+        UsageError: the night lies far ahead of the machine's date, and ``force`` is not given.
         BundleError: the bundle is absent, altered or of another version, or vanished.
     """
+    check_not_ahead(job.run_date, "--run-date", force=job.force)
     with _faults_explained(job):
         night = _open(job, Attempt())
         return night.planned, estimate(job, night.opened, night.planned, night.target)
@@ -107,6 +112,8 @@ def _refuse_second(job: Job) -> None:
 
 def _open(job: Job, attempt: Attempt) -> Night:
     target = open_target(job.out)
+    if not target.lasts:
+        log.warning("%s: in memory, so all that is written there is gone when this process ends", target.location)
     with attempt.stages.time("loading the bundle"):
         opened = open_job(job)
         planned = plan(job, opened)
@@ -133,39 +140,49 @@ def _faults_explained(job: Job) -> Iterator[None]:
 def _run_locked(night: Night) -> Report:
     job, target = night.job, night.target
     published = None if job.force else read_manifest(target, job.run_date)
-    if published is None:
-        report = _score_and_publish(night)
-    elif published["inputs"] == night.inputs:
-        written = NOTHING_WRITTEN
-        report = report_of(
-            night.planned, job.run_date, published["counts"], "already published", night.attempt, written
-        )
-    else:
+    if published is not None and published["inputs"] != night.inputs:
         message = f"{night.planned.night}: already published from other inputs; pass --force to replace it"
         raise OutputError(message)
+    manifest, written = (published, NOTHING_WRITTEN) if published is not None else _score_and_publish(night)
     if job.keep is not None:
         retain(target, job.keep, job.run_date)
+    status, to = "published" if published is None else "already published", pointed(target, job.run_date)
+    report = report_of(night.planned, manifest, to, status, night.attempt, written)
     if published is None or read_record(target, job.run_date) is None:
         write_record(target, job.run_date, asdict(report))
     log_night(report)
     return report
 
 
-def _score_and_publish(night: Night) -> Report:
+def _score_and_publish(night: Night) -> tuple[Mapping[str, Any], Written]:
     job, target, stages = night.job, night.target, night.stages
     journal = Journal(target, job.run_date, digest_of(night.inputs))
+    journal.keep_refused()
     written = _write_lists(night, journal)
     staging = target.describe(staging_of(job.run_date))
     with stages.time("checking"), target.on_disk(staging_of(job.run_date)) as folder:
         check_staged(folder, written.records, staging)
-        checks = audit(
-            folder, night.opened.bundle, job,
-            config=job.gates, skip=job.skip_gate, previous=previous_night(target, job.run_date),
-            asked=night.opened.asked, where=staging,
-        )  # fmt: skip
+        with _refusal_noted(journal):
+            checks = audit(
+                folder, night.opened.bundle, job,
+                config=job.gates, skip=job.skip_gate, previous=previous_night(target, job.run_date),
+                asked=night.opened.asked, where=staging,
+            )  # fmt: skip
+    manifest = _manifest(night, written, checks)
     with stages.time("publishing"):
-        publish(target, journal, _manifest(night, written, checks))
-    return report_of(night.planned, job.run_date, written.counts, "published", night.attempt, written)
+        publish(target, journal, manifest)
+    return manifest, written
+
+
+@contextlib.contextmanager
+def _refusal_noted(journal: Journal) -> Iterator[None]:
+    """Where gates fail, have what is staged kept, as their message promises."""
+    try:
+        yield
+    except QualityGateError:
+        with contextlib.suppress(OSError, OutputError):  # the refusal matters more
+            journal.note_refusal()
+        raise
 
 
 def _write_lists(night: Night, journal: Journal) -> Written:

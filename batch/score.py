@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batch.clock import check_not_ahead
 from batch.gates import GateConfig, read_config
 from batch.job import Job, check_date
 from sdk.cli import EXIT_CODES, CommandParser, HelpFormatter, add_logging_options, run_command
@@ -31,6 +32,7 @@ and names the night in OUT/LATEST. A run that was killed goes on where it stoppe
   python -m batch.score --bundle bundle --out nightly --backfill 2026-11-20 2026-11-23 --ratings ratings.csv
   python -m batch.score --out nightly --rollback             readers go back to the night before
   python -m batch.score --out nightly --rollback 2026-11-20  ... or to this one
+  python -m batch.score --out nightly --rollback --hold      ... and stay there, until --release
   python -m batch.score --out nightly --verify               hash the latest night again
 """
 
@@ -59,13 +61,18 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, metavar="N", help="cores to score on; all of them unless given")
     parser.add_argument("--memory-mib", type=float, metavar="MIB", help="most that the engine's buffers may take")
     add_cluster_options(parser)
-    parser.add_argument("--keep", type=int, metavar="N", help="published nights that stay; all of them unless given")
+    parser.add_argument(
+        "--keep", type=int, metavar="N", help="nights that stay, with their reports and run records; all unless given"
+    )
     parser.add_argument("--gates", type=Path, metavar="FILE", help="JSON object of thresholds to change; docs/gates.md")
     parser.add_argument(
         "--skip-gate", action="append", default=[], metavar="NAME",
         help="publish whatever this gate says, and note it in the manifest; may be given again",
     )  # fmt: skip
-    parser.add_argument("--force", action="store_true", help="write the night again though it is published")
+    parser.add_argument(
+        "--force", action="store_true",
+        help="write the night again though it is published, or though its date lies days ahead of the machine's",
+    )  # fmt: skip
     _add_asked(parser)
     _add_other_work(parser)
     parser.add_argument("--no-report", action="store_true", help="write no HTML report to OUT/reports/")
@@ -100,6 +107,10 @@ def _add_other_work(parser: argparse.ArgumentParser) -> None:
         help="score each night of these dates that is not published, instead of --run-date; of --ratings, those up to "
         "the end of each night's day (UTC) count",
     )  # fmt: skip
+    parser.add_argument(
+        "--hold", action="store_true",
+        help="with --rollback: readers stay on that night whatever is published, until --release",
+    )  # fmt: skip
     work = parser.add_mutually_exclusive_group()
     work.add_argument(
         "--dry-run", action="store_true", help="print the plan with estimated bytes and seconds, and stop"
@@ -108,6 +119,9 @@ def _add_other_work(parser: argparse.ArgumentParser) -> None:
         "--rollback", nargs="?", const="", metavar="YYYY-MM-DD",
         help="send readers back to this published night, or to the one before; needs --out only",
     )  # fmt: skip
+    work.add_argument(
+        "--release", action="store_true", help="end a --hold: the next later night moves readers on; needs --out only"
+    )
     work.add_argument(
         "--verify", action="store_true",
         help="hash the published night --run-date (or the latest) again; needs --out only",
@@ -135,6 +149,7 @@ def _line(values: Mapping[str, Any]) -> str:
     """One night of several, in one line."""
     said = [f"{values['run_date']}: {values['status']}"]
     said += [f"{values[name]:,} {name.replace('_', ' ')}" for name in _IN_A_LINE if values.get(name)]
+    said += [f"but {values['not_latest']}"] if values.get("not_latest") else []
     return ", ".join(said)
 
 
@@ -143,7 +158,10 @@ _IN_A_LINE = ("user_rows", "item_rows", "audience_rows", "max_user_rows", "max_i
 
 def _work(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Do what is asked for, night by night, as the values to print."""
-    if args.rollback is not None or args.verify:
+    if args.hold and args.rollback is None:
+        message = "--hold: goes with --rollback, such as --rollback 2026-11-23 --hold for the night to stay on"
+        raise UsageError(message)
+    if args.rollback is not None or args.verify or args.release:
         yield _look_after_nights(args)
         return
     job = _job(args)
@@ -168,6 +186,7 @@ def _job(args: argparse.Namespace) -> Job:
             raise UsageError(message)
         for date in args.backfill:
             check_date(date, "--backfill")
+            check_not_ahead(date, "--backfill", force=args.force)
         args.run_date = args.backfill[0]
     for name in ("bundle", "run_date"):
         if getattr(args, name) is None:
@@ -192,18 +211,20 @@ def _backfill(args: argparse.Namespace, job: Job, watching: Watching) -> Iterato
 
 
 def _look_after_nights(args: argparse.Namespace) -> dict[str, Any]:
-    from batch.nights import rollback, verify
+    from batch.nights import release, rollback, verify
     from batch.summary import summary
 
     if args.backfill is not None:
-        message = "--backfill: not together with --rollback or --verify"
+        message = "--backfill: not together with --rollback, --release or --verify"
         raise UsageError(message)
     for option in ("rollback", "run_date"):
         if getattr(args, option):
             check_date(getattr(args, option), f"--{option.replace('_', '-')}")
     if args.verify:
         return summary(verify(args.out, args.run_date))
-    return summary(rollback(args.out, args.rollback or None))
+    if args.release:
+        return summary(release(args.out))
+    return summary(rollback(args.out, args.rollback or None, hold=args.hold, force=args.force))
 
 
 def _says_nothing(value: object) -> bool:
@@ -214,6 +235,8 @@ def _says_nothing(value: object) -> bool:
 def _shown(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name.replace('_', ' ')} {_number(part)}" for name, part in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return _number(value) if isinstance(value, int | float) else str(value)
 
 

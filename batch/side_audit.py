@@ -181,8 +181,8 @@ class SideAudit:
     def _take_apart(self, name: str, table: pa.Table) -> Lists:
         if problem := layout_problem(name, table, self.rules.layout):
             message = (
-                f"{problem}. Nothing was published; the staging folder is kept for a look. "
-                "Another program wrote it: run again with --force."
+                f"{problem}. Nothing was published; the staging folder is kept for a look until the night is "
+                "published. Another program wrote this part: delete it and run the same command, which makes it again."
             )
             raise QualityGateError(message)
         if nulls := sum(column.null_count for column in table.columns):

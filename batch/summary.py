@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from batch.attempt import Attempt
+from batch.gates import count_verdicts
 from batch.journal import ShardRecord
 from batch.layout import COUNTS, ITEM_ITEMS, ITEM_USERS, USER_ITEMS
 from batch.plan import Plan
+from batch.publish import Pointed
 from sdk.logs import facts
 from sdk.stages import Stages, peak_memory_mib
 
@@ -26,9 +28,12 @@ class Report:
     Attributes:
         night: the published folder.
         run_date: the night.
+        latest: the night that readers use now.
+        not_latest: why that is another one, and what helps; None where it is this night.
         run_id: tells this run from others.
         model: what made the user lists, as in ``Plan``.
         status: ``published`` or ``already published``.
+        gate_verdicts: verdict -> how many gates of the night had it.
         user_rows: rows of user lists.
         item_rows: rows of title lists.
         audience_rows: rows of audiences.
@@ -48,9 +53,12 @@ class Report:
 
     night: str
     run_date: str
+    latest: str | None
+    not_latest: str | None
     run_id: str
     model: str
     status: str
+    gate_verdicts: Mapping[str, int]
     user_rows: int
     item_rows: int
     audience_rows: int
@@ -106,14 +114,14 @@ NOTHING_WRITTEN = Written((), 0, 0, 0)
 
 
 def report_of(
-    planned: Plan, run_date: str, counts: Mapping[str, int], status: str, attempt: Attempt, written: Written
+    planned: Plan, manifest: Mapping[str, Any], to: Pointed, status: str, attempt: Attempt, written: Written
 ) -> Report:
     """The report of a run.
 
     Args:
         planned: its plan.
-        run_date: its night.
-        counts: the night's rows and fallback lists, from this run or from its manifest.
+        manifest: its night's.
+        to: what readers use.
         status: ``published`` or ``already published``.
         attempt: its id, and what took how long.
         written: what this run wrote.
@@ -123,11 +131,14 @@ def report_of(
     rows = sum(record.rows for record in written.records)
     return Report(
         night=planned.night,
-        run_date=run_date,
+        run_date=manifest["run_date"],
+        latest=to.latest,
+        not_latest=to.not_latest,
         run_id=attempt.run_id,
         model=planned.model,
         status=status,
-        **{name: counts[name] for name in COUNTS},
+        gate_verdicts=count_verdicts(manifest["checks"].get("gates", ())),
+        **{name: manifest["counts"][name] for name in COUNTS},
         asked=planned.asked,
         parts=planned.parts,
         resumed_parts=written.resumed_parts,
@@ -147,10 +158,12 @@ def _rate(count: int, stages: Stages, stage: str) -> float:
 
 
 def log_night(report: Report) -> None:
-    """One line that says what the run did, with every value of the report."""
-    log.info(
-        "night %s: %s, %d rows for users, %d for titles, %.0f users/s",
-        report.run_date, report.status, report.user_rows, report.item_rows, report.users_per_s,
+    """One line that says what the run did, with every value of the report; a warning where readers do not get it."""
+    log.log(
+        logging.INFO if report.not_latest is None else logging.WARNING,
+        "night %s: %s%s, %d rows for users, %d for titles, %.0f users/s",
+        report.run_date, report.status, f", but {report.not_latest}" if report.not_latest else "",
+        report.user_rows, report.item_rows, report.users_per_s,
         extra=facts(event="night", **asdict(report)),
     )  # fmt: skip
 

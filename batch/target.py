@@ -15,7 +15,18 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from batch.layout import LATEST, REPORTS, RUNS, SUCCESS, folder_date, night_of, removed_of, replaced_of, staging_of
+from batch.layout import (
+    HOLD,
+    LATEST,
+    REPORTS,
+    RUNS,
+    SUCCESS,
+    folder_date,
+    night_of,
+    removed_of,
+    replaced_of,
+    staging_of,
+)
 from sdk.errors import LockedError, MarqueeError, OutputError, UsageError
 
 log = logging.getLogger(__name__)
@@ -31,10 +42,12 @@ class Target(ABC):
     Attributes:
         location: the path or URL, without a trailing slash.
         renames: whether a night is shown in one rename; if not, one without ``_SUCCESS`` is none.
+        lasts: whether what is written outlives this process.
     """
 
     location: str
     renames: bool
+    lasts: bool = True
 
     def describe(self, name: str) -> str:
         """A name as people see it: with OUT in front."""
@@ -75,6 +88,10 @@ class Target(ABC):
     def remove(self, name: str) -> None:
         """Delete a file, or a folder with all that is in it; one that is absent is no error."""
 
+    @abstractmethod
+    def set_aside(self, name: str, to: str) -> None:
+        """Give a folder another name, in place of what stood there."""
+
     def hide(self, run_date: str) -> None:  # noqa: B027
         """Before a night is replaced: take its marker away, where it cannot be replaced in one step."""
 
@@ -110,20 +127,35 @@ class Target(ABC):
         """The dates of the published nights that are complete, oldest first."""
         found = [parsed for name in self.folders() if (parsed := folder_date(name))]
         dates = [date for prefix, date in found if prefix == "run_date="]
-        return sorted(date for date in dates if self.read(f"{night_of(date)}/{SUCCESS}") is not None)
+        return sorted(date for date in dates if self.is_complete(date))
 
     def night_before(self, run_date: str) -> str | None:
         """The newest complete night before a date, whatever ``LATEST`` says; None where there is none."""
         return max((date for date in self.nights() if date < run_date), default=None)
 
+    def is_complete(self, run_date: str | None) -> bool:
+        """Whether there is such a night, whole."""
+        return run_date is not None and self.read(f"{night_of(run_date)}/{SUCCESS}") is not None
+
     def latest(self) -> str | None:
         """The night that readers use; None where there is none, or where the pointer is damaged: a warning says so."""
-        found = self.read(LATEST)
+        return self._dated(LATEST)
+
+    def is_held(self) -> bool:
+        """Whether no later night may become the one that readers use."""
+        return self.read(HOLD) is not None
+
+    def held_on(self) -> str | None:
+        """The night that readers are held on; None where they are not held, or where the note is damaged."""
+        return self._dated(HOLD)
+
+    def _dated(self, name: str) -> str | None:
+        found = self.read(name)
         if found is None:
             return None
         date = found.decode("utf-8", "replace").strip()
         if folder_date(night_of(date)) is None:
-            log.warning("%s: holds no date (%.40r): read as absent", self.describe(LATEST), date)
+            log.warning("%s: holds no date (%.40r): read as absent", self.describe(name), date)
             return None
         return date
 
@@ -230,6 +262,11 @@ class LocalTarget(Target):
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+    def set_aside(self, name: str, to: str) -> None:
+        """See ``Target``."""
+        self.remove(to)
+        os.replace(self.root / name, self.root / to)  # noqa: PTH105
 
     def show(self, run_date: str) -> None:
         """See ``Target``: one rename; a night that is replaced changes places with the new one, in one step too."""

@@ -35,7 +35,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefau
     """Keeps the examples' line breaks and shows each option's default, where it has one to speak of."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        nothing = action.default is None or action.default is False or action.default == []
+        nothing = action.default in (None, "", [], ()) or action.nargs == 0  # a flag's default is not to be given
         return action.help if nothing else super()._get_help_string(action)
 
 

@@ -27,6 +27,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def the_day_of_the_tests() -> Iterator[None]:
+    """Nights of November 2026 lie neither far ahead nor long ago, whatever the machine's clock says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("batch.clock.today", lambda: "2026-11-30")
+        yield
+
+
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
     """Undo what a command run inside a test did to logging: its handler writes to a stream that ends with the test."""

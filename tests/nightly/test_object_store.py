@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Iterator
 
 import fsspec
@@ -283,3 +284,27 @@ def test_a_store_that_answers_with_an_error_of_its_own_is_exit_code_5(bundle_pat
     monkeypatch.setattr(type(fsspec.filesystem("memory")), "pipe_file", broken)
     assert main(["--bundle", str(bundle_path), "--run-date", DATE, "--out", memory]) == 5
     assert "the store has a cold" in capsys.readouterr().err
+
+
+def test_a_bucket_that_is_not_there_is_to_be_created(bundle_path, s3, capsys):
+    """Before any work, and in other words than a fault that may pass."""
+    words = ["--bundle", str(bundle_path), "--k", "5", "--run-date", DATE, "--out"]
+    assert main([*words, "s3://no-such-bucket-of-marquee/nights"]) == 5
+    err = capsys.readouterr().err
+    assert "s3://no-such-bucket-of-marquee: there is no such bucket" in err
+    assert "Create it" in err
+    assert "again" not in err.splitlines()[-1]
+    assert "scoring" not in err
+    fsspec.filesystem("s3").mkdir("no-such-bucket-of-marquee")
+    assert main([*words, "s3://no-such-bucket-of-marquee/nights"]) == 0  # the remedy helps
+    fsspec.filesystem("s3").rm("no-such-bucket-of-marquee", recursive=True)
+
+
+def test_a_store_that_can_only_be_read_says_so(bundle_path, tmp_path, capsys):
+    with zipfile.ZipFile(tmp_path / "nights.zip", "w") as archive:
+        archive.writestr("readme", "none")
+    out = f"zip://nights::file://{tmp_path}/nights.zip"
+    assert main(["--bundle", str(bundle_path), "--k", "5", "--run-date", DATE, "--out", out]) == 5
+    err = capsys.readouterr().err
+    assert "cannot be written to" in err
+    assert "Traceback" not in err
