@@ -248,7 +248,10 @@ def write_on_worker(job: Job, shard: Shard, digest: str) -> Done:
         if inputs_digest(job) != digest:
             forget()  # kept from a bundle that was replaced since
         if inputs_digest(job) != digest:
-            message = f"worker {worker}: its bundle, files or packages are not those that this night began with"
+            message = (
+                f"worker {worker}: its bundle, files or packages are not those that this night began with. Nothing was "
+                "published. Give it the same, restart it and run the same command: finished parts are kept."
+            )
             raise BundleError(message)
     return Done(write_shard(job, shard), worker, round(peak_memory_mib(), 1))
 

@@ -184,9 +184,11 @@ class GateResult:
         gate = _BY_NAME[self.name.partition(".")[2]]
         where = f" ({self.note})" if self.note else ""
         limit = "at most" if self.at_most else "at least"
+        got, threshold = _shown(self.got), _shown(self.threshold)
+        got = repr(self.got) if got == threshold else got
         changes = " and ".join(f"{name} to {value!r}" for name, value in self.settings.items())
         return (
-            f"{self.name}: {gate.measures}: got {_shown(self.got)}, expected {limit} {_shown(self.threshold)}{where}. "
+            f"{self.name}: {gate.measures}: got {got}, expected {limit} {threshold}{where}. "
             f"It may mean: {self.meaning}. If the lists are right, pass --skip-gate {self.name}"
             f"{f', or set {changes} in --gates FILE.json' if changes else ''}."
         )
@@ -229,7 +231,7 @@ def judge(name: str, reading: Reading, config: GateConfig, skip: Collection[str]
     strictest = (min if gate.at_most else max)(limits.values())
     failing = [] if got is None else [b for b in limits if not _keeps(got, limits[b], at_most=gate.at_most)]
     movable = failing if got is not None and math.isfinite(got) else []  # no setting lets a NaN pass
-    settings = {bound.setting: _lax(bound, got or 0.0, reading.past) for bound in movable}
+    settings = {bound.setting: _enough(bound, got or 0.0, reading.past, at_most=gate.at_most) for bound in movable}
     skipped = name in skip or gate.name in skip
     return GateResult(name, not failing, got, strictest, gate.at_most, gate.means, note, skipped, settings)
 
@@ -251,11 +253,14 @@ def _keeps(got: float, limit: float, *, at_most: bool) -> bool:
     return got <= limit if at_most else got >= limit
 
 
-def _lax(bound: Bound, got: float, past: float | None) -> float:
-    """A setting with which the figure passes: the least change, rounded to the lax side where it is no whole number."""
+def _enough(bound: Bound, got: float, past: float | None, *, at_most: bool) -> float:
+    """A setting with which the figure passes: the least change in four digits, or else a little more."""
     value = bound.enough(got, 0.0 if past is None else past)
     if bound.setting in _WHOLE:
         return int(value)
+    near = max(0.0, float(f"{value:.4g}"))
+    if _keeps(got, bound.threshold(near, past) or 0.0, at_most=at_most):
+        return near
     up = bound.setting.startswith("max_")
     value = max(value, _LEAST) if up or value >= _LEAST else 0.0
     value *= 1 + (_SLACK if up else -_SLACK)

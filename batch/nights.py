@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from batch import clock
 from batch.clock import check_not_ahead, is_due, is_far_ahead
 from batch.layout import HOLD, REPORTS, RUNS, folder_date, night_of
-from batch.publish import newest_due, point, read_manifest, recover
+from batch.publish import newest_night, point, read_manifest, recover
 from batch.target import Target, open_target, write_failed
 from batch.writing import first_altered
 from sdk.errors import OutputError
@@ -50,7 +50,7 @@ class Released:
     Attributes:
         latest: the night that readers use.
         was_held: whether they were held.
-        newest: the newest night that is due.
+        newest: the newest night, but for those far ahead.
     """
 
     latest: str | None
@@ -111,7 +111,7 @@ def release(out: str) -> Released:
         LockedError: a run is at work on the same output.
     """
     with _looked_after(out) as target:
-        done = Released(target.latest(), target.is_held(), newest_due(target))
+        done = Released(target.latest(), target.is_held(), newest_night(target))
         target.remove(HOLD)
     stays = f"readers use {done.latest} until a later night is published"
     newer = f"; --rollback {done.newest} sends them to the newest now" if done.newest != done.latest else ""

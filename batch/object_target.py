@@ -50,16 +50,10 @@ class ObjectTarget(Target):
             yield
         except (OSError, MarqueeError):
             raise
-        except NotImplementedError as error:
-            message = (
-                f"{self.location}: stores of this kind cannot be written to ({error or 'not implemented'}). "
-                "Give another --out: a folder, or a URL such as s3://bucket/nights"
-            )
-            raise OutputError(message) from error
         except Exception as error:
             message = (
                 f"{self.describe(name)}: the store answered {type(error).__name__}: {error}. What was published still "
-                "stands. Check credentials and network, then run the same command: finished parts are kept."
+                "stands. Check that it can be written to, credentials and network; then run the same command."
             )
             raise OutputError(message) from error
 

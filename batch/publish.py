@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from batch import clock
-from batch.clock import is_due
+from batch.clock import is_due, is_far_ahead
+from batch.gates import count_verdicts
 from batch.journal import Journal
 from batch.layout import (
     COUNTS,
@@ -62,6 +63,10 @@ def read_manifest(target: Target, run_date: str) -> Mapping[str, Any] | None:
 
 def _is_of_this_form(manifest: Mapping[str, Any]) -> bool:
     if not all(isinstance(manifest.get(name), dict) for name in ("inputs", "counts", "checks", "files", "bytes")):
+        return False
+    try:
+        count_verdicts(manifest["checks"].get("gates", ()))
+    except (TypeError, AttributeError):  # lines without what every release writes
         return False
     return all(type(manifest["counts"].get(name)) is int for name in COUNTS)
 
@@ -116,7 +121,7 @@ def mend_pointer(target: Target) -> None:
     """Where ``LATEST`` is missing, damaged or names no complete night, point to the newest one; a warning says so.
 
     Readers who are held are pointed to the night that they are held on, if that is complete. A night that is dated
-    after the machine's date counts only where there is no other.
+    far ahead of the machine's date counts only where there is no other.
 
     Raises:
         OSError: the output cannot be read or written.
@@ -135,13 +140,13 @@ def mend_pointer(target: Target) -> None:
 def _to_point_to(target: Target) -> str | None:
     """The complete night that readers are held on, or that ``LATEST`` names, or the newest; None without any."""
     named = (date for date in (target.held_on(), target.latest()) if target.is_complete(date))
-    return next(named, None) or newest_due(target)
+    return next(named, None) or newest_night(target)
 
 
-def newest_due(target: Target) -> str | None:
-    """The newest complete night that is not dated after the machine's date, or else the newest; None without any."""
+def newest_night(target: Target) -> str | None:
+    """The newest complete night that is not dated far ahead, or else the newest; None without any."""
     nights = target.nights()
-    return max([date for date in nights if is_due(date)] or nights, default=None)
+    return max([date for date in nights if not is_far_ahead(date)] or nights, default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,8 +131,9 @@ def _faults_explained(job: Job) -> Iterator[None]:
         if not (isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"):  # torch's, on a GPU
             raise
         message = (
-            f"memory ran out ({error or 'no details'}). Nothing was published; finished parts are kept. Run again "
-            f"with fewer --users-per-part (now {job.users_per_part}) or a lower --memory-mib."
+            f"memory ran out ({error or 'no details'}). Nothing was published. Run again with a lower --memory-mib, "
+            f"which keeps finished parts, or with fewer --users-per-part (now {job.users_per_part}), "
+            "which makes them again."
         )
         raise ScoreError(message) from error
 

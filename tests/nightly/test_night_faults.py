@@ -199,7 +199,9 @@ def test_memory_that_runs_out_is_exit_code_4_and_says_what_to_lower(bundle_path,
     assert "memory ran out" in said
     assert "--users-per-part" in said
     check_untouched(*published)
-    assert run(job(bundle_path, published[0])).resumed_parts == 3
+    fewer = run(job(bundle_path, published[0].parent / "fewer", users_per_part=6))
+    assert fewer.status == "published"
+    assert run(job(bundle_path, published[0], memory_mib=64)).resumed_parts == 3  # kept, as the message says
 
 
 def test_memory_that_runs_out_in_the_writing_thread_is_the_same(bundle_path, published, monkeypatch):

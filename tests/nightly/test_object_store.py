@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Iterator
 
 import fsspec
@@ -298,13 +297,3 @@ def test_a_bucket_that_is_not_there_is_to_be_created(bundle_path, s3, capsys):
     fsspec.filesystem("s3").mkdir("no-such-bucket-of-marquee")
     assert main([*words, "s3://no-such-bucket-of-marquee/nights"]) == 0  # the remedy helps
     fsspec.filesystem("s3").rm("no-such-bucket-of-marquee", recursive=True)
-
-
-def test_a_store_that_can_only_be_read_says_so(bundle_path, tmp_path, capsys):
-    with zipfile.ZipFile(tmp_path / "nights.zip", "w") as archive:
-        archive.writestr("readme", "none")
-    out = f"zip://nights::file://{tmp_path}/nights.zip"
-    assert main(["--bundle", str(bundle_path), "--k", "5", "--run-date", DATE, "--out", out]) == 5
-    err = capsys.readouterr().err
-    assert "cannot be written to" in err
-    assert "Traceback" not in err
