@@ -65,8 +65,8 @@ def _shape(checks: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _gate(one: Mapping[str, Any]) -> Gate:
-    passed = "passed" if one.get("got") is not None else "not compared"
-    state = "skipped" if one.get("skipped") else passed if one.get("passed") else "failed"
+    passed = "passed" if one.get("passed") else "skipped" if one.get("skipped") else "failed"
+    state = passed if one.get("got") is not None else "not compared"
     bound = f"{'at most' if one.get('at_most') else 'at least'} {_text(one.get('threshold'))}"
     return Gate(
         str(one.get("name", "")), _text(one.get("got")), bound, state, str(one.get("note") or one.get("meaning", ""))
