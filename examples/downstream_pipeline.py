@@ -1,13 +1,13 @@
 """A pipeline behind Marquee: last night's lists, business rules, and an output of its own.
 
-    python examples/downstream_pipeline.py BUNDLE NIGHTLY OUT.parquet
+    python examples/downstream_pipeline.py bundle nightly lists.parquet
 
 The rules here: nothing older than 1980, at most two titles of one first genre a user, five titles in all.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import pandas as pd
@@ -43,6 +43,8 @@ def main(bundle_path: Path, nightly: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
-        sys.exit(__doc__)
-    main(*map(Path, sys.argv[1:4]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle_path", type=Path, metavar="BUNDLE")
+    parser.add_argument("nightly", type=Path, metavar="NIGHTLY", help="where batch.score publishes")
+    parser.add_argument("out", type=Path, metavar="OUT.parquet")
+    main(**vars(parser.parse_args()))

@@ -1,12 +1,12 @@
 """Ask a running Triton server, with nothing but tritonclient and numpy.
 
 python -m export --bundle bundle --out repository && python -m export serve repository --http-port 8000 &
-python examples/query_triton.py localhost:8000 USER_ID ITEM_ID [ITEM_ID ...]
+python examples/query_triton.py localhost:8000 600 1 2 3
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 import numpy as np
 import tritonclient.http as triton
@@ -37,6 +37,8 @@ def main(url: str, user_id: int, item_ids: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 4:
-        sys.exit(__doc__)
-    main(sys.argv[1], int(sys.argv[2]), [int(value) for value in sys.argv[3:]])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url", help="host:port of the server's HTTP")
+    parser.add_argument("user_id", type=int)
+    parser.add_argument("item_ids", type=int, nargs="+")
+    main(**vars(parser.parse_args()))

@@ -1,6 +1,6 @@
 """A third model: two towers (Yi et al. 2019, RecSys, section 3). Run: python examples/third_model.py [BUNDLE]"""
 
-import sys
+import argparse
 
 from torch import Tensor, cat, nn
 
@@ -56,4 +56,6 @@ def main(bundle: sdk.Bundle) -> None:
 
 
 if __name__ == "__main__":
-    main(sdk.load(sys.argv[1] if len(sys.argv) > 1 else "bundle"))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle", nargs="?", default="bundle")
+    main(sdk.load(parser.parse_args().bundle))

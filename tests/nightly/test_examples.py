@@ -68,3 +68,13 @@ def test_the_daily_loop_trains_once_checks_triton_and_publishes(tmp_path):
     assert (tmp_path / "home" / "bundle" / "bundle.json").read_bytes() == trained
     assert sorted((tmp_path / "home" / "repository" / "ranker").glob("[0-9]*")) == versions != []
     assert (tmp_path / "home" / "nightly" / "LATEST").read_text().strip() == "2026-11-24"
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_help_is_help_and_makes_nothing(name, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), "--help"], capture_output=True, text=True, timeout=60, cwd=tmp_path
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "usage: " in done.stdout
+    assert list(tmp_path.iterdir()) == []
