@@ -152,7 +152,9 @@ def _refuse_packed(path: Path, names: Sequence[str]) -> None:
 def _names(folders: Mapping[str, Mapping[str, str]]) -> list[str]:
     """Every file as it is spelt, below its folder."""
     return sorted(
-        f"{folder}/{PurePath(member).name}".lstrip("/") for folder, files in folders.items() for member in files.values()
+        f"{folder}/{PurePath(member).name}".lstrip("/")
+        for folder, files in folders.items()
+        for member in files.values()
     )
 
 
@@ -188,7 +190,9 @@ def _files(folder: Path) -> dict[str, str]:
 def _by_name(members: Iterable[str]) -> dict[str, str]:
     """Members by their names without ``.gz`` in lower case; of several, one that is so spelt, then a plain one."""
     names = {member: PurePath(member).name for member in members}
-    best_last = sorted(names, key=lambda m: (names[m] != names[m].lower(), names[m].lower().endswith(".gz"), m), reverse=True)
+    best_last = sorted(
+        names, key=lambda m: (names[m] != names[m].lower(), names[m].lower().endswith(".gz"), m), reverse=True
+    )
     return {names[member].lower().removesuffix(".gz"): member for member in best_last}
 
 

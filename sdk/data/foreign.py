@@ -7,7 +7,9 @@ from pathlib import PurePath
 
 from sdk.errors import UnusableFileError
 
-_AGAIN = "Download the file itself: open its page in a browser, log in if it asks, and save what the download link gives."
+_AGAIN = (
+    "Download the file itself: open its page in a browser, log in if it asks, and save what the download link gives."
+)
 _EXCEL = "In Excel or LibreOffice save each sheet as 'CSV UTF-8'."
 _STARTS = (
     (b"PAR1", "it is Parquet", "parquet"),

@@ -120,12 +120,19 @@ def as_sampled(source: Source, file: str, layout: Layout) -> Layout:
         raw = islice(iter(lambda: read_line(stream, source.where(file)), b""), _SAMPLE_LINES + layout.header_lines)
         lines = [line.decode("utf-8", "replace").rstrip("\r\n") for line in raw][layout.header_lines :]
     quoted = layout.separator == "," and any('"' in line for line in lines)
-    rows = csv.reader(lines) if quoted else (line.split(layout.separator) for line in lines)
+    rows = [_fields(line, layout.separator) for line in lines]
     at = layout.names.index("timestamp")
     time = commonest_form(row[at] for row in rows if len(row) == len(layout.names))
     if time is not SECONDS:
         log.info("%s: its timestamps are %s, read as seconds since 1970 UTC", source.where(file), time.words)
     return replace(layout, quoted=quoted, time=time)
+
+
+def _fields(line: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader([line])) if separator == "," and '"' in line else line.split(separator)
+    except csv.Error:
+        return []
 
 
 def blocks(source: Source, file: str, layout: Layout) -> Iterator[Block]:

@@ -22,6 +22,7 @@ from sdk.data import validation
 from sdk.data.archive import Source
 from sdk.data.arrow_memory import reader_of
 from sdk.data.layout import COLUMNS, DTYPES, Block, Columns, Layout, Values, blocks
+from sdk.data.scales import scale_remedy
 from sdk.data.times import BEFORE_1970
 from sdk.data.validation import BadRowError, check_share, rejects_table, whole_number
 from sdk.errors import UnusableFileError
@@ -76,10 +77,11 @@ def read_ratings(
         TooManyRejectsError: more rows are bad than the configuration allows.
         UnusableFileError: the file holds no row, or is damaged.
     """
-    read = _read_blocks(source, file, layout, _Parser(layout, known_items, config))
+    parser = _Parser(layout, known_items, config)
+    read = _read_blocks(source, file, layout, parser)
     if not read.total:
         raise UnusableFileError(source.where(file), "it holds no rating", "Export it again, with its rows.")
-    check_share(source.where(file), read.rejects(), read.total, config)
+    check_share(source.where(file), read.rejects(), read.total, config, parser.remedies())
     interactions = read.interactions()
     counted = np.flatnonzero(interactions.timestamp <= until)
     if len(counted) < len(interactions):
@@ -181,6 +183,14 @@ class _Parser:
     def __init__(self, layout: Layout, known_items: Int64s | None, config: DataConfig) -> None:
         self._layout, self._known, self._config = layout, known_items, config
         self._off_scale = f"the rating is off the scale of {config.rating_min:g} to {config.rating_max:g} stars"
+        self._met = math.inf, -math.inf  # the lowest and the highest rating so far
+
+    def remedies(self) -> dict[str, str]:
+        """What mends the reasons that only a look at all ratings explains."""
+        return {self._off_scale: scale_remedy(*self._met)}
+
+    def _meet(self, low: float, high: float) -> None:
+        self._met = min(self._met[0], low), max(self._met[1], high)
 
     def parse(self, block: Block) -> _Parsed:
         """Part a block's lines into accepted and rejected ones."""
@@ -275,6 +285,8 @@ class _Parser:
         if not _NUMBER.fullmatch(text):
             raise BadRowError(NO_NUMBER)
         value = float(text)
+        if math.isfinite(value):
+            self._meet(value, value)
         if not (math.isfinite(value) and self._config.rating_min <= value <= self._config.rating_max):
             raise BadRowError(self._off_scale)
         return f"{value:.9f}"
@@ -294,6 +306,8 @@ class _Parser:
 
     def _faults(self, columns: Columns) -> Iterator[tuple[str, Bools]]:
         rating, low, high = columns["rating"], self._config.rating_min, self._config.rating_max
+        if len(rating):
+            self._meet(float(rating.min()), float(rating.max()))
         yield self._off_scale, (rating < low) | (rating > high)
         yield OFF_STEP, (np.clip(rating, low, high) * 2) % 1 != 0  # an infinity has no remainder
         yield from self._time_faults(columns["timestamp"])

@@ -15,7 +15,8 @@ from sdk.data.validation import LATE_TIMESTAMP, MAX_TIMESTAMP, BadRowError, whol
 BEFORE_1970 = "the timestamp is before the year 1970"
 _LEAST = 10**8  # seconds; what is below it in the smaller units is no time of this century's data
 _TEXT = re.compile(
-    r"(?P<day>\d{4}-\d\d-\d\d)(?:[ T](?P<time>\d\d:\d\d(?::\d\d)?)(?:[.,]\d+)?)?\s*(?P<zone>Z|UTC|[+-]\d\d(?::?\d\d)?)?",
+    r"(?P<day>\d{4}-\d\d-\d\d)(?:[ T](?P<time>\d\d:\d\d(?::\d\d)?)(?:[.,]\d+)?)?"
+    r"\s*(?P<zone>Z|UTC|[+-]\d\d(?::?\d\d)?)?",
     re.ASCII,
 )
 _PLAIN_TEXT = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
