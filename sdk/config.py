@@ -357,6 +357,9 @@ class RunConfig:
         known = get_args(ModelName)
         _check(self, "models", bool(self.models) and set(self.models) <= set(known), f"one or more of {known}")
         _check(self, "models", len(set(self.models)) == len(self.models), "each model once")
+        highest = self.data.rating_max
+        some_like = -math.inf < self.features.like_above < highest
+        _check(self.features, "like_above", some_like, f"below the highest rating, {highest:g}: no rating is above it")
 
     @property
     def rankers(self) -> tuple[ModelName, ...]:

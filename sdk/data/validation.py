@@ -38,9 +38,10 @@ REMEDIES = MappingProxyType(
         "t = pandas.read_csv('ratings.csv'); t['userId'] = pandas.factorize(t['userId'])[0]; "
         "t.to_csv('ratings.csv', index=False)\"",
         r"^the item id is (not a whole number|negative|too large)": "Number the titles, alike in both files: "
-        "python -c \"import pandas; m, r = pandas.read_csv('movies.csv'), pandas.read_csv('ratings.csv'); "
+        "python -c \"import pandas; m, r = map(pandas.read_csv, ('movies.csv', 'ratings.csv')); "
         "n = {x: i for i, x in enumerate(m['movieId'].unique())}; m['movieId'] = m['movieId'].map(n); "
-        "r['movieId'] = r['movieId'].map(n); m.to_csv('movies.csv', index=False); r.to_csv('ratings.csv', index=False)\"",
+        "r['movieId'] = r['movieId'].map(n); m.to_csv('movies.csv', index=False); "
+        "r.to_csv('ratings.csv', index=False)\"",
         NOT_UTF8: "Save it as UTF-8: python -c \"t = open('FILE', encoding='latin-1', newline='').read(); "
         "open('FILE', 'w', encoding='utf-8', newline='').write(t)\", if it is in Latin-1.",
         r"^the timestamp is": "Write each timestamp in one and the same form: seconds since 1970 such as 1300086400, "

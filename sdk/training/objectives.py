@@ -17,7 +17,6 @@ import numpy as np
 
 from sdk.config import FeatureConfig, RunConfig
 from sdk.data.splits import split
-from sdk.errors import DataError
 from sdk.features.encode import EncodedInteractions, Features, fit_features
 from sdk.features.tables import FIRST_KNOWN
 from sdk.list_evaluation import ListSplit, split_positives
@@ -28,6 +27,7 @@ from sdk.models.history import HistoryModel
 from sdk.models.ranker import build_ranker
 from sdk.scoring.engine import Engine
 from sdk.scoring.seen import Seen
+from sdk.training.labels import require_both_labels
 from sdk.training.loop import seeded, train
 from sdk.types import Dataset, Float32s, Int64s, Interactions
 
@@ -96,7 +96,7 @@ class RankerObjective:
         work: an empty folder for NVTabular's files, which must outlive the objective.
 
     Raises:
-        DataError: the validation part holds one label only.
+        DataError: a part holds one label only.
     """
 
     metric: ClassVar[str] = "validation AUC"
@@ -106,10 +106,7 @@ class RankerObjective:
         parts = split(dataset.interactions, config.split)
         self._train = dataset.interactions.take(parts.train)
         self._validation = dataset.interactions.take(parts.validation)
-        liked = self._validation.rating > config.features.like_above
-        if not liked.any() or liked.all():
-            message = f"{len(liked):,} validation ratings hold one label only; give more ratings, or another split"
-            raise DataError(message)
+        require_both_labels(dataset.interactions, parts, config)
         self._dataset, self._model, self._work, self._seed = dataset, model, work, config.training.seed
         self._vectors = _ContentVectors(dataset, config)
         self._parts: dict[FeatureConfig, _Part] = {}
