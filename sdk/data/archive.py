@@ -125,7 +125,7 @@ def find_source(path: str | Path, wanted: str, is_known: Callable[[Collection[st
     known = _nearest([folder for folder, members in folders.items() if is_known(members.keys())])
     if not known:
         _refuse_packed(path, _names(folders))
-        refuse_tables(path, _names(folders), wanted)
+        refuse_tables(path, _names(folders))
         raise MissingFileError(path, wanted, _names(folders))
     if len(known) > 1:
         problem = f"it holds several data sets ({', '.join(sorted(known))})"
@@ -166,7 +166,7 @@ def _folders(path: Path) -> dict[str, dict[str, str]]:
     if not path.exists():
         raise MissingFileError(path, "folder or zip")
     if path.suffix.lower() != ".zip" and not zipfile.is_zipfile(path):
-        refuse_tables(path.parent, [path.name], "a folder or zip of CSV files")
+        refuse_tables(path.parent, [path.name])
         problem = "it is a file, and neither a folder nor a zip"
         raise UnusableFileError(path, problem, f"Pass the folder that holds the files, such as {path.parent}.")
     if path.stat().st_size == 0:

@@ -82,13 +82,12 @@ def _table_remedy(file: str, reader: str) -> str:
     return f"Save it as CSV: {resaved(file, '', f'read_{reader}', into)}"
 
 
-def refuse_tables(path: object, names: Collection[str], wanted: str) -> None:
+def refuse_tables(path: object, names: Collection[str]) -> None:
     """Where no known file is there, but tables of another kind or a packed one, say what to do with them.
 
     Args:
         path: the folder, zip or file that was given.
         names: what is in it.
-        wanted: the files that we read, in words.
 
     Raises:
         UnusableFileError: such a table is there.
@@ -103,4 +102,4 @@ def refuse_tables(path: object, names: Collection[str], wanted: str) -> None:
             remedy = f"Unpack it: {_PACKED[suffix]} {PurePath(name).name}"
         else:
             continue
-        raise UnusableFileError(path, f"it has {name}, where {wanted} were expected", remedy)
+        raise UnusableFileError(path, f"it has {name}, where CSV files were expected", remedy)

@@ -19,7 +19,10 @@ _TEXT = re.compile(
     r"\s*(?P<zone>Z|UTC|[+-]\d\d(?::?\d\d)?)?",
     re.ASCII,
 )
-_PLAIN_TEXT = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
+_PLAIN_TEXT = (
+    rb"(?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"  # whether there is a 29th needs a calendar
+    rb"[ T](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ LATE_TIMESTAMP = "the timestamp is after the year 2100"
 MAX_TIMESTAMP = 4_102_444_799  # 2100-01-01T00:00:00Z less one second
 REMEDIES = MappingProxyType(
     {
-        UNKNOWN_ITEM: "Give the titles file of the same data set: these ids are not in it.",
+        UNKNOWN_ITEM: "Give the titles, and links.csv if there is one, of the same data set: these ids are not there.",
         r"^the user id is (not a whole number|negative|too large)": 'Number the users: python -c "import pandas; '
         "t = pandas.read_csv('ratings.csv'); t['userId'] = pandas.factorize(t['userId'])[0]; "
         "t.to_csv('ratings.csv', index=False)\"",
@@ -45,7 +45,9 @@ REMEDIES = MappingProxyType(
         NOT_UTF8: "Save it as UTF-8: python -c \"t = open('FILE', encoding='latin-1', newline='').read(); "
         "open('FILE', 'w', encoding='utf-8', newline='').write(t)\", if it is in Latin-1.",
         r"^the timestamp is": "Write each timestamp in one and the same form: seconds since 1970 such as 1300086400, "
-        "or as 2011-03-14 07:06:40 (UTC).",
+        'or 2011-03-14 07:06:40 (UTC), as this does with many forms: python -c "import pandas; '
+        "t = pandas.read_csv('ratings.csv'); t['timestamp'] = pandas.to_datetime(t['timestamp']); "
+        "t.to_csv('ratings.csv', index=False)\"",
         DUPLICATE_PAIR: "Leave one rating of each user and title in it.",
         DUPLICATE_ID: "Leave one row of each id in it.",
         r"rating is not a whole or half star": "Round the ratings to whole or half stars.",

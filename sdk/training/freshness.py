@@ -30,7 +30,8 @@ def is_up_to_date(path: Path, dataset: Dataset, config: RunConfig) -> bool:
     except BundleError as error:
         log.warning("%s", error)
         return False
-    config = learnable(dataset.interactions, split(dataset.interactions, config.split), config)
+    parts = split(dataset.interactions, config.split)
+    config = learnable(dataset.interactions, parts, config, level=logging.DEBUG)
     reasons = {
         "the data are new": info.data["fingerprint"] != dataset.fingerprint,
         "the configuration is another": to_json(info.config) != to_json(config),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 
 import numpy as np
@@ -16,7 +17,9 @@ log = logging.getLogger(__name__)
 _LEFT = ",".join(name for name in RunConfig().models if name not in RANKERS)
 
 
-def learnable(interactions: Interactions, parts: Split, config: RunConfig) -> RunConfig:
+def learnable(
+    interactions: Interactions, parts: Split, config: RunConfig, *, level: int = logging.WARNING
+) -> RunConfig:
     """The run without its rankers where they cannot learn or be measured, if ``models`` is left at its default.
 
     Ratings of one label only are data as people have them: likes, purchases, watches. The history model and the
@@ -26,6 +29,7 @@ def learnable(interactions: Interactions, parts: Split, config: RunConfig) -> Ru
         interactions: all ratings.
         parts: their split.
         config: the run.
+        level: of the warning.
 
     Raises:
         DataError: the rankers cannot learn, and were asked for.
@@ -39,7 +43,8 @@ def learnable(interactions: Interactions, parts: Split, config: RunConfig) -> Ru
     if not problem:
         return config
     advice = _advice(interactions, parts, config)
-    log.warning("%s: dlrm and ncf cannot learn from it and are left out; %s are trained%s", problem, _LEFT, advice)
+    text = "%s: dlrm and ncf cannot learn from it and are left out; %s are trained%s"
+    log.log(level, text, problem, _LEFT, advice)
     return dataclasses.replace(config, models=tuple(name for name in config.models if name not in RANKERS))
 
 
@@ -82,7 +87,11 @@ def _needed(parts: Split) -> list[tuple[str, Int64s]]:
 
 
 def _advice(interactions: Interactions, parts: Split, config: RunConfig) -> str:
-    """What would give every part both labels: another threshold, or another split; "" where neither does."""
+    """What would help: another threshold, or another split; or to count as likes what is all of one value."""
+    values = np.unique(interactions.rating)
+    if len(values) == 1 and values[0] <= config.features.like_above:
+        likes = {"features": {"like_above": float(values[0]) / 2}, "history": {"like_at": float(values[0])}}
+        return f"; if they are likes, say so in a file, --config likes.json, that holds {json.dumps(likes)}"
     threshold = _better_threshold(interactions.rating, parts)
     if threshold is not None:
         return f"; or, if not all of these ratings are alike, --like-above {threshold:g} parts them"

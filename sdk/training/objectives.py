@@ -172,7 +172,8 @@ class HistoryObjective:
         self._vectors = _ContentVectors(dataset, config)
         ratings = dataset.interactions
         learnt = split(ratings, config.split).fit_rows()
-        self._within = np.intersect1d(learnt, split_positives(ratings, seed=config.split.seed).train)
+        apart = split_positives(ratings, seed=config.split.seed, like_at=config.history.like_at)
+        self._within = np.intersect1d(learnt, apart.train)
 
     def measure(self, config: RunConfig, repeats: int, report: Report) -> float:
         """The mean NDCG@10 over ``repeats`` draws."""
@@ -184,7 +185,8 @@ class HistoryObjective:
 
     def once(self, config: RunConfig, repeat: int) -> float:
         """The mean NDCG@10 over the users of one draw."""
-        parts = split_positives(self._dataset.interactions, seed=_FIRST_DRAW + repeat, within=self._within)
+        like_at, seed = config.history.like_at, _FIRST_DRAW + repeat
+        parts = split_positives(self._dataset.interactions, seed=seed, like_at=like_at, within=self._within)
         return self._ndcg(config, parts)
 
     def _ndcg(self, config: RunConfig, parts: ListSplit) -> float:
