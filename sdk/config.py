@@ -359,7 +359,8 @@ class RunConfig:
         _check(self, "models", len(set(self.models)) == len(self.models), "each model once")
         highest = self.data.rating_max
         some_like = -math.inf < self.features.like_above < highest
-        _check(self.features, "like_above", some_like, f"below the highest rating, {highest:g}: no rating is above it")
+        expected = f"a number below the highest rating, {highest:g}, so that a rating can be above it"
+        _check(self.features, "like_above", some_like, expected)
 
     @property
     def rankers(self) -> tuple[ModelName, ...]:

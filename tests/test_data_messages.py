@@ -234,11 +234,11 @@ def test_tables_of_another_kind_are_named_with_the_command_that_saves_them(tmp_p
     csv_form(tmp_path, GOOD)
     pd.read_csv(tmp_path / "ratings.csv").to_parquet(tmp_path / "ratings.parquet")
     (tmp_path / "ratings.csv").unlink()
-    for given in (tmp_path, tmp_path / "ratings.parquet"):
+    for path in (tmp_path, tmp_path / "ratings.parquet"):
         with pytest.raises(
             UnusableFileError, match=r"it has ratings\.parquet, where CSV files were expected"
         ) as caught:
-            load(given)
+            load(path)
     subprocess.run(command_of(caught.value), cwd=tmp_path, check=True)
     assert read(tmp_path) == good()
 
