@@ -201,10 +201,16 @@ def test_ratings_of_no_scale_are_to_be_rescaled(tmp_path: Path) -> None:
     assert "max-reject-share" not in str(caught.value)
 
 
+def test_a_log_for_a_bundle_has_the_bundles_scale_and_no_options(tmp_path: Path) -> None:
+    file = write(tmp_path, {"ratings.csv": ratings_csv(*lines(*WHEN, stars=(5, 5, 9)))}) / "ratings.csv"
+    with pytest.raises(TooManyRejectsError, match=r"rescale them to 0.5 to 5 in halves\.$"):
+        load_ratings(file)
+
+
 def test_where_few_rows_are_bad_doing_without_them_is_offered(tmp_path: Path) -> None:
     rows = [f"{user},1,4.0,100" for user in range(20)]
     csv_form(tmp_path, ratings_csv(*rows, "7,1,9,100", "8,1,9,100"))
-    with pytest.raises(TooManyRejectsError, match=r"Or do without these rows: raise --max-reject-share\."):
+    with pytest.raises(TooManyRejectsError, match=r"Or do without them: raise --max-reject-share"):
         load(tmp_path)
     assert len(read(tmp_path, DataConfig(max_reject_share=0.1))) == 20
 

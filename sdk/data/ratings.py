@@ -71,7 +71,7 @@ def read_ratings(
         config: the scale, and how many rows may be bad.
         until: seconds since 1970-01-01 UTC; later ratings are passed over, as if they had not been made yet.
         repeats_are_bad: whether ratings that a later one of the same pair replaces count among the bad rows, of which
-            there may be only so many. In a log of ratings they are nothing odd.
+            there may be only so many. In a log of ratings, for which a bundle sets the scale, they are nothing odd.
 
     Raises:
         TooManyRejectsError: more rows are bad than the configuration allows.
@@ -79,9 +79,10 @@ def read_ratings(
     """
     parser = _Parser(layout, known_items, config)
     read = _read_blocks(source, file, layout, parser)
+    remedies = parser.remedies(adjustable=repeats_are_bad)
     if not read.total:
         raise UnusableFileError(source.where(file), "it holds no rating", "Export it again, with its rows.")
-    check_share(source.where(file), read.rejects(), read.total, config, parser.remedies())
+    check_share(source.where(file), read.rejects(), read.total, config, remedies, adjustable=repeats_are_bad)
     interactions = read.interactions()
     counted = np.flatnonzero(interactions.timestamp <= until)
     if len(counted) < len(interactions):
@@ -185,9 +186,10 @@ class _Parser:
         self._off_scale = f"the rating is off the scale of {config.rating_min:g} to {config.rating_max:g} stars"
         self._met = math.inf, -math.inf  # the lowest and the highest rating so far
 
-    def remedies(self) -> dict[str, str]:
-        """What mends the reasons that only a look at all ratings explains."""
-        return {self._off_scale: scale_remedy(*self._met)}
+    def remedies(self, *, adjustable: bool) -> dict[str, str]:
+        """What mends the reasons that only a look at all ratings explains; a configuration only if ``adjustable``."""
+        scale = self._config.rating_min, self._config.rating_max
+        return {self._off_scale: scale_remedy(*self._met, *scale, adjustable=adjustable)}
 
     def _meet(self, low: float, high: float) -> None:
         self._met = min(self._met[0], low), max(self._met[1], high)

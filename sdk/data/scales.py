@@ -8,15 +8,18 @@ import math
 _ENDS = (1, 5, 10, 20, 100)
 
 
-def scale_remedy(low: float, high: float) -> str:
+def scale_remedy(low: float, high: float, least: float, most: float, *, adjustable: bool) -> str:
     """What to do about ratings off the configured scale.
 
     Args:
         low: the lowest rating in the file.
         high: the highest.
+        least: the lowest on the scale.
+        most: the highest on the scale.
+        adjustable: whether a configuration can be given.
     """
-    scale = _scale_of(low, high)
-    rescale = "rescale them to 0.5 to 5 in half stars"
+    scale = _scale_of(low, high) if adjustable else None
+    rescale = f"rescale them to {least:g} to {most:g} in halves"
     if scale is None:
         return f"Its ratings run from {low:g} to {high:g}: {rescale}."
     settings = json.dumps(scale_settings(*scale))

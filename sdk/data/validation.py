@@ -120,7 +120,13 @@ def rejects_table(file: str, lines: Sequence[int], reasons: Sequence[str], texts
 
 
 def check_share(
-    where: object, rejects: pa.Table, total: int, config: DataConfig, remedies: Mapping[str, str] = _NO_REMEDIES
+    where: object,
+    rejects: pa.Table,
+    total: int,
+    config: DataConfig,
+    remedies: Mapping[str, str] = _NO_REMEDIES,
+    *,
+    adjustable: bool = True,
 ) -> None:
     """Stop when one file has more bad rows than ``config.max_reject_share``.
 
@@ -130,6 +136,7 @@ def check_share(
         total: its rows.
         config: the share allowed.
         remedies: what mends a reason, by the reason, beside ``REMEDIES``.
+        adjustable: whether the caller has options that raise the share.
 
     Raises:
         TooManyRejectsError: with the commonest reasons, their counts, and what mends the commonest.
@@ -140,7 +147,8 @@ def check_share(
     counts.sort(key=lambda entry: (-entry["counts"], entry["values"]))
     reasons = "; ".join(f"{entry['counts']:,} x {entry['values']}" for entry in counts[:3])
     remedy = _remedy_of(counts[0]["values"], remedies)
-    raise TooManyRejectsError(where, rejects.num_rows, total, config.max_reject_share, reasons, remedy)
+    share = config.max_reject_share
+    raise TooManyRejectsError(where, rejects.num_rows, total, share, reasons, remedy, adjustable)
 
 
 def _remedy_of(reason: str, remedies: Mapping[str, str]) -> str:
