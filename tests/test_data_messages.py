@@ -47,6 +47,7 @@ def text_time(form: str) -> Callable[[int], str]:
 TIMES: dict[str, Callable[[int], object]] = {
     "milliseconds": lambda when: when * 1000 + 7,
     "microseconds": lambda when: when * 10**6,
+    "nanoseconds": lambda when: when * 10**9 + 5,
     "blank": text_time("%Y-%m-%d %H:%M:%S"),
     "quoted": text_time('"%Y-%m-%d %H:%M:%S"'),
     "T": text_time("%Y-%m-%dT%H:%M:%S"),
@@ -125,6 +126,7 @@ MENDED: dict[str, tuple[bytes, str]] = {
     "utf-32 unmarked": (GOOD.encode("utf-32-le"), "its encoding is UTF-32-LE"),
     "semicolons": (SEMICOLONS.encode(), "separated by semicolons"),
     "tabs": (GOOD.replace(",", "\t").encode(), "separated by tabs"),
+    "carriage returns": (GOOD.replace("\n", "\r").encode(), "its lines end in carriage returns"),
     "no header": (GOOD.split("\n", 1)[1].encode(), r"first line is a row \(7,1,4.5,1300086400\)"),
     "day first": (ratings_csv(*lines(*map(text_time("%m/%d/%Y %H:%M:%S"), WHEN))).encode(), "Write each timestamp"),
 }

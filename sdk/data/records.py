@@ -111,6 +111,9 @@ def csv_header(stream: io.BufferedReader, where: str) -> list[str]:
     first = read_line(stream, where).decode("utf-8", "replace").strip()
     if not first:
         raise UnusableFileError(where, "the file is empty", "Fetch or export it again.")
+    if "\r" in first:
+        remedy = f"Save it with line feeds: sed -i 's/\\r/\\n/g' {PurePath(where).name}"
+        raise UnusableFileError(where, "its lines end in carriage returns, where line feeds were expected", remedy)
     try:
         header = [name.strip() for name in next(csv.reader([first]))]
     except csv.Error as error:

@@ -19,6 +19,7 @@ _TEXT = re.compile(
     r"\s*(?P<zone>Z|UTC|[+-]\d\d(?::?\d\d)?)?",
     re.ASCII,
 )
+_DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
 _PLAIN_TEXT = (
     rb"(?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"  # whether there is a 29th needs a calendar
     rb"[ T](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
@@ -59,10 +60,8 @@ class TimeForm:
         Raises:
             BadRowError: it is not of this form.
         """
-        if not self.text:
-            return str(whole_number(text, "timestamp"))
-        if not text.strip():
-            return str(whole_number(text, "timestamp"))  # raises: it is missing
+        if not self.text or not text.strip():
+            return str(_number(text))
         seconds = _seconds_of_text(text.strip())
         if seconds is None:
             raise BadRowError(self.not_this)
@@ -95,20 +94,26 @@ def seconds_of(text: str) -> int:
     """
     form = _form_of(text.strip())
     if form is None or not form.text:
-        number = whole_number(text, "timestamp")
-        return _in_range(number // (form or SECONDS).per_second)
+        return _in_range(_number(text) // (form or SECONDS).per_second)
     seconds = _seconds_of_text(text.strip())
     assert seconds is not None, "its form was recognised"
     return _in_range(seconds)
 
 
 def _form_of(text: str) -> TimeForm | None:
-    if re.fullmatch(r"[0-9]{1,19}", text, re.ASCII):
+    if _DIGITS.fullmatch(text):
         return next((form for form in _NUMBERS if form.least <= int(text) <= MAX_TIMESTAMP * form.per_second), None)
     if _seconds_of_text(text) is None:
         return None
     match = _TEXT.fullmatch(text)
     return ZONED if match and match["zone"] else TEXT
+
+
+def _number(text: str) -> int:
+    """A number of any unit: nanoseconds have 19 digits."""
+    digits = text.strip()
+    fits = _DIGITS.fullmatch(digits) and int(digits) < 1 << 63
+    return int(digits) if fits else whole_number(text, "timestamp")
 
 
 def _seconds_of_text(text: str) -> int | None:
