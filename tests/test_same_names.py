@@ -45,7 +45,7 @@ def test_the_others_are_named_by_their_ids_and_can_be_asked_for(
         assert item_named(bundle, "Hamlet (2000)") == first
     said = f"taken as Hamlet (2000) #{first}; there is Hamlet (2000) #{second}, Hamlet (2000) #{third}, too"
     assert said in caplog.text
-    assert f"('#{second}' names it)" in caplog.text
+    assert f"(each by its id: '#{second}')" in caplog.text
     assert item_named(bundle, f"#{second}") == second
     assert main(["similar", f"#{third}", "--bundle", str(bundle.path), "--json"]) == 0
     assert f'"item_id": {third}' in capsys.readouterr().out.splitlines()[0]

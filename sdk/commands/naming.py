@@ -72,13 +72,14 @@ def item_named(bundle: Bundle, query: str) -> int:
     if not matches:
         message = f"no title like {query!r} in {bundle.path}"
         raise UsageError(message)
-    names = _told_apart(bundle, [match.item_id for match in matches])
+    ids = [match.item_id for match in matches]
+    names = _told_apart(bundle, ids)
     if not matches[0].exact:
         message = f"no title {query!r} in {bundle.path}. Did you mean {', '.join(map(repr, names))}?"
         raise UsageError(message)
     if len(matches) > 1:
-        other = f"'#{matches[1].item_id}'"
-        log.info("%r: taken as %s; there is %s, too (%s names it)", query, names[0], ", ".join(names[1:]), other)
+        how = f" (each by its id: '#{matches[1].item_id}')" if names != bundle.titles(ids) else ""
+        log.info("%r: taken as %s; there is %s, too%s", query, names[0], ", ".join(names[1:]), how)
     return matches[0].item_id
 
 
