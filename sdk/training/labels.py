@@ -48,15 +48,21 @@ def learnable(
     return dataclasses.replace(config, models=tuple(name for name in config.models if name not in RANKERS))
 
 
-def require_both_labels(interactions: Interactions, parts: Split, config: RunConfig) -> None:
+def require_both_labels(interactions: Interactions, parts: Split, config: RunConfig, remedy: str = "") -> None:
     """Refuse ratings that no ranker can learn from or be measured on; arguments as ``learnable``.
+
+    Args:
+        interactions: see there.
+        parts: see there.
+        config: see there.
+        remedy: what to do instead, where it is not to train other models.
 
     Raises:
         DataError: a part has one label only.
     """
     if problem := one_label(interactions.rating, parts, config.features.like_above):
-        advice = _advice(interactions, parts, config)
-        message = f"{problem}, and dlrm and ncf must see both. Train {_LEFT} (--models {_LEFT}){advice}."
+        remedy = remedy or f"Train {_LEFT} (--models {_LEFT}){_advice(interactions, parts, config)}."
+        message = f"{problem}, and dlrm and ncf must see both. {remedy}"
         raise DataError(message)
 
 

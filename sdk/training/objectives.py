@@ -106,7 +106,8 @@ class RankerObjective:
         parts = split(dataset.interactions, config.split)
         self._train = dataset.interactions.take(parts.train)
         self._validation = dataset.interactions.take(parts.validation)
-        require_both_labels(dataset.interactions, parts, config)
+        remedy = "Search for --model history, or set features.like_above in --config so that it parts them."
+        require_both_labels(dataset.interactions, parts, config, remedy)
         self._dataset, self._model, self._work, self._seed = dataset, model, work, config.training.seed
         self._vectors = _ContentVectors(dataset, config)
         self._parts: dict[FeatureConfig, _Part] = {}
