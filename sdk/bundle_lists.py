@@ -82,9 +82,11 @@ class ListTask:
     num_eligible: int
 
     @classmethod
-    def build(cls, test: StoredInteractions, *, max_users: int = MAX_USERS, seed: int = 0) -> ListTask:
+    def build(
+        cls, test: StoredInteractions, *, max_users: int = MAX_USERS, seed: int = 0, like_at: float = LIKE_AT
+    ) -> ListTask:
         """Take the likes of a test part; of more than ``max_users`` users a seeded sample is kept."""
-        liked = np.flatnonzero(test.rating >= LIKE_AT)
+        liked = np.flatnonzero(test.rating >= like_at)
         users = test.rows.user_index[liked].astype(np.int64)
         eligible = np.unique(users)
         kept = eligible
@@ -117,7 +119,8 @@ def evaluate_lists_of(
     Returns:
         None where the test part holds no like.
     """
-    task = ListTask.build(test, max_users=max_users)
+    like_at = bundle.info.config.history.like_at
+    task = ListTask.build(test, max_users=max_users, like_at=like_at)
     if not len(task.row):
         return None
     known = bundle.interactions.only(*learnt)
@@ -134,7 +137,7 @@ def evaluate_lists_of(
         num_eligible=task.num_eligible,
         num_held_out=len(task.row),
         catalogue_size=len(catalogue.ids),
-        like_at=LIKE_AT,
+        like_at=like_at,
         samples=samples,
     )
 

@@ -357,6 +357,10 @@ class RunConfig:
         known = get_args(ModelName)
         _check(self, "models", bool(self.models) and set(self.models) <= set(known), f"one or more of {known}")
         _check(self, "models", len(set(self.models)) == len(self.models), "each model once")
+        highest = self.data.rating_max
+        some_like = -math.inf < self.features.like_above < highest
+        expected = f"a number below the highest rating, {highest:g}, so that a rating can be above it"
+        _check(self.features, "like_above", some_like, expected)
 
     @property
     def rankers(self) -> tuple[ModelName, ...]:

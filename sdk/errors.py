@@ -153,17 +153,31 @@ class TooManyRejectsError(DataError):
         total: number of rows read.
         allowed_share: the configured share, 0 to 1.
         reasons: the commonest reasons, each with its count, in words.
+        remedy: what mends the commonest reason, in words; "" where it is not known.
+        adjustable: whether options can raise the share.
     """
 
-    def __init__(self, path: object, rejected: int, total: int, allowed_share: float, reasons: str) -> None:
-        super().__init__(path, rejected, total, allowed_share, reasons)
+    def __init__(
+        self,
+        path: object,
+        rejected: int,
+        total: int,
+        allowed_share: float,
+        reasons: str,
+        remedy: str = "",
+        adjustable: bool = True,
+    ) -> None:
+        super().__init__(path, rejected, total, allowed_share, reasons, remedy, adjustable)
         self.path, self.rejected, self.total = path, rejected, total
         self.allowed_share, self.reasons = allowed_share, reasons
+        self.remedy, self.adjustable = remedy, adjustable
 
     def __str__(self) -> str:
-        return (
+        few = self.adjustable and 2 * self.rejected <= self.total  # else hardly any data would be left
+        return _one_line(
             f"{self.path}: {self.rejected:,} of {self.total:,} rows are bad ({self.reasons}); "
-            f"at most {self.allowed_share:.1%} may be. Mend the file, or raise --max-reject-share."
+            f"at most {self.allowed_share:.1%} may be. {self.remedy or 'Mend the file.'}"
+            + (" Or do without them: raise --max-reject-share (data.max_reject_share in --config)." if few else "")
         )
 
 

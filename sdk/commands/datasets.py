@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 def add_dataset(parser: argparse.ArgumentParser) -> None:
     """``--movielens`` or ``--sample``, and ``--tmdb``."""
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--movielens", type=Path, metavar="DIR|ZIP", help="a MovieLens data set in any published form")
+    source.add_argument(
+        "--movielens", type=Path, metavar="DIR|ZIP", help="MovieLens in any published form, or The Movies Dataset"
+    )
     source.add_argument("--sample", action="store_true", help="the sample that comes with Marquee, simulated ratings")
     parser.add_argument(
         "--tmdb",
         type=Path,
         metavar="DIR|ZIP",
-        help="TMDB 5000's two files, joined by links.csv or else by title and year",
+        help="TMDB 5000's files or The Movies Dataset's, joined by links.csv or else by title and year "
+        "(default: such files beside the ratings)",
     )
 
 

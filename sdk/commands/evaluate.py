@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from sdk.commands.options import add_bundle, new_command
 from sdk.errors import UsageError
 from sdk.terminal import show
+
+log = logging.getLogger(__name__)
 
 
 def add(commands: Any) -> None:
@@ -39,7 +42,11 @@ def _evaluate(args: argparse.Namespace) -> int:
     for option, least in (("samples", 0), ("max_list_users", 1)):
         if getattr(args, option) < least:
             raise UsageError(f"--{option.replace('_', '-')}: got {getattr(args, option)}, expected at least {least}")
-    evaluation = evaluate_bundle(load(args.bundle), samples=args.samples, max_list_users=args.max_list_users)
+    bundle = load(args.bundle)
+    evaluation = evaluate_bundle(bundle, samples=args.samples, max_list_users=args.max_list_users)
+    if evaluation.lists is None:
+        text = "no lists are measured: no test rating is at least %g (history.like_at in train's --config)"
+        log.warning(text, bundle.info.config.history.like_at)
     if args.json:
         print(json.dumps(as_values(evaluation), allow_nan=False))
     else:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sdk.errors import UsageError
+from sdk.errors import UnknownItemError, UsageError
 from sdk.terminal import Page
 
 if TYPE_CHECKING:
@@ -57,22 +59,41 @@ def listing(title: str, rows: Iterable[tuple[Facts, float, str]]) -> Page:
 
 
 def item_named(bundle: Bundle, query: str) -> int:
-    """The item_id of the title of that name; of several, the first by item_id, and the others are logged.
+    """The item_id of the title of that name, or of ``#7`` for item_id 7.
+
+    Of several titles it is the first by item_id, and the log gives the others, each with its id.
 
     Raises:
         UsageError: there is none; the message gives the likest names.
     """
+    if re.fullmatch(r"#[0-9]+", query.strip(), re.ASCII):
+        return _item_of_id(bundle, int(query.strip()[1:]))
     matches = bundle.find_title(query)
     if not matches:
         message = f"no title like {query!r} in {bundle.path}"
         raise UsageError(message)
-    names = bundle.titles([match.item_id for match in matches])
+    ids = [match.item_id for match in matches]
+    names = _told_apart(bundle, ids)
     if not matches[0].exact:
         message = f"no title {query!r} in {bundle.path}. Did you mean {', '.join(map(repr, names))}?"
         raise UsageError(message)
     if len(matches) > 1:
-        log.info("%r: taken as %s; there is %s, too", query, names[0], ", ".join(names[1:]))
+        how = f" (each by its id: '#{matches[1].item_id}')" if names != bundle.titles(ids) else ""
+        log.info("%r: taken as %s; there is %s, too%s", query, names[0], ", ".join(names[1:]), how)
     return matches[0].item_id
+
+
+def _item_of_id(bundle: Bundle, item_id: int) -> int:
+    if item_id not in bundle.items["item_id"].to_pylist():
+        raise UnknownItemError(item_id, bundle.items.num_rows)
+    return item_id
+
+
+def _told_apart(bundle: Bundle, item_ids: list[int]) -> list[str]:
+    """Display names, with the id where several are the same."""
+    names = bundle.titles(item_ids)
+    many = Counter(names)
+    return [f"{name} #{item}" if many[name] > 1 else name for name, item in zip(names, item_ids, strict=True)]
 
 
 def facts_of(bundle: Bundle, item_ids: Iterable[int]) -> list[Facts]:

@@ -58,7 +58,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     reader = parser.add_mutually_exclusive_group(required=True)
     reader.add_argument("--user", type=int, help="user_id")
-    liked_help = "a title that a visitor liked, no user of the bundle; may be given several times"
+    liked_help = "a title that a visitor liked (#7: item_id 7), no user of the bundle; may be given several times"
     reader.add_argument("--liked", action="append", metavar="TITLE", help=liked_help)
     add_bundle(parser)
     parser.add_argument("--k", type=int, default=10, help="how many")

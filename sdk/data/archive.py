@@ -10,15 +10,17 @@ import gzip
 import io
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, cast
 
+from sdk.data.foreign import refuse_foreign, refuse_tables
 from sdk.errors import MissingFileError, UnusableFileError
 
 _BOM = b"\xef\xbb\xbf"
+_HEAD = 64
 _SMALL = 1 << 26
 _MAX_RATIO = 100  # of unpacked to packed bytes, above _SMALL; MovieLens and TMDB pack to between a half and a fifth
 _MAX_DEPTH = 3  # of folders in folders
@@ -32,7 +34,7 @@ class Source:
     Attributes:
         path: the folder or zip that the caller named.
         name: what the set is called: the name of the folder that holds the files.
-        members: file name (without ``.gz``) to its path on disk, or to its member name in the zip.
+        members: file name (without ``.gz``, in lower case) to its path on disk, or to its member name in the zip.
         zipped: whether ``path`` is a zip.
     """
 
@@ -46,7 +48,7 @@ class Source:
 
     def where(self, file: str) -> str:
         """The file as messages name it."""
-        return f"{self.path}/{file}"
+        return f"{self.path}/{PurePosixPath(self.members.get(file, file)).name}".removesuffix(".gz")
 
     def size(self, file: str) -> int:
         """Bytes of the file as it is stored (unpacked, for a member of a zip)."""
@@ -62,7 +64,8 @@ class Source:
 
         Raises:
             MissingFileError: there is no such file.
-            UnusableFileError: the file is damaged, encrypted or not readable; raised while reading, too.
+            UnusableFileError: the file is damaged, encrypted, not readable or no text of ours, such as UTF-16 or HTML;
+                raised while reading, too.
         """
         if file not in self.members:
             raise MissingFileError(self.path, file, sorted(self.members))
@@ -72,13 +75,15 @@ class Source:
     def _unpacked(self, file: str, stack: ExitStack) -> io.BufferedReader:
         member = self.members[file]
         raw = self._raw(member, stack)
-        if member.endswith(".gz"):
+        if member.lower().endswith(".gz"):
             raw = stack.enter_context(cast("IO[bytes]", gzip.GzipFile(fileobj=raw)))
         stream: io.BufferedReader = stack.enter_context(
             io.BufferedReader(cast("io.RawIOBase", raw), buffer_size=1 << 16)
         )
-        if stream.peek(3)[:3] == _BOM:
-            stream.read(3)
+        head = stream.peek(_HEAD)[:_HEAD]
+        refuse_foreign(head, self.where(file))
+        if head.startswith(_BOM):
+            stream.read(len(_BOM))
         return stream
 
     def _raw(self, member: str, stack: ExitStack) -> IO[bytes]:
@@ -120,6 +125,7 @@ def find_source(path: str | Path, wanted: str, is_known: Callable[[Collection[st
     known = _nearest([folder for folder, members in folders.items() if is_known(members.keys())])
     if not known:
         _refuse_packed(path, _names(folders))
+        refuse_tables(path, _names(folders))
         raise MissingFileError(path, wanted, _names(folders))
     if len(known) > 1:
         problem = f"it holds several data sets ({', '.join(sorted(known))})"
@@ -134,15 +140,22 @@ def _nearest(folders: Sequence[str]) -> list[str]:
 
 
 def _refuse_packed(path: Path, names: Sequence[str]) -> None:
-    """Where all that could be meant is a zip inside, say so."""
-    zips = [name for name in names if name.endswith(".zip")]
+    """Where all that could be meant is a zip inside, or a zip for each file, say so."""
+    zips = [name for name in names if name.lower().endswith(".zip")]
     if zips:
         mend = f"Pass {path / zips[0]} itself." if path.is_dir() else f"Unpack it, and pass {zips[0]} itself."
+        if len(zips) > 1 and path.is_dir():
+            mend = f"Unpack each beside itself (python -m zipfile -e {zips[0]} .), and pass {path} again."
         raise UnusableFileError(path, f"its data are packed once more ({', '.join(zips[:12])})", mend)
 
 
 def _names(folders: Mapping[str, Mapping[str, str]]) -> list[str]:
-    return sorted(f"{folder}/{file}".lstrip("/") for folder, members in folders.items() for file in members)
+    """Every file as it is spelt, below its folder."""
+    return sorted(
+        f"{folder}/{PurePath(member).name}".lstrip("/")
+        for folder, files in folders.items()
+        for member in files.values()
+    )
 
 
 def _folders(path: Path) -> dict[str, dict[str, str]]:
@@ -152,7 +165,8 @@ def _folders(path: Path) -> dict[str, dict[str, str]]:
             return _of_directory(path)
     if not path.exists():
         raise MissingFileError(path, "folder or zip")
-    if path.suffix != ".zip" and not zipfile.is_zipfile(path):
+    if path.suffix.lower() != ".zip" and not zipfile.is_zipfile(path):
+        refuse_tables(path.parent, [path.name])
         problem = "it is a file, and neither a folder nor a zip"
         raise UnusableFileError(path, problem, f"Pass the folder that holds the files, such as {path.parent}.")
     if path.stat().st_size == 0:
@@ -170,21 +184,29 @@ def _of_directory(path: Path, depth: int = _MAX_DEPTH, name: str = "") -> dict[s
 
 
 def _files(folder: Path) -> dict[str, str]:
-    return {child.name.removesuffix(".gz"): str(child) for child in sorted(folder.iterdir()) if child.is_file()}
+    return _by_name(str(child) for child in folder.iterdir() if child.is_file())
+
+
+def _by_name(members: Iterable[str]) -> dict[str, str]:
+    """Members by their names without ``.gz`` in lower case; of several, one that is so spelt, then a plain one."""
+    names = {member: PurePath(member).name for member in members}
+    best_last = sorted(
+        names, key=lambda m: (names[m] != names[m].lower(), names[m].lower().endswith(".gz"), m), reverse=True
+    )
+    return {names[member].lower().removesuffix(".gz"): member for member in best_last}
 
 
 def _of_zip(path: Path) -> dict[str, dict[str, str]]:
-    folders: dict[str, dict[str, str]] = {}
+    folders: dict[str, list[str]] = {}
     with zipfile.ZipFile(path) as archive:
         infos = [info for info in archive.infolist() if not info.filename.endswith("/")]
     _refuse_bombs(path, infos)
-    members = [info.filename for info in infos]
-    for member in members:
+    for member in [info.filename for info in infos]:
         _require_inside(path, member)
-        folder, _, file = member.rpartition("/")
+        folder = member.rpartition("/")[0]
         if not folder.startswith("__MACOSX"):
-            folders.setdefault(folder, {})[file.removesuffix(".gz")] = member
-    return folders
+            folders.setdefault(folder, []).append(member)
+    return {folder: _by_name(members) for folder, members in folders.items()}
 
 
 def _refuse_bombs(path: Path, infos: Sequence[zipfile.ZipInfo]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -12,23 +13,16 @@ import pyarrow as pa
 from sdk import schema
 from sdk.config import DataConfig
 from sdk.data.archive import Source
-from sdk.data.forms import Form
+from sdk.data.forms import METADATA_FILE, Form
 from sdk.data.records import csv_records, split_records
+from sdk.data.times import seconds_of
 from sdk.data.titles import clean_genres, split_title
-from sdk.data.validation import (
-    DUPLICATE_ID,
-    MISSING_TITLE,
-    UNKNOWN_ITEM,
-    BadRowError,
-    RejectLog,
-    timestamp,
-    whole_number,
-)
+from sdk.data.validation import DUPLICATE_ID, MISSING_TITLE, UNKNOWN_ITEM, BadRowError, RejectLog, whole_number
 from sdk.errors import UnusableFileError
 
+log = logging.getLogger(__name__)
 BAD_FLAG = "a genre flag is neither 0 nor 1"
 MISSING_TAG = "the tag is missing"
-LINKS_FILE = "links.csv"
 _GENRES_FILE = "u.genre"
 _PUBLISHED_GENRES = (
     "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
@@ -42,13 +36,16 @@ Rows = dict[int, dict[str, Any]]
 Parse = Callable[[Sequence[str]], dict[str, Any]]
 
 
-def read_items(source: Source, form: Form, config: DataConfig) -> tuple[pa.Table, pa.Table]:
+def read_items(
+    source: Source, form: Form, config: DataConfig, films: pa.Table | None = None
+) -> tuple[pa.Table, pa.Table]:
     """Read titles, tags and links.
 
     Args:
         source: where the files lie.
         form: which form they have.
         config: how many rows of each file may be bad.
+        films: ``sdk.data.tmdb.FILMS`` of The Movies Dataset, whose titles are those of the films that links lead to.
 
     Returns:
         ``schema.ITEMS`` without TMDB's details, ascending by item_id; and the rejected rows, ``schema.REJECTS``.
@@ -58,9 +55,14 @@ def read_items(source: Source, form: Form, config: DataConfig) -> tuple[pa.Table
         MissingColumnError: a file lacks a column.
         TooManyRejectsError: more of a file's rows are bad than the configuration allows.
     """
-    rows, rejects = _read_titles(source, form, config)
+    if form.items == METADATA_FILE and films is not None:
+        rejects = schema.REJECTS.empty_table()
+        links, link_rejects = _read_links(source, form, None, config)
+        rows = _linked_titles(source, form, links, films)
+    else:
+        rows, rejects = _read_titles(source, form, config)
+        links, link_rejects = _read_links(source, form, rows, config)
     tags, tag_rejects = _read_tags(source, form, rows, config)
-    links, link_rejects = _read_links(source, rows, config)
     for item_id, row in rows.items():
         row |= {"tags": sorted(tags.get(item_id, ())), "tmdb_id": links.get(item_id)}
     table = pa.Table.from_pylist([rows[item_id] for item_id in sorted(rows)], schema=schema.ITEMS)
@@ -82,6 +84,20 @@ def _read_titles(source: Source, form: Form, config: DataConfig) -> tuple[Rows, 
     if not rows:
         raise UnusableFileError(source.where(form.items), "it holds no title", "Export it again, with its rows.")
     return rows, rejects
+
+
+def _linked_titles(source: Source, form: Form, links: Mapping[int, int | None], films: pa.Table) -> Rows:
+    """A title for each link to a film."""
+    titles = dict(zip(films["tmdb_id"].to_pylist(), films["title"].to_pylist(), strict=True))
+    rows = {item: _bare_item(item, titles[film], None, []) for item, film in links.items() if film in titles}
+    log.info(
+        "%s: %s of %s titles have a film in %s; ratings of the others are set aside",
+        source.where(form.links), f"{len(rows):,}", f"{len(links):,}", METADATA_FILE,
+    )  # fmt: skip
+    if not rows:
+        problem = f"it leads to none of the films in {METADATA_FILE}"
+        raise UnusableFileError(source.where(form.links), problem, "Take both files from the same data set.")
+    return rows
 
 
 def _title_format(source: Source, form: Form, config: DataConfig) -> tuple[Sequence[str], Parse, str]:
@@ -117,9 +133,12 @@ def _item(item_id: str, raw_title: str, genres: Sequence[str]) -> dict[str, Any]
     title, year = split_title(raw_title)
     if not title:
         raise BadRowError(MISSING_TITLE)
+    return _bare_item(whole_number(item_id, "item id"), title, year, clean_genres(genres))
+
+
+def _bare_item(item_id: int, title: str, year: int | None, genres: Sequence[str]) -> dict[str, Any]:
     details: dict[str, Any] = {"overview": "", "keywords": [], "cast": [], "directors": [], "crew": [], "companies": []}
-    number = whole_number(item_id, "item id")
-    return details | {"item_id": number, "title": title, "year": year, "genres": clean_genres(genres)}
+    return details | {"item_id": item_id, "title": title, "year": year, "genres": genres}
 
 
 def _genre_names(source: Source, config: DataConfig) -> Sequence[str]:
@@ -157,26 +176,30 @@ def _read_tags(source: Source, form: Form, items: Collection[int], config: DataC
 def _tag(fields: Sequence[str], items: Collection[int]) -> tuple[int, str]:
     whole_number(fields[0], "user id")
     item_id, tag = _known(fields[1], items), fields[2].strip().lower()
-    timestamp(fields[3])
+    seconds_of(fields[3])
     if not tag:
         raise BadRowError(MISSING_TAG)
     return item_id, tag
 
 
-def _read_links(source: Source, items: Collection[int], config: DataConfig) -> tuple[dict[int, int | None], pa.Table]:
+def _read_links(
+    source: Source, form: Form, items: Collection[int] | None, config: DataConfig
+) -> tuple[dict[int, int | None], pa.Table]:
+    """Links of the known titles; of all where ``items`` is None, since titles are made of them."""
     links: dict[int, int | None] = {}
-    if LINKS_FILE not in source:
+    if form.links not in source:
         return links, schema.REJECTS.empty_table()
 
     def parse(fields: Sequence[str]) -> None:
-        item_id, tmdb_id = _known(fields[0], items), _tmdb_id(fields[1])
+        item_id = whole_number(fields[0], "item id") if items is None else _known(fields[0], items)
+        tmdb_id = _tmdb_id(fields[1])
         if item_id in links:
             raise BadRowError(DUPLICATE_ID)
         links[item_id] = tmdb_id
 
-    log = RejectLog(LINKS_FILE)
+    log = RejectLog(form.links)
     log.read(csv_records(source, log, _LINK_COLUMNS), parse)
-    return links, log.finish(source.where(LINKS_FILE), config)
+    return links, log.finish(source.where(form.links), config)
 
 
 def _tmdb_id(text: str) -> int | None:

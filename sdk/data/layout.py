@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import logging
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,10 +17,13 @@ from numpy.typing import NDArray
 
 from sdk.data.archive import Source
 from sdk.data.records import csv_header, positions, read_line
+from sdk.data.times import SECONDS, TimeForm, commonest_form
 
+log = logging.getLogger(__name__)
 COLUMNS = ("user_id", "item_id", "rating", "timestamp")
 _PUBLISHED = ("userId", "movieId", "rating", "timestamp")
 _BLOCK_BYTES = 16 << 20
+_SAMPLE_LINES = 100
 DTYPES = {"user_id": np.int64, "item_id": np.int64, "rating": np.float32, "timestamp": np.int64}
 Values = NDArray[Any]
 Columns = dict[str, Values]
@@ -31,11 +37,15 @@ class Layout:
         separator: ``,``, tab or ``::``.
         names: the fields of a line in file order: our column names, and "" for a field that is not read.
         header_lines: lines before the first row.
+        quoted: whether fields stand in double quotes.
+        time: how the timestamps are written.
     """
 
     separator: str
     names: tuple[str, ...] = COLUMNS
     header_lines: int = 0
+    quoted: bool = False
+    time: TimeForm = SECONDS
 
     @cached_property
     def arrow_names(self) -> list[str]:
@@ -50,19 +60,24 @@ class Layout:
     def arrow_types(self) -> dict[str, pa.DataType]:
         """The types to read; "between" columns are null, so that anything in them is an error."""
         types = {name: pa.null() for name in self.arrow_names if name.startswith("between")}
-        return types | {name: pa.from_numpy_dtype(dtype) for name, dtype in DTYPES.items()}
+        ours = {name: pa.from_numpy_dtype(dtype) for name, dtype in DTYPES.items()}
+        return types | ours | {"timestamp": self.time.arrow}
 
     @cached_property
     def plain_line(self) -> re.Pattern[bytes]:
         """A line that Arrow is sure to read."""
-        field = {"rating": rb"[0-9]{1,9}(?:\.[0-9]{1,18})?", "": rb'[^"\r\x80-\xff%s]*' % self.separator.encode()}
-        fields = (field.get(name, rb"[0-9]{1,18}") for name in self.names)
-        return re.compile(self.separator.encode().join(fields))
+        unread = rb'[^"\r\x80-\xff%s]*' % self.separator.encode()
+        field = {"rating": rb"[0-9]{1,9}(?:\.[0-9]{1,18})?", "": unread, "timestamp": self.time.plain}
+        fields = [field.get(name, rb"[0-9]{1,18}") for name in self.names]
+        if self.quoted:
+            fields = [rb'(?:"(?:%s)"|%s)' % (pattern, pattern) for pattern in fields]
+        return re.compile(self.separator.encode().join(rb"(?:%s)" % pattern for pattern in fields))
 
     @cached_property
     def plain_bytes(self) -> bytes:
         """The only bytes in a block of plain lines."""
-        return b"0123456789.\r\n" + self.separator.encode()
+        more = b'"' * self.quoted + b"-: TZ+" * self.time.text
+        return b"0123456789.\r\n" + self.separator.encode() + more
 
 
 class Block:
@@ -96,7 +111,28 @@ def csv_layout(source: Source, file: str) -> Layout:
     names = [""] * len(header)
     for position, name in zip(at, COLUMNS, strict=True):
         names[position] = name
-    return Layout(",", tuple(names), header_lines=1)
+    return as_sampled(source, file, Layout(",", tuple(names), header_lines=1))
+
+
+def as_sampled(source: Source, file: str, layout: Layout) -> Layout:
+    """The layout with what the file's first lines show: whether fields are quoted, and how times are written."""
+    with source.open(file) as stream:
+        raw = islice(iter(lambda: read_line(stream, source.where(file)), b""), _SAMPLE_LINES + layout.header_lines)
+        lines = [line.decode("utf-8", "replace").rstrip("\r\n") for line in raw][layout.header_lines :]
+    quoted = layout.separator == "," and any('"' in line for line in lines)
+    rows = [_fields(line, layout.separator) for line in lines]
+    at = layout.names.index("timestamp")
+    time = commonest_form(row[at] for row in rows if len(row) == len(layout.names))
+    if time is not SECONDS:
+        log.info("%s: its timestamps are %s, read as seconds since 1970 UTC", source.where(file), time.words)
+    return replace(layout, quoted=quoted, time=time)
+
+
+def _fields(line: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader([line])) if separator == "," and '"' in line else line.split(separator)
+    except csv.Error:
+        return []
 
 
 def blocks(source: Source, file: str, layout: Layout) -> Iterator[Block]:

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 from sdk.config import DataConfig
 from sdk.data import tmdb as tmdb_films
 from sdk.data.archive import Source, find_source
-from sdk.data.catalogue import LINKS_FILE, read_items
+from sdk.data.catalogue import read_items
 from sdk.data.fingerprint import fingerprint
-from sdk.data.forms import FORMS, Form, find_form
-from sdk.data.layout import Layout, csv_layout
+from sdk.data.forms import METADATA_FILE, RATINGS_FILES, Form, find_form, first_ratings
+from sdk.data.layout import Layout, as_sampled, csv_layout
 from sdk.data.people import read_users
 from sdk.data.ratings import Ratings, read_ratings
 from sdk.data.validation import MAX_TIMESTAMP
@@ -34,9 +34,12 @@ def load(path: str | Path, *, tmdb: str | Path | None = None, config: DataConfig
     are in ``rejects``, each with file, line, reason and text.
 
     Args:
-        path: a folder or zip of MovieLens 100K, 1M, 10M, 20M, 25M, 32M, latest or latest-small.
-        tmdb: a folder or zip of TMDB 5000, joined through ``links.csv``, or where the data set has none by title and
-            year (``sdk.data.title_join``); None leaves TMDB's fields empty.
+        path: a folder or zip of MovieLens 100K, 1M, 10M, 20M, 25M, 32M, latest or latest-small; or of Kaggle's
+            MovieLens 20M or The Movies Dataset. Timestamps may be seconds, milli-, micro- or nanoseconds since 1970,
+            or dates and times (UTC).
+        tmdb: a folder or zip of TMDB 5000 or The Movies Dataset, joined through ``links.csv``, or where the data set
+            has none by title and year (``sdk.data.title_join``). None takes those films' files that lie beside the
+            ratings; without any, TMDB's fields are empty.
         config: the rating scale, and how many of a file's rows may be bad.
 
     Returns:
@@ -49,26 +52,30 @@ def load(path: str | Path, *, tmdb: str | Path | None = None, config: DataConfig
         TooManyRejectsError: more of a file's rows are bad than the configuration allows.
     """
     source, form = find_form(path)
-    items, item_rejects = read_items(source, form, config)
+    beside = form.items == METADATA_FILE or (tmdb is None and tmdb_films.film_form(source.members) is not None)
+    own, own_rejects = tmdb_films.read_films(source, config) if beside else (None, None)
     films, film_rejects = (None, None) if tmdb is None else tmdb_films.load(tmdb, config)
-    if films is not None:
-        items = _join(source, items, films)
+    items, item_rejects = read_items(source, form, config, own)
+    for known_films in (own, films):
+        if known_films is not None:
+            items = _join(source, form, items, known_films)
     known = items["item_id"].to_numpy().astype(np.int64)
-    ratings = read_ratings(source, form.ratings, _layout(source, form), known, config)
+    layout = _layout(source, form.ratings, form.separator)
+    ratings = read_ratings(source, form.ratings, layout, known, config)
     users, user_rejects = read_users(source, form, ratings.interactions.user_id, config)
-    tables = [ratings.rejects, item_rejects, user_rejects, film_rejects]
+    tables = [ratings.rejects, item_rejects, user_rejects, own_rejects, film_rejects]
     rejects = pa.concat_tables([table for table in tables if table is not None]).combine_chunks()
     digest = fingerprint(ratings.interactions, items, users, ratings.order)
     _report(source.name, len(ratings.interactions), items.num_rows, users.num_rows, rejects.num_rows)
     return Dataset(source.name, ratings.interactions, items, users, rejects, digest)
 
 
-def _join(source: Source, items: pa.Table, films: pa.Table) -> pa.Table:
+def _join(source: Source, form: Form, items: pa.Table, films: pa.Table) -> pa.Table:
     """Titles with TMDB's details; how many there are is logged."""
-    has_links = LINKS_FILE in source
+    has_links = form.links in source
     items = tmdb_films.add_to_items(items if has_links else tmdb_films.link_by_title(items, films), films)
     joined = pc.sum(pc.is_in(items["tmdb_id"], films["tmdb_id"].combine_chunks())).as_py()
-    by = f"by {LINKS_FILE}" if has_links else f"by title and year (there is no {LINKS_FILE})"
+    by = f"by {form.links}" if has_links else "by title and year (there is no links.csv)"
     level = logging.INFO if joined else logging.WARNING
     log.log(level, "TMDB: %s of %s titles joined %s", f"{joined:,}", f"{items.num_rows:,}", by)
     return items
@@ -94,21 +101,21 @@ def load_ratings(path: str | Path, *, config: DataConfig = _DEFAULT, until: int 
     suffix = Path(file).suffix
     if suffix not in _SEPARATORS:
         raise UnusableFileError(path, f"its name ends in {suffix!r}", "Name it .csv, .dat or .data, by its form.")
-    layout = csv_layout(source, file) if suffix == ".csv" else Layout(_SEPARATORS[suffix])
+    layout = _layout(source, file, _SEPARATORS[suffix])
     return read_ratings(source, file, layout, None, config, until=until, repeats_are_bad=False)
 
 
 def _find_ratings(path: Path) -> tuple[Source, str]:
-    if path.is_file() and path.suffix != ".zip":
+    if path.is_file() and path.suffix.lower() != ".zip":
         file = path.name.removesuffix(".gz")
         return Source(path.parent, path.parent.name, {file: str(path)}, zipped=False), file
-    names = sorted({form.ratings for form in FORMS})
-    source = find_source(path, " or ".join(names), lambda found: not set(found).isdisjoint(names))
-    return source, next(name for name in names if name in source)
+    wanted = " or ".join(sorted(RATINGS_FILES))
+    source = find_source(path, wanted, lambda found: not set(found).isdisjoint(RATINGS_FILES))
+    return source, first_ratings(source)
 
 
-def _layout(source: Source, form: Form) -> Layout:
-    return csv_layout(source, form.ratings) if form.name == "csv" else Layout(form.separator)
+def _layout(source: Source, file: str, separator: str) -> Layout:
+    return csv_layout(source, file) if separator == "," else as_sampled(source, file, Layout(separator))
 
 
 def _report(name: str, ratings: int, items: int, users: int, rejects: int) -> None:

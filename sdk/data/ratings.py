@@ -22,6 +22,8 @@ from sdk.data import validation
 from sdk.data.archive import Source
 from sdk.data.arrow_memory import reader_of
 from sdk.data.layout import COLUMNS, DTYPES, Block, Columns, Layout, Values, blocks
+from sdk.data.scales import scale_remedy
+from sdk.data.times import BEFORE_1970
 from sdk.data.validation import BadRowError, check_share, rejects_table, whole_number
 from sdk.errors import UnusableFileError
 from sdk.types import Bools, Int64s, Interactions
@@ -30,7 +32,7 @@ MISSING_RATING = "the rating is missing"
 NO_NUMBER = "the rating is not a number"
 OFF_STEP = "the rating is not a whole or half star"
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_WHAT = {"user_id": "user id", "item_id": "item id", "timestamp": "timestamp"}
+_WHAT = {"user_id": "user id", "item_id": "item id"}
 _MAX_ID = 10**18 - 1
 
 
@@ -69,16 +71,18 @@ def read_ratings(
         config: the scale, and how many rows may be bad.
         until: seconds since 1970-01-01 UTC; later ratings are passed over, as if they had not been made yet.
         repeats_are_bad: whether ratings that a later one of the same pair replaces count among the bad rows, of which
-            there may be only so many. In a log of ratings they are nothing odd.
+            there may be only so many. In a log of ratings, for which a bundle sets the scale, they are nothing odd.
 
     Raises:
         TooManyRejectsError: more rows are bad than the configuration allows.
         UnusableFileError: the file holds no row, or is damaged.
     """
-    read = _read_blocks(source, file, layout, _Parser(layout, known_items, config))
+    parser = _Parser(layout, known_items, config)
+    read = _read_blocks(source, file, layout, parser)
+    remedies = parser.remedies(adjustable=repeats_are_bad)
     if not read.total:
         raise UnusableFileError(source.where(file), "it holds no rating", "Export it again, with its rows.")
-    check_share(source.where(file), read.rejects(), read.total, config)
+    check_share(source.where(file), read.rejects(), read.total, config, remedies, adjustable=repeats_are_bad)
     interactions = read.interactions()
     counted = np.flatnonzero(interactions.timestamp <= until)
     if len(counted) < len(interactions):
@@ -180,6 +184,15 @@ class _Parser:
     def __init__(self, layout: Layout, known_items: Int64s | None, config: DataConfig) -> None:
         self._layout, self._known, self._config = layout, known_items, config
         self._off_scale = f"the rating is off the scale of {config.rating_min:g} to {config.rating_max:g} stars"
+        self._met = math.inf, -math.inf  # the lowest and the highest rating so far
+
+    def remedies(self, *, adjustable: bool) -> dict[str, str]:
+        """What mends the reasons that only a look at all ratings explains; a configuration only if ``adjustable``."""
+        scale = self._config.rating_min, self._config.rating_max
+        return {self._off_scale: scale_remedy(*self._met, *scale, adjustable=adjustable)}
+
+    def _meet(self, low: float, high: float) -> None:
+        self._met = min(self._met[0], low), max(self._met[1], high)
 
     def parse(self, block: Block) -> _Parsed:
         """Part a block's lines into accepted and rejected ones."""
@@ -189,7 +202,15 @@ class _Parser:
         return self._carefully(block)
 
     def _is_clean(self, block: Block) -> bool:
-        return not block.data.translate(None, self._layout.plain_bytes)
+        odd = block.data.translate(None, self._layout.plain_bytes)
+        return not odd and (not self._layout.quoted or self._has_sound_quotes(block.data))
+
+    def _has_sound_quotes(self, data: bytes) -> bool:
+        """Whether every quote begins or ends a field; Arrow would take others as they come."""
+        comma = self._layout.separator.encode()
+        begins = data.count(comma + b'"') + data.count(b'\n"') + data.startswith(b'"')
+        ends = sum(data.count(b'"' + end) for end in (comma, b"\r\n", b"\n")) + data.endswith((b'"', b'"\r'))
+        return begins == ends and begins + ends == data.count(b'"')
 
     def _by_arrow(self, data: bytes, num_lines: int) -> Columns | None:
         """Columns of exactly ``num_lines`` rows, or None where any line is not as it should be."""
@@ -198,7 +219,11 @@ class _Parser:
             table = pa_csv.read_csv(
                 reader_of(data),
                 pa_csv.ReadOptions(column_names=layout.arrow_names),
-                pa_csv.ParseOptions(delimiter=layout.separator[0], quote_char=False, ignore_empty_lines=False),
+                pa_csv.ParseOptions(
+                    delimiter=layout.separator[0],
+                    quote_char='"' if layout.quoted else False,
+                    ignore_empty_lines=False,
+                ),
                 pa_csv.ConvertOptions(
                     column_types=layout.arrow_types, include_columns=list(layout.arrow_types), null_values=[""]
                 ),
@@ -207,7 +232,8 @@ class _Parser:
             return None
         if table.num_rows != num_lines or any(table[name].null_count for name in COLUMNS):
             return None
-        return {name: table[name].to_numpy() for name in COLUMNS}
+        columns = {name: table[name].to_numpy() for name in COLUMNS}
+        return columns | {"timestamp": columns["timestamp"].astype(np.int64, copy=False)}
 
     def _carefully(self, block: Block) -> _Parsed:
         """Line by line: plain lines go to Arrow together, others are repaired or set aside."""
@@ -238,6 +264,7 @@ class _Parser:
             raise BadRowError(validation.NOT_UTF8) from None
         values = dict(zip(self._layout.names, self._split(text), strict=True))
         plain = {name: str(whole_number(values[name], what)) for name, what in _WHAT.items()}
+        plain["timestamp"] = self._layout.time.plain_text(values["timestamp"])
         plain["rating"] = self._plain_rating(values["rating"].strip())
         return self._layout.separator.join(plain.get(name, "") for name in self._layout.names).encode()
 
@@ -260,12 +287,14 @@ class _Parser:
         if not _NUMBER.fullmatch(text):
             raise BadRowError(NO_NUMBER)
         value = float(text)
+        if math.isfinite(value):
+            self._meet(value, value)
         if not (math.isfinite(value) and self._config.rating_min <= value <= self._config.rating_max):
             raise BadRowError(self._off_scale)
         return f"{value:.9f}"
 
     def _checked(self, columns: Columns, rows: Int64s, rejected: dict[int, str]) -> _Parsed:
-        """Drop rows that read well but say something impossible."""
+        """Drop rows that read well but say something impossible; timestamps become seconds."""
         bad = np.zeros(len(rows), dtype=np.bool_)
         for reason, mask in self._faults(columns):
             if mask.any():
@@ -273,15 +302,25 @@ class _Parser:
                 bad |= mask
         if bad.any():
             columns = {name: column[~bad] for name, column in columns.items()}
+        if self._layout.time.per_second > 1:
+            columns = columns | {"timestamp": columns["timestamp"] // self._layout.time.per_second}
         return _Parsed(columns, dict(sorted(rejected.items())))
 
     def _faults(self, columns: Columns) -> Iterator[tuple[str, Bools]]:
         rating, low, high = columns["rating"], self._config.rating_min, self._config.rating_max
+        if len(rating):
+            self._meet(float(rating.min()), float(rating.max()))
         yield self._off_scale, (rating < low) | (rating > high)
         yield OFF_STEP, (np.clip(rating, low, high) * 2) % 1 != 0  # an infinity has no remainder
-        yield validation.LATE_TIMESTAMP, columns["timestamp"] > validation.MAX_TIMESTAMP
+        yield from self._time_faults(columns["timestamp"])
         yield "the user id is too large", columns["user_id"] > _MAX_ID
         if self._known is None:
             yield "the item id is too large", columns["item_id"] > _MAX_ID
         else:
             yield validation.UNKNOWN_ITEM, ~np.isin(columns["item_id"], self._known)
+
+    def _time_faults(self, time: Int64s) -> Iterator[tuple[str, Bools]]:
+        form = self._layout.time
+        yield BEFORE_1970, time < 0
+        yield form.not_this, time < form.least
+        yield validation.LATE_TIMESTAMP, time > (validation.MAX_TIMESTAMP + 1) * form.per_second - 1

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import PurePath
 
 from sdk.data.archive import Source
+from sdk.data.foreign import resaved
 from sdk.data.validation import EMPTY_LINE, NOT_UTF8, TOO_FEW_FIELDS, TOO_MANY_FIELDS, Record, RejectLog, is_unicode
 from sdk.errors import MissingColumnError, UnusableFileError
 
 _MAX_RECORD_LINES = 1000  # a quote still open after so many lines was never meant to span them
 _MAX_LINE = 1 << 27  # bytes
+_OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_SAME = {"itemid": "movieid"}
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _MAX_FIELD = 1 << 26  # characters; a TMDB cast can exceed the csv module's own limit of 131,072
 
 
@@ -100,27 +106,57 @@ def csv_header(stream: io.BufferedReader, where: str) -> list[str]:
     """Take the header off a CSV file.
 
     Raises:
-        UnusableFileError: the file is empty, or its first line is not CSV.
+        UnusableFileError: the file is empty, or its first line is not CSV, has another separator, or is a row.
     """
     first = read_line(stream, where).decode("utf-8", "replace").strip()
     if not first:
         raise UnusableFileError(where, "the file is empty", "Fetch or export it again.")
+    if "\r" in first:
+        remedy = f"Save it with line feeds: sed -i 's/\\r/\\n/g' {PurePath(where).name}"
+        raise UnusableFileError(where, "its lines end in carriage returns, where line feeds were expected", remedy)
     try:
-        return [name.strip() for name in next(csv.reader([first]))]
+        header = [name.strip() for name in next(csv.reader([first]))]
     except csv.Error as error:
         raise UnusableFileError(where, f"its first line is no CSV header ({error})", "Export it again.") from error
+    _refuse_separator(first, header, where)
+    return header
+
+
+def _refuse_separator(first: str, header: Sequence[str], where: str) -> None:
+    """Refuse a header of one column that another separator makes several of."""
+    for separator, name in _OTHER_SEPARATORS.items():
+        if len(header) == 1 and separator in first:
+            options = f"sep={separator!r}, keep_default_na=False" + (", decimal=','" if separator == ";" else "")
+            problem = f"its fields are separated by {name}, where commas were expected"
+            raise UnusableFileError(where, problem, f"Save it with commas: {resaved(PurePath(where).name, options)}")
 
 
 def positions(header: Sequence[str], columns: Sequence[str], where: str) -> list[int]:
-    """Where each column stands in the header.
+    """Where each column stands in the header: as it is spelt, or else ``user_id`` or ``USERID`` for ``userId``.
 
     Raises:
-        MissingColumnError: one is not there.
+        MissingColumnError: some are not there.
+        UnusableFileError: none is, and the header is a row of numbers.
     """
-    for column in columns:
-        if column not in header:
-            raise MissingColumnError(where, column, header)
-    return [header.index(column) for column in columns]
+    spelt = {_spelling(name): place for place, name in reversed(list(enumerate(header)))}
+    spelt |= {name: place for place, name in reversed(list(enumerate(header)))}
+    found = {name: place for name in columns if (place := spelt.get(name, spelt.get(_spelling(name)))) is not None}
+    missing = [name for name in columns if name not in found]
+    if not found and any(_NUMBER.fullmatch(name) for name in header):
+        problem = f"its first line is a row ({','.join(header[:12])}), where the columns' names were expected"
+        remedy = (
+            f"Name its columns: sed -i '1i {','.join(columns)}' {PurePath(where).name}, in the order that they have"
+        )
+        raise UnusableFileError(where, problem, f"{remedy}.")
+    if missing:
+        raise MissingColumnError(where, ", ".join(missing), header)
+    return [found[name] for name in columns]
+
+
+def _spelling(name: str) -> str:
+    """A column's name without case, blanks and underscores; an item is a movie."""
+    bare = re.sub(r"[\W_]", "", name).lower()
+    return _SAME.get(bare, bare)
 
 
 def _with_content(lines: _Lines, log: RejectLog) -> Iterator[tuple[int, str]]:

@@ -10,6 +10,8 @@ from sdk.config import SplitConfig
 from sdk.errors import DataError
 from sdk.types import Bools, Int64s, Interactions
 
+_MOST_TIED = 0.5  # of what is held out by time may be of one moment with what is not
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
@@ -38,7 +40,7 @@ def split(interactions: Interactions, config: SplitConfig) -> Split:
     user's latest one (of equal timestamps the one later in the file).
 
     Raises:
-        DataError: a part that training needs would be empty.
+        DataError: there would be nothing to train on, or time is to part ratings whose timestamps do not.
     """
     everything = np.arange(len(interactions), dtype=np.int64)
     held_out = _held_out(interactions, everything, config, config.test_share, config.seed)
@@ -46,13 +48,21 @@ def split(interactions: Interactions, config: SplitConfig) -> Split:
     validating = _held_out(interactions, rest, config, config.validation_share, config.seed + 1)
     parts = Split(rest[~validating], rest[validating], everything[held_out])
     if not len(parts.train):
-        raise DataError(f"a {config.describe()} split of {len(interactions):,} ratings leaves none to train on")
+        found = f"a {config.describe()} split of {len(interactions):,} ratings leaves none to train on"
+        raise DataError(f"{found}. Give more ratings.")
     return parts
 
 
 def _held_out(interactions: Interactions, rows: Int64s, config: SplitConfig, share: float, seed: int) -> Bools:
     """(len(rows),) bool, True where the row is held out."""
     if config.kind == "leave-last-out":
+        if len(rows) > 1 and (interactions.timestamp == interactions.timestamp[0]).all():
+            message = (
+                f"--split leave-last-out: all {len(interactions):,} ratings have the timestamp "
+                f"{interactions.timestamp[0]}, so it is not known which is a user's last. "
+                "Pass --split random, or give the ratings their own times."
+            )
+            raise DataError(message)
         return _is_last_of_user(interactions.user_id[rows], interactions.timestamp[rows])
     if config.kind == "time":
         return _is_latest(interactions.timestamp[rows], share)
@@ -62,8 +72,25 @@ def _held_out(interactions: Interactions, rows: Int64s, config: SplitConfig, sha
 def _is_latest(timestamp: Int64s, share: float) -> Bools:
     latest = np.zeros(len(timestamp), dtype=np.bool_)
     cut = len(timestamp) - round(share * len(timestamp))
-    latest[np.argsort(timestamp, kind="stable")[cut:]] = True
+    order = np.argsort(timestamp, kind="stable")
+    latest[order[cut:]] = True
+    if 0 < cut < len(timestamp):
+        _require_order(timestamp[order], cut)
     return latest
+
+
+def _require_order(ascending: Int64s, cut: int) -> None:
+    """Refuse a cut through so many ratings of one moment that their place in the file would decide."""
+    moment = ascending[cut]
+    tied = int(np.searchsorted(ascending, moment, side="right")) - cut
+    if ascending[cut - 1] == moment and tied > _MOST_TIED * (len(ascending) - cut):
+        same = int(np.count_nonzero(ascending == moment))
+        message = (
+            f"--split time: {same:,} of {len(ascending):,} ratings have the same timestamp, {moment} "
+            f"({np.datetime64(int(moment), 's')} UTC), so it is not known which are the latest. "
+            "Pass --split random, or give the ratings their own times."
+        )
+        raise DataError(message)
 
 
 def _is_last_of_user(user_id: Int64s, timestamp: Int64s) -> Bools:

@@ -11,12 +11,14 @@ but 3 of the 3,403 pairs are the links'; for those 3 the links name another of T
 
 from __future__ import annotations
 
+import logging
 import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+log = logging.getLogger(__name__)
 _BRACKETS = re.compile(r"\(([^()]*)\)")
 _ALSO_KNOWN_AS = re.compile(r"a\.?k\.?a\.?\s+", re.IGNORECASE)
 _APOSTROPHES = re.compile("['’‘`´]")
@@ -40,7 +42,13 @@ def links_by_title(items: Iterable[Mapping[str, Any]], films: Iterable[Mapping[s
             named[normalised(film["title"]), film["year"]].add(film["tmdb_id"])
     found = {item["item_id"]: _films_of(item, named) for item in items}
     claims = Counter(film for matches in found.values() for film in matches)
-    return {item: min(films) for item, films in found.items() if len(films) == 1 and claims[min(films)] == 1}
+    links = {item: min(films) for item, films in found.items() if len(films) == 1 and claims[min(films)] == 1}
+    if unclear := sum(map(bool, found.values())) - len(links):
+        log.info(
+            "%s titles share a name and a year with others or fit several films, so that they are joined to none; "
+            "a links.csv beside the ratings, with movieId and tmdbId, joins them", f"{unclear:,}",
+        )  # fmt: skip
+    return links
 
 
 def _films_of(item: Mapping[str, Any], named: Mapping[Key, set[int]]) -> set[int]:

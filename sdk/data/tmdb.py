@@ -1,9 +1,12 @@
-"""TMDB 5000: films with plot, keywords, cast and crew, from the two files as published."""
+"""TMDB's films with plot, keywords, cast and crew: TMDB 5000, and The Movies Dataset, from the files as published."""
 
 from __future__ import annotations
 
+import ast
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +15,51 @@ import pyarrow as pa
 from sdk import schema
 from sdk.config import DataConfig
 from sdk.data.archive import Source, find_source
+from sdk.data.forms import METADATA_FILE
 from sdk.data.records import csv_records
 from sdk.data.title_join import links_by_title
 from sdk.data.titles import clean_genres
 from sdk.data.validation import DUPLICATE_ID, MISSING_TITLE, BadRowError, RejectLog, is_unicode, whole_number
 from sdk.errors import UnusableFileError
 
-MOVIES_FILE = "tmdb_5000_movies.csv"
-CREDITS_FILE = "tmdb_5000_credits.csv"
 MAX_CAST = 20
 BAD_DATE = "the release date is not of the form 1999-12-31"
 CREW_JOBS = (
     "Screenplay", "Writer", "Novel", "Story", "Original Music Composer", "Director of Photography", "Editor",
     "Producer",
 )  # fmt: skip
-_MOVIE_COLUMNS = ("id", "title", "release_date", "genres", "overview", "keywords", "production_companies")
-_CREDIT_COLUMNS = ("movie_id", "cast", "crew")
+_FILM_COLUMNS = ("id", "title", "release_date", "genres", "overview", "production_companies")
 _TO_MOVIELENS = {"Science Fiction": "Sci-Fi", "Family": "Children", "Music": "Musical"}
 _DETAILS = ("overview", "keywords", "cast", "directors", "crew", "companies")
 _DEFAULT = DataConfig()
 _STRINGS = pa.list_(pa.string())
 
+
+@dataclass(frozen=True, slots=True)
+class FilmForm:
+    """One published form.
+
+    Attributes:
+        movies: name of the films file.
+        credits: name of the file with cast and crew.
+        credits_id: the film id's column in it.
+        keywords: name of the file with the keywords, "" where the films file has them.
+        needed: the files that must be there.
+    """
+
+    movies: str
+    credits: str
+    credits_id: str
+    keywords: str
+    needed: tuple[str, ...]
+
+
+TMDB_5000 = FilmForm(
+    "tmdb_5000_movies.csv", "tmdb_5000_credits.csv", "movie_id", "",
+    needed=("tmdb_5000_movies.csv", "tmdb_5000_credits.csv"),
+)  # fmt: skip
+THE_MOVIES = FilmForm(METADATA_FILE, "credits.csv", "id", "keywords.csv", needed=(METADATA_FILE,))
+WANTED = f"{METADATA_FILE}, or {TMDB_5000.movies} and {TMDB_5000.credits}"
 FILMS = pa.schema(
     [
         pa.field("tmdb_id", pa.int64(), nullable=False),
@@ -45,15 +72,16 @@ FILMS = pa.schema(
 
 
 def load(path: str | Path, config: DataConfig = _DEFAULT) -> tuple[pa.Table, pa.Table]:
-    """Read TMDB 5000's two files.
+    """Read the films of TMDB 5000 or of The Movies Dataset.
 
     Args:
-        path: a folder with ``tmdb_5000_movies.csv`` and ``tmdb_5000_credits.csv``, plain or ``.gz``; or Kaggle's zip.
+        path: a folder or Kaggle's zip, the files plain or ``.gz``: ``tmdb_5000_movies.csv`` and
+            ``tmdb_5000_credits.csv``; or ``movies_metadata.csv``, with ``credits.csv`` and ``keywords.csv`` if there.
         config: how many rows may be bad.
 
     Returns:
-        The films as ``FILMS``, ascending by tmdb_id, unique; and the rejected rows of both files,
-        ``schema.REJECTS``. A film whose credits are absent or rejected has empty credits.
+        The films as ``FILMS``, ascending by tmdb_id, unique; and the rejected rows of all files,
+        ``schema.REJECTS``. A film whose credits or keywords are absent or rejected has empty ones.
 
     Raises:
         MissingFileError: a file is not there.
@@ -61,12 +89,24 @@ def load(path: str | Path, config: DataConfig = _DEFAULT) -> tuple[pa.Table, pa.
         UnusableFileError: a file is empty or damaged.
         TooManyRejectsError: more of a file's rows are bad than the configuration allows.
     """
-    source = find_source(path, f"{MOVIES_FILE} and {CREDITS_FILE}", _has_both)
-    films, movie_rejects = _read_films(source, config)
-    credits_, credit_rejects = _read_credits(source, films, config)
-    nothing: dict[str, Any] = {"cast": [], "directors": [], "crew": []}
-    rows = [films[tmdb_id] | credits_.get(tmdb_id, nothing) for tmdb_id in sorted(films)]
-    return pa.Table.from_pylist(rows, schema=FILMS), pa.concat_tables([movie_rejects, credit_rejects])
+    return read_films(find_source(path, WANTED, lambda names: film_form(names) is not None), config)
+
+
+def film_form(names: Collection[str]) -> FilmForm | None:
+    """The form of the films in a folder; None where there is none."""
+    return next((form for form in (TMDB_5000, THE_MOVIES) if set(form.needed) <= set(names)), None)
+
+
+def read_films(source: Source, config: DataConfig) -> tuple[pa.Table, pa.Table]:
+    """``load`` where the folder is found already: one of which ``film_form`` knows the form."""
+    form = film_form(source.members.keys())
+    assert form is not None, "the caller looked"
+    films, rejects = _read_movies(source, form, config)
+    rejects += _read_details(source, form, form.keywords, ("id", "keywords"), films, _keywords, config)
+    columns = (form.credits_id, "cast", "crew")
+    rejects += _read_details(source, form, form.credits, columns, films, _credits, config)
+    table = pa.Table.from_pylist([films[tmdb_id] for tmdb_id in sorted(films)], schema=FILMS)
+    return table, pa.concat_tables(rejects)
 
 
 def as_items(films: pa.Table) -> pa.Table:
@@ -130,47 +170,63 @@ def _joined(item: dict[str, Any], film: Mapping[str, Any] | None) -> dict[str, A
     return item | details | {"genres": genres, "year": film["year"] if item["year"] is None else item["year"]}
 
 
-def _has_both(names: Collection[str]) -> bool:
-    return MOVIES_FILE in names and CREDITS_FILE in names
-
-
-def _read_films(source: Source, config: DataConfig) -> tuple[dict[int, dict[str, Any]], pa.Table]:
+def _read_movies(
+    source: Source, form: FilmForm, config: DataConfig
+) -> tuple[dict[int, dict[str, Any]], list[pa.Table]]:
     films: dict[int, dict[str, Any]] = {}
 
     def parse(fields: Sequence[str]) -> None:
         film = _film(*fields)
-        _add_once(films, film["tmdb_id"], film)
+        if film["tmdb_id"] in films:
+            raise BadRowError(DUPLICATE_ID)
+        films[film["tmdb_id"]] = film
 
-    log = RejectLog(MOVIES_FILE)
-    log.read(csv_records(source, log, _MOVIE_COLUMNS), parse)
-    rejects = log.finish(source.where(MOVIES_FILE), config)
+    columns = _FILM_COLUMNS if form.keywords else (*_FILM_COLUMNS, "keywords")
+    rejects = _read(source, form.movies, columns, parse, config)
     if not films:
-        raise UnusableFileError(source.where(MOVIES_FILE), "it holds no film", "Fetch it again.")
+        raise UnusableFileError(source.where(form.movies), "it holds no film", "Fetch it again.")
     return films, rejects
 
 
-def _read_credits(source: Source, films: Collection[int], config: DataConfig) -> tuple[dict[int, Any], pa.Table]:
-    credits_: dict[int, dict[str, Any]] = {}
+def _read_details(
+    source: Source,
+    form: FilmForm,
+    file: str,
+    columns: Sequence[str],
+    films: dict[int, dict[str, Any]],
+    details: Callable[..., dict[str, Any]],
+    config: DataConfig,
+) -> list[pa.Table]:
+    """Add what a file knows of the films, in whose first column their id stands."""
+    met: set[int] = set()
 
     def parse(fields: Sequence[str]) -> None:
         tmdb_id = whole_number(fields[0], "film id")
         if tmdb_id not in films:
-            raise BadRowError(f"unknown film: its id is not in {MOVIES_FILE}")
-        _add_once(credits_, tmdb_id, _credits(fields[1], fields[2]))
+            unknown = f"unknown film: its id is not in {form.movies}"
+            raise BadRowError(unknown)
+        found = details(*fields[1:])
+        if tmdb_id in met:
+            raise BadRowError(DUPLICATE_ID)
+        met.add(tmdb_id)
+        films[tmdb_id] |= found
 
-    log = RejectLog(CREDITS_FILE)
-    log.read(csv_records(source, log, _CREDIT_COLUMNS), parse)
-    return credits_, log.finish(source.where(CREDITS_FILE), config)
+    return _read(source, file, columns, parse, config) if file in source else []
 
 
-def _add_once(rows: dict[int, dict[str, Any]], tmdb_id: int, row: dict[str, Any]) -> None:
-    if tmdb_id in rows:
-        raise BadRowError(DUPLICATE_ID)
-    rows[tmdb_id] = row
+def _read(
+    source: Source, file: str, columns: Sequence[str], parse: Callable[[Sequence[str]], None], config: DataConfig
+) -> list[pa.Table]:
+    """Hand a file's rows to ``parse``; the rows set aside are returned."""
+    log = RejectLog(file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the parser's, of backslashes in the films' texts
+        log.read(csv_records(source, log, columns), parse)
+    return [log.finish(source.where(file), config)]
 
 
 def _film(
-    id_: str, title: str, released: str, genres: str, overview: str, keywords: str, made_by: str
+    id_: str, title: str, released: str, genres: str, overview: str, made_by: str, keywords: str = ""
 ) -> dict[str, Any]:
     if not title.strip():
         raise BadRowError(MISSING_TITLE)
@@ -180,9 +236,14 @@ def _film(
         "year": _year(released.strip()),
         "genres": sorted(_names(_entries(genres, "genres"))),
         "overview": overview.strip(),
-        "keywords": _names(_entries(keywords, "keywords")),
         "companies": _names(_entries(made_by, "production_companies")),
+        **_keywords(keywords),
+        **{name: [] for name in ("cast", "directors", "crew")},
     }
+
+
+def _keywords(keywords: str) -> dict[str, Any]:
+    return {"keywords": _names(_entries(keywords, "keywords"))}
 
 
 def _year(released: str) -> int | None:
@@ -209,18 +270,26 @@ def _billing(actor: Mapping[str, Any]) -> float:
 
 
 def _entries(text: str, what: str) -> list[dict[str, Any]]:
-    """A JSON column: a list of objects that each have a name; blank is none.
+    """A JSON column, or one of Python literals: a list of objects that each have a name; blank is none.
 
     Raises:
         BadRowError: it is anything else.
     """
     try:
-        entries = json.loads(text) if text.strip() else []
-    except (ValueError, RecursionError):
+        entries = _value_of(text) if text.strip() else []
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         raise BadRowError(f"{what}: broken JSON") from None
     if not isinstance(entries, list) or not all(_is_named(entry) for entry in entries):
         raise BadRowError(f"{what}: expected a JSON list of objects with a name")
     return entries
+
+
+def _value_of(text: str) -> object:
+    """The value of JSON or, as pandas writes lists into a CSV, of a Python literal."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return ast.literal_eval(text.strip())
 
 
 def _is_named(entry: object) -> bool:

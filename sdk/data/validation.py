@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,33 @@ DUPLICATE_ID = "duplicate id: the first row stands"
 MISSING_TITLE = "the title is missing"
 LATE_TIMESTAMP = "the timestamp is after the year 2100"
 MAX_TIMESTAMP = 4_102_444_799  # 2100-01-01T00:00:00Z less one second
+REMEDIES = MappingProxyType(
+    {
+        UNKNOWN_ITEM: "Give the titles, and links.csv if there is one, of the same data set: these ids are not there.",
+        r"^the user id is (not a whole number|negative|too large)": 'Number the users: python -c "import pandas; '
+        "t = pandas.read_csv('ratings.csv'); t['userId'] = pandas.factorize(t['userId'])[0]; "
+        "t.to_csv('ratings.csv', index=False)\"",
+        r"^the item id is (not a whole number|negative|too large)": "Number the titles, alike in both files: "
+        "python -c \"import pandas; m, r = map(pandas.read_csv, ('movies.csv', 'ratings.csv')); "
+        "n = {x: i for i, x in enumerate(m['movieId'].unique())}; m['movieId'] = m['movieId'].map(n); "
+        "r['movieId'] = r['movieId'].map(n); m.to_csv('movies.csv', index=False); "
+        "r.to_csv('ratings.csv', index=False)\"",
+        NOT_UTF8: "Save it as UTF-8: python -c \"t = open('FILE', encoding='latin-1', newline='').read(); "
+        "open('FILE', 'w', encoding='utf-8', newline='').write(t)\", if it is in Latin-1.",
+        r"^the timestamp is": "Write each timestamp in one and the same form: seconds since 1970 such as 1300086400, "
+        'or 2011-03-14 07:06:40 (UTC), as this does with many forms: python -c "import pandas; '
+        "t = pandas.read_csv('ratings.csv'); t['timestamp'] = pandas.to_datetime(t['timestamp']); "
+        "t.to_csv('ratings.csv', index=False)\"",
+        DUPLICATE_PAIR: "Leave one rating of each user and title in it.",
+        DUPLICATE_ID: "Leave one row of each id in it.",
+        r"rating is not a whole or half star": "Round the ratings to whole or half stars.",
+        r"rating is not a number": "Write ratings with a point, as 4.5.",
+        r"too (few|many) fields": "Export it again with as many fields in each row as the first has, those that hold "
+        "a comma or a line break in double quotes.",
+    }
+)
+"""What mends a reason, by a pattern of it."""
+_NO_REMEDIES: Mapping[str, str] = MappingProxyType({})
 _TEXT_LENGTH = 200
 _MISSING = frozenset({"", "null", "none", "na", "n/a", "nan", "\\n"})
 _DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
@@ -91,21 +119,42 @@ def rejects_table(file: str, lines: Sequence[int], reasons: Sequence[str], texts
     return pa.Table.from_arrays([*columns, pa.array(reasons, pa.string()), pa.array(short)], schema=schema.REJECTS)
 
 
-def check_share(where: object, rejects: pa.Table, total: int, config: DataConfig) -> None:
+def check_share(
+    where: object,
+    rejects: pa.Table,
+    total: int,
+    config: DataConfig,
+    remedies: Mapping[str, str] = _NO_REMEDIES,
+    *,
+    adjustable: bool = True,
+) -> None:
     """Stop when one file has more bad rows than ``config.max_reject_share``.
 
+    Args:
+        where: the file, for the message.
+        rejects: its rows set aside, ``schema.REJECTS``.
+        total: its rows.
+        config: the share allowed.
+        remedies: what mends a reason, by the reason, beside ``REMEDIES``.
+        adjustable: whether the caller has options that raise the share.
+
     Raises:
-        TooManyRejectsError: with the commonest reasons and their counts.
+        TooManyRejectsError: with the commonest reasons, their counts, and what mends the commonest.
     """
-    if rejects.num_rows > config.max_reject_share * total:
-        reasons = _commonest(rejects)
-        raise TooManyRejectsError(where, rejects.num_rows, total, config.max_reject_share, reasons)
-
-
-def _commonest(rejects: pa.Table, most: int = 3) -> str:
+    if rejects.num_rows <= config.max_reject_share * total:
+        return
     counts = pc.value_counts(rejects["reason"].combine_chunks()).to_pylist()
     counts.sort(key=lambda entry: (-entry["counts"], entry["values"]))
-    return "; ".join(f"{entry['counts']:,} x {entry['values']}" for entry in counts[:most])
+    reasons = "; ".join(f"{entry['counts']:,} x {entry['values']}" for entry in counts[:3])
+    remedy = _remedy_of(counts[0]["values"], remedies)
+    share = config.max_reject_share
+    raise TooManyRejectsError(where, rejects.num_rows, total, share, reasons, remedy, adjustable)
+
+
+def _remedy_of(reason: str, remedies: Mapping[str, str]) -> str:
+    if reason in remedies:
+        return remedies[reason]
+    return next((remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, reason)), "")
 
 
 def write_rejects(table: pa.Table, path: str | Path) -> Path:
@@ -166,18 +215,6 @@ def is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def timestamp(text: str) -> int:
-    """Read seconds since 1970.
-
-    Raises:
-        BadRowError: not a whole number from 0 to the end of 2099.
-    """
-    value = whole_number(text, "timestamp")
-    if value > MAX_TIMESTAMP:
-        raise BadRowError(LATE_TIMESTAMP)
-    return value
 
 
 def sorted_order(user_id: Int64s, item_id: Int64s) -> Int64s | None:

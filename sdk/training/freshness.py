@@ -8,7 +8,9 @@ from pathlib import Path
 from sdk import __version__
 from sdk.bundle import INFO, load
 from sdk.config import RunConfig, to_json
+from sdk.data.splits import split
 from sdk.errors import BundleError
+from sdk.training.labels import learnable
 from sdk.types import Dataset
 
 log = logging.getLogger(__name__)
@@ -17,7 +19,8 @@ log = logging.getLogger(__name__)
 def is_up_to_date(path: Path, dataset: Dataset, config: RunConfig) -> bool:
     """Whether a sound bundle of this data set and configuration, written by this release, is at ``path``.
 
-    A bundle that is damaged or of another release is not up to date; the log says why.
+    Models that the data's labels leave out of training make no other configuration. A bundle that is damaged or of
+    another release is not up to date; the log says why.
     """
     if not (path / INFO).exists():
         log.info("%s: no bundle yet", path)
@@ -27,6 +30,8 @@ def is_up_to_date(path: Path, dataset: Dataset, config: RunConfig) -> bool:
     except BundleError as error:
         log.warning("%s", error)
         return False
+    parts = split(dataset.interactions, config.split)
+    config = learnable(dataset.interactions, parts, config, level=logging.DEBUG)
     reasons = {
         "the data are new": info.data["fingerprint"] != dataset.fingerprint,
         "the configuration is another": to_json(info.config) != to_json(config),

@@ -17,7 +17,6 @@ import numpy as np
 
 from sdk.config import FeatureConfig, RunConfig
 from sdk.data.splits import split
-from sdk.errors import DataError
 from sdk.features.encode import EncodedInteractions, Features, fit_features
 from sdk.features.tables import FIRST_KNOWN
 from sdk.list_evaluation import ListSplit, split_positives
@@ -28,6 +27,7 @@ from sdk.models.history import HistoryModel
 from sdk.models.ranker import build_ranker
 from sdk.scoring.engine import Engine
 from sdk.scoring.seen import Seen
+from sdk.training.labels import require_both_labels
 from sdk.training.loop import seeded, train
 from sdk.types import Dataset, Float32s, Int64s, Interactions
 
@@ -96,7 +96,7 @@ class RankerObjective:
         work: an empty folder for NVTabular's files, which must outlive the objective.
 
     Raises:
-        DataError: the validation part holds one label only.
+        DataError: a part holds one label only.
     """
 
     metric: ClassVar[str] = "validation AUC"
@@ -106,10 +106,8 @@ class RankerObjective:
         parts = split(dataset.interactions, config.split)
         self._train = dataset.interactions.take(parts.train)
         self._validation = dataset.interactions.take(parts.validation)
-        liked = self._validation.rating > config.features.like_above
-        if not liked.any() or liked.all():
-            message = f"{len(liked):,} validation ratings hold one label only; give more ratings, or another split"
-            raise DataError(message)
+        remedy = "Search for --model history, or set features.like_above in --config so that it parts them."
+        require_both_labels(dataset.interactions, parts, config, remedy)
         self._dataset, self._model, self._work, self._seed = dataset, model, work, config.training.seed
         self._vectors = _ContentVectors(dataset, config)
         self._parts: dict[FeatureConfig, _Part] = {}
@@ -175,7 +173,8 @@ class HistoryObjective:
         self._vectors = _ContentVectors(dataset, config)
         ratings = dataset.interactions
         learnt = split(ratings, config.split).fit_rows()
-        self._within = np.intersect1d(learnt, split_positives(ratings, seed=config.split.seed).train)
+        apart = split_positives(ratings, seed=config.split.seed, like_at=config.history.like_at)
+        self._within = np.intersect1d(learnt, apart.train)
 
     def measure(self, config: RunConfig, repeats: int, report: Report) -> float:
         """The mean NDCG@10 over ``repeats`` draws."""
@@ -187,7 +186,8 @@ class HistoryObjective:
 
     def once(self, config: RunConfig, repeat: int) -> float:
         """The mean NDCG@10 over the users of one draw."""
-        parts = split_positives(self._dataset.interactions, seed=_FIRST_DRAW + repeat, within=self._within)
+        like_at, seed = config.history.like_at, _FIRST_DRAW + repeat
+        parts = split_positives(self._dataset.interactions, seed=seed, like_at=like_at, within=self._within)
         return self._ndcg(config, parts)
 
     def _ndcg(self, config: RunConfig, parts: ListSplit) -> float:

@@ -19,7 +19,7 @@ from sdk.bundle_writer import Trained, write_bundle
 from sdk.config import RunConfig, TrainingConfig, to_json
 from sdk.data.splits import Split, split
 from sdk.device import resolve_device
-from sdk.errors import DataError, LockedError, OutputError
+from sdk.errors import LockedError, OutputError
 from sdk.evaluation import Evaluation, evaluate
 from sdk.features.encode import EncodedInteractions, Features, fit_features
 from sdk.features.stored_interactions import TRAIN, VALIDATION, StoredInteractions
@@ -30,6 +30,7 @@ from sdk.models.history import HistoryModel
 from sdk.models.pair_model import PairModel
 from sdk.models.ranker import averaged, build_ranker, mixed
 from sdk.stages import Stages
+from sdk.training.labels import learnable
 from sdk.training.loop import TrainingResult, predict, seeded, train
 from sdk.training.shards import ALONE, Shard
 from sdk.types import Dataset, Float32s, Interactions
@@ -78,7 +79,8 @@ def train_bundle(
 
     Raises:
         UsageError: ``device`` is unknown, or ``cuda`` where torch finds no GPU.
-        DataError: there are too few ratings to train on or to measure with.
+        DataError: there are too few ratings to train on or to measure with, or of one label only where ``models`` names
+            a ranker (by default, rankers are left out then, and a warning says so).
         OutputError: ``out`` exists (and ``force`` is not given), or cannot be written.
         LockedError: another run is writing the same bundle.
     """
@@ -97,10 +99,12 @@ def train_where(dataset: Dataset, config: RunConfig, out: str | Path, where: Whe
 
     target = Path(out).absolute()
     require_room(target, force=force)
+    parts = split(dataset.interactions, config.split)
+    config = learnable(dataset.interactions, parts, config)
     try:
         with FileLock(target.with_name(f".{target.name}.lock"), timeout=0):
             work = _work_folder(target, dataset, config)
-            trained = _train(dataset, config, work, where)
+            trained = _train(dataset, config, work, where, parts)
             write_bundle(trained, dataset, config, target)
             shutil.rmtree(work)
     except Timeout as error:
@@ -170,13 +174,13 @@ def take_part(dataset: Dataset, config: RunConfig, work: Path, where: Where) -> 
         DataError: as ``train_bundle``.
     """
     parts = split(dataset.interactions, config.split)
+    config = learnable(dataset.interactions, parts, config)
     content = _content_model(dataset, config)
     _train_rankers(dataset, config, work, where, parts, content, Stages())
 
 
-def _train(dataset: Dataset, config: RunConfig, work: Path, where: Where) -> Trained:
+def _train(dataset: Dataset, config: RunConfig, work: Path, where: Where, parts: Split) -> Trained:
     stages = Stages()
-    parts = split(dataset.interactions, config.split)
     with stages.time("content model"):
         content = _content_model(dataset, config)
     rankers = _train_rankers(dataset, config, work, where, parts, content, stages)
@@ -277,12 +281,6 @@ def _select(
     name: str, part: _Part, validation: EncodedInteractions, config: RunConfig, work: Path, where: Where
 ) -> _Selected:
     """Train each member with early stopping on the validation part; the first also with each of the settings tried."""
-    if len(np.unique(validation.label)) < 2:
-        message = (
-            f"{len(validation):,} validation ratings hold one label only; "
-            "raise the validation share or give more ratings"
-        )
-        raise DataError(message)
 
     def stopped(training: TrainingConfig, label: str, file: str) -> _Member:
         model = _untrained(name, part, config, training)
