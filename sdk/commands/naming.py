@@ -77,7 +77,7 @@ def item_named(bundle: Bundle, query: str) -> int:
 
 def facts_of(bundle: Bundle, item_ids: Iterable[int]) -> list[Facts]:
     """The facts of titles of the catalogue, in that order."""
-    wanted = [int(item) for item in item_ids]
+    wanted = list(item_ids)
     rows = bundle.items.take(bundle.encoded_items.index_of(wanted) - 3)
     columns = (rows[name].to_pylist() for name in ("title", "year", "genres"))
     named = zip(wanted, bundle.titles(wanted), *columns, strict=True)
