@@ -1,8 +1,9 @@
 """The one rule for ids of users and titles: in files and options, in Python and in requests to a server.
 
-An id is a whole number from 0 to 2**63 - 1. It may come as any kind of integer, as text, or as a float or decimal
-that is whole; a float only below 2**53, from where on floats are not exact. Whoever asks for an id below 0 asks for
-nobody's. Anything else (parts of a whole, True, nothing at all) is refused, and nothing is ever cut to fit.
+An id is a whole number from 0 to 2**63 - 1. It may come as any kind of integer, or as a float or decimal that is
+whole; a float only below 2**53, from where on floats are not exact. In files and options it is the text of one.
+Whoever asks for an id below 0 asks for nobody's. Anything else (fractions, True, nothing at all, text among Python's
+numbers) is refused, and nothing is ever cut to fit.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.A
 _MISSING = frozenset({"", "null", "none", "na", "n/a", "nan", "snan", "nat", "<na>", "\\n"})
 _SHOWN = 60  # characters of a wrong value
 MISSING, NOT_WHOLE, NEGATIVE = "is missing", "is not a whole number", "is negative"
-TOO_LARGE, NOT_EXACT = "is too large", "is too large for a float to be exact"
+TEXT, TOO_LARGE, NOT_EXACT = "is text", "is too large", "is too large for a float to be exact"
 
 
 class NoIdError(ValueError):
@@ -146,6 +147,8 @@ def _ends(values: list[int]) -> tuple[int, ...]:
 
 def _numbered(at: int, value: object, name: str) -> int:
     try:
+        if isinstance(value, str):
+            raise NoIdError(TEXT)
         return whole(value)
     except NoIdError as error:
         message = f"{name}: number {at + 1} is {_short(value)}, which {error}; expected ids from 0 to 2**63 - 1"
@@ -172,7 +175,7 @@ def count_of(value: object, name: str, least: int = 1) -> int:
         UsageError: it is no whole number, or below ``least``.
     """
     try:
-        number = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else whole(value)
+        number = int(value) if type(value) is int else whole(None if isinstance(value, str) else value)
     except NoIdError as error:
         message = f"{name}: got {_short(value)}, expected a whole number of at least {least}"
         raise UsageError(message) from error

@@ -223,5 +223,6 @@ def _unknown_title(text: str) -> tuple[str, int]:
     return render_template("unknown_title.html", text=text[:100], found=found, popular=popular), 404
 
 
-def _suggestion(title: Title) -> dict[str, object]:
-    return {"id": title.item_id, "name": title.name, "genres": ", ".join(title.genres)}
+def _suggestion(title: Title) -> dict[str, str]:
+    """The id as text: a browser's numbers are exact only up to 2**53."""
+    return {"id": str(title.item_id), "name": title.name, "genres": ", ".join(title.genres)}

@@ -172,7 +172,8 @@ class ContentModel:
         state = self._fitted("listing")
         ids = state.item_id[self._order]
         narrowed = ContentModel(self.config)._adopt(state)
-        narrowed._search = _Search(ids, NeighbourIndex(state.matrix[self._order], np.isin(ids, ids_of(item_id, "item_id"))))
+        listed = np.isin(ids, ids_of(item_id, "item_id"))
+        narrowed._search = _Search(ids, NeighbourIndex(state.matrix[self._order], listed))
         return narrowed
 
     def similar_all(self, k: int, block_size: int = 4096) -> Iterator[SimilarBlock]:
