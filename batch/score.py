@@ -16,6 +16,7 @@ from sdk.cli import EXIT_CODES, CommandParser, HelpFormatter, add_logging_option
 from sdk.cluster import add_cluster_options, cluster_from
 from sdk.device import DEVICES
 from sdk.errors import UsageError
+from sdk.terminal import say
 
 if TYPE_CHECKING:
     from batch.observe import Watching
@@ -124,10 +125,10 @@ def _score(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps(values), flush=True)
         elif args.backfill is not None:
-            print(_line(values), flush=True)
+            say(_line(values))
         else:
             said = {name: value for name, value in values.items() if not _says_nothing(value)}
-            print("\n".join(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in said.items()))
+            say(*(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in said.items()))
     return 0
 
 

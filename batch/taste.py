@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from batch.layout import ITEM_ITEMS, LATEST, LAYOUTS, SUCCESS, USER_ITEMS, night_of
 from sdk.cli import EXIT_CODES, CommandParser, HelpFormatter, add_logging_options, run_command
 from sdk.errors import OutputError, UsageError
+from sdk.printable import one_line
+from sdk.terminal import say
 
 if TYPE_CHECKING:
     from batch.target import Target
@@ -40,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    print(taste(args.bundle, args.out, num_users=args.users, num_items=args.items, k=args.k))
+    say(*taste(args.bundle, args.out, num_users=args.users, num_items=args.items, k=args.k).split("\n"))
     return 0
 
 
@@ -81,7 +83,7 @@ def taste(bundle_path: Path, out: str | Path, *, num_users: int = 3, num_items: 
     lists = _lists(target, night, ITEM_ITEMS, titles.tolist(), k)
     for item, title in zip(titles.tolist(), bundle.titles(titles.tolist()), strict=True):
         lines += [f"like {title}:", *_entries(lists[item], bundle)]
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def _latest_night(target: Target) -> str:

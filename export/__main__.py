@@ -21,6 +21,7 @@ from sdk.cli import (
     port_number,
     run_command,
 )
+from sdk.terminal import say
 
 log = logging.getLogger(__name__)
 _EXAMPLE = """\
@@ -134,7 +135,7 @@ def _print(args: argparse.Namespace, values: dict[str, Any]) -> None:
     if args.json:
         print(json.dumps(values))
     else:
-        print("\n".join(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in values.items()))
+        say(*(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in values.items()))
 
 
 def _shown(value: object) -> str:
@@ -194,7 +195,7 @@ def _serve(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps({**addresses, "models": facts["models"]}), flush=True)
         else:
-            print("ready:", *(f"{name} {address}" for name, address in addresses.items()), flush=True)
+            say(" ".join(["ready:", *(f"{name} {address}" for name, address in addresses.items())]))
         check = f"python -m export verify {args.repository} --bundle BUNDLE --url {server.http_url}"
         log.info("compare it with the SDK: %s; stop it: Ctrl-C", check)
         server.wait_until_stopped()

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from sdk.completion import SHELLS, completion_script
 from sdk.errors import MarqueeError
 from sdk.logs import LOG_FORMATS, configure, facts, new_run_id
+from sdk.printable import one_line
 
 log = logging.getLogger(__name__)
 _LAST_PORT = 65535
@@ -55,7 +56,7 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Leave with exit code 2."""
         message = _NO_NUMBER.sub(_expected_number, message.removeprefix("argument "))
-        self.exit(2, f"{self.prog}: {message}\nhelp: {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {one_line(message)}\nhelp: {self.prog} --help\n")
 
     def _unknown(self, argument: str) -> str:
         if not argument.startswith("-"):

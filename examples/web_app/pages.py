@@ -18,6 +18,7 @@ from sources import Listing, Sources
 from werkzeug.wrappers import Response as AnyResponse
 
 from export.errors import RefusedRequestError, ServerUnavailableError
+from sdk.printable import filled_in
 
 SUGGESTIONS, RESULTS, SIMILAR, LISTED, EVERYTHING, POPULAR, USERS = 8, 30, 10, 20, 1000, 24, 12
 _SAMPLE = "ml-sample"  # its TMDB ids are its own: a poster found by one would show another film
@@ -53,7 +54,7 @@ def create_app(site: Site) -> Flask:
     app = Flask(__name__)
     app.config.update(MAX_CONTENT_LENGTH=16 << 10)
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
+    app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True, "finalize": filled_in}
     app.url_map.merge_slashes = False  # its redirect would be absolute, to whatever host the request names
     app.extensions["site"] = site
     app.register_blueprint(pages)

@@ -43,7 +43,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(as_values(evaluation), allow_nan=False))
     else:
-        show(as_text(evaluation), lambda: as_pages(evaluation))
+        show(as_text(evaluation).split("\n"), lambda: as_pages(evaluation))
     if args.reports is not None:
         write_evaluation(args.reports, evaluation)
     return 0

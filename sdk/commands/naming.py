@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import UsageError
-from sdk.terminal import Page
+from sdk.terminal import Cell, Page
 
 if TYPE_CHECKING:
     from sdk.bundle import Bundle
@@ -35,7 +35,7 @@ class Facts:
         return f"{self.display}  [{', '.join(self.genres)}]" if self.genres else self.display
 
 
-def listing(title: str, rows: Iterable[tuple[Facts, float, str]]) -> Page:
+def listing(title: str, rows: Iterable[tuple[Facts, float, Cell]]) -> Page:
     """A ranked list for a terminal.
 
     Args:
@@ -48,7 +48,7 @@ def listing(title: str, rows: Iterable[tuple[Facts, float, str]]) -> Page:
         for rank, score, facts, reason in ranked
     )
     tall = tuple(
-        (rank, score, f"{facts.display}\n{', '.join(facts.genres)}".rstrip(), reason)
+        (rank, score, (facts.display, *([", ".join(facts.genres)] if facts.genres else [])), reason)
         for rank, score, facts, reason in ranked
     )
     figures = frozenset({"#", "score", "year"})

@@ -77,7 +77,7 @@ def _recommend(args: argparse.Namespace) -> int:
     if args.json:
         print(_as_json(made))
     else:
-        show("\n".join(_as_lines(made, args.why)), lambda: [_as_page(made, args.why)])
+        show(_as_lines(made, args.why), lambda: [_as_page(made, args.why)])
     return 0
 
 
@@ -110,9 +110,9 @@ def _as_lines(made: _List, details: bool) -> Iterator[str]:
 
 
 def _as_page(made: _List, details: bool) -> Page:
-    said = ["\n".join(map(str.strip, score_lines(why))) if details else made.reason(why) for _, why in made.rows]
-    rows = zip(made.rows, said, strict=True)
-    return listing(made.head, ((facts, why.score, reason) for (facts, why), reason in rows))
+    rows = ((facts, why.score, tuple(map(str.strip, score_lines(why))) if details else made.reason(why))
+            for facts, why in made.rows)  # fmt: skip
+    return listing(made.head, rows)
 
 
 def score_lines(why: Explanation) -> Iterator[str]:

@@ -62,7 +62,7 @@ def _similar(args: argparse.Namespace) -> int:
     if args.json:
         print(_as_json(wanted, rows))
     else:
-        show(_as_text(wanted, rows), lambda: [_as_page(wanted, rows)])
+        show(_as_lines(wanted, rows), lambda: [_as_page(wanted, rows)])
     return 0
 
 
@@ -84,11 +84,11 @@ def _as_page(wanted: Facts, rows: list[_Row]) -> Page:
     return page if rows else replace(page, note=_NOTHING, narrow=None)
 
 
-def _as_text(wanted: Facts, rows: list[_Row]) -> str:
+def _as_lines(wanted: Facts, rows: list[_Row]) -> list[str]:
     lines = [
         f"{rank:3d}  {row.score:.3f}  {row.facts.as_text()}  ({row.reason})" for rank, row in enumerate(rows, start=1)
     ]
-    return "\n".join([_head(wanted, rows), *(lines or [f"  {_NOTHING}"])])
+    return [_head(wanted, rows), *(lines or [f"  {_NOTHING}"])]
 
 
 def _as_json(wanted: Facts, rows: list[_Row]) -> str:

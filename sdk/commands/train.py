@@ -14,7 +14,7 @@ from sdk.commands.options import new_command
 from sdk.config import RunConfig
 from sdk.device import DEVICES, resolve_device
 from sdk.search_space import with_fields
-from sdk.terminal import show_markdown
+from sdk.terminal import say, show_markdown
 
 if TYPE_CHECKING:
     from sdk.bundle import Bundle
@@ -91,7 +91,7 @@ def _train(args: argparse.Namespace) -> int:
     require_room(args.out, force=force)
     dataset = read_dataset(args, config)
     if args.if_new and is_up_to_date(args.out, dataset, config):
-        print(f"bundle: {args.out} (up to date)")
+        say(f"bundle: {args.out} (up to date)")
         return 0
     with training_cluster(cluster, args.out):
         bundle = train_bundle(dataset, config, args.out, force=force, device=args.device)
@@ -103,7 +103,7 @@ def report(bundle: Bundle) -> None:
     """Print what was measured, and where the bundle lies."""
     table = bundle.path / "reports" / "metrics.md"
     show_markdown(table.read_text("utf-8") if table.exists() else f"Trained: {', '.join(bundle.info.models)}.\n")
-    print(f"\nbundle: {bundle.path} (best ranker by validation AUC: {bundle.info.chosen_model or 'none'})")
+    say("", f"bundle: {bundle.path} (best ranker by validation AUC: {bundle.info.chosen_model or 'none'})")
     log.info("next: python -m batch.score --bundle %s --out nightly --run-date %s", bundle.path, date.today())
 
 

@@ -11,7 +11,7 @@ from sdk.commands.datasets import add_config, add_dataset, read_config, read_dat
 from sdk.commands.options import new_command
 from sdk.errors import DataError
 from sdk.search_space import SPACES, with_fields
-from sdk.terminal import show_markdown
+from sdk.terminal import say, show_markdown
 
 if TYPE_CHECKING:
     from sdk.training.tuning import TuningResult
@@ -56,7 +56,7 @@ def _tune(args: argparse.Namespace) -> int:
         print(json.dumps(as_json(result)))
     else:
         show_markdown(as_markdown(result))
-        print(f"\n{fields_to_set(result)}")
+        say("", *fields_to_set(result).split("\n"))
     return 0
 
 
