@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sdk.cli import between, whole_number
 from sdk.commands.options import add_bundle, new_command
 from sdk.errors import UsageError
 from sdk.terminal import show
@@ -24,10 +25,16 @@ def add(commands: Any) -> None:
         "--reports", type=Path, metavar="DIR", help="write evaluation.json, evaluation.md and charts there"
     )
     parser.add_argument(
-        "--samples", type=int, default=1000, help="resamplings of the users behind each interval; 0 for no intervals"
+        "--samples",
+        type=between(0, 10**6),
+        default=1000,
+        help="resamplings of the users behind each interval; 0 for no intervals",
     )
     parser.add_argument(
-        "--max-list-users", type=int, default=20_000, help="of more users with a held-out like, measure a seeded sample"
+        "--max-list-users",
+        type=whole_number,
+        default=20_000,
+        help="of more users with a held-out like, measure a seeded sample",
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sdk.cli import whole_number
 from sdk.commands.naming import Facts, facts_of, item_named, listing
 from sdk.commands.options import add_bundle, new_command
 from sdk.errors import UsageError
@@ -57,11 +58,11 @@ def add(commands: Any) -> None:
         '  python -m sdk recommend --liked "Heat (1995)" --liked Alien --bundle bundle',
     )  # fmt: skip
     reader = parser.add_mutually_exclusive_group(required=True)
-    reader.add_argument("--user", type=int, help="user_id")
+    reader.add_argument("--user", type=whole_number, help="user_id")
     liked_help = "a title that a visitor liked, no user of the bundle; may be given several times"
     reader.add_argument("--liked", action="append", metavar="TITLE", help=liked_help)
     add_bundle(parser)
-    parser.add_argument("--k", type=int, default=10, help="how many")
+    parser.add_argument("--k", type=whole_number, default=10, help="how many")
     parser.add_argument("--model", default="best", help="dlrm, ncf or best; for --user")
     parser.add_argument("--include-seen", action="store_true", help="list titles that the user has rated, too")
     details = parser.add_mutually_exclusive_group()

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from sdk.cli import whole_number
 from sdk.commands.naming import Facts, facts_of, item_named, listing
 from sdk.commands.options import add_bundle, new_command
 from sdk.terminal import Page, show
@@ -47,7 +48,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("title", help='a title, with a year if need be: "Heat (1995)"')
     add_bundle(parser)
-    parser.add_argument("--k", type=int, default=10, help="how many")
+    parser.add_argument("--k", type=whole_number, default=10, help="how many")
     kind_help = "by what the titles are, or by that and by who liked them"
     parser.add_argument("--kind", choices=("content", "hybrid"), default="content", help=kind_help)
     parser.add_argument("--json", action="store_true", help="print JSON, with every shared thing and its weight")

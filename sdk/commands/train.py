@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdk.cli import finite_number, whole_number
 from sdk.cluster import add_cluster_options, cluster_from, training_cluster
 from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
 from sdk.commands.options import new_command
@@ -68,14 +69,14 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(option, default=argparse.SUPPRESS, help=help_text, **more)
 
     add("--models", ",".join(default.models), "which models to train, joined by commas", type=_names)
-    add("--seed", default.training.seed, "of initialisation, order and sampling", type=int)
+    add("--seed", default.training.seed, "of initialisation, order and sampling", type=whole_number)
     kinds = ("random", "time", "leave-last-out")
     add("--split", default.split.kind, "how to hold out the test ratings", choices=kinds)
-    add("--split-seed", default.split.seed, "of the random split", type=int)
-    add("--like-above", default.features.like_above, "ratings above this many stars are likes", type=float)
-    add("--max-epochs", default.training.max_epochs, "upper limit per model", type=int)
+    add("--split-seed", default.split.seed, "of the random split", type=whole_number)
+    add("--like-above", default.features.like_above, "ratings above this many stars are likes", type=finite_number)
+    add("--max-epochs", default.training.max_epochs, "upper limit per model", type=whole_number)
     share = "share of a file's rows that may be bad before the run stops"
-    add("--max-reject-share", default.data.max_reject_share, share, type=float)
+    add("--max-reject-share", default.data.max_reject_share, share, type=finite_number)
 
 
 def _names(text: str) -> tuple[str, ...]:
