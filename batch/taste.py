@@ -79,10 +79,10 @@ def taste(bundle_path: Path, out: str | Path, *, num_users: int = 3, num_items: 
     lines = [f"published: {target.describe(night)}", ""]
     lists = _lists(target, night, USER_ITEMS, picked.tolist(), k)
     for user in picked.tolist():
-        lines += [f"user {user}:", *_entries(lists[user], bundle)]
+        lines += [f"user {user}:", *_entries(lists[user], bundle, k)]
     lists = _lists(target, night, ITEM_ITEMS, titles.tolist(), k)
     for item, title in zip(titles.tolist(), bundle.titles(titles.tolist()), strict=True):
-        lines += [f"like {title}:", *_entries(lists[item], bundle)]
+        lines += [f"like {title}:", *_entries(lists[item], bundle, k)]
     return "\n".join(map(one_line, lines))
 
 
@@ -133,7 +133,9 @@ def _unreadable(where: str, error: Exception) -> OutputError:
     return OutputError(f"{where}: cannot be read ({error}). Check it with python -m batch.score --out OUT --verify.")
 
 
-def _entries(item_ids: Sequence[int], bundle: Bundle) -> list[str]:
+def _entries(item_ids: Sequence[int], bundle: Bundle, k: int) -> list[str]:
+    if k and not item_ids:
+        return ["  no list: none was asked for, or no title is left to list", ""]
     return [f"  {rank}. {name}" for rank, name in enumerate(bundle.titles(item_ids), 1)] + [""]
 
 

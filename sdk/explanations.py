@@ -160,7 +160,7 @@ def explain_user(
     source = str(recommender.sources(user)[0])
     if recommender.form is None or source == POPULAR:
         return [_popular(bundle, row, _why_popular(recommender, user_id, int(user[0]))) for row in items]
-    scores = recommender.form.score_pairs(np.repeat(user, len(items)), np.asarray(items))
+    scores = recommender.form.score_pairs(np.repeat(user, len(items)), np.array(items, dtype=np.int64))
     if bundle.history is None:
         return [_by_ranker(bundle, source, *pair) for pair in zip(items, scores.tolist(), strict=True)]
     rated = _rated_by(bundle, bundle.history, int(user[0]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sdk.cli import whole_number
@@ -44,6 +44,12 @@ class _List:
         """What every title's reason starts with, such as that nothing is known of the user; said once, in the head."""
         starts = {why.note.partition(": ")[0] if ": " in why.note else "" for _, why in self.rows}
         return starts.pop() if len(starts) == 1 else ""
+
+    @property
+    def empty(self) -> str:
+        """Why no title is listed; nothing where one is."""
+        known = "rated" if self.user_id is not None else "named as liked"
+        return "" if self.rows else f"no title is left: every title of the catalogue has been {known} already"
 
     def reason(self, why: Explanation) -> str:
         """The reason in words, without what the head says."""
@@ -103,6 +109,8 @@ def _for_visitor(bundle: Bundle, args: argparse.Namespace) -> _List:
 
 def _as_lines(made: _List, details: bool) -> Iterator[str]:
     yield made.head
+    if made.empty:
+        yield f"  {made.empty}"
     for rank, (facts, why) in enumerate(made.rows, start=1):
         start = f"{rank:3d}  {why.score:7.3f}  {facts.as_text()}"
         yield start if details else f"{start}  ({made.reason(why)})"
@@ -113,7 +121,8 @@ def _as_lines(made: _List, details: bool) -> Iterator[str]:
 def _as_page(made: _List, details: bool) -> Page:
     rows = ((facts, why.score, tuple(map(str.strip, score_lines(why))) if details else made.reason(why))
             for facts, why in made.rows)  # fmt: skip
-    return listing(made.head, rows)
+    page = listing(made.head, rows)
+    return replace(page, note=made.empty, narrow=None) if made.empty else page
 
 
 def score_lines(why: Explanation) -> Iterator[str]:
