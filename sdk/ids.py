@@ -1,6 +1,6 @@
 """The one rule for ids of users and titles: in files and options, in Python and in requests to a server.
 
-An id is a whole number from 0 to 2**63 - 1. It may come as any kind of integer, or as a float or decimal that is
+An id is a whole number from 0 to 2**63 - 1. It may come as any kind of integer, or as a decimal or float that is
 whole; a float only below 2**53, from where on floats are not exact. In files and options it is the text of one.
 Whoever asks for an id below 0 asks for nobody's. Anything else (fractions, True, nothing at all, text among Python's
 numbers) is refused, and nothing is ever cut to fit.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from numbers import Integral, Real
+from numbers import Integral, Rational, Real
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,8 @@ def whole(value: object) -> int:
         raise NoIdError(MISSING)
     if isinstance(value, Integral) or not isinstance(value, (Real, Decimal)):
         raise NoIdError(NOT_WHOLE)
+    if isinstance(value, (Decimal, Rational)):
+        return _in_range(_of_float(value, 2**64))
     return _of_float(value, _exact_below(value.dtype) if isinstance(value, np.floating) else _EXACT)
 
 
