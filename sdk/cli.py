@@ -21,6 +21,7 @@ from sdk.printable import one_line
 
 log = logging.getLogger(__name__)
 _SHOWN = 60  # characters of a wrong value
+_LARGEST = 1e9
 
 EXIT_CODES = """\
 exit codes:
@@ -112,7 +113,7 @@ seed_number = between(0, 2**32 - 1)
 
 
 def finite_number(text: str) -> float:
-    """An option's value as a number, neither NaN nor infinite.
+    """An option's value as a number, neither NaN nor beyond what seconds or MiB may be.
 
     Raises:
         argparse.ArgumentTypeError: it is none.
@@ -121,8 +122,8 @@ def finite_number(text: str) -> float:
         number = float(text) if text.isascii() and "_" not in text else math.nan
     except ValueError:
         number = math.nan
-    if not math.isfinite(number):
-        message = f"got {text!r}, expected a number"
+    if not abs(number) <= _LARGEST:
+        message = f"got {text[:_SHOWN]!r}, expected a number from {-_LARGEST:g} to {_LARGEST:g}"
         raise argparse.ArgumentTypeError(message)
     return number
 

@@ -15,7 +15,6 @@ import batch.taste
 import export.__main__
 import sdk.__main__
 from sdk.bundle import Bundle
-from sdk.cli import finite_number
 from sdk.training.pipeline import train_bundle
 
 NONSENSE = [
@@ -63,10 +62,7 @@ def test_no_option_takes_a_number_in_a_way_of_its_own():
 def test_what_is_no_number_is_a_usage_error(parser, action, capsys):
     if action.dest == "models":
         pytest.skip("a list of names")
-    large = {"9" * 24, "-" + "9" * 24} if action.type is finite_number else set()  # as a float, a number like others
     for text in NONSENSE:
-        if text in large:
-            continue
         with pytest.raises(SystemExit) as stop:
             parser.parse_args([f"{action.option_strings[0]}={text}"])
         assert stop.value.code == 2
