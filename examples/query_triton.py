@@ -39,4 +39,8 @@ def main(url: str, user_id: int, item_ids: list[int]) -> None:
 if __name__ == "__main__":
     if len(sys.argv) < 4:
         sys.exit(__doc__)
-    main(sys.argv[1], int(sys.argv[2]), [int(value) for value in sys.argv[3:]])
+    try:
+        user, *titles = np.array([int(value) for value in sys.argv[2:]], dtype=np.int64).tolist()
+    except (ValueError, OverflowError) as error:
+        sys.exit(f"ids are whole numbers of 64 bits ({error})")
+    main(sys.argv[1], user, titles)

@@ -28,7 +28,8 @@ def write(folder: Path) -> Path:
     folder.mkdir()
     rng = np.random.default_rng(3)
     titles = [f"{item},Film {n} ({1980 + n}),{'Drama' if n % 2 else 'Comedy'}" for n, item in enumerate(ITEMS)]
-    (folder / "movies.csv").write_text("\n".join(["movieId,title,genres", *titles, ""]))
+    titles[0] = titles[0].replace("Film 0", '"Film\x1b[2J 0\u202e\nand more').replace("),", ')",')
+    (folder / "movies.csv").write_text("\n".join(["movieId,title,genres", *titles, ""]), "utf-8")
     rows = ["userId,movieId,rating,timestamp"]
     for n, user in enumerate(USERS):
         for item in ITEMS if user == SATED else sorted(rng.choice(ITEMS, 6, replace=False).tolist()):
@@ -63,7 +64,8 @@ def test_a_night_of_large_ids_is_published_audited_and_shown(bundle, rated, tmp_
     (tmp_path / "block.txt").write_text(f"{USERS[1]},{ITEMS[11]}\n")
     out = tmp_path / "out"
     files = {"users": tmp_path / "users.csv", "block": tmp_path / "block.txt"}
-    run(job(bundle.path, out, k=99, audience=99, skip_gate=("bundle.auc",), **files))
+    for date in ("2026-11-22", DATE):  # the second is compared with the first
+        run(job(bundle.path, out, run_date=date, k=99, audience=99, skip_gate=("bundle.auc",), **files))
     night = out / f"run_date={DATE}"
     shown = pd.concat(map(pd.read_parquet, sorted((night / "user_items").glob("part-*"))))
     listed = shown.groupby("user_id")["item_id"].apply(set).to_dict()
@@ -75,7 +77,12 @@ def test_a_night_of_large_ids_is_published_audited_and_shown(bundle, rated, tmp_
     assert f"user {USERS[1]}:" in text
     after = text.split(f"user {SATED}:\n")[1]
     assert after.startswith("  no list: ")
+    assert "Film\ufffd[2J 0\ufffd and more (1980)" in text
     assert report(["--bundle", str(bundle.path), "--out", str(out)]) == 0
+    pages = [page.read_text("utf-8") for page in (out / "reports").glob("*.html")]
+    assert any(str(USERS[1]) in page for page in pages)
+    for shown_text in (text, *pages):
+        assert not set(shown_text) & {"\x1b", "\u202e"}
 
 
 def test_who_has_rated_everything_gets_an_empty_list_and_a_word_why(bundle, capsys):
