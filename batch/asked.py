@@ -165,6 +165,9 @@ def _asked(job: Job, bundle: Bundle, pins: dict[str, Any], counts: dict[str, int
 
 def _read_files(job: Job) -> dict[str, IdFile]:
     named = {name: getattr(job, name) for name in _ID_OPTIONS if getattr(job, name) is not None}
+    for name, path in named.items():
+        if job.cluster.is_used and path.exists() and not (path.is_file() or path.is_dir()):
+            raise UsageError(f"--{name}: {path} can be read only once, and --workers read it, too; give it as a file")
     return {
         name: read_ids(path, *_ID_OPTIONS[name], may_be_empty=name in _MAY_BE_EMPTY) for name, path in named.items()
     }

@@ -13,6 +13,9 @@ from batch.target import check_location
 from sdk.cluster import ClusterConfig
 from sdk.device import DEVICES
 from sdk.errors import UsageError
+from sdk.ids import count_of
+
+MOST_THREADS = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +74,10 @@ class Job:
 
     def __post_init__(self) -> None:
         for name in ("k", "users_per_part", "threads", "keep", "audience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"--{name.replace('_', '-')}: got {value}, expected at least 1")
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, count_of(getattr(self, name), f"--{name.replace('_', '-')}"))
+        if self.threads is not None and self.threads > MOST_THREADS:
+            raise UsageError(f"--threads: got {self.threads}, expected at most {MOST_THREADS}")
         if self.memory_mib is not None and not 0 < self.memory_mib < math.inf:
             raise UsageError(f"--memory-mib: got {self.memory_mib}, expected a number above 0")
         if self.device not in DEVICES:

@@ -13,6 +13,7 @@ from batch.layout import night_of, refused_report_of, report_of, staging_of
 from sdk.cli import EXIT_CODES, CommandParser, HelpFormatter, add_logging_options, run_command
 from sdk.errors import OutputError
 from sdk.logs import facts
+from sdk.terminal import say
 
 if TYPE_CHECKING:
     from batch.report_page import NightShown
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    print(rebuild(args.bundle, args.out, args.run_date))
+    say(rebuild(args.bundle, args.out, args.run_date))
     return 0
 
 

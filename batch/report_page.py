@@ -21,6 +21,7 @@ from batch.target import Target
 from sdk.bundle import Bundle
 from sdk.data.arrow_memory import reader_of
 from sdk.errors import OutputError
+from sdk.printable import filled_in
 from sdk.types import Float64s
 
 _TASTE_USERS, _TASTE_TITLES, _TASTE_DEPTH, _LIKED = 6, 3, 8, 3
@@ -74,7 +75,9 @@ def page(night: NightShown, bundle: Bundle) -> str:
 
     sample = sample_users(night.target, night.folder)
     gates = [_gate(gate) for gate in night.checks.get("gates", ())]
-    environment = Environment(loader=PackageLoader("batch"), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=PackageLoader("batch"), autoescape=True, undefined=StrictUndefined, finalize=filled_in
+    )
     return environment.get_template("night.html").render(
         night=night,
         figures=_figures(night),

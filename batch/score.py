@@ -13,10 +13,19 @@ from typing import TYPE_CHECKING, Any
 from batch.clock import check_not_ahead
 from batch.gates import GateConfig, read_config
 from batch.job import Job, check_date
-from sdk.cli import EXIT_CODES, CommandParser, HelpFormatter, add_logging_options, run_command
+from sdk.cli import (
+    EXIT_CODES,
+    CommandParser,
+    HelpFormatter,
+    add_logging_options,
+    finite_number,
+    run_command,
+    whole_number,
+)
 from sdk.cluster import add_cluster_options, cluster_from
 from sdk.device import DEVICES
 from sdk.errors import UsageError
+from sdk.terminal import say
 
 if TYPE_CHECKING:
     from batch.observe import Watching
@@ -53,16 +62,23 @@ def build_parser() -> argparse.ArgumentParser:
         help="where nights are published: a folder, or a URL such as s3://bucket/nights",
     )
     parser.add_argument("--run-date", metavar="YYYY-MM-DD", help="the night; names its folder")
-    parser.add_argument("--k", type=int, default=100, help="list length")
+    parser.add_argument("--k", type=whole_number, default=100, help="list length")
     parser.add_argument("--model", default="best", help="dlrm, ncf, or best by validation AUC")
     parser.add_argument("--include-seen", action="store_true", help="list titles that the user has rated, too")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where to score")
-    parser.add_argument("--users-per-part", type=int, default=8192, help="users in one Parquet file and in memory")
-    parser.add_argument("--threads", type=int, metavar="N", help="cores to score on; all of them unless given")
-    parser.add_argument("--memory-mib", type=float, metavar="MIB", help="most that the engine's buffers may take")
+    parser.add_argument(
+        "--users-per-part", type=whole_number, default=8192, help="users in one Parquet file and in memory"
+    )
+    parser.add_argument("--threads", type=whole_number, metavar="N", help="cores to score on; all of them unless given")
+    parser.add_argument(
+        "--memory-mib", type=finite_number, metavar="MIB", help="most that the engine's buffers may take"
+    )
     add_cluster_options(parser)
     parser.add_argument(
-        "--keep", type=int, metavar="N", help="nights that stay, with their reports and run records; all unless given"
+        "--keep",
+        type=whole_number,
+        metavar="N",
+        help="nights that stay, with their reports and run records; all unless given",
     )
     parser.add_argument("--gates", type=Path, metavar="FILE", help="JSON object of thresholds to change; docs/gates.md")
     parser.add_argument(
@@ -98,7 +114,9 @@ def _add_asked(parser: argparse.ArgumentParser) -> None:
     }
     for name, says in files.items():
         group.add_argument(f"--{name}", type=Path, metavar="PATH" if name == "ratings" else "FILE", help=says)
-    group.add_argument("--audience", type=int, metavar="N", help="list each title's N best users, too, in item_users/")
+    group.add_argument(
+        "--audience", type=whole_number, metavar="N", help="list each title's N best users, too, in item_users/"
+    )
 
 
 def _add_other_work(parser: argparse.ArgumentParser) -> None:
@@ -138,10 +156,10 @@ def _score(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps(values), flush=True)
         elif args.backfill is not None:
-            print(_line(values), flush=True)
+            say(_line(values))
         else:
             said = {name: value for name, value in values.items() if not _says_nothing(value)}
-            print("\n".join(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in said.items()))
+            say(*(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in said.items()))
     return 0
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.layout import ITEM_ITEMS, LATEST, LAYOUTS, SUCCESS, USER_ITEMS, night_of
-from sdk.cli import EXIT_CODES, CommandParser, HelpFormatter, add_logging_options, run_command
+from sdk.cli import EXIT_CODES, CommandParser, HelpFormatter, add_logging_options, run_command, whole_number
 from sdk.errors import OutputError, UsageError
+from sdk.printable import one_line
+from sdk.terminal import say
 
 if TYPE_CHECKING:
     from batch.target import Target
@@ -27,9 +29,9 @@ def build_parser() -> CommandParser:
     )
     parser.add_argument("--bundle", type=Path, required=True, metavar="BUNDLE", help="the bundle the night came from")
     parser.add_argument("--out", required=True, metavar="OUT", help="where nights are published: a folder or a URL")
-    parser.add_argument("--users", type=int, default=3, help="how many users")
-    parser.add_argument("--items", type=int, default=3, help="how many titles: the most rated ones")
-    parser.add_argument("--k", type=int, default=5, help="how many entries of each list")
+    parser.add_argument("--users", type=whole_number, default=3, help="how many users")
+    parser.add_argument("--items", type=whole_number, default=3, help="how many titles: the most rated ones")
+    parser.add_argument("--k", type=whole_number, default=5, help="how many entries of each list")
     add_logging_options(parser)
     return parser
 
@@ -40,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    print(taste(args.bundle, args.out, num_users=args.users, num_items=args.items, k=args.k))
+    say(*taste(args.bundle, args.out, num_users=args.users, num_items=args.items, k=args.k).split("\n"))
     return 0
 
 
@@ -77,11 +79,11 @@ def taste(bundle_path: Path, out: str | Path, *, num_users: int = 3, num_items: 
     lines = [f"published: {target.describe(night)}", ""]
     lists = _lists(target, night, USER_ITEMS, picked.tolist(), k)
     for user in picked.tolist():
-        lines += [f"user {user}:", *_entries(lists[user], bundle)]
+        lines += [f"user {user}:", *_entries(lists[user], bundle, k)]
     lists = _lists(target, night, ITEM_ITEMS, titles.tolist(), k)
     for item, title in zip(titles.tolist(), bundle.titles(titles.tolist()), strict=True):
-        lines += [f"like {title}:", *_entries(lists[item], bundle)]
-    return "\n".join(lines)
+        lines += [f"like {title}:", *_entries(lists[item], bundle, k)]
+    return "\n".join(map(one_line, lines))
 
 
 def _latest_night(target: Target) -> str:
@@ -131,7 +133,9 @@ def _unreadable(where: str, error: Exception) -> OutputError:
     return OutputError(f"{where}: cannot be read ({error}). Check it with python -m batch.score --out OUT --verify.")
 
 
-def _entries(item_ids: Sequence[int], bundle: Bundle) -> list[str]:
+def _entries(item_ids: Sequence[int], bundle: Bundle, k: int) -> list[str]:
+    if k and not item_ids:
+        return ["  no list: none was asked for, or no title is left to list", ""]
     return [f"  {rank}. {name}" for rank, name in enumerate(bundle.titles(item_ids), 1)] + [""]
 
 

@@ -17,10 +17,15 @@ from sdk.cli import (
     CommandParser,
     HelpFormatter,
     add_logging_options,
+    between,
     did_you_mean,
+    finite_number,
     port_number,
     run_command,
+    seed_number,
+    whole_number,
 )
+from sdk.terminal import say
 
 log = logging.getLogger(__name__)
 _EXAMPLE = """\
@@ -60,7 +65,9 @@ def build_parser() -> argparse.ArgumentParser:
         default=defaults.workflow,
         help="form of nvt_workflow: NVTabular itself, or its vocabularies as sorted arrays",
     )
-    parser.add_argument("--instances", type=int, default=defaults.instances, metavar="N", help="processes per model")
+    parser.add_argument(
+        "--instances", type=whole_number, default=defaults.instances, metavar="N", help="processes per model"
+    )
     parser.add_argument(
         "--instance-kind",
         choices=INSTANCE_KINDS,
@@ -69,36 +76,36 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--max-batch",
-        type=int,
+        type=whole_number,
         default=defaults.max_batch,
         metavar="N",
         help="pairs in one request to rank, and scored together",
     )
     parser.add_argument(
         "--max-queue-delay-us",
-        type=int,
+        type=whole_number,
         default=defaults.max_queue_delay_us,
         metavar="N",
         help="microseconds that a request waits for others to join it",
     )
     parser.add_argument(
         "--max-ids",
-        type=int,
+        type=whole_number,
         default=defaults.max_ids,
         metavar="N",
         help="ids in one request to recommend or similar_items",
     )
-    parser.add_argument("--max-k", type=int, default=defaults.max_k, metavar="N", help="longest list")
+    parser.add_argument("--max-k", type=whole_number, default=defaults.max_k, metavar="N", help="longest list")
     parser.add_argument(
         "--max-results",
-        type=int,
+        type=whole_number,
         default=defaults.max_results,
         metavar="N",
         help="titles in one answer, over all its lists",
     )
     parser.add_argument(
         "--keep-versions",
-        type=int,
+        type=whole_number,
         default=defaults.keep_versions,
         metavar="N",
         help="versions of recommend and similar_items served at once",
@@ -134,7 +141,7 @@ def _print(args: argparse.Namespace, values: dict[str, Any]) -> None:
     if args.json:
         print(json.dumps(values))
     else:
-        print("\n".join(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in values.items()))
+        say(*(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in values.items()))
 
 
 def _shown(value: object) -> str:
@@ -154,7 +161,7 @@ def _serve_parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to bind; anything but loopback is open to others")
     parser.add_argument(
         "--poll",
-        type=int,
+        type=between(0, 2**31 - 1),
         default=2,
         metavar="SECONDS",
         dest="poll_s",
@@ -162,7 +169,7 @@ def _serve_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--start-timeout",
-        type=float,
+        type=finite_number,
         default=180.0,
         metavar="SECONDS",
         dest="start_timeout_s",
@@ -194,7 +201,7 @@ def _serve(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps({**addresses, "models": facts["models"]}), flush=True)
         else:
-            print("ready:", *(f"{name} {address}" for name, address in addresses.items()), flush=True)
+            say(" ".join(["ready:", *(f"{name} {address}" for name, address in addresses.items())]))
         check = f"python -m export verify {args.repository} --bundle BUNDLE --url {server.http_url}"
         log.info("compare it with the SDK: %s; stop it: Ctrl-C", check)
         server.wait_until_stopped()
@@ -209,10 +216,12 @@ def _verify_parser() -> argparse.ArgumentParser:
     parser.add_argument("--bundle", type=Path, required=True, metavar="BUNDLE", help="the bundle it was exported from")
     parser.add_argument("--url", required=True, metavar="HOST:PORT", help="the server's address")
     parser.add_argument("--protocol", choices=("http", "grpc"), default="http", help="what the address speaks")
-    parser.add_argument("--pairs", type=int, default=2000, metavar="N", help="pairs to score")
-    parser.add_argument("--lists", type=int, default=50, metavar="N", help="users and titles whose lists are compared")
-    parser.add_argument("--k", type=int, default=20, help="list length")
-    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--pairs", type=between(1, 10**7), default=2000, metavar="N", help="pairs to score")
+    parser.add_argument(
+        "--lists", type=between(1, 10**6), default=50, metavar="N", help="users and titles whose lists are compared"
+    )
+    parser.add_argument("--k", type=between(1, 2**31 - 1), default=20, help="list length")
+    parser.add_argument("--seed", type=seed_number, default=0, help="of the sample")
     parser.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
     return parser
 

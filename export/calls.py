@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from export.errors import RefusedRequestError, ServerUnavailableError
 from sdk.errors import ConfigError, MarqueeError, UsageError
+from sdk.ids import count_of, ids_of
 from sdk.types import Float32s, Int32s, Int64s
 
 Ids: TypeAlias = "Sequence[int] | NDArray[np.integer[Any]]"
@@ -97,11 +98,11 @@ def rank_call(user_id: int | Ids, item_id: Ids) -> Call:
     """Scores of pairs; one user may be given for all titles.
 
     Raises:
-        UsageError: an input is no list of integers, is empty, or the lengths differ.
+        UsageError: an input holds what is no id, is empty, or the lengths differ.
     """
-    items = _ids("rank", "item_id", item_id)
-    one = isinstance(user_id, (int, np.integer))
-    users = np.full(len(items), user_id, dtype=np.int64) if one else _ids("rank", "user_id", user_id)  # type: ignore[arg-type]
+    items, users = _ids("rank", "item_id", item_id), _ids("rank", "user_id", user_id)
+    if np.ndim(user_id) == 0:
+        users = np.repeat(users, len(items))
     if len(users) != len(items):
         raise UsageError(f"rank: user_id has {len(users)} ids, item_id {len(items)}; expected as many of both")
     return Call("rank", {"user_id": users, "item_id": items}, ("score",))
@@ -111,11 +112,12 @@ def recommend_call(user_id: Ids, k: int, exclude: Ids | None) -> Call:
     """Lists for users.
 
     Raises:
-        UsageError: an input is no list of integers, or is empty.
+        UsageError: an input holds what is no id, or is empty.
     """
     inputs: dict[str, NDArray[Any]] = {"user_id": _ids("recommend", "user_id", user_id), "k": _k("recommend", k)}
-    if exclude is not None and len(exclude):
-        inputs["exclude"] = _ids("recommend", "exclude", exclude)
+    excluded = ids_of(() if exclude is None else exclude, "recommend: input 'exclude'")
+    if len(excluded):
+        inputs["exclude"] = excluded
     return Call("recommend", inputs, ("item_id", "score"))
 
 
@@ -123,7 +125,7 @@ def similar_call(item_id: Ids, k: int) -> Call:
     """Lists for titles.
 
     Raises:
-        UsageError: an input is no list of integers, or is empty.
+        UsageError: an input holds what is no id, or is empty.
     """
     inputs: dict[str, NDArray[Any]] = {
         "item_id": _ids("similar_items", "item_id", item_id),
@@ -132,19 +134,18 @@ def similar_call(item_id: Ids, k: int) -> Call:
     return Call("similar_items", inputs, ("item_id", "score"))
 
 
-def _ids(model: str, name: str, values: Ids) -> Int64s:
-    array = np.asarray(values)
-    if array.ndim != 1 or not len(array) or array.dtype.kind not in "iu" or not np.can_cast(array.dtype, np.int64):
-        raise UsageError(
-            f"{model}: input {name!r} is {array.dtype} of shape {array.shape}; expected a list of one or more integers"
-        )
-    return array.astype(np.int64)
+def _ids(model: str, name: str, values: int | Ids) -> Int64s:
+    ids = ids_of(values, f"{model}: input {name!r}")
+    if not len(ids):
+        raise UsageError(f"{model}: input {name!r} holds no id; expected one or more")
+    return ids
 
 
 def _k(model: str, k: int) -> Int32s:
-    if not isinstance(k, (int, np.integer)) or not 1 <= k <= np.iinfo(np.int32).max:
-        raise UsageError(f"{model}: input 'k' is {k!r}; expected an integer of at least 1")
-    return np.array([k], dtype=np.int32)
+    number, most = count_of(k, f"{model}: input 'k'"), np.iinfo(np.int32).max
+    if number > most:
+        raise UsageError(f"{model}: input 'k': got {number}, expected at most {most}")
+    return np.array([number], dtype=np.int32)
 
 
 def lists_of(result: Any) -> Lists:

@@ -70,7 +70,7 @@ class Client:
             item_id: N ids of known titles.
 
         Raises:
-            UsageError: an input is no list of integers, is empty, or the lengths differ.
+            UsageError: an input holds what is no id, is empty, or the lengths differ.
             RefusedRequestError: the server says that the request is wrong.
             ServerUnavailableError: there was no answer.
         """
@@ -86,7 +86,7 @@ class Client:
             exclude: titles that none of them shall get.
 
         Raises:
-            UsageError: an input is no list of integers, or is empty.
+            UsageError: an input holds what is no id, or is empty.
             RefusedRequestError: the server says that the request is wrong.
             ServerUnavailableError: there was no answer.
         """
@@ -96,7 +96,7 @@ class Client:
         """The k titles most like each of the B given ones, by content.
 
         Raises:
-            UsageError: an input is no list of integers, or is empty.
+            UsageError: an input holds what is no id, or is empty.
             RefusedRequestError: the server says that the request is wrong.
             ServerUnavailableError: there was no answer.
         """

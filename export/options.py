@@ -15,6 +15,9 @@ WORKFLOW_FORMS: tuple[str, ...] = get_args(WorkflowForm)
 INSTANCE_KINDS: tuple[str, ...] = get_args(InstanceKind)
 
 
+MOST, MOST_INSTANCES = 2**31 - 1, 1024  # Triton's own numbers have 32 bits; each instance is a process
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions:
     """How a bundle becomes a model repository.
@@ -53,7 +56,9 @@ class ExportOptions:
         self._require_one_of("instance_kind", INSTANCE_KINDS)
         for name in ("instances", "max_batch", "max_ids", "max_k", "max_results", "keep_versions"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
-        self._require("max_queue_delay_us", self.max_queue_delay_us >= 0, "0 or more microseconds")
+            most = MOST_INSTANCES if name == "instances" else MOST
+            self._require(name, getattr(self, name) <= most, f"at most {most}")
+        self._require("max_queue_delay_us", 0 <= self.max_queue_delay_us <= MOST, f"0 to {MOST} microseconds")
         native = self.backend != "python" or self.instance_kind == "cpu"
         self._require("instance_kind", native, "cpu with the python backend; choose pytorch or onnxruntime for a GPU")
 

@@ -7,12 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from sdk.bundle_info import FORMAT_VERSION, INFO, BundleInfo, read_info, sha256_of, verify
 from sdk.config import RANKERS
 from sdk.errors import BundleError, UsageError
+from sdk.ids import count_of, id_of, ids_of
 from sdk.types import Int64s, TopK
 
 if TYPE_CHECKING:
@@ -243,18 +243,19 @@ class Bundle:
             min_ratings: titles with fewer training ratings do not appear.
 
         Raises:
-            UsageError: k < 1, the bundle has no such model, or an item_id is not in the catalogue.
+            UsageError: k < 1, the bundle has no such model, an item_id is not in the catalogue, or something given
+                as an id is none: ids are whole numbers up to 2**63 - 1, floats that are whole below 2**53.
         """
         from sdk.scoring.filters import allowed_rows, with_denied
         from sdk.scoring.seen import Seen
 
-        if k < 1:
-            raise UsageError(f"k: got {k}, expected at least 1")
-        index = self.encoded_users.index_of(np.asarray(user_ids, dtype=np.int64))
+        k, users = count_of(k, "k"), ids_of(user_ids, "user_ids")
+        index = self.encoded_users.index_of(users)
         recommender = self.kept_recommender(model)
         seen = Seen.nothing(len(index)) if include_seen else self._seen.take(index)
         if deny_by_user:
-            denied = {row: deny_by_user.get(int(user), ()) for row, user in enumerate(user_ids)}
+            by_user = {id_of(user, "deny_by_user"): item_ids for user, item_ids in deny_by_user.items()}
+            denied = {row: by_user.get(user, ()) for row, user in enumerate(users.tolist())}
             seen = with_denied(seen, denied, self.encoded_items)
         allowed = allowed_rows(self.encoded_items, candidates=candidates, deny=deny, min_ratings=min_ratings)
         return recommender.recommend(index, seen, k, allowed)

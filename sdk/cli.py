@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import logging
+import math
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -16,9 +17,11 @@ from typing import Any, NoReturn
 from sdk.completion import SHELLS, completion_script
 from sdk.errors import MarqueeError
 from sdk.logs import LOG_FORMATS, configure, facts, new_run_id
+from sdk.printable import one_line
 
 log = logging.getLogger(__name__)
-_LAST_PORT = 65535
+_SHOWN = 60  # characters of a wrong value
+_LARGEST = 1e9
 
 EXIT_CODES = """\
 exit codes:
@@ -54,8 +57,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Leave with exit code 2."""
-        message = _NO_NUMBER.sub(_expected_number, message.removeprefix("argument "))
-        self.exit(2, f"{self.prog}: {message}\nhelp: {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {one_line(message.removeprefix('argument '))}\nhelp: {self.prog} --help\n")
 
     def _unknown(self, argument: str) -> str:
         if not argument.startswith("-"):
@@ -76,13 +78,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
-_NO_NUMBER = re.compile(r": invalid (int|float) value: (.*)", re.DOTALL)
-
-
-def _expected_number(found: re.Match[str]) -> str:
-    return f": got {found[2]}, expected {'a whole number' if found[1] == 'int' else 'a number'}"
-
-
 class _PrintCompletion(argparse.Action):
     """Prints the completion script and stops, before anything that is missing is noticed."""
 
@@ -93,16 +88,44 @@ class _PrintCompletion(argparse.Action):
         parser.exit()
 
 
-def port_number(text: str) -> int:
-    """An option's value as a port; 0 stands for a free one.
+def between(least: int, most: int, expected: str = "") -> Callable[[str], int]:
+    """The ``type`` of an option that takes whole numbers of a range, which ``expected`` may put in words."""
+
+    def parse(text: str) -> int:
+        from sdk.ids import NoIdError, whole
+
+        with contextlib.suppress(NoIdError):
+            number = whole(text)
+            if least <= number <= most:
+                return number
+        message = f"got {text[:_SHOWN]!r}, expected {expected or f'a whole number from {least} to {most}'}"
+        raise argparse.ArgumentTypeError(message)
+
+    return parse
+
+
+whole_number = between(-(2**63), 2**63 - 1, "a whole number of 64 bits")
+"""The ``type`` of an option that takes an id, or a number of things, of which its owner says how many there may be."""
+port_number = between(0, 65535, "a port from 0 to 65535")
+"""The ``type`` of an option that takes a port; 0 stands for a free one."""
+seed_number = between(0, 2**32 - 1)
+"""The ``type`` of an option that takes a seed."""
+
+
+def finite_number(text: str) -> float:
+    """An option's value as a number, neither NaN nor beyond what seconds or MiB may be.
 
     Raises:
-        argparse.ArgumentTypeError: it is no whole number from 0 to 65535.
+        argparse.ArgumentTypeError: it is none.
     """
-    if not (text.isascii() and text.isdigit() and int(text) <= _LAST_PORT):
-        message = f"got {text!r}, expected a port from 0 to {_LAST_PORT}"
+    try:
+        number = float(text) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        number = math.nan
+    if not abs(number) <= _LARGEST:
+        message = f"got {text[:_SHOWN]!r}, expected a number from {-_LARGEST:g} to {_LARGEST:g}"
         raise argparse.ArgumentTypeError(message)
-    return int(text)
+    return number
 
 
 def add_completion_option(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sdk.cli import whole_number
 from sdk.device import resolve_device
 from sdk.errors import OutputError, ScoreError, UsageError
 
@@ -23,6 +24,7 @@ ANSWER_S = 20.0
 WORKERS_S = 120.0
 """How long the first worker, or the last one's successor, may take to come."""
 LEAST_MEMORY_MIB = 512
+MOST_WORKERS = 1024
 
 _SETTINGS = {
     "distributed.scheduler.allowed-failures": 2,  # a task that costs three workers their life is given up
@@ -56,8 +58,9 @@ class ClusterConfig:
                 "--workers and --dask: give one; the first starts workers here, the second uses those of a cluster"
             )
             raise UsageError(message)
-        if self.workers is not None and self.workers < 1:
-            message = f"--workers: got {self.workers}, expected at least 1"
+        if self.workers is not None and not 1 <= self.workers <= MOST_WORKERS:
+            bound = "at least 1" if self.workers < 1 else f"at most {MOST_WORKERS}"
+            message = f"--workers: got {self.workers}, expected {bound}"
             raise UsageError(message)
         if self.address is not None and "://" not in self.address:
             message = f"--dask: got {self.address!r}, expected a scheduler's address such as tcp://10.0.0.5:8786"
@@ -92,7 +95,9 @@ def _check_memory(text: str, workers: int | None) -> None:
 
 def add_cluster_options(parser: argparse.ArgumentParser) -> None:
     """``--workers``, ``--dask`` and ``--worker-memory``, the same in every command."""
-    parser.add_argument("--workers", type=int, metavar="N", help="start N worker processes here and divide the work")
+    parser.add_argument(
+        "--workers", type=whole_number, metavar="N", help="start N worker processes here and divide the work"
+    )
     parser.add_argument("--dask", metavar="ADDRESS", help="divide the work over the Dask cluster at tcp://HOST:PORT")
     parser.add_argument(
         "--worker-memory", metavar="SIZE", help="most that one of --workers may hold, such as 4GiB; its share of all"

@@ -39,6 +39,10 @@ def _check_at_least(config: object, least: float, *names: str) -> None:
         _check(config, name, getattr(config, name) >= least, f"at least {least}")
 
 
+def _check_seed(config: SplitConfig | HistoryConfig | TrainingConfig) -> None:
+    _check(config, "seed", 0 <= config.seed < 2**32, "a whole number from 0 to 4294967295")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
     """What is read and how much of it may be bad.
@@ -77,6 +81,7 @@ class SplitConfig:
     def __post_init__(self) -> None:
         _check(self, "kind", self.kind in get_args(SplitKind), f"one of {get_args(SplitKind)}")
         _check_share(self, "test_share", "validation_share")
+        _check_seed(self)
 
     def describe(self) -> str:
         """The split in words, printed with every metric measured on it."""
@@ -287,7 +292,8 @@ class HistoryConfig:
         _check(self, "rank", self.rank is None or self.rank >= 1, "at least 1, or None")
         _check_at_least(self, 1, "max_titles")
         _check_at_least(self, 0, "star_weight", "user_exponent", "item_exponent", "content_weight", "ranker_weight")
-        _check_at_least(self, 0, "popularity_weight", "popularity_boost", "seed", "feature_dim")
+        _check_at_least(self, 0, "popularity_weight", "popularity_boost", "feature_dim")
+        _check_seed(self)
         _check(self, "boost_titles", self.boost_titles > 0, "above 0")
         _check(self, "penalty", self.penalty is None or self.penalty > 0, "above 0, or None")
         _check(self, "half_life_days", self.half_life_days is None or self.half_life_days >= 0, "at least 0, or None")
@@ -335,7 +341,8 @@ class TrainingConfig:
         _check_at_least(self, 1, "max_epochs", "patience", "num_negatives")
         _check(self, "batch_size", self.batch_size is None or self.batch_size >= 1, "at least 1, or None")
         _check(self, "learning_rate", self.learning_rate > 0, "above 0")
-        _check_at_least(self, 0, "embedding_l2", "bias_l2", "embedding_std", "seed")
+        _check_at_least(self, 0, "embedding_l2", "bias_l2", "embedding_std")
+        _check_seed(self)
         _check(self, "negatives", self.negatives in get_args(NegativeKind), f"one of {get_args(NegativeKind)}")
 
 

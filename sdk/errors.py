@@ -25,10 +25,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-
-def _one_line(text: str) -> str:
-    """The text without line breaks, which other libraries' messages and names in damaged files may hold."""
-    return " ".join(text.split()) if len(text.splitlines()) > 1 else text
+from sdk.printable import one_line
 
 
 class MarqueeError(Exception):
@@ -37,7 +34,7 @@ class MarqueeError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __str__(self) -> str:
-        return _one_line(super().__str__())
+        return one_line(super().__str__())
 
 
 class UsageError(MarqueeError):
@@ -104,7 +101,7 @@ class MissingFileError(DataError):
 
     def __str__(self) -> str:
         there = f"it has {', '.join(self.found[:12])}" if self.found else "nothing is there"
-        return _one_line(f"{self.path}: no {self.wanted} ({there}). See 'Inputs' in README.md for the files we read.")
+        return one_line(f"{self.path}: no {self.wanted} ({there}). See 'Inputs' in README.md for the files we read.")
 
 
 class MissingColumnError(DataError):
@@ -121,7 +118,7 @@ class MissingColumnError(DataError):
         self.path, self.column, self.found = path, column, tuple(found)
 
     def __str__(self) -> str:
-        return _one_line(
+        return one_line(
             f"{self.path}: no column {self.column!r} (it has {', '.join(self.found[:40]) or 'no columns'}). "
             "Rename it, or see 'Inputs' in README.md for the columns we read."
         )
@@ -141,7 +138,7 @@ class UnusableFileError(DataError):
         self.path, self.problem, self.remedy = path, problem, remedy
 
     def __str__(self) -> str:
-        return _one_line(f"{self.path}: {self.problem}. {self.remedy}")
+        return one_line(f"{self.path}: {self.problem}. {self.remedy}")
 
 
 class TooManyRejectsError(DataError):
@@ -174,7 +171,7 @@ class TooManyRejectsError(DataError):
 
     def __str__(self) -> str:
         few = self.adjustable and 2 * self.rejected <= self.total  # else hardly any data would be left
-        return _one_line(
+        return one_line(
             f"{self.path}: {self.rejected:,} of {self.total:,} rows are bad ({self.reasons}); "
             f"at most {self.allowed_share:.1%} may be. {self.remedy or 'Mend the file.'}"
             + (" Or do without them: raise --max-reject-share (data.max_reject_share in --config)." if few else "")

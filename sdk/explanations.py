@@ -15,6 +15,7 @@ import numpy as np
 from sdk.config import RANKERS
 from sdk.errors import UsageError
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN
+from sdk.ids import count_of, id_of
 from sdk.scoring.filters import rows_of
 from sdk.scoring.recommender import HISTORY, POPULAR, popular_form
 from sdk.types import Bools, Float32s, Float64s, Int64s
@@ -130,6 +131,7 @@ def explain_recommendation(
 ) -> list[Explanation]:
     """See ``Bundle.explain_recommendation``."""
     if user_id is not None and liked is None:
+        user_id = id_of(user_id, "user_id")
         return explain_user(bundle, bundle.kept_recommender(model), user_id, item_ids, max_titles)
     if user_id is None and liked is not None:
         return explain_visitor(bundle, liked, item_ids, max_titles)
@@ -158,7 +160,7 @@ def explain_user(
     source = str(recommender.sources(user)[0])
     if recommender.form is None or source == POPULAR:
         return [_popular(bundle, row, _why_popular(recommender, user_id, int(user[0]))) for row in items]
-    scores = recommender.form.score_pairs(np.repeat(user, len(items)), np.asarray(items))
+    scores = recommender.form.score_pairs(np.repeat(user, len(items)), np.array(items, dtype=np.int64))
     if bundle.history is None:
         return [_by_ranker(bundle, source, *pair) for pair in zip(items, scores.tolist(), strict=True)]
     rated = _rated_by(bundle, bundle.history, int(user[0]))
@@ -184,7 +186,7 @@ def explain_visitor(
     """
     items = _checked_rows(bundle, item_ids, max_titles)
     history = need_history(bundle)
-    rows = np.unique(rows_of(bundle.encoded_items, liked))
+    rows = np.unique(rows_of(bundle.encoded_items, liked, "liked"))
     if not history.item_in[rows].any():
         return [_popular(bundle, row, "nothing is known of the visitor's taste") for row in items]
     rated = _Rated(rows, None, np.ones(len(rows), np.float32), np.ones(len(rows), np.bool_))
@@ -194,9 +196,7 @@ def explain_visitor(
 
 
 def _checked_rows(bundle: BundleView, item_ids: Sequence[int] | Int64s, max_titles: int) -> list[int]:
-    if max_titles < 1:
-        message = f"max_titles: got {max_titles}, expected at least 1"
-        raise UsageError(message)
+    count_of(max_titles, "max_titles")
     return rows_of(bundle.encoded_items, item_ids).tolist()
 
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, Literal, get_args
 
+from sdk.printable import is_hidden, one_line, printable
+
 LogFormat = Literal["text", "json"]
 LOG_FORMATS: tuple[str, ...] = get_args(LogFormat)
 PACKAGES = ("sdk", "export", "batch")
@@ -41,10 +43,21 @@ def configure(level: int, log_format: str, run_id: str | None = None) -> None:
     if log_format == "json":
         handler.setFormatter(JsonLines(run_id or new_run_id()))
     else:
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(TextLines("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for package in PACKAGES:
         logging.getLogger(package).setLevel(level)
+
+
+class TextLines(logging.Formatter):
+    """Lines for people: a text that is filled in, such as a title, stays within its line and steers no terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message, and a traceback where there is one."""
+        filled = logging.makeLogRecord(record.__dict__)
+        if isinstance(record.args, tuple):
+            filled.args = tuple(one_line(arg) if isinstance(arg, str) else arg for arg in record.args)
+        return printable(super().format(filled))
 
 
 class JsonLines(logging.Formatter):
@@ -71,7 +84,8 @@ class JsonLines(logging.Formatter):
         values |= {name: value for name, value in _facts_of(record).items() if name not in values}
         if record.exc_info:
             values["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(_plain(values), ensure_ascii=False, allow_nan=False)
+        text = json.dumps(_plain(values), ensure_ascii=False, allow_nan=False)
+        return "".join(json.dumps(char)[1:-1] if char > "~" and is_hidden(char) else char for char in text)
 
 
 def _facts_of(record: logging.LogRecord) -> Mapping[str, Any]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
-import numpy as np
-
 from sdk.errors import UsageError
+from sdk.ids import count_of, ids_of
 from sdk.models.content_hybrid import hybrid_similar
 from sdk.types import Int64s, TopK
 from sdk.visitors import need_history
@@ -24,7 +23,7 @@ def similar_titles(bundle: BundleView, item_ids: Sequence[int] | Int64s, k: int,
     if kind not in get_args(SimilarKind):
         message = f"kind: got {kind!r}, expected one of {', '.join(get_args(SimilarKind))}"
         raise UsageError(message)
-    wanted = np.asarray(item_ids, dtype=np.int64)
+    wanted, k = ids_of(item_ids, "item_ids"), min(count_of(k, "k"), len(bundle.encoded_items))  # no list is longer
     if kind == "content":
         return bundle.content.similar(wanted, k)
     return hybrid_similar(bundle.content, need_history(bundle), bundle.encoded_items, wanted, k)

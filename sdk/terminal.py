@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from sdk.printable import one_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -16,6 +18,10 @@ _GAP = 2  # columns between a table's
 _NAME = 12  # columns that a table's first one has at least, where its cells are that long
 
 
+Cell: TypeAlias = "str | tuple[str, ...]"
+"""One line, or several."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """A table with its title.
@@ -23,7 +29,7 @@ class Page:
     Attributes:
         title: printed above the table.
         header: names of the columns.
-        rows: as many cells each, plain text; a cell may have several lines.
+        rows: as many cells each, plain text.
         figures: the columns that are aligned to the right.
         note: printed below the title.
         narrow: shown in its place on a terminal of fewer than 110 columns.
@@ -31,23 +37,29 @@ class Page:
 
     title: str
     header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[Cell, ...], ...]
     figures: frozenset[str]
     note: str = ""
     narrow: Page | None = None
 
 
-def show(plain: str, pages: Callable[[], Sequence[Page]]) -> None:
-    """Print the pages as tables where stdout is a terminal, else the plain text, and no escape sequences.
+def say(*lines: str) -> None:
+    """Print lines for people: each stays one line, whatever titles stand in it, and holds no escape sequence."""
+    for line in lines:
+        print(one_line(line), flush=True)  # noqa: T201  # the one place where commands print text
+
+
+def show(lines: Iterable[str], pages: Callable[[], Sequence[Page]]) -> None:
+    """Print the pages as tables where stdout is a terminal, else the lines, and no escape sequences.
 
     Colours follow ``NO_COLOR``, and the width is the terminal's.
 
     Args:
-        plain: the same content as lines.
+        lines: the same content as plain text.
         pages: asked for them on a terminal only.
     """
     if not _is_terminal():
-        sys.stdout.write(f"{plain}\n")
+        say(*lines)
         return
     from rich.console import Console
 
@@ -58,14 +70,14 @@ def show(plain: str, pages: Callable[[], Sequence[Page]]) -> None:
 
 
 def show_markdown(text: str) -> None:
-    """Print Markdown: drawn where stdout is a terminal, else as it is written."""
+    """Print Markdown: drawn where stdout is a terminal, else line by line as it is written."""
     if not _is_terminal():
-        sys.stdout.write(text)
+        say(*text.removesuffix("\n").split("\n"))
         return
     from rich.console import Console
     from rich.markdown import Markdown
 
-    Console(file=sys.stdout).print(Markdown(_printable(text)))
+    Console(file=sys.stdout).print(Markdown(printable(text)))
 
 
 def _is_terminal() -> bool:
@@ -83,14 +95,18 @@ def _drawn(page: Page, columns: int) -> Group:
         side: Literal["right", "left"] = "right" if name in page.figures else "left"
         table.add_column(Text(name), justify=side, min_width=least, max_width=most, overflow="fold")
     for row in page.rows:
-        table.add_row(*(Text(_printable(cell)) for cell in row))
-    note = [Text(_printable(page.note))] if page.note else []
-    return Group(Text(_printable(page.title), style="bold"), *note, Text(), table)
+        table.add_row(*(Text(_drawn_cell(cell)) for cell in row))
+    note = [Text(one_line(page.note))] if page.note else []
+    return Group(Text(one_line(page.title), style="bold"), *note, Text(), table)
+
+
+def _drawn_cell(cell: Cell) -> str:
+    return "\n".join(map(one_line, (cell,) if isinstance(cell, str) else cell))
 
 
 def _widths(page: Page, columns: int) -> list[tuple[int, int | None]]:
     """Each column's least and largest width; where the whole table is too wide, figures are broken between words."""
-    cells = list(zip(page.header, *page.rows, strict=True))
+    cells = list(zip(page.header, *(map(_drawn_cell, row) for row in page.rows), strict=True))
     words = [max(len(word) for cell in column for word in cell.split() or [""]) for column in cells]
     lines = [max(len(line) for cell in column for line in cell.splitlines() or [""]) for column in cells]
     too_wide = sum(lines) + _GAP * len(lines) > columns
@@ -98,8 +114,3 @@ def _widths(page: Page, columns: int) -> list[tuple[int, int | None]]:
     least[0] = max(least[0], min(_NAME, lines[0]))
     most = [word if too_wide and name in page.figures else None for name, word in zip(page.header, words, strict=True)]
     return list(zip(least, most, strict=True))
-
-
-def _printable(text: str) -> str:
-    """Titles are data: a control character in one must not reach the terminal."""
-    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)

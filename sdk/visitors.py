@@ -9,6 +9,7 @@ import numpy as np
 
 from sdk.errors import ScoreError, UsageError
 from sdk.features.tables import FIRST_KNOWN
+from sdk.ids import count_of
 from sdk.scoring.filters import rows_of
 from sdk.scoring.recommender import HISTORY, POPULAR, popular_form
 from sdk.types import Float32s, Int64s, TopK
@@ -33,7 +34,7 @@ def need_history(bundle: BundleView) -> HistoryModel:
 
 def visitor_list(bundle: BundleView, item_ids: Sequence[int] | Int64s, k: int) -> TopK:
     """See ``Bundle.recommend_for``."""
-    history = need_history(bundle)
+    history, k = need_history(bundle), count_of(k, "k")
     liked = np.unique(rows_of(bundle.encoded_items, item_ids))
     vector = history.user_vectors(np.array([0, len(liked)]), liked)
     known = bool(vector.any())
@@ -49,12 +50,8 @@ def _best_rows(form: PairForm, liked: Int64s, k: int) -> tuple[Int64s, Float32s]
     catalogue takes longer than that and serves many users. Equal scores go to the smaller row, as in the engine.
 
     Raises:
-        UsageError: k < 1.
         ScoreError: a score is infinite or NaN.
     """
-    if k < 1:
-        message = f"k: got {k}, expected at least 1"
-        raise UsageError(message)
     score = np.asarray(form.items.dot @ form.users.dot[0] + form.items.bias + form.users.bias[0], dtype=np.float32)
     allowed = np.setdiff1d(np.arange(FIRST_KNOWN, len(score)), liked)
     if not np.isfinite(score[allowed]).all():

@@ -16,7 +16,10 @@ PACKAGES_BELOW = {
     "triton_models": {"triton_models", "sdk"},
 }
 
-BASE = {"errors", "logs", "types", "schema", "config", "stages", "metrics", "list_metrics", "compiled", "device"}
+BASE = {
+    "errors", "ids", "logs", "printable", "types", "schema", "config", "stages", "metrics", "list_metrics", "compiled",
+    "device",
+}  # fmt: skip
 LAYERS_BELOW = {
     "base": {"base"},
     "data": {"base", "data"},

@@ -22,7 +22,7 @@ from posters import Posters
 from sources import Sources
 
 import sdk
-from sdk.cli import port_number
+from sdk.cli import between, port_number
 
 log = logging.getLogger("web_app")
 
@@ -51,8 +51,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--port", type=port_number, default=os.environ.get("PORT", "8080"),
         help="port to listen on; 0 takes a free one (default: the environment's PORT, else 8080)",
     )  # fmt: skip
-    parser.add_argument("--threads", type=int, default=8, help="requests answered at the same time (default: 8)")
-    parser.add_argument("--cache-mib", type=int, default=512, help="memory for parts of nights (default: 512 MiB)")
+    parser.add_argument(
+        "--threads", type=between(1, 1024), default=8, help="requests answered at the same time (default: 8)"
+    )
+    parser.add_argument(
+        "--cache-mib", type=between(0, 2**20), default=512, help="memory for parts of nights (default: 512 MiB)"
+    )
     return parser
 
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 
 from werkzeug.exceptions import BadRequest
 
+from sdk.ids import NoIdError, whole_id
+
 LONGEST_QUERY = 200
 MOST_LIKED = 50
-_ID = re.compile(r"[0-9]{1,18}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -25,8 +26,11 @@ def query_of(text: str) -> str:
 
 
 def id_of(text: str) -> int | None:
-    """An id: 1 to 18 digits; None for anything else."""
-    return int(text) if _ID.fullmatch(text) else None
+    """An id, by the rule that holds for ids everywhere; None for anything else."""
+    try:
+        return whole_id(text)
+    except NoIdError:
+        return None
 
 
 def ids_of(texts: Iterable[str]) -> list[int]:

@@ -18,6 +18,7 @@ from sources import Listing, Sources
 from werkzeug.wrappers import Response as AnyResponse
 
 from export.errors import RefusedRequestError, ServerUnavailableError
+from sdk.printable import filled_in
 
 SUGGESTIONS, RESULTS, SIMILAR, LISTED, EVERYTHING, POPULAR, USERS = 8, 30, 10, 20, 1000, 24, 12
 _SAMPLE = "ml-sample"  # its TMDB ids are its own: a poster found by one would show another film
@@ -53,7 +54,7 @@ def create_app(site: Site) -> Flask:
     app = Flask(__name__)
     app.config.update(MAX_CONTENT_LENGTH=16 << 10)
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
+    app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True, "finalize": filled_in}
     app.url_map.merge_slashes = False  # its redirect would be absolute, to whatever host the request names
     app.extensions["site"] = site
     app.register_blueprint(pages)
@@ -223,5 +224,6 @@ def _unknown_title(text: str) -> tuple[str, int]:
     return render_template("unknown_title.html", text=text[:100], found=found, popular=popular), 404
 
 
-def _suggestion(title: Title) -> dict[str, object]:
-    return {"id": title.item_id, "name": title.name, "genres": ", ".join(title.genres)}
+def _suggestion(title: Title) -> dict[str, str]:
+    """The id as text: a browser's numbers are exact only up to 2**53."""
+    return {"id": str(title.item_id), "name": title.name, "genres": ", ".join(title.genres)}

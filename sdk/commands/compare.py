@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from sdk.cli import between, seed_number
 from sdk.commands.datasets import add_dataset, read_dataset
 from sdk.commands.options import new_command
 from sdk.config import RunConfig
@@ -24,7 +25,9 @@ def add(commands: Any) -> None:
         "--protocols", default="A,B,C", help="A: AUC of single ratings; B: lists; C: lists by time; joined by commas"
     )
     parser.add_argument("--seeds", default="42,43,44", help="of the splits of A and B, joined by commas")
-    parser.add_argument("--budget", type=int, default=12, help="settings that each peer may try, per split")
+    parser.add_argument(
+        "--budget", type=between(1, 10**6), default=12, help="settings that each peer may try, per split"
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("comparison"), metavar="DIR",
         help="folder for the tables, the charts and every finished result; a killed run goes on from there",
@@ -73,7 +76,7 @@ def _protocols(text: str) -> tuple[str, ...]:
 
 def _seed(text: str) -> int:
     try:
-        return int(text)
-    except ValueError as error:
-        message = f"--seeds: got {text!r}, expected integers joined by commas"
+        return seed_number(text)
+    except argparse.ArgumentTypeError as error:
+        message = f"--seeds: {error}, joined by commas"
         raise UsageError(message) from error

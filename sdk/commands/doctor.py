@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sdk.commands.options import new_command
+from sdk.terminal import say
 
 if TYPE_CHECKING:
     from sdk.doctor import Examination, Package
@@ -29,7 +30,10 @@ def _doctor(args: argparse.Namespace) -> int:
     from sdk.doctor import examine
 
     found = examine()
-    print(json.dumps(asdict(found) | {"healthy": found.healthy}) if args.json else _as_text(found))
+    if args.json:
+        print(json.dumps(asdict(found) | {"healthy": found.healthy}))
+    else:
+        say(*_as_text(found).split("\n"))
     return 0 if found.healthy else NOT_HEALTHY
 
 

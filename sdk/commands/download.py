@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sdk.commands.options import new_command
+from sdk.terminal import say
 
 
 def add(commands: Any) -> None:
@@ -23,5 +24,5 @@ def add(commands: Any) -> None:
 def _download(args: argparse.Namespace) -> int:
     from sdk.data.download import download
 
-    print(download(args.name, args.to, extract=args.extract))
+    say(str(download(args.name, args.to, extract=args.extract)))
     return 0

@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from sdk.cli import between, whole_number
 from sdk.commands.options import add_bundle, new_command
 from sdk.errors import UsageError
 from sdk.terminal import show
@@ -27,10 +28,16 @@ def add(commands: Any) -> None:
         "--reports", type=Path, metavar="DIR", help="write evaluation.json, evaluation.md and charts there"
     )
     parser.add_argument(
-        "--samples", type=int, default=1000, help="resamplings of the users behind each interval; 0 for no intervals"
+        "--samples",
+        type=between(0, 10**6),
+        default=1000,
+        help="resamplings of the users behind each interval; 0 for no intervals",
     )
     parser.add_argument(
-        "--max-list-users", type=int, default=20_000, help="of more users with a held-out like, measure a seeded sample"
+        "--max-list-users",
+        type=whole_number,
+        default=20_000,
+        help="of more users with a held-out like, measure a seeded sample",
     )
 
 
@@ -50,7 +57,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(as_values(evaluation), allow_nan=False))
     else:
-        show(as_text(evaluation), lambda: as_pages(evaluation))
+        show(as_text(evaluation).split("\n"), lambda: as_pages(evaluation))
     if args.reports is not None:
         write_evaluation(args.reports, evaluation)
     return 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import UnknownItemError, UsageError
-from sdk.terminal import Page
+from sdk.terminal import Cell, Page
 
 if TYPE_CHECKING:
     from sdk.bundle import Bundle
@@ -37,7 +37,7 @@ class Facts:
         return f"{self.display}  [{', '.join(self.genres)}]" if self.genres else self.display
 
 
-def listing(title: str, rows: Iterable[tuple[Facts, float, str]]) -> Page:
+def listing(title: str, rows: Iterable[tuple[Facts, float, Cell]]) -> Page:
     """A ranked list for a terminal.
 
     Args:
@@ -50,7 +50,7 @@ def listing(title: str, rows: Iterable[tuple[Facts, float, str]]) -> Page:
         for rank, score, facts, reason in ranked
     )
     tall = tuple(
-        (rank, score, f"{facts.display}\n{', '.join(facts.genres)}".rstrip(), reason)
+        (rank, score, (facts.display, *([", ".join(facts.genres)] if facts.genres else [])), reason)
         for rank, score, facts, reason in ranked
     )
     figures = frozenset({"#", "score", "year"})
@@ -98,7 +98,7 @@ def _told_apart(bundle: Bundle, item_ids: list[int]) -> list[str]:
 
 def facts_of(bundle: Bundle, item_ids: Iterable[int]) -> list[Facts]:
     """The facts of titles of the catalogue, in that order."""
-    wanted = [int(item) for item in item_ids]
+    wanted = list(item_ids)
     rows = bundle.items.take(bundle.encoded_items.index_of(wanted) - 3)
     columns = (rows[name].to_pylist() for name in ("title", "year", "genres"))
     named = zip(wanted, bundle.titles(wanted), *columns, strict=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from sdk.cli import whole_number
 from sdk.commands.naming import Facts, facts_of, item_named, listing
 from sdk.commands.options import add_bundle, new_command
 from sdk.errors import UsageError
@@ -44,6 +45,12 @@ class _List:
         starts = {why.note.partition(": ")[0] if ": " in why.note else "" for _, why in self.rows}
         return starts.pop() if len(starts) == 1 else ""
 
+    @property
+    def empty(self) -> str:
+        """Why no title is listed; nothing where one is."""
+        known = "rated" if self.user_id is not None else "named as liked"
+        return "" if self.rows else f"no title is left: every title of the catalogue has been {known} already"
+
     def reason(self, why: Explanation) -> str:
         """The reason in words, without what the head says."""
         return why.describe().removeprefix(f"{self.known}: ") if self.known else why.describe()
@@ -57,11 +64,11 @@ def add(commands: Any) -> None:
         '  python -m sdk recommend --liked "Heat (1995)" --liked Alien --bundle bundle',
     )  # fmt: skip
     reader = parser.add_mutually_exclusive_group(required=True)
-    reader.add_argument("--user", type=int, help="user_id")
+    reader.add_argument("--user", type=whole_number, help="user_id")
     liked_help = "a title that a visitor liked (#7: item_id 7), no user of the bundle; may be given several times"
     reader.add_argument("--liked", action="append", metavar="TITLE", help=liked_help)
     add_bundle(parser)
-    parser.add_argument("--k", type=int, default=10, help="how many")
+    parser.add_argument("--k", type=whole_number, default=10, help="how many")
     parser.add_argument("--model", default="best", help="dlrm, ncf or best; for --user")
     parser.add_argument("--include-seen", action="store_true", help="list titles that the user has rated, too")
     details = parser.add_mutually_exclusive_group()
@@ -77,7 +84,7 @@ def _recommend(args: argparse.Namespace) -> int:
     if args.json:
         print(_as_json(made))
     else:
-        show("\n".join(_as_lines(made, args.why)), lambda: [_as_page(made, args.why)])
+        show(_as_lines(made, args.why), lambda: [_as_page(made, args.why)])
     return 0
 
 
@@ -102,6 +109,8 @@ def _for_visitor(bundle: Bundle, args: argparse.Namespace) -> _List:
 
 def _as_lines(made: _List, details: bool) -> Iterator[str]:
     yield made.head
+    if made.empty:
+        yield f"  {made.empty}"
     for rank, (facts, why) in enumerate(made.rows, start=1):
         start = f"{rank:3d}  {why.score:7.3f}  {facts.as_text()}"
         yield start if details else f"{start}  ({made.reason(why)})"
@@ -110,9 +119,10 @@ def _as_lines(made: _List, details: bool) -> Iterator[str]:
 
 
 def _as_page(made: _List, details: bool) -> Page:
-    said = ["\n".join(map(str.strip, score_lines(why))) if details else made.reason(why) for _, why in made.rows]
-    rows = zip(made.rows, said, strict=True)
-    return listing(made.head, ((facts, why.score, reason) for (facts, why), reason in rows))
+    rows = ((facts, why.score, tuple(map(str.strip, score_lines(why))) if details else made.reason(why))
+            for facts, why in made.rows)  # fmt: skip
+    page = listing(made.head, rows)
+    return replace(page, note=made.empty, narrow=None) if made.empty else page
 
 
 def score_lines(why: Explanation) -> Iterator[str]:

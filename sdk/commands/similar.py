@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from sdk.cli import whole_number
 from sdk.commands.naming import Facts, facts_of, item_named, listing
 from sdk.commands.options import add_bundle, new_command
 from sdk.terminal import Page, show
@@ -47,7 +48,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("title", help='a title, with a year if need be: "Heat (1995)"; or #7 for item_id 7')
     add_bundle(parser)
-    parser.add_argument("--k", type=int, default=10, help="how many")
+    parser.add_argument("--k", type=whole_number, default=10, help="how many")
     kind_help = "by what the titles are, or by that and by who liked them"
     parser.add_argument("--kind", choices=("content", "hybrid"), default="content", help=kind_help)
     parser.add_argument("--json", action="store_true", help="print JSON, with every shared thing and its weight")
@@ -62,7 +63,7 @@ def _similar(args: argparse.Namespace) -> int:
     if args.json:
         print(_as_json(wanted, rows))
     else:
-        show(_as_text(wanted, rows), lambda: [_as_page(wanted, rows)])
+        show(_as_lines(wanted, rows), lambda: [_as_page(wanted, rows)])
     return 0
 
 
@@ -84,11 +85,11 @@ def _as_page(wanted: Facts, rows: list[_Row]) -> Page:
     return page if rows else replace(page, note=_NOTHING, narrow=None)
 
 
-def _as_text(wanted: Facts, rows: list[_Row]) -> str:
+def _as_lines(wanted: Facts, rows: list[_Row]) -> list[str]:
     lines = [
         f"{rank:3d}  {row.score:.3f}  {row.facts.as_text()}  ({row.reason})" for rank, row in enumerate(rows, start=1)
     ]
-    return "\n".join([_head(wanted, rows), *(lines or [f"  {_NOTHING}"])])
+    return [_head(wanted, rows), *(lines or [f"  {_NOTHING}"])]
 
 
 def _as_json(wanted: Facts, rows: list[_Row]) -> str:

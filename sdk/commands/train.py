@@ -8,13 +8,14 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdk.cli import finite_number, whole_number
 from sdk.cluster import add_cluster_options, cluster_from, training_cluster
 from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
 from sdk.commands.options import new_command
 from sdk.config import RunConfig
 from sdk.device import DEVICES, resolve_device
 from sdk.search_space import with_fields
-from sdk.terminal import show_markdown
+from sdk.terminal import say, show_markdown
 
 if TYPE_CHECKING:
     from sdk.bundle import Bundle
@@ -68,14 +69,14 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(option, default=argparse.SUPPRESS, help=help_text, **more)
 
     add("--models", ",".join(default.models), "which models to train, joined by commas", type=_names)
-    add("--seed", default.training.seed, "of initialisation, order and sampling", type=int)
+    add("--seed", default.training.seed, "of initialisation, order and sampling", type=whole_number)
     kinds = ("random", "time", "leave-last-out")
     add("--split", default.split.kind, "how to hold out the test ratings", choices=kinds)
-    add("--split-seed", default.split.seed, "of the random split", type=int)
-    add("--like-above", default.features.like_above, "ratings above this many stars are likes", type=float)
-    add("--max-epochs", default.training.max_epochs, "upper limit per model", type=int)
+    add("--split-seed", default.split.seed, "of the random split", type=whole_number)
+    add("--like-above", default.features.like_above, "ratings above this many stars are likes", type=finite_number)
+    add("--max-epochs", default.training.max_epochs, "upper limit per model", type=whole_number)
     share = "share of a file's rows that may be bad before the run stops"
-    add("--max-reject-share", default.data.max_reject_share, share, type=float)
+    add("--max-reject-share", default.data.max_reject_share, share, type=finite_number)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -91,7 +92,7 @@ def _train(args: argparse.Namespace) -> int:
     require_room(args.out, force=force)
     dataset = read_dataset(args, config)
     if args.if_new and is_up_to_date(args.out, dataset, config):
-        print(f"bundle: {args.out} (up to date)")
+        say(f"bundle: {args.out} (up to date)")
         return 0
     with training_cluster(cluster, args.out):
         bundle = train_bundle(dataset, config, args.out, force=force, device=args.device)
@@ -103,7 +104,7 @@ def report(bundle: Bundle) -> None:
     """Print what was measured, and where the bundle lies."""
     table = bundle.path / "reports" / "metrics.md"
     show_markdown(table.read_text("utf-8") if table.exists() else f"Trained: {', '.join(bundle.info.models)}.\n")
-    print(f"\nbundle: {bundle.path} (best ranker by validation AUC: {bundle.info.chosen_model or 'none'})")
+    say("", f"bundle: {bundle.path} (best ranker by validation AUC: {bundle.info.chosen_model or 'none'})")
     log.info("next: python -m batch.score --bundle %s --out nightly --run-date %s", bundle.path, date.today())
 
 

@@ -7,11 +7,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdk.cli import between, finite_number, seed_number
 from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
 from sdk.commands.options import new_command
 from sdk.errors import DataError
 from sdk.search_space import SPACES, with_fields
-from sdk.terminal import show_markdown
+from sdk.terminal import say, show_markdown
 
 if TYPE_CHECKING:
     from sdk.training.tuning import TuningResult
@@ -29,11 +30,17 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--study", type=Path, required=True, metavar="FILE.db", help="SQLite file; the same command goes on with it"
     )
-    parser.add_argument("--trials", type=int, default=40, help="finished trials that the study shall have in all")
-    parser.add_argument("--repeats", type=int, default=2, help="training seeds, or draws, averaged in a trial")
-    parser.add_argument("--confirm", type=int, default=0, help="further seeds for the default and the best at the end")
-    parser.add_argument("--timeout-s", type=float, help="start no trial after this many seconds")
-    parser.add_argument("--seed", type=int, default=0, help="of the search and of training")
+    parser.add_argument(
+        "--trials", type=between(1, 10**6), default=40, help="finished trials that the study shall have in all"
+    )
+    parser.add_argument(
+        "--repeats", type=between(1, 1000), default=2, help="training seeds, or draws, averaged in a trial"
+    )
+    parser.add_argument(
+        "--confirm", type=between(0, 1000), default=0, help="further seeds for the default and the best at the end"
+    )
+    parser.add_argument("--timeout-s", type=finite_number, help="start no trial after this many seconds")
+    parser.add_argument("--seed", type=seed_number, default=0, help="of the search and of training")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for best.json, the table and the charts")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
@@ -56,7 +63,7 @@ def _tune(args: argparse.Namespace) -> int:
         print(json.dumps(as_json(result)))
     else:
         show_markdown(as_markdown(result))
-        print(f"\n{fields_to_set(result)}")
+        say("", *fields_to_set(result).split("\n"))
     return 0
 
 

@@ -203,9 +203,8 @@ def _read_links(
 
 
 def _tmdb_id(text: str) -> int | None:
-    """A TMDB id; blank is legal, and so is 862.0, which pandas writes where other rows are blank."""
-    text = re.sub(r"\.0+$", "", text.strip())
-    return whole_number(text, "TMDB id") if text else None
+    """A TMDB id; blank is legal."""
+    return whole_number(text, "TMDB id") if text.strip() else None
 
 
 def _known(text: str, items: Collection[int]) -> int:

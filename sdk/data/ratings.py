@@ -33,7 +33,6 @@ NO_NUMBER = "the rating is not a number"
 OFF_STEP = "the rating is not a whole or half star"
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _WHAT = {"user_id": "user id", "item_id": "item id"}
-_MAX_ID = 10**18 - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -313,10 +312,7 @@ class _Parser:
         yield self._off_scale, (rating < low) | (rating > high)
         yield OFF_STEP, (np.clip(rating, low, high) * 2) % 1 != 0  # an infinity has no remainder
         yield from self._time_faults(columns["timestamp"])
-        yield "the user id is too large", columns["user_id"] > _MAX_ID
-        if self._known is None:
-            yield "the item id is too large", columns["item_id"] > _MAX_ID
-        else:
+        if self._known is not None:
             yield validation.UNKNOWN_ITEM, ~np.isin(columns["item_id"], self._known)
 
     def _time_faults(self, time: Int64s) -> Iterator[tuple[str, Bools]]:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from sdk import schema
 from sdk.config import DataConfig
 from sdk.errors import OutputError, TooManyRejectsError
+from sdk.ids import NoIdError, whole_id
 from sdk.types import Bools, Int64s
 
 EMPTY_LINE = "the line is empty"
@@ -59,8 +60,6 @@ REMEDIES = MappingProxyType(
 """What mends a reason, by a pattern of it."""
 _NO_REMEDIES: Mapping[str, str] = MappingProxyType({})
 _TEXT_LENGTH = 200
-_MISSING = frozenset({"", "null", "none", "na", "n/a", "nan", "\\n"})
-_DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 class BadRowError(Exception):
@@ -186,24 +185,19 @@ def write_rejects(table: pa.Table, path: str | Path) -> Path:
 
 
 def whole_number(text: str, what: str) -> int:
-    """Read a non-negative whole number.
+    """Read a whole number, such as an id, by the one rule that holds for ids (``sdk.ids``).
 
     Args:
         text: the field.
         what: its name in the reason, e.g. ``user id``.
 
     Raises:
-        BadRowError: missing, negative, not whole, or too large for 18 digits.
+        BadRowError: missing, negative, not whole, or too large for 64 bits.
     """
-    text = text.strip()
-    if _DIGITS.fullmatch(text):
-        return int(text)
-    if text.lower() in _MISSING:
-        raise BadRowError(f"the {what} is missing")
-    if re.fullmatch(r"-[0-9]+", text):
-        raise BadRowError(f"the {what} is negative")
-    problem = "too large" if re.fullmatch(r"[0-9]+", text) else "not a whole number"
-    raise BadRowError(f"the {what} is {problem}")
+    try:
+        return whole_id(text)
+    except NoIdError as error:
+        raise BadRowError(f"the {what} {error}") from None
 
 
 def is_unicode(text: str) -> bool:

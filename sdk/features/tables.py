@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdk.errors import DataError
+from sdk.ids import ids_of
 from sdk.types import Float32s, Float64s, Int64s
 
 UNKNOWN = 2  # NVTabular's out-of-vocabulary code, and the row of whoever is not in the table
@@ -91,8 +92,12 @@ class EncodedTable:
         return self.ids[FIRST_KNOWN:]
 
     def index_of(self, ids: Int64s | Sequence[int]) -> Int64s:
-        """(B,) int64 rows of the given ids; ``UNKNOWN`` for ids that the table does not have."""
-        wanted = np.asarray(ids, dtype=np.int64)
+        """(B,) int64 rows of the given ids; ``UNKNOWN`` for ids that the table does not have.
+
+        Raises:
+            UsageError: one of them is no id (``sdk.ids``).
+        """
+        wanted = ids_of(ids)
         if not len(self.known_ids):
             return np.full(len(wanted), UNKNOWN, dtype=np.int64)
         at = np.minimum(np.searchsorted(self.known_ids, wanted), len(self.known_ids) - 1)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from sdk.config import CONTENT_FIELDS, ContentConfig, from_json, to_json
 from sdk.errors import BundleError, ConfigError, DataError, MissingColumnError, UnknownItemError, UsageError
+from sdk.ids import id_of, ids_of
 from sdk.models.content_explain import Reasons, reasons
 from sdk.models.content_matrix import short_vectors, smooth_idf, tfidf_block, unit_rows
 from sdk.models.content_similar import NeighbourIndex
@@ -157,7 +158,7 @@ class ContentModel:
         """
         if k < 1:
             raise UsageError(f"ContentModel.similar: got k={k}, expected at least 1.")
-        search, wanted = self._searched(), np.atleast_1d(np.asarray(item_id, np.int64))
+        search, wanted = self._searched(), ids_of(item_id, "item_id")
         found = search.index.nearest(_places(search.item_id, wanted), k)
         ids = np.where(found.row >= 0, search.item_id[found.row], -1)
         return TopK(ids, np.minimum(found.scores, 1), found.lengths, np.full(len(wanted), "content"))
@@ -171,7 +172,8 @@ class ContentModel:
         state = self._fitted("listing")
         ids = state.item_id[self._order]
         narrowed = ContentModel(self.config)._adopt(state)
-        narrowed._search = _Search(ids, NeighbourIndex(state.matrix[self._order], np.isin(ids, item_id)))
+        listed = np.isin(ids, ids_of(item_id, "item_id"))
+        narrowed._search = _Search(ids, NeighbourIndex(state.matrix[self._order], listed))
         return narrowed
 
     def similar_all(self, k: int, block_size: int = 4096) -> Iterator[SimilarBlock]:
@@ -226,7 +228,8 @@ class ContentModel:
             UnknownItemError: one of them is not a fitted title.
         """
         state = self._fitted("explain")
-        a, b = self._rows_of(np.array([item_a, item_b], np.int64))
+        item_a, item_b = id_of(item_a, "item_a"), id_of(item_b, "item_b")
+        a, b = self._rows_of([item_a, item_b])
         return reasons(item_a, item_b, state.matrix[a], state.matrix[b], state.vocabulary)
 
     def find_title(self, query: str, limit: int = 5) -> list[Match]:
@@ -280,10 +283,10 @@ class ContentModel:
             )
         return self._state
 
-    def _rows_of(self, item_id: NDArray[np.integer[Any]]) -> Int64s:
+    def _rows_of(self, item_id: NDArray[np.integer[Any]] | list[int]) -> Int64s:
         """(B,) int64 rows of the matrix."""
         known = self._fitted("item_id").item_id
-        return self._order[_places(known[self._order], np.asarray(item_id, np.int64))]
+        return self._order[_places(known[self._order], ids_of(item_id, "item_id"))]
 
     def _least(self, field: str) -> int:
         return self.config.min_document_count if field == "overview" else 1

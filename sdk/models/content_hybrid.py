@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdk.errors import UsageError
+from sdk.ids import ids_of
 from sdk.types import Float32s, Int32s, Int64s, TopK
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def hybrid_similar(
     if not 0 <= learned_share <= 1:
         message = f"hybrid_similar: got learned_share={learned_share}, expected 0 to 1"
         raise UsageError(message)
-    wanted = np.atleast_1d(np.asarray(item_ids, dtype=np.int64))
+    wanted = ids_of(item_ids, "item_ids")
     lists = content.similar(wanted, k)
     ids, scores = lists.item_id.copy(), lists.scores.copy()
     lengths, source = lists.lengths.copy(), lists.source.astype("<U16")

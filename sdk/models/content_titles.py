@@ -12,6 +12,7 @@ from operator import itemgetter
 import pyarrow as pa
 
 from sdk.errors import UsageError
+from sdk.ids import ids_of
 from sdk.models.content_tokens import fold
 
 _YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
@@ -76,7 +77,7 @@ class TitleIndex:
 
     def display(self, item_ids: Iterable[int]) -> list[str]:
         """Such as "The Matrix (1999)"; no year where it is unknown, "item 7" for an id that is not in the table."""
-        return [self._display.get(int(item), f"item {item}") for item in item_ids]
+        return [self._display.get(item, f"item {item}") for item in ids_of(item_ids, "item_ids").tolist()]
 
     def find(self, query: str, limit: int = 5) -> list[Match]:
         """Titles of that name, or if there is none, those with the likest names.

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sdk.errors import UnknownItemError, UsageError
+from sdk.errors import UnknownItemError
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
+from sdk.ids import count_of, ids_of
 from sdk.scoring.seen import Seen
 from sdk.types import Bools, Int64s
 
@@ -31,30 +32,31 @@ def allowed_rows(
         UnknownItemError: an item_id is not in the catalogue.
         UsageError: min_ratings is negative.
     """
-    if min_ratings < 0:
-        message = f"min_ratings: got {min_ratings}, expected at least 0"
-        raise UsageError(message)
-    if candidates is None and not len(deny) and not min_ratings:
+    min_ratings = count_of(min_ratings, "min_ratings", 0)
+    denied = ids_of(deny, "deny")
+    if candidates is None and not len(denied) and not min_ratings:
         return None
     allowed = np.ones(len(items), dtype=np.bool_)
     if candidates is not None:
         allowed[:] = False
-        allowed[rows_of(items, candidates)] = True
-    allowed[rows_of(items, deny)] = False
+        allowed[rows_of(items, candidates, "candidates")] = True
+    allowed[rows_of(items, denied)] = False
     allowed &= items.statistics.count >= min_ratings
     allowed[:FIRST_KNOWN] = False
     return allowed
 
 
-def rows_of(items: EncodedTable, item_ids: Sequence[int] | Int64s) -> Int64s:
+def rows_of(items: EncodedTable, item_ids: Sequence[int] | Int64s, name: str = "item_ids") -> Int64s:
     """(N,) int64 rows of known item_ids.
 
     Raises:
         UnknownItemError: an item_id is not in the catalogue.
+        UsageError: one is no id; the message calls them by ``name``.
     """
-    rows = items.index_of(item_ids)
+    wanted = ids_of(item_ids, name)
+    rows = items.index_of(wanted)
     if (rows == UNKNOWN).any():
-        raise UnknownItemError(int(np.asarray(item_ids)[rows == UNKNOWN][0]), len(items) - FIRST_KNOWN)
+        raise UnknownItemError(int(wanted[rows == UNKNOWN][0]), len(items) - FIRST_KNOWN)
     return rows
 
 
@@ -70,6 +72,7 @@ def with_denied(seen: Seen, denied: Mapping[int, Sequence[int]], items: EncodedT
     users = [np.repeat(np.arange(num_users), np.diff(seen.indptr))]
     rows = [seen.items.astype(np.int64)]
     for user, item_ids in denied.items():
-        users.append(np.full(len(item_ids), user))
-        rows.append(items.index_of(item_ids))
+        found = items.index_of(ids_of(item_ids, "deny_by_user"))
+        users.append(np.full(len(found), user))
+        rows.append(found)
     return Seen.build(np.concatenate(users), np.concatenate(rows), num_users)

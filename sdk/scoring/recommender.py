@@ -139,7 +139,7 @@ class Recommender:
             k: list length, at least 1.
             allowed: (R_item,) bool, the item rows that may be recommended; None allows all.
         """
-        source = self.sources(user_index)
+        source, k = self.sources(user_index), min(k, max(len(self.items) - FIRST_KNOWN, 1))
         cold = source == POPULAR
         parts = []
         for name, rows in ((self.name, np.flatnonzero(~cold)), (POPULAR, np.flatnonzero(cold))):

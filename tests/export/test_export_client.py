@@ -24,15 +24,15 @@ PROTOCOLS = ("http", "grpc")
     ("make", "reason"),
     [
         (lambda: rank_call([1, 2], [3]), "user_id has 2 ids, item_id 1"),
-        (lambda: rank_call([], []), "input 'item_id' is float64 of shape (0,)"),
-        (lambda: rank_call([1.5], [3]), "rank: input 'user_id' is float64"),
-        (lambda: rank_call([[1]], [3]), "shape (1, 1)"),
-        (lambda: rank_call(["7"], [3]), "input 'user_id' is <U1"),
-        (lambda: rank_call(np.array([2**63], dtype=np.uint64), [3]), "uint64"),
-        (lambda: recommend_call([1], 0, None), "recommend: input 'k' is 0"),
-        (lambda: recommend_call([1], 2**31, None), "input 'k' is 2147483648"),
+        (lambda: rank_call([], []), "input 'item_id' holds no id"),
+        (lambda: rank_call([1.5], [3]), "rank: input 'user_id': number 1 is 1.5, which is not a whole number"),
+        (lambda: rank_call(np.array([[1]]), [3]), "shape (1, 1)"),
+        (lambda: rank_call(["7"], [3]), "input 'user_id': number 1 is '7', which is text"),
+        (lambda: rank_call(np.array([2**63], dtype=np.uint64), [3]), "is too large"),
+        (lambda: recommend_call([1], 0, None), "recommend: input 'k': got 0"),
+        (lambda: recommend_call([1], 2**31, None), "input 'k': got 2147483648"),
         (lambda: recommend_call([1], 5, [0.5]), "input 'exclude'"),
-        (lambda: similar_call([True], 5), "input 'item_id' is bool"),
+        (lambda: similar_call([True], 5), "input 'item_id': number 1 is True"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_model_and_input(make: Callable[[], object], reason: str):

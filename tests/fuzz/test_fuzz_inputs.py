@@ -8,6 +8,7 @@ import io
 import json
 import re
 import zipfile
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
@@ -128,6 +129,14 @@ def test_a_line_longer_than_any_of_ours_is_refused_before_it_fills_memory(tmp_pa
 # --- the accepted rows are those of a slow reader -----------------------------------------------------------------
 
 
+def is_id(text: str) -> bool:
+    """Digits up to 64 bits, or a number that is whole and below 2**53."""
+    if re.fullmatch(r"[+-]?[0-9]+", text, re.ASCII):
+        return 0 <= int(text) < 2**63
+    number = re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text, re.ASCII)
+    return bool(number) and 0 <= Decimal(text) < 2**53 and Decimal(text) % 1 == 0
+
+
 def slow_rows(data: bytes) -> dict[tuple[int, int], tuple[float, int]]:
     """(user, item) -> rating and time of the good lines of a ratings.csv with its own header: the latest counts."""
     found: dict[tuple[int, int], tuple[float, int]] = {}
@@ -139,14 +148,14 @@ def slow_rows(data: bytes) -> dict[tuple[int, int], tuple[float, int]]:
         if len(fields) != 4 or "\x00" in "".join(fields):
             continue
         user, item, rating, time = (field.strip() for field in fields)
-        if not all(re.fullmatch(r"[0-9]{1,18}", text, re.ASCII) for text in (user, item, time)):
+        if not all(map(is_id, (user, item, time))):
             continue
         if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", rating, re.ASCII):
             continue
-        stars, when = float(rating), int(time)
+        stars, when = float(rating), int(Decimal(time))
         if not 0.5 <= stars <= 5 or (2 * stars) % 1 or when > 4_102_444_799:
             continue
-        key = (int(user), int(item))
+        key = (int(Decimal(user)), int(Decimal(item)))
         if key not in found or when >= found[key][1]:
             found[key] = (stars, when)
     return found

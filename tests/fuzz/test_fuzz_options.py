@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import gzip
 import io
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
@@ -36,12 +38,24 @@ RATINGS = "userId,movieId,rating,timestamp\n" + "".join(
 
 def slow_ids(data: bytes, columns: tuple[str, ...]) -> set[tuple[int, ...]]:
     """The ids of a text file, read line by line; anything unexpected is an error."""
+    if data.startswith(b"\x1f\x8b"):
+        data = gzip.decompress(data)
     lines = [line for line in data.decode("utf-8-sig").splitlines() if line.strip()]
+    rows = list(csv.reader(io.StringIO("\n".join(lines))))
     if lines and re.match(r"[^0-9]*[A-Za-z_]", lines[0].strip()):
-        rows = list(csv.reader(io.StringIO("\n".join(lines))))
-        places = [[name.strip() for name in rows[0]].index(name) for name in columns]
-        return {tuple(int(row[place]) for place in places) for row in rows[1:]}
-    return {tuple(int(field) for field in line.split(",")) for line in lines}
+        spelt = [re.sub(r"[^a-z]", "", name.lower()).replace("movie", "item").removesuffix("id") for name in rows[0]]
+        places = [[name.strip() for name in rows[0]].index(name) if name in rows[0] else spelt.index(name[:4])
+                  for name in columns]  # fmt: skip
+        return {tuple(slow_id(row[place]) for place in places) for row in rows[1:]}
+    return {tuple(map(slow_id, row)) for row in rows}
+
+
+def slow_id(text: str) -> int:
+    """A number of a file; anything but an id is an error."""
+    number = Decimal(text.strip())
+    assert number == int(number)
+    assert 0 <= number < (2**63 if re.fullmatch("[+-]?[0-9]+", text.strip()) else 2**53)
+    return int(number)
 
 
 def test_damaged_id_files_are_refused_or_read_as_a_slow_reader_does(tmp_path: Path) -> None:

@@ -373,7 +373,11 @@ def test_a_blocked_pair_that_is_shown_is_caught(bundle_path, plain, tmp_path):
         ("--users", [], 3, "names nothing"),
         ("--block", ["user_id,title", "1,2"], 3, "item_id"),
         ("--block", [7], 3, "line 1"),
-        ("--deny", ["item_id", "-4x"], 3, "cannot be read"),
+        ("--deny", ["item_id", "-4x"], 3, "item_id in line 2 is not a whole number: '-4x'"),
+        ("--deny", [-4], 3, "item_id in line 1 is negative"),
+        ("--deny", [2**63], 3, "item_id in line 1 is too large"),
+        ("--users", ["alice", "bob"], 3, "line 1 is 'alice', expected user_id as whole numbers"),
+        ("--block", ["alice,1", "bob,2"], 3, "line 1 is 'alice,1', expected user_id, item_id as whole"),
         ("--allow", [777], 2, "leave no title"),
     ],
 )

@@ -50,7 +50,6 @@ def test_a_bundle_inside_the_output_is_left_alone(bundle_path, tmp_path):
 @pytest.mark.parametrize(
     ("options", "code", "line"),
     [
-        (["--memory-mib", "inf"], 2, "--memory-mib: got inf, expected a number above 0"),
         (["--backfill", "2026-02-29", "2026-03-01"], 2, "--backfill: got '2026-02-29', expected a date"),
         (["--run-date", "23.11.2026"], 2, "--run-date: got '23.11.2026', expected a date such as 2026-11-23"),
     ],
