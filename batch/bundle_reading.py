@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from sdk.bundle import INFO, Bundle, load, sha256_of
+from sdk.bundle import INFO, Bundle, load
 from sdk.errors import BundleError
+from sdk.files import sha256_of, standing
+from sdk.rights import reason
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +35,7 @@ def open_bundle(path: Path) -> OpenedBundle:
         BundleError: it is absent, altered or of another version.
     """
     try:
-        info = path / INFO
+        info = standing(path) / INFO
         sha256 = sha256_of(info) if info.is_file() else ""
         return OpenedBundle(load(path), sha256)
     except OSError as error:
@@ -59,6 +61,8 @@ def reading(opened: OpenedBundle) -> Iterator[None]:
 
 
 def _vanished(path: Path, error: Exception) -> BundleError:
+    if isinstance(error, PermissionError):
+        return BundleError(f"{error.filename or path}: cannot be read: {reason(error, path)}. Nothing was published.")
     return BundleError(
         f"{path}: vanished or changed while it was read ({error}). "
         "Nothing was published. Put the bundle back, whole, and run the same command."

@@ -16,7 +16,7 @@ from batch.job import Job
 from batch.journal import Journal
 from batch.layout import ITEM_ITEMS, ITEM_USERS, USER_ITEMS, record_of, staging_of
 from batch.nights import retain
-from batch.pins import digest_of, pinned_inputs
+from batch.pins import pinned_inputs
 from batch.plan import Plan, job_shards, plan
 from batch.previous import previous_night
 from batch.publish import publish, read_manifest, recover
@@ -26,6 +26,7 @@ from batch.summary import NOTHING_WRITTEN, Report, Written, log_night, report_of
 from batch.target import Target, open_target, write_failed
 from batch.writing import Write, check_staged, write_shards, written_here
 from sdk.errors import OutputError, ScoreError
+from sdk.files import digest_of
 from sdk.logs import facts
 from sdk.stages import Stages
 

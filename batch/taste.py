@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.layout import ITEM_ITEMS, LATEST, LAYOUTS, SUCCESS, USER_ITEMS, night_of
-from sdk.cli import EXIT_CODES, CommandParser, HelpFormatter, add_logging_options, run_command
+from sdk.cli import (
+    EXIT_CODES,
+    CommandParser,
+    HelpFormatter,
+    add_logging_options,
+    location_argument,
+    path_argument,
+    run_command,
+)
 from sdk.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -25,8 +33,16 @@ def build_parser() -> CommandParser:
         epilog=f"example:\n  python -m batch.taste --bundle bundle --out nightly\n\n{EXIT_CODES}",
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("--bundle", type=Path, required=True, metavar="BUNDLE", help="the bundle the night came from")
-    parser.add_argument("--out", required=True, metavar="OUT", help="where nights are published: a folder or a URL")
+    parser.add_argument(
+        "--bundle", type=path_argument, required=True, metavar="BUNDLE", help="the bundle the night came from"
+    )
+    parser.add_argument(
+        "--out",
+        type=location_argument,
+        required=True,
+        metavar="OUT",
+        help="where nights are published: a folder or a URL",
+    )
     parser.add_argument("--users", type=int, default=3, help="how many users")
     parser.add_argument("--items", type=int, default=3, help="how many titles: the most rated ones")
     parser.add_argument("--k", type=int, default=5, help="how many entries of each list")

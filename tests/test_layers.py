@@ -17,6 +17,7 @@ PACKAGES_BELOW = {
 }
 
 BASE = {"errors", "logs", "types", "schema", "config", "stages", "metrics", "list_metrics", "compiled", "device"}
+BASE |= {"files", "rights", "paths"}
 LAYERS_BELOW = {
     "base": {"base"},
     "data": {"base", "data"},

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sdk.cli import path_argument
 from sdk.config import RunConfig, from_json
 from sdk.errors import MarqueeError, UsageError
 
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 def add_dataset(parser: argparse.ArgumentParser) -> None:
     """``--movielens`` or ``--sample``, and ``--tmdb``."""
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--movielens", type=Path, metavar="DIR|ZIP", help="a MovieLens data set in any published form")
+    source.add_argument(
+        "--movielens", type=path_argument, metavar="DIR|ZIP", help="a MovieLens data set in any published form"
+    )
     source.add_argument("--sample", action="store_true", help="the sample that comes with Marquee, simulated ratings")
     parser.add_argument(
         "--tmdb",
-        type=Path,
+        type=path_argument,
         metavar="DIR|ZIP",
         help="TMDB 5000's two files, joined by links.csv or else by title and year",
     )
@@ -52,7 +55,7 @@ def read_dataset(args: argparse.Namespace, config: RunConfig) -> Dataset:
 def add_config(parser: argparse.ArgumentParser) -> None:
     """``--config``, the same in every command."""
     parser.add_argument(
-        "--config", type=Path, metavar="FILE.json", help="settings to start from, such as tune's best.json"
+        "--config", type=path_argument, metavar="FILE.json", help="settings to start from, such as tune's best.json"
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
+from sdk.cli import path_argument
 from sdk.commands.options import add_bundle, new_command
 from sdk.errors import UsageError
 from sdk.terminal import show
@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
     add_bundle(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, which holds every figure, instead of tables")
     parser.add_argument(
-        "--reports", type=Path, metavar="DIR", help="write evaluation.json, evaluation.md and charts there"
+        "--reports", type=path_argument, metavar="DIR", help="write evaluation.json, evaluation.md and charts there"
     )
     parser.add_argument(
         "--samples", type=int, default=1000, help="resamplings of the users behind each interval; 0 for no intervals"

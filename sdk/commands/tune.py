@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdk.cli import path_argument
 from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
 from sdk.commands.options import new_command
 from sdk.errors import DataError
@@ -27,21 +28,27 @@ def add(commands: Any) -> None:
     add_config(parser)
     parser.add_argument("--model", choices=tuple(SPACES), required=True, help="which model to tune")
     parser.add_argument(
-        "--study", type=Path, required=True, metavar="FILE.db", help="SQLite file; the same command goes on with it"
+        "--study",
+        type=path_argument,
+        required=True,
+        metavar="FILE.db",
+        help="SQLite file; the same command goes on with it",
     )
     parser.add_argument("--trials", type=int, default=40, help="finished trials that the study shall have in all")
     parser.add_argument("--repeats", type=int, default=2, help="training seeds, or draws, averaged in a trial")
     parser.add_argument("--confirm", type=int, default=0, help="further seeds for the default and the best at the end")
     parser.add_argument("--timeout-s", type=float, help="start no trial after this many seconds")
     parser.add_argument("--seed", type=int, default=0, help="of the search and of training")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for best.json, the table and the charts")
+    parser.add_argument(
+        "--out", type=path_argument, metavar="DIR", help="folder for best.json, the table and the charts"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def _tune(args: argparse.Namespace) -> int:
     from sdk.training.study import require_optuna
     from sdk.training.tuning import tune
-    from sdk.tuning_report import as_json, as_markdown, fields_to_set, write_tuning
+    from sdk.tuning_report import as_markdown, fields_to_set, json_text, write_tuning
 
     require_optuna()
     config = with_fields(read_config(args.config), {"training.seed": args.seed})
@@ -53,7 +60,7 @@ def _tune(args: argparse.Namespace) -> int:
     if args.out is not None:
         write_tuning(result, args.out)
     if args.json:
-        print(json.dumps(as_json(result)))
+        print(json.dumps(json_text(result)))
     else:
         show_markdown(as_markdown(result))
         print(f"\n{fields_to_set(result)}")

@@ -9,6 +9,7 @@ from sdk import __version__
 from sdk.bundle import INFO, load
 from sdk.config import RunConfig, to_json
 from sdk.errors import BundleError
+from sdk.files import standing
 from sdk.types import Dataset
 
 log = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ def is_up_to_date(path: Path, dataset: Dataset, config: RunConfig) -> bool:
 
     A bundle that is damaged or of another release is not up to date; the log says why.
     """
-    if not (path / INFO).exists():
+    if not (standing(path.absolute()) / INFO).exists():
         log.info("%s: no bundle yet", path)
         return False
     try:
