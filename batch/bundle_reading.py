@@ -54,6 +54,8 @@ def reading(opened: OpenedBundle) -> Iterator[None]:
         yield
         now = sha256_of(path / INFO)
     except (OSError, pa.ArrowException) as error:
+        if isinstance(error, PermissionError) and path.absolute() not in Path(str(error.filename)).absolute().parents:
+            raise  # of another input that is read meanwhile
         raise _vanished(path, error) from error
     if now != opened.sha256:
         message = f"{path}: was replaced while it was read. Nothing was published; run the same command again."

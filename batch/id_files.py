@@ -67,6 +67,8 @@ def read_ids(path: Path, *columns: str, may_be_empty: bool = False) -> IdFile:
         data = path.read_bytes()
         table = _parquet(path, data, columns) if path.suffix == ".parquet" else _text(path, data, columns)
         arrays = [_whole_numbers(path, table, name) for name in columns]
+    except PermissionError:
+        raise  # an input that this account may not read: the run says so
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UnusableFileError(path, f"it cannot be read ({error})", "Write it again.") from error
     if not may_be_empty and not len(arrays[0]):

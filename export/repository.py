@@ -123,22 +123,27 @@ def _export(job: _Job, target: Path) -> Exported:
 
 
 def _next_version(target: Path) -> int:
-    """1 for a new repository; else one more than the highest version of any model.
-
-    Versions that a killed export put there without ``rank`` are deleted: nothing refers to them.
-    """
+    """1 for a new repository; else one more than the highest version of any model."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return 1
     if not (target / MANIFEST).is_file():
         message = f"{target}: there, and no model repository of ours (no {MANIFEST}). Choose another --out."
         raise OutputError(message)
+    _drop_unfinished(target)
+    return 1 + max(int(folder.name) for folder in _versions(target))
+
+
+def _versions(target: Path) -> list[Path]:
+    return [f for m in read_manifest(target)["models"] for f in (target / m).iterdir() if f.name.isdigit()]
+
+
+def _drop_unfinished(target: Path) -> None:
+    """Delete the versions that an export put there before it broke off: ``rank`` does not refer to them yet."""
     served = max(step.model_version for step in read_config(target / "rank" / "config.pbtxt").ensemble_scheduling.step)
-    versions = [f for m in read_manifest(target)["models"] for f in (target / m).iterdir() if f.name.isdigit()]
-    for folder in versions:
+    for folder in _versions(target):
         if int(folder.name) > served and (folder / MANIFEST).is_file():
             log.info("%s: left by an export that did not finish; deleted", folder)
             remove(folder)
-    return 1 + max(int(folder.name) for folder in versions if folder.exists())
 
 
 def _write(job: _Job, staging: Path, version: int) -> None:
@@ -223,8 +228,10 @@ def _unpinned(path: Path) -> Any:
 
 def _add_version(staging: Path, target: Path, version: int) -> None:
     """Rename the new versions in; ``rank`` changes over only when what it refers to is there."""
-    for model in read_manifest(staging)["models"]:
-        if model != "rank":
-            show(staging / model / str(version), target / model / str(version))
-    for name in (f"rank/{version}", "rank/config.pbtxt", MANIFEST):
-        show(staging / name, target / name)
+    models = [f"{model}/{version}" for model in read_manifest(staging)["models"] if model != "rank"]
+    try:
+        for name in (*models, f"rank/{version}", "rank/config.pbtxt", MANIFEST):
+            show(staging / name, target / name)
+    except OSError:
+        _drop_unfinished(target)
+        raise

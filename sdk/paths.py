@@ -33,10 +33,10 @@ def as_path(given: str | os.PathLike[str]) -> Path:
         raise _refused(text, "a path on this machine", "Fetch what the URL names, and give the path it has here.")
     if url:
         return _path_of_url(text, url[2])
-    half = _HALF_URL.match(text)
+    half = _half_url(text)
     if half and half[1].lower() in _FILE and half[2]:
         return _path_of_url(text, text[len(half[1]) + 1 :])
-    if half and (half[2] or half[1].lower() in _SCHEMES):
+    if half:
         raise _refused(text, "a path, or a URL such as s3://bucket/nights", f"A URL has two slashes: {half[1]}://.")
     return _expanded(text)
 
@@ -91,6 +91,12 @@ def _plain(given: str | os.PathLike[str]) -> str:
     return text
 
 
+def _half_url(text: str) -> re.Match[str] | None:
+    """``s3:/x``, ``file:x``; a name with a colon in it is none."""
+    found = _HALF_URL.match(text)
+    return found if found and (found[2] or found[1].lower() in _SCHEMES) else None
+
+
 def _path_of_url(text: str, rest: str) -> Path:
     host, slash, path = rest.partition("/")
     if host.lower() not in ("", "localhost") or not slash:
@@ -106,7 +112,8 @@ def _expanded(text: str) -> Path:
     """The path; one like ``./~`` or ``./-`` in full, so that it keeps its meaning however often it is asked for."""
     if not text.startswith("~"):
         path = Path(text)
-        return path.absolute() if str(path) == "-" or str(path).startswith("~") or _HALF_URL.match(str(path)) else path
+        odd = str(path) == "-" or str(path).startswith(("~", "$")) or _half_url(str(path))
+        return path.absolute() if odd else path
     try:
         return Path(text).expanduser()
     except RuntimeError as error:

@@ -63,6 +63,7 @@ def read_config(path: Path | None) -> RunConfig:
     """The RunConfig in a JSON file; fields that it leaves out take their defaults, and so does no file at all.
 
     Raises:
+        PermissionError: this account may not read the file.
         UsageError: the file cannot be read, is not JSON, or has an unknown field or a value out of its range.
     """
     if path is None:
@@ -72,6 +73,8 @@ def read_config(path: Path | None) -> RunConfig:
         if not isinstance(values, dict):
             raise TypeError(f"a JSON {type(values).__name__} where an object was expected")
         return from_json(RunConfig, values)
+    except PermissionError:
+        raise  # an input that this account may not read: the command says so
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, MarqueeError) as error:
         message = f"{path}: not a run's configuration ({error}). Give a file such as the best.json that tune writes."
         raise UsageError(message) from error

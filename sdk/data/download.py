@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from sdk.data.transfer import GaveUpError, Link, Part, check_space, fetch_file, fetch_text, writing
 from sdk.errors import ConfigError, DownloadError, OutputError, UsageError
-from sdk.files import lock_of, locked, new_folder, show, sync_tree
+from sdk.files import lock_of, locked, new_folder, new_of, remove, show, sync_tree
 from sdk.paths import as_path
 
 log = logging.getLogger(__name__)
@@ -273,6 +273,8 @@ def _readable(target: Path) -> Iterator[None]:
 def _extract(target: Path) -> None:
     """Unpack beside the zip: aside first, then each top-level entry in one rename."""
     folder = target.parent
+    with writing(folder):
+        remove(new_of(folder / target.stem))  # a killed run's
     with zipfile.ZipFile(target) as archive:
         members = archive.infolist()
         tops = _top_entries(target, members)
