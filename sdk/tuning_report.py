@@ -36,7 +36,7 @@ def write_tuning(result: TuningResult, folder: Path) -> None:
     """
     found = {
         "best.json": (json.dumps(to_json(result.best), indent=2) + "\n").encode(),
-        "tuning.json": (json.dumps(json_text(result), indent=2) + "\n").encode(),
+        "tuning.json": (json.dumps(as_json(result), indent=2) + "\n").encode(),
         "trials.md": as_markdown(result).encode(),
         "history.png": draw_history(result),
         "slices.png": draw_slices(result),
@@ -47,7 +47,7 @@ def write_tuning(result: TuningResult, folder: Path) -> None:
 # ---------------------------------------------------------------------------------------------- text
 
 
-def json_text(result: TuningResult) -> dict[str, Any]:
+def as_json(result: TuningResult) -> dict[str, Any]:
     """The study as plain JSON values: counts, default, best and all trials, best first, pruned ones last."""
     pruned = [trial for trial in result.trials if trial.pruned]
     return {

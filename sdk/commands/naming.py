@@ -26,7 +26,7 @@ class Facts:
     year: int | None
     genres: tuple[str, ...]
 
-    def json_text(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Plain values."""
         return {"item_id": self.item_id, "title": self.title, "year": self.year, "genres": list(self.genres)}
 

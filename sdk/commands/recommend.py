@@ -131,11 +131,11 @@ def score_lines(why: Explanation) -> Iterator[str]:
 
 def _as_json(made: _List) -> str:
     items = [
-        {"rank": rank, **facts.json_text(), "score": why.score, "source": why.source, "reason": why.describe(),
+        {"rank": rank, **facts.as_json(), "score": why.score, "source": why.source, "reason": why.describe(),
          "why": _why_json(why)}
         for rank, (facts, why) in enumerate(made.rows, start=1)
     ]  # fmt: skip
-    liked = [facts.json_text() for facts in made.liked]
+    liked = [facts.as_json() for facts in made.liked]
     return json.dumps({"user_id": made.user_id, "liked": liked, "source": made.source, "items": items})
 
 

@@ -94,10 +94,10 @@ def _as_text(wanted: Facts, rows: list[_Row]) -> str:
 def _as_json(wanted: Facts, rows: list[_Row]) -> str:
     items = [
         {
-            "rank": rank, **row.facts.json_text(), "score": row.score, "source": row.source, "reason": row.reason,
+            "rank": rank, **row.facts.as_json(), "score": row.score, "source": row.source, "reason": row.reason,
             "cosine": row.reasons.score, "learned": row.learned, "contributions": dict(row.reasons.contributions),
             "shared": {field: list(tokens) for field, tokens in row.reasons.shared.items()},
         }
         for rank, row in enumerate(rows, start=1)
     ]  # fmt: skip
-    return json.dumps({**wanted.json_text(), "items": items})
+    return json.dumps({**wanted.as_json(), "items": items})

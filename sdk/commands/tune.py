@@ -48,7 +48,7 @@ def add(commands: Any) -> None:
 def _tune(args: argparse.Namespace) -> int:
     from sdk.training.study import require_optuna
     from sdk.training.tuning import tune
-    from sdk.tuning_report import as_markdown, fields_to_set, json_text, write_tuning
+    from sdk.tuning_report import as_json, as_markdown, fields_to_set, write_tuning
 
     require_optuna()
     config = with_fields(read_config(args.config), {"training.seed": args.seed})
@@ -60,7 +60,7 @@ def _tune(args: argparse.Namespace) -> int:
     if args.out is not None:
         write_tuning(result, args.out)
     if args.json:
-        print(json.dumps(json_text(result)))
+        print(json.dumps(as_json(result)))
     else:
         show_markdown(as_markdown(result))
         print(f"\n{fields_to_set(result)}")
