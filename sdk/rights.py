@@ -24,7 +24,8 @@ def reason(error: BaseException, path: str | Path | None = None) -> str:
         return str(error) or type(error).__name__
     where = error.filename if isinstance(error.filename, str | bytes | os.PathLike) else path
     if where is not None and (error.errno in DENIED or isinstance(error, PermissionError)):
-        return f"permission denied for user {_user(os.geteuid())}{_lacking(Path(os.fsdecode(where)).absolute())}"
+        what = error.strerror or "Permission denied"
+        return f"{what} for user {_user(os.geteuid())}{_lacking(Path(os.fsdecode(where)).absolute())}"
     return error.strerror or str(error) or type(error).__name__
 
 

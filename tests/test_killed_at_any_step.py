@@ -13,6 +13,10 @@ from http_remote import NAME, assert_landed
 from killing import steps_of
 
 import sdk
+from batch.job import Job
+from batch.publish import read_manifest, recover
+from batch.run import run
+from batch.target import open_target
 from export.configs import read_config
 from export.manifest import check_repository, version_folders
 from export.options import ExportOptions
@@ -44,6 +48,7 @@ def old_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @HOW
 @EXCHANGING
 def test_a_retrain_keeps_the_old_bundle_until_the_new_one_stands(
@@ -93,6 +98,7 @@ def old_repository(ranker_bundle: Path, tmp_path_factory: pytest.TempPathFactory
     return path
 
 
+@pytest.mark.slow
 @HOW
 @pytest.mark.parametrize("again", [False, True])
 def test_an_export_serves_the_old_version_until_the_new_one_is_whole(
@@ -120,6 +126,35 @@ def pinned(repository: Path) -> int:
     (version,) = {s.model_version for s in read_config(repository / "rank" / "config.pbtxt").ensemble_scheduling.step}
     assert all((repository / model / str(version) / "manifest.json").is_file() for model in models)
     return int(version)
+
+
+def night(bundle: Path, out: Path, k: int) -> None:
+    run(Job(bundle=bundle, out=out, run_date="2026-11-23", k=k, users_per_part=1000, threads=1, force=True))
+
+
+@pytest.mark.slow
+@EXCHANGING
+def test_a_night_is_the_old_or_the_new_one(ranker_bundle: Path, tmp_path: Path, exchanging: bool) -> None:
+    for name, k in (("old", 3), ("new", 4)):
+        night(ranker_bundle, tmp_path / name, k)
+    new = {path.name for path in (tmp_path / "new").iterdir()}
+
+    def place(when: int) -> Path:
+        return Path(shutil.copytree(tmp_path / "old", tmp_path / str(when)))
+
+    for when in steps_of(night, ranker_bundle, place, 4, how="kill", exchanging=exchanging):
+        out = tmp_path / str(when)
+        target = open_target(out)
+        with target.lock():
+            recover(target)
+        manifest = read_manifest(target, "2026-11-23")
+        assert manifest is not None
+        assert manifest["inputs"]["k"] in (3, 4)
+        night(ranker_bundle, out, 4)
+        assert (out / "run_date=2026-11-23" / "manifest.json").read_bytes() == (
+            tmp_path / "new" / "run_date=2026-11-23" / "manifest.json"
+        ).read_bytes()
+        assert {path.name for path in out.iterdir()} == new, when
 
 
 def download(to: Path, url: str) -> None:

@@ -192,7 +192,7 @@ def assert_named(result: tuple[int, str], code: int, path: Path, right: str) -> 
     assert "Traceback" not in result[1], result[1]
     assert result[0] == code, result
     last = result[1].splitlines()[-1]
-    assert "permission denied for user nobody" in last, last
+    assert "Permission denied for user nobody" in last, last
     assert f"{right} {path}" in last, last
     assert "of root" in last, last
 

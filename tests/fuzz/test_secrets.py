@@ -90,7 +90,8 @@ def test_a_url_with_a_secret_is_refused_without_repeating_it(
         as_location(url)
     assert SECRET not in str(caught.value)
     assert "environment" in str(caught.value)
-    code = main(["--bundle", str(bundle_path), "--out", url, "--run-date", "2026-11-23"])
-    assert code == 2
+    with pytest.raises(SystemExit) as stopped:
+        main(["--bundle", str(bundle_path), "--out", url, "--run-date", "2026-11-23"])
+    assert stopped.value.code == 2
     printed = capsys.readouterr()
     assert SECRET not in printed.out + printed.err + caplog.text
