@@ -305,7 +305,7 @@ def locked(path: Path, busy: str, *, wait: bool = False, keep: bool = False) -> 
     try:
         handle = _taken(path, busy, wait=wait)
     except OSError as error:
-        message = f"{path}: cannot be locked ({reason(error, path)}). Make it writable for this account, or choose another place."
+        message = f"{path}: cannot be locked ({reason(error, path)}). Make it writable, or choose another place."
         raise OutputError(message) from error
     try:
         yield
