@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from sdk.bundle import INFO, Bundle, load, sha256_of
+from sdk.bundle import INFO, Bundle, load
 from sdk.errors import BundleError
+from sdk.files import sha256_of, standing
+from sdk.rights import reason
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +35,7 @@ def open_bundle(path: Path) -> OpenedBundle:
         BundleError: it is absent, altered or of another version.
     """
     try:
-        info = path / INFO
+        info = standing(path) / INFO
         sha256 = sha256_of(info) if info.is_file() else ""
         return OpenedBundle(load(path), sha256)
     except OSError as error:
@@ -52,6 +54,8 @@ def reading(opened: OpenedBundle) -> Iterator[None]:
         yield
         now = sha256_of(path / INFO)
     except (OSError, pa.ArrowException) as error:
+        if isinstance(error, PermissionError) and path.absolute() not in Path(str(error.filename)).absolute().parents:
+            raise  # of another input that is read meanwhile
         raise _vanished(path, error) from error
     if now != opened.sha256:
         message = f"{path}: was replaced while it was read. Nothing was published; run the same command again."
@@ -59,6 +63,8 @@ def reading(opened: OpenedBundle) -> Iterator[None]:
 
 
 def _vanished(path: Path, error: Exception) -> BundleError:
+    if isinstance(error, PermissionError):
+        return BundleError(f"{error.filename or path}: cannot be read: {reason(error, path)}. Nothing was published.")
     return BundleError(
         f"{path}: vanished or changed while it was read ({error}). "
         "Nothing was published. Put the bundle back, whole, and run the same command."

@@ -17,10 +17,11 @@ from batch.journal import Journal, ShardRecord
 from batch.pins import package_versions
 from batch.shards import Shard, forget, inputs_digest, write_shard
 from batch.target import open_target
-from sdk.bundle import INFO, sha256_of
+from sdk.bundle import INFO
 from sdk.cluster import WORKERS_S, connect, num_slots
 from sdk.device import resolve_device, usable_cores
 from sdk.errors import BundleError, OutputError
+from sdk.files import sha256_of
 from sdk.logs import facts
 from sdk.stages import peak_memory_mib
 

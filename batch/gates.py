@@ -109,6 +109,8 @@ def read_config(path: Path) -> GateConfig:
     """
     try:
         values = json.loads(path.read_text("utf-8"))
+    except PermissionError:
+        raise  # an input that this account may not read: the command says so
     except (OSError, ValueError, RecursionError) as error:
         message = f"--gates {path}: not readable as JSON ({error}); give a file such as {{'min_user_overlap': 0.05}}"
         raise UsageError(message.replace("'", '"')) from error

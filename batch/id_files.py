@@ -93,6 +93,8 @@ def _contents(path: Path, columns: Sequence[str]) -> Iterator[tuple[Path, bytes]
         if not path.exists():
             raise MissingFileError(path, f"file of {' and '.join(columns)}")
         yield from ((part, part.read_bytes() if part.is_file() else _piped(part)) for part in parts)
+    except PermissionError:
+        raise  # an input that this account may not read: the run says so
     except OSError as error:
         raise UnusableFileError(path, f"it cannot be read ({error})", "See that it can be read.") from error
 

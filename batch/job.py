@@ -9,11 +9,11 @@ from pathlib import Path
 
 from batch.gates import GateConfig, check_skips
 from batch.layout import night_of
-from batch.target import check_location
 from sdk.cluster import ClusterConfig
 from sdk.device import DEVICES
 from sdk.errors import UsageError
 from sdk.ids import count_of
+from sdk.paths import as_location, as_path
 
 MOST_THREADS = 1024
 
@@ -83,7 +83,8 @@ class Job:
         if self.device not in DEVICES:
             raise UsageError(f"--device: got {self.device!r}, expected one of {', '.join(DEVICES)}")
         check_skips(self.skip_gate)
-        _check_apart(self.bundle, check_location(self.out))
+        self._settle_paths()
+        _check_apart(self.bundle, str(self.out))
         check_date(self.run_date, "--run-date")
         if self.ratings_until is not None:
             check_date(self.ratings_until, "ratings_until")
@@ -91,7 +92,17 @@ class Job:
     @property
     def night(self) -> Path:
         """The folder in which the night is published, where ``out`` is a path."""
-        return Path(check_location(self.out)) / night_of(self.run_date)
+        return Path(self.out) / night_of(self.run_date)
+
+    def _settle_paths(self) -> None:
+        """Every path and URL as it is meant, once for everybody who reads them."""
+        for name in ("out", "bundle", "ratings", "users", "items", "allow", "deny", "block"):
+            given = getattr(self, name)
+            try:
+                meant = given if given is None else as_location(given) if name == "out" else as_path(given)
+            except UsageError as error:
+                raise UsageError(f"--{name}: {error}") from error
+            object.__setattr__(self, name, meant)
 
 
 def _check_apart(bundle: Path, location: str) -> None:

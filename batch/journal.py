@@ -11,6 +11,7 @@ from typing import Any
 
 from batch.layout import PARTIALS, journal_of, refused_of, staging_of
 from batch.target import Target
+from sdk.files import canonical, digest_of
 from sdk.logs import facts
 
 log = logging.getLogger(__name__)
@@ -125,7 +126,7 @@ class Journal:
 
 def _sealed(values: Mapping[str, Any], digest: str) -> bytes:
     body = {**values, "inputs": digest}
-    return _canonical({**body, "checksum": hashlib.sha256(_canonical(body)).hexdigest()})
+    return canonical({**body, "checksum": digest_of(body)})
 
 
 def _opened(data: bytes | None, digest: str) -> ShardRecord | None:
@@ -133,12 +134,8 @@ def _opened(data: bytes | None, digest: str) -> ShardRecord | None:
     try:
         values = json.loads(data or b"")
         checksum = values.pop("checksum")
-        if hashlib.sha256(_canonical(values)).hexdigest() != checksum or values.pop("inputs") != digest:
+        if digest_of(values) != checksum or values.pop("inputs") != digest:
             return None
         return ShardRecord(**values)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-
-
-def _canonical(values: Mapping[str, Any]) -> bytes:
-    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()

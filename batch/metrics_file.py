@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime
 import logging
 import math
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, write_to_textfile
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
@@ -18,7 +19,9 @@ from batch.gates import GateResult, count_verdicts
 from batch.layout import ITEM_ITEMS, USER_ITEMS
 from batch.outcome import Outcome
 from batch.summary import Report
-from sdk.errors import UsageError
+from sdk.errors import OutputError, UsageError
+from sdk.files import write_file
+from sdk.rights import reason
 from sdk.stages import peak_memory_mib
 
 log = logging.getLogger(__name__)
@@ -39,12 +42,18 @@ def check_writable(path: Path) -> None:
 
     Raises:
         UsageError: the folder of the file is not there.
+        OutputError: this account may not write there.
     """
-    if path.is_dir() or not path.parent.is_dir():
-        message = (
-            f"--metrics-file: {path}: expected a file in a folder that exists, such as /var/lib/node_exporter/a.prom"
-        )
-        raise UsageError(message)
+    try:
+        if path.is_dir() or not path.parent.is_dir():
+            message = f"--metrics-file: {path}: expected a file in a folder that exists, such as /var/lib/node_exporter/a.prom"  # noqa: E501
+            raise UsageError(message)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        error.filename = str(path)
+        message = f"--metrics-file: {path}: cannot be written ({reason(error)})"
+        raise OutputError(message) from error
 
 
 def write_metrics(path: Path, outcome: Outcome) -> None:
@@ -62,7 +71,7 @@ def write_metrics(path: Path, outcome: Outcome) -> None:
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Families([*_kept(path, fresh := list(families(outcome))), *fresh]))
-    write_to_textfile(str(path), registry)
+    write_file(path, generate_latest(registry), durable=False)
 
 
 class _Families(Collector):

@@ -21,6 +21,7 @@ from batch.target import open_target
 from sdk.cli import Terminated
 from sdk.errors import MarqueeError
 from sdk.logs import facts, new_run_id
+from sdk.rights import reason
 
 log = logging.getLogger(__name__)
 
@@ -135,4 +136,4 @@ def _measure(
     try:
         write_metrics(path, outcome)
     except OSError as error:
-        log.warning("%s: not written (%s)", path, error, extra=facts(stage="metrics"))
+        log.warning("%s: not written (%s)", path, reason(error), extra=facts(stage="metrics"))

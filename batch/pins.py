@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
-import json
 import platform
-from collections.abc import Mapping
 from typing import Any
 
 from batch.asked import OpenedJob
@@ -57,11 +54,6 @@ def ranked_by(job: Job, bundle: Bundle) -> str:
 def package_versions() -> dict[str, str]:
     """The packages that score and write, and Python: name -> version."""
     return {**{name: _version(name) for name in _PACKAGES}, "python": platform.python_version()}
-
-
-def digest_of(values: Mapping[str, Any]) -> str:
-    """Hex sha256 of plain JSON values, whatever the order of their keys."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _version(package: str) -> str:

@@ -24,9 +24,9 @@ from batch.layout import (
     replaced_of,
     staging_of,
 )
-from batch.pins import digest_of
 from batch.target import Target, missing_or_altered
 from sdk.errors import OutputError
+from sdk.files import digest_of, json_text
 from sdk.logs import facts
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def publish(target: Target, journal: Journal, manifest: Mapping[str, Any]) -> st
     """
     run_date = journal.run_date
     checksum = digest_of(manifest)
-    text = json.dumps({**manifest, "checksum": checksum}, indent=2, sort_keys=True) + "\n"
+    text = json_text({**manifest, "checksum": checksum})
     target.write(f"{staging_of(run_date)}/{MANIFEST}", text.encode())
     target.hide(run_date)
     target.write(_intent(run_date), target.mark(run_date).encode())  # killed from here on, the next run finishes

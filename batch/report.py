@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch.layout import night_of, refused_report_of, report_of, staging_of
-from sdk.cli import EXIT_CODES, CommandParser, HelpFormatter, add_logging_options, run_command
+from sdk.cli import (
+    EXIT_CODES,
+    CommandParser,
+    HelpFormatter,
+    add_logging_options,
+    location_argument,
+    path_argument,
+    run_command,
+)
 from sdk.errors import OutputError
 from sdk.logs import facts
 from sdk.terminal import say
@@ -31,8 +39,16 @@ def build_parser() -> CommandParser:
         epilog=f"example:\n  python -m batch.report --bundle bundle --out nightly\n\n{EXIT_CODES}",
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("--bundle", type=Path, required=True, metavar="BUNDLE", help="the bundle the night came from")
-    parser.add_argument("--out", required=True, metavar="OUT", help="where nights are published: a folder or a URL")
+    parser.add_argument(
+        "--bundle", type=path_argument, required=True, metavar="BUNDLE", help="the bundle the night came from"
+    )
+    parser.add_argument(
+        "--out",
+        type=location_argument,
+        required=True,
+        metavar="OUT",
+        help="where nights are published: a folder or a URL",
+    )
     parser.add_argument("--run-date", metavar="YYYY-MM-DD", help="the night; the latest unless given")
     add_logging_options(parser)
     return parser

@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from batch.asked import OpenedJob, open_job
@@ -17,7 +18,7 @@ from batch.job import Job
 from batch.journal import Journal
 from batch.layout import ITEM_ITEMS, ITEM_USERS, USER_ITEMS, record_of, staging_of
 from batch.nights import retain
-from batch.pins import digest_of, pinned_inputs
+from batch.pins import pinned_inputs
 from batch.plan import Plan, job_shards, plan
 from batch.previous import previous_night
 from batch.publish import pointed, publish, read_manifest, recover
@@ -26,8 +27,10 @@ from batch.shards import Scorer
 from batch.summary import NOTHING_WRITTEN, Report, Written, log_night, report_of
 from batch.target import Target, open_target, write_failed
 from batch.writing import Write, check_staged, write_shards, written_here
-from sdk.errors import OutputError, QualityGateError, ScoreError
+from sdk.errors import MarqueeError, OutputError, QualityGateError, ScoreError, UnusableFileError
+from sdk.files import digest_of
 from sdk.logs import facts
+from sdk.rights import reason
 from sdk.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -120,13 +123,23 @@ def _open(job: Job, attempt: Attempt) -> Night:
     return Night(job, opened, planned, target, pinned_inputs(job, opened), attempt)
 
 
+def _fault(job: Job, error: OSError) -> MarqueeError:
+    """A file that this account may not read is an input, unless it lies in OUT or above it."""
+    if isinstance(error, PermissionError) and error.filename is not None and "://" not in str(job.out):
+        failed, out = Path(error.filename).absolute(), Path(job.out).absolute()
+        if failed not in (out, *out.parents) and out not in failed.parents:
+            why = f"it cannot be read: {reason(error)}"
+            return UnusableFileError(failed, why, "Give this account the right to read it.")
+    return write_failed(job.out, error)
+
+
 @contextlib.contextmanager
 def _faults_explained(job: Job) -> Iterator[None]:
     """Turn what the system says into an error with an exit code and a remedy."""
     try:
         yield
     except OSError as error:
-        raise write_failed(job.out, error) from error
+        raise _fault(job, error) from error
     except (MemoryError, RuntimeError) as error:
         if not (isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"):  # torch's, on a GPU
             raise

@@ -8,6 +8,7 @@ from typing import Any
 
 from batch.layout import RUNS, record_of
 from batch.target import Target
+from sdk.files import json_text
 
 
 def write_record(target: Target, run_date: str, values: Mapping[str, Any]) -> None:
@@ -16,7 +17,7 @@ def write_record(target: Target, run_date: str, values: Mapping[str, Any]) -> No
     Raises:
         OSError: it cannot be written.
     """
-    target.write(record_of(run_date), (json.dumps(values, indent=2, sort_keys=True) + "\n").encode())
+    target.write(record_of(run_date), json_text(values).encode())
 
 
 def read_record(target: Target, run_date: str) -> Mapping[str, Any] | None:

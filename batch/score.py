@@ -7,7 +7,6 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch.clock import check_not_ahead
@@ -19,6 +18,8 @@ from sdk.cli import (
     HelpFormatter,
     add_logging_options,
     finite_number,
+    location_argument,
+    path_argument,
     run_command,
     whole_number,
 )
@@ -54,9 +55,10 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=f"{_EXAMPLE}\n{EXIT_CODES}",
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("--bundle", type=Path, metavar="BUNDLE", help="a trained bundle")
+    parser.add_argument("--bundle", type=path_argument, metavar="BUNDLE", help="a trained bundle")
     parser.add_argument(
         "--out",
+        type=location_argument,
         required=True,
         metavar="OUT",
         help="where nights are published: a folder, or a URL such as s3://bucket/nights",
@@ -80,7 +82,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="nights that stay, with their reports and run records; all unless given",
     )
-    parser.add_argument("--gates", type=Path, metavar="FILE", help="JSON object of thresholds to change; docs/gates.md")
+    parser.add_argument(
+        "--gates", type=path_argument, metavar="FILE", help="JSON object of thresholds to change; docs/gates.md"
+    )
     parser.add_argument(
         "--skip-gate", action="append", default=[], metavar="NAME",
         help="publish whatever this gate says, and note it in the manifest; may be given again",
@@ -93,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_other_work(parser)
     parser.add_argument("--no-report", action="store_true", help="write no HTML report to OUT/reports/")
     parser.add_argument(
-        "--metrics-file", type=Path, metavar="FILE",
+        "--metrics-file", type=path_argument, metavar="FILE",
         help="write the run's figures for Prometheus' textfile collector; the name must end in .prom for it",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
@@ -113,7 +117,7 @@ def _add_asked(parser: argparse.ArgumentParser) -> None:
         "block": "user_id,item_id: what is not recommended to whom",
     }
     for name, says in files.items():
-        group.add_argument(f"--{name}", type=Path, metavar="PATH" if name == "ratings" else "FILE", help=says)
+        group.add_argument(f"--{name}", type=path_argument, metavar="PATH" if name == "ratings" else "FILE", help=says)
     group.add_argument(
         "--audience", type=whole_number, metavar="N", help="list each title's N best users, too, in item_users/"
     )

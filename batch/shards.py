@@ -17,9 +17,10 @@ from batch.bundle_reading import reading
 from batch.journal import Journal, ShardRecord
 from batch.layout import ITEM_ITEMS, ITEM_USERS, LAYOUTS, USER_ITEMS
 from batch.parts import part_bytes, table_of
-from batch.pins import digest_of, pinned_inputs
+from batch.pins import pinned_inputs
 from batch.target import open_target
 from sdk.device import usable_cores
+from sdk.files import digest_of
 from sdk.scoring.recommender import POPULAR
 from sdk.types import Int64s, TopK
 

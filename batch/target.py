@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import logging
-import os
 import shutil
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from batch.layout import (
     HOLD,
@@ -27,11 +23,12 @@ from batch.layout import (
     replaced_of,
     staging_of,
 )
-from sdk.errors import LockedError, MarqueeError, OutputError, UsageError
+from sdk.errors import MarqueeError, OutputError
+from sdk.files import locked, put_back, remove, show, swap, sweep, sync_folder, write_file
+from sdk.paths import as_location
+from sdk.rights import reason
 
 log = logging.getLogger(__name__)
-
-_TEMPORARY = ".tmp"
 
 
 class Target(ABC):
@@ -164,36 +161,14 @@ def open_target(out: str | Path) -> Target:
     """The target that a path or URL names.
 
     Raises:
-        UsageError: the URL holds a password, or nothing here can write to such a place.
+        UsageError: it is neither, the URL holds a password, or nothing here can write to such a place.
     """
-    location = check_location(out)
+    location = as_location(out)
     if "://" not in location:
         return LocalTarget(Path(location))
     from batch.object_target import ObjectTarget
 
     return ObjectTarget(location)
-
-
-def check_location(out: str | Path) -> str:
-    """A path or URL without its trailing slash; ``file://`` URLs become paths.
-
-    Raises:
-        UsageError: it is empty, or a URL that carries a user, a password or a query.
-    """
-    text = str(out)
-    if not text.strip():
-        message = "--out: got nothing, expected a folder or a URL; is a variable of the command line unset?"
-        raise UsageError(message)
-    if "://" not in text:
-        return text
-    parts = urlsplit(text)
-    if "@" in parts.netloc or parts.query:
-        message = (
-            f"--out: a {parts.scheme}:// URL with a user, a password or a query. "
-            "Give credentials in the environment or in fsspec's configuration, never in the URL."
-        )
-        raise UsageError(message)
-    return parts.path if parts.scheme in ("file", "local") else text.rstrip("/")
 
 
 class LocalTarget(Target):
@@ -214,7 +189,7 @@ class LocalTarget(Target):
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            message = f"{self.root}: cannot be made ({error.strerror}); choose another --out"
+            message = f"{self.root}: cannot be made ({reason(error, self.root)}); choose another --out"
             raise OutputError(message) from error
         with file_lock(self.root / ".lock", self.location):
             yield
@@ -223,20 +198,9 @@ class LocalTarget(Target):
         """See ``Target``: written aside, flushed to the disk, renamed."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{_TEMPORARY}")  # two workers may write one part
-        try:
-            with aside.open("wb") as file:
-                file.write(data)
-                if durable:
-                    file.flush()
-                    os.fsync(file.fileno())
-            os.replace(aside, path)  # noqa: PTH105
-        except OSError:
-            with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)
-            raise
-        if durable:
-            _sync_folder(path.parent)
+        write_file(
+            path, data, durable=durable, tidy=False
+        )  # what is left of a killed run, recover and the journal find
 
     def read(self, name: str) -> bytes | None:
         """See ``Target``."""
@@ -257,16 +221,12 @@ class LocalTarget(Target):
 
     def remove(self, name: str) -> None:
         """See ``Target``."""
-        path = self.root / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        remove(self.root / name)
 
     def set_aside(self, name: str, to: str) -> None:
         """See ``Target``."""
         self.remove(to)
-        os.replace(self.root / name, self.root / to)  # noqa: PTH105
+        show(self.root / name, self.root / to)
 
     def show(self, run_date: str) -> None:
         """See ``Target``: one rename; a night that is replaced changes places with the new one, in one step too."""
@@ -274,12 +234,9 @@ class LocalTarget(Target):
         staging = self.root / staging_of(run_date)
         self.write(f"{staging.name}/{SUCCESS}", b"")
         for folder in (path for path in staging.rglob("*") if path.is_dir()):
-            _sync_folder(folder)
-        if night.exists() and exchange(staging, night):
-            os.replace(staging, old)  # noqa: PTH105
-        else:
-            _step_aside(night, staging, old)
-        _sync_folder(self.root)
+            sync_folder(folder)
+        if swap(staging, night, old):
+            show(staging, old)
 
     def mark(self, run_date: str) -> str:
         """See ``Target``: a folder keeps its inode through a rename."""
@@ -294,20 +251,19 @@ class LocalTarget(Target):
         """See ``Target``: out of sight in one rename, then deleted."""
         aside = self.root / removed_of(run_date)
         self.remove(aside.name)
-        os.replace(self.root / night_of(run_date), aside)  # noqa: PTH105
+        show(self.root / night_of(run_date), aside)
         self.remove(aside.name)
 
     def recover(self) -> None:
         """See ``Target``: a night that stepped aside for one that never came is put back."""
         for name in self.folders():
             prefix, date = folder_date(name) or ("", "")
-            if prefix == ".replaced-" and not (self.root / night_of(date)).exists():
-                os.replace(self.root / name, self.root / night_of(date))  # noqa: PTH105
-            elif prefix in (".replaced-", ".removed-"):
+            if prefix == ".replaced-":
+                put_back(self.root / night_of(date), self.root / name)
+            if prefix in (".replaced-", ".removed-"):
                 self.remove(name)
         for folder in (self.root, self.root / RUNS, self.root / REPORTS):
-            for path in folder.glob(f".*{_TEMPORARY}"):
-                path.unlink()
+            sweep(folder)
 
     @contextlib.contextmanager
     def on_disk(self, folder: str) -> Iterator[Path]:
@@ -328,20 +284,8 @@ def file_lock(path: Path, location: str) -> Iterator[None]:
         LockedError: another process holds it.
         OutputError: the file cannot be made.
     """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        message = f"{location}: another run is at work here; wait for it, or give another --out"
-        raise LockedError(message) from error
-    except OSError as error:
-        raise write_failed(path, error) from error
-    try:
+    with locked(path, f"{location}: another run is at work here; wait for it, or give another --out", keep=True):
         yield
-    finally:
-        lock.release()
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -351,7 +295,6 @@ _TAKEN = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY}
 
 def write_failed(where: object, error: OSError) -> MarqueeError:
     """What a failed write means and what to do about it."""
-    reason = error.strerror or str(error) or type(error).__name__
     if error.errno in _FULL:
         remedy = "Free some room and run the same command: finished parts are kept."
     elif error.errno in _FORBIDDEN or isinstance(error, PermissionError):
@@ -360,41 +303,14 @@ def write_failed(where: object, error: OSError) -> MarqueeError:
         remedy = "Something else stands there: move it away and run the same command; finished parts are kept."
     else:
         remedy = "Run the same command again: finished parts are kept."
+    why = reason(error, _path(where))
     return OutputError(
-        f"{error.filename or where}: cannot be written ({reason}). What was published still stands. {remedy}"
+        f"{error.filename or where}: cannot be written ({why}). What was published still stands. {remedy}"
     )
 
 
-def exchange(first: Path, second: Path) -> bool:
-    """Let two folders change names in one step (Linux, renameat2 with RENAME_EXCHANGE).
-
-    Returns:
-        False where the system or the file system cannot; nothing has changed then.
-    """
-    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    rename = getattr(ctypes.CDLL(None), "renameat2", None)
-    return rename is not None and rename(here, os.fsencode(first), here, os.fsencode(second), swap) == 0
-
-
-def _step_aside(night: Path, staging: Path, old: Path) -> None:
-    """Rename the new night into place; an old one steps aside first, and comes back if that rename fails."""
-    if night.exists():
-        os.replace(night, old)  # noqa: PTH105
-    try:
-        os.replace(staging, night)  # noqa: PTH105
-    except OSError:
-        if old.exists():
-            os.replace(old, night)  # noqa: PTH105
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Flush a folder's list of names to the disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _path(where: object) -> Path | None:
+    return Path(str(where)) if "://" not in str(where) else None
 
 
 def missing_or_altered(found: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.layout import ITEM_ITEMS, LATEST, LAYOUTS, SUCCESS, USER_ITEMS, night_of
-from sdk.cli import EXIT_CODES, CommandParser, HelpFormatter, add_logging_options, run_command, whole_number
+from sdk.cli import (
+    EXIT_CODES,
+    CommandParser,
+    HelpFormatter,
+    add_logging_options,
+    location_argument,
+    path_argument,
+    run_command,
+    whole_number,
+)
 from sdk.errors import OutputError, UsageError
 from sdk.printable import one_line
 from sdk.terminal import say
@@ -27,8 +36,16 @@ def build_parser() -> CommandParser:
         epilog=f"example:\n  python -m batch.taste --bundle bundle --out nightly\n\n{EXIT_CODES}",
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("--bundle", type=Path, required=True, metavar="BUNDLE", help="the bundle the night came from")
-    parser.add_argument("--out", required=True, metavar="OUT", help="where nights are published: a folder or a URL")
+    parser.add_argument(
+        "--bundle", type=path_argument, required=True, metavar="BUNDLE", help="the bundle the night came from"
+    )
+    parser.add_argument(
+        "--out",
+        type=location_argument,
+        required=True,
+        metavar="OUT",
+        help="where nights are published: a folder or a URL",
+    )
     parser.add_argument("--users", type=whole_number, default=3, help="how many users")
     parser.add_argument("--items", type=whole_number, default=3, help="how many titles: the most rated ones")
     parser.add_argument("--k", type=whole_number, default=5, help="how many entries of each list")

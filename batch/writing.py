@@ -10,8 +10,8 @@ from pathlib import Path
 from batch.journal import Journal, ShardRecord
 from batch.progress import Progress
 from batch.shards import Scorer, Shard, store
-from sdk.bundle import sha256_of
 from sdk.errors import OutputError
+from sdk.files import sha256_of
 
 Write = Callable[[Sequence[Shard]], Iterator[tuple[Shard, ShardRecord]]]
 """Scores shards and writes their parts: each shard with its record, when its part is written."""

@@ -20,7 +20,7 @@ from export.options import ExportOptions
 from export.repository import export_repository
 from export.server import ServerOptions, TritonServer
 from export.verify import verify
-from sdk.cli import EXIT_CODES, HelpFormatter, add_logging_options, run_command, whole_number
+from sdk.cli import EXIT_CODES, HelpFormatter, add_logging_options, path_argument, run_command, whole_number
 from sdk.training.freshness import is_up_to_date
 
 log = logging.getLogger("batch.daily")
@@ -64,10 +64,12 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=HelpFormatter,
     )
     parser.add_argument(
-        "--movielens", type=Path, required=True, metavar="DIR|ZIP", help="the ratings as they are today"
+        "--movielens", type=path_argument, required=True, metavar="DIR|ZIP", help="the ratings as they are today"
     )
-    parser.add_argument("--tmdb", type=Path, metavar="DIR", help="TMDB 5000's two files")
-    parser.add_argument("--home", type=Path, required=True, metavar="HOME", help="what is kept from day to day")
+    parser.add_argument("--tmdb", type=path_argument, metavar="DIR", help="TMDB 5000's two files")
+    parser.add_argument(
+        "--home", type=path_argument, required=True, metavar="HOME", help="what is kept from day to day"
+    )
     parser.add_argument("--run-date", required=True, metavar="YYYY-MM-DD", help="the night")
     parser.add_argument("--k", type=whole_number, default=100, help="list length")
     parser.add_argument("--no-triton", dest="triton", action="store_false", help="leave export and check out")

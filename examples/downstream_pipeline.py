@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 import sdk
+from sdk.cli import path_argument
 
 OLDEST_YEAR, PER_GENRE, LIST_LENGTH = 1980, 2, 5
 
@@ -44,7 +45,7 @@ def main(bundle_path: Path, nightly: Path, out: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle_path", type=Path, metavar="BUNDLE")
-    parser.add_argument("nightly", type=Path, metavar="NIGHTLY", help="where batch.score publishes")
-    parser.add_argument("out", type=Path, metavar="OUT.parquet")
+    parser.add_argument("bundle_path", type=path_argument, metavar="BUNDLE")
+    parser.add_argument("nightly", type=path_argument, metavar="NIGHTLY", help="where batch.score publishes")
+    parser.add_argument("out", type=path_argument, metavar="OUT.parquet")
     main(**vars(parser.parse_args()))

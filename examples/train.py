@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import sdk
+from sdk.cli import path_argument
 
 
 def main(out: Path) -> None:
@@ -27,5 +28,5 @@ def main(out: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", nargs="?", type=Path, default=Path("bundle"), help="the bundle's folder")
+    parser.add_argument("out", nargs="?", type=path_argument, default=Path("bundle"), help="the bundle's folder")
     main(parser.parse_args().out)

@@ -8,7 +8,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any
 
 from export.options import BACKENDS, INSTANCE_KINDS, WORKFLOW_FORMS, ExportOptions
@@ -20,6 +19,7 @@ from sdk.cli import (
     between,
     did_you_mean,
     finite_number,
+    path_argument,
     port_number,
     run_command,
     seed_number,
@@ -55,8 +55,10 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line of the export itself."""
     defaults = ExportOptions()
     parser = _parser("python -m export", "Write a bundle as a Triton model repository.", _EXAMPLE)
-    parser.add_argument("--bundle", type=Path, required=True, metavar="BUNDLE", help="a trained bundle; only read")
-    parser.add_argument("--out", type=Path, required=True, metavar="REPO", help="the repository's folder")
+    parser.add_argument(
+        "--bundle", type=path_argument, required=True, metavar="BUNDLE", help="a trained bundle; only read"
+    )
+    parser.add_argument("--out", type=path_argument, required=True, metavar="REPO", help="the repository's folder")
     parser.add_argument("--model", default=defaults.model, help="dlrm, ncf, or best by validation AUC")
     parser.add_argument("--backend", choices=BACKENDS, default=defaults.backend, help="what runs the ranker")
     parser.add_argument(
@@ -153,7 +155,7 @@ def _serve_parser() -> argparse.ArgumentParser:
     parser = _parser(
         "python -m export serve", "Run a real tritonserver on a repository until it is interrupted.", example
     )
-    parser.add_argument("repository", type=Path, metavar="REPO", help="a folder that python -m export wrote")
+    parser.add_argument("repository", type=path_argument, metavar="REPO", help="a folder that python -m export wrote")
     for kind in ("http", "grpc", "metrics"):
         parser.add_argument(
             f"--{kind}-port", type=port_number, metavar="N", help=f"port of {kind}; not given: a free one"
@@ -212,8 +214,10 @@ def _verify_parser() -> argparse.ArgumentParser:
     example = "example:\n  python -m export verify repository --bundle bundle --url 127.0.0.1:8000\n"
     summary = "Compare a server with the SDK on a sample of pairs, users and titles; exit code 4 if they differ."
     parser = _parser("python -m export verify", summary, example)
-    parser.add_argument("repository", type=Path, metavar="REPO", help="the repository that is served")
-    parser.add_argument("--bundle", type=Path, required=True, metavar="BUNDLE", help="the bundle it was exported from")
+    parser.add_argument("repository", type=path_argument, metavar="REPO", help="the repository that is served")
+    parser.add_argument(
+        "--bundle", type=path_argument, required=True, metavar="BUNDLE", help="the bundle it was exported from"
+    )
     parser.add_argument("--url", required=True, metavar="HOST:PORT", help="the server's address")
     parser.add_argument("--protocol", choices=("http", "grpc"), default="http", help="what the address speaks")
     parser.add_argument("--pairs", type=between(1, 10**7), default=2000, metavar="N", help="pairs to score")

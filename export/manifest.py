@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from export.errors import RepositoryError
-from sdk.bundle import sha256_of
+from sdk.files import json_text, sha256_of
+from sdk.rights import reason
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
@@ -19,8 +20,7 @@ def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
     """Write ``manifest.json`` with the sha256 of every other file below ``folder``, and the given facts."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
-    text = json.dumps({"format_version": FORMAT_VERSION, **facts, "files": hashes}, indent=2, sort_keys=True)
-    (folder / MANIFEST).write_text(text + "\n", "utf-8")
+    (folder / MANIFEST).write_text(json_text({"format_version": FORMAT_VERSION, **facts, "files": hashes}), "utf-8")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -33,7 +33,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         values: dict[str, Any] = json.loads(path.read_text("utf-8"))
         version = values["format_version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise _unreadable(error, path) from error
+    except (ValueError, KeyError, TypeError) as error:
         message = f"{path}: not readable ({error}). Export the repository again."
         raise RepositoryError(message) from error
     if version != FORMAT_VERSION:
@@ -58,6 +60,17 @@ def check_repository(repository: Path) -> dict[str, Any]:
     Raises:
         RepositoryError: the folder is no repository, or a file is absent or altered.
     """
+    try:
+        return _checked(repository)
+    except OSError as error:
+        raise _unreadable(error, repository) from error
+
+
+def _unreadable(error: OSError, path: Path) -> RepositoryError:
+    return RepositoryError(f"{error.filename or path}: not readable ({reason(error, path)})")
+
+
+def _checked(repository: Path) -> dict[str, Any]:
     if not (repository / MANIFEST).exists():
         message = f"{repository}: no {MANIFEST}, so no model repository of ours. Write one: python -m export --help."
         raise RepositoryError(message)

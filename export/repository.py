@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,8 +18,11 @@ from export.selfcheck import check_ranker
 from export.workflow_model import write_compiled, write_nvtabular
 from sdk import __version__
 from sdk.bundle import Bundle, load
-from sdk.errors import LockedError, OutputError, UsageError
+from sdk.errors import OutputError, UsageError
+from sdk.files import json_text, lock_of, locked, new_folder, put_in_place, remove, show, sync_tree
 from sdk.models.pair_model import PairModel
+from sdk.paths import as_path
+from sdk.rights import reason
 from sdk.scoring.pair_form import PairForm
 
 log = logging.getLogger(__name__)
@@ -61,23 +62,15 @@ def export_repository(bundle: str | Path, out: str | Path, options: ExportOption
         OutputError: ``out`` is something else, or cannot be written.
         LockedError: another export is writing to it.
     """
-    from filelock import FileLock, Timeout
-
-    target = Path(out).absolute()
+    target = as_path(out).absolute()
     job = _Job(load(bundle), options or ExportOptions())
+    busy = f"{target}: another export is writing to it; wait for it, or choose another --out"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        lock = target.with_name(f".{target.name}.lock")
-        with FileLock(lock, timeout=0):
-            try:
-                return _export(job, target)
-            finally:
-                lock.unlink(missing_ok=True)
-    except Timeout as error:
-        message = f"{target}: another export is writing to it; wait for it, or choose another --out"
-        raise LockedError(message) from error
+        with locked(lock_of(target), busy):
+            return _export(job, target)
     except OSError as error:
-        message = f"{error.filename or target}: cannot be written ({error.strerror or error}); choose another --out"
+        message = f"{error.filename or target}: cannot be written ({reason(error, target)}); choose another --out"
         raise OutputError(message) from error
 
 
@@ -114,21 +107,17 @@ class _Job:
 
 
 def _export(job: _Job, target: Path) -> Exported:
-    version = _next_version(target)
-    staging = target.with_name(f".{target.name}.staging")
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        staging.mkdir()
+    with new_folder(target) as staging:
+        version = _next_version(target)
         _write(job, staging, version)
         check_repository(staging)
         check_ranker(job.bundle, job.ranker, staging / "ranker" / str(version), job.options)
         if version == 1:
-            os.replace(staging, target)  # noqa: PTH105
+            put_in_place(staging, target)
         else:
             _require_same_configs(staging, target)
+            sync_tree(staging)
             _add_version(staging, target, version)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     log.info("%s: version %d of %s (%s)", target, version, ", ".join(job.models), job.name)
     return Exported(str(target), version, str(job.name), job.models)
 
@@ -140,8 +129,21 @@ def _next_version(target: Path) -> int:
     if not (target / MANIFEST).is_file():
         message = f"{target}: there, and no model repository of ours (no {MANIFEST}). Choose another --out."
         raise OutputError(message)
-    models = read_manifest(target)["models"]
-    return 1 + max(int(f.name) for m in models for f in (target / m).iterdir() if f.name.isdigit())
+    _drop_unfinished(target)
+    return 1 + max(int(folder.name) for folder in _versions(target))
+
+
+def _versions(target: Path) -> list[Path]:
+    return [f for m in read_manifest(target)["models"] for f in (target / m).iterdir() if f.name.isdigit()]
+
+
+def _drop_unfinished(target: Path) -> None:
+    """Delete the versions that an export put there before it broke off: ``rank`` does not refer to them yet."""
+    served = max(step.model_version for step in read_config(target / "rank" / "config.pbtxt").ensemble_scheduling.step)
+    for folder in _versions(target):
+        if int(folder.name) > served and (folder / MANIFEST).is_file():
+            log.info("%s: left by an export that did not finish; deleted", folder)
+            remove(folder)
 
 
 def _write(job: _Job, staging: Path, version: int) -> None:
@@ -157,7 +159,7 @@ def _write(job: _Job, staging: Path, version: int) -> None:
         text = config_text(configuration(model, job.options, version))
         (staging / model / "config.pbtxt").write_text(text, "utf-8")
     facts = {"format_version": FORMAT_VERSION, "version": version, **job.facts()}
-    (staging / MANIFEST).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", "utf-8")
+    (staging / MANIFEST).write_text(json_text(facts), "utf-8")
 
 
 def _write_workflow(job: _Job, folder: Path) -> None:
@@ -197,12 +199,12 @@ def _write_rank(job: _Job, folder: Path) -> None:
 
 def _copy_sources(model: str, folder: Path) -> None:
     for source in (sources() / model / "1").glob("*.py"):
-        shutil.copy(source, folder)
+        shutil.copyfile(source, folder / source.name)
     _copy_shared(folder)
 
 
 def _copy_shared(folder: Path) -> None:
-    shutil.copy(sources() / "marquee_serving.py", folder)
+    shutil.copyfile(sources() / "marquee_serving.py", folder / "marquee_serving.py")
 
 
 def _require_same_configs(staging: Path, target: Path) -> None:
@@ -226,9 +228,10 @@ def _unpinned(path: Path) -> Any:
 
 def _add_version(staging: Path, target: Path, version: int) -> None:
     """Rename the new versions in; ``rank`` changes over only when what it refers to is there."""
-    for model in read_manifest(staging)["models"]:
-        if model != "rank":
-            os.replace(staging / model / str(version), target / model / str(version))  # noqa: PTH105
-    os.replace(staging / "rank" / str(version), target / "rank" / str(version))  # noqa: PTH105
-    os.replace(staging / "rank" / "config.pbtxt", target / "rank" / "config.pbtxt")  # noqa: PTH105
-    os.replace(staging / MANIFEST, target / MANIFEST)  # noqa: PTH105
+    models = [f"{model}/{version}" for model in read_manifest(staging)["models"] if model != "rank"]
+    try:
+        for name in (*models, f"rank/{version}", "rank/config.pbtxt", MANIFEST):
+            show(staging / name, target / name)
+    except OSError:
+        _drop_unfinished(target)
+        raise

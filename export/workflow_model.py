@@ -21,7 +21,7 @@ LABEL = "rating"  # the workflow's third input, which a request does not have
 def write_compiled(bundle: Bundle, folder: Path) -> None:
     """The fitted vocabularies as arrays, and the model that looks ids up in them. No pickle."""
     write_arrays(folder, vocabulary_arrays(bundle))
-    shutil.copy(sources() / "nvt_workflow" / "1" / "model.py", folder)
+    shutil.copyfile(sources() / "nvt_workflow" / "1" / "model.py", folder / "model.py")
 
 
 def write_nvtabular(bundle: Bundle, folder: Path) -> None:
@@ -34,8 +34,8 @@ def write_nvtabular(bundle: Bundle, folder: Path) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="marquee-export-") as work:
         exported = _export_with_merlin(bundle, Path(work))
-        shutil.copytree(exported / "1" / "workflow", folder / "workflow")
-    shutil.copy(sources() / "variants" / "nvt_workflow_nvtabular" / "1" / "model.py", folder)
+        shutil.copytree(exported / "1" / "workflow", folder / "workflow", copy_function=shutil.copyfile)
+    shutil.copyfile(sources() / "variants" / "nvt_workflow_nvtabular" / "1" / "model.py", folder / "model.py")
 
 
 def _export_with_merlin(bundle: Bundle, work: Path) -> Path:

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from sdk.bundle_info import FORMAT_VERSION, INFO, BundleInfo, read_info, sha256_of, verify
+from sdk.bundle_info import FORMAT_VERSION, INFO, BundleInfo, read_info, verify
 from sdk.config import RANKERS
 from sdk.errors import BundleError, UsageError
+from sdk.files import sha256_of, standing
 from sdk.ids import count_of, id_of, ids_of
+from sdk.paths import as_path
+from sdk.rights import reason
 from sdk.types import Int64s, TopK
 
 if TYPE_CHECKING:
@@ -28,19 +31,48 @@ if TYPE_CHECKING:
     from sdk.scoring.recommender import Recommender
     from sdk.similar_titles import SimilarKind
 
+_LOOKS = 5
 __all__ = ["FORMAT_VERSION", "INFO", "Bundle", "BundleInfo", "load", "sha256_of"]
 
 
 def load(path: str | Path) -> Bundle:
     """Open a bundle, checking every file against its recorded sha256 first.
 
+    One that is being replaced meanwhile is opened as it was or as it will be.
+
     Raises:
-        BundleError: the folder is no bundle or of another format version; or a file is absent, altered or not listed.
+        UsageError: the path is none that could be meant.
+        BundleError: the folder is no bundle or of another format version; or a file is absent, altered, not listed or
+            not readable for this account.
     """
-    folder = Path(path)
-    info = read_info(folder)
-    verify(folder, info.files)
-    return Bundle(folder, info)
+    target = as_path(path)
+    for _ in range(_LOOKS):
+        folder, before = _place(target)
+        try:
+            info = read_info(folder)
+            verify(folder, info.files)
+        except (BundleError, OSError) as error:
+            if _place(target) == (folder, before):
+                raise _unreadable(folder, error) from error
+        else:
+            return Bundle(folder, info)
+    message = f"{target}: replaced again and again while it was read. Run the same command when training has ended."
+    raise BundleError(message)
+
+
+def _place(target: Path) -> tuple[Path, int | None]:
+    """Where a bundle stands, and what tells it from another one that stands there later."""
+    try:
+        folder = standing(target)
+        return folder, folder.stat().st_ino
+    except OSError:
+        return target, None
+
+
+def _unreadable(folder: Path, error: BundleError | OSError) -> BundleError:
+    if isinstance(error, BundleError):
+        return error
+    return BundleError(f"{error.filename or folder}: cannot be read: {reason(error, folder)}")
 
 
 class Bundle:

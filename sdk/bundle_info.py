@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from sdk.config import RANKERS, RunConfig, from_json
 from sdk.errors import BundleError, UsageError
+from sdk.files import digest_of, sha256_of
 
 FORMAT_VERSION = 2
 INFO = "bundle.json"
@@ -71,23 +71,10 @@ def _are_aucs(values: object) -> bool:
     return all(name in RANKERS and type(auc) in (int, float) and 0 <= auc <= 1 for name, auc in values.items())
 
 
-def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values with a ``checksum``, the sha256 of all others, whatever the order of their keys."""
     body = {name: value for name, value in values.items() if name != _CHECKSUM}
-    return {**body, _CHECKSUM: _checksum(body)}
-
-
-def _checksum(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return {**body, _CHECKSUM: digest_of(body)}
 
 
 def read_info(folder: Path) -> BundleInfo:
@@ -122,8 +109,8 @@ def _read_values(folder: Path) -> dict[str, Any]:
         values: dict[str, Any] = json.loads((folder / INFO).read_text("utf-8"))
         version = values.pop("format_version")
         checksum = values.pop(_CHECKSUM, None)
-        expected = _checksum({**values, "format_version": version})
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+        expected = digest_of({**values, "format_version": version})
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         message = f"{folder / INFO}: not readable ({error}). Train the bundle again."
         raise BundleError(message) from error
     if version != FORMAT_VERSION:

@@ -6,9 +6,7 @@ import datetime
 import importlib.metadata
 import json
 import math
-import os
 import platform
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,19 +14,21 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from sdk.bundle_info import FORMAT_VERSION, INFO, sealed, sha256_of
+from sdk.bundle_info import FORMAT_VERSION, INFO, sealed
 from sdk.config import RunConfig, to_json
 from sdk.errors import OutputError
 from sdk.evaluation import Evaluation, label_rule
 from sdk.features.encode import Features
 from sdk.features.store import write_table
 from sdk.features.stored_interactions import StoredInteractions
+from sdk.files import json_text, new_folder, put_in_place, sha256_of
 from sdk.metrics import EpochRecord
 from sdk.models.content import ContentModel
 from sdk.models.history import HistoryModel
 from sdk.models.pair_model import PairModel
 from sdk.models.ranker import save_ranker
 from sdk.report import write_reports
+from sdk.rights import reason
 from sdk.stages import Stages
 from sdk.types import Dataset
 
@@ -63,34 +63,21 @@ class Trained:
 
 
 def write_bundle(trained: Trained, dataset: Dataset, config: RunConfig, target: Path) -> None:
-    """Write ``target`` whole or not at all; a bundle that stands there is replaced.
+    """Write ``target`` whole or not at all; a bundle that stands there is replaced. The caller holds its lock.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written; a bundle that stood there does so still.
     """
-    staging = target.with_name(f".{target.name}.staging")
     try:
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
-        with trained.stages.time("writing"):
-            tables = _write_files(trained, dataset, config, staging)
-        info = sealed(_info(trained, dataset, config, tables, staging))
-        (staging / INFO).write_text(json.dumps(info, indent=2, sort_keys=True) + "\n", "utf-8")
-        _put_in_place(staging, target)
+        with new_folder(target) as staging:
+            with trained.stages.time("writing"):
+                tables = _write_files(trained, dataset, config, staging)
+            info = sealed(_info(trained, dataset, config, tables, staging))
+            (staging / INFO).write_text(json_text(info), "utf-8")
+            put_in_place(staging, target)
     except OSError as error:
-        shutil.rmtree(staging, ignore_errors=True)
-        message = f"{error.filename or target}: cannot be written ({error.strerror or error}); nothing was left behind"
+        message = f"{error.filename or target}: cannot be written ({reason(error, target)}); nothing was left behind"
         raise OutputError(message) from error
-
-
-def _put_in_place(staging: Path, target: Path) -> None:
-    """Rename the finished folder; an old one steps aside first and is removed afterwards."""
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        os.replace(target, old)  # noqa: PTH105
-    os.replace(staging, target)  # noqa: PTH105
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_files(trained: Trained, dataset: Dataset, config: RunConfig, folder: Path) -> dict[str, Any]:

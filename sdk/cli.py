@@ -11,14 +11,18 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from sdk.completion import SHELLS, completion_script
-from sdk.errors import MarqueeError
+from sdk.errors import BundleError, DataError, MarqueeError, OutputError, UsageError
 from sdk.logs import LOG_FORMATS, configure, facts, new_run_id
+from sdk.paths import as_location, as_path
 from sdk.printable import one_line
+from sdk.rights import DENIED, reason
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 _SHOWN = 60  # characters of a wrong value
 _LARGEST = 1e9
@@ -128,6 +132,31 @@ def finite_number(text: str) -> float:
     return number
 
 
+def path_argument(text: str) -> Path:
+    """An option's value as a path on this machine: ``sdk.paths.as_path``.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none; the message says what to give.
+    """
+    return _meant(as_path, text)
+
+
+def location_argument(text: str) -> str:
+    """An option's value as a path or a store's URL: ``sdk.paths.as_location``.
+
+    Raises:
+        argparse.ArgumentTypeError: it is neither; the message says what to give.
+    """
+    return _meant(as_location, text)
+
+
+def _meant(read: Callable[[str], T], text: str) -> T:
+    try:
+        return read(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def add_completion_option(parser: argparse.ArgumentParser) -> None:
     """``--print-completion``, for a command's outermost parser."""
     parser.add_argument(
@@ -164,17 +193,44 @@ def run_command(work: Callable[[argparse.Namespace], int], args: argparse.Namesp
     except MarqueeError as error:
         log.error("%s", error, exc_info=args.verbose, extra=facts(exit_code=error.exit_code))
         return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
+        return 0
+    except OSError as error:
+        code = _exit_code_of(error, args)
+        if code is None:
+            raise
+        log.error("%s: %s", error.filename, reason(error), exc_info=args.verbose, extra=facts(exit_code=code))
+        return code
     except KeyboardInterrupt:
         log.error("interrupted; %s", after, extra=facts(exit_code=130))
         return 130
     except Terminated:
         log.error("terminated; %s", after, extra=facts(exit_code=143))
         return 143
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
-        return 0
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+_KINDS = {"bundle": BundleError, "repository": BundleError} | dict.fromkeys(
+    ("out", "to", "reports", "into", "study", "metrics_file", "home"), OutputError
+)
+"""What an option names, where it is not data to read."""
+
+
+def _exit_code_of(error: OSError, args: argparse.Namespace) -> int | None:
+    """The exit code of the option whose file could not be used; of a right that lacks elsewhere, as for an output.
+
+    None where the error is of another file, and so a defect of ours.
+    """
+    if not isinstance(error.filename, str | os.PathLike):
+        return None
+    failed = Path(error.filename).absolute()
+    for name, value in vars(args).items():
+        given = Path(value).absolute() if value and isinstance(value, str | Path) and name != "command" else None
+        if given is not None and (failed == given or given in failed.parents or failed in given.parents):
+            return _KINDS.get(name, DataError).exit_code
+    return OutputError.exit_code if error.errno in DENIED else None
 
 
 def _on_sigterm(number: int, frame: FrameType | None) -> None:

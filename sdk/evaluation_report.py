@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdk.charts import display, draw_calibration, draw_lists
+from sdk.files import json_text
 from sdk.metrics import MetricRow, SliceFigures
 from sdk.report import calibration_values, plain_values, write_files
 from sdk.slices import TITLES, USERS
@@ -48,7 +48,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     Raises:
         OutputError: the folder or a file cannot be written.
     """
-    content = json.dumps(as_values(evaluation), indent=2, sort_keys=True, allow_nan=False) + "\n"
+    content = json_text(as_values(evaluation), allow_nan=False)
     files = {"evaluation.json": content.encode(), "evaluation.md": as_markdown(evaluation).encode()}
     if evaluation.calibrations:
         subtitle = f"test rows; positive: {evaluation.label_rule}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,9 @@ from sdk.charts import (
     name_chart,
 )
 from sdk.errors import OutputError
+from sdk.files import json_text, write_file
 from sdk.metrics import Calibration, EpochRecord, MetricRow, SliceFigures
+from sdk.rights import reason
 from sdk.slices import Slice
 from sdk.text_tables import BORDERS, slice_table
 
@@ -77,7 +78,7 @@ def write_reports(
     """
     content = _as_values(history, table, calibrations, split, label_rule)
     content["slices"] = [plain_values(row) for row in slice_rows]
-    files = {"metrics.json": (json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()}
+    files = {"metrics.json": json_text(content, allow_nan=False).encode()}
     lines = [_as_markdown(history, table, split, label_rule), *_slices_as_markdown(slices, slice_rows)]
     files["metrics.md"] = "\n".join(lines).encode()
     if any(history.values()):
@@ -96,9 +97,10 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            (folder / name).write_bytes(content)
+            write_file(folder / name, content, durable=False)
     except OSError as error:
-        message = f"{folder}: cannot write the reports ({error.strerror}). Choose a folder that can be written."
+        where = error.filename or folder
+        message = f"{where}: cannot write the reports ({reason(error)}). Choose a folder that can be written."
         raise OutputError(message) from error
     log.info("reports: %s", ", ".join(files))  # no folder: a bundle's is a staging one, and soon renamed
 

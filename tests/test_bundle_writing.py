@@ -87,7 +87,7 @@ class Killed(BaseException):
     """As abrupt as an interrupt."""
 
 
-@pytest.mark.parametrize("at", ["save_ranker", "_info", "_put_in_place"])
+@pytest.mark.parametrize("at", ["save_ranker", "_info", "put_in_place"])
 def test_killed_while_writing_it_leaves_no_bundle_and_the_next_run_finishes(at, tmp_path, monkeypatch):
     def die(*_):
         raise Killed
@@ -130,7 +130,7 @@ def test_a_work_folder_of_another_run_is_not_gone_on_from(tmp_path, monkeypatch)
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "_put_in_place", die)
+        patch.setattr(writer, "put_in_place", die)
         with pytest.raises(Killed):
             train_bundle(DATA, small_run(), tmp_path / "bundle")
     other = train_bundle(DATA, small_run(seed=1), tmp_path / "bundle")

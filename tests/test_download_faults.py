@@ -212,7 +212,7 @@ def test_two_downloads_at_once_fetch_it_once(fetch, remote, caplog):
 
     remote.script = [Answer(gate=gate)]
     handler, got = OpenGate(), []
-    logging.getLogger("sdk.data.download").addHandler(handler)
+    logging.getLogger("sdk.files").addHandler(handler)
     try:
         threads = [threading.Thread(target=lambda: got.append(fetch())) for _ in range(2)]
         threads[0].start()
@@ -221,7 +221,7 @@ def test_two_downloads_at_once_fetch_it_once(fetch, remote, caplog):
         for thread in threads:
             thread.join(30)
     finally:
-        logging.getLogger("sdk.data.download").removeHandler(handler)
+        logging.getLogger("sdk.files").removeHandler(handler)
     assert len(got) == 2
     assert_landed(got[0])
     assert len(remote.zip_requests()) == 1

@@ -17,8 +17,8 @@ PACKAGES_BELOW = {
 }
 
 BASE = {
-    "errors", "ids", "logs", "printable", "types", "schema", "config", "stages", "metrics", "list_metrics", "compiled",
-    "device",
+    "errors", "files", "ids", "logs", "paths", "printable", "rights", "types", "schema", "config", "stages", "metrics",
+    "list_metrics", "compiled", "device",
 }  # fmt: skip
 LAYERS_BELOW = {
     "base": {"base"},

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import FrameType
 
 import waitress
@@ -22,7 +21,7 @@ from posters import Posters
 from sources import Sources
 
 import sdk
-from sdk.cli import between, port_number
+from sdk.cli import between, path_argument, port_number
 
 log = logging.getLogger("web_app")
 
@@ -37,9 +36,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "app.py", description=__doc__, epilog=EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--bundle", type=Path, required=True, help="a trained bundle")
+    parser.add_argument("--bundle", type=path_argument, required=True, help="a trained bundle")
     parser.add_argument(
-        "--nightly", type=Path, required=True, help="the folder that batch.score publishes to; may be empty"
+        "--nightly", type=path_argument, required=True, help="the folder that batch.score publishes to; may be empty"
     )
     parser.add_argument(
         "--triton", metavar="HOST:PORT", help="HTTP address of a live server to ask instead of the nights"

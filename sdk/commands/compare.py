@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from sdk.cli import between, seed_number
+from sdk.cli import between, path_argument, seed_number
 from sdk.commands.datasets import add_dataset, read_dataset
 from sdk.commands.options import new_command
 from sdk.config import RunConfig
@@ -29,11 +29,14 @@ def add(commands: Any) -> None:
         "--budget", type=between(1, 10**6), default=12, help="settings that each peer may try, per split"
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("comparison"), metavar="DIR",
+        "--out", type=path_argument, default=Path("comparison"), metavar="DIR",
         help="folder for the tables, the charts and every finished result; a killed run goes on from there",
     )  # fmt: skip
     parser.add_argument(
-        "--into", type=Path, metavar="PAGE", help="also write the tables between the marker lines of a Markdown page"
+        "--into",
+        type=path_argument,
+        metavar="PAGE",
+        help="also write the tables between the marker lines of a Markdown page",
     )
     parser.add_argument("--quick", action="store_true", help="a trial with tiny budgets, not to be quoted")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the tables")

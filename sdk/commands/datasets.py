@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sdk.cli import path_argument
 from sdk.config import RunConfig, from_json
 from sdk.errors import MarqueeError, UsageError
 
@@ -19,12 +20,15 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
     """``--movielens`` or ``--sample``, and ``--tmdb``."""
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "--movielens", type=Path, metavar="DIR|ZIP", help="MovieLens in any published form, or The Movies Dataset"
+        "--movielens",
+        type=path_argument,
+        metavar="DIR|ZIP",
+        help="MovieLens in any published form, or The Movies Dataset",
     )
     source.add_argument("--sample", action="store_true", help="the sample that comes with Marquee, simulated ratings")
     parser.add_argument(
         "--tmdb",
-        type=Path,
+        type=path_argument,
         metavar="DIR|ZIP",
         help="TMDB 5000's files or The Movies Dataset's, joined by links.csv or else by title and year "
         "(default: such files beside the ratings)",
@@ -55,7 +59,7 @@ def read_dataset(args: argparse.Namespace, config: RunConfig) -> Dataset:
 def add_config(parser: argparse.ArgumentParser) -> None:
     """``--config``, the same in every command."""
     parser.add_argument(
-        "--config", type=Path, metavar="FILE.json", help="settings to start from, such as tune's best.json"
+        "--config", type=path_argument, metavar="FILE.json", help="settings to start from, such as tune's best.json"
     )
 
 
@@ -63,6 +67,7 @@ def read_config(path: Path | None) -> RunConfig:
     """The RunConfig in a JSON file; fields that it leaves out take their defaults, and so does no file at all.
 
     Raises:
+        PermissionError: this account may not read the file.
         UsageError: the file cannot be read, is not JSON, or has an unknown field or a value out of its range.
     """
     if path is None:
@@ -72,6 +77,8 @@ def read_config(path: Path | None) -> RunConfig:
         if not isinstance(values, dict):
             raise TypeError(f"a JSON {type(values).__name__} where an object was expected")
         return from_json(RunConfig, values)
+    except PermissionError:
+        raise  # an input that this account may not read: the command says so
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, MarqueeError) as error:
         message = f"{path}: not a run's configuration ({error}). Give a file such as the best.json that tune writes."
         raise UsageError(message) from error

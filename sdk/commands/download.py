@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
+from sdk.cli import path_argument
 from sdk.commands.options import new_command
 from sdk.terminal import say
 
@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
         "python -m sdk download ml-25m --to data",
     )  # fmt: skip
     parser.add_argument("name", help="ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest or ml-latest-small")
-    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder to put the zip in")
+    parser.add_argument("--to", type=path_argument, required=True, metavar="DIR", help="folder to put the zip in")
     parser.add_argument("--extract", action="store_true", help="unpack it beside the zip as well")
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from pathlib import Path
 from typing import Any
 
-from sdk.cli import between, whole_number
+from sdk.cli import between, path_argument, whole_number
 from sdk.commands.options import add_bundle, new_command
 from sdk.errors import UsageError
 from sdk.terminal import show
@@ -25,7 +24,7 @@ def add(commands: Any) -> None:
     add_bundle(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, which holds every figure, instead of tables")
     parser.add_argument(
-        "--reports", type=Path, metavar="DIR", help="write evaluation.json, evaluation.md and charts there"
+        "--reports", type=path_argument, metavar="DIR", help="write evaluation.json, evaluation.md and charts there"
     )
     parser.add_argument(
         "--samples",

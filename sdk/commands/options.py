@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from sdk.cli import EXIT_CODES, HelpFormatter, add_logging_options
+from sdk.cli import EXIT_CODES, HelpFormatter, add_logging_options, path_argument
 
 
 def new_command(commands: Any, name: str, work: Any, summary: str, example: str) -> argparse.ArgumentParser:
@@ -25,4 +25,6 @@ def new_command(commands: Any, name: str, work: Any, summary: str, example: str)
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
     """``--bundle``, the same in every command."""
-    parser.add_argument("--bundle", type=Path, default=Path("bundle"), metavar="BUNDLE", help="a trained bundle")
+    parser.add_argument(
+        "--bundle", type=path_argument, default=Path("bundle"), metavar="BUNDLE", help="a trained bundle"
+    )

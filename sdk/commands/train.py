@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdk.cli import finite_number, whole_number
+from sdk.cli import finite_number, path_argument, whole_number
 from sdk.cluster import add_cluster_options, cluster_from, training_cluster
 from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
 from sdk.commands.options import new_command
@@ -51,7 +50,7 @@ def add(commands: Any) -> None:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of every way to train a bundle."""
     add_dataset(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder to write")
+    parser.add_argument("--out", type=path_argument, required=True, metavar="BUNDLE", help="folder to write")
     add_config(parser)
     _add_settings(parser)
     parser.add_argument(

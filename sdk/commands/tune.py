@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdk.cli import between, finite_number, seed_number
+from sdk.cli import between, finite_number, path_argument, seed_number
 from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
 from sdk.commands.options import new_command
 from sdk.errors import DataError
@@ -28,7 +28,11 @@ def add(commands: Any) -> None:
     add_config(parser)
     parser.add_argument("--model", choices=tuple(SPACES), required=True, help="which model to tune")
     parser.add_argument(
-        "--study", type=Path, required=True, metavar="FILE.db", help="SQLite file; the same command goes on with it"
+        "--study",
+        type=path_argument,
+        required=True,
+        metavar="FILE.db",
+        help="SQLite file; the same command goes on with it",
     )
     parser.add_argument(
         "--trials", type=between(1, 10**6), default=40, help="finished trials that the study shall have in all"
@@ -41,7 +45,9 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--timeout-s", type=finite_number, help="start no trial after this many seconds")
     parser.add_argument("--seed", type=seed_number, default=0, help="of the search and of training")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for best.json, the table and the charts")
+    parser.add_argument(
+        "--out", type=path_argument, metavar="DIR", help="folder for best.json, the table and the charts"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 

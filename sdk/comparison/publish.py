@@ -10,6 +10,8 @@ from sdk.comparison.plots import draw
 from sdk.comparison.run import Comparison
 from sdk.comparison.table import as_json, as_markdown
 from sdk.errors import OutputError, UsageError
+from sdk.files import write_file
+from sdk.rights import reason
 
 BEGIN = "<!-- compare: begin -->"
 END = "<!-- compare: end -->"
@@ -82,9 +84,9 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            aside = folder / f".{name}.new"
-            aside.write_bytes(content)
-            aside.replace(folder / name)
+            write_file(folder / name, content)
     except OSError as error:
-        message = f"{folder}: the comparison cannot be written ({error.strerror}); choose another folder"
+        message = (
+            f"{error.filename or folder}: the comparison cannot be written ({reason(error)}); choose another folder"
+        )
         raise OutputError(message) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,6 +11,8 @@ from typing import Any
 
 from sdk.comparison.workbench import Result
 from sdk.errors import OutputError
+from sdk.files import canonical, write_file
+from sdk.rights import reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,11 @@ class ResultStore:
             OutputError: it cannot be written.
         """
         path = self._path(name)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            aside.write_text(json.dumps({"facts": _plain(facts), **asdict(result)}), "utf-8")
-            aside.replace(path)
+            write_file(path, json.dumps({"facts": _plain(facts), **asdict(result)}))
         except OSError as error:
-            message = f"{path}: cannot be written ({error.strerror}); choose another --out"
+            message = f"{path}: cannot be written ({reason(error)}); choose another --out"
             raise OutputError(message) from error
 
     def _path(self, name: str) -> Path:
@@ -58,4 +57,4 @@ class ResultStore:
 
 def _plain(facts: Mapping[str, Any]) -> Any:
     """As JSON gives them back: tuples are lists."""
-    return json.loads(json.dumps(facts, sort_keys=True))
+    return json.loads(canonical(facts))

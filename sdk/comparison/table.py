@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +12,7 @@ from sdk.comparison.contenders import OURS
 from sdk.comparison.paired import Difference, paired_difference
 from sdk.comparison.run import Comparison
 from sdk.comparison.workbench import Result, per_user
+from sdk.files import json_text
 
 _LIST_FIGURES = (("recall20", "Recall@20"), ("map10", "MAP@10"), ("hit_rate10", "hits"), ("gini", "Gini"))
 _HEADINGS = {
@@ -181,7 +181,7 @@ def as_json(comparison: Comparison) -> str:
         "results": results,
         "nightly_lists_minus": _gaps(comparison),
     }
-    return json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    return json_text(content, allow_nan=False)
 
 
 def _gaps(comparison: Comparison) -> list[dict[str, Any]]:

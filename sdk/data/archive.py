@@ -18,6 +18,8 @@ from typing import IO, cast
 
 from sdk.data.foreign import refuse_foreign, refuse_tables
 from sdk.errors import MissingFileError, UnusableFileError
+from sdk.paths import as_path
+from sdk.rights import reason
 
 _BOM = b"\xef\xbb\xbf"
 _HEAD = 64
@@ -103,6 +105,9 @@ def _damage_named(where: str) -> Iterator[None]:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
         raise UnusableFileError(where, f"the file is damaged ({error})", _MEND) from error
+    except PermissionError as error:
+        remedy = "Give this account the right to read it."
+        raise UnusableFileError(where, f"it cannot be read: {reason(error)}", remedy) from error
     except (OSError, NotImplementedError) as error:
         raise UnusableFileError(where, f"the file cannot be read ({error})", _MEND) from error
 
@@ -120,8 +125,9 @@ def find_source(path: str | Path, wanted: str, is_known: Callable[[Collection[st
         UnusableFileError: several do; or there is only a zip in it, which may be meant; or the path is another file,
             a damaged zip, or one with a member that points outside it.
     """
-    path = Path(path)
-    folders = _folders(path)
+    path = as_path(path)
+    with _damage_named(str(path)):
+        folders = _folders(path)
     known = _nearest([folder for folder, members in folders.items() if is_known(members.keys())])
     if not known:
         _refuse_packed(path, _names(folders))

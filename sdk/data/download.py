@@ -1,8 +1,8 @@
 """Fetching the public data sets: resumed where it broke off, checked against the published checksum, landed whole.
 
 While a fetch runs, ``NAME.zip.part`` holds the bytes so far and ``NAME.zip.part.json`` says which version of the
-remote file they belong to; ``NAME.zip`` appears in one rename once it is checked. ``NAME.zip.lock`` keeps a second
-download out.
+remote file they belong to; ``NAME.zip`` appears in one rename once it is checked. A lock beside it keeps a second
+download out meanwhile.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
 import re
-import tempfile
 import time
 import zipfile
 import zlib
@@ -24,6 +22,8 @@ from urllib.parse import urlsplit
 
 from sdk.data.transfer import GaveUpError, Link, Part, check_space, fetch_file, fetch_text, writing
 from sdk.errors import ConfigError, DownloadError, OutputError, UsageError
+from sdk.files import lock_of, locked, new_folder, new_of, remove, show, sync_tree
+from sdk.paths import as_path
 
 log = logging.getLogger(__name__)
 
@@ -131,10 +131,11 @@ def download(
     source = _source(name, base_url)
     _check_limits(retries, timeout_s)
     link = Link(remedy=_remedy(name), retries=retries, timeout_s=timeout_s, wait=wait)
-    target = Path(to) / f"{name}.zip"
+    target = as_path(to) / f"{name}.zip"
     with writing(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(target):
+    busy = f"{target}: another download of it is running; waiting for it to end"
+    with locked(lock_of(target), busy, wait=True):
         _bring(link, source, target, progress)
         if extract:
             with _readable(target):
@@ -175,23 +176,6 @@ def _check_limits(retries: int, timeout_s: float) -> None:
         raise ConfigError(_OWNER, "retries", retries, "0 or more")
     if not 0 < timeout_s < float("inf"):
         raise ConfigError(_OWNER, "timeout_s", timeout_s, "a number of seconds above 0")
-
-
-@contextlib.contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(f"{target}.lock")
-    with writing(target.parent):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log.info("%s: another download of it is running; waiting for it to end", target)
-            lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _bring(link: Link, source: DatasetSource, target: Path, progress: bool | None) -> None:
@@ -246,20 +230,8 @@ def _land(part: Part, target: Path, source: DatasetSource, md5: str | None) -> N
             f"{source.url}: {fault}{origin}. The partial file was deleted; run it again, {_remedy(source.name)}"
         )
     with writing(target):
-        part.path.replace(target)
-        _sync_folder(target.parent)
+        show(part.path, target)
     log.info("%s: fetched and sound", target)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, where the system lets folders be opened."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _fault(path: Path, md5: str | None) -> str:
@@ -301,20 +273,24 @@ def _readable(target: Path) -> Iterator[None]:
 def _extract(target: Path) -> None:
     """Unpack beside the zip: aside first, then each top-level entry in one rename."""
     folder = target.parent
+    with writing(folder):
+        remove(new_of(folder / target.stem))  # a killed run's
     with zipfile.ZipFile(target) as archive:
         members = archive.infolist()
         tops = _top_entries(target, members)
-        if all(_is_unpacked(folder, member) for member in members):
+        odd = {_top(member) for member in members if not _is_unpacked(folder, member)}
+        if not odd:
             log.info("%s: already unpacked", target)
             return
-        taken = [str(folder / top) for top in tops if (folder / top).exists()]
+        taken = [str(folder / top) for top in tops if top in odd and (folder / top).exists()]
         if taken:
             raise OutputError(f"{', '.join(taken)}: exists and differs from {target}; move it away, then run it again.")
         check_space(folder, sum(member.file_size for member in members), f"unpacking {target.name}")
-        with writing(folder), tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=folder) as aside:
+        with writing(folder), new_folder(folder / target.stem) as aside:
             archive.extractall(aside)
-            for top in tops:
-                (Path(aside) / top).replace(folder / top)
+            sync_tree(aside)
+            for top in sorted(odd):
+                show(aside / top, folder / top)
 
 
 def _top_entries(target: Path, members: list[zipfile.ZipInfo]) -> list[str]:
@@ -327,6 +303,10 @@ def _top_entries(target: Path, members: list[zipfile.ZipInfo]) -> list[str]:
                 "Delete the zip and fetch it from its publisher."
             )
     return sorted({path.parts[0] for path in paths})
+
+
+def _top(member: zipfile.ZipInfo) -> str:
+    return PurePosixPath(member.filename.replace("\\", "/")).parts[0]
 
 
 def _is_unpacked(folder: Path, member: zipfile.ZipInfo) -> bool:

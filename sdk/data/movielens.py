@@ -20,6 +20,7 @@ from sdk.data.people import read_users
 from sdk.data.ratings import Ratings, read_ratings
 from sdk.data.validation import MAX_TIMESTAMP
 from sdk.errors import UnusableFileError
+from sdk.paths import as_path
 from sdk.types import Dataset
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ def load_ratings(path: str | Path, *, config: DataConfig = _DEFAULT, until: int 
         UnusableFileError: it is empty, damaged, unsafe or of no known form.
         TooManyRejectsError: more rows are bad than the configuration allows.
     """
-    source, file = _find_ratings(Path(path))
+    source, file = _find_ratings(as_path(path))
     suffix = Path(file).suffix
     if suffix not in _SEPARATORS:
         raise UnusableFileError(path, f"its name ends in {suffix!r}", "Name it .csv, .dat or .data, by its form.")

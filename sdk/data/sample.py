@@ -6,11 +6,9 @@ about users is drawn from a seed (``sdk.data.sample_ratings``) and stands for no
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import logging
-import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,6 +20,9 @@ from sdk.data.sample_catalogue import Film, read_films
 from sdk.data.sample_ratings import Tags, simulate
 from sdk.data.sample_tmdb import credit_rows, movie_rows, tmdb_id
 from sdk.errors import ConfigError, OutputError
+from sdk.files import write_file
+from sdk.paths import as_path
+from sdk.rights import reason
 from sdk.types import Int64s, Interactions
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ def write_sample(folder: Path, *, seed: int = 7, num_users: int = 1200) -> tuple
     _check("num_users", num_users, 1)
     films = read_films()
     ratings, tags = simulate(films, seed, num_users)
-    movielens, tmdb = Path(folder) / "ml-sample", Path(folder) / "tmdb-sample"
+    movielens, tmdb = as_path(folder) / "ml-sample", as_path(folder) / "tmdb-sample"
     _write(movielens / "ratings.csv", _ratings_text(ratings))
     _write(movielens / "movies.csv", _csv(_title_rows(films)))
     _write(movielens / "links.csv", _csv(_link_rows(films)))
@@ -111,14 +112,9 @@ def _csv(rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file aside, then give it its name, so that a reader never meets half of one."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(text.encode("utf-8"))
-        aside.replace(path)
+        write_file(path, text, durable=False)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink()
-        message = f"{path}: the sample cannot be written ({error.strerror}). Name a folder that can be written to."
+        message = f"{path}: the sample cannot be written ({reason(error)}). Name a folder that can be written to."
         raise OutputError(message) from error

@@ -23,6 +23,7 @@ from email.message import Message
 from pathlib import Path
 
 from sdk.errors import DownloadError, OutputError
+from sdk.rights import reason
 
 log = logging.getLogger(__name__)
 
@@ -182,8 +183,8 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"{path}: cannot write ({reason}). Mend that, or choose another folder.") from error
+        message = f"{path}: cannot write ({reason(error, path)}). Mend that, or choose another folder."
+        raise OutputError(message) from error
 
 
 class _Patience:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +17,10 @@ import pyarrow.parquet as pq
 from sdk import schema
 from sdk.config import DataConfig
 from sdk.errors import OutputError, TooManyRejectsError
+from sdk.files import write_file
 from sdk.ids import NoIdError, whole_id
+from sdk.paths import as_path
+from sdk.rights import reason
 from sdk.types import Bools, Int64s
 
 EMPTY_LINE = "the line is empty"
@@ -157,7 +158,7 @@ def _remedy_of(reason: str, remedies: Mapping[str, str]) -> str:
 
 
 def write_rejects(table: pa.Table, path: str | Path) -> Path:
-    """Write rejected rows as Parquet, aside and then renamed.
+    """Write rejected rows as Parquet, whole or not at all.
 
     Args:
         table: ``schema.REJECTS``.
@@ -169,17 +170,15 @@ def write_rejects(table: pa.Table, path: str | Path) -> Path:
     Raises:
         OutputError: the file cannot be written.
     """
-    path = Path(path)
+    path = as_path(path)
     target = path if path.suffix == ".parquet" else path / "rejects.parquet"
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table.cast(schema.REJECTS), aside)
-        aside.replace(target)
+        write_file(target, lambda file: pq.write_table(table.cast(schema.REJECTS), file))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink()
-        message = f"{target}: the rejected rows cannot be written ({error}). Pass a folder that can be written to."
+        message = (
+            f"{target}: the rejected rows cannot be written ({reason(error)}). Pass a folder that can be written to."
+        )
         raise OutputError(message) from error
     return target
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from sdk.config import RunConfig
 from sdk.errors import BundleError
@@ -38,14 +38,12 @@ def save_ranker(model: PairModel, path: Path) -> None:
     members = members_of(model)
     mixed = len({type(member) for member in members}) > 1
     groups = [f"ncf{place}" if mixed and isinstance(each, NCF) else str(place) for place, each in enumerate(members)]
-    save_file(
-        {
-            f"{group}.{name}": tensor.contiguous()
-            for group, member in zip(groups, members, strict=True)
-            for name, tensor in member.state_dict().items()
-        },
-        path,
-    )
+    weights = {
+        f"{group}.{name}": tensor.contiguous()
+        for group, member in zip(groups, members, strict=True)
+        for name, tensor in member.state_dict().items()
+    }
+    path.write_bytes(save(weights))  # not save_file, whose files only their owner may read
 
 
 def load_ranker(name: str, config: RunConfig, users: EncodedTable, items: EncodedTable, path: Path) -> PairModel:

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from sdk.errors import OutputError
+from sdk.files import write_file
 from sdk.metrics import EpochRecord
+from sdk.rights import reason
 
 log = logging.getLogger(__name__)
 
@@ -56,19 +58,18 @@ class Checkpoint:
         if path is None:
             return
         from safetensors import SafetensorError
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in (self.best or {}).items()}
         tensors |= _optimiser_tensors(optimiser)
         history = json.dumps([dataclasses.asdict(record) for record in self.history])
-        aside = path.with_name(path.name + ".new")
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
         try:
-            save_file(contiguous, aside, {"history": history, "best_epoch": str(self.best_epoch)})
-            aside.replace(path)
+            write_file(path, save(contiguous, {"history": history, "best_epoch": str(self.best_epoch)}))
         except (SafetensorError, OSError) as error:
-            message = f"{path}: a checkpoint cannot be written ({error}); make room there, or choose another --out"
+            why = reason(error, path)
+            message = f"{path}: a checkpoint cannot be written ({why}); make room there, or choose another --out"
             raise OutputError(message) from error
 
     @classmethod

@@ -10,6 +10,7 @@ from sdk.bundle import INFO, load
 from sdk.config import RunConfig, to_json
 from sdk.data.splits import split
 from sdk.errors import BundleError
+from sdk.files import standing
 from sdk.training.labels import learnable
 from sdk.types import Dataset
 
@@ -22,7 +23,7 @@ def is_up_to_date(path: Path, dataset: Dataset, config: RunConfig) -> bool:
     Models that the data's labels leave out of training make no other configuration. A bundle that is damaged or of
     another release is not up to date; the log says why.
     """
-    if not (path / INFO).exists():
+    if not (standing(path.absolute()) / INFO).exists():
         log.info("%s: no bundle yet", path)
         return False
     try:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,16 +17,19 @@ from sdk.bundle_writer import Trained, write_bundle
 from sdk.config import RunConfig, TrainingConfig, to_json
 from sdk.data.splits import Split, split
 from sdk.device import resolve_device
-from sdk.errors import LockedError, OutputError
+from sdk.errors import OutputError
 from sdk.evaluation import Evaluation, evaluate
 from sdk.features.encode import EncodedInteractions, Features, fit_features
 from sdk.features.stored_interactions import TRAIN, VALIDATION, StoredInteractions
 from sdk.features.tables import FIRST_KNOWN
+from sdk.files import digest_of, lock_of, locked, remove, standing
 from sdk.metrics import EpochRecord, auc
 from sdk.models.content import ContentModel
 from sdk.models.history import HistoryModel
 from sdk.models.pair_model import PairModel
 from sdk.models.ranker import averaged, build_ranker, mixed
+from sdk.paths import as_path
+from sdk.rights import reason
 from sdk.stages import Stages
 from sdk.training.labels import learnable
 from sdk.training.loop import TrainingResult, predict, seeded, train
@@ -95,22 +96,16 @@ def train_where(dataset: Dataset, config: RunConfig, out: str | Path, where: Whe
         OutputError: see there.
         LockedError: see there.
     """
-    from filelock import FileLock, Timeout
-
-    target = Path(out).absolute()
+    target = as_path(out).absolute()
     require_room(target, force=force)
     parts = split(dataset.interactions, config.split)
     config = learnable(dataset.interactions, parts, config)
-    try:
-        with FileLock(target.with_name(f".{target.name}.lock"), timeout=0):
-            work = _work_folder(target, dataset, config)
-            trained = _train(dataset, config, work, where, parts)
-            write_bundle(trained, dataset, config, target)
-            shutil.rmtree(work)
-    except Timeout as error:
-        message = f"{target}: another run is training this bundle; wait for it, or choose another --out"
-        raise LockedError(message) from error
-    target.with_name(f".{target.name}.lock").unlink(missing_ok=True)
+    busy = f"{target}: another run is training this bundle; wait for it, or choose another --out"
+    with locked(lock_of(target), busy):
+        work = _work_folder(target, dataset, config)
+        trained = _train(dataset, config, work, where, parts)
+        write_bundle(trained, dataset, config, target)
+        remove(work)
     return load(target)
 
 
@@ -120,27 +115,32 @@ def require_room(target: Path, *, force: bool) -> None:
     Raises:
         OutputError: it is.
     """
-    if target.exists() and not force:
-        message = f"{target}: already there; pass --force to replace it, or choose another --out"
-        raise OutputError(message)
+    target = target.absolute()
     try:
+        if standing(target).exists() and not force:
+            message = f"{target}: already there; pass --force to replace it, or choose another --out"
+            raise OutputError(message)
         target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
     except OSError as error:
-        message = f"{target.parent}: cannot be made ({error.strerror}); choose another --out"
+        error.filename = str(target)
+        message = f"{target.parent}: cannot be made or written to ({reason(error)}); choose another --out"
         raise OutputError(message) from error
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        message = f"{target.parent}: this user may not write there; choose another --out"
-        raise OutputError(message)
 
 
 def _work_folder(target: Path, dataset: Dataset, config: RunConfig) -> Path:
     """A folder beside the bundle, named by what the run depends on, for checkpoints and NVTabular's files."""
-    facts = json.dumps([dataset.fingerprint, to_json(config)], sort_keys=True)
-    work = target.with_name(f".{target.name}.work-{hashlib.sha256(facts.encode()).hexdigest()[:12]}")
-    for other in target.parent.glob(f".{target.name}.work-*"):
-        if other != work:
-            shutil.rmtree(other)
-    work.mkdir(parents=True, exist_ok=True)
+    start = f".{target.name}.marquee-work-"
+    work = target.with_name(f"{start}{digest_of([dataset.fingerprint, to_json(config)])[:12]}")
+    try:
+        for other in target.parent.iterdir():
+            if other.name.startswith(start) and other != work:
+                remove(other)
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"{error.filename or work}: cannot be made or deleted ({reason(error, work)}); choose another --out"
+        raise OutputError(message) from error
     return work
 
 

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdk.errors import LockedError, OutputError, UnusableFileError, UsageError
+from sdk.errors import OutputError, UnusableFileError, UsageError
+from sdk.files import lock_of, locked
+from sdk.rights import reason
 
 if TYPE_CHECKING:
     import optuna
@@ -31,24 +33,15 @@ def opened_study(path: Path, model: str, facts: Mapping[str, Any]) -> Iterator[o
         LockedError: another run is using the file.
     """
     require_optuna()
-    from filelock import FileLock, Timeout
-
     try:
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
-        lock.acquire()
-    except Timeout as error:
-        message = f"{path}: another run is using this study; wait for it, or choose another --study"
-        raise LockedError(message) from error
+        path.open("ab").close()  # SQLite would only say that it cannot open it
     except OSError as error:
-        message = f"{path}: a study cannot be kept there ({error.strerror}); choose another --study"
+        message = f"{path}: a study cannot be kept there ({reason(error, path)}); choose another --study"
         raise OutputError(message) from error
-    try:
-        with _stored(path) as storage:
-            yield _study_of(storage, path, model, facts)
-    finally:
-        lock.release()
-        path.with_name(f".{path.name}.lock").unlink(missing_ok=True)
+    busy = f"{path}: another run is using this study; wait for it, or choose another --study"
+    with locked(lock_of(path), busy), _stored(path) as storage:
+        yield _study_of(storage, path, model, facts)
 
 
 def require_optuna() -> None:

@@ -16,9 +16,9 @@ from harness import Fuzz
 import batch.run
 from batch.job import Job
 from batch.nights import rollback, verify
-from batch.pins import digest_of
 from batch.report import rebuild
 from batch.run import dry_run, run
+from sdk.files import digest_of
 
 FIRST, SECOND = "2026-11-22", "2026-11-23"
 

@@ -11,8 +11,8 @@ import fsspec
 import pytest
 
 from batch.score import main
-from batch.target import check_location
 from sdk.errors import UsageError
+from sdk.paths import as_location
 
 SECRET = "canary-4f1d8c20b7"
 NAMES = ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AZURE_STORAGE_KEY", "DB_PASSWORD",
@@ -87,10 +87,11 @@ def test_a_url_with_a_secret_is_refused_without_repeating_it(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with pytest.raises(UsageError) as caught:
-        check_location(url)
+        as_location(url)
     assert SECRET not in str(caught.value)
     assert "environment" in str(caught.value)
-    code = main(["--bundle", str(bundle_path), "--out", url, "--run-date", "2026-11-23"])
-    assert code == 2
+    with pytest.raises(SystemExit) as stopped:
+        main(["--bundle", str(bundle_path), "--out", url, "--run-date", "2026-11-23"])
+    assert stopped.value.code == 2
     printed = capsys.readouterr()
     assert SECRET not in printed.out + printed.err + caplog.text

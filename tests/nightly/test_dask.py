@@ -21,7 +21,6 @@ import sdk
 import sdk.cluster
 from batch.cluster import check_workers, write_on_worker
 from batch.journal import Journal
-from batch.pins import digest_of
 from batch.progress import Progress
 from batch.run import run
 from batch.shards import Shard
@@ -29,6 +28,7 @@ from batch.target import open_target
 from sdk.__main__ import main as sdk_main
 from sdk.cluster import ClusterConfig, connect, training_cluster
 from sdk.errors import BundleError, OutputError, ScoreError, UsageError
+from sdk.files import digest_of
 
 ROOT = Path(__file__).resolve().parents[2]
 NIGHT, STAGING, JOURNAL = f"run_date={DATE}", f".staging-{DATE}", f".journal-{DATE}"

@@ -91,7 +91,7 @@ def test_a_crash_at_any_rename_is_taken_up(bundle_path, tmp_path, monkeypatch):
 @pytest.mark.parametrize("exchanging", [True, False])
 def test_a_crash_at_any_rename_of_a_replacement_loses_nothing(bundle_path, tmp_path, monkeypatch, kind, exchanging):
     if not exchanging:  # as on a file system where two folders cannot change places
-        monkeypatch.setattr("batch.target.exchange", lambda first, second: False)
+        monkeypatch.setattr("sdk.files.exchange", lambda first, second: False)
     forced = {"force": True, "k": 6, **FEW}
     run(job(bundle_path, tmp_path / "old", **FEW))
     run(job(bundle_path, tmp_path / "new", k=6, **FEW))

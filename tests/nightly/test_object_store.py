@@ -13,8 +13,9 @@ from batch.nights import rollback, verify
 from batch.object_target import ObjectTarget
 from batch.run import run
 from batch.score import main
-from batch.target import check_location, open_target
+from batch.target import open_target
 from sdk.errors import OutputError, UsageError
+from sdk.paths import as_location
 
 NIGHT = f"run_date={DATE}"
 
@@ -253,7 +254,7 @@ def test_a_second_run_on_this_machine_is_turned_away(bundle_path, memory, capsys
 @pytest.mark.parametrize("url", ["s3://someone:secret@bucket/x", "s3://bucket/x?key=secret", "ftp://a:b@host/x"])
 def test_a_url_with_a_secret_is_refused_without_repeating_it(url):
     with pytest.raises(UsageError) as caught:
-        check_location(url)
+        as_location(url)
     assert "secret" not in str(caught.value)
     assert "environment" in str(caught.value)
 
@@ -265,7 +266,7 @@ def test_an_unknown_protocol_is_refused(bundle_path, capsys):
 
 
 def test_a_file_url_is_a_path(tmp_path):
-    assert check_location(f"file://{tmp_path}") == str(tmp_path)
+    assert as_location(f"file://{tmp_path}") == str(tmp_path)
 
 
 @pytest.mark.parametrize("place", STORES)
