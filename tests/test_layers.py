@@ -16,7 +16,7 @@ PACKAGES_BELOW = {
     "triton_models": {"triton_models", "sdk"},
 }
 
-BASE = {"errors", "logs", "types", "schema", "config", "stages", "metrics", "list_metrics", "compiled", "device"}
+BASE = {"errors", "logs", "types", "schema", "config", "stages", "metrics", "list_metrics", "compiled", "machine_code", "device"}
 LAYERS_BELOW = {
     "base": {"base"},
     "data": {"base", "data"},
