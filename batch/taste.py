@@ -31,6 +31,7 @@ def build_parser() -> CommandParser:
     parser.add_argument("--items", type=int, default=3, help="how many titles: the most rated ones")
     parser.add_argument("--k", type=int, default=5, help="how many entries of each list")
     add_logging_options(parser)
+    parser.set_defaults(only_prints=True)
     return parser
 
 

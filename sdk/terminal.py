@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from sdk.streams import is_terminal
+
 if TYPE_CHECKING:
     from rich.console import Group
 
@@ -69,7 +71,7 @@ def show_markdown(text: str) -> None:
 
 
 def _is_terminal() -> bool:
-    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    return is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb"
 
 
 def _drawn(page: Page, columns: int) -> Group:

@@ -16,7 +16,10 @@ PACKAGES_BELOW = {
     "triton_models": {"triton_models", "sdk"},
 }
 
-BASE = {"errors", "logs", "types", "schema", "config", "stages", "metrics", "list_metrics", "compiled", "machine_code", "device"}
+BASE = {
+    "errors", "logs", "types", "schema", "config", "stages", "metrics", "list_metrics", "compiled", "machine_code",
+    "device", "streams", "decompositions",
+}  # fmt: skip
 LAYERS_BELOW = {
     "base": {"base"},
     "data": {"base", "data"},

@@ -23,6 +23,7 @@ def add(commands: Any) -> None:
         commands, "doctor", _doctor, "say what is installed, which device there is, and how to get what is missing",
         "python -m sdk doctor",
     )  # fmt: skip
+    parser.set_defaults(only_prints=True)
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
     parser.add_argument(
         "--warm-up", action="store_true",

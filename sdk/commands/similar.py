@@ -45,6 +45,7 @@ def add(commands: Any) -> None:
         commands, "similar", _similar, "titles like a title, each with the reason",
         'python -m sdk similar "The Dark Knight" --bundle bundle',
     )  # fmt: skip
+    parser.set_defaults(only_prints=True)
     parser.add_argument("title", help='a title, with a year if need be: "Heat (1995)"')
     add_bundle(parser)
     parser.add_argument("--k", type=int, default=10, help="how many")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ from sdk.data.arrow_memory import reader_of
 from sdk.data.layout import COLUMNS, DTYPES, Block, Columns, Layout, Values, blocks
 from sdk.data.validation import BadRowError, check_share, rejects_table, whole_number
 from sdk.errors import UnusableFileError
+from sdk.streams import is_terminal
 from sdk.types import Bools, Int64s, Interactions
 
 MISSING_RATING = "the rating is missing"
@@ -137,8 +139,8 @@ def _compact(values: Values) -> Values:
 
 
 def _read_blocks(source: Source, file: str, layout: Layout, parser: _Parser) -> _Read:
-    read = _Read()
-    with tqdm(total=source.size(file), desc=file, unit="B", unit_scale=True, leave=False, disable=None) as bar:
+    read, hidden = _Read(), not is_terminal(sys.stderr)
+    with tqdm(total=source.size(file), desc=file, unit="B", unit_scale=True, leave=False, disable=hidden) as bar:
         for block in blocks(source, file, layout):
             parsed = parser.parse(block)
             read.add(parsed)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sdk.cli import EXIT_CODES, HelpFormatter, add_logging_options, run_command
+from sdk.cli import EXIT_CODES, CommandParser, HelpFormatter, add_logging_options, run_command
 from sdk.commands.datasets import read_dataset
 from sdk.commands.train import add_options, report, run_config
 from sdk.device import resolve_device
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of ``python -m sdk train`` that make sense for several processes."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="torchrun --nproc-per-node N -m sdk.training.distributed",
         description="Train one bundle with several processes.",
         epilog="example:\n  torchrun --nproc-per-node 2 -m sdk.training.distributed --sample --out bundle\n\n"

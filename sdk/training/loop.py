@@ -27,6 +27,7 @@ from sdk.features.encode import EncodedInteractions
 from sdk.features.loaders import InteractionLoader, NegativeSampling, PairBatch
 from sdk.metrics import EpochRecord, auc, log_loss
 from sdk.models.pair_model import PairModel, initialise_embeddings
+from sdk.streams import is_terminal
 from sdk.training.checkpoint import Checkpoint
 from sdk.training.device_step import DeviceStep
 from sdk.training.shards import ALONE, Shard
@@ -203,7 +204,7 @@ def _step(step: Step, pairs: PairBatch, generator: torch.Generator) -> float | T
 @contextmanager
 def _progress(title: str, num_rows: int) -> Iterator[Callable[[int], object]]:
     """A bar on a terminal, and what advances it by so many rows; nothing where nobody watches."""
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield lambda _: None
         return
     from tqdm import tqdm
