@@ -7,13 +7,18 @@ compiled again, what cannot be written stays in memory, and either is said once.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
+import getpass
 import hashlib
 import logging
 import os
 import pickle
+import re
+import shutil
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +29,7 @@ log = logging.getLogger(__name__)
 _DIGEST_BYTES = 32
 _SUFFIXES = (".nbc", ".nbi", ".tmp")  # .nbi and other .nbc: what releases that used Numba's cache left
 _PROBE_BYTES = 2**20
+_NO_FILE_NAME = r"[\\/:*?\"<>|]"  # what PyTorch, too, replaces in the account's name
 _ROOT = Path(__file__).resolve().parent
 
 
@@ -167,6 +173,18 @@ def _say_once(error: Exception, folders: list[Path], consequence: str) -> None:
 
 
 _said: list[bool] = []
+
+
+def give_torch_a_folder() -> None:
+    """Name a folder for PyTorch's compiled code where the usual one cannot be made: its optimisers would not load."""
+    try:
+        usual = Path(tempfile.gettempdir()) / f"torchinductor_{re.sub(_NO_FILE_NAME, '_', getpass.getuser())}"
+        Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or usual).mkdir(parents=True, exist_ok=True)
+    except (OSError, KeyError) as error:  # KeyError: the account has no name
+        folder = tempfile.mkdtemp(prefix="marquee-torch-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+        log.warning("PyTorch's cache folder cannot be made (%s); taking %s for now", error, folder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,3 +155,24 @@ def test_the_doctor_says_where_nothing_can_be_kept(tmp_path: Path) -> None:
     assert done.returncode == 0, "lists come all the same"
     assert f"'{tmp_path / 'file'}" in done.stdout
     assert "NUMBA_CACHE_DIR" in done.stdout
+
+
+TRAIN = """
+import sys, warnings
+sys.path[:0] = ["tests"]
+from small import dataset, run_config
+import sdk
+sdk.train(dataset(), run_config(models=("ncf",)), sys.argv[1])
+"""
+
+
+def test_no_librarys_cache_ends_a_training(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    names = ("NUMBA_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "MPLCONFIGDIR", "XDG_CACHE_HOME", "HOME")
+    env = {**os.environ, **dict.fromkeys(names, str(tmp_path / "file" / "below"))}
+    run = [sys.executable, "-c", TRAIN, str(tmp_path / "bundle")]
+    done = subprocess.run(run, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "bundle" / "bundle.json").exists()
+    assert sum("PyTorch's cache folder" in line for line in done.stderr.splitlines()) == 1
+    assert sum("compiled code is not kept" in line for line in done.stderr.splitlines()) == 1

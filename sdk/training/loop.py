@@ -25,6 +25,7 @@ from sdk.device import usable_cores
 from sdk.errors import ScoreError
 from sdk.features.encode import EncodedInteractions
 from sdk.features.loaders import InteractionLoader, NegativeSampling, PairBatch
+from sdk.machine_code import give_torch_a_folder
 from sdk.metrics import EpochRecord, auc, log_loss
 from sdk.models.pair_model import PairModel, initialise_embeddings
 from sdk.streams import is_terminal
@@ -74,6 +75,7 @@ def _denormals_flushed() -> Iterator[None]:
 
     Put back afterwards, because it holds for the whole thread: NumPy would warn of it in the caller's own code.
     """
+    give_torch_a_folder()
     group_places(np.zeros(1, dtype=np.int64), 1)  # Numba's first use imports SciPy, which asks for the least number
     before = bool((torch.full((1,), 1e-310, dtype=torch.float64) * 1.0).item() == 0.0)
     torch.set_flush_denormal(True)

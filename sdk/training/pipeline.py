@@ -134,7 +134,9 @@ def _work_folder(target: Path, dataset: Dataset, config: RunConfig) -> Path:
     facts = json.dumps([dataset.fingerprint, to_json(config)], sort_keys=True)
     work = target.with_name(f".{target.name}.work-{hashlib.sha256(facts.encode()).hexdigest()[:12]}")
     for other in target.parent.glob(f".{target.name}.work-*"):
-        if other != work:
+        if other.is_symlink() or not other.is_dir():  # in the way, or no longer a folder
+            other.unlink()
+        elif other != work:
             shutil.rmtree(other)
     work.mkdir(parents=True, exist_ok=True)
     return work
@@ -219,6 +221,7 @@ def _train_rankers(
     if better is not None:
         selected["dlrm"] = better
         models["dlrm"] = mixed(models["dlrm"], models["ncf"], config.dlrm.ncf_share)
+    where.shard.meet()
     return _Rankers(fit, models, selected)
 
 
