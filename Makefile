@@ -1,7 +1,7 @@
 # Everything runs from a fresh clone: each target first sets up .venv, and only if that is not done already.
 # Without make: `sh setup.sh`, then the lines of a target as they stand here.
 
-PYTHON_OF_VENV := $(or $(MARQUEE_VENV),.venv)/bin/python
+PYTHON_OF_VENV := '$(or $(MARQUEE_VENV),.venv)/bin/python'
 BUNDLE ?= bundle
 OUT ?= nightly
 RUN_DATE ?= $(shell date +%F)
@@ -29,5 +29,6 @@ test: setup ## lint, format check, strict types, then the whole suite
 	$(PYTHON_OF_VENV) -m mypy
 	$(PYTHON_OF_VENV) -m pytest
 
-clean: ## remove .venv and the caches; bundle and nightly stay
-	rm -rf .venv build dist marquee.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## remove .venv, if setup.sh made it, and the caches; bundle and nightly stay
+	@sh setup.sh --clean
+	rm -rf build/lib build/bdist.* dist/marquee-* marquee.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -4,13 +4,19 @@
 #
 #   sh setup.sh                            the first fitting Python on PATH, or of pyenv
 #   PYTHON=/path/to/python3.11 sh setup.sh
+#   sh setup.sh --clean                    delete the environment again
 #
-# MARQUEE_VENV names another folder than .venv.
+# MARQUEE_VENV names another folder than .venv, seen from this folder. Only an environment that this script made is ever
+# changed or deleted: one with a file .made-in.
 set -eu
-cd -P "$(dirname "$0")"
-unset PYTHONPATH PYTHONHOME VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX
+unset CDPATH PYTHONPATH PYTHONHOME VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX
+cd -P -- "$(dirname -- "$0")"
 venv=${MARQUEE_VENV:-.venv}
+case $venv in /*) ;; *) venv=./$venv ;; esac
+venv=${venv#./}
+case $venv in -*) venv=./$venv ;; esac
 python=$venv/bin/python
+mark=$venv/.made-in
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -72,9 +78,50 @@ print(hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).
 END
 }
 
+is_ours() {
+    [ -f "$mark" ] && [ ! -L "$mark" ]
+}
+
 # An environment names its folder in many files: moved or copied with the project, it has to be made again.
 is_moved() {
-    [ -e "$venv/.made-in" ] && [ "$(cat "$venv/.made-in")" != "$PWD" ]
+    is_ours && [ "$(cat "$mark")" != "$PWD" ]
+}
+
+is_empty() {
+    for entry in "$venv"/* "$venv"/.[!.]* "$venv"/..?*; do
+        if [ -e "$entry" ] || [ -L "$entry" ]; then
+            return 1
+        fi
+    done
+}
+
+# Nothing but an empty folder, or an environment that this script made for this project.
+refuse_what_is_not_ours() {
+    if is_ours; then
+        owner=$(cat "$mark")
+        real=$(cd -P -- "$venv" && pwd)
+        case $real/ in "$PWD"/*) return ;; esac
+        if [ "$owner" != "$PWD" ] && [ -e "$owner/setup.sh" ]; then
+            fail "$venv is the environment of the project in $owner; set MARQUEE_VENV to another folder."
+        fi
+    elif [ -d "$venv" ] && is_empty; then
+        return
+    elif [ -e "$venv/pyvenv.cfg" ]; then
+        fail "$venv is in the way: a virtual environment that this script did not make;" \
+            "move it, or set MARQUEE_VENV to another folder."
+    elif [ -e "$venv" ] || [ -L "$venv" ]; then
+        fail "$venv is in the way and is no virtual environment of this script's;" \
+            "move it, or set MARQUEE_VENV to another folder."
+    fi
+}
+
+# The mark last: a deletion that is broken off leaves a folder that is still known as ours. The folder itself stays: it
+# may be a link to one on another disk.
+empty() {
+    for entry in "$venv"/* "$venv"/.[!.]* "$venv"/..?*; do
+        [ "$entry" = "$mark" ] || rm -rf -- "$entry"
+    done
+    rm -f -- "$mark"
 }
 
 is_installed() {
@@ -86,14 +133,10 @@ make_venv() {
     [ -n "$found" ] || fail "no Python 3.11 or 3.10 with venv on PATH or in pyenv$(found_instead)." \
         "Install one (on Debian or Ubuntu the packages python3.11 and python3.11-venv)," \
         "or name it with PYTHON=/path/to/python3.11."
-    if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ] && [ ! -e "$venv/.installing" ]; then
-        rmdir "$venv" 2>/dev/null || fail "$venv is in the way and is no virtual environment;" \
-            "move it, or set MARQUEE_VENV to another folder."
-    fi
     say "making $venv with $found"
-    rm -rf "$venv"
-    mkdir -p "$venv"
-    pwd >"$venv/.made-in"
+    mkdir -p -- "$venv"
+    empty
+    printf '%s\n' "$PWD" >"$mark"
     echo $$ >"$venv/.installing"
     "$found" -I -m venv "$venv"
 }
@@ -114,14 +157,24 @@ install() {
     } || fail "pip could not install everything (its own words are above); run this again once that is mended."
 }
 
-if is_installed; then
-    exit 0
-fi
+refuse_what_is_not_ours
 if [ -e "$venv/.installing" ]; then
     owner=$(cat "$venv/.installing")
     if [ -n "$owner" ] && kill -0 "$owner" 2>/dev/null; then
         fail "process $owner is installing into $venv; wait for it, or delete $venv if that process is something else."
     fi
+fi
+if [ "${1:-}" = --clean ]; then
+    if is_ours; then
+        empty
+        rmdir -- "$venv" 2>/dev/null || rm -f -- "$venv"
+    fi
+    exit 0
+fi
+if is_installed; then
+    exit 0
+fi
+if [ -e "$venv/.installing" ]; then
     say "the last installation was broken off; starting afresh"
     make_venv
 elif ! fits "$python" || is_moved; then

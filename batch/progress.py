@@ -11,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from sdk.logs import facts
+from sdk.streams import is_terminal
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class Progress:
         self.stage, self.unit, self.parts, self.total, self.pairs_each = stage, unit, parts, total, pairs_each
         self.part = self.done = 0
         self.start = time.perf_counter()
-        self.bar = tqdm(total=total, desc=stage, unit=f" {unit}", disable=not sys.stderr.isatty(), leave=False)
+        self.bar = tqdm(total=total, desc=stage, unit=f" {unit}", disable=not is_terminal(sys.stderr), leave=False)
 
     def __enter__(self) -> Progress:
         return self

@@ -156,6 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
+    args.only_prints = args.dry_run
     for values in _work(args):
         if args.json:
             print(json.dumps(values), flush=True)

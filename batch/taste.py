@@ -50,6 +50,7 @@ def build_parser() -> CommandParser:
     parser.add_argument("--items", type=whole_number, default=3, help="how many titles: the most rated ones")
     parser.add_argument("--k", type=whole_number, default=5, help="how many entries of each list")
     add_logging_options(parser)
+    parser.set_defaults(only_prints=True)
     return parser
 
 

@@ -20,7 +20,15 @@ from export.options import ExportOptions
 from export.repository import export_repository
 from export.server import ServerOptions, TritonServer
 from export.verify import verify
-from sdk.cli import EXIT_CODES, HelpFormatter, add_logging_options, path_argument, run_command, whole_number
+from sdk.cli import (
+    EXIT_CODES,
+    CommandParser,
+    HelpFormatter,
+    add_logging_options,
+    path_argument,
+    run_command,
+    whole_number,
+)
 from sdk.training.freshness import is_up_to_date
 
 log = logging.getLogger("batch.daily")
@@ -57,7 +65,7 @@ def main(args: argparse.Namespace) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python examples/daily_loop.py",
         description=(__doc__ or "").splitlines()[0],
         epilog=EXIT_CODES,

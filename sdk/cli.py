@@ -21,6 +21,7 @@ from sdk.logs import LOG_FORMATS, configure, facts, new_run_id
 from sdk.paths import as_location, as_path
 from sdk.printable import one_line
 from sdk.rights import DENIED, reason
+from sdk.streams import Guarded, guarded
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -59,6 +60,22 @@ class CommandParser(argparse.ArgumentParser):
             self.error(self._unknown(unknown[0]))
         return parsed, unknown
 
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Leave, with exit code 5 where help or a version was asked for and could not be printed."""
+        with guarded():
+            super().exit(status or self._unprinted, message)
+
+    _unprinted = 0
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        is_result = file is sys.stdout
+        with guarded() as out:
+            (out if is_result else sys.stderr).write(message)
+            out.flush()
+            if is_result and _is_lost(out):
+                self._unprinted = OutputError.exit_code
+                sys.stderr.write(f"stdout: {out.failure}; nothing is printed\n")
+
     def error(self, message: str) -> NoReturn:
         """Leave with exit code 2."""
         self.exit(2, f"{self.prog}: {one_line(message.removeprefix('argument '))}\nhelp: {self.prog} --help\n")
@@ -88,7 +105,7 @@ class _PrintCompletion(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
-        sys.stdout.write(completion_script(parser, values))
+        parser._print_message(completion_script(parser, values), sys.stdout)
         parser.exit()
 
 
@@ -180,9 +197,32 @@ def add_logging_options(parser: argparse.ArgumentParser, *, outermost: bool = Tr
 def run_command(work: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
     """Do a command's work and turn what happens into an exit code.
 
-    A known cause is one line on stderr; a traceback means a defect of ours. ``args.after_a_stop``, where a parser sets
-    it, is said when a signal ends the work.
+    A known cause is one line on stderr; a traceback means a defect of ours. No state of the standard streams ends the
+    work. Where stdout took not everything, that is said on stderr; it is exit code 5 from a command that has nothing
+    else to show. A reader who left (``| head``) wants no more, and is no error.
+
+    Args:
+        work: the command.
+        args: its options. ``after_a_stop``, where a parser sets it, is said when a signal ends the work;
+            ``only_prints`` is true of a command whose whole product is what it prints.
     """
+    with guarded() as out:
+        code = _run(work, args)
+        out.flush()
+        if not _is_lost(out):
+            return code
+        if not getattr(args, "only_prints", False):
+            log.warning("stdout: %s; the work is done, its results are not printed", out.failure)
+            return code
+        log.error("stdout: %s; the results are not printed", out.failure, extra=facts(exit_code=OutputError.exit_code))
+        return code or OutputError.exit_code
+
+
+def _is_lost(out: Guarded) -> bool:
+    return out.failure is not None and not isinstance(out.failure, BrokenPipeError)
+
+
+def _run(work: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
     level = logging.WARNING if args.quiet else logging.DEBUG if args.verbose else logging.INFO
     after = getattr(args, "after_a_stop", "the same command goes on where it can")
     args.run_id = args.run_id or new_run_id()
@@ -193,9 +233,6 @@ def run_command(work: Callable[[argparse.Namespace], int], args: argparse.Namesp
     except MarqueeError as error:
         log.error("%s", error, exc_info=args.verbose, extra=facts(exit_code=error.exit_code))
         return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
-        return 0
     except OSError as error:
         code = _exit_code_of(error, args)
         if code is None:

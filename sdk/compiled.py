@@ -7,6 +7,9 @@ from typing import Any, TypeVar, cast
 
 from numba import njit
 
+from sdk.machine_code import KeptCode
+
+_njit: Callable[..., Any] = njit  # its stubs do not know every option
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -25,7 +28,7 @@ def compiled_loosely(function: F) -> F:
 
 
 def _compile(function: F, options: dict[str, Any]) -> F:
-    try:
-        return cast(F, njit(nogil=True, cache=True, **options)(function))
-    except RuntimeError:  # no folder to write to: numba refuses to cache, so compile for this process alone
-        return cast(F, njit(nogil=True, **options)(function))
+    dispatcher = _njit(nogil=True, no_cfunc_wrapper=True, **options)(function)
+    if dispatcher is not function:  # NUMBA_DISABLE_JIT hands back the function
+        dispatcher._cache = KeptCode(function)
+    return cast(F, dispatcher)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from sdk.printable import one_line, printable
+from sdk.streams import is_terminal
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -81,7 +82,7 @@ def show_markdown(text: str) -> None:
 
 
 def _is_terminal() -> bool:
-    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    return is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb"
 
 
 def _drawn(page: Page, columns: int) -> Group:

@@ -42,6 +42,27 @@ with joined("cpu") as where:
     result = train(model, rows, held_out, SMALL, name="dlrm", num_epochs=2, shard=where.shard)
     torch.save((result.history, model.state_dict()), f"{sys.argv[1]}/rank-{where.shard.rank}.pt")
 assert not torch.distributed.is_initialized()
+assert not group_threads(), group_threads()
+"""
+GROUP_THREADS = """
+from pathlib import Path
+def group_threads():
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    return [name for name in names if "gloo" in name]
+"""
+BROKEN = """
+import sys
+import torch
+from sdk.training.distributed import joined
+try:
+    with joined("cpu") as where:
+        where.shard.total(torch.ones(1))
+        assert group_threads()
+        import torch.distributed.nn
+        raise KeyError
+except KeyError:
+    assert not torch.distributed.is_initialized()
+    assert not group_threads(), group_threads()
 """
 
 
@@ -118,7 +139,7 @@ def reference(rows):
 
 def test_two_processes_end_where_one_ends(tmp_path):
     script = tmp_path / "worker.py"
-    script.write_text(WORKER, encoding="utf-8")
+    script.write_text(GROUP_THREADS + WORKER, encoding="utf-8")
     done = torchrun(str(script), str(tmp_path))
     assert done.returncode == 0, done.stderr
     results = [torch.load(tmp_path / f"rank-{rank}.pt", weights_only=False) for rank in range(2)]
@@ -130,6 +151,14 @@ def test_two_processes_end_where_one_ends(tmp_path):
     score = auc(held_out.label, predict(expected, held_out))
     assert [history[-1].auc for history, _ in results] == pytest.approx([score] * 2, abs=1e-3)
     assert not processes_naming(str(script))
+
+
+def test_after_an_error_no_thread_of_the_group_is_left(tmp_path):
+    """A thread that outlives its group runs into the interpreter's exit: "terminate called", SIGABRT, now and then."""
+    script = tmp_path / "worker.py"
+    script.write_text(GROUP_THREADS + BROKEN, encoding="utf-8")
+    done = torchrun(str(script))
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ PACKAGES_BELOW = {
 
 BASE = {
     "errors", "files", "ids", "logs", "paths", "printable", "rights", "types", "schema", "config", "stages", "metrics",
-    "list_metrics", "compiled", "device",
+    "list_metrics", "compiled", "machine_code", "device", "streams", "decompositions",
 }  # fmt: skip
 LAYERS_BELOW = {
     "base": {"base"},

@@ -163,6 +163,100 @@ def test_a_folder_that_is_no_environment_is_left_alone(project: Project) -> None
     assert precious.exists()
 
 
+def environment(folder: Path, recorder: Path | None) -> Path:
+    """Somebody's own environment, of a Python that fits (the recorder) or of one that does not."""
+    (folder / "bin").mkdir(parents=True)
+    (folder / "pyvenv.cfg").touch()
+    (folder / "thesis.txt").write_text("precious")
+    (folder / "bin" / "python").symlink_to(recorder or "/no/such/python2")
+    return folder
+
+
+def everything_in(folder: Path) -> list[str]:
+    return sorted(str(path) for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    "command", [("sh", "setup.sh"), ("make", "setup"), ("make", "clean"), ("sh", "setup.sh", "--clean")]
+)
+@pytest.mark.parametrize("fits", [True, False])
+@pytest.mark.parametrize("named", ["by its path", "from the project", "by a link", "as .venv", "with spaces"])
+def test_somebody_elses_environment_is_refused(
+    project: Project, command: tuple[str, ...], fits: bool, named: str
+) -> None:
+    place = {"as .venv": project.folder / ".venv", "with spaces": project.root / "my own venv"}.get(named)
+    theirs = environment(place or project.root / "theirs", project.root / "recorder" if fits else None)
+    (project.root / "link").symlink_to(theirs)
+    before = everything_in(theirs)
+    value = {"from the project": "../theirs", "by a link": str(project.root / "link"), "as .venv": ""}.get(named)
+    result = project.run(*command, MARQUEE_VENV=str(theirs) if value is None else value)
+    assert result.returncode != 0
+    assert "a virtual environment that this script did not make; move it, or set MARQUEE_VENV" in result.stderr
+    assert everything_in(theirs) == before
+    assert project.calls() == []
+
+
+@pytest.mark.parametrize("named", ["/", ".", "..", "./", "file", "Makefile", "bin/", "dangling", "-e"])
+def test_a_place_that_is_no_environment_is_refused(project: Project, named: str) -> None:
+    (project.folder / "file").write_text("precious")
+    (project.folder / "-e").write_text("precious")
+    (project.folder / "bin").mkdir()
+    (project.folder / "bin" / "precious").touch()
+    (project.folder / "dangling").symlink_to("nowhere")
+    before = everything_in(project.root)
+    for command in (["sh", "setup.sh"], ["make", "clean"]):
+        result = project.run(*command, MARQUEE_VENV=named)
+        assert result.returncode != 0
+        assert "is in the way" in result.stderr
+    assert [path for path in everything_in(project.root) if path != str(project.root / "calls")] == before
+
+
+@pytest.mark.parametrize("named", ["my venv", "deep/er/venv", "./venv", "-venv", "venv/", "empty", "link"])
+def test_an_environment_of_its_own_is_made_kept_and_deleted_anywhere(project: Project, named: str) -> None:
+    (project.folder / "empty").mkdir()
+    (project.root / "elsewhere").mkdir()
+    (project.folder / "link").symlink_to(project.root / "elsewhere")
+    assert project.setup(MARQUEE_VENV=named).returncode == 0
+    assert len(project.calls()) == 3
+    assert project.setup(MARQUEE_VENV=named).returncode == 0
+    assert project.run("make", "setup", MARQUEE_VENV=named).returncode == 0
+    assert project.calls() == []
+    assert project.run("make", "clean", MARQUEE_VENV=named).returncode == 0
+    assert not os.path.lexists(project.folder / named)
+
+
+def test_an_environment_of_another_copy_of_the_project_stays_its_own(project: Project) -> None:
+    shared = str(project.root / "shared")
+    assert project.setup(MARQUEE_VENV=shared).returncode == 0
+    first, project.folder = project.folder, Path(shutil.copytree(project.folder, project.root / "copy"))
+    before = everything_in(Path(shared))
+    refused = project.setup(MARQUEE_VENV=shared)
+    assert refused.returncode == 1
+    assert f"is the environment of the project in {first}" in refused.stderr
+    assert everything_in(Path(shared)) == before
+    first.rename(project.root / "gone")
+    assert project.setup(MARQUEE_VENV=shared).returncode == 0, "a project that moved has its environment made again"
+
+
+def test_a_copy_of_the_project_makes_its_own_environment_again(project: Project) -> None:
+    project.setup()
+    project.calls()
+    project.folder = Path(shutil.copytree(project.folder, project.root / "copy"))
+    assert project.setup().returncode == 0
+    assert project.calls() == [VENV, LOCK, SELF]
+
+
+def test_clean_keeps_what_is_not_its_own(project: Project) -> None:
+    project.setup()
+    for name in ("build", "dist", "bundle", "nightly"):
+        (project.folder / name).mkdir()
+        (project.folder / name / "precious").touch()
+    assert project.run("make", "clean").returncode == 0
+    assert not (project.folder / ".venv").exists()
+    assert len(list(project.folder.glob("*/precious"))) == 4
+    assert project.run("make", "clean").returncode == 0
+
+
 def test_no_fitting_python_is_one_clear_line(bare: Project) -> None:
     result = bare.setup()
     assert (result.returncode, result.stdout) == (1, "")

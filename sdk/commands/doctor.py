@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from sdk.commands.options import new_command
@@ -13,6 +13,7 @@ from sdk.terminal import say
 
 if TYPE_CHECKING:
     from sdk.doctor import Examination, Package
+    from sdk.machine_code import CodeCache
 
 NOT_HEALTHY = 2
 
@@ -23,21 +24,34 @@ def add(commands: Any) -> None:
         commands, "doctor", _doctor, "say what is installed, which device there is, and how to get what is missing",
         "python -m sdk doctor",
     )  # fmt: skip
+    parser.set_defaults(only_prints=True)
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+    parser.add_argument(
+        "--warm-up", action="store_true",
+        help="first compile what scores models and finds similar titles, where it is not kept from an earlier run",
+    )  # fmt: skip
 
 
 def _doctor(args: argparse.Namespace) -> int:
     from sdk.doctor import examine
+    from sdk.machine_code import mend
 
+    caches = mend()
+    if args.warm_up:
+        from sdk.warm_up import warm_up
+
+        warm_up()
+        caches = [replace(after, removed=before.removed) for before, after in zip(caches, mend(), strict=True)]
     found = examine()
     if args.json:
-        print(json.dumps(asdict(found) | {"healthy": found.healthy}))
+        code = [asdict(cache) for cache in caches]
+        print(json.dumps(asdict(found) | {"healthy": found.healthy, "compiled_code": code}))
     else:
-        say(*_as_text(found).split("\n"))
+        say(*_as_text(found, caches).split("\n"))
     return 0 if found.healthy else NOT_HEALTHY
 
 
-def _as_text(found: Examination) -> str:
+def _as_text(found: Examination, caches: Sequence[CodeCache]) -> str:
     from sdk.doctor import EXTRAS
 
     machine = f"{found.cores} cores" + (f", {found.memory_gib:g} GiB" if found.memory_gib else "")
@@ -47,6 +61,9 @@ def _as_text(found: Examination) -> str:
         f"system       {found.system}; {machine}",
         f"device       {found.device}",
         f"vector unit  {found.vector_unit}",
+        "",
+        "compiled code, kept so that it is compiled once:",
+        *map(_cache_line, caches),
         "",
         f"needed by every installation ({'complete' if found.healthy else 'NOT complete'}):",
         *_lines(found.packages),
@@ -60,6 +77,13 @@ def _as_text(found: Examination) -> str:
     if not found.healthy:
         lines += ["", "Remedy: make setup, or pip install -r requirements.lock in a Python 3.10 or 3.11 environment."]
     return "\n".join(lines)
+
+
+def _cache_line(cache: CodeCache) -> str:
+    """Where compiled code lies, and what was wrong with it."""
+    removed = f"; {len(cache.removed)} damaged or outdated deleted" if cache.removed else ""
+    problem = f"\n    {cache.problem}: make room or give the right, or set NUMBA_CACHE_DIR" if cache.problem else ""
+    return f"  {cache.folder}: {cache.kept} kept{removed}{problem}"
 
 
 def _remedy(found: Examination, extra: str) -> str:

@@ -21,6 +21,7 @@ def add(commands: Any) -> None:
         commands, "evaluate", _evaluate, "measure a bundle's models and lists on the test part that training never saw",
         "python -m sdk evaluate --bundle bundle --reports evaluation",
     )  # fmt: skip
+    parser.set_defaults(only_prints=True)
     add_bundle(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, which holds every figure, instead of tables")
     parser.add_argument(

@@ -63,6 +63,7 @@ def add(commands: Any) -> None:
         'python -m sdk recommend --user 42 --bundle bundle\n'
         '  python -m sdk recommend --liked "Heat (1995)" --liked Alien --bundle bundle',
     )  # fmt: skip
+    parser.set_defaults(only_prints=True)
     reader = parser.add_mutually_exclusive_group(required=True)
     reader.add_argument("--user", type=whole_number, help="user_id")
     liked_help = "a title that a visitor liked (#7: item_id 7), no user of the bundle; may be given several times"

@@ -46,6 +46,7 @@ def add(commands: Any) -> None:
         commands, "similar", _similar, "titles like a title, each with the reason",
         'python -m sdk similar "The Dark Knight" --bundle bundle',
     )  # fmt: skip
+    parser.set_defaults(only_prints=True)
     parser.add_argument("title", help='a title, with a year if need be: "Heat (1995)"; or #7 for item_id 7')
     add_bundle(parser)
     parser.add_argument("--k", type=whole_number, default=10, help="how many")

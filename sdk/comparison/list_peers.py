@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk import decompositions
 from sdk.comparison.protocols import Task
 from sdk.list_evaluation import LIKE_AT
 from sdk.types import Bools, Float32s, Int64s
@@ -143,7 +144,7 @@ def ease(ratings: RatingMatrix, *, watched: float, penalty: float) -> Scorer:
     dense = history.toarray()
     gram = (history @ history.T).toarray()
     gram[np.diag_indices(num_users)] += penalty
-    regressed = np.linalg.solve(gram, dense)
+    regressed = decompositions.solve(gram, dense)
     diagonal = (1 - (dense * regressed).sum(axis=0)) / penalty
     return lambda rows: dense[rows] - regressed[rows] / diagonal
 
@@ -151,7 +152,7 @@ def ease(ratings: RatingMatrix, *, watched: float, penalty: float) -> Scorer:
 def _ease_by_items(history: csr_matrix, penalty: float) -> Scorer:
     gram = (history.T @ history).toarray()
     gram[np.diag_indices(len(gram))] += penalty
-    inverse = np.linalg.inv(gram)
+    inverse = decompositions.inverse(gram)
     weights = inverse / -np.diagonal(inverse)
     np.fill_diagonal(weights, 0)
     return lambda rows: history[rows] @ weights

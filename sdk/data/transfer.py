@@ -24,6 +24,7 @@ from pathlib import Path
 
 from sdk.errors import DownloadError, OutputError
 from sdk.rights import reason
+from sdk.streams import is_terminal
 
 log = logging.getLogger(__name__)
 
@@ -316,7 +317,7 @@ class _Meter:
     def __init__(self, part: Part, progress: bool | None) -> None:
         from tqdm import tqdm
 
-        shown = sys.stderr.isatty() if progress is None else progress
+        shown = is_terminal(sys.stderr) if progress is None else progress
         self.name, self.tenths, self.lines = part.path.stem, -1, not shown
         self.bar = tqdm(
             total=part.size_bytes,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.errors import ConfigError, ScoreError
+from sdk.streams import is_terminal
 from sdk.types import Bools, Float32s, Float64s
 
 log = logging.getLogger(__name__)
@@ -208,10 +210,11 @@ class BiasedMF:
     def _descend(self, rng: np.random.Generator, user: Index, item: Index, likes: Float32s, terms: _Terms) -> None:
         from tqdm import tqdm
 
+        hidden = not is_terminal(sys.stderr)
         one_epoch = _compiled_epoch()
         state = (terms.mean, terms.user_bias, terms.item_bias, terms.user_vector, terms.item_vector)
         l2 = np.float32(self.bias_l2), np.float32(self.vector_l2)
-        for epoch in tqdm(range(self.num_epochs), desc="matrix factorisation", unit="epoch", disable=None):
+        for epoch in tqdm(range(self.num_epochs), desc="matrix factorisation", unit="epoch", disable=hidden):
             rate = np.float32(self.learning_rate * self.learning_rate_decay**epoch)
             one_epoch(user, item, likes, rng.permutation(len(likes)), *state, rate, *l2)
             if not terms.are_finite():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from sdk.compiled import compiled
@@ -9,7 +11,7 @@ from sdk.types import Float32s, Int32s, Int64s
 
 
 @compiled
-def _worse(row: Int64s, score: Float32s, a: int, b: int) -> bool:
+def _worse(row: Int64s, score: Float32s, a: Any, b: Any) -> bool:
     """Whether entry a ranks below entry b: a smaller score, or the same and a larger row."""
     if score[a] == score[b]:
         return row[a] > row[b]
@@ -17,13 +19,13 @@ def _worse(row: Int64s, score: Float32s, a: int, b: int) -> bool:
 
 
 @compiled
-def _swap(row: Int64s, score: Float32s, a: int, b: int) -> None:
+def _swap(row: Int64s, score: Float32s, a: Any, b: Any) -> None:
     row[a], row[b] = row[b], row[a]
     score[a], score[b] = score[b], score[a]
 
 
 @compiled
-def _sift_up(row: Int64s, score: Float32s, i: int) -> None:
+def _sift_up(row: Int64s, score: Float32s, i: Any) -> None:
     while i > 0:
         parent = (i - 1) // 2
         if not _worse(row, score, i, parent):
@@ -33,8 +35,8 @@ def _sift_up(row: Int64s, score: Float32s, i: int) -> None:
 
 
 @compiled
-def _sift_down(row: Int64s, score: Float32s, size: int) -> None:
-    i = 0
+def _sift_down(row: Int64s, score: Float32s, size: Any) -> None:
+    i = np.int64(0)
     while 2 * i + 1 < size:
         child = 2 * i + 1
         if child + 1 < size and _worse(row, score, child + 1, child):
@@ -46,9 +48,9 @@ def _sift_down(row: Int64s, score: Float32s, size: int) -> None:
 
 
 @compiled
-def _keep_best(all_scores: Float32s, row: Int64s, score: Float32s) -> int:
+def _keep_best(all_scores: Float32s, row: Int64s, score: Float32s) -> Any:
     """Read every score once, keeping the best in a heap whose top is the worst kept; set all scores back to 0."""
-    k, size = len(row), 0
+    k, size = len(row), np.int64(0)  # a literal would be compiled for apart
     for i in range(len(all_scores)):
         value = all_scores[i]
         all_scores[i] = 0
@@ -65,7 +67,7 @@ def _keep_best(all_scores: Float32s, row: Int64s, score: Float32s) -> int:
 
 
 @compiled
-def _sort_heap(row: Int64s, score: Float32s, size: int) -> None:
+def _sort_heap(row: Int64s, score: Float32s, size: Any) -> None:
     """Best first: move the worst of the heap behind the rest, again and again."""
     for last in range(size - 1, 0, -1):
         _swap(row, score, 0, last)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from sdk.decompositions import svd
 from sdk.models.content_tokens import Tokens
 from sdk.types import Float32s, Float64s
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+
+log = logging.getLogger(__name__)
 
 
 def counts(tokens: Tokens, vocabulary: list[str], num_items: int) -> csr_matrix:
@@ -54,14 +59,28 @@ def short_vectors(matrix: csr_matrix, dim: int, seed: int) -> Float32s:
 
     The largest entry of each component is positive. Components past the matrix's rank are 0.
     """
-    from sklearn.utils.extmath import randomized_svd
-
     out = np.zeros((matrix.shape[0], dim), np.float32)
     width = min(dim, *matrix.shape)
     if width == 0:
         return out
-    left, singular, _ = randomized_svd(matrix.astype(np.float64), width, n_iter=7, random_state=seed)
+    left, singular = _randomised_svd(matrix.astype(np.float64), width, seed)
     left = left[:, singular > 1e-6 * max(singular[0], 1e-6)]
     signs = np.sign(left[np.abs(left).argmax(axis=0), np.arange(left.shape[1])])
     out[:, : left.shape[1]] = left * signs * singular[: left.shape[1]]
     return out
+
+
+def _randomised_svd(matrix: csr_matrix, width: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Left singular vectors (N, width) and singular values; scikit-learn's, or by the same steps where LAPACK fails."""
+    from sklearn.utils.extmath import randomized_svd
+
+    try:
+        return randomized_svd(matrix, width, n_iter=7, random_state=seed)[:2]
+    except np.linalg.LinAlgError as error:
+        log.warning("randomised SVD of a %d x %d matrix fails (%s); going another way", *matrix.shape, error)
+    basis = np.random.default_rng(seed).normal(size=(matrix.shape[1], min(width + 10, *matrix.shape)))
+    for _ in range(7):
+        basis = np.linalg.qr(matrix.T @ np.linalg.qr(matrix @ basis)[0])[0]
+    basis = np.linalg.qr(matrix @ basis)[0]
+    left, singular, _ = svd((matrix.T @ basis).T)
+    return basis @ left[:, :width], singular[:width]

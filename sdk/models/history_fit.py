@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk import decompositions
 from sdk.types import Float32s, Float64s
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _by_items(ratings: csr_matrix, features: Float32s) -> Callable[[float], Item
 
     products = gram(ratings)
     wide = features.astype(np.float64)
-    inner = np.linalg.inv(np.eye(wide.shape[1]) + wide.T @ wide)
+    inner = decompositions.inverse(np.eye(wide.shape[1]) + wide.T @ wide)
     mapped = wide @ inner  # inv(C) = I - mapped @ wide.T, by Woodbury
 
     def solve(penalty: float) -> ItemRegression:
@@ -145,7 +146,7 @@ def low_rank(
         basis = _orthonormal(right * regression.transposed_times(left * basis))
     basis = _orthonormal(left * regression.times(right * basis))
     across = right * regression.transposed_times(left * basis)  # (N, width), the matrix's transpose in the basis
-    outer, singular, inner = np.linalg.svd(across, full_matrices=False)
+    outer, singular, inner = decompositions.svd(across)
     kept = min(rank, size)
     item_in = (basis @ inner[:kept].T) * singular[:kept] / left
     return np.ascontiguousarray(item_in, np.float32), np.ascontiguousarray(outer[:, :kept], np.float32)
@@ -170,5 +171,5 @@ def extend(features: Float32s, fitted: Float32s, some: Float32s) -> Float32s:
         (M, r) float32.
     """
     wide = features.astype(np.float64)
-    maps = np.linalg.solve(np.eye(wide.shape[1]) + wide.T @ wide, wide.T @ fitted)
+    maps = decompositions.solve(np.eye(wide.shape[1]) + wide.T @ wide, wide.T @ fitted)
     return np.asarray(some @ maps, np.float32)

@@ -73,16 +73,26 @@ def inverse(matrix: Float64s) -> Float64s:
     Raises:
         ScoreError: the matrix is not positive definite.
     """
-    from scipy.linalg import lapack
-
-    factor, failed = lapack.dpotrf(matrix.T, lower=0, overwrite_a=1)  # .T: LAPACK's own order, no copy
-    if not failed:
-        factor, failed = lapack.dpotri(factor, lower=0, overwrite_c=1)
+    diagonal = matrix.diagonal().copy()
+    failed = _invert_lower(matrix)
+    if failed:  # rounding, perhaps: the other triangle is as it was
+        mirror_lower(matrix.T)
+        np.fill_diagonal(matrix, diagonal + len(matrix) * np.finfo(np.float64).eps * np.abs(diagonal).max())
+        failed = _invert_lower(matrix)
     if failed:
         raise ScoreError(
             f"history model: the {len(matrix):,} x {len(matrix):,} matrix is not positive definite (LAPACK {failed}); "
             "raise HistoryConfig.penalty, and look for ratings that are not finite"
         )
-    solved: Float64s = factor.T
-    mirror_lower(solved)
-    return solved
+    mirror_lower(matrix)
+    return matrix
+
+
+def _invert_lower(matrix: Float64s) -> int:
+    """Replace the lower triangle by the inverse's, leaving what is above the diagonal; 0, or why LAPACK failed."""
+    from scipy.linalg import lapack
+
+    _, failed = lapack.dpotrf(matrix.T, lower=0, clean=0, overwrite_a=1)  # .T: LAPACK's own order, no copy
+    if not failed:
+        _, failed = lapack.dpotri(matrix.T, lower=0, overwrite_c=1)
+    return int(failed)

@@ -126,6 +126,20 @@ def _emit_sums(builder: Any, sums: Any, operands: Any) -> None:
 
 
 @intrinsic
+def address_of(typing: Any, array: Any) -> Any:
+    """Where an array's values begin, in bytes.
+
+    int64, unlike ``array.ctypes.data``: Numba takes the sum of a signed and an unsigned integer for a float.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        values = context.make_array(array)(context, builder, args[0]).data
+        return builder.ptrtoint(values, _I64)
+
+    return _ADDRESS(array), generate
+
+
+@intrinsic
 def score_rows(typing: Any, x: Any, k: Any, w: Any, c: Any, base: Any, limits: Any, out: Any) -> Any:
     """Score ``MAX_ROWS`` users against a strip: out[r] = c[r] + base + w[r] x, and who has news.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sdk.compiled import compiled
 from sdk.scoring.kernels import (
     MAX_ROWS,
@@ -19,7 +21,7 @@ _F32 = 4  # bytes
 
 
 @compiled
-def product(x: int, k: int, w: int, ldw: int, c: int, out: int, ldo: int, rows: int) -> None:
+def product(x: Any, k: Any, w: Any, ldw: Any, c: Any, out: Any, ldo: Any, rows: Any) -> None:
     """Compute out = c + w x, for any number of rows. Addresses in bytes, strides in floats."""
     r = 0
     while r + MAX_ROWS <= rows:
@@ -31,7 +33,7 @@ def product(x: int, k: int, w: int, ldw: int, c: int, out: int, ldo: int, rows: 
 
 
 @compiled
-def product_base(x: int, k: int, w: int, ldw: int, c: int, base: int, ldb: int, out: int, ldo: int, rows: int) -> None:
+def product_base(x: Any, k: Any, w: Any, ldw: Any, c: Any, base: Any, ldb: Any, out: Any, ldo: Any, rows: Any) -> None:
     """Compute out = c + base + w x."""
     r = 0
     while r + MAX_ROWS <= rows:
@@ -44,7 +46,7 @@ def product_base(x: int, k: int, w: int, ldw: int, c: int, base: int, ldb: int, 
 
 @compiled
 def product_base_relu(
-    x: int, k: int, w: int, ldw: int, c: int, base: int, ldb: int, out: int, ldo: int, rows: int
+    x: Any, k: Any, w: Any, ldw: Any, c: Any, base: Any, ldb: Any, out: Any, ldo: Any, rows: Any
 ) -> None:
     """Compute out = relu(c + base + w x)."""
     r = 0
@@ -61,7 +63,7 @@ def product_base_relu(
 
 
 @compiled
-def product_relu(x: int, k: int, w: int, ldw: int, c: int, out: int, ldo: int, rows: int) -> None:
+def product_relu(x: Any, k: Any, w: Any, ldw: Any, c: Any, out: Any, ldo: Any, rows: Any) -> None:
     """Compute out = relu(c + w x)."""
     r = 0
     while r + MAX_ROWS <= rows:

@@ -14,6 +14,7 @@ from sdk.compiled import compiled
 from sdk.scoring.kernels import (
     LANES,
     MAX_ROWS,
+    address_of,
     lanes_at_least,
     lanes_at_least_each,
     lowest_bit,
@@ -37,7 +38,7 @@ def _take(
     """Put the chosen lanes of a strip row into a slot's buffer; clean it when it may not hold another strip."""
     size, count = kept_scores.shape[1], counts[slot]
     behind = (slot * size + count) * _F32
-    count += store_lanes(mask, at_scores, at_rows, kept_scores.ctypes.data + behind, kept_rows.ctypes.data + behind)
+    count += store_lanes(mask, at_scores, at_rows, address_of(kept_scores) + behind, address_of(kept_rows) + behind)
     counts[slot] = count
     if count > size - LANES:
         clean(slot, k, kept_scores, kept_rows, counts, thresholds, keys)
@@ -52,7 +53,7 @@ def _offer_to_items(
     first = strip * LANES
     for g in range(rows):
         slot = group + g
-        mask = lanes_at_least_each(scores[g].ctypes.data, thresholds.ctypes.data + first * _F32)
+        mask = lanes_at_least_each(address_of(scores[g]), address_of(thresholds) + first * _F32)
         mask &= ~seen[slot, strip]
         while mask != 0:
             lane = lowest_bit(mask)
@@ -134,12 +135,12 @@ def dot_tile(
     limits[:active] = thresholds
     scores = np.empty((MAX_ROWS, LANES), dtype=np.float32)
     at_dot, at_bias, at_scores, at_rows = (
-        item_dot.ctypes.data,
-        item_bias.ctypes.data,
-        scores.ctypes.data,
-        item_row.ctypes.data,
+        address_of(item_dot),
+        address_of(item_bias),
+        address_of(scores),
+        address_of(item_row),
     )
-    at_user, at_user_bias, at_limits = user_dot.ctypes.data, user_bias.ctypes.data, limits.ctypes.data
+    at_user, at_user_bias, at_limits = address_of(user_dot), address_of(user_bias), address_of(limits)
     computed = 0
     for strip in range(len(item_bias)):
         if prune and strip % _CHECK_EVERY == 0:
@@ -199,19 +200,20 @@ def mlp_tile(
     z = np.empty((_GROUP * max(num_cross, 1), LANES), dtype=np.float32)
     layers = np.empty((2, widest, LANES), dtype=np.float32)
     zeros = np.zeros(max(_GROUP * num_fields, 1), dtype=np.float32)
-    at_dot, at_bias, at_scores, at_z = item_dot.ctypes.data, item_bias.ctypes.data, scores.ctypes.data, z.ctypes.data
-    at_hidden, at_fields, at_zeros = item_hidden.ctypes.data, item_fields.ctypes.data, zeros.ctypes.data
-    at_user, at_user_bias = user_dot.ctypes.data, user_bias.ctypes.data
-    at_rows = item_row.ctypes.data
-    at_user_hidden, at_user_fields, at_cross = user_hidden.ctypes.data, user_fields.ctypes.data, cross.ctypes.data
-    at_layers, at_weights, at_biases = layers.ctypes.data, weights.ctypes.data, biases.ctypes.data
+    at_dot, at_bias, at_rows = address_of(item_dot), address_of(item_bias), address_of(item_row)
+    at_hidden, at_fields, at_zeros = address_of(item_hidden), address_of(item_fields), address_of(zeros)
+    at_user, at_user_bias = address_of(user_dot), address_of(user_bias)
+    at_user_hidden, at_user_fields, at_cross = address_of(user_hidden), address_of(user_fields), address_of(cross)
+    at_layers, at_weights, at_biases = address_of(layers), address_of(weights), address_of(biases)
+    at_scores, at_z = address_of(scores), address_of(z)
+    lanes, none = np.int64(LANES), np.int64(0)  # of one type with the other arguments: a literal is compiled for apart
     for strip in range(len(item_bias)):
         first = strip * LANES
         for group in range(0, tile, _GROUP):
             rows = min(_GROUP, tile - group)
             product_base(
                 at_dot + first * dim * _F32, dim, at_user + group * dim * _F32, dim, at_user_bias + group * _F32,
-                at_bias + first * _F32, 0, at_scores, LANES, rows,
+                at_bias + first * _F32, none, at_scores, lanes, rows,
             )  # fmt: skip
             for g in range(item_num_fields):
                 product(
@@ -223,8 +225,8 @@ def mlp_tile(
                 slot = group + g
                 product_base_relu(
                     at_z + g * num_cross * LANES * _F32, num_cross, at_cross, num_cross,
-                    at_user_hidden + slot * num_hidden * _F32, at_hidden + first * num_hidden * _F32, LANES,
-                    at_layers, LANES, num_hidden,
+                    at_user_hidden + slot * num_hidden * _F32, at_hidden + first * num_hidden * _F32, lanes,
+                    at_layers, lanes, num_hidden,
                 )  # fmt: skip
                 at_score = at_scores + g * LANES * _F32
                 _tail(at_layers, widest * LANES * _F32, at_weights, at_biases, shapes, at_score)
@@ -248,10 +250,11 @@ def _keep(z: Any, zeros: Any, layers: Any) -> None:
 def _tail(layers: int, layer_bytes: int, weights: int, biases: int, shapes: Any, score: int) -> None:
     """The layers after the first, for one user and strip; the last adds its one output to the score in place."""
     now, other = layers, layers + layer_bytes
+    lanes, none, one = np.int64(LANES), np.int64(0), np.int64(1)
     for layer in range(len(shapes) - 1):
         outputs, inputs = shapes[layer, 0], shapes[layer, 1]
-        product_relu(now, inputs, weights, inputs, biases, other, LANES, outputs)
+        product_relu(now, inputs, weights, inputs, biases, other, lanes, outputs)
         weights += outputs * inputs * _F32
         biases += outputs * _F32
         now, other = other, now
-    product_base(now, shapes[len(shapes) - 1, 1], weights, 0, biases, score, 0, score, 0, 1)
+    product_base(now, shapes[len(shapes) - 1, 1], weights, none, biases, score, none, score, none, one)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sdk.cli import EXIT_CODES, HelpFormatter, add_logging_options, run_command
+from sdk.cli import EXIT_CODES, CommandParser, HelpFormatter, add_logging_options, run_command
 from sdk.commands.datasets import read_dataset
 from sdk.commands.train import add_options, report, run_config
 from sdk.device import resolve_device
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of ``python -m sdk train`` that make sense for several processes."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="torchrun --nproc-per-node N -m sdk.training.distributed",
         description="Train one bundle with several processes.",
         epilog="example:\n  torchrun --nproc-per-node 2 -m sdk.training.distributed --sample --out bundle\n\n"
@@ -50,9 +50,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 @contextmanager
 def joined(device: str) -> Iterator[Where]:
-    """Join the processes that torchrun started, and leave them at the end.
+    """Join the processes that torchrun started, and leave them at the end, with the group's threads.
 
-    After an error nothing is awaited: the process ends, and torchrun ends the others.
+    After an error no other process is awaited: this one ends, and torchrun ends the others.
 
     Args:
         device: ``auto``, ``cpu`` or ``cuda``; each process of a machine takes a GPU of its own.
@@ -72,8 +72,17 @@ def joined(device: str) -> Iterator[Where]:
             message = f"process {place} finds {torch.cuda.device_count()} GPUs here; give --nproc-per-node no more"
             raise UsageError(message)
         torch.cuda.set_device(place)
+    # Its functions' defaults hold the group that there is when it is first imported, which PyTorch does in the middle
+    # of training. A group that is held outlives destroy_process_group, and its threads abort the interpreter's exit.
+    import torch.distributed.nn.functional
+
     dist.init_process_group("nccl" if found == "cuda" else "gloo")
-    yield Where(found, Shard(dist.get_rank(), dist.get_world_size()))
+    try:
+        yield Where(found, Shard(dist.get_rank(), dist.get_world_size()))
+    except BaseException:
+        if found == "cpu":  # NCCL would wait for the others
+            dist.destroy_process_group()
+        raise
     dist.destroy_process_group()
 
 

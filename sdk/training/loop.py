@@ -25,8 +25,10 @@ from sdk.device import usable_cores
 from sdk.errors import ScoreError
 from sdk.features.encode import EncodedInteractions
 from sdk.features.loaders import InteractionLoader, NegativeSampling, PairBatch
+from sdk.machine_code import give_torch_a_folder
 from sdk.metrics import EpochRecord, auc, log_loss
 from sdk.models.pair_model import PairModel, initialise_embeddings
+from sdk.streams import is_terminal
 from sdk.training.checkpoint import Checkpoint
 from sdk.training.device_step import DeviceStep
 from sdk.training.shards import ALONE, Shard
@@ -73,6 +75,7 @@ def _denormals_flushed() -> Iterator[None]:
 
     Put back afterwards, because it holds for the whole thread: NumPy would warn of it in the caller's own code.
     """
+    give_torch_a_folder()
     group_places(np.zeros(1, dtype=np.int64), 1)  # Numba's first use imports SciPy, which asks for the least number
     before = bool((torch.full((1,), 1e-310, dtype=torch.float64) * 1.0).item() == 0.0)
     torch.set_flush_denormal(True)
@@ -203,7 +206,7 @@ def _step(step: Step, pairs: PairBatch, generator: torch.Generator) -> float | T
 @contextmanager
 def _progress(title: str, num_rows: int) -> Iterator[Callable[[int], object]]:
     """A bar on a terminal, and what advances it by so many rows; nothing where nobody watches."""
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield lambda _: None
         return
     from tqdm import tqdm

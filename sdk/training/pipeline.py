@@ -135,7 +135,7 @@ def _work_folder(target: Path, dataset: Dataset, config: RunConfig) -> Path:
     work = target.with_name(f"{start}{digest_of([dataset.fingerprint, to_json(config)])[:12]}")
     try:
         for other in target.parent.iterdir():
-            if other.name.startswith(start) and other != work:
+            if other.name.startswith(start) and (other != work or other.is_symlink() or not other.is_dir()):
                 remove(other)
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -223,6 +223,7 @@ def _train_rankers(
     if better is not None:
         selected["dlrm"] = better
         models["dlrm"] = mixed(models["dlrm"], models["ncf"], config.dlrm.ncf_share)
+    where.shard.meet()
     return _Rankers(fit, models, selected)
 
 

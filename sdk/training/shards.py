@@ -40,6 +40,11 @@ class Shard:
             dist.all_reduce(value)
         return value
 
+    def meet(self) -> None:
+        """Wait for the others, so that none leaves while another still hears from it. All must call this."""
+        if self.size > 1:
+            dist.barrier()
+
     def first_ones(self, value: float, device: torch.device) -> float:
         """Process 0's number, so that all decide alike. All must call this."""
         if self.size == 1:
