@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
-from sdk.completion import SHELLS, completion_script
+from sdk.completion import SHELLS, completes_files, completion_script
 from sdk.errors import BundleError, DataError, MarqueeError, OutputError, UsageError
 from sdk.logs import LOG_FORMATS, configure, facts, new_run_id
 from sdk.paths import as_location, as_path
@@ -149,6 +149,7 @@ def finite_number(text: str) -> float:
     return number
 
 
+@completes_files
 def path_argument(text: str) -> Path:
     """An option's value as a path on this machine: ``sdk.paths.as_path``.
 
@@ -158,6 +159,7 @@ def path_argument(text: str) -> Path:
     return _meant(as_path, text)
 
 
+@completes_files
 def location_argument(text: str) -> str:
     """An option's value as a path or a store's URL: ``sdk.paths.as_location``.
 

@@ -6,12 +6,20 @@ Each script brings one command's completion, made by shtab, and the same small d
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Literal, get_args
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, TypeVar, get_args
 
 Shell = Literal["bash", "zsh"]
 SHELLS: tuple[Shell, ...] = get_args(Shell)
+
+Parse = TypeVar("Parse", bound=Callable[[str], Any])
+
+
+def completes_files(parse: Parse) -> Parse:
+    """Marks an option's ``type`` as one of paths: shells complete file names for it."""
+    parse.completes_files = True  # type: ignore[attr-defined]
+    return parse
+
 
 _DISPATCH = {
     "bash": """\
@@ -70,7 +78,7 @@ def completion_script(parser: argparse.ArgumentParser, shell: Shell) -> str:
 
     command = "marquee_" + "_".join(parser.prog.split()[2:]).replace(".", "_")
     for action in _actions(parser):
-        if action.type is Path:
+        if hasattr(action.type, "completes_files"):
             action.complete = shtab.FILE  # type: ignore[attr-defined]
     before, parser.prog = parser.prog, command
     try:

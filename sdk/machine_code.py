@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sdk.files import sweep, write_file
+
 log = logging.getLogger(__name__)
 _DIGEST_BYTES = 32
 _SUFFIXES = (".nbc", ".nbi", ".tmp")  # .nbi and other .nbc: what releases that used Numba's cache left
@@ -98,7 +100,8 @@ def _keep(folders: list[Path], name: str, data: bytes) -> None:
     for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _write(folder / name, hashlib.sha256(data).digest() + data)
+            # Without waiting for the disk: what a power cut leaves fails its checksum.
+            write_file(folder / name, hashlib.sha256(data).digest() + data, durable=False)
         except OSError as error:
             errors.append(error)
         else:
@@ -113,17 +116,6 @@ def _drop_outdated(folder: Path, name: str) -> None:
         for path in folder.glob(f"{function}-*.nbc"):
             if f"-{stamp}-" not in path.name:
                 path.unlink(missing_ok=True)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Without waiting for the disk: what a power cut leaves fails its checksum."""
-    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        aside.write_bytes(data)
-        aside.replace(path)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
 
 
 def _payload(path: Path) -> bytes:
@@ -224,6 +216,7 @@ def _ours(source: Path, folder: Path) -> Iterator[Path]:
 
 def _mended(source: Path, folder: Path) -> CodeCache:
     kept, removed, problem = 0, [], _write_problem(folder)
+    sweep(folder)
     for path in _ours(source, folder):
         try:
             _payload(path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from small import dataset, run_config
@@ -15,6 +14,7 @@ import batch.taste
 import export.__main__
 import sdk.__main__
 from sdk.bundle import Bundle
+from sdk.cli import location_argument, path_argument
 from sdk.training.pipeline import train_bundle
 
 NONSENSE = [
@@ -48,7 +48,7 @@ NUMBERS = [
     pytest.param(parser, action, id=f"{parser.prog} {action.option_strings[0]}")
     for parser in parsers()
     for action in parser._actions
-    if callable(action.type) and action.option_strings and action.type is not Path
+    if callable(action.type) and action.option_strings and action.type not in (path_argument, location_argument)
 ]
 
 

@@ -102,7 +102,7 @@ import argparse, sys
 from sdk.cli import run_command
 from sdk.terminal import show
 def work(args):
-    show("Am\\u00e9lie \\u5343\\u3068", lambda: [])
+    show(["Am\\u00e9lie \\u5343\\u3068"], lambda: [])
     return 0
 sys.exit(run_command(work, argparse.Namespace(quiet=False, verbose=False, run_id=None, log_format="text")))
 """
