@@ -18,10 +18,10 @@ from sdk.cli import (
     add_logging_options,
     between,
     did_you_mean,
-    finite_number,
     path_argument,
     port_number,
     run_command,
+    seconds,
     seed_number,
     whole_number,
 )
@@ -171,7 +171,7 @@ def _serve_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--start-timeout",
-        type=finite_number,
+        type=seconds,
         default=180.0,
         metavar="SECONDS",
         dest="start_timeout_s",

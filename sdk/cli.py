@@ -149,6 +149,19 @@ def finite_number(text: str) -> float:
     return number
 
 
+def seconds(text: str) -> float:
+    """An option's value as a length of time in seconds, 0 or more.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    number = finite_number(text)
+    if number < 0:
+        message = f"got {text!r}, expected seconds, 0 or more"
+        raise argparse.ArgumentTypeError(message)
+    return number
+
+
 @completes_files
 def path_argument(text: str) -> Path:
     """An option's value as a path on this machine: ``sdk.paths.as_path``.

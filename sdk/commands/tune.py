@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdk.cli import between, finite_number, path_argument, seed_number
+from sdk.cli import between, path_argument, seconds, seed_number
 from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
 from sdk.commands.options import new_command
 from sdk.errors import DataError
@@ -43,7 +43,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--confirm", type=between(0, 1000), default=0, help="further seeds for the default and the best at the end"
     )
-    parser.add_argument("--timeout-s", type=finite_number, help="start no trial after this many seconds")
+    parser.add_argument("--timeout-s", type=seconds, help="start no trial after this many seconds")
     parser.add_argument("--seed", type=seed_number, default=0, help="of the search and of training")
     parser.add_argument(
         "--out", type=path_argument, metavar="DIR", help="folder for best.json, the table and the charts"
