@@ -157,6 +157,12 @@ install() {
     } || fail "pip could not install everything (its own words are above); run this again once that is mended."
 }
 
+# Compiles what makes lists once, so that the first night need not; what fails here is compiled then.
+warm_up() {
+    say "compiling what makes lists (seconds, once)"
+    "$python" -m sdk doctor --warm-up >/dev/null 2>&1 || say "could not compile ahead; the first list will"
+}
+
 refuse_what_is_not_ours
 if [ -e "$venv/.installing" ]; then
     owner=$(cat "$venv/.installing")
@@ -185,4 +191,5 @@ rm -f "$venv"/.installed-*
 install
 : >"$venv/.installed-$(digest)"
 rm "$venv/.installing"
+warm_up
 say "done"

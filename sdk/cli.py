@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import errno
 import logging
 import math
 import os
@@ -270,10 +271,14 @@ _KINDS = {"bundle": BundleError, "repository": BundleError} | dict.fromkeys(
 """What an option names, where it is not data to read."""
 
 
+_SITUATIONS = (*DENIED, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOSPC, errno.EDQUOT)
+"""What keeps files from being used, wherever they are, and is no defect of ours."""
+
+
 def _exit_code_of(error: OSError, args: argparse.Namespace) -> int | None:
     """The exit code of the option whose file could not be used; of a right that lacks elsewhere, as for an output.
 
-    None where the error is of another file, and so a defect of ours.
+    None where the error is of another file, and no situation of the machine's: a defect of ours.
     """
     if not isinstance(error.filename, str | os.PathLike):
         return None
@@ -282,7 +287,7 @@ def _exit_code_of(error: OSError, args: argparse.Namespace) -> int | None:
         given = Path(value).absolute() if value and isinstance(value, str | Path) and name != "command" else None
         if given is not None and (failed == given or given in failed.parents or failed in given.parents):
             return _KINDS.get(name, DataError).exit_code
-    return OutputError.exit_code if error.errno in DENIED else None
+    return OutputError.exit_code if error.errno in _SITUATIONS else None
 
 
 def _on_sigterm(number: int, frame: FrameType | None) -> None:

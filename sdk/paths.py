@@ -17,6 +17,7 @@ _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\u200b]")
 _FILE = ("file", "local")
 _BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "r2", "oci")
 _WEB = ("http", "https")
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, of file systems and of the kernel
 _SCHEMES = {*_FILE, *_BUCKETS, *_WEB, "adl", "dbfs", "ftp", "hdfs", "memory", "sftp", "smb", "ssh", "webhdfs"}
 _PLACE = re.compile(r"[^\s/@]+")
 
@@ -105,11 +106,13 @@ def _path_of_url(text: str, rest: str) -> Path:
     path = unquote(path)
     if _UNSEEN.search(path):
         raise _refused(text, "a path without line breaks and control characters", "Leave them out.")
+    _refuse_too_long(path)
     return Path(f"/{path.lstrip('/')}")
 
 
 def _expanded(text: str) -> Path:
     """The path; one like ``./~`` or ``./-`` in full, so that it keeps its meaning however often it is asked for."""
+    _refuse_too_long(text)
     if not text.startswith("~"):
         path = Path(text)
         odd = str(path) == "-" or str(path).startswith(("~", "$")) or _half_url(str(path))
@@ -119,6 +122,14 @@ def _expanded(text: str) -> Path:
     except RuntimeError as error:
         remedy = f"Nobody of that name has a home folder here; ./{text} is a file of that name."
         raise _refused(text, "a path", remedy) from error
+
+
+def _refuse_too_long(text: str) -> None:
+    """No file system here has such a name: refused before any work, as it would fail only after it."""
+    longest = max((len(name.encode("utf-8", "replace")) for name in text.split("/")), default=0)
+    if longest > _LONGEST_NAME or len(text.encode("utf-8", "replace")) > _LONGEST_PATH:
+        expected = f"a path of at most {_LONGEST_PATH} bytes, with names of at most {_LONGEST_NAME}"
+        raise _refused(f"{text[:40]}…", expected, "Give a shorter one.")
 
 
 def _refused(text: str, expected: str, remedy: str) -> UsageError:

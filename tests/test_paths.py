@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import pwd
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 import sdk
 from batch.job import Job
 from batch.score import main
-from sdk.cli import location_argument, path_argument
+from sdk.cli import location_argument, path_argument, run_command, whole_number
 from sdk.errors import MarqueeError, UsageError
 from sdk.paths import as_location, as_path
 
@@ -171,7 +172,7 @@ def test_every_option_that_names_a_path_reads_it_in_the_one_way(monkeypatch: pyt
     found = every_action()
     assert len(found) > 100
     assert [(prog, a.dest) for prog, a in found if a.type in (Path, os.path.abspath)] == []
-    named = [(prog, a) for prog, a in found if a.dest in PATHS and a.type is not int]
+    named = [(prog, a) for prog, a in found if a.dest in PATHS and a.type not in (int, whole_number)]
     assert len(named) > 25
     assert [(prog, a.dest) for prog, a in named if a.type not in (path_argument, location_argument)] == []
 
@@ -197,3 +198,24 @@ def test_home_is_home_for_a_night_and_for_the_sdk(tmp_path: Path, monkeypatch: p
     assert sdk.write_sample("~/sample")[0].parent == tmp_path / "sample"
     with pytest.raises(MarqueeError, match=f"{tmp_path}/bundle: no bundle.json"):
         sdk.load("~/bundle")
+
+
+@pytest.mark.parametrize("text", ["n" * 256, f"a/{'é' * 128}/b", f"file:///{'n' * 256}", "~/" + "n" * 256, "a/" * 2048])
+def test_a_name_longer_than_file_systems_have_is_refused_before_any_work(text: str) -> None:
+    with pytest.raises(UsageError, match="expected a path of at most 4095 bytes, with names of at most 255"):
+        as_path(text)
+
+
+def test_a_name_of_just_the_length_that_file_systems_have_is_taken(tmp_path: Path) -> None:
+    as_path(f"{tmp_path}/{'n' * 255}").touch()
+    with pytest.raises(OSError, match="too long"):
+        (tmp_path / ("n" * 256)).touch()
+
+
+@pytest.mark.parametrize("code", [errno.ENAMETOOLONG, errno.ELOOP, errno.ENOSPC])
+def test_a_file_beside_the_one_named_ends_no_command_in_a_traceback(code: int, tmp_path: Path) -> None:
+    def work(args: argparse.Namespace) -> int:
+        raise OSError(code, os.strerror(code), str(tmp_path / "beside"))
+
+    args = argparse.Namespace(quiet=False, verbose=False, log_format="text", run_id=None, out=tmp_path / "named")
+    assert run_command(work, args) == 5

@@ -28,6 +28,7 @@ case "$*" in
     *"-m pip --version"*) echo "pip $(cat "$root/pip_version") from somewhere (python 3.11)" ;;
     *"-m pip install"*) [ ! -e "$root/no_network" ] ;;
     *"-m pytest"*) env >"$root/env"; cat "$root/closing"; exit "$(cat "$root/pytest_code")" ;;
+    *"-m sdk doctor"*) [ ! -e "$root/no_compiler" ] ;;
     "-m "*) ;;
     *) exec {python} "$@" ;;
 esac
@@ -86,6 +87,7 @@ class Project:
 VENV = "-m venv .venv"
 LOCK = "-m pip install -qq --disable-pip-version-check -r requirements.lock"
 SELF = "-m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e ."
+WARM = "-m sdk doctor --warm-up"
 
 
 @pytest.fixture
@@ -101,7 +103,14 @@ def project(bare: Project) -> Project:
 
 def test_a_fresh_folder_gets_an_environment_the_lock_and_the_project(project: Project) -> None:
     assert project.setup().returncode == 0
-    assert project.calls() == [VENV, LOCK, SELF]
+    assert project.calls() == [VENV, LOCK, SELF, WARM]
+
+
+def test_what_cannot_be_compiled_ahead_never_fails_a_set_up(project: Project) -> None:
+    project.write(no_compiler="")
+    result = project.setup()
+    assert (result.returncode, project.calls()) == (0, [VENV, LOCK, SELF, WARM])
+    assert "could not compile ahead; the first list will" in result.stderr
 
 
 def test_a_second_run_installs_nothing_and_says_nothing(project: Project) -> None:
@@ -118,7 +127,7 @@ def test_a_changed_lock_or_pyproject_is_installed_into_the_same_environment(proj
     with (project.folder / changed).open("a") as file:
         file.write("# changed\n")
     assert project.setup().returncode == 0
-    assert project.calls() == [LOCK, SELF]
+    assert project.calls() == [LOCK, SELF, WARM]
     assert len(list((project.folder / ".venv").glob(".installed-*"))) == 1
 
 
@@ -130,7 +139,7 @@ def test_an_installation_that_was_broken_off_is_started_afresh(project: Project)
     leftover = project.folder / ".venv" / "half_a_package"
     leftover.touch()
     repaired = project.setup()
-    assert (repaired.returncode, project.calls()) == (0, [VENV, LOCK, SELF])
+    assert (repaired.returncode, project.calls()) == (0, [VENV, LOCK, SELF, WARM])
     assert "starting afresh" in repaired.stderr
     assert not leftover.exists()
 
@@ -150,7 +159,7 @@ def test_a_moved_folder_is_installed_again(project: Project) -> None:
     project.calls()
     project.folder = project.folder.rename(project.root / "moved")
     assert project.setup().returncode == 0
-    assert project.calls() == [VENV, LOCK, SELF]
+    assert project.calls() == [VENV, LOCK, SELF, WARM]
 
 
 def test_a_folder_that_is_no_environment_is_left_alone(project: Project) -> None:
@@ -217,7 +226,7 @@ def test_an_environment_of_its_own_is_made_kept_and_deleted_anywhere(project: Pr
     (project.root / "elsewhere").mkdir()
     (project.folder / "link").symlink_to(project.root / "elsewhere")
     assert project.setup(MARQUEE_VENV=named).returncode == 0
-    assert len(project.calls()) == 3
+    assert len(project.calls()) == 4
     assert project.setup(MARQUEE_VENV=named).returncode == 0
     assert project.run("make", "setup", MARQUEE_VENV=named).returncode == 0
     assert project.calls() == []
@@ -243,7 +252,7 @@ def test_a_copy_of_the_project_makes_its_own_environment_again(project: Project)
     project.calls()
     project.folder = Path(shutil.copytree(project.folder, project.root / "copy"))
     assert project.setup().returncode == 0
-    assert project.calls() == [VENV, LOCK, SELF]
+    assert project.calls() == [VENV, LOCK, SELF, WARM]
 
 
 def test_clean_keeps_what_is_not_its_own(project: Project) -> None:
@@ -297,7 +306,7 @@ def test_a_python_of_pyenv_that_is_not_on_the_path_is_found(bare: Project) -> No
     folder.mkdir(parents=True)
     (folder / "python").symlink_to(bare.root / "recorder")
     result = bare.setup()
-    assert (result.returncode, bare.calls()) == (0, [VENV, LOCK, SELF])
+    assert (result.returncode, bare.calls()) == (0, [VENV, LOCK, SELF, WARM])
 
 
 def test_a_named_python_is_used_and_an_unfit_one_refused(project: Project) -> None:
