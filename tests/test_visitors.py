@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdk.errors import ScoreError, UsageError
+from sdk.errors import ScoreError
 from sdk.features.tables import FIRST_KNOWN
 from sdk.scoring.engine import Engine
 from sdk.scoring.pair_form import Head, PairForm, Side
@@ -42,5 +42,3 @@ def test_broken_scores_and_lengths_are_refused():
     nothing = np.zeros(0, np.int64)
     with pytest.raises(ScoreError, match="not all finite"):
         _best_rows(form_of([0, 0, 0, np.nan], np.zeros((4, 0)), []), nothing, 1)
-    with pytest.raises(UsageError, match="got 0"):
-        _best_rows(form_of([0, 0, 0, 0], np.zeros((4, 0)), []), nothing, 0)

@@ -45,11 +45,14 @@ def _evaluate(args: argparse.Namespace) -> int:
     from sdk.bundle import load
     from sdk.evaluation import evaluate_bundle
     from sdk.evaluation_report import as_pages, as_text, as_values, write_evaluation
+    from sdk.report import write_files
 
     for option, least in (("samples", 0), ("max_list_users", 1)):
         if getattr(args, option) < least:
             raise UsageError(f"--{option.replace('_', '-')}: got {getattr(args, option)}, expected at least {least}")
     bundle = load(args.bundle)
+    if args.reports is not None:
+        write_files(args.reports, {})  # what cannot be written is said before any work
     evaluation = evaluate_bundle(bundle, samples=args.samples, max_list_users=args.max_list_users)
     if evaluation.lists is None:
         text = "no lists are measured: no test rating is at least %g (history.like_at in train's --config)"

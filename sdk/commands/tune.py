@@ -52,11 +52,14 @@ def add(commands: Any) -> None:
 
 
 def _tune(args: argparse.Namespace) -> int:
+    from sdk.report import write_files
     from sdk.training.study import require_optuna
     from sdk.training.tuning import tune
     from sdk.tuning_report import as_json, as_markdown, fields_to_set, write_tuning
 
     require_optuna()
+    if args.out is not None:
+        write_files(args.out, {})  # what cannot be written is said before any work
     config = with_fields(read_config(args.config), {"training.seed": args.seed})
     result = tune(
         read_dataset(args, config), config, args.model, args.study,
