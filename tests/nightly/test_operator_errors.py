@@ -66,9 +66,9 @@ def test_a_wrong_value_names_its_own_option(said, tmp_path, options, code, line)
 def test_an_empty_output_is_refused_and_nothing_is_written_to_the_current_folder(said, tmp_path, monkeypatch, empty):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    code, line = said("--run-date", DATE, out=empty)
-    assert code == 2
-    assert line.startswith("--out: got nothing")
+    with pytest.raises(SystemExit) as stop:
+        said("--run-date", DATE, out=empty)
+    assert stop.value.code == 2
     assert not list((tmp_path / "here").iterdir())
 
 
