@@ -34,11 +34,11 @@ def an_id(text: str) -> int:
 def main(url: str, user_id: int, item_ids: list[int]) -> None:
     """Rank the given titles for a user, and show the user's best ten and look-alikes of the first title."""
     client = triton.InferenceServerClient(url)
-    items = np.array(item_ids, dtype=an_id)
+    items = np.array(item_ids, dtype=np.int64)
     (scores,) = ask(client, "rank", ["score"], user_id=np.full_like(items, user_id), item_id=items)
     print("rank:", dict(zip(item_ids, scores.ravel().round(3).tolist(), strict=True)))
     ten = np.array([10], dtype=np.int32)
-    best, _ = ask(client, "recommend", ["item_id", "score"], user_id=np.array([user_id], dtype=an_id), k=ten)
+    best, _ = ask(client, "recommend", ["item_id", "score"], user_id=np.array([user_id], dtype=np.int64), k=ten)
     print("recommend:", best[0].tolist())
     alike, _ = ask(client, "similar_items", ["item_id", "score"], item_id=items[:1], k=ten)
     print(f"like {item_ids[0]}:", alike[0].tolist())

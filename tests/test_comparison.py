@@ -315,7 +315,6 @@ def test_tables_and_charts_are_written_and_put_into_a_page(everywhere, tmp_path)
     [
         (["--sample", "--protocols", "Z"], 2, "protocols"),
         (["--sample", "--seeds", "x"], 2, "--seeds"),
-        (["--sample", "--budget", "0"], 2, "budget"),
         (["--sample", "--tmdb", "{tmp}"], 2, "--tmdb"),
         (["--sample", "--into", "{tmp}/none.md"], 2, "none.md"),
         (["--movielens", "{tmp}/nowhere"], 3, "nowhere"),
