@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sdk.data.arrow_memory import reader_of
+from sdk.data.records import refuse_separator
 from sdk.errors import MissingColumnError, MissingFileError, UnusableFileError, UsageError
 from sdk.ids import NoIdError, ids_of, whole_id
 from sdk.types import Int64s
@@ -158,6 +159,8 @@ def _column(path: Path, name: str, column: pa.ChunkedArray) -> Int64s:
 def _text(path: Path, text: str, columns: Sequence[str]) -> list[Int64s]:
     numbered = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     reader = csv.reader((line for _, line in numbered), strict=True)
+    for _, line in numbered[:1]:
+        refuse_separator(line.strip(), line.split(","), str(path))
     at, width = tuple(range(len(columns))), len(columns)
     if numbered and _NAME.match(numbered[0][1].strip()):
         header = next(reader)

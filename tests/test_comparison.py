@@ -338,3 +338,13 @@ def test_the_command_prints_its_tables_alone_to_stdout(tmp_path, capsys, monkeyp
     out, err = capsys.readouterr()
     assert out == (tmp_path / "compare.md").read_text().split("\n![")[0]
     assert "6/6 A seed 42, Marquee DLRM" in err
+
+
+@pytest.mark.parametrize("rating", [1.0, 5.0])
+@pytest.mark.parametrize("protocol", ["A", "B", "C"])
+def test_ratings_of_one_label_are_refused_before_any_work_with_what_can_be_measured(rating, protocol, tmp_path):
+    data = dataset(1)
+    alike = dataclasses.replace(data.interactions, rating=np.full(len(data.interactions), rating, dtype=np.float32))
+    with pytest.raises(DataError, match=r"one label only .*train --models history,content, then .*evaluate\.$"):
+        compare(dataclasses.replace(data, interactions=alike), CompareConfig(protocols=(protocol,)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -167,7 +168,7 @@ def test_lists_match_the_slow_obvious_version(items: pa.Table, k: int) -> None:
     cosines, ids = obvious_cosines(items, model.config), items["item_id"].to_numpy()
     np.fill_diagonal(cosines, 0)
     top = model.similar(ids, k)
-    assert top.item_id.shape == (len(ids), k)
+    assert top.item_id.shape == (len(ids), min(k, len(ids)))
     for b in range(len(ids)):
         listed, scores = top.row(b)
         assert ids[b] not in listed.tolist()
@@ -533,14 +534,42 @@ def test_what_cannot_be_asked_is_refused(model: ContentModel) -> None:
         model.similar(np.array([10, 15]), 3)
     with pytest.raises(UnknownItemError, match="item_id 999"):
         model.explain(10, 999)
-    with pytest.raises(UsageError, match="k=0"):
+    with pytest.raises(UsageError, match="k: got 0"):
         model.similar(np.array([10]), 0)
-    with pytest.raises(UsageError, match="block_size=0"):
+    with pytest.raises(UsageError, match="block_size: got 0"):
         model.similar_all(3, 0)
-    with pytest.raises(UsageError, match="dim=0"):
+    with pytest.raises(UsageError, match="dim: got 0"):
         model.vectors(0)
-    with pytest.raises(UsageError, match="limit=0"):
+    with pytest.raises(UsageError, match="limit: got 0"):
         model.find_title("heat", 0)
+
+
+@pytest.mark.parametrize("k", [10**12, 2**63 - 1, 10**40])
+def test_a_list_as_long_as_nothing_is_cut_to_the_catalogue(model: ContentModel, k: int) -> None:
+    every = model.similar(model.item_id, len(model.item_id))
+    np.testing.assert_array_equal(model.similar(model.item_id, k).item_id, every.item_id)
+    blocks = list(model.similar_all(k, 10**40))
+    assert sum(len(block.item_id) for block in blocks) == len(model.item_id)
+    assert len(model.find_title("heat", k)) == len(model.find_title("heat", 10**3))
+
+
+@pytest.mark.parametrize("wrong", ["5", True, 2.5, None, float("nan")])
+def test_a_number_of_things_is_a_whole_number(model: ContentModel, wrong: Any) -> None:
+    for ask in (
+        lambda: model.similar(model.item_id[:1], wrong),
+        lambda: model.similar_all(wrong),
+        lambda: model.similar_all(1, wrong),
+        lambda: model.vectors(wrong),
+        lambda: model.find_title("heat", wrong),
+    ):
+        with pytest.raises(UsageError, match="expected a whole number of at least 1"):
+            ask()
+
+
+@pytest.mark.parametrize("query", [None, 5, b"heat", ["heat"]])
+def test_a_name_is_text(model: ContentModel, query: Any) -> None:
+    with pytest.raises(UsageError, match=r"find_title: got .* expected text"):
+        model.find_title(query)
 
 
 def test_an_unfitted_model_says_so(tmp_path: Path) -> None:

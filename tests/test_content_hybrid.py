@@ -50,7 +50,7 @@ def test_lists_match_the_slow_obvious_version(seed, share, k):
     content, history, items = world(seed, unrated=(3, 4))
     asked = items.known_ids[[0, 7, 19]]
     found = hybrid_similar(content, history, items, asked, k, share)
-    assert found.item_id.shape == (3, k)
+    assert found.item_id.shape == (3, min(k, len(items.known_ids)))
     for b, item_id in enumerate(asked.tolist()):
         scores = obvious(content, history, items, item_id, share)
         expected = sorted((score for score in scores.values() if score > 1e-9), reverse=True)[:k]
@@ -103,7 +103,14 @@ def test_what_cannot_be_asked_is_refused():
     content, history, items = world()
     with pytest.raises(UsageError, match=r"learned_share=1\.5"):
         hybrid_similar(content, history, items, items.known_ids[:1], 3, 1.5)
-    with pytest.raises(UsageError, match="k=0"):
+    with pytest.raises(UsageError, match="k: got 0"):
         hybrid_similar(content, history, items, items.known_ids[:1], 0)
     with pytest.raises(UnknownItemError):
         hybrid_similar(content, history, items, [-7], 3)
+
+
+def test_a_list_as_long_as_nothing_is_cut_to_the_catalogue():
+    content, history, items = world()
+    most, asked = len(items.known_ids), items.known_ids[:2]
+    every = hybrid_similar(content, history, items, asked, most)
+    np.testing.assert_array_equal(hybrid_similar(content, history, items, asked, 10**30).item_id, every.item_id)

@@ -82,7 +82,7 @@ def test_gzipped_members_are_read_and_damaged_ones_named(tmp_path: Path) -> None
     (folder / "ratings.csv.gz").write_bytes(gzip.compress(RATINGS_CSV.encode()))
     assert load(folder).fingerprint == plain.fingerprint
     (folder / "ratings.csv.gz").write_bytes(gzip.compress(RATINGS_CSV.encode())[:-9])
-    with pytest.raises(UnusableFileError, match=r"ratings\.csv: the file is damaged"):
+    with pytest.raises(UnusableFileError, match=r"ratings\.csv\.gz: the file is damaged"):
         load(folder)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import re
 import subprocess
 import sys
@@ -277,3 +279,78 @@ def test_every_missing_column_is_named(tmp_path: Path) -> None:
     csv_form(tmp_path, GOOD.replace("userId,movieId", "customer,product"))
     with pytest.raises(MissingColumnError, match=r"'userId, movieId' \(it has customer, product, rating, timestamp\)"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("packing", ["gz", "zip", "zip with a folder"])
+@pytest.mark.parametrize("name", ["semicolons", "utf-16", "no header", "carriage returns", "text ids"])
+def test_a_packed_file_is_mended_by_the_commands_given(name: str, packing: str, tmp_path: Path) -> None:
+    named = ratings_csv(*(f"ann{line}" for line in lines(*WHEN))).encode()
+    content = named if name == "text ids" else MENDED[name][0]
+    there = "ratings.csv.gz" if packing == "gz" else "data.zip"
+    if packing == "gz":
+        csv_form(tmp_path, GOOD)
+        (tmp_path / "ratings.csv").unlink()
+        (tmp_path / there).write_bytes(gzip.compress(content))
+    else:
+        below = "set/" if "folder" in packing else ""
+        with zipfile.ZipFile(tmp_path / there, "w") as packed:
+            packed.writestr(f"{below}ratings.csv", content)
+            packed.writestr(f"{below}movies.csv", MOVIES_CSV)
+    path = tmp_path if packing == "gz" else tmp_path / there
+    with pytest.raises(DataError, match=rf"Unpack (it: gunzip )?{there}") as caught:
+        load(path)
+    if packing == "gz":
+        gunzip(tmp_path / there)
+    else:
+        subprocess.run([sys.executable, "-m", "zipfile", "-e", there, "FOLDER"], cwd=tmp_path, check=True)
+        path = tmp_path / "FOLDER"
+    (plain,) = path.rglob("ratings.csv")
+    subprocess.run(command_of(caught.value), cwd=plain.parent, check=True)
+    assert len(read(path)) == 3
+
+
+def gunzip(packed: Path) -> None:
+    packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+    packed.unlink()
+
+
+KAGGLE = {"rating.csv": "userId,movieId,rating,timestamp", "movie.csv": "movieId,title,genres"}
+SPELT = {"ratings.csv": "USER_ID,item_id,Rating,Timestamp", "movies.csv": "item_id,title,genres"}
+
+
+@pytest.mark.parametrize("headers", [KAGGLE, SPELT], ids=["other files", "other columns"])
+def test_a_command_names_the_files_and_columns_that_are_there(headers: dict[str, str], tmp_path: Path) -> None:
+    named = ratings_csv(*(f"ann{line}" for line in lines(*WHEN))).replace(",1,", ",tt1,").replace(",2,", ",tt2,")
+    movies = MOVIES_CSV.replace("1,Toy", "tt1,Toy").replace('2,"', 'tt2,"')
+    for (file, header), text in zip(headers.items(), (named, movies), strict=True):
+        write(tmp_path, {file: f"{header}\n{text.partition(chr(10))[2]}"})
+    for _ in range(2):
+        with pytest.raises(TooManyRejectsError, match="is not a whole number") as caught:
+            load(tmp_path)
+        subprocess.run(command_of(caught.value), cwd=tmp_path, check=True)
+    assert len(read(tmp_path)) == 3
+
+
+def test_a_form_that_pandas_does_not_read_is_mended_in_words(tmp_path: Path) -> None:
+    rows = [f"ann{line}".replace(",", "::") for line in lines(*WHEN)]
+    write(
+        tmp_path, {"ratings.dat": "\n".join(rows) + "\n", "movies.dat": "1::Heat (1995)::Crime\n2::Up (2009)::Drama\n"}
+    )
+    with pytest.raises(TooManyRejectsError, match=r"may be\. Number the users\.$"):
+        load(tmp_path)
+
+
+def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    twice = GOOD.replace("\n", "\n9,").removesuffix("9,")
+    csv_form(tmp_path, f"user_id,{twice}".replace("user_id,userId", "USERID,user_id", 1))
+    with pytest.raises(UnusableFileError, match=r"it has 2 columns of userId: USERID, user_id\. Leave one\."):
+        load(tmp_path)
+    csv_form(tmp_path, f"user_id,{twice}")  # the exact name is meant
+    assert read(tmp_path) == good()
+
+
+def test_a_pipe_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ratings.csv")  # nobody writes to it: to open it would wait for ever
+    for read_it in (load, load_ratings):
+        with pytest.raises(UnusableFileError, match=r"it is a pipe or a device.*cat PIPE > ratings\.csv"):
+            read_it(tmp_path / "ratings.csv")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from sdk.config import DataConfig
 from sdk.data import layout as layout_module
-from sdk.data.movielens import load
+from sdk.data.movielens import load, load_ratings
 from sdk.data.validation import DUPLICATE_PAIR, EMPTY_LINE, NOT_UTF8, UNKNOWN_ITEM, sorted_order, superseded
 from sdk.errors import TooManyRejectsError
 from sdk.types import Dataset
@@ -211,3 +213,17 @@ def test_no_damage_loses_a_line_silently(
     for line, (_, shown) in found.items():
         physical = lines[line - 2] + line_end
         assert shown == physical.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "replace")
+
+
+def test_the_bar_shows_no_control_character_of_a_files_name(tmp_path, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    file = tmp_path / "ra\u202etings.csv"  # a path with an escape sequence is refused
+    file.write_text("userId,movieId,rating,timestamp\n1,1,4.0,100\n")
+    monkeypatch.setattr("sys.stderr", Terminal())
+    load_ratings(file)
+    shown = sys.stderr.getvalue()
+    assert "tings.csv" in shown
+    assert "\u202e" not in shown

@@ -14,6 +14,7 @@ import pytest
 from http_remote import BODY, NAME, OTHER, ZIP, Answer, assert_landed, closed_port, make_zip
 
 from sdk.data.download import DATASETS, download
+from sdk.data.transfer import Link, Part, fetch_file
 from sdk.errors import ConfigError, DownloadError, OutputError, UsageError
 
 remote, pauses, fetch = http_remote.remote, http_remote.pauses, http_remote.fetch
@@ -222,3 +223,14 @@ def test_the_list_of_data_sets_is_complete_and_consistent():
         assert source.num_items < source.num_ratings > source.num_users
     with pytest.raises(TypeError):
         DATASETS["new"] = DATASETS["ml-1m"]  # type: ignore[index]
+
+
+def test_the_bar_and_the_lines_show_no_control_character_of_a_files_name(remote, tmp_path, caplog, capsys):
+    caplog.set_level(logging.INFO, "sdk.data.transfer")
+    for shown in (True, False):
+        part = Part(f"{remote.url}/{ZIP}", tmp_path / f"\x1b[2J\u202eset{shown}.part", 10)
+        fetch_file(Link(remedy="none"), part, progress=shown)
+    told = capsys.readouterr().err + caplog.text
+    assert "[2J" in told
+    assert "\x1b[2J" not in told
+    assert "\u202e" not in told

@@ -50,6 +50,7 @@ def test_the_pair_form_scores_as_the_network_does(config, user_side, item_side, 
     with torch.no_grad():
         expected = model(users, items).numpy()
     got = model.lower().score_pairs(users.numpy(), items.numpy())
+    assert model.lower().score_pairs(users.numpy()[:0], items.numpy()[:0]).shape == (0,)
     scale = max(1.0, float(np.abs(expected).max()))
     np.testing.assert_allclose(got / scale, expected / scale, rtol=1e-5, atol=1e-5)
 

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from werkzeug.exceptions import BadRequest
 
 from sdk.ids import NoIdError, whole_id
+from sdk.printable import is_hidden
 
 LONGEST_QUERY = 200
 MOST_LIKED = 50
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def query_of(text: str) -> str:
-    """A search without control characters and outer blanks.
+    """A search without hidden characters and outer blanks.
 
     Raises:
         BadRequest: it is too long.
     """
     if len(text) > LONGEST_QUERY:
         raise BadRequest(f"A search may have {LONGEST_QUERY} letters; this one has {len(text)}.")
-    return _CONTROL.sub(" ", text).strip()
+    return "".join(" " if is_hidden(char) else char for char in text).strip()
 
 
 def id_of(text: str) -> int | None:

@@ -17,14 +17,19 @@ from sdk.comparison.contenders import Contender, missing, taking_part
 from sdk.comparison.protocols import CUTS, VALIDATION_SEEDS, Task, tasks_for
 from sdk.comparison.store import ResultStore
 from sdk.comparison.workbench import Result, Workbench
-from sdk.config import to_json
+from sdk.config import RANKERS, RunConfig, to_json
+from sdk.data.splits import split
 from sdk.errors import ConfigError
+from sdk.training.labels import require_both_labels
 from sdk.types import Dataset
 
 log = logging.getLogger(__name__)
 _FORMAT = 1
 _QUICK_BUDGET = 2
 _QUICK_CUTS = (0.5, 0.75)
+_INSTEAD = (
+    "Measure what learns from such ratings: python -m sdk train --models history,content, then python -m sdk evaluate."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +91,15 @@ def compare(dataset: Dataset, config: CompareConfig, out: Path) -> Comparison:
 
     Raises:
         ConfigError: a protocol or a seed is not usable.
-        DataError: the data set is too small for a protocol.
+        DataError: the data set is too small for a protocol, or has one label only.
         OutputError: a result cannot be written.
     """
     cuts = _QUICK_CUTS if config.quick else CUTS
+    _require_labels(dataset, RunConfig())
     tasks = tasks_for(dataset, config.protocols, config.seeds, cuts)
+    for task in tasks:
+        if any(each.form in RANKERS for each in taking_part(task.protocol)):
+            _require_labels(task.learnt, ours.run_config(task, quick=False))
     names: dict[str, list[str]] = {}
     for task in tasks:
         names.setdefault(task.protocol, []).append(task.name)
@@ -103,6 +112,11 @@ def compare(dataset: Dataset, config: CompareConfig, out: Path) -> Comparison:
         for name, result in _measure_task(task, config, out, progress).items():
             results[task.protocol, task.name, name] = result
     return Comparison(dataset.name, config, names, results, left_out)
+
+
+def _require_labels(learnt: Dataset, run: RunConfig) -> None:
+    """Refuse, before any work, ratings from which no ranker can learn."""
+    require_both_labels(learnt.interactions, split(learnt.interactions, run.split), run, _INSTEAD)
 
 
 def _present(task: Task) -> list[Contender]:

@@ -50,7 +50,7 @@ class Source:
 
     def where(self, file: str) -> str:
         """The file as messages name it."""
-        return f"{self.path}/{PurePosixPath(self.members.get(file, file)).name}".removesuffix(".gz")
+        return f"{self.path}/{PurePosixPath(self.members.get(file, file)).name}"
 
     def size(self, file: str) -> int:
         """Bytes of the file as it is stored (unpacked, for a member of a zip)."""
@@ -171,6 +171,9 @@ def _folders(path: Path) -> dict[str, dict[str, str]]:
             return _of_directory(path)
     if not path.exists():
         raise MissingFileError(path, "folder or zip")
+    if not path.is_file():
+        remedy = "Write it to a file first: cat PIPE > ratings.csv"
+        raise UnusableFileError(path, "it is a pipe or a device, and these files are read more than once", remedy)
     if path.suffix.lower() != ".zip" and not zipfile.is_zipfile(path):
         refuse_tables(path.parent, [path.name])
         problem = "it is a file, and neither a folder nor a zip"

@@ -27,6 +27,7 @@ from sdk.data.scales import scale_remedy
 from sdk.data.times import BEFORE_1970
 from sdk.data.validation import BadRowError, check_share, rejects_table, whole_number
 from sdk.errors import UnusableFileError
+from sdk.printable import one_line
 from sdk.streams import is_terminal
 from sdk.types import Bools, Int64s, Interactions
 
@@ -143,7 +144,8 @@ def _compact(values: Values) -> Values:
 
 def _read_blocks(source: Source, file: str, layout: Layout, parser: _Parser) -> _Read:
     read, hidden = _Read(), not is_terminal(sys.stderr)
-    with tqdm(total=source.size(file), desc=file, unit="B", unit_scale=True, leave=False, disable=hidden) as bar:
+    size, shown = source.size(file), one_line(file)
+    with tqdm(total=size, desc=shown, unit="B", unit_scale=True, leave=False, disable=hidden) as bar:
         for block in blocks(source, file, layout):
             parsed = parser.parse(block)
             read.add(parsed)

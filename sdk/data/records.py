@@ -11,10 +11,9 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import PurePath
 
 from sdk.data.archive import Source
-from sdk.data.foreign import resaved
+from sdk.data.foreign import resaved, runnable
 from sdk.data.validation import EMPTY_LINE, NOT_UTF8, TOO_FEW_FIELDS, TOO_MANY_FIELDS, Record, RejectLog, is_unicode
 from sdk.errors import MissingColumnError, UnusableFileError
 
@@ -112,23 +111,27 @@ def csv_header(stream: io.BufferedReader, where: str) -> list[str]:
     if not first:
         raise UnusableFileError(where, "the file is empty", "Fetch or export it again.")
     if "\r" in first:
-        remedy = f"Save it with line feeds: sed -i 's/\\r/\\n/g' {PurePath(where).name}"
+        remedy = runnable("Save it with line feeds: sed -i 's/\\r/\\n/g' FILE", where)
         raise UnusableFileError(where, "its lines end in carriage returns, where line feeds were expected", remedy)
     try:
         header = [name.strip() for name in next(csv.reader([first]))]
     except csv.Error as error:
         raise UnusableFileError(where, f"its first line is no CSV header ({error})", "Export it again.") from error
-    _refuse_separator(first, header, where)
+    refuse_separator(first, header, where)
     return header
 
 
-def _refuse_separator(first: str, header: Sequence[str], where: str) -> None:
-    """Refuse a header of one column that another separator makes several of."""
+def refuse_separator(first: str, header: Sequence[str], where: str) -> None:
+    """Refuse a first line of one field that another separator makes several of.
+
+    Raises:
+        UnusableFileError: it is such a line.
+    """
     for separator, name in _OTHER_SEPARATORS.items():
         if len(header) == 1 and separator in first:
             options = f"sep={separator!r}, keep_default_na=False" + (", decimal=','" if separator == ";" else "")
             problem = f"its fields are separated by {name}, where commas were expected"
-            raise UnusableFileError(where, problem, f"Save it with commas: {resaved(PurePath(where).name, options)}")
+            raise UnusableFileError(where, problem, runnable(f"Save it with commas: {resaved(options)}", where))
 
 
 def positions(header: Sequence[str], columns: Sequence[str], where: str) -> list[int]:
@@ -136,21 +139,27 @@ def positions(header: Sequence[str], columns: Sequence[str], where: str) -> list
 
     Raises:
         MissingColumnError: some are not there.
-        UnusableFileError: none is, and the header is a row of numbers.
+        UnusableFileError: none is, and the header is a row of numbers; or one is there twice.
     """
-    spelt = {_spelling(name): place for place, name in reversed(list(enumerate(header)))}
-    spelt |= {name: place for place, name in reversed(list(enumerate(header)))}
-    found = {name: place for name in columns if (place := spelt.get(name, spelt.get(_spelling(name)))) is not None}
+    alike = {name: _alike(header, name) for name in columns}
+    found = {name: places[0] for name, places in alike.items() if places}
     missing = [name for name in columns if name not in found]
     if not found and any(_NUMBER.fullmatch(name) for name in header):
         problem = f"its first line is a row ({','.join(header[:12])}), where the columns' names were expected"
-        remedy = (
-            f"Name its columns: sed -i '1i {','.join(columns)}' {PurePath(where).name}, in the order that they have"
-        )
-        raise UnusableFileError(where, problem, f"{remedy}.")
+        remedy = f"Name its columns: sed -i '1i {','.join(columns)}' FILE, in the order that they have."
+        raise UnusableFileError(where, problem, runnable(remedy, where))
     if missing:
         raise MissingColumnError(where, ", ".join(missing), header)
+    if twice := next((name for name in columns if len(alike[name]) > 1), ""):
+        problem = f"it has {len(alike[twice])} columns of {twice}: {', '.join(header[at] for at in alike[twice])}"
+        raise UnusableFileError(where, problem, "Leave one.")
     return [found[name] for name in columns]
+
+
+def _alike(header: Sequence[str], column: str) -> list[int]:
+    """Where a column stands by its exact name, or else by one that means the same."""
+    exact = [place for place, name in enumerate(header) if name == column]
+    return exact or [place for place, name in enumerate(header) if _spelling(name) == _spelling(column)]
 
 
 def _spelling(name: str) -> str:

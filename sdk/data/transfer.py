@@ -23,6 +23,7 @@ from email.message import Message
 from pathlib import Path
 
 from sdk.errors import DownloadError, OutputError
+from sdk.printable import one_line
 from sdk.rights import reason
 from sdk.streams import is_terminal
 
@@ -318,7 +319,7 @@ class _Meter:
         from tqdm import tqdm
 
         shown = is_terminal(sys.stderr) if progress is None else progress
-        self.name, self.tenths, self.lines = part.path.stem, -1, not shown
+        self.name, self.tenths, self.lines = one_line(part.path.stem), -1, not shown
         self.bar = tqdm(
             total=part.size_bytes,
             initial=part.length(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from sdk import schema
 from sdk.config import DataConfig
+from sdk.data.foreign import runnable
 from sdk.errors import OutputError, TooManyRejectsError
 from sdk.files import write_file
 from sdk.ids import NoIdError, whole_id
@@ -37,19 +38,19 @@ REMEDIES = MappingProxyType(
     {
         UNKNOWN_ITEM: "Give the titles, and links.csv if there is one, of the same data set: these ids are not there.",
         r"^the user id is (not a whole number|negative|too large)": 'Number the users: python -c "import pandas; '
-        "t = pandas.read_csv('ratings.csv'); t['userId'] = pandas.factorize(t['userId'])[0]; "
-        "t.to_csv('ratings.csv', index=False)\"",
+        "t = pandas.read_csv('FILE'); c = t.filter(regex='(?i)^user.?id$').columns[0]; "
+        "t[c] = pandas.factorize(t[c])[0]; t.to_csv('FILE', index=False)\"",
         r"^the item id is (not a whole number|negative|too large)": "Number the titles, alike in both files: "
-        "python -c \"import pandas; m, r = map(pandas.read_csv, ('movies.csv', 'ratings.csv')); "
-        "n = {x: i for i, x in enumerate(m['movieId'].unique())}; m['movieId'] = m['movieId'].map(n); "
-        "r['movieId'] = r['movieId'].map(n); m.to_csv('movies.csv', index=False); "
-        "r.to_csv('ratings.csv', index=False)\"",
+        "python -c \"import pandas; f = 'TITLES', 'RATINGS'; m, r = map(pandas.read_csv, f); "
+        "c, d = (t.filter(regex='(?i)^(movie|item).?id$').columns[0] for t in (m, r)); "
+        "n = {x: i for i, x in enumerate(m[c].unique())}; m[c] = m[c].map(n); r[d] = r[d].map(n); "
+        'm.to_csv(f[0], index=False); r.to_csv(f[1], index=False)"',
         NOT_UTF8: "Save it as UTF-8: python -c \"t = open('FILE', encoding='latin-1', newline='').read(); "
         "open('FILE', 'w', encoding='utf-8', newline='').write(t)\", if it is in Latin-1.",
-        r"^the timestamp is": "Write each timestamp in one and the same form: seconds since 1970 such as 1300086400, "
-        'or 2011-03-14 07:06:40 (UTC), as this does with many forms: python -c "import pandas; '
-        "t = pandas.read_csv('ratings.csv'); t['timestamp'] = pandas.to_datetime(t['timestamp']); "
-        "t.to_csv('ratings.csv', index=False)\"",
+        r"^the timestamp is": "Write each timestamp in one and the same form, seconds since 1970 such as 1300086400, "
+        'or 2011-03-14 07:06:40 (UTC), as this does with many: python -c "import pandas; '
+        "t = pandas.read_csv('FILE'); c = t.filter(regex='(?i)^timestamp$').columns[0]; "
+        "t[c] = pandas.to_datetime(t[c]); t.to_csv('FILE', index=False)\"",
         DUPLICATE_PAIR: "Leave one rating of each user and title in it.",
         DUPLICATE_ID: "Leave one row of each id in it.",
         r"rating is not a whole or half star": "Round the ratings to whole or half stars.",
@@ -58,7 +59,7 @@ REMEDIES = MappingProxyType(
         "a comma or a line break in double quotes.",
     }
 )
-"""What mends a reason, by a pattern of it."""
+"""What mends a reason, by a pattern of it: of FILE, or of the files called TITLES and RATINGS in the same folder."""
 _NO_REMEDIES: Mapping[str, str] = MappingProxyType({})
 _TEXT_LENGTH = 200
 
@@ -146,7 +147,7 @@ def check_share(
     counts = pc.value_counts(rejects["reason"].combine_chunks()).to_pylist()
     counts.sort(key=lambda entry: (-entry["counts"], entry["values"]))
     reasons = "; ".join(f"{entry['counts']:,} x {entry['values']}" for entry in counts[:3])
-    remedy = _remedy_of(counts[0]["values"], remedies)
+    remedy = _for_file(_remedy_of(counts[0]["values"], remedies), where)
     share = config.max_reject_share
     raise TooManyRejectsError(where, rejects.num_rows, total, share, reasons, remedy, adjustable)
 
@@ -155,6 +156,18 @@ def _remedy_of(reason: str, remedies: Mapping[str, str]) -> str:
     if reason in remedies:
         return remedies[reason]
     return next((remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, reason)), "")
+
+
+def _for_file(remedy: str, where: object) -> str:
+    """The remedy with the names of this data set's files; pandas reads CSV alone, so others are told in words."""
+    file = PurePath(str(where)).name
+    plain = file[:-3] if file.lower().endswith(".gz") else file
+    if "pandas" in remedy and not plain.lower().endswith(".csv"):
+        return f"{remedy.partition(': python')[0]}."
+    if "TITLES" in remedy:
+        titles, ratings = plain.replace("rating", "movie"), plain.replace("movie", "rating")
+        remedy = remedy.replace("RATINGS", ratings).replace("TITLES", titles).replace(plain, "FILE")
+    return runnable(remedy, where)
 
 
 def write_rejects(table: pa.Table, path: str | Path) -> Path:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from sdk.config import CONTENT_FIELDS, ContentConfig, from_json, to_json
 from sdk.errors import BundleError, ConfigError, DataError, MissingColumnError, UnknownItemError, UsageError
-from sdk.ids import id_of, ids_of
+from sdk.ids import count_of, id_of, ids_of
 from sdk.models.content_explain import Reasons, reasons
 from sdk.models.content_matrix import short_vectors, smooth_idf, tfidf_block, unit_rows
 from sdk.models.content_similar import NeighbourIndex
@@ -150,16 +150,16 @@ class ContentModel:
             k: list length, at least 1.
 
         Returns:
-            A TopK of width k; past a row's length item_id is -1 and the score -inf. Scores are cosines in (0, 1].
+            A TopK of width k, or of the number of fitted titles where that is less; past a row's length item_id is -1
+            and the score -inf. Scores are cosines in (0, 1].
 
         Raises:
-            UsageError: k is below 1, or the model is not fitted.
+            UsageError: k is no whole number of at least 1, or the model is not fitted.
             UnknownItemError: an item_id is not among the fitted titles.
         """
-        if k < 1:
-            raise UsageError(f"ContentModel.similar: got k={k}, expected at least 1.")
+        k = count_of(k, "ContentModel.similar: k")
         search, wanted = self._searched(), ids_of(item_id, "item_id")
-        found = search.index.nearest(_places(search.item_id, wanted), k)
+        found = search.index.nearest(_places(search.item_id, wanted), min(k, len(search.item_id)))
         ids = np.where(found.row >= 0, search.item_id[found.row], -1)
         return TopK(ids, np.minimum(found.scores, 1), found.lengths, np.full(len(wanted), "content"))
 
@@ -184,10 +184,9 @@ class ContentModel:
             block_size: titles per block; a block takes about 12 x k x block_size bytes.
 
         Raises:
-            UsageError: k or block_size is below 1, or the model is not fitted.
+            UsageError: k or block_size is no whole number of at least 1, or the model is not fitted.
         """
-        if min(k, block_size) < 1:
-            raise UsageError(f"ContentModel.similar_all: got k={k}, block_size={block_size}, expected at least 1.")
+        k, block_size = count_of(k, "ContentModel.similar_all: k"), count_of(block_size, "block_size")
         ids = self._searched().item_id
         blocks = (ids[start : start + block_size] for start in range(0, len(ids), block_size))
         return (SimilarBlock(block, self.similar(block, k)) for block in blocks)
@@ -215,10 +214,9 @@ class ContentModel:
             (N, dim) float32, row i for ``item_id[i]``. Components past the matrix's rank are 0.
 
         Raises:
-            UsageError: dim is below 1, or the model is not fitted.
+            UsageError: dim is no whole number of at least 1, or the model is not fitted.
         """
-        if dim < 1:
-            raise UsageError(f"ContentModel.vectors: got dim={dim}, expected at least 1.")
+        dim = count_of(dim, "ContentModel.vectors: dim")
         return short_vectors(self._fitted("vectors").matrix, dim, seed)
 
     def explain(self, item_a: int, item_b: int) -> Reasons:

@@ -50,8 +50,8 @@ def hybrid_similar(
         learned_share: w, 0 to 1.
 
     Returns:
-        A TopK of width k; past a row's length item_id is -1 and the score -inf. ``source`` is ``hybrid``, or
-        ``content`` where nobody has rated the title.
+        A TopK of width k, or of the number of titles where that is less; past a row's length item_id is -1 and the
+        score -inf. ``source`` is ``hybrid``, or ``content`` where nobody has rated the title.
 
     Raises:
         UsageError: k < 1, or the share lies outside 0 to 1.
@@ -63,6 +63,7 @@ def hybrid_similar(
     wanted = ids_of(item_ids, "item_ids")
     lists = content.similar(wanted, k)
     ids, scores = lists.item_id.copy(), lists.scores.copy()
+    k = ids.shape[1]  # no list is longer than the catalogue
     lengths, source = lists.lengths.copy(), lists.source.astype("<U16")
     rated = np.flatnonzero(items.statistics.count[items.index_of(wanted)] > 0)
     for start in range(0, len(rated), _BLOCK):
@@ -100,7 +101,8 @@ def _best(item_id: Int64s, scores: Float32s, k: int) -> tuple[Int64s, Float32s, 
     order = by_id[np.argsort(-scores[:, by_id], axis=1, kind="stable")[:, :k]]
     best = np.take_along_axis(scores, order, axis=1)
     real = best > 0
-    width = order.shape[1]
-    ids, kept = np.full((len(scores), k), -1, np.int64), np.full((len(scores), k), -np.inf, np.float32)
-    ids[:, :width], kept[:, :width] = np.where(real, item_id[order], -1), np.where(real, best, -np.inf)
-    return ids, kept, real.sum(axis=1).astype(np.int32)
+    return (
+        np.where(real, item_id[order], -1),
+        np.where(real, best, -np.inf).astype(np.float32),
+        real.sum(axis=1).astype(np.int32),
+    )

@@ -12,7 +12,7 @@ from operator import itemgetter
 import pyarrow as pa
 
 from sdk.errors import UsageError
-from sdk.ids import ids_of
+from sdk.ids import count_of, ids_of
 from sdk.models.content_tokens import fold
 
 _YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
@@ -94,10 +94,12 @@ class TitleIndex:
             Exact matches, ascending by item_id; failing these, suggestions, the likest first; failing these, nothing.
 
         Raises:
-            UsageError: limit is below 1.
+            UsageError: limit is no whole number of at least 1, or the query no text.
         """
-        if limit < 1:
-            raise UsageError(f"find_title: got limit={limit}, expected at least 1.")
+        limit = count_of(limit, "find_title: limit")
+        if not isinstance(query, str):
+            message = f"find_title: got {query!r}, expected text, such as 'Heat (1995)'"
+            raise UsageError(message)
         name, year = split_year(query)
         named = self._named(name)
         exact = [m for m in named if year is None or m.year == year]

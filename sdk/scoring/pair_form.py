@@ -111,7 +111,7 @@ class PairForm:
         user, item = self.users.take(user_index), self.items.take(item_index)
         score = user.bias + item.bias + np.einsum("nd,nd->n", user.dot, item.dot)
         if self.head.has_mlp:
-            z = np.einsum("nfd,ngd->nfg", user.fields, item.fields).reshape(len(score), -1)
+            z = np.einsum("nfd,ngd->nfg", user.fields, item.fields).reshape(len(score), self.head.cross.shape[1])
             score = score + _mlp(user.hidden + item.hidden + z @ self.head.cross.T, self.head.tail)
         return np.asarray(score, dtype=np.float32)
 

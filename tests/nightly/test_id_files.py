@@ -211,3 +211,14 @@ def test_a_pipe_is_not_shared_out_to_workers(bundle_path, tmp_path, capsys):
     options = ["--bundle", str(bundle_path), "--out", str(tmp_path / "out"), "--run-date", DATE, "--workers", "1"]
     assert main([*options, "--users", str(tmp_path / "pipe")]) == 2
     assert "can be read only once" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("separator", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_another_separator_is_named_with_a_command_that_works(separator: str, name: str, tmp_path: Path) -> None:
+    file = tmp_path / "ids.csv"
+    file.write_text(f"user_id,name\n5,a\n{2**63 - 1},b\n3,c\n".replace(",", separator))
+    with pytest.raises(UnusableFileError, match=f"separated by {name}, where commas were expected") as caught:
+        read_ids(file, "user_id")
+    command = str(caught.value).partition('python -c "')[2].removesuffix('"')
+    subprocess.run([sys.executable, "-c", command], cwd=tmp_path, check=True)
+    assert read_ids(file, "user_id").ids.tolist() == IDS

@@ -116,3 +116,13 @@ def test_filters_that_leave_nothing_give_empty_lists(bundle):
     assert len(bundle.recommend([], 5)) == 0
     assert len(bundle.similar([], 5)) == len(bundle.similar([], 5, kind="hybrid")) == 0
     assert bundle.titles([]) == []
+
+
+@pytest.mark.parametrize("model", ["dlrm", "ncf", "best"])
+def test_nothing_is_explained_by_any_model(bundle, capsys, model):
+    assert bundle.explain_recommendation(SATED, [], model=model) == []
+    assert bundle.explain_recommendation(SATED, bundle.recommend([SATED], 5, model=model).row(0)[0], model=model) == []
+    for how in ([], ["--why"], ["--json"]):
+        asked = ["recommend", "--user", str(SATED), "--model", model, "--bundle", str(bundle.path), *how]
+        assert main(asked) == 0
+    assert "Traceback" not in capsys.readouterr().err

@@ -91,3 +91,11 @@ def test_titles_turn_no_line_around(odd_client, odd_bundle):
         text = odd_client.get(address).text
         assert not set(text) & {"\u202e", "\x1b", "\x9b"}, address
         assert "Evil" in text, address
+
+
+@pytest.mark.parametrize("hidden", ["\u200b", "\ufeff", "\u2028", "\u061c", "\u202e", "\x00"])
+def test_what_nobody_sees_in_a_search_does_not_count(odd_client, hidden):
+    from inputs import query_of
+
+    assert query_of(f"{hidden}Film{hidden}1{hidden}") == "Film 1"
+    assert hidden not in odd_client.get("/", query_string={"q": f"film{hidden}"}).text

@@ -53,7 +53,7 @@ class PairScorer:
         hidden = user["hidden"] + item["hidden"]
         if len(self.cross):
             z = np.matmul(user["fields"], item["fields"].transpose(0, 2, 1))
-            hidden += z.reshape(len(z), -1) @ self.cross
+            hidden += z.reshape(len(z), len(self.cross)) @ self.cross
         for weight, bias in self.tail:
             hidden = np.maximum(hidden, 0, out=hidden) @ weight + bias
         return score + hidden[:, 0]
