@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,9 +112,14 @@ def _check_apart(bundle: Path, location: str) -> None:
     Raises:
         UsageError: ``location`` is the bundle, or lies inside it.
     """
-    if "://" not in location and Path(location).resolve().is_relative_to(bundle.resolve()):
+    if "://" not in location and _real(location).is_relative_to(_real(bundle)):
         message = f"--out: {location} lies inside --bundle {bundle}, which is never written to; give another folder"
         raise UsageError(message)
+
+
+def _real(path: str | Path) -> Path:
+    """Where links lead; ``Path.resolve`` raises RuntimeError on those that lead in a circle."""
+    return Path(os.path.realpath(path))
 
 
 def check_date(text: str, option: str) -> None:

@@ -84,7 +84,8 @@ def rollback(out: str, to: str | None = None, *, hold: bool = False, force: bool
 
     Raises:
         UsageError: ``to`` lies far ahead.
-        OutputError: there is no such complete night, or ``LATEST`` cannot be written.
+        OutputError: there is no such complete night, its manifest or a part is missing or altered, or ``LATEST`` cannot
+            be written.
         LockedError: a run is at work on the same output.
     """
     if to is not None:
@@ -94,6 +95,7 @@ def rollback(out: str, to: str | None = None, *, hold: bool = False, force: bool
         chosen = to if to is not None else target.night_before(was or "")
         if chosen is None or chosen not in target.nights():
             raise OutputError(_no_such_night(target, to, was))
+        read_manifest(target, chosen)  # readers are not sent to a night of which somebody has deleted a part
         if held:
             target.write(HOLD, f"{chosen}\n".encode())  # first: killed from here on, the next run points readers to it
         point(target, chosen)

@@ -115,7 +115,8 @@ def _tried(what: str, attempt: Attempt, write: Callable[[], str]) -> str | None:
         with attempt.stages.time("reporting"):
             return write()
     except Exception as error:
-        log.warning("%s was not written: %s", what, error, exc_info=True, extra=facts(stage="reporting"))
+        is_known = isinstance(error, OSError | MarqueeError)
+        log.warning("%s was not written: %s", what, error, exc_info=not is_known, extra=facts(stage="reporting"))
         return None
 
 

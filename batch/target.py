@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -212,6 +213,8 @@ class LocalTarget(Target):
     def files(self, folder: str) -> dict[str, int]:
         """See ``Target``."""
         top = self.root / folder
+        if os.path.lexists(top) and not top.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(top))
         paths = sorted(path for path in top.rglob("*") if path.is_symlink() or path.is_file())
         return {path.relative_to(top).as_posix(): path.lstat().st_size for path in paths}
 
@@ -290,7 +293,7 @@ def file_lock(path: Path, location: str) -> Iterator[None]:
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
-_TAKEN = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY}
+_TAKEN = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP}
 
 
 def write_failed(where: object, error: OSError) -> MarqueeError:

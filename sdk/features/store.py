@@ -68,7 +68,7 @@ def read_table(path: Path, id_name: str, facts: Mapping[str, Any]) -> tuple[pa.T
         BundleError: the file is not what ``facts`` describe.
     """
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, partitioning=None)  # date=2026-11-23 above a bundle is no column of it
         table.validate(full=True)
         raw = table.select([n for n in table.column_names if not _is_encoded(n)])
         _check_raw(raw, id_name)

@@ -88,7 +88,7 @@ class StoredInteractions:
         """
         try:
             timed = with_times and _TIME in pq.read_schema(path).names
-            table = pq.read_table(path, columns=[*_COLUMNS, *[_TIME] * timed])
+            table = pq.read_table(path, columns=[*_COLUMNS, *[_TIME] * timed], partitioning=None)
             _check(table, sizes)
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             message = f"{path}: not a bundle's ratings ({error}). Train the bundle again."
