@@ -1,1 +1,1 @@
-"""The nightly job: every user's and every title's list, exact, to Parquet."""
+"""A bundle to a published night of lists: `score`, `report` and `taste` are the commands, `run` the way of a night."""

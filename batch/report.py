@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batch.layout import night_of, refused_report_of, report_of, staging_of
-from sdk.cli import (
+from batch.store.layout import night_of, refused_report_of, report_of, staging_of
+from sdk.base.errors import OutputError
+from sdk.base.logs import facts
+from sdk.shell.cli import (
     EXIT_CODES,
     CommandParser,
     HelpFormatter,
@@ -19,14 +21,12 @@ from sdk.cli import (
     path_argument,
     run_command,
 )
-from sdk.errors import OutputError
-from sdk.logs import facts
-from sdk.terminal import say
+from sdk.shell.terminal import say
 
 if TYPE_CHECKING:
-    from batch.report_page import NightShown
-    from batch.target import Target
-    from sdk.bundle import Bundle
+    from batch.page.report_page import NightShown
+    from batch.store.target import Target
+    from sdk.bundles.bundle import Bundle
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +80,9 @@ def rebuild(bundle_path: Path, out: str | Path, run_date: str | None = None) -> 
         BundleError: the bundle cannot be read.
         OutputError: there is no such night, or the report cannot be written.
     """
-    from batch.job import check_date
-    from batch.target import open_target, write_failed
-    from sdk.bundle import load
+    from batch.job.job import check_date
+    from batch.store.target import open_target, write_failed
+    from sdk.bundles.bundle import load
 
     if run_date is not None:
         check_date(run_date, "--run-date")
@@ -102,9 +102,9 @@ def published_night(target: Target, run_date: str | None) -> NightShown:
     Raises:
         OutputError: there is none of this date, or its manifest was altered.
     """
-    from batch.publish import read_manifest
-    from batch.report_page import NightShown
-    from batch.run_record import read_record
+    from batch.page.report_page import NightShown
+    from batch.store.publish import read_manifest
+    from batch.store.run_record import read_record
 
     manifest = None if run_date is None else read_manifest(target, run_date)
     if manifest is None or run_date is None:
@@ -126,7 +126,7 @@ def refused_night(
         record: what is known of the run: ``run_id`` and ``seconds``.
         refusal: the failures in words.
     """
-    from batch.report_page import NightShown
+    from batch.page.report_page import NightShown
 
     staging = staging_of(run_date)
     said = refusal.removeprefix(f"{target.describe(staging)}: ")
@@ -143,7 +143,7 @@ def write_report(night: NightShown, bundle: Bundle) -> str:
         OutputError: a part cannot be read, or the store does not take the report.
         OSError: it cannot be written.
     """
-    from batch.report_page import page
+    from batch.page.report_page import page
 
     name = report_of(night.run_date) if night.refusal is None else refused_report_of(night.run_date)
     text = page(night, bundle)

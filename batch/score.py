@@ -9,10 +9,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from batch.clock import check_not_ahead
-from batch.gates import GateConfig, read_config
-from batch.job import Job, check_date
-from sdk.cli import (
+from batch.gates.config import GateConfig, read_config
+from batch.job.job import Job, check_date
+from batch.store.clock import check_not_ahead
+from sdk.base.errors import UsageError
+from sdk.machine.cluster import add_cluster_options, cluster_from
+from sdk.machine.device import DEVICES
+from sdk.shell.cli import (
     EXIT_CODES,
     CommandParser,
     HelpFormatter,
@@ -23,13 +26,10 @@ from sdk.cli import (
     run_command,
     whole_number,
 )
-from sdk.cluster import add_cluster_options, cluster_from
-from sdk.device import DEVICES
-from sdk.errors import UsageError
-from sdk.terminal import say
+from sdk.shell.terminal import say
 
 if TYPE_CHECKING:
-    from batch.observe import Watching
+    from batch.run.observe import Watching
 
 _EXAMPLE = """\
 example:
@@ -106,7 +106,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_asked(parser: argparse.ArgumentParser) -> None:
-    """What a night is asked for beside the bundle: see batch/asked.py and docs/operations.md."""
+    """What a night is asked for beside the bundle: see batch/job/inputs.py and docs/operations.md."""
     group = parser.add_argument_group("who and what", "files hold one id a line, or the named columns (CSV, Parquet)")
     files = {
         "ratings": "ratings newer than the bundle, in one of MovieLens' forms: a file, a folder or a zip",
@@ -188,9 +188,9 @@ def _work(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield _look_after_nights(args)
         return
     job = _job(args)
-    from batch.observe import Watching, watched
-    from batch.run import dry_run
-    from batch.summary import summary
+    from batch.run.night import dry_run
+    from batch.run.observe import Watching, watched
+    from batch.run.summary import summary
 
     watching = Watching(run_id=args.run_id, metrics_file=args.metrics_file, report=not args.no_report)
     if args.backfill is not None:
@@ -224,7 +224,7 @@ def _job(args: argparse.Namespace) -> Job:
 
 
 def _backfill(args: argparse.Namespace, job: Job, watching: Watching) -> Iterator[dict[str, Any]]:
-    from batch.backfill import backfill, dates_between, finish_interrupted, planned_backfill
+    from batch.run.backfill import backfill, dates_between, finish_interrupted, planned_backfill
 
     dates = dates_between(*args.backfill)
     if args.dry_run:
@@ -234,8 +234,8 @@ def _backfill(args: argparse.Namespace, job: Job, watching: Watching) -> Iterato
 
 
 def _look_after_nights(args: argparse.Namespace) -> dict[str, Any]:
-    from batch.nights import release, rollback, verify
-    from batch.summary import summary
+    from batch.run.summary import summary
+    from batch.store.nights import release, rollback, verify
 
     if args.backfill is not None:
         message = "--backfill: not together with --rollback, --release or --verify"

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch.layout import ITEM_ITEMS, LATEST, LAYOUTS, SUCCESS, USER_ITEMS, night_of
-from sdk.cli import (
+from batch.store.layout import ITEM_ITEMS, LATEST, LAYOUTS, SUCCESS, USER_ITEMS, night_of
+from sdk.base.errors import OutputError, UsageError
+from sdk.base.printable import one_line
+from sdk.shell.cli import (
     EXIT_CODES,
     CommandParser,
     HelpFormatter,
@@ -19,13 +21,11 @@ from sdk.cli import (
     run_command,
     whole_number,
 )
-from sdk.errors import OutputError, UsageError
-from sdk.printable import one_line
-from sdk.terminal import say
+from sdk.shell.terminal import say
 
 if TYPE_CHECKING:
-    from batch.target import Target
-    from sdk.bundle import Bundle
+    from batch.store.target import Target
+    from sdk.bundles.bundle import Bundle
 
 
 def build_parser() -> CommandParser:
@@ -81,8 +81,8 @@ def taste(bundle_path: Path, out: str | Path, *, num_users: int = 3, num_items: 
     """
     import numpy as np
 
-    from batch.target import open_target
-    from sdk.bundle import load
+    from batch.store.target import open_target
+    from sdk.bundles.bundle import load
 
     for option, value in (("users", num_users), ("items", num_items), ("k", k)):
         if value < 0:

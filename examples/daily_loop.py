@@ -20,7 +20,7 @@ from export.options import ExportOptions
 from export.repository import export_repository
 from export.server import ServerOptions, TritonServer
 from export.verify import verify
-from sdk.cli import (
+from sdk.shell.cli import (
     EXIT_CODES,
     CommandParser,
     HelpFormatter,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 import sdk
-from sdk.cli import path_argument
+from sdk.shell.cli import path_argument
 
 OLDEST_YEAR, PER_GENRE, LIST_LENGTH = 1980, 2, 5
 

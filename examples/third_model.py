@@ -5,9 +5,9 @@ import argparse
 from torch import Tensor, cat, nn
 
 import sdk
-from sdk.features.stored_interactions import TEST, TRAIN, VALIDATION
+from sdk.features.interactions import TEST, TRAIN, VALIDATION
 from sdk.features.tables import EncodedTable
-from sdk.metrics import auc
+from sdk.metrics.pointwise import auc
 from sdk.models.lookups import look_up
 from sdk.models.pair_model import Batch, PairModel, SideTensors, TableBuffers, mlp, squared_norms
 from sdk.scoring.engine import Engine

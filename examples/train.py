@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import sdk
-from sdk.cli import path_argument
+from sdk.shell.cli import path_argument
 
 
 def main(out: Path) -> None:

@@ -1,1 +1,1 @@
-"""A bundle becomes a Triton model repository; a real server for it; a client; and proof that both answer alike."""
+"""A bundle to a Triton repository, a server to run it, and a client. `repository` makes it, `server` runs it."""

@@ -11,7 +11,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from export.options import BACKENDS, INSTANCE_KINDS, WORKFLOW_FORMS, ExportOptions
-from sdk.cli import (
+from sdk.shell.cli import (
     EXIT_CODES,
     CommandParser,
     HelpFormatter,
@@ -25,7 +25,7 @@ from sdk.cli import (
     seed_number,
     whole_number,
 )
-from sdk.terminal import say
+from sdk.shell.terminal import say
 
 log = logging.getLogger(__name__)
 _EXAMPLE = """\

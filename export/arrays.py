@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.bundle import Bundle
-from sdk.scoring.pair_form import PairForm
+from sdk.bundles.bundle import Bundle
+from sdk.models.pair_form import PairForm
 
 ARRAYS = "arrays"
 Arrays = dict[str, NDArray[Any]]

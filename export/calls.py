@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import RefusedRequestError, ServerUnavailableError
-from sdk.errors import ConfigError, MarqueeError, UsageError
-from sdk.ids import count_of, ids_of
-from sdk.types import Float32s, Int32s, Int64s
+from sdk.base.errors import ConfigError, MarqueeError, UsageError
+from sdk.base.ids import count_of, ids_of
+from sdk.base.types import Float32s, Int32s, Int64s
 
 Ids: TypeAlias = "Sequence[int] | NDArray[np.integer[Any]]"
 PROTOCOLS = ("http", "grpc")

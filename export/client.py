@@ -23,7 +23,7 @@ from export.calls import (
     similar_call,
     translated,
 )
-from sdk.types import Float32s
+from sdk.base.types import Float32s
 
 __all__ = ["AsyncClient", "Client", "ClientOptions", "Lists"]
 

@@ -13,7 +13,7 @@ MarqueeError (1)
 
 from __future__ import annotations
 
-from sdk.errors import BundleError, OutputError, UsageError
+from sdk.base.errors import BundleError, OutputError, UsageError
 
 
 class RepositoryError(BundleError):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from export.errors import RepositoryError
-from sdk.files import json_text, sha256_of
-from sdk.rights import reason
+from sdk.base.files import json_text, sha256_of
+from sdk.base.rights import reason
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1

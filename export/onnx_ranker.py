@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.arrays import form_arrays
-from sdk.errors import UsageError
-from sdk.scoring.pair_form import PairForm
+from sdk.base.errors import UsageError
+from sdk.models.pair_form import PairForm
 
 OPSET = 17
 IR_VERSION = 8  # what ONNX Runtime has read since 1.12

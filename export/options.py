@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from sdk.errors import ConfigError
+from sdk.base.errors import ConfigError
 
 Backend = Literal["python", "pytorch", "onnxruntime"]
 WorkflowForm = Literal["nvtabular", "compiled"]

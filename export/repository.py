@@ -17,13 +17,13 @@ from export.options import ExportOptions
 from export.selfcheck import check_ranker
 from export.workflow_model import write_compiled, write_nvtabular
 from sdk import __version__
-from sdk.bundle import Bundle, load
-from sdk.errors import OutputError, UsageError
-from sdk.files import json_text, lock_of, locked, new_folder, put_in_place, remove, show, sync_tree
+from sdk.base.errors import OutputError, UsageError
+from sdk.base.files import json_text, lock_of, locked, new_folder, put_in_place, remove, show, sync_tree
+from sdk.base.paths import as_path
+from sdk.base.rights import reason
+from sdk.bundles.bundle import Bundle, load
+from sdk.models.pair_form import PairForm
 from sdk.models.pair_model import PairModel
-from sdk.paths import as_path
-from sdk.rights import reason
-from sdk.scoring.pair_form import PairForm
 
 log = logging.getLogger(__name__)
 

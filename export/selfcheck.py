@@ -13,10 +13,10 @@ import numpy as np
 from export.configs import native_file
 from export.errors import ParityError
 from export.options import ExportOptions
-from sdk.bundle import Bundle
+from sdk.base.types import Float32s, Int64s
+from sdk.bundles.bundle import Bundle
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN
 from sdk.models.pair_model import PairModel
-from sdk.types import Float32s, Int64s
 
 log = logging.getLogger(__name__)
 

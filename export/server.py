@@ -27,7 +27,7 @@ from types import TracebackType
 
 from export.errors import ServerStartError
 from export.server_files import environment, lay_out_backend, lay_out_python, own_python_path, tritonserver_folder
-from sdk.errors import ConfigError
+from sdk.base.errors import ConfigError
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from export.arrays import form_arrays
-from sdk.scoring.pair_form import PairForm
+from sdk.models.pair_form import PairForm
 
 
 class PairModule(nn.Module):

@@ -12,9 +12,9 @@ from export.client import Client, ClientOptions
 from export.errors import ParityError
 from export.manifest import check_repository
 from export.selfcheck import TOLERANCE, sdk_scores
-from sdk.bundle import Bundle, load
-from sdk.errors import BundleError
-from sdk.types import Float32s, Int64s, TopK
+from sdk.base.errors import BundleError
+from sdk.base.types import Float32s, Int64s, TopK
+from sdk.bundles.bundle import Bundle, load
 
 _UNKNOWN_USERS = (-1, 2**62)
 

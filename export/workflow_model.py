@@ -12,7 +12,7 @@ from typing import Any
 from export.arrays import vocabulary_arrays, write_arrays
 from export.configs import sources
 from export.errors import RepositoryError
-from sdk.bundle import Bundle
+from sdk.bundles.bundle import Bundle
 
 _PROTOBUF = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
 LABEL = "rating"  # the workflow's third input, which a request does not have

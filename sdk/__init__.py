@@ -17,8 +17,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sdk.bundle import Bundle, BundleInfo, load
-    from sdk.config import (
+    from sdk.base.config import (
         ContentConfig,
         DataConfig,
         DLRMConfig,
@@ -28,10 +27,7 @@ if TYPE_CHECKING:
         SplitConfig,
         TrainingConfig,
     )
-    from sdk.data.download import download
-    from sdk.data.movielens import load as load_movielens
-    from sdk.data.sample import write_sample
-    from sdk.errors import (
+    from sdk.base.errors import (
         BundleError,
         ConfigError,
         DataError,
@@ -42,43 +38,47 @@ if TYPE_CHECKING:
         ScoreError,
         UsageError,
     )
-    from sdk.evaluation import Evaluation
-    from sdk.evaluation import evaluate_bundle as evaluate
-    from sdk.models.content import ContentModel
+    from sdk.base.types import Dataset, Interactions, TopK
+    from sdk.bundles.bundle import Bundle, BundleInfo, load
+    from sdk.data.download import download
+    from sdk.data.movielens import load as load_movielens
+    from sdk.data.sample.writer import write_sample
+    from sdk.measure.evaluation import Evaluation
+    from sdk.measure.evaluation import evaluate_bundle as evaluate
+    from sdk.models.content.model import ContentModel
     from sdk.training.pipeline import train_bundle as train
-    from sdk.types import Dataset, Interactions, TopK
 
 _HOME = {
-    "Bundle": "sdk.bundle",
-    "BundleError": "sdk.errors",
-    "BundleInfo": "sdk.bundle",
-    "ConfigError": "sdk.errors",
-    "ContentConfig": "sdk.config",
-    "ContentModel": "sdk.models.content",
-    "DLRMConfig": "sdk.config",
-    "DataConfig": "sdk.config",
-    "DataError": "sdk.errors",
-    "Dataset": "sdk.types",
-    "Evaluation": "sdk.evaluation",
-    "FeatureConfig": "sdk.config",
-    "Interactions": "sdk.types",
-    "LockedError": "sdk.errors",
-    "MarqueeError": "sdk.errors",
-    "NCFConfig": "sdk.config",
-    "OutputError": "sdk.errors",
-    "QualityGateError": "sdk.errors",
-    "RunConfig": "sdk.config",
-    "ScoreError": "sdk.errors",
-    "SplitConfig": "sdk.config",
-    "TopK": "sdk.types",
-    "TrainingConfig": "sdk.config",
-    "UsageError": "sdk.errors",
+    "Bundle": "sdk.bundles.bundle",
+    "BundleError": "sdk.base.errors",
+    "BundleInfo": "sdk.bundles.bundle",
+    "ConfigError": "sdk.base.errors",
+    "ContentConfig": "sdk.base.config",
+    "ContentModel": "sdk.models.content.model",
+    "DLRMConfig": "sdk.base.config",
+    "DataConfig": "sdk.base.config",
+    "DataError": "sdk.base.errors",
+    "Dataset": "sdk.base.types",
+    "Evaluation": "sdk.measure.evaluation",
+    "FeatureConfig": "sdk.base.config",
+    "Interactions": "sdk.base.types",
+    "LockedError": "sdk.base.errors",
+    "MarqueeError": "sdk.base.errors",
+    "NCFConfig": "sdk.base.config",
+    "OutputError": "sdk.base.errors",
+    "QualityGateError": "sdk.base.errors",
+    "RunConfig": "sdk.base.config",
+    "ScoreError": "sdk.base.errors",
+    "SplitConfig": "sdk.base.config",
+    "TopK": "sdk.base.types",
+    "TrainingConfig": "sdk.base.config",
+    "UsageError": "sdk.base.errors",
     "download": "sdk.data.download",
-    "evaluate": "sdk.evaluation:evaluate_bundle",
-    "load": "sdk.bundle",
+    "evaluate": "sdk.measure.evaluation:evaluate_bundle",
+    "load": "sdk.bundles.bundle",
     "load_movielens": "sdk.data.movielens:load",
     "train": "sdk.training.pipeline:train_bundle",
-    "write_sample": "sdk.data.sample",
+    "write_sample": "sdk.data.sample.writer",
 }
 
 __version__ = "0.1.0"

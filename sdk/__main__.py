@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from sdk import __version__
-from sdk.cli import EXIT_CODES, CommandParser, HelpFormatter, add_completion_option, run_command
 from sdk.commands import compare, doctor, download, evaluate, recommend, similar, train, tune
+from sdk.shell.cli import EXIT_CODES, CommandParser, HelpFormatter, add_completion_option, run_command
 
 COMMANDS = (download, train, tune, evaluate, similar, recommend, doctor, compare)
 

@@ -31,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def the_day_of_the_tests() -> Iterator[None]:
     """Nights of November 2026 lie neither far ahead nor long ago, whatever the machine's clock says."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("batch.clock.today", lambda: "2026-11-30")
+        patch.setattr("batch.store.clock.today", lambda: "2026-11-30")
         yield
 
 

@@ -17,12 +17,12 @@ from packaging.version import Version
 from test_engine_exact import all_scores, check, random_form, random_seen
 from test_gpu_engine import DLRM, NCF, NEUMF, SHAPES, WIDE, cut_to_tf32
 
-from sdk.errors import UsageError
+from sdk.base.errors import UsageError
+from sdk.features.seen import Seen
 from sdk.scoring import gpu_engine
 from sdk.scoring.engine import Engine
 from sdk.scoring.gpu_engine import FusedScorer, Tile
 from sdk.scoring.gpu_parts import Part, score_pairs
-from sdk.scoring.seen import Seen
 from sdk.scoring.torch_engine import TorchEngine
 
 

@@ -42,8 +42,8 @@ def steps_of(work: Callable[..., object], *args: Any, how: str, exchanging: bool
 def _child(work: Callable[..., object], args: list[Any], when: int, how: str, exchanging: bool) -> None:
     import torch
 
-    import sdk.files
-    from sdk.errors import MarqueeError
+    import sdk.base.files
+    from sdk.base.errors import MarqueeError
 
     torch.set_num_threads(1)
     calls = 0
@@ -62,8 +62,8 @@ def _child(work: Callable[..., object], args: list[Any], when: int, how: str, ex
 
     os.replace = stepped(os.replace)
     shutil.rmtree = stepped(shutil.rmtree)
-    real_exchange = sdk.files.exchange
-    sdk.files.exchange = stepped(real_exchange) if exchanging else lambda first, second: False
+    real_exchange = sdk.base.files.exchange
+    sdk.base.files.exchange = stepped(real_exchange) if exchanging else lambda first, second: False
     try:
         work(*args)
     except (OSError, MarqueeError):

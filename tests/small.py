@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from sdk import schema
-from sdk.config import (
+from sdk.base import schema
+from sdk.base.config import (
     ContentConfig,
     DLRMConfig,
     FeatureConfig,
@@ -20,10 +20,10 @@ from sdk.config import (
     SplitConfig,
     TrainingConfig,
 )
+from sdk.base.types import Dataset, Interactions
 from sdk.features.encode import EncodedInteractions
-from sdk.features.store import unknown_dense
+from sdk.features.table_files import unknown_dense
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable, Statistics, raw_statistics
-from sdk.types import Dataset, Interactions
 
 PRIOR = 5.0
 

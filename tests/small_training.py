@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from small import planted, run_config, tables_for
 
-from sdk.config import DLRMConfig, NCFConfig, TrainingConfig
+from sdk.base.config import DLRMConfig, NCFConfig, TrainingConfig
 from sdk.models.ranker import build_ranker
 from sdk.training.loop import seeded
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from sdk.data.arrow_memory import reader_of
+from sdk.base.arrow_memory import reader_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,4 +33,4 @@ def test_nothing_hands_python_bytes_to_arrow():
         for path in (ROOT / package).rglob("*.py")
         if re.search(r"\bpa\.(BufferReader|py_buffer)\(", path.read_text("utf-8"))
     ]
-    assert found == ["sdk/data/arrow_memory.py"]
+    assert found == ["sdk/base/arrow_memory.py"]

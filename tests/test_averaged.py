@@ -9,13 +9,13 @@ import pytest
 import torch
 from small import all_pairs, dataset, jitter, run_config, tables
 
-from sdk.bundle import load
-from sdk.config import DLRMConfig, NCFConfig
-from sdk.errors import BundleError
+from sdk.base.config import DLRMConfig, NCFConfig
+from sdk.base.errors import BundleError
+from sdk.bundles.bundle import load
+from sdk.features.seen import Seen
 from sdk.models.averaged import Averaged
 from sdk.models.ranker import averaged, build_ranker, load_ranker, mixed, save_ranker
 from sdk.scoring.engine import Engine
-from sdk.scoring.seen import Seen
 from sdk.training.pipeline import train_bundle
 
 RUNS = {

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdk.errors import ConfigError, MarqueeError, ScoreError
-from sdk.metrics import auc, calibration, log_loss
-from sdk.models import baselines
-from sdk.models.baselines import BiasedMF, MeansBaseline, popularity_scores
+from sdk.base.errors import ConfigError, MarqueeError, ScoreError
+from sdk.measure import baselines
+from sdk.measure.baselines import BiasedMF, MeansBaseline, popularity_scores
+from sdk.metrics.pointwise import auc, calibration, log_loss
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = (MeansBaseline, BiasedMF)

@@ -9,13 +9,13 @@ import pytest
 import torch
 from small import all_pairs, dataset, run_config
 
-from sdk.bundle import FORMAT_VERSION, load, sha256_of
-from sdk.bundle_info import sealed
-from sdk.config import TrainingConfig, from_json
-from sdk.errors import BundleError, UnknownItemError, UsageError
+from sdk.base.config import TrainingConfig, from_json
+from sdk.base.errors import BundleError, UnknownItemError, UsageError
+from sdk.bundles.bundle import FORMAT_VERSION, load, sha256_of
+from sdk.bundles.info import sealed
 from sdk.features.encode import encode_interactions
+from sdk.features.interactions import TEST
 from sdk.features.nvtabular_import import nvtabular
-from sdk.features.stored_interactions import TEST
 from sdk.features.tables import FIRST_KNOWN
 from sdk.training.pipeline import train_bundle
 

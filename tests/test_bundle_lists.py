@@ -12,13 +12,13 @@ import torch
 from small import dataset, run_config
 
 from sdk.__main__ import main
-from sdk.bundle_lists import ListTask, evaluate_lists_of, recommenders
-from sdk.config import FeatureConfig
-from sdk.evaluation import evaluate_bundle, learnt_parts
-from sdk.features.stored_interactions import TEST
-from sdk.list_evaluation import ListSplit, evaluate_lists
+from sdk.base.config import FeatureConfig
+from sdk.base.types import Interactions
+from sdk.features.interactions import TEST
+from sdk.measure.bundle_lists import ListTask, evaluate_lists_of, recommenders
+from sdk.measure.evaluation import evaluate_bundle, learnt_parts
+from sdk.measure.list_evaluation import ListSplit, evaluate_lists
 from sdk.training.pipeline import train_bundle
-from sdk.types import Interactions
 
 DATA = dataset(3)
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from small import dataset, run_config
 
-import sdk.bundle_writer as writer
-from sdk.config import FeatureConfig, SplitConfig
-from sdk.errors import DataError, LockedError, OutputError, UsageError
+import sdk.training.bundle_writer as writer
+from sdk.base.config import FeatureConfig, SplitConfig
+from sdk.base.errors import DataError, LockedError, OutputError, UsageError
+from sdk.features.interactions import TEST
 from sdk.features.loaders import InteractionLoader
-from sdk.features.stored_interactions import TEST
 from sdk.training import pipeline
 from sdk.training.pipeline import train_bundle
 

@@ -8,7 +8,7 @@ import pytest
 
 from export.__main__ import main as export_main
 from sdk.__main__ import main
-from sdk.cli import Terminated, run_command
+from sdk.shell.cli import Terminated, run_command
 
 
 @pytest.mark.parametrize(

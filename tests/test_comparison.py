@@ -12,16 +12,16 @@ import pytest
 from small import dataset, ratings, run_config
 
 from sdk.__main__ import main
-from sdk.comparison import ours
-from sdk.comparison.paired import paired_difference
-from sdk.comparison.protocols import rolling_tasks, tasks_for, without_tags
-from sdk.comparison.publish import BEGIN, END, Rendered, write, write_into
-from sdk.comparison.run import CompareConfig, compare
-from sdk.comparison.store import ResultStore
-from sdk.comparison.table import as_markdown
-from sdk.comparison.workbench import Result, Workbench
-from sdk.config import HistoryConfig, SplitConfig
-from sdk.errors import ConfigError, DataError, UsageError
+from sdk.base.config import HistoryConfig, SplitConfig
+from sdk.base.errors import ConfigError, DataError, UsageError
+from sdk.lab.comparison import ours
+from sdk.lab.comparison.page import BEGIN, END, Rendered, write, write_into
+from sdk.lab.comparison.paired import paired_difference
+from sdk.lab.comparison.protocols import rolling_tasks, tasks_for, without_tags
+from sdk.lab.comparison.results import ResultStore
+from sdk.lab.comparison.run import CompareConfig, compare
+from sdk.lab.comparison.table import as_markdown
+from sdk.lab.comparison.workbench import Result, Workbench
 
 SMALL = CompareConfig(seeds=(42,), quick=True)
 BOTH = dataclasses.replace(SMALL, protocols=("A", "B"))

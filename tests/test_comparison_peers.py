@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from small import planted, tables_for
 
-from sdk.comparison import rating_peers
-from sdk.comparison.list_peers import RatingMatrix, ease, fit_ials, ials, item_knn, lists_of, popularity
-from sdk.comparison.rating_peers import RatingProblem, biased_mf, gradient_boosting, means, pair_features
-from sdk.comparison.tuning import draw_settings, tune
 from sdk.features.tables import FIRST_KNOWN
-from sdk.metrics import auc
+from sdk.lab.comparison import rating_peers
+from sdk.lab.comparison.list_peers import RatingMatrix, ease, fit_ials, ials, item_knn, lists_of, popularity
+from sdk.lab.comparison.peer_tuning import draw_settings, tune
+from sdk.lab.comparison.rating_peers import RatingProblem, biased_mf, gradient_boosting, means, pair_features
+from sdk.metrics.pointwise import auc
 
 # lists ---------------------------------------------------------------------------------------------------------------
 

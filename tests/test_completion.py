@@ -22,7 +22,7 @@ import pytest
 import batch.score
 import export.__main__
 from sdk.__main__ import COMMANDS, build_parser, main
-from sdk.completion import SHELLS, completion_script
+from sdk.shell.completion import SHELLS, completion_script
 
 PARSERS = {
     "sdk": build_parser(),

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from sdk.config import (
+from sdk.base.config import (
     ContentConfig,
     DataConfig,
     DLRMConfig,
@@ -18,7 +18,7 @@ from sdk.config import (
     from_json,
     to_json,
 )
-from sdk.errors import ConfigError
+from sdk.base.errors import ConfigError
 
 BAD = [
     (DataConfig, "max_reject_share", 1.0),

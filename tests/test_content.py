@@ -21,13 +21,13 @@ import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdk import schema
-from sdk.config import CONTENT_FIELDS, ContentConfig
-from sdk.errors import BundleError, DataError, MissingColumnError, UnknownItemError, UsageError
-from sdk.models.content import ContentModel
-from sdk.models.content_similar import NeighbourIndex
-from sdk.models.content_titles import name_key
-from sdk.models.content_tokens import overview_words, series_name, title_words, year_tokens
+from sdk.base import schema
+from sdk.base.config import CONTENT_FIELDS, ContentConfig
+from sdk.base.errors import BundleError, DataError, MissingColumnError, UnknownItemError, UsageError
+from sdk.models.content.model import ContentModel
+from sdk.models.content.neighbours import NeighbourIndex
+from sdk.models.content.titles import name_key
+from sdk.models.content.tokens import overview_words, series_name, title_words, year_tokens
 
 ROOT = Path(__file__).resolve().parents[1]
 LISTS = [field.name for field in schema.ITEMS if pa.types.is_list(field.type)]
@@ -606,9 +606,8 @@ def test_no_item_is_an_empty_answer(model: ContentModel) -> None:
 
 
 def test_importing_the_model_loads_nothing_heavy() -> None:
-    code = (
-        "import sys, sdk.models.content; print(*sorted({'numba', 'sklearn', 'torch', 'rapidfuzz'} & set(sys.modules)))"
-    )
+    heavy = {"numba", "sklearn", "torch", "rapidfuzz"}
+    code = f"import sys, sdk.models.content.model; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from small import item_table
 
-from sdk.config import ContentConfig
-from sdk.models.content import ContentModel
+from sdk.base.config import ContentConfig
+from sdk.models.content.model import ContentModel
 
 BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from small import encoded_table, item_table
 
-from sdk.config import HistoryConfig
-from sdk.errors import UnknownItemError, UsageError
+from sdk.base.config import HistoryConfig
+from sdk.base.errors import UnknownItemError, UsageError
 from sdk.features.tables import FIRST_KNOWN
-from sdk.models.content import ContentModel
-from sdk.models.content_hybrid import hybrid_similar, learned_part
-from sdk.models.history import HistoryModel
+from sdk.models.content.hybrid import hybrid_similar, learned_part
+from sdk.models.content.model import ContentModel
+from sdk.models.history.model import HistoryModel
 
 NUM_ITEMS, RANK = 25, 4
 

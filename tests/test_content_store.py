@@ -7,8 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from sdk.errors import BundleError
-from sdk.models.content_store import read_arrays, write_arrays
+from sdk.base.errors import BundleError
+from sdk.base.stored_arrays import read_arrays, write_arrays
 
 
 def test_a_member_whose_head_is_damaged_is_refused_by_name(tmp_path):

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from data_files import MOVIES_CSV, RATINGS_CSV, csv_form, zipped
 
+from sdk.base.errors import MissingFileError, UnusableFileError
 from sdk.data.archive import find_source
 from sdk.data.movielens import load
-from sdk.errors import MissingFileError, UnusableFileError
 
 
 @pytest.mark.parametrize("member", ["../ratings.csv", "/etc/ratings.csv", "ml/../../x.csv", "..\\x.csv", "C:\\x.csv"])

@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 from data_files import GENRES_100K, MOVIES_CSV, csv_form, flags, write
 
-from sdk import schema
-from sdk.config import DataConfig
+from sdk.base import schema
+from sdk.base.config import DataConfig
+from sdk.base.errors import OutputError, TooManyRejectsError, UnusableFileError
+from sdk.base.types import Dataset
 from sdk.data.movielens import load
 from sdk.data.validation import rejects_table, write_rejects
-from sdk.errors import OutputError, TooManyRejectsError, UnusableFileError
-from sdk.types import Dataset
 
 LENIENT = DataConfig(max_reject_share=0.99)
 DUPLICATE = "duplicate id: the first row stands"

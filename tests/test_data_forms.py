@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from data_files import GENRES_100K, MOVIES_CSV, RATINGS_CSV, csv_form, flags, ratings_csv, write, zipped
 
-from sdk import schema
+from sdk.base import schema
+from sdk.base.errors import MissingColumnError, MissingFileError, UnusableFileError
+from sdk.base.types import Dataset
 from sdk.data.movielens import load
-from sdk.errors import MissingColumnError, MissingFileError, UnusableFileError
-from sdk.types import Dataset
 
 CHILDREN = "Children's"
 

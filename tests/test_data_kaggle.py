@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from data_files import MOVIES_CSV, csv_form, csv_text, film, tmdb_form, write, zipped
 
-from sdk.config import DataConfig
+from sdk.base.config import DataConfig
+from sdk.base.errors import TooManyRejectsError, UnusableFileError
+from sdk.base.types import Dataset
 from sdk.data import tmdb
 from sdk.data.movielens import load, load_ratings
-from sdk.errors import TooManyRejectsError, UnusableFileError
-from sdk.types import Dataset
 
 LENIENT = DataConfig(max_reject_share=0.9)
 KAGGLE_20M = {

@@ -19,9 +19,9 @@ from data_files import MOVIES_CSV, csv_form, ratings_csv, write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdk.config import DataConfig, RunConfig, from_json
+from sdk.base.config import DataConfig, RunConfig, from_json
+from sdk.base.errors import DataError, MissingColumnError, TooManyRejectsError, UnusableFileError
 from sdk.data.movielens import load, load_ratings
-from sdk.errors import DataError, MissingColumnError, TooManyRejectsError, UnusableFileError
 
 WHEN = [1300086400, 1112486027, 1577836799]
 PAIRS = [(7, 1), (7, 2), (5, 1)]

@@ -13,12 +13,12 @@ from data_files import RATINGS_CSV, csv_form, ratings_csv, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdk.config import DataConfig
-from sdk.data import layout as layout_module
+from sdk.base.config import DataConfig
+from sdk.base.errors import TooManyRejectsError
+from sdk.base.types import Dataset
+from sdk.data import rating_lines as layout_module
 from sdk.data.movielens import load, load_ratings
 from sdk.data.validation import DUPLICATE_PAIR, EMPTY_LINE, NOT_UTF8, UNKNOWN_ITEM, sorted_order, superseded
-from sdk.errors import TooManyRejectsError
-from sdk.types import Dataset
 
 LENIENT = DataConfig(max_reject_share=0.99)
 GOOD = "7,1,4.0,100"

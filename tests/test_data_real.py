@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from sdk.base.types import Dataset
 from sdk.data import tmdb
 from sdk.data.movielens import load
-from sdk.types import Dataset
 
 pytestmark = pytest.mark.real_data
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from data_files import TMDB_CREDITS, csv_form, csv_text, film, named, tmdb_form, write, zipped
 
-from sdk import schema
-from sdk.config import DataConfig
+from sdk.base import schema
+from sdk.base.config import DataConfig
+from sdk.base.errors import MissingColumnError, MissingFileError, TooManyRejectsError, UnusableFileError
 from sdk.data import tmdb
 from sdk.data.movielens import load
-from sdk.errors import MissingColumnError, MissingFileError, TooManyRejectsError, UnusableFileError
 
 LENIENT = DataConfig(max_reject_share=0.99)
 CREW = [("Story", "S"), ("Director", "Ann"), ("Producer", "P"), ("Gaffer", "G"), ("Writer", "Ann"), ("Director", "Bo"),

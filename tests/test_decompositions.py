@@ -10,11 +10,11 @@ import pytest
 import scipy.linalg
 from scipy.sparse import csr_matrix, random_array
 
-from sdk.decompositions import inverse, solve, svd
-from sdk.errors import ScoreError
-from sdk.models import history_gram
-from sdk.models.content_matrix import short_vectors
-from sdk.models.history_fit import fit_regression, low_rank
+from sdk.base.errors import ScoreError
+from sdk.machine.decompositions import inverse, solve, svd
+from sdk.models.content.matrix import short_vectors
+from sdk.models.history import gram as history_gram
+from sdk.models.history.fit import fit_regression, low_rank
 
 SHAPES = [(80, 80), (200, 30), (30, 200), (1, 1), (5, 1), (40, 40)]
 

@@ -16,12 +16,12 @@ from test_engine_exact import random_form
 from test_steps import CONFIG, KINDS, adam, batch_of, ranker
 
 from sdk.__main__ import main
-from sdk.errors import ScoreError
+from sdk.base.errors import ScoreError
 from sdk.features.loaders import InteractionLoader
-from sdk.metrics import auc
+from sdk.features.seen import Seen
+from sdk.metrics.pointwise import auc
 from sdk.models.pair_model import PairModel
 from sdk.scoring import torch_engine
-from sdk.scoring.seen import Seen
 from sdk.scoring.torch_engine import TorchEngine
 from sdk.training import loop
 from sdk.training.device_graph import CudaGraph, _capturable
@@ -226,9 +226,9 @@ sys.path[:0] = ["tests"]
 import numpy as np
 import sdk.scoring.engine, sdk.scoring.torch_engine, sdk.training.loop, sdk.training.device_step
 from small import planted, tables_for
-from sdk.config import DLRMConfig, TrainingConfig
+from sdk.base.config import DLRMConfig, TrainingConfig
 from sdk.models.dlrm import DLRM
-from sdk.scoring.seen import Seen
+from sdk.features.seen import Seen
 rows, _ = planted(0)
 model = DLRM(DLRMConfig(), *tables_for(rows))
 sdk.training.loop.train(model, rows, rows, TrainingConfig(), name="dlrm", num_epochs=1)

@@ -16,15 +16,15 @@ from small_training import SMALL, fresh
 from test_steps import CONFIG, KINDS, adam, batch_of, ranker
 
 import sdk
-from sdk.config import from_json
-from sdk.data.sample import write_sample
-from sdk.errors import UsageError
+from sdk.base.config import from_json
+from sdk.base.errors import UsageError
+from sdk.commands import distributed
+from sdk.data.sample.writer import write_sample
 from sdk.features.loaders import InteractionLoader
-from sdk.metrics import auc
-from sdk.training import distributed
+from sdk.metrics.pointwise import auc
 from sdk.training.device_step import DeviceStep
 from sdk.training.loop import predict
-from sdk.training.shards import Shard
+from sdk.training.process_share import Shard
 from sdk.training.steps import PlainStep
 
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
@@ -34,7 +34,7 @@ sys.path[:0] = ["tests"]
 import torch
 from small import planted
 from small_training import SMALL, fresh
-from sdk.training.distributed import joined
+from sdk.commands.distributed import joined
 from sdk.training.loop import train
 rows, held_out = planted(1)
 with joined("cpu") as where:
@@ -53,7 +53,7 @@ def group_threads():
 BROKEN = """
 import sys
 import torch
-from sdk.training.distributed import joined
+from sdk.commands.distributed import joined
 try:
     with joined("cpu") as where:
         where.shard.total(torch.ones(1))

@@ -16,7 +16,7 @@ import batch.score
 import batch.taste
 import export.__main__ as export_commands
 import sdk.__main__ as sdk_commands
-from sdk.cli import EXIT_CODES
+from sdk.shell.cli import EXIT_CODES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "triton_models").rglob("*.md"),

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sdk import doctor
 from sdk.__main__ import main
+from sdk.commands import examination as doctor
 
 if sys.version_info >= (3, 11):
     import tomllib

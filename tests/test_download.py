@@ -13,9 +13,9 @@ import http_remote
 import pytest
 from http_remote import BODY, NAME, OTHER, ZIP, Answer, assert_landed, closed_port, make_zip
 
+from sdk.base.errors import ConfigError, DownloadError, OutputError, UsageError
 from sdk.data.download import DATASETS, download
 from sdk.data.transfer import Link, Part, fetch_file
-from sdk.errors import ConfigError, DownloadError, OutputError, UsageError
 
 remote, pauses, fetch = http_remote.remote, http_remote.pauses, http_remote.fetch
 

@@ -14,7 +14,7 @@ import http_remote
 import pytest
 from http_remote import BODY, NAME, OTHER, ROOT, Answer, Remote, assert_landed, make_zip, serving
 
-from sdk.errors import DownloadError
+from sdk.base.errors import DownloadError
 
 remote, pauses, fetch = http_remote.remote, http_remote.pauses, http_remote.fetch
 
@@ -212,7 +212,7 @@ def test_two_downloads_at_once_fetch_it_once(fetch, remote, caplog):
 
     remote.script = [Answer(gate=gate)]
     handler, got = OpenGate(), []
-    logging.getLogger("sdk.files").addHandler(handler)
+    logging.getLogger("sdk.base.files").addHandler(handler)
     try:
         threads = [threading.Thread(target=lambda: got.append(fetch())) for _ in range(2)]
         threads[0].start()
@@ -221,7 +221,7 @@ def test_two_downloads_at_once_fetch_it_once(fetch, remote, caplog):
         for thread in threads:
             thread.join(30)
     finally:
-        logging.getLogger("sdk.files").removeHandler(handler)
+        logging.getLogger("sdk.base.files").removeHandler(handler)
     assert len(got) == 2
     assert_landed(got[0])
     assert len(remote.zip_requests()) == 1

@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import all_pairs, encoded_table, jitter, run_config, tables
 
-from sdk.config import DLRMConfig, NCFConfig
-from sdk.errors import ScoreError, UsageError
+from sdk.base.config import DLRMConfig, NCFConfig
+from sdk.base.errors import ScoreError, UsageError
+from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN
 from sdk.models.dlrm import DLRM
 from sdk.models.ncf import NCF
+from sdk.models.pair_form import Head, PairForm, Side
 from sdk.models.ranker import build_ranker
 from sdk.scoring.engine import recommend
-from sdk.scoring.pair_form import Head, PairForm, Side
 from sdk.scoring.recommender import Recommender
-from sdk.scoring.seen import Seen
 
 
 def bias_form(users, items):

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdk.errors import ScoreError, UsageError
+from sdk.base.errors import ScoreError, UsageError
+from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
+from sdk.models.pair_form import Head, PairForm, Side
 from sdk.scoring import engine as engine_module
 from sdk.scoring.engine import Engine
 from sdk.scoring.kernels import LANES
-from sdk.scoring.pair_form import Head, PairForm, Side
-from sdk.scoring.seen import Seen
 from sdk.scoring.selection import buffer_size, buffers, clean, finish, keep_largest, key_of, row_of, score_of
 
 WIDTHS = st.tuples(

@@ -8,11 +8,11 @@ import pytest
 import torch
 from small import dataset, jitter, planted, run_config, tables_for
 
-from sdk.bundle import load
-from sdk.config import FeatureConfig, SplitConfig
-from sdk.errors import DataError, UsageError
-from sdk.evaluation import evaluate, evaluate_bundle, label_rule
-from sdk.features.stored_interactions import TEST, TRAIN, VALIDATION
+from sdk.base.config import FeatureConfig, SplitConfig
+from sdk.base.errors import DataError, UsageError
+from sdk.bundles.bundle import load
+from sdk.features.interactions import TEST, TRAIN, VALIDATION
+from sdk.measure.evaluation import evaluate, evaluate_bundle, label_rule
 from sdk.models.ranker import build_ranker
 from sdk.training.loop import predict
 from sdk.training.pipeline import train_bundle

@@ -9,13 +9,13 @@ import math
 import numpy as np
 import pytest
 
-from sdk.bundle_lists import ListEvaluation
-from sdk.errors import OutputError
-from sdk.evaluation import Evaluation
-from sdk.evaluation_report import as_markdown, as_text, as_values, write_evaluation
-from sdk.metrics import MetricRow, SliceFigures, calibration
-from sdk.slices import Slice
-from sdk.text_tables import Table, figure, slice_table
+from sdk.base.errors import OutputError
+from sdk.measure.bundle_lists import ListEvaluation
+from sdk.measure.evaluation import Evaluation
+from sdk.measure.evaluation_report import as_markdown, as_text, as_values, write_evaluation
+from sdk.measure.slices import Slice
+from sdk.measure.text_tables import Table, figure, slice_table
+from sdk.metrics.pointwise import MetricRow, SliceFigures, calibration
 
 NOBODY = np.zeros(1, bool)
 LIGHT, TAIL = Slice("light users", "users", "1 to 9", NOBODY), Slice("tail titles", "titles", "1 to 3", NOBODY)

@@ -11,9 +11,9 @@ import torch
 from small import dataset, run_config
 
 from sdk.__main__ import main
-from sdk.bundle import load
-from sdk.config import FeatureConfig, HistoryConfig
-from sdk.errors import UnknownItemError, UsageError
+from sdk.base.config import FeatureConfig, HistoryConfig
+from sdk.base.errors import UnknownItemError, UsageError
+from sdk.bundles.bundle import load
 from sdk.training.pipeline import train_bundle
 
 DATA = dataset()

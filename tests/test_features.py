@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 from small import GENRES, item_table, ratings, user_table
 
-from sdk.config import FeatureConfig
+from sdk.base.config import FeatureConfig
+from sdk.base.errors import BundleError, DataError
 from sdk.data.splits import Split
-from sdk.errors import BundleError, DataError
 from sdk.features import workflows
 from sdk.features.encode import EncodedInteractions, encode_interactions, fit_features
+from sdk.features.interactions import TEST, TRAIN, VALIDATION, StoredInteractions
 from sdk.features.nvtabular_import import nvtabular
-from sdk.features.store import read_table, write_table
-from sdk.features.stored_interactions import TEST, TRAIN, VALIDATION, StoredInteractions
+from sdk.features.table_files import read_table, write_table
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
 
 USER_IDS = [2, 5, 9, 14, 10**12]

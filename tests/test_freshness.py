@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from small import dataset, run_config
 
-from sdk.bundle_info import sealed
+from sdk.bundles.info import sealed
 from sdk.training.freshness import is_up_to_date
 from sdk.training.pipeline import train_bundle
 

@@ -19,13 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_engine_exact import all_scores, check, random_form, random_seen
 
-from sdk.errors import UsageError
+from sdk.base.errors import UsageError
 from sdk.features.tables import FIRST_KNOWN
+from sdk.models.pair_form import Head, PairForm, Side
 from sdk.scoring import gpu_engine, torch_engine
 from sdk.scoring.gpu_bounds import UNITS, ErrorBound
 from sdk.scoring.gpu_engine import FusedScorer, why_not
 from sdk.scoring.gpu_parts import NOTHING, Part, keys_of, score_pairs, scores_of
-from sdk.scoring.pair_form import Head, PairForm, Side
 from sdk.scoring.torch_engine import TorchEngine
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None

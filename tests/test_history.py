@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from sdk.errors import BundleError, ConfigError, DataError, ScoreError
+from sdk.base.errors import BundleError, ConfigError, DataError, ScoreError
+from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
-from sdk.models.history import HistoryConfig, HistoryModel, blend
-from sdk.models.history_fit import extend, fit_regression, low_rank
-from sdk.models.history_inputs import rank_for
+from sdk.models.history.fit import extend, fit_regression, low_rank
+from sdk.models.history.inputs import rank_for
+from sdk.models.history.model import HistoryConfig, HistoryModel, blend
+from sdk.models.pair_form import Head, PairForm, Side
 from sdk.scoring.engine import Engine
-from sdk.scoring.pair_form import Head, PairForm, Side
-from sdk.scoring.seen import Seen
 
 PLAIN = HistoryConfig(
     rank=200, star_weight=0, least_weight=1, user_exponent=0, item_exponent=0, content_weight=0,

@@ -10,17 +10,17 @@ import pytest
 from scipy.sparse import csr_matrix
 from scipy.sparse import random as random_sparse
 
-from sdk.config import HistoryConfig
-from sdk.errors import ScoreError
+from sdk.base.config import HistoryConfig
+from sdk.base.errors import ScoreError
+from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
-from sdk.list_metrics import RelevanceSets, ndcg, user_mean
-from sdk.models import history_choice
-from sdk.models.history import HistoryModel
-from sdk.models.history_choice import FALLBACK, choose_penalty, climb
-from sdk.models.history_fit import fit_regression, prepared
-from sdk.models.history_gram import gram, inverse
+from sdk.metrics.lists import RelevanceSets, ndcg, user_mean
+from sdk.models.history import choice as history_choice
+from sdk.models.history.choice import FALLBACK, choose_penalty, climb
+from sdk.models.history.fit import fit_regression, prepared
+from sdk.models.history.gram import gram, inverse
+from sdk.models.history.model import HistoryModel
 from sdk.scoring.engine import Engine
-from sdk.scoring.seen import Seen
 
 WHOLE = HistoryConfig(rank=40, popularity_weight=0.0)
 """Nothing cut, nothing added: the lists of the model are those that the choice measures."""

@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 from small import dataset, run_config
 
-from sdk.bundle import load
-from sdk.comparison.ours import run_config as compared_config
-from sdk.comparison.protocols import tasks_for
-from sdk.config import HistoryConfig, SplitConfig
+from sdk.base.config import HistoryConfig, SplitConfig
+from sdk.base.errors import ConfigError
+from sdk.base.types import Interactions
+from sdk.bundles.bundle import load
+from sdk.bundles.fresh import FreshBundle, FreshRatings
 from sdk.data.splits import split
-from sdk.errors import ConfigError
+from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
-from sdk.fresh_bundle import FreshBundle, FreshRatings
-from sdk.list_metrics import RelevanceSets, ndcg
-from sdk.models import history_recency
-from sdk.models.history import HistoryModel
-from sdk.models.history_recency import HALF_LIVES_DAYS, MOMENTS, TIMES_PENALTY, Moments, recency
+from sdk.lab.comparison.ours import run_config as compared_config
+from sdk.lab.comparison.protocols import tasks_for
+from sdk.metrics.lists import RelevanceSets, ndcg
+from sdk.models.history import recency as history_recency
+from sdk.models.history.model import HistoryModel
+from sdk.models.history.recency import HALF_LIVES_DAYS, MOMENTS, TIMES_PENALTY, Moments, recency
 from sdk.scoring.engine import Engine
-from sdk.scoring.seen import Seen
 from sdk.training.pipeline import train_bundle
-from sdk.types import Interactions
 
 DAY = 86_400
 SHAPE = (83, 43)

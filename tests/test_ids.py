@@ -16,14 +16,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from small import dataset, run_config
 
-from batch.id_files import read_ids
+from batch.job.id_files import read_ids
 from export.calls import recommend_call
-from sdk.bundle import Bundle
-from sdk.cli import whole_number
+from sdk.base.errors import DataError, UsageError
+from sdk.base.ids import count_of, ids_of
+from sdk.bundles.bundle import Bundle
 from sdk.data.validation import BadRowError
 from sdk.data.validation import whole_number as field
-from sdk.errors import DataError, UsageError
-from sdk.ids import count_of, ids_of
+from sdk.shell.cli import whole_number
 from sdk.training.pipeline import train_bundle
 
 EDGES = [0, 1, 600, 2**31, 2**53 - 1, 2**53, 2**53 + 1, 2**63 - 1, 2**63, 2**64, -1, -(2**63), -(2**63) - 1, 10**30]

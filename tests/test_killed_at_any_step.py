@@ -13,15 +13,15 @@ from http_remote import NAME, assert_landed
 from killing import steps_of
 
 import sdk
-from batch.job import Job
-from batch.publish import read_manifest, recover
-from batch.run import run
-from batch.target import open_target
+from batch.job.job import Job
+from batch.run.night import run
+from batch.store.publish import read_manifest, recover
+from batch.store.target import open_target
 from export.configs import read_config
 from export.manifest import check_repository, version_folders
 from export.options import ExportOptions
 from export.repository import export_repository
-from sdk.config import FeatureConfig
+from sdk.base.config import FeatureConfig
 from sdk.training.checkpoint import Checkpoint
 from sdk.training.pipeline import train_bundle
 
@@ -177,7 +177,7 @@ def test_a_download_lands_and_is_unpacked_whole_or_not_at_all(
 def save(path: Path, epoch: int) -> None:
     model = torch.nn.Linear(2, 1)
     torch.nn.init.constant_(model.weight, epoch)
-    record = sdk.metrics.EpochRecord(epoch, 1.0, 0.5, 0.6, 1.0)
+    record = sdk.metrics.pointwise.EpochRecord(epoch, 1.0, 0.5, 0.6, 1.0)
     Checkpoint((record,) * epoch, epoch).save(path, torch.optim.Adam(model.parameters()), model)
 
 

@@ -14,15 +14,15 @@ from data_files import csv_form, ratings_csv
 from small import dataset, ratings
 
 from sdk.__main__ import main
-from sdk.bundle import load
-from sdk.config import DataConfig, FeatureConfig, RunConfig, SplitConfig, from_json
+from sdk.base.config import DataConfig, FeatureConfig, RunConfig, SplitConfig, from_json
+from sdk.base.errors import ConfigError, DataError
+from sdk.base.types import Dataset, Interactions
+from sdk.bundles.bundle import load
+from sdk.data.labels import learnable
 from sdk.data.splits import split
-from sdk.errors import ConfigError, DataError
+from sdk.lab.tuning.objectives import RankerObjective
 from sdk.training.freshness import is_up_to_date
-from sdk.training.labels import learnable
-from sdk.training.objectives import RankerObjective
 from sdk.training.pipeline import train_bundle
-from sdk.types import Dataset, Interactions
 
 DATA = dataset()
 RANDOM = np.random.default_rng(0)

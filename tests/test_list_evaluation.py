@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from small import ratings
 
+from sdk.base.errors import DataError
 from sdk.data import movielens
-from sdk.errors import DataError
+from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
-from sdk.list_evaluation import ListSplit, evaluate_lists, split_by_time, split_positives
-from sdk.models.history import HistoryModel
+from sdk.measure.list_evaluation import ListSplit, evaluate_lists, split_by_time, split_positives
+from sdk.models.history.model import HistoryModel
 from sdk.scoring.engine import Engine
-from sdk.scoring.seen import Seen
 
 
 def many(seed=0, size=400):

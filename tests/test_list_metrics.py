@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 from sklearn import metrics as sklearn_metrics
 
-from sdk import metrics
-from sdk.metrics import RelevanceSets
+from sdk.metrics import pointwise as metrics
+from sdk.metrics.pointwise import RelevanceSets
 
 LISTS = st.lists(st.integers(-2, 6), unique=True, max_size=9)
 USERS = st.lists(st.tuples(LISTS, st.sets(st.integers(-4, 8))), min_size=1, max_size=6)
@@ -223,7 +223,7 @@ def test_novelty_is_mean_self_information_in_bits():
 
 
 def test_diversity_matches_the_mean_over_pairs(monkeypatch):
-    monkeypatch.setattr("sdk.list_metrics._USERS_AT_ONCE", 3)
+    monkeypatch.setattr("sdk.metrics.lists._USERS_AT_ONCE", 3)
     rng = np.random.default_rng(6)
     vectors = rng.normal(size=(9, 4)).astype(np.float32)
     lists = [rng.permutation(9)[:n] for n in (2, 9, 5, 3, 4, 6, 2)]

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdk.__main__ import main
-from sdk.logs import JsonLines, facts
+from sdk.base.logs import JsonLines, facts
 
 
 def line_of(text: str, *args: object, **values: object) -> dict:
-    record = logging.LogRecord("batch.run", logging.INFO, "run.py", 1, text, args, None)
+    record = logging.LogRecord("batch.run.night", logging.INFO, "run.py", 1, text, args, None)
     for name, value in facts(**values).items():
         setattr(record, name, value)
     return json.loads(JsonLines("run7").format(record))
@@ -27,7 +27,7 @@ def test_a_line_holds_time_level_logger_run_message_and_facts():
     line = line_of("part %d of %d", 1, 3, stage="scoring users", rate=np.float32(2.5), rows=np.int64(7))
     assert abs((datetime.now(timezone.utc) - datetime.fromisoformat(line.pop("time"))).total_seconds()) < 60
     assert line == {
-        "level": "info", "logger": "batch.run", "run_id": "run7", "message": "part 1 of 3",
+        "level": "info", "logger": "batch.run.night", "run_id": "run7", "message": "part 1 of 3",
         "stage": "scoring users", "rate": 2.5, "rows": 7,
     }  # fmt: skip
 

@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from sdk import metrics
+from sdk.metrics import pointwise as metrics
 
 FEW_SCORES = st.integers(-3, 3).map(lambda n: n / 2)  # few distinct values, hence many ties
 ROWS = st.lists(st.tuples(st.integers(0, 1), FEW_SCORES), min_size=1, max_size=60)
@@ -174,7 +174,7 @@ def test_calibration_refuses_logits_and_no_bins(probability, bins, cause):
 
 def test_metrics_and_report_load_no_heavy_package():
     code = (
-        "import sys, sdk.metrics, sdk.report, sdk.models.baselines;"
+        "import sys, sdk.metrics.pointwise, sdk.measure.training_report, sdk.measure.baselines;"
         "print([m for m in ('torch', 'sklearn', 'matplotlib', 'numba', 'nvtabular') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,8 +8,8 @@ import torch
 from small import PRIOR, all_pairs, encoded_table, jitter, run_config, tables
 from torch import nn
 
-from sdk.config import DLRMConfig, NCFConfig
-from sdk.errors import BundleError
+from sdk.base.config import DLRMConfig, NCFConfig
+from sdk.base.errors import BundleError
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, raw_statistics
 from sdk.models.dlrm import DLRM
 from sdk.models.ncf import NCF

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import sdk
-from sdk.config import HistoryConfig
+from sdk.base.config import HistoryConfig
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 nbformat = pytest.importorskip("nbformat", reason="no nbformat: pip install 'marquee[dev]'")

@@ -13,8 +13,8 @@ import batch.score
 import batch.taste
 import export.__main__
 import sdk.__main__
-from sdk.bundle import Bundle
-from sdk.cli import location_argument, path_argument
+from sdk.bundles.bundle import Bundle
+from sdk.shell.cli import location_argument, path_argument
 from sdk.training.pipeline import train_bundle
 
 NONSENSE = [

@@ -1,4 +1,4 @@
-"""What is written aside, renamed, locked or hashed goes through sdk/files.py: one mechanism for one thing."""
+"""What is written aside, renamed, locked or hashed goes through sdk/base/files.py: one mechanism for one thing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-HOME = ROOT / "sdk" / "files.py"
+HOME = ROOT / "sdk" / "base" / "files.py"
 SOURCES = [path for name in ("sdk", "batch", "export", "examples") for path in sorted((ROOT / name).rglob("*.py"))]
 MODULE_CALLS = {
     "os.replace",
@@ -31,16 +31,16 @@ MODULE_CALLS = {
     "tempfile.mkstemp",
     "tempfile.mkdtemp",
 }
-"""Calls that have a better one in sdk/files.py: safe, durable, with the umask's mode, and with a way back."""
+"""Calls that have a better one in sdk/base/files.py: safe, durable, with the umask's mode, and with a way back."""
 ALLOWED = {
-    ("batch/id_files.py", "hashlib.sha256 in blocks"),  # of parts that are in memory
-    ("sdk/machine_code.py", "tempfile.mkdtemp"),  # PyTorch's scratch folder, of this process alone
-    ("sdk/models/content_store.py", "sort_keys"),  # a bundle's own files: their bytes are part of its format
+    ("batch/job/id_files.py", "hashlib.sha256 in blocks"),  # of parts that are in memory
+    ("sdk/machine/code_cache.py", "tempfile.mkdtemp"),  # PyTorch's scratch folder, of this process alone
+    ("sdk/base/stored_arrays.py", "sort_keys"),  # a bundle's own files: their bytes are part of its format
 }
 
 
 def calls(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Line and name of every call that should be one of sdk/files.py."""
+    """Line and name of every call that should be one of sdk/base/files.py."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
+from setuptools import find_packages
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -103,12 +104,12 @@ def test_the_wheel_holds_every_file_of_our_packages_and_nothing_else(wheel: Path
     assert ours - inside == set(), "not in the wheel: name them in pyproject.toml, [tool.setuptools.package-data]"
     assert inside - ours == set()
     assert {"sdk/py.typed", "export/py.typed", "batch/py.typed"} <= inside
-    assert any(re.fullmatch(r"sdk/data/sample_films/.*\.tsv", name) for name in inside), "no sample films"
+    assert any(re.fullmatch(r"sdk/data/sample/sample_films/.*\.tsv", name) for name in inside), "no sample films"
 
 
 def test_every_package_folder_is_listed() -> None:
     folders = {path.parent for name in TOP_LEVEL for path in (ROOT / name).rglob("__init__.py")}
-    listed = PROJECT["tool"]["setuptools"]["packages"]
+    listed = find_packages(str(ROOT), **PROJECT["tool"]["setuptools"]["packages"]["find"])
     assert sorted(listed) == sorted(folder.relative_to(ROOT).as_posix().replace("/", ".") for folder in folders)
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import all_pairs, encoded_table, jitter
 
-from sdk.config import DLRMConfig, NCFConfig
-from sdk.errors import ScoreError
+from sdk.base.config import DLRMConfig, NCFConfig
+from sdk.base.errors import ScoreError
 from sdk.models.dlrm import DLRM
 from sdk.models.ncf import NCF
 

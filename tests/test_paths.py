@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sdk
-from batch.job import Job
+from batch.job.job import Job
 from batch.score import main
-from sdk.cli import location_argument, path_argument, run_command, whole_number
-from sdk.errors import MarqueeError, UsageError
-from sdk.paths import as_location, as_path
+from sdk.base.errors import MarqueeError, UsageError
+from sdk.base.paths import as_location, as_path
+from sdk.shell.cli import location_argument, path_argument, run_command, whole_number
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = Path(pwd.getpwuid(os.getuid()).pw_dir)
@@ -123,7 +123,7 @@ def test_a_dot_in_front_takes_a_name_as_it_is(text: str) -> None:
 
 
 PARSERS = (
-    "sdk.__main__", "batch.score", "batch.report", "batch.taste", "export.__main__", "sdk.training.distributed",
+    "sdk.__main__", "batch.score", "batch.report", "batch.taste", "export.__main__", "sdk.commands.distributed",
     "app", "examples.daily_loop",
 )  # fmt: skip
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from small import dataset, run_config
 
 from sdk.__main__ import main
-from sdk.bundle import Bundle
-from sdk.errors import DataError, MissingColumnError, TooManyRejectsError
-from sdk.logs import JsonLines, TextLines
-from sdk.printable import one_line, printable
+from sdk.base.errors import DataError, MissingColumnError, TooManyRejectsError
+from sdk.base.logs import JsonLines, TextLines
+from sdk.base.printable import one_line, printable
+from sdk.bundles.bundle import Bundle
 from sdk.training.pipeline import train_bundle
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 from small import item_table
 
+from sdk.base.errors import UsageError
+from sdk.bundles.explanations import Because, Explanation
 from sdk.commands.naming import item_named
 from sdk.commands.recommend import score_lines
-from sdk.errors import UsageError
-from sdk.explanations import Because, Explanation
-from sdk.models.content_titles import TitleIndex
+from sdk.models.content.titles import TitleIndex
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdk.errors import OutputError
-from sdk.metrics import EpochRecord, MetricRow, SliceFigures, calibration
-from sdk.report import auc_chart_text, best_epoch, draw_auc, write_reports
-from sdk.slices import Slice
+from sdk.base.errors import OutputError
+from sdk.measure.slices import Slice
+from sdk.measure.training_report import auc_chart_text, best_epoch, draw_auc, write_reports
+from sdk.metrics.pointwise import EpochRecord, MetricRow, SliceFigures, calibration
 
 SPLIT = "random 80%/20%, validation 10% of training, seed 42"
 RULE = "rating > 3"

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.metrics import roc_auc_score
 
-from sdk import resampling
-from sdk.list_metrics import bootstrap_interval
-from sdk.metrics import auc, calibration, sigmoid
-from sdk.resampling import SortedPairs, auc_interval, draws, likelihood_intervals, mean_intervals, samples_for
+from sdk.metrics import intervals as resampling
+from sdk.metrics.intervals import SortedPairs, auc_interval, draws, likelihood_intervals, mean_intervals, samples_for
+from sdk.metrics.lists import bootstrap_interval
+from sdk.metrics.pointwise import auc, calibration, sigmoid
 
 ROWS = st.lists(
     st.tuples(st.integers(0, 4), st.integers(0, 1), st.integers(-3, 3).map(lambda n: n / 2)), min_size=2, max_size=40

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from small import planted
 from small_training import SMALL, assert_same_weights, fresh, state_of, steps_per_epoch, without_speed
 
-from sdk.errors import OutputError
+from sdk.base.errors import OutputError
 from sdk.training import loop
 from sdk.training.loop import train
 

@@ -12,11 +12,11 @@ from data_files import film, tmdb_form, write
 from small import dataset
 
 from sdk.__main__ import main
-from sdk.bundle import Bundle
+from sdk.base.config import RunConfig
+from sdk.base.errors import UsageError
+from sdk.bundles.bundle import Bundle
 from sdk.commands.naming import item_named
-from sdk.config import RunConfig
 from sdk.data.movielens import load
-from sdk.errors import UsageError
 from sdk.training.pipeline import train_bundle
 
 DATA = dataset()

@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdk.data import movielens, sample_catalogue, tmdb
-from sdk.data.sample import movielens_title, write_sample
-from sdk.data.sample_catalogue import GENRES, Film, read_films
+from sdk.base.errors import ConfigError, OutputError, UnusableFileError
+from sdk.base.types import Dataset
+from sdk.data import movielens, tmdb
+from sdk.data.sample import films as sample_catalogue
+from sdk.data.sample.films import GENRES, Film, read_films
+from sdk.data.sample.writer import movielens_title, write_sample
 from sdk.data.titles import split_title
-from sdk.errors import ConfigError, OutputError, UnusableFileError
-from sdk.metrics import auc
-from sdk.types import Dataset
+from sdk.metrics.pointwise import auc
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("MARQUEE_DATA", ROOT.parent / "shared" / "data"))
@@ -166,7 +167,7 @@ def test_tags_are_keywords_of_films_that_the_user_liked(dataset: Dataset, folder
 
 def test_the_same_seed_writes_the_same_bytes_in_another_process(tmp_path: Path) -> None:
     write_sample(tmp_path / "a", num_users=60)
-    code = "import sys; from sdk.data.sample import write_sample as w; w(sys.argv[1], num_users=60)"
+    code = "import sys; from sdk.data.sample.writer import write_sample as w; w(sys.argv[1], num_users=60)"
     environment = os.environ | {"PYTHONHASHSEED": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "b")], check=True, env=environment)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdk.slices import TITLES, USERS, item_slices, user_slices
+from sdk.measure.slices import TITLES, USERS, item_slices, user_slices
 
 COUNTS = st.lists(st.integers(0, 6), min_size=1, max_size=30)
 

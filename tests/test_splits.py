@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import ratings
 
-from sdk.config import SplitConfig
+from sdk.base.config import SplitConfig
+from sdk.base.errors import DataError
 from sdk.data.splits import split
-from sdk.errors import DataError
 
 USERS = st.lists(st.integers(1, 6), min_size=1, max_size=60)
 CONFIGS = st.builds(

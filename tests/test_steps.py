@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import jitter, run_config, tables
 
-from sdk.config import DLRMConfig, NCFConfig, TrainingConfig
+from sdk.base.config import DLRMConfig, NCFConfig, TrainingConfig
 from sdk.features.loaders import PairBatch
-from sdk.models.interactions import pairs_across, pairs_within
+from sdk.models.field_products import pairs_across, pairs_within
 from sdk.models.ranker import build_ranker
 from sdk.training import steps, table_adam
 from sdk.training.steps import ChunkedStep, PlainStep

@@ -13,7 +13,7 @@ import pytest
 from small import dataset, run_config
 
 import sdk
-from sdk.cli import run_command
+from sdk.shell.cli import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 STATES = {
@@ -99,8 +99,8 @@ def test_a_usage_error_keeps_its_code_without_streams() -> None:
 def test_titles_reach_a_narrow_encoding(tmp_path: Path, bundle: Path, encoding: str) -> None:
     script = """
 import argparse, sys
-from sdk.cli import run_command
-from sdk.terminal import show
+from sdk.shell.cli import run_command
+from sdk.shell.terminal import show
 def work(args):
     show(["Am\\u00e9lie \\u5343\\u3068"], lambda: [])
     return 0

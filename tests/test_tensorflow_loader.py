@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdk.errors import UsageError
+from sdk.base.errors import UsageError
 from sdk.features import tensorflow_loader as module
 from sdk.features.encode import EncodedInteractions
 from sdk.features.tensorflow_loader import tensorflow_loader
-from sdk.metrics import auc
+from sdk.metrics.pointwise import auc
 
 NUM_ROWS, BATCH = 103, 10
 

@@ -12,8 +12,8 @@ import pytest
 from small import dataset, run_config
 
 from sdk.__main__ import main
-from sdk.bundle import Bundle
-from sdk.terminal import Page, show, show_markdown
+from sdk.bundles.bundle import Bundle
+from sdk.shell.terminal import Page, show, show_markdown
 from sdk.training.pipeline import train_bundle
 
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")

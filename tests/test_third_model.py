@@ -12,11 +12,11 @@ import torch
 from small import all_pairs, jitter, tables
 
 import sdk
-from sdk.features.stored_interactions import TEST, TRAIN, VALIDATION
-from sdk.metrics import auc
-from sdk.models.baselines import popularity_scores
+from sdk.features.interactions import TEST, TRAIN, VALIDATION
+from sdk.features.seen import Seen
+from sdk.measure.baselines import popularity_scores
+from sdk.metrics.pointwise import auc
 from sdk.scoring.engine import Engine
-from sdk.scoring.seen import Seen
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "third_model.py"
 

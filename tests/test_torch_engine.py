@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_engine_exact import WIDTHS, all_scores, check, random_form, random_seen
 
-from sdk.device import resolve_device
-from sdk.errors import ScoreError, UsageError
+from sdk.base.errors import ScoreError, UsageError
+from sdk.features.seen import Seen
+from sdk.machine.device import resolve_device
 from sdk.scoring import torch_engine
 from sdk.scoring.engine import Engine
-from sdk.scoring.seen import Seen
 from sdk.scoring.torch_engine import TorchEngine
 
 

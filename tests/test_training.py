@@ -9,10 +9,10 @@ import torch
 from small import planted, tables_for
 from small_training import SMALL, assert_same_weights, fresh, state_of, steps_per_epoch, without_speed
 
-from sdk.errors import ScoreError
+from sdk.base.errors import ScoreError
 from sdk.features.encode import EncodedInteractions
 from sdk.features.tables import UNKNOWN
-from sdk.metrics import EpochRecord, auc
+from sdk.metrics.pointwise import EpochRecord, auc
 from sdk.training import loop
 from sdk.training.checkpoint import Checkpoint
 from sdk.training.loop import batch_size_for, predict, train

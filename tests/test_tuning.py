@@ -11,16 +11,16 @@ import pytest
 from small import dataset, run_config
 
 from sdk.__main__ import main
-from sdk.cli import Terminated
-from sdk.config import HistoryConfig, RunConfig, from_json, to_json
+from sdk.base.config import HistoryConfig, RunConfig, from_json, to_json
+from sdk.base.errors import ConfigError, LockedError, OutputError, ScoreError, UnusableFileError, UsageError
 from sdk.data.splits import split
-from sdk.errors import ConfigError, LockedError, OutputError, ScoreError, UnusableFileError, UsageError
-from sdk.list_evaluation import split_positives
-from sdk.search_space import SPACES, Choice, Range, field_of, space_around, with_fields
-from sdk.training.objectives import HistoryObjective, RankerObjective
-from sdk.training.study import opened_study
-from sdk.training.tuning import Search, Trial, TuningResult, tune
-from sdk.tuning_report import as_json, as_markdown, draw_history, draw_slices, fields_to_set, write_tuning
+from sdk.lab.tuning.objectives import HistoryObjective, RankerObjective
+from sdk.lab.tuning.search import Search, Trial, TuningResult, tune
+from sdk.lab.tuning.space import SPACES, Choice, Range, field_of, space_around, with_fields
+from sdk.lab.tuning.study import opened_study
+from sdk.lab.tuning.study_report import as_json, as_markdown, draw_history, draw_slices, fields_to_set, write_tuning
+from sdk.measure.list_evaluation import split_positives
+from sdk.shell.cli import Terminated
 
 pytest.importorskip("optuna", reason="no optuna: pip install 'marquee[tune]'")
 
@@ -215,8 +215,8 @@ def test_poisoned_test_parts_change_no_value_of_the_history_models_study():
 
 def test_the_history_models_value_is_what_the_slow_obvious_way_gives():
     """Every score by hand from the fitted model's vectors, every NDCG from its definition."""
-    from sdk.models.content import ContentModel
-    from sdk.models.history import HistoryModel
+    from sdk.models.content.model import ContentModel
+    from sdk.models.history.model import HistoryModel
 
     data, config = dataset(), TOY
     ratings = data.interactions

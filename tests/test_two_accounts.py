@@ -15,26 +15,26 @@ from pathlib import Path
 import pytest
 import small
 
-import batch.metrics_file
-import batch.nights
-import batch.object_target
-import batch.observe
 import batch.report
+import batch.run.metrics_file
+import batch.run.observe
 import batch.score
+import batch.store.nights
+import batch.store.objects
 import batch.taste
 import export.__main__
 import export.server
 import export.verify
 import sdk.__main__
-import sdk.comparison.run
-import sdk.evaluation_report
-import sdk.training.tuning
-from batch.target import open_target
+import sdk.lab.comparison.run
+import sdk.lab.tuning.search
+import sdk.measure.evaluation_report
+from batch.store.target import open_target
 from export.options import ExportOptions
 from export.repository import export_repository
-from sdk.data.sample import write_sample
-from sdk.errors import LockedError
-from sdk.files import locked, write_file
+from sdk.base.errors import LockedError
+from sdk.base.files import locked, write_file
+from sdk.data.sample.writer import write_sample
 from sdk.training.pipeline import train_bundle
 
 NOBODY, GROUP = 65534, 65533

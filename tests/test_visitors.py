@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdk.errors import ScoreError
+from sdk.base.errors import ScoreError
+from sdk.bundles.visitors import _best_rows
+from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
+from sdk.models.pair_form import Head, PairForm, Side
 from sdk.scoring.engine import Engine
-from sdk.scoring.pair_form import Head, PairForm, Side
-from sdk.scoring.seen import Seen
-from sdk.visitors import _best_rows
 
 
 def side(bias, dot):

@@ -21,7 +21,7 @@ from posters import Posters
 from sources import Sources
 
 import sdk
-from sdk.cli import between, path_argument, port_number
+from sdk.shell.cli import between, path_argument, port_number
 
 log = logging.getLogger("web_app")
 

@@ -9,7 +9,7 @@ import numpy as np
 from search import SearchIndex, fold
 
 import sdk
-from sdk.types import Float64s, Int64s
+from sdk.base.types import Float64s, Int64s
 
 LEAST_THOROUGH = 4  # letters: fewer, misspelt, may be anything
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from werkzeug.exceptions import BadRequest
 
-from sdk.ids import NoIdError, whole_id
-from sdk.printable import is_hidden
+from sdk.base.ids import NoIdError, whole_id
+from sdk.base.printable import is_hidden
 
 LONGEST_QUERY = 200
 MOST_LIKED = 50

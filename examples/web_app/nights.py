@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sdk.types import Float32s, Int32s, Int64s
+from sdk.base.types import Float32s, Int32s, Int64s
 
 log = logging.getLogger("web_app")
 

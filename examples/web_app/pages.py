@@ -18,7 +18,7 @@ from sources import Listing, Sources
 from werkzeug.wrappers import Response as AnyResponse
 
 from export.errors import RefusedRequestError, ServerUnavailableError
-from sdk.printable import filled_in
+from sdk.base.printable import filled_in
 
 SUGGESTIONS, RESULTS, SIMILAR, LISTED, EVERYTHING, POPULAR, USERS = 8, 30, 10, 20, 1000, 24, 12
 _SAMPLE = "ml-sample"  # its TMDB ids are its own: a poster found by one would show another film

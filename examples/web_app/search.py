@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rapidfuzz import fuzz, process
 from rapidfuzz.distance import OSA
 
-from sdk.types import Int64s
+from sdk.base.types import Int64s
 
 _NOT_WORD = re.compile(r"[\W_]+")
 _YEAR = re.compile(r" [0-9]{4}$")

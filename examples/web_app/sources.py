@@ -11,7 +11,7 @@ from nights import Nights, Row
 
 import sdk
 from export.client import Client, ClientOptions, Lists
-from sdk.config import RANKERS
+from sdk.base.config import RANKERS
 
 SIMILAR_FIELDS, SIMILAR_TOKENS, REASONS = 3, 3, 2
 

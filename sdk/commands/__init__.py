@@ -1,1 +1,4 @@
-"""One module per command of ``python -m sdk``: its options in ``add``, its work beside them."""
+"""`python -m sdk …`: one module a command. The work itself is elsewhere.
+
+Uses everything. `sdk/__main__.py` names them.
+"""

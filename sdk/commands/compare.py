@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from sdk.cli import between, path_argument, seed_number
+from sdk.base.config import RunConfig
+from sdk.base.errors import UsageError
 from sdk.commands.datasets import add_dataset, read_dataset
 from sdk.commands.options import new_command
-from sdk.config import RunConfig
-from sdk.errors import UsageError
-from sdk.terminal import show_markdown
+from sdk.shell.cli import between, path_argument, seed_number
+from sdk.shell.terminal import show_markdown
 
 
 def add(commands: Any) -> None:
@@ -43,8 +43,8 @@ def add(commands: Any) -> None:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from sdk.comparison.publish import Rendered, check_page, write, write_into
-    from sdk.comparison.run import CompareConfig, compare
+    from sdk.lab.comparison.page import Rendered, check_page, write, write_into
+    from sdk.lab.comparison.run import CompareConfig, compare
 
     config = CompareConfig(
         protocols=_protocols(args.protocols),

@@ -8,12 +8,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdk.cli import path_argument
-from sdk.config import RunConfig, from_json
-from sdk.errors import MarqueeError, UsageError
+from sdk.base.config import RunConfig, from_json
+from sdk.base.errors import MarqueeError, UsageError
+from sdk.shell.cli import path_argument
 
 if TYPE_CHECKING:
-    from sdk.types import Dataset
+    from sdk.base.types import Dataset
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def read_dataset(args: argparse.Namespace, config: RunConfig) -> Dataset:
     if args.tmdb is not None:
         message = "--tmdb: the sample brings its own titles; leave the option out, or give --movielens"
         raise UsageError(message)
-    from sdk.data.sample import write_sample
+    from sdk.data.sample.writer import write_sample
 
     with tempfile.TemporaryDirectory(prefix="marquee-sample-") as folder:
         movielens, tmdb = write_sample(Path(folder))

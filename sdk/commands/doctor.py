@@ -9,11 +9,11 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from sdk.commands.options import new_command
-from sdk.terminal import say
+from sdk.shell.terminal import say
 
 if TYPE_CHECKING:
-    from sdk.doctor import Examination, Package
-    from sdk.machine_code import CodeCache
+    from sdk.commands.examination import Examination, Package
+    from sdk.machine.code_cache import CodeCache
 
 NOT_HEALTHY = 2
 
@@ -33,12 +33,12 @@ def add(commands: Any) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from sdk.doctor import examine
-    from sdk.machine_code import mend
+    from sdk.commands.examination import examine
+    from sdk.machine.code_cache import mend
 
     caches = mend()
     if args.warm_up:
-        from sdk.warm_up import warm_up
+        from sdk.commands.warm_up import warm_up
 
         warm_up()
         caches = [replace(after, removed=before.removed) for before, after in zip(caches, mend(), strict=True)]
@@ -52,7 +52,7 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _as_text(found: Examination, caches: Sequence[CodeCache]) -> str:
-    from sdk.doctor import EXTRAS
+    from sdk.commands.examination import EXTRAS
 
     machine = f"{found.cores} cores" + (f", {found.memory_gib:g} GiB" if found.memory_gib else "")
     lines = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from sdk.cli import path_argument
 from sdk.commands.options import new_command
-from sdk.terminal import say
+from sdk.shell.cli import path_argument
+from sdk.shell.terminal import say
 
 
 def add(commands: Any) -> None:

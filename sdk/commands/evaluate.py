@@ -7,10 +7,10 @@ import json
 import logging
 from typing import Any
 
-from sdk.cli import between, path_argument, whole_number
+from sdk.base.errors import UsageError
 from sdk.commands.options import add_bundle, new_command
-from sdk.errors import UsageError
-from sdk.terminal import show
+from sdk.shell.cli import between, path_argument, whole_number
+from sdk.shell.terminal import show
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +42,10 @@ def add(commands: Any) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from sdk.bundle import load
-    from sdk.evaluation import evaluate_bundle
-    from sdk.evaluation_report import as_pages, as_text, as_values, write_evaluation
-    from sdk.report import write_files
+    from sdk.bundles.bundle import load
+    from sdk.measure.evaluation import evaluate_bundle
+    from sdk.measure.evaluation_report import as_pages, as_text, as_values, write_evaluation
+    from sdk.measure.training_report import write_files
 
     for option, least in (("samples", 0), ("max_list_users", 1)):
         if getattr(args, option) < least:

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sdk.errors import UnknownItemError, UsageError
-from sdk.terminal import Cell, Page
+from sdk.base.errors import UnknownItemError, UsageError
+from sdk.shell.terminal import Cell, Page
 
 if TYPE_CHECKING:
-    from sdk.bundle import Bundle
+    from sdk.bundles.bundle import Bundle
 
 log = logging.getLogger(__name__)
 

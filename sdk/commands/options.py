@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from sdk.cli import EXIT_CODES, HelpFormatter, add_logging_options, path_argument
+from sdk.shell.cli import EXIT_CODES, HelpFormatter, add_logging_options, path_argument
 
 
 def new_command(commands: Any, name: str, work: Any, summary: str, example: str) -> argparse.ArgumentParser:

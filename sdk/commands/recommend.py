@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sdk.cli import whole_number
+from sdk.base.errors import UsageError
 from sdk.commands.naming import Facts, facts_of, item_named, listing
 from sdk.commands.options import add_bundle, new_command
-from sdk.errors import UsageError
-from sdk.terminal import Page, show
+from sdk.shell.cli import whole_number
+from sdk.shell.terminal import Page, show
 
 if TYPE_CHECKING:
-    from sdk.bundle import Bundle
-    from sdk.explanations import Because, Explanation
+    from sdk.bundles.bundle import Bundle
+    from sdk.bundles.explanations import Because, Explanation
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def add(commands: Any) -> None:
 
 
 def _recommend(args: argparse.Namespace) -> int:
-    from sdk.bundle import load
+    from sdk.bundles.bundle import load
 
     bundle = load(args.bundle)
     made = _for_user(bundle, args) if args.user is not None else _for_visitor(bundle, args)

@@ -7,14 +7,14 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sdk.cli import whole_number
 from sdk.commands.naming import Facts, facts_of, item_named, listing
 from sdk.commands.options import add_bundle, new_command
-from sdk.terminal import Page, show
+from sdk.shell.cli import whole_number
+from sdk.shell.terminal import Page, show
 
 if TYPE_CHECKING:
-    from sdk.bundle import Bundle
-    from sdk.models.content_explain import Reasons
+    from sdk.bundles.bundle import Bundle
+    from sdk.models.content.reasons import Reasons
 
 _NOTHING = "nothing is known of it that another title shares"
 
@@ -35,7 +35,7 @@ class _Row:
 
     @property
     def learned(self) -> float:
-        from sdk.models.content_hybrid import HYBRID, learned_part
+        from sdk.models.content.hybrid import HYBRID, learned_part
 
         return learned_part(self.score, self.reasons.score) if self.source == HYBRID else 0.0
 
@@ -56,7 +56,7 @@ def add(commands: Any) -> None:
 
 
 def _similar(args: argparse.Namespace) -> int:
-    from sdk.bundle import load
+    from sdk.bundles.bundle import load
 
     bundle = load(args.bundle)
     item_id = item_named(bundle, args.title)

@@ -7,17 +7,17 @@ import logging
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from sdk.cli import finite_number, path_argument, whole_number
-from sdk.cluster import add_cluster_options, cluster_from, training_cluster
+from sdk.base.config import RunConfig
 from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
 from sdk.commands.options import new_command
-from sdk.config import RunConfig
-from sdk.device import DEVICES, resolve_device
-from sdk.search_space import with_fields
-from sdk.terminal import say, show_markdown
+from sdk.lab.tuning.space import with_fields
+from sdk.machine.cluster import add_cluster_options, cluster_from, training_cluster
+from sdk.machine.device import DEVICES, resolve_device
+from sdk.shell.cli import finite_number, path_argument, whole_number
+from sdk.shell.terminal import say, show_markdown
 
 if TYPE_CHECKING:
-    from sdk.bundle import Bundle
+    from sdk.bundles.bundle import Bundle
 
 log = logging.getLogger(__name__)
 _FIELDS = {

@@ -7,15 +7,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdk.cli import between, path_argument, seconds, seed_number
+from sdk.base.errors import DataError
 from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
 from sdk.commands.options import new_command
-from sdk.errors import DataError
-from sdk.search_space import SPACES, with_fields
-from sdk.terminal import say, show_markdown
+from sdk.lab.tuning.space import SPACES, with_fields
+from sdk.shell.cli import between, path_argument, seconds, seed_number
+from sdk.shell.terminal import say, show_markdown
 
 if TYPE_CHECKING:
-    from sdk.training.tuning import TuningResult
+    from sdk.lab.tuning.search import TuningResult
 
 
 def add(commands: Any) -> None:
@@ -52,10 +52,10 @@ def add(commands: Any) -> None:
 
 
 def _tune(args: argparse.Namespace) -> int:
-    from sdk.report import write_files
-    from sdk.training.study import require_optuna
-    from sdk.training.tuning import tune
-    from sdk.tuning_report import as_json, as_markdown, fields_to_set, write_tuning
+    from sdk.lab.tuning.search import tune
+    from sdk.lab.tuning.study import require_optuna
+    from sdk.lab.tuning.study_report import as_json, as_markdown, fields_to_set, write_tuning
+    from sdk.measure.training_report import write_files
 
     require_optuna()
     if args.out is not None:

@@ -1,1 +1,4 @@
-"""Reading, checking and splitting ratings and titles."""
+"""Files to a validated `Dataset`: ratings, titles, people, rejects, splits, labels, downloads.
+
+Uses `base`. Begin with `movielens.load`; `ratings.read_ratings` accounts for every line.
+"""

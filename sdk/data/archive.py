@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, cast
 
+from sdk.base.errors import MissingFileError, UnusableFileError
+from sdk.base.paths import as_path
+from sdk.base.rights import reason
 from sdk.data.foreign import refuse_foreign, refuse_tables
-from sdk.errors import MissingFileError, UnusableFileError
-from sdk.paths import as_path
-from sdk.rights import reason
 
 _BOM = b"\xef\xbb\xbf"
 _HEAD = 64

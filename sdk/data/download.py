@@ -20,10 +20,10 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from sdk.base.errors import ConfigError, DownloadError, OutputError, UsageError
+from sdk.base.files import lock_of, locked, new_folder, new_of, remove, show, sync_tree
+from sdk.base.paths import as_path
 from sdk.data.transfer import GaveUpError, Link, Part, check_space, fetch_file, fetch_text, writing
-from sdk.errors import ConfigError, DownloadError, OutputError, UsageError
-from sdk.files import lock_of, locked, new_folder, new_of, remove, show, sync_tree
-from sdk.paths import as_path
 
 log = logging.getLogger(__name__)
 

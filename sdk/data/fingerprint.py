@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pyarrow as pa
 
-from sdk.types import Int64s, Interactions
+from sdk.base.types import Int64s, Interactions
 
 _ROWS = 1 << 20  # per step, so that no sorted copy of a whole column is made
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path, PurePath
 
-from sdk.errors import UnusableFileError
+from sdk.base.errors import UnusableFileError
 
 _AGAIN = (
     "Download the file itself: open its page in a browser, log in if it asks, and save what the download link gives."

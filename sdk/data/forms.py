@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sdk.base.errors import UnusableFileError
 from sdk.data.archive import Source, find_source
 from sdk.data.records import csv_records, split_records
 from sdk.data.validation import Record, RejectLog
-from sdk.errors import UnusableFileError
 
 log = logging.getLogger(__name__)
 WANTED = (

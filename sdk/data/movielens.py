@@ -9,19 +9,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sdk.config import DataConfig
+from sdk.base.config import DataConfig
+from sdk.base.errors import UnusableFileError
+from sdk.base.paths import as_path
+from sdk.base.types import Dataset
 from sdk.data import tmdb as tmdb_films
 from sdk.data.archive import Source, find_source
-from sdk.data.catalogue import read_items
 from sdk.data.fingerprint import fingerprint
 from sdk.data.forms import METADATA_FILE, RATINGS_FILES, Form, find_form, first_ratings
-from sdk.data.layout import Layout, as_sampled, csv_layout
+from sdk.data.items import read_items
 from sdk.data.people import read_users
+from sdk.data.rating_lines import Layout, as_sampled, csv_layout
 from sdk.data.ratings import Ratings, read_ratings
 from sdk.data.validation import MAX_TIMESTAMP
-from sdk.errors import UnusableFileError
-from sdk.paths import as_path
-from sdk.types import Dataset
 
 log = logging.getLogger(__name__)
 _DEFAULT = DataConfig()

@@ -8,12 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sdk import schema
-from sdk.config import DataConfig
+from sdk.base import schema
+from sdk.base.config import DataConfig
+from sdk.base.types import Int64s
 from sdk.data.archive import Source
 from sdk.data.forms import Form
 from sdk.data.validation import DUPLICATE_ID, BadRowError, RejectLog, whole_number
-from sdk.types import Int64s
 
 OCCUPATIONS = (
     "other or not specified", "academic/educator", "artist", "clerical/admin", "college/grad student",

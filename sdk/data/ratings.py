@@ -17,19 +17,19 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 from tqdm import tqdm
 
-from sdk import schema
-from sdk.config import DataConfig
+from sdk.base import schema
+from sdk.base.arrow_memory import reader_of
+from sdk.base.config import DataConfig
+from sdk.base.errors import UnusableFileError
+from sdk.base.printable import one_line
+from sdk.base.streams import is_terminal
+from sdk.base.types import Bools, Int64s, Interactions
 from sdk.data import validation
 from sdk.data.archive import Source
-from sdk.data.arrow_memory import reader_of
-from sdk.data.layout import COLUMNS, DTYPES, Block, Columns, Layout, Values, blocks
+from sdk.data.rating_lines import COLUMNS, DTYPES, Block, Columns, Layout, Values, blocks
 from sdk.data.scales import scale_remedy
 from sdk.data.times import BEFORE_1970
 from sdk.data.validation import BadRowError, check_share, rejects_table, whole_number
-from sdk.errors import UnusableFileError
-from sdk.printable import one_line
-from sdk.streams import is_terminal
-from sdk.types import Bools, Int64s, Interactions
 
 MISSING_RATING = "the rating is missing"
 NO_NUMBER = "the rating is not a number"

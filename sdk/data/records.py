@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+from sdk.base.errors import MissingColumnError, UnusableFileError
 from sdk.data.archive import Source
 from sdk.data.foreign import resaved, runnable
 from sdk.data.validation import EMPTY_LINE, NOT_UTF8, TOO_FEW_FIELDS, TOO_MANY_FIELDS, Record, RejectLog, is_unicode
-from sdk.errors import MissingColumnError, UnusableFileError
 
 _MAX_RECORD_LINES = 1000  # a quote still open after so many lines was never meant to span them
 _MAX_LINE = 1 << 27  # bytes

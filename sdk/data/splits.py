@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdk.config import SplitConfig
-from sdk.errors import DataError
-from sdk.types import Bools, Int64s, Interactions
+from sdk.base.config import SplitConfig
+from sdk.base.errors import DataError
+from sdk.base.types import Bools, Int64s, Interactions
 
 _MOST_TIED = 0.5  # of what is held out by time may be of one moment with what is not
 

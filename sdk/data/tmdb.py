@@ -12,15 +12,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from sdk import schema
-from sdk.config import DataConfig
+from sdk.base import schema
+from sdk.base.config import DataConfig
+from sdk.base.errors import UnusableFileError
 from sdk.data.archive import Source, find_source
 from sdk.data.forms import METADATA_FILE
 from sdk.data.records import csv_records
 from sdk.data.title_join import links_by_title
 from sdk.data.titles import clean_genres
 from sdk.data.validation import DUPLICATE_ID, MISSING_TITLE, BadRowError, RejectLog, is_unicode, whole_number
-from sdk.errors import UnusableFileError
 
 MAX_CAST = 20
 BAD_DATE = "the release date is not of the form 1999-12-31"

@@ -22,10 +22,10 @@ from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
 
-from sdk.errors import DownloadError, OutputError
-from sdk.printable import one_line
-from sdk.rights import reason
-from sdk.streams import is_terminal
+from sdk.base.errors import DownloadError, OutputError
+from sdk.base.printable import one_line
+from sdk.base.rights import reason
+from sdk.base.streams import is_terminal
 
 log = logging.getLogger(__name__)
 

@@ -14,15 +14,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sdk import schema
-from sdk.config import DataConfig
+from sdk.base import schema
+from sdk.base.config import DataConfig
+from sdk.base.errors import OutputError, TooManyRejectsError
+from sdk.base.files import write_file
+from sdk.base.ids import NoIdError, whole_id
+from sdk.base.paths import as_path
+from sdk.base.rights import reason
+from sdk.base.types import Bools, Int64s
 from sdk.data.foreign import runnable
-from sdk.errors import OutputError, TooManyRejectsError
-from sdk.files import write_file
-from sdk.ids import NoIdError, whole_id
-from sdk.paths import as_path
-from sdk.rights import reason
-from sdk.types import Bools, Int64s
 
 EMPTY_LINE = "the line is empty"
 NOT_UTF8 = "not valid UTF-8"
@@ -197,7 +197,7 @@ def write_rejects(table: pa.Table, path: str | Path) -> Path:
 
 
 def whole_number(text: str, what: str) -> int:
-    """Read a whole number, such as an id, by the one rule that holds for ids (``sdk.ids``).
+    """Read a whole number, such as an id, by the one rule that holds for ids (``sdk.base.ids``).
 
     Args:
         text: the field.

@@ -12,9 +12,10 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sdk.config import FeatureConfig
+from sdk.base.config import FeatureConfig
+from sdk.base.types import Bools, Float32s, Float64s, Int32s, Int64s, Interactions
 from sdk.features import workflows
-from sdk.features.store import unknown_dense, with_unknown_rows
+from sdk.features.table_files import unknown_dense, with_unknown_rows
 from sdk.features.tables import (
     FIRST_KNOWN,
     STATISTIC_NAMES,
@@ -22,7 +23,6 @@ from sdk.features.tables import (
     Statistics,
     raw_statistics,
 )
-from sdk.types import Bools, Float32s, Float64s, Int32s, Int64s, Interactions
 
 USER_ATTRIBUTES = ("gender", "occupation", "zip_prefix")
 NO_GENRE = "(none)"  # NVTabular refuses a column whose lists are all empty

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from sdk.config import NegativeKind
+from sdk.base.config import NegativeKind
 from sdk.features.encode import EncodedInteractions
 from sdk.features.negatives import NegativeSampler
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.config import NegativeKind
+from sdk.base.config import NegativeKind
+from sdk.base.types import Float64s, Int32s, Int64s
 from sdk.features.encode import EncodedInteractions
 from sdk.features.tables import FIRST_KNOWN
-from sdk.types import Float64s, Int32s, Int64s
 
 _MAX_ROUNDS = 50
 

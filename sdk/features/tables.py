@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdk.errors import DataError
-from sdk.ids import ids_of
-from sdk.types import Float32s, Float64s, Int64s
+from sdk.base.errors import DataError
+from sdk.base.ids import ids_of
+from sdk.base.types import Float32s, Float64s, Int64s
 
 UNKNOWN = 2  # NVTabular's out-of-vocabulary code, and the row of whoever is not in the table
 FIRST_KNOWN = 3
@@ -95,7 +95,7 @@ class EncodedTable:
         """(B,) int64 rows of the given ids; ``UNKNOWN`` for ids that the table does not have.
 
         Raises:
-            UsageError: one of them is no id (``sdk.ids``).
+            UsageError: one of them is no id (``sdk.base.ids``).
         """
         wanted = ids_of(ids)
         if not len(self.known_ids):

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sdk.errors import UsageError
+from sdk.base.errors import UsageError
+from sdk.base.types import Int64s
 from sdk.features.encode import EncodedInteractions
-from sdk.types import Int64s
 
 if TYPE_CHECKING:
     from merlin.dataloader.tensorflow import Loader

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sdk.config import FeatureConfig
+from sdk.base.config import FeatureConfig
+from sdk.base.types import Float64s, Int64s, Interactions
 from sdk.features.nvtabular_import import nvtabular
-from sdk.types import Float64s, Int64s, Interactions
 
 WORKFLOWS = ("interactions", "codes", "users", "items")
 PARTITION_ROWS = 5_000_000
@@ -86,7 +86,8 @@ def _dataset(table: pd.DataFrame) -> Any:
 def transform(workflow: Any, table: pd.DataFrame) -> pd.DataFrame:
     """A workflow's output for a table that has its input columns; partitioned where the table is long.
 
-    Where a Dask client is active (``sdk.cluster.connect``), its workers transform the partitions, as they fit them.
+    Where a Dask client is active (``sdk.machine.cluster.connect``), its workers transform the partitions, as they
+    fit them.
     """
     from merlin.core.utils import global_dask_client
 

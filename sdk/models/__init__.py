@@ -1,1 +1,4 @@
-"""The models: content, DLRM and NCF, and the baselines they are measured against."""
+"""What learns: rankers as PyTorch modules (`pair_model`, `dlrm`, `ncf`), and the pair form that all are lowered to.
+
+Uses everything down to `features` and `metrics`. Begin with `pair_form`, then `pair_model`.
+"""

@@ -17,9 +17,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sdk.config import DLRMConfig
+from sdk.base.config import DLRMConfig
 from sdk.features.tables import EncodedTable
-from sdk.models.interactions import pairs_within
+from sdk.models.field_products import pairs_within
 from sdk.models.lookups import Lookups, look_up
 from sdk.models.pair_model import Batch, PairModel, SideTensors, TableBuffers, mlp, squared_norms
 

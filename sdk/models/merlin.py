@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sdk.errors import UsageError
+from sdk.base.errors import UsageError
 from sdk.features.tables import UNKNOWN
 from sdk.models.dlrm import DLRM
 from sdk.models.ncf import NCF

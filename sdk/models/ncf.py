@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sdk.config import NCFConfig
+from sdk.base.config import NCFConfig
 from sdk.features.tables import EncodedTable
 from sdk.models.lookups import look_up
 from sdk.models.pair_model import Batch, PairModel, SideTensors, mlp, squared_norms

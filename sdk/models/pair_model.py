@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sdk.base.types import Float32s
 from sdk.features.tables import STATISTIC_NAMES, UNKNOWN, EncodedTable
-from sdk.models.interactions import pairs_across
+from sdk.models.field_products import pairs_across
 from sdk.models.lookups import Lookups
-from sdk.scoring.pair_form import Head, PairForm, Side
-from sdk.types import Float32s
+from sdk.models.pair_form import Head, PairForm, Side
 
 
 class Batch(NamedTuple):

@@ -8,8 +8,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from sdk.config import RunConfig
-from sdk.errors import BundleError
+from sdk.base.config import RunConfig
+from sdk.base.errors import BundleError
 from sdk.features.tables import EncodedTable
 from sdk.models.averaged import Averaged
 from sdk.models.dlrm import DLRM

@@ -1,1 +1,4 @@
-"""Scoring a whole catalogue exactly, for any model that lowers to the pair form."""
+"""Every user against every title, exactly: the engine on CPU and GPU, and the lists that come of it.
+
+Uses everything down to `models`. Begin with `recommender`, then `engine`; docs/memory.md draws what lies where.
+"""

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdk.device import usable_cores
-from sdk.errors import ScoreError, UsageError
+from sdk.base.errors import ScoreError, UsageError
+from sdk.base.types import Bools, Float32s, Int32s, Int64s
+from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
+from sdk.machine.device import usable_cores
+from sdk.models.pair_form import Head, PairForm, Side
 from sdk.scoring.kernels import MAX_ROWS
 from sdk.scoring.packed import PackedItems, pack
-from sdk.scoring.pair_form import Head, PairForm, Side
-from sdk.scoring.seen import Seen
 from sdk.scoring.selection import LOWEST, Buffers, buffer_size, buffers, finish_all
 from sdk.scoring.tiles import dot_tile, mark_seen, mlp_tile
-from sdk.types import Bools, Float32s, Int32s, Int64s
 
 log = logging.getLogger(__name__)
 

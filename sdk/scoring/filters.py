@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sdk.errors import UnknownItemError
+from sdk.base.errors import UnknownItemError
+from sdk.base.ids import count_of, ids_of
+from sdk.base.types import Bools, Int64s
+from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
-from sdk.ids import count_of, ids_of
-from sdk.scoring.seen import Seen
-from sdk.types import Bools, Int64s
 
 
 def allowed_rows(

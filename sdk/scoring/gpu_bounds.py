@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sdk.scoring.pair_form import Head, Side
+from sdk.models.pair_form import Head, Side
 
 _FLOAT32 = 2.0**-23  # a rounding: twice float32's unit, so that n u / (1 - n u) stays below n times it
 

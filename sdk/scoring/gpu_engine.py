@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdk.base.types import Float32s, Int64s
+from sdk.features.seen import Seen
+from sdk.models.pair_form import Head, PairForm
 from sdk.scoring.engine import _SAFE, _largest_score
 from sdk.scoring.gpu_bounds import UNITS, ErrorBound
 from sdk.scoring.gpu_parts import LOW, NOTHING, Part, keys_of, score_pairs, scores_of
-from sdk.scoring.pair_form import Head, PairForm
-from sdk.scoring.seen import Seen
-from sdk.types import Float32s, Int64s
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdk.scoring.pair_form import Head, Side
-from sdk.types import Float32s, Int64s
+from sdk.base.types import Float32s, Int64s
+from sdk.models.pair_form import Head, Side
 
 NOTHING = -(2**63)
 """The least key, which stands for no item."""

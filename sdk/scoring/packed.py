@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sdk.base.types import Float32s, Int32s, Int64s
+from sdk.models.pair_form import Side
 from sdk.scoring.kernels import LANES
-from sdk.scoring.pair_form import Side
-from sdk.types import Float32s, Int32s, Int64s
 
 
 @dataclass(frozen=True, slots=True, eq=False)

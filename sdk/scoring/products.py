@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sdk.compiled import compiled
+from sdk.machine.compiled import compiled
 from sdk.scoring.kernels import (
     MAX_ROWS,
     rows1,

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.device import resolve_device
-from sdk.errors import UsageError
+from sdk.base.errors import UsageError
+from sdk.base.types import Bools, Float32s, Int32s, Int64s, TopK
+from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
+from sdk.machine.device import resolve_device
+from sdk.models.pair_form import Head, PairForm, Side
 from sdk.scoring.engine import Engine, RowTopK
-from sdk.scoring.pair_form import Head, PairForm, Side
-from sdk.scoring.seen import Seen
-from sdk.types import Bools, Float32s, Int32s, Int64s, TopK
 
 if TYPE_CHECKING:
-    from sdk.models.content import ContentModel
+    from sdk.models.content.model import ContentModel
     from sdk.scoring.torch_engine import TorchEngine
 
 POPULAR, HISTORY = "popular", "history"

@@ -1,50 +1,5 @@
-"""Who has rated what, as compressed sparse rows."""
+"""The old place of `sdk.features.seen`, which repositories exported before still import. New code does not."""
 
-from __future__ import annotations
+from sdk.features.seen import Seen
 
-from dataclasses import dataclass
-
-import numpy as np
-
-from sdk.types import Int32s, Int64s
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """The items that each user row has rated.
-
-    Attributes:
-        indptr: (U + 1,) int64; row u's items are ``items[indptr[u]:indptr[u + 1]]``.
-        items: (N,) int32 item rows, ascending and unique within a user.
-    """
-
-    indptr: Int64s
-    items: Int32s
-
-    @classmethod
-    def build(cls, user_index: Int32s | Int64s, item_index: Int32s | Int64s, num_users: int) -> Seen:
-        """Sort (N,) pairs into rows; a pair that comes twice counts once."""
-        order = np.lexsort((item_index, user_index))
-        users, items = np.asarray(user_index)[order], np.asarray(item_index)[order]
-        if len(users):
-            fresh = np.append(True, (users[1:] != users[:-1]) | (items[1:] != items[:-1]))
-            users, items = users[fresh], items[fresh]
-        counts = np.bincount(users, minlength=num_users)
-        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return cls(indptr, items.astype(np.int32))
-
-    @classmethod
-    def nothing(cls, num_users: int) -> Seen:
-        """Nobody has seen anything."""
-        return cls(np.zeros(num_users + 1, dtype=np.int64), np.zeros(0, dtype=np.int32))
-
-    def take(self, rows: Int64s) -> Seen:
-        """The given user rows, in that order."""
-        lengths = self.indptr[rows + 1] - self.indptr[rows]
-        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        offsets = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths)
-        return Seen(indptr, self.items[np.repeat(self.indptr[rows], lengths) + offsets])
-
-    def row(self, user: int) -> Int32s:
-        """One user row's items, ascending."""
-        return self.items[self.indptr[user] : self.indptr[user + 1]]
+__all__ = ["Seen"]

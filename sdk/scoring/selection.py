@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.compiled import compiled
+from sdk.base.types import Float32s, Int32s, Int64s
+from sdk.machine.compiled import compiled
 from sdk.scoring.kernels import LANES, bits_of, float_of
-from sdk.types import Float32s, Int32s, Int64s
 
 LOWEST = np.float32(np.finfo(np.float32).min)  # -inf is below it, so "at least LOWEST" leaves padding out
 _SIGN = np.uint32(0x80000000)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sdk.compiled import compiled
+from sdk.machine.compiled import compiled
 from sdk.scoring.kernels import (
     LANES,
     MAX_ROWS,

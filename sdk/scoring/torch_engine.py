@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdk.errors import ScoreError, UsageError
+from sdk.base.errors import ScoreError, UsageError
+from sdk.base.types import Bools, Int64s
+from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
+from sdk.models.pair_form import Head, PairForm
 from sdk.scoring.engine import RowTopK
 from sdk.scoring.gpu_engine import FusedScorer, why_not
 from sdk.scoring.gpu_parts import LOW, NOTHING, Part, keys_of
-from sdk.scoring.pair_form import Head, PairForm
-from sdk.scoring.seen import Seen
-from sdk.types import Bools, Int64s
 
 log = logging.getLogger(__name__)
 

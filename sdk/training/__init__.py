@@ -1,1 +1,4 @@
-"""The training loop, its checkpoints, and the pipeline from ratings to a bundle."""
+"""A dataset to a bundle: the pipeline, the loop over batches, steps on CPU and GPU, checkpoints, the writing.
+
+Uses everything down to `measure`. Begin with `pipeline.train_bundle`.
+"""

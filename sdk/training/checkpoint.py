@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sdk.errors import OutputError
-from sdk.files import write_file
-from sdk.metrics import EpochRecord
-from sdk.rights import reason
+from sdk.base.errors import OutputError
+from sdk.base.files import write_file
+from sdk.base.rights import reason
+from sdk.metrics.pointwise import EpochRecord
 
 log = logging.getLogger(__name__)
 

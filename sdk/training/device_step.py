@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from sdk.config import TrainingConfig
-from sdk.errors import ScoreError
+from sdk.base.config import TrainingConfig
+from sdk.base.errors import ScoreError
 from sdk.features.loaders import PairBatch
 from sdk.models.pair_model import Batch, PairModel, uniform
 from sdk.training.device_graph import CudaGraph, Work
-from sdk.training.shards import ALONE, Shard
+from sdk.training.process_share import ALONE, Shard
 
 log = logging.getLogger(__name__)
 Drawn = tuple[Tensor, Tensor] | None

@@ -6,13 +6,13 @@ import logging
 from pathlib import Path
 
 from sdk import __version__
-from sdk.bundle import INFO, load
-from sdk.config import RunConfig, to_json
+from sdk.base.config import RunConfig, to_json
+from sdk.base.errors import BundleError
+from sdk.base.files import standing
+from sdk.base.types import Dataset
+from sdk.bundles.bundle import INFO, load
+from sdk.data.labels import learnable
 from sdk.data.splits import split
-from sdk.errors import BundleError
-from sdk.files import standing
-from sdk.training.labels import learnable
-from sdk.types import Dataset
 
 log = logging.getLogger(__name__)
 

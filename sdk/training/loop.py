@@ -20,21 +20,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdk.config import TrainingConfig
-from sdk.device import usable_cores
-from sdk.errors import ScoreError
+from sdk.base.config import TrainingConfig
+from sdk.base.errors import ScoreError
+from sdk.base.streams import is_terminal
+from sdk.base.types import Float32s
 from sdk.features.encode import EncodedInteractions
 from sdk.features.loaders import InteractionLoader, NegativeSampling, PairBatch
-from sdk.machine_code import give_torch_a_folder
-from sdk.metrics import EpochRecord, auc, log_loss
+from sdk.machine.code_cache import give_torch_a_folder
+from sdk.machine.device import usable_cores
+from sdk.metrics.pointwise import EpochRecord, auc, log_loss
 from sdk.models.pair_model import PairModel, initialise_embeddings
-from sdk.streams import is_terminal
 from sdk.training.checkpoint import Checkpoint
 from sdk.training.device_step import DeviceStep
-from sdk.training.shards import ALONE, Shard
+from sdk.training.process_share import ALONE, Shard
 from sdk.training.steps import ChunkedStep, single_threaded
 from sdk.training.table_adam import group_places
-from sdk.types import Float32s
 
 log = logging.getLogger(__name__)
 _SCORING_BATCH = 4096  # on a CPU: what a core's cache holds

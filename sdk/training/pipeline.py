@@ -12,29 +12,29 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sdk.bundle import Bundle, load
-from sdk.bundle_writer import Trained, write_bundle
-from sdk.config import RunConfig, TrainingConfig, to_json
+from sdk.base.config import RunConfig, TrainingConfig, to_json
+from sdk.base.errors import OutputError
+from sdk.base.files import digest_of, lock_of, locked, remove, standing
+from sdk.base.paths import as_path
+from sdk.base.rights import reason
+from sdk.base.stages import Stages
+from sdk.base.types import Dataset, Float32s, Interactions
+from sdk.bundles.bundle import Bundle, load
+from sdk.data.labels import learnable
 from sdk.data.splits import Split, split
-from sdk.device import resolve_device
-from sdk.errors import OutputError
-from sdk.evaluation import Evaluation, evaluate
 from sdk.features.encode import EncodedInteractions, Features, fit_features
-from sdk.features.stored_interactions import TRAIN, VALIDATION, StoredInteractions
+from sdk.features.interactions import TRAIN, VALIDATION, StoredInteractions
 from sdk.features.tables import FIRST_KNOWN
-from sdk.files import digest_of, lock_of, locked, remove, standing
-from sdk.metrics import EpochRecord, auc
-from sdk.models.content import ContentModel
-from sdk.models.history import HistoryModel
+from sdk.machine.device import resolve_device
+from sdk.measure.evaluation import Evaluation, evaluate
+from sdk.metrics.pointwise import EpochRecord, auc
+from sdk.models.content.model import ContentModel
+from sdk.models.history.model import HistoryModel
 from sdk.models.pair_model import PairModel
 from sdk.models.ranker import averaged, build_ranker, mixed
-from sdk.paths import as_path
-from sdk.rights import reason
-from sdk.stages import Stages
-from sdk.training.labels import learnable
+from sdk.training.bundle_writer import Trained, write_bundle
 from sdk.training.loop import TrainingResult, predict, seeded, train
-from sdk.training.shards import ALONE, Shard
-from sdk.types import Dataset, Float32s, Interactions
+from sdk.training.process_share import ALONE, Shard
 
 log = logging.getLogger(__name__)
 

@@ -22,14 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from sdk.config import TrainingConfig
-from sdk.device import usable_cores
+from sdk.base.config import TrainingConfig
+from sdk.base.types import Float32s, Int64s
 from sdk.features.loaders import PairBatch
+from sdk.machine.device import usable_cores
 from sdk.models.lookups import Lookup, Lookups
 from sdk.models.pair_model import Batch, PairModel, uniform
-from sdk.training.dlrm_pass import DLRMPass
+from sdk.training.compiled_pass.dlrm_pass import DLRMPass
 from sdk.training.table_adam import Grouped, RowUpdate, count_step, group_places, ranges, update_rows
-from sdk.types import Float32s, Int64s
 
 SMALLEST_CHUNK, LARGEST_CHUNK = 512, 2048  # rows; a batch makes four chunks where that keeps them between the two
 T = TypeVar("T")

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sdk.compiled import compiled_loosely
-from sdk.types import Float32s, Int64s
+from sdk.base.types import Float32s, Int64s
+from sdk.machine.compiled import compiled_loosely
 
 _ELEMENTS_PER_TASK = 1 << 18  # of a table, updated by one worker at a time
 

@@ -88,10 +88,10 @@ def night(bundle: Path, out: Path, users_per_part: int, options: tuple[str, ...]
 def message_bytes(bundle: Path) -> int:
     """Bytes of one shard's task and of what a worker answers, as they are pickled."""
     sys.path.insert(0, str(ROOT))
-    from batch.cluster import Done, write_on_worker
-    from batch.job import Job
-    from batch.journal import ShardRecord
-    from batch.shards import Shard
+    from batch.job.job import Job
+    from batch.lists.shards import Shard
+    from batch.lists.workers import Done, write_on_worker
+    from batch.store.journal import ShardRecord
 
     task = (write_on_worker, Job(bundle=bundle, out="/nights", run_date=DATE), Shard("user_items", 0, 0, 1), "0" * 64)
     answer = Done(ShardRecord("user_items/part-00000.parquet", 1, 0, "0" * 64, 1), "0", 1.0)

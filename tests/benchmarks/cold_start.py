@@ -23,18 +23,18 @@ from list_data import columns_of, content_features, latest_small, sample
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from sdk.bundle import Bundle
-from sdk.config import HistoryConfig, RunConfig, SplitConfig
+from sdk.base.config import HistoryConfig, RunConfig, SplitConfig
+from sdk.base.types import Bools, Dataset, Float32s, Int64s, Interactions
+from sdk.bundles.bundle import Bundle
 from sdk.features.encode import EncodedInteractions
 from sdk.features.tables import FIRST_KNOWN
-from sdk.list_evaluation import LIKE_AT
-from sdk.list_metrics import RelevanceSets, ndcg, recall, user_mean
-from sdk.metrics import auc
-from sdk.models.baselines import MeansBaseline
-from sdk.models.history import HistoryModel
+from sdk.measure.baselines import MeansBaseline
+from sdk.measure.list_evaluation import LIKE_AT
+from sdk.metrics.lists import RelevanceSets, ndcg, recall, user_mean
+from sdk.metrics.pointwise import auc
+from sdk.models.history.model import HistoryModel
 from sdk.training.loop import predict
 from sdk.training.pipeline import train_bundle
-from sdk.types import Bools, Dataset, Float32s, Int64s, Interactions
 
 TOLD = (0, 1, 3, 5, 10, 1_000_000)
 FEWEST_LIKES = 13  # so that ten can be told and some asked for

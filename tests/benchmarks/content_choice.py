@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sdk.config import CONTENT_FIELDS, ContentConfig
-from sdk.models.content import ContentModel
+from sdk.base.config import CONTENT_FIELDS, ContentConfig
+from sdk.models.content.model import ContentModel
 
 if TYPE_CHECKING:
     from content_quality import Yardstick

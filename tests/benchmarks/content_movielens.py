@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sdk.base.types import Dataset
 from sdk.data import movielens
 from sdk.features.tables import FIRST_KNOWN, EncodedTable, Statistics
-from sdk.models.content import ContentModel
-from sdk.models.content_hybrid import hybrid_scores
-from sdk.models.history import HistoryConfig, HistoryModel
-from sdk.types import Dataset
+from sdk.models.content.hybrid import hybrid_scores
+from sdk.models.content.model import ContentModel
+from sdk.models.history.model import HistoryConfig, HistoryModel
 
 K = 10
 LIKE_AT = 4.0

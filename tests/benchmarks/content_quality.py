@@ -36,9 +36,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from sdk import schema
-from sdk.config import ContentConfig
-from sdk.models.content import ContentModel
+from sdk.base import schema
+from sdk.base.config import ContentConfig
+from sdk.models.content.model import ContentModel
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITING = ("Screenplay", "Writer", "Story", "Author", "Novel", "Characters")

@@ -21,8 +21,8 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
-from sdk import schema
-from sdk.models.content import ContentModel
+from sdk.base import schema
+from sdk.models.content.model import ContentModel
 
 T = TypeVar("T")
 BLOCK = 512

@@ -35,13 +35,13 @@ from gpu_night import DOT_TILES, MLP_TILES, Night, little_memory, wide_form  # n
 from gpu_run import SMALL, Run, Size  # noqa: E402
 from gpu_training import NCF_64, Data, training, training_agreement, training_ncf, training_uncaptured  # noqa: E402
 
-from sdk.config import DLRMConfig, TrainingConfig  # noqa: E402
-from sdk.device import DEVICES, resolve_device  # noqa: E402
-from sdk.errors import UsageError  # noqa: E402
+from sdk.base.config import DLRMConfig, TrainingConfig  # noqa: E402
+from sdk.base.errors import UsageError  # noqa: E402
+from sdk.features.seen import Seen  # noqa: E402
 from sdk.features.tables import FIRST_KNOWN  # noqa: E402
+from sdk.machine.device import DEVICES, resolve_device  # noqa: E402
 from sdk.models.dlrm import DLRM  # noqa: E402
 from sdk.models.ncf import NCF  # noqa: E402
-from sdk.scoring.seen import Seen  # noqa: E402
 from sdk.training.loop import seeded  # noqa: E402
 
 TARGETS = {"training rows/s": 4e6, "epoch s": 5.0, "dlrm plain s": 10.0, "dlrm fused s": 3.0, "ncf s": 2.0}

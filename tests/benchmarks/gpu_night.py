@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from gpu_run import OutOfTime, Run
 
+from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
+from sdk.models.pair_form import Head, PairForm, Side
 from sdk.scoring.engine import Engine, RowTopK
 from sdk.scoring.gpu_engine import Tile
-from sdk.scoring.pair_form import Head, PairForm, Side
-from sdk.scoring.seen import Seen
 from sdk.scoring.torch_engine import TorchEngine
 
 TOLERANCE = 1e-4

@@ -13,7 +13,7 @@ import torch
 from gpu_run import Run
 from training import flop_per_row, interactions, tables
 
-from sdk.config import DLRMConfig, NCFConfig, TrainingConfig
+from sdk.base.config import DLRMConfig, NCFConfig, TrainingConfig
 from sdk.features.encode import EncodedInteractions
 from sdk.features.tables import FIRST_KNOWN
 from sdk.models.dlrm import DLRM

@@ -21,13 +21,13 @@ from list_data import columns_of, content_features, latest_small
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from sdk.config import HistoryConfig
+from sdk.base.config import HistoryConfig
+from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
-from sdk.list_metrics import RelevanceSets, ndcg, recall, user_mean
-from sdk.models.history import HistoryModel
-from sdk.models.history_inputs import most_rated
+from sdk.metrics.lists import RelevanceSets, ndcg, recall, user_mean
+from sdk.models.history.inputs import most_rated
+from sdk.models.history.model import HistoryModel
 from sdk.scoring.engine import Engine
-from sdk.scoring.seen import Seen
 
 NEIGHBOURS, STEEPNESS = 40, 1.6
 Floats = NDArray[np.floating]

@@ -20,9 +20,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.config import HistoryConfig
+from sdk.base.config import HistoryConfig
 from sdk.features.tables import FIRST_KNOWN
-from sdk.models.history import HistoryModel
+from sdk.models.history.model import HistoryModel
 
 T = TypeVar("T")
 Columns = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]

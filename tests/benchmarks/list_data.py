@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.base.types import Dataset, Interactions
 from sdk.data import movielens
-from sdk.data.sample import write_sample
+from sdk.data.sample.writer import write_sample
 from sdk.features.tables import FIRST_KNOWN
-from sdk.models.content import ContentModel
-from sdk.types import Dataset, Interactions
+from sdk.models.content.model import ContentModel
 
 ROOT = Path(__file__).resolve().parents[2]
 

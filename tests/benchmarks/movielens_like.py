@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.types import Dataset, Int64s
+from sdk.base.types import Dataset, Int64s
 
 RANK, SWEEPS = 12, 40
 FORMS = ("csv", "100k", "1m")

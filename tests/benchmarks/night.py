@@ -30,7 +30,7 @@ import sdk
 dataset = sdk.load_movielens({data!r})
 config = sdk.RunConfig(training=sdk.TrainingConfig(max_epochs=1, refit=False), models=("{model}", "content"))
 sdk.train(dataset, config, {bundle!r}, force=True)
-from sdk.stages import peak_memory_mib
+from sdk.base.stages import peak_memory_mib
 print(f"peak memory of training: {{peak_memory_mib():.0f}} MiB")
 """
 

@@ -19,9 +19,9 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from sdk.features.seen import Seen
+from sdk.models.pair_form import Head, PairForm, Side
 from sdk.scoring.engine import Engine
-from sdk.scoring.pair_form import Head, PairForm, Side
-from sdk.scoring.seen import Seen
 
 K, FLOP = 100, {"dot": 128, "dlrm": 5475}
 USERS, TITLES = (1_000, 4_000, 16_000, 64_000, 162_541), (1_000, 5_000, 20_000, 100_000, 500_000)

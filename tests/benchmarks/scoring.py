@@ -27,15 +27,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from sdk.config import DLRMConfig, NCFConfig, TrainingConfig
-from sdk.device import usable_cores
+from sdk.base.config import DLRMConfig, NCFConfig, TrainingConfig
 from sdk.features.encode import EncodedInteractions
+from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable, Statistics
+from sdk.machine.device import usable_cores
 from sdk.models.dlrm import DLRM
 from sdk.models.ncf import NCF
+from sdk.models.pair_form import Head, PairForm, Side
 from sdk.scoring.engine import Engine
-from sdk.scoring.pair_form import Head, PairForm, Side
-from sdk.scoring.seen import Seen
 
 ROOT = Path(__file__).resolve().parents[2]
 USERS, ITEMS, K, DIM = 162_541, 59_047, 100, 64

@@ -37,10 +37,10 @@ from export.configs import config_text, read_config  # noqa: E402
 from export.options import ExportOptions  # noqa: E402
 from export.repository import export_repository  # noqa: E402
 from export.server import ServerOptions, TritonServer  # noqa: E402
-from sdk.bundle import Bundle  # noqa: E402
-from sdk.config import ContentConfig, RunConfig, TrainingConfig  # noqa: E402
+from sdk.base.config import ContentConfig, RunConfig, TrainingConfig  # noqa: E402
+from sdk.base.types import Dataset  # noqa: E402
+from sdk.bundles.bundle import Bundle  # noqa: E402
 from sdk.training.pipeline import train_bundle  # noqa: E402
-from sdk.types import Dataset  # noqa: E402
 
 CLIENTS = (1, 8, 32)
 ROUNDS = 5

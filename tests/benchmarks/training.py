@@ -36,14 +36,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from sdk.config import DLRMConfig, NCFConfig, TrainingConfig
-from sdk.device import usable_cores
+from sdk.base.config import DLRMConfig, NCFConfig, TrainingConfig
+from sdk.base.stages import peak_memory_mib
 from sdk.features.encode import EncodedInteractions
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable, Statistics, raw_statistics
+from sdk.machine.device import usable_cores
 from sdk.models.dlrm import DLRM
 from sdk.models.ncf import NCF
 from sdk.models.pair_model import PairModel
-from sdk.stages import peak_memory_mib
 from sdk.training.loop import batch_size_for, seeded, train
 
 USERS_1M, ITEMS_1M = 6_040, 3_706

@@ -56,9 +56,9 @@ def write_movielens(folder: Path) -> Path:
 def prepare(work: Path) -> None:
     """Train and score, unless that is done."""
     import sdk
-    from batch.job import Job
-    from batch.run import run
-    from sdk.config import HistoryConfig, RunConfig
+    from batch.job.job import Job
+    from batch.run.night import run
+    from sdk.base.config import HistoryConfig, RunConfig
 
     if not (work / "bundle").exists():
         dataset = sdk.load_movielens(write_movielens(work / "ml-made-up"))

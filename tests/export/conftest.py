@@ -11,7 +11,7 @@ import small
 from export.options import ExportOptions
 from export.repository import export_repository
 from export.server import ServerOptions, TritonServer
-from sdk.bundle import Bundle
+from sdk.bundles.bundle import Bundle
 from sdk.training.pipeline import train_bundle
 
 

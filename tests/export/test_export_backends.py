@@ -11,7 +11,7 @@ import torch
 
 from export.configs import native_file, read_config
 from export.selfcheck import load_scorer, sdk_scores
-from sdk.bundle import Bundle
+from sdk.bundles.bundle import Bundle
 from sdk.features.tables import UNKNOWN
 
 BACKENDS = ("python", "pytorch", "onnxruntime")

@@ -15,7 +15,7 @@ import pytest
 from export.calls import rank_call, recommend_call, similar_call
 from export.client import AsyncClient, Client, ClientOptions
 from export.errors import ServerUnavailableError
-from sdk.errors import ConfigError, UsageError
+from sdk.base.errors import ConfigError, UsageError
 
 PROTOCOLS = ("http", "grpc")
 

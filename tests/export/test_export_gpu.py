@@ -13,8 +13,8 @@ import torch
 from fake_triton import model_of
 from test_export_models import ask_lists
 
-from sdk.bundle import Bundle
-from sdk.errors import UsageError
+from sdk.base.errors import UsageError
+from sdk.bundles.bundle import Bundle
 from sdk.scoring import recommender, torch_engine
 from sdk.scoring.torch_engine import TorchEngine
 from triton_models.marquee_serving import gpu_of

@@ -13,7 +13,7 @@ from fake_triton import model_of, rows
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdk.bundle import Bundle
+from sdk.bundles.bundle import Bundle
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN
 from triton_models.marquee_serving import lookup
 

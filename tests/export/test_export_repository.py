@@ -18,8 +18,8 @@ from export.errors import ParityError, RepositoryError
 from export.manifest import check_repository, version_folders
 from export.options import ExportOptions
 from export.repository import export_repository
-from sdk.bundle import Bundle, sha256_of
-from sdk.errors import BundleError, ConfigError, LockedError, OutputError, UsageError
+from sdk.base.errors import BundleError, ConfigError, LockedError, OutputError, UsageError
+from sdk.bundles.bundle import Bundle, sha256_of
 from sdk.training.pipeline import train_bundle
 
 COMPILED = ExportOptions(workflow="compiled")

@@ -16,7 +16,7 @@ from tritonclient.utils import InferenceServerException
 from export.client import Client, ClientOptions
 from export.errors import RefusedRequestError
 from export.server import TritonServer
-from sdk.bundle import Bundle
+from sdk.bundles.bundle import Bundle
 
 pytestmark = pytest.mark.server
 

@@ -13,7 +13,7 @@ import pytest
 
 from export.__main__ import build_parser
 from export.server import TritonServer
-from sdk.bundle import Bundle
+from sdk.bundles.bundle import Bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "serving.md").read_text("utf-8")

@@ -19,7 +19,7 @@ from export.options import ExportOptions
 from export.repository import export_repository
 from export.selfcheck import sdk_scores
 from export.server import ServerOptions, TritonServer
-from sdk.bundle import Bundle
+from sdk.bundles.bundle import Bundle
 from sdk.data.movielens import load as load_movielens
 from sdk.training.pipeline import train_bundle
 

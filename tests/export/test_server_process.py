@@ -25,8 +25,8 @@ from export.__main__ import main
 from export.client import Client, ClientOptions
 from export.errors import ServerStartError
 from export.server import ServerOptions, TritonServer
-from sdk.bundle import Bundle
-from sdk.errors import ConfigError
+from sdk.base.errors import ConfigError
+from sdk.bundles.bundle import Bundle
 
 pytestmark = pytest.mark.server
 

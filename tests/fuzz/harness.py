@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from sdk.errors import MarqueeError
+from sdk.base.errors import MarqueeError
 
 CI_CASES = 1800
 """Corrupted inputs of all artefacts together where MARQUEE_FUZZ_CASES does not ask for more."""

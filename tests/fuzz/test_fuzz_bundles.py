@@ -17,8 +17,8 @@ from harness import Fuzz
 from safetensors.numpy import load_file, save_file
 
 import sdk
-from sdk.bundle_info import INFO, sealed
-from sdk.errors import BundleError
+from sdk.base.errors import BundleError
+from sdk.bundles.info import INFO, sealed
 
 K = 5
 TABLES = ("users.parquet", "items.parquet", "seen.parquet")

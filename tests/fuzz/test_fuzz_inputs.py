@@ -18,9 +18,9 @@ from corruptions import Rng, corrupt_bytes, corrupt_json
 from harness import Fuzz
 
 import sdk
-from sdk.config import DataConfig
+from sdk.base.config import DataConfig
+from sdk.base.errors import DataError, MarqueeError, UnusableFileError
 from sdk.data.movielens import load_ratings
-from sdk.errors import DataError, MarqueeError, UnusableFileError
 
 LENIENT = DataConfig(max_reject_share=0.99)
 FILES = {

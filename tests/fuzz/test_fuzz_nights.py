@@ -13,12 +13,12 @@ import pytest
 from corruptions import Rng, corrupt_bytes, corrupt_json, json_bytes
 from harness import Fuzz
 
-import batch.run
-from batch.job import Job
-from batch.nights import rollback, verify
+import batch.run.night
+from batch.job.job import Job
 from batch.report import rebuild
-from batch.run import dry_run, run
-from sdk.files import digest_of
+from batch.run.night import dry_run, run
+from batch.store.nights import rollback, verify
+from sdk.base.files import digest_of
 
 FIRST, SECOND = "2026-11-22", "2026-11-23"
 
@@ -67,7 +67,7 @@ def unfinished(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> d
     out = tmp_path_factory.mktemp("unfinished") / "out"
     run(job(bundle_path, out, FIRST))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch.run, "publish", raise_crash)
+        patch.setattr(batch.run.night, "publish", raise_crash)
         with pytest.raises(Crash):
             run(job(bundle_path, out, SECOND))
     return {name: data for name, data in tree(out).items() if name != ".lock"}

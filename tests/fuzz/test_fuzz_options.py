@@ -21,14 +21,14 @@ from harness import Fuzz
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch.asked import open_job
-from batch.gates import GateConfig
-from batch.gates import read_config as read_gates
-from batch.id_files import read_ids
-from batch.job import Job
+from batch.gates.config import GateConfig
+from batch.gates.config import read_config as read_gates
+from batch.job.id_files import read_ids
+from batch.job.inputs import open_job
+from batch.job.job import Job
+from sdk.base.config import RunConfig, to_json
+from sdk.base.errors import MarqueeError, UsageError
 from sdk.commands.datasets import read_config
-from sdk.config import RunConfig, to_json
-from sdk.errors import MarqueeError, UsageError
 
 RATINGS = "userId,movieId,rating,timestamp\n" + "".join(
     f"{user},{item},{stars},{1_100_000_000 + user}\n" for user, item, stars in

@@ -11,8 +11,8 @@ import fsspec
 import pytest
 
 from batch.score import main
-from sdk.errors import UsageError
-from sdk.paths import as_location
+from sdk.base.errors import UsageError
+from sdk.base.paths import as_location
 
 SECRET = "canary-4f1d8c20b7"
 NAMES = ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AZURE_STORAGE_KEY", "DB_PASSWORD",

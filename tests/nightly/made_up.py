@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdk.config import DLRMConfig, HistoryConfig, NCFConfig, RunConfig, TrainingConfig
+from sdk.base.config import DLRMConfig, HistoryConfig, NCFConfig, RunConfig, TrainingConfig
 
 NUM_USERS, NUM_ITEMS = 40, 60
 COLD_USER, BARE_ITEM = 999, 900

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batch.job import Job
+from batch.job.job import Job
 
 DATE = "2026-11-23"
 PARTS = 6 + 9

@@ -21,16 +21,16 @@ from hypothesis import strategies as st
 from made_up import BARE_ITEM, COLD_USER, NUM_ITEMS, tiny_config, write_movielens
 from night_files import DATE, Crash, debris, fail_at, job, tree
 
-import batch.shards
+import batch.lists.shards
 import sdk
-from batch.asked import end_of_day
-from batch.backfill import backfill, dates_between
-from batch.id_files import read_ids
-from batch.observe import Watching
-from batch.run import run
+from batch.job.id_files import read_ids
+from batch.job.inputs import end_of_day
+from batch.run.backfill import backfill, dates_between
+from batch.run.night import run
+from batch.run.observe import Watching
 from batch.score import main
-from sdk import schema
-from sdk.errors import BundleError, DataError, MissingColumnError, QualityGateError, UsageError
+from sdk.base import schema
+from sdk.base.errors import BundleError, DataError, MissingColumnError, QualityGateError, UsageError
 
 K = 10
 NEW_USER, LATE = 5000, 2_000_000_000
@@ -169,8 +169,8 @@ def test_older_ratings_extend_what_is_seen(bundle_path, plain, tmp_path):
 
 
 def test_older_stars_do_not_replace_newer_ones(bundle, tmp_path):
-    from sdk.fresh_bundle import FreshBundle, FreshRatings
-    from sdk.types import Interactions
+    from sdk.base.types import Interactions
+    from sdk.bundles.fresh import FreshBundle, FreshRatings
 
     known = bundle.interactions
     user, item = int(known.rows.user_index[0]), int(known.rows.item_index[0])
@@ -187,8 +187,8 @@ def test_older_stars_do_not_replace_newer_ones(bundle, tmp_path):
 
 
 def test_a_bundle_that_does_not_say_when_its_ratings_were_made_is_refused(bundle_path, tmp_path):
-    from sdk.fresh_bundle import FreshBundle, FreshRatings
-    from sdk.types import Interactions
+    from sdk.base.types import Interactions
+    from sdk.bundles.fresh import FreshBundle, FreshRatings
 
     copy = Path(shutil.copytree(bundle_path, tmp_path / "bundle"))
     opened, path = sdk.load(copy), copy / "seen.parquet"
@@ -318,8 +318,8 @@ def test_every_filter_together_equals_the_slow_version(bundle_path, bundle, movi
 @pytest.mark.parametrize("side", ["user_items", "item_items", "item_users"])
 @pytest.mark.parametrize("how", ["denied", "unasked", "missing"])
 def test_the_audit_notices_what_was_not_asked_for(bundle_path, bundle, tmp_path, side, how):
-    from batch.asked import open_job
-    from batch.audit import audit
+    from batch.checks.audit import audit
+    from batch.job.inputs import open_job
 
     names = {"user_items": ("users", "user_id", "item_id"), "item_items": ("titles", "item_id", "similar_item_id"),
              "item_users": ("audiences", "item_id", "user_id")}  # fmt: skip
@@ -352,8 +352,8 @@ def test_the_audit_notices_what_was_not_asked_for(bundle_path, bundle, tmp_path,
 
 
 def test_a_blocked_pair_that_is_shown_is_caught(bundle_path, plain, tmp_path):
-    from batch.asked import open_job
-    from batch.audit import audit
+    from batch.checks.audit import audit
+    from batch.job.inputs import open_job
 
     shown = read(plain / "user_items").iloc[0]
     pairs = write_lines(tmp_path / "block", [f"{shown['user_id']},{shown['item_id']}"])
@@ -464,7 +464,7 @@ def test_neither_shards_nor_threads_nor_k_change_an_audience(refreshed, bundle_p
 
 
 def test_equal_scores_go_to_the_smaller_user_id(tmp_path):
-    from batch.audience import merge
+    from batch.lists.audience import merge
 
     def part(rows):
         columns = zip(*rows, strict=True)
@@ -483,7 +483,7 @@ def test_equal_scores_go_to_the_smaller_user_id(tmp_path):
 def test_a_killed_night_with_audiences_ends_in_the_same_bytes(refreshed, bundle_path, fresh_path, tmp_path, when):
     options = {"ratings": fresh_path, "audience": 7}
     with pytest.MonkeyPatch.context() as patch:
-        fail_at(patch, batch.shards.Journal, "add", when, Crash())
+        fail_at(patch, batch.lists.shards.Journal, "add", when, Crash())
         with pytest.raises(Crash):
             night(bundle_path, tmp_path, **options)
     report = run(job(bundle_path, tmp_path, k=K, **options))
@@ -496,7 +496,7 @@ def test_a_killed_night_with_audiences_ends_in_the_same_bytes(refreshed, bundle_
 def test_a_damaged_partial_list_costs_its_shard_only(refreshed, bundle_path, fresh_path, tmp_path, damage):
     options = {"ratings": fresh_path, "audience": 7}
     with pytest.MonkeyPatch.context() as patch:
-        fail_at(patch, batch.shards.Journal, "add", 12, Crash())
+        fail_at(patch, batch.lists.shards.Journal, "add", 12, Crash())
         with pytest.raises(Crash):
             night(bundle_path, tmp_path, **options)
     [journal] = tmp_path.glob(".journal-*")
@@ -574,7 +574,7 @@ def test_a_backfilled_night_is_what_would_have_been_written(bundle_path, growing
 def test_a_range_stops_at_the_first_failure_and_goes_on_from_there(bundle_path, tmp_path, monkeypatch, capsys):
     arguments = ["--bundle", str(bundle_path), "--out", str(tmp_path), "--k", "5", "--json", "--backfill"]
     with monkeypatch.context() as patch:
-        fail_at(patch, batch.shards.Scorer, "score", 3, OSError(28, "No space left on device"))
+        fail_at(patch, batch.lists.shards.Scorer, "score", 3, OSError(28, "No space left on device"))
         assert main([*arguments, DAYS[0], DAYS[2]]) == 5
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["run_date"] for line in lines] == DAYS[:1]

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch.audit import SIDES, audit, audit_parts, expectations, local_parts
-from batch.gate_table import GATES
-from batch.gates import GateConfig
-from batch.job import Job
-from batch.run import run
-from sdk import schema
-from sdk.errors import OutputError, QualityGateError, UsageError
+from batch.checks.audit import SIDES, audit, audit_parts, expectations, local_parts
+from batch.gates.config import GateConfig
+from batch.gates.table import GATES
+from batch.job.job import Job
+from batch.run.night import run
+from sdk.base import schema
+from sdk.base.errors import OutputError, QualityGateError, UsageError
 
 K = 5
 LAYOUTS = {"user_items": schema.USER_ITEMS, "item_items": schema.ITEM_ITEMS}

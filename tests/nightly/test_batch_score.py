@@ -21,11 +21,11 @@ from filelock import FileLock
 from made_up import BARE_ITEM, COLD_USER, NUM_ITEMS, NUM_USERS, tiny_config, write_movielens
 
 import sdk
-from batch.job import Job
-from batch.run import Report, run
+from batch.job.job import Job
+from batch.run.night import Report, run
 from batch.score import main
-from sdk import schema
-from sdk.errors import UsageError
+from sdk.base import schema
+from sdk.base.errors import UsageError
 
 DATE = "2026-11-23"
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,19 +16,19 @@ import pytest
 from made_up import tiny_config, write_movielens
 from night_files import DATE, PARTS, debris, job, tree
 
-import batch.cluster
+import batch.lists.workers
 import sdk
-import sdk.cluster
-from batch.cluster import check_workers, write_on_worker
-from batch.journal import Journal
-from batch.progress import Progress
-from batch.run import run
-from batch.shards import Shard
-from batch.target import open_target
+import sdk.machine.cluster
+from batch.lists.progress import Progress
+from batch.lists.shards import Shard
+from batch.lists.workers import check_workers, write_on_worker
+from batch.run.night import run
+from batch.store.journal import Journal
+from batch.store.target import open_target
 from sdk.__main__ import main as sdk_main
-from sdk.cluster import ClusterConfig, connect, training_cluster
-from sdk.errors import BundleError, OutputError, ScoreError, UsageError
-from sdk.files import digest_of
+from sdk.base.errors import BundleError, OutputError, ScoreError, UsageError
+from sdk.base.files import digest_of
+from sdk.machine.cluster import ClusterConfig, connect, training_cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 NIGHT, STAGING, JOURNAL = f"run_date={DATE}", f".staging-{DATE}", f".journal-{DATE}"
@@ -192,7 +192,7 @@ def end_when_killed(bundle_path: Path, out: Path, file: Path, scheduler: Any, mo
         os.sched_yield()
     address = json.loads(file.read_text())["address"]
     on_step(monkeypatch, 2, scheduler.kill)
-    monkeypatch.setattr(sdk.cluster, "ANSWER_S", 30.0)
+    monkeypatch.setattr(sdk.machine.cluster, "ANSWER_S", 30.0)
     with pytest.raises(OutputError, match=r"the connection was lost.*Run the same command again") as caught:
         run(job(bundle_path, out, cluster=ClusterConfig(address=address)))
     assert caught.value.exit_code == 5
@@ -200,7 +200,7 @@ def end_when_killed(bundle_path: Path, out: Path, file: Path, scheduler: Any, mo
 
 
 def fail_on_third(job: Any, shard: Shard) -> Any:
-    from batch.shards import write_shard
+    from batch.lists.shards import write_shard
 
     if shard.number == 3:
         message = "made up: a score is not a number"
@@ -219,7 +219,7 @@ def test_a_shard_that_fails_ends_the_run_with_its_error_and_keeps_the_others(
             with pytest.raises(ScoreError, match=r"^made up: a score is not a number$"):
                 run(job(bundle_path, tmp_path, cluster=standing(cluster)))
         finally:
-            client.run(replace_write_shard, batch.cluster.write_shard)
+            client.run(replace_write_shard, batch.lists.workers.write_shard)
     kept = len(list((tmp_path / JOURNAL).rglob("part-*.json")))
     assert 1 <= kept < PARTS
     assert not (tmp_path / NIGHT).exists()
@@ -228,7 +228,7 @@ def test_a_shard_that_fails_ends_the_run_with_its_error_and_keeps_the_others(
 
 
 def replace_write_shard(function: Any) -> None:
-    batch.cluster.write_shard = function
+    batch.lists.workers.write_shard = function
 
 
 def test_a_worker_that_writes_elsewhere_is_refused(bundle_path, cluster):
@@ -284,7 +284,7 @@ def test_options_that_do_not_go_together_are_refused(options, expected):
 
 
 def test_a_cluster_that_is_not_there_is_one_line(bundle_path, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(sdk.cluster, "ANSWER_S", 1.0)
+    monkeypatch.setattr(sdk.machine.cluster, "ANSWER_S", 1.0)
     with pytest.raises(OutputError, match=r"^tcp://127.0.0.1:9: no Dask scheduler with a worker answers") as caught:
         run(job(bundle_path, tmp_path, cluster=ClusterConfig(address="tcp://127.0.0.1:9")))
     assert caught.value.exit_code == 5
@@ -300,7 +300,7 @@ def test_a_cluster_that_is_not_there_is_one_line(bundle_path, tmp_path, monkeypa
 def test_a_cluster_without_workers_is_one_line(monkeypatch):
     from distributed import LocalCluster
 
-    monkeypatch.setattr(sdk.cluster, "WORKERS_S", 0.5)
+    monkeypatch.setattr(sdk.machine.cluster, "WORKERS_S", 0.5)
     with LocalCluster(
         n_workers=0, processes=False, protocol="tcp", host="127.0.0.1", silence_logs=50,
         scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
@@ -365,7 +365,7 @@ def executed(cluster: Any) -> int:
 
 
 def test_a_training_worker_with_other_packages_is_refused(tmp_path, cluster, monkeypatch):
-    monkeypatch.setattr("sdk.cluster.importlib.metadata.version", lambda name: "0.1")
+    monkeypatch.setattr("sdk.machine.cluster.importlib.metadata.version", lambda name: "0.1")
     with pytest.raises(UsageError, match=r"has .*'numpy': '1.*here are .*'numpy': '0.1'.*the same environment"):
         with training_cluster(standing(cluster), tmp_path / "bundle"):
             pass

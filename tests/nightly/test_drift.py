@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import entropy
 
-from batch.drift import (
+from batch.checks.drift import (
     NOT_LISTED,
     SCORE_BINS,
     gini,
@@ -19,7 +19,7 @@ from batch.drift import (
     score_histogram,
     tops,
 )
-from sdk import list_metrics
+from sdk.metrics import lists as list_metrics
 
 FLOATS = st.floats(width=32, allow_nan=False)
 

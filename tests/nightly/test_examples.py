@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from made_up import write_movielens
 
-from batch.job import Job
-from batch.run import run
+from batch.job.job import Job
+from batch.run.night import run
 from export.repository import export_repository
 from export.server import ServerOptions, TritonServer
 

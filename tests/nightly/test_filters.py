@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sdk.errors import UnknownItemError, UsageError
+from sdk.base.errors import UnknownItemError, UsageError
 
 EVERYTHING = 1000
 

@@ -20,18 +20,18 @@ from night_files import tree
 from safetensors.numpy import load_file, save_file
 
 import sdk
-from batch.audit import SIDES, PreviousNight, audit_parts, expectations, local_parts
-from batch.gate_table import GATES, Reading
-from batch.gates import NAMES, GateConfig, GateResult, GatesFailedError, check_skips, enforce, judge, read_config
-from batch.job import Job
-from batch.previous import previous_night
-from batch.run import run
+from batch.checks.audit import SIDES, PreviousNight, audit_parts, expectations, local_parts
+from batch.checks.previous import previous_night
+from batch.gates.config import NAMES, GateConfig, GateResult, GatesFailedError, check_skips, enforce, judge, read_config
+from batch.gates.table import GATES, Reading
+from batch.job.job import Job
+from batch.run.night import run
 from batch.score import main
-from batch.target import open_target
-from sdk import schema
-from sdk.bundle_info import sealed
-from sdk.config import from_json, to_json
-from sdk.errors import ConfigError, QualityGateError, UsageError
+from batch.store.target import open_target
+from sdk.base import schema
+from sdk.base.config import from_json, to_json
+from sdk.base.errors import ConfigError, QualityGateError, UsageError
+from sdk.bundles.info import sealed
 
 FIRST, SECOND = "2026-11-22", "2026-11-23"
 K = 5

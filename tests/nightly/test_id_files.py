@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from night_files import DATE
 
-from batch.id_files import read_ids
+from batch.job.id_files import read_ids
 from batch.score import main
-from sdk.errors import DataError, MissingColumnError, MissingFileError, UnusableFileError
+from sdk.base.errors import DataError, MissingColumnError, MissingFileError, UnusableFileError
 
 IDS = [3, 5, 2**63 - 1]
 TEXT = f"5\n{2**63 - 1}\n3\n5\n"

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from night_files import DATE, PARTS, Crash, debris, fail_at, job, tree
 
-from batch.journal import Journal
-from batch.run import run
-from batch.shards import Shard, write_shard
-from batch.target import open_target
-from sdk.errors import OutputError
+from batch.lists.shards import Shard, write_shard
+from batch.run.night import run
+from batch.store.journal import Journal
+from batch.store.target import open_target
+from sdk.base.errors import OutputError
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGING, JOURNAL = f".staging-{DATE}", f".journal-{DATE}"
@@ -91,7 +91,7 @@ def test_a_crash_at_any_rename_is_taken_up(bundle_path, tmp_path, monkeypatch):
 @pytest.mark.parametrize("exchanging", [True, False])
 def test_a_crash_at_any_rename_of_a_replacement_loses_nothing(bundle_path, tmp_path, monkeypatch, kind, exchanging):
     if not exchanging:  # as on a file system where two folders cannot change places
-        monkeypatch.setattr("sdk.files.exchange", lambda first, second: False)
+        monkeypatch.setattr("sdk.base.files.exchange", lambda first, second: False)
     forced = {"force": True, "k": 6, **FEW}
     run(job(bundle_path, tmp_path / "old", **FEW))
     run(job(bundle_path, tmp_path / "new", k=6, **FEW))
@@ -177,8 +177,8 @@ def test_options_that_change_no_byte_keep_finished_parts(crashed, bundle_path, u
 
 def test_shards_written_by_workers_make_the_same_night(bundle_path, tmp_path, undisturbed):
     """As on a cluster: each shard on its own, in any order, one of them twice; then the night is put together."""
-    from batch.asked import open_job
-    from batch.plan import job_shards
+    from batch.job.inputs import open_job
+    from batch.run.plan import job_shards
 
     work = job(bundle_path, tmp_path)
     shards = job_shards(work, open_job(work).asked)
@@ -205,9 +205,9 @@ def test_a_task_that_is_given_twice_writes_its_part_once_unless_it_is_damaged(bu
 def test_a_record_of_a_worker_with_another_bundle_does_not_count(bundle_path, tmp_path):
     work = job(bundle_path, tmp_path)
     journal = Journal(open_target(tmp_path), DATE, "another digest")
-    from batch.asked import open_job
-    from batch.plan import job_shards
-    from batch.shards import Scorer, store
+    from batch.job.inputs import open_job
+    from batch.lists.shards import Scorer, store
+    from batch.run.plan import job_shards
 
     opened = open_job(work)
     shards = job_shards(work, opened.asked)

@@ -13,7 +13,7 @@ from night_files import DATE, job
 
 import sdk
 from batch.report import main as report
-from batch.run import run
+from batch.run.night import run
 from batch.taste import main as taste
 from sdk.__main__ import main
 

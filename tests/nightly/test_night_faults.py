@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from night_files import DATE, debris, fail_at, job, tree
 
-import batch.shards
-from batch.asked import open_job
-from batch.bundle_reading import open_bundle
-from batch.run import run
+import batch.lists.shards
+from batch.job.bundle_reading import open_bundle
+from batch.job.inputs import open_job
+from batch.run.night import run
 from batch.score import main
-from batch.target import LocalTarget
-from sdk.errors import BundleError, MarqueeError, OutputError, ScoreError
+from batch.store.target import LocalTarget
+from sdk.base.errors import BundleError, MarqueeError, OutputError, ScoreError
 
 NIGHT, BEFORE = f"run_date={DATE}", "2026-11-22"
 
@@ -149,7 +149,7 @@ def after_opening(monkeypatch: pytest.MonkeyPatch, change: object) -> None:
         change(path)
         return opened
 
-    monkeypatch.setattr("batch.asked.open_bundle", opened_then_changed)
+    monkeypatch.setattr("batch.job.inputs.open_bundle", opened_then_changed)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_bundle_that_vanishes_or_changes_while_it_is_read_is_exit_code_4(own_b
 
 
 def test_a_bundle_replaced_between_two_reads_is_not_mixed_with_the_old_one(own_bundle, bundle_path, published):
-    scorer_of = batch.shards.Scorer
+    scorer_of = batch.lists.shards.Scorer
     work = job(own_bundle, published[0])
     opened = open_job(work)
     info = json.loads((own_bundle / "bundle.json").read_text())
@@ -184,7 +184,7 @@ def test_a_bundle_replaced_between_two_reads_is_not_mixed_with_the_old_one(own_b
 
 
 def test_memory_that_runs_out_is_exit_code_4_and_says_what_to_lower(bundle_path, published, monkeypatch, capsys):
-    real, calls = batch.shards.Scorer.score, [0]
+    real, calls = batch.lists.shards.Scorer.score, [0]
 
     def greedy(self, shard):
         calls[0] += 1
@@ -193,7 +193,7 @@ def test_memory_that_runs_out_is_exit_code_4_and_says_what_to_lower(bundle_path,
         return real(self, shard)
 
     with monkeypatch.context() as patch:
-        patch.setattr(batch.shards.Scorer, "score", greedy)
+        patch.setattr(batch.lists.shards.Scorer, "score", greedy)
         assert main(arguments(bundle_path, published[0])) == 4
     said = capsys.readouterr().err
     assert "memory ran out" in said
@@ -208,7 +208,7 @@ def test_memory_that_runs_out_in_the_writing_thread_is_the_same(bundle_path, pub
     def greedy(table):
         raise MemoryError("made up")
 
-    monkeypatch.setattr("batch.shards.part_bytes", greedy)
+    monkeypatch.setattr("batch.lists.shards.part_bytes", greedy)
     with pytest.raises(ScoreError, match="memory ran out"):
         run(job(bundle_path, published[0]))
     check_untouched(*published)
@@ -284,14 +284,14 @@ def test_a_foreign_folder_in_the_nights_place_is_left_alone(bundle_path, tmp_pat
 def test_a_failed_audit_keeps_the_staged_parts_and_the_next_run_does_not_score_again(
     bundle_path, published, monkeypatch
 ):
-    from sdk.errors import QualityGateError
+    from sdk.base.errors import QualityGateError
 
     def strict(*args, **kwargs):
         message = "made up"
         raise QualityGateError(message)
 
     with monkeypatch.context() as patch:
-        patch.setattr("batch.run.audit", strict)
+        patch.setattr("batch.run.night.audit", strict)
         with pytest.raises(QualityGateError):
             run(job(bundle_path, published[0]))
     check_untouched(*published)

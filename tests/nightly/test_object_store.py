@@ -9,13 +9,13 @@ import fsspec
 import pytest
 from night_files import DATE, PARTS, Crash, fail_at, job, tree
 
-from batch.nights import rollback, verify
-from batch.object_target import ObjectTarget
-from batch.run import run
+from batch.run.night import run
 from batch.score import main
-from batch.target import open_target
-from sdk.errors import OutputError, UsageError
-from sdk.paths import as_location
+from batch.store.nights import rollback, verify
+from batch.store.objects import ObjectTarget
+from batch.store.target import open_target
+from sdk.base.errors import OutputError, UsageError
+from sdk.base.paths import as_location
 
 NIGHT = f"run_date={DATE}"
 

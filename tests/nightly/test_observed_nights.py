@@ -20,12 +20,14 @@ from night_files import Crash, fail_at, tree
 from prometheus_client.parser import text_string_to_metric_families
 
 import sdk
-from batch import report, report_page, report_sample
-from batch.journal import Journal
-from batch.progress import Progress
+from batch import report
+from batch.checks.side_audit import Lookup
+from batch.lists.progress import Progress
+from batch.page import night_sample as report_sample
+from batch.page import report_page
 from batch.score import main
-from batch.side_audit import Lookup
-from batch.target import open_target
+from batch.store.journal import Journal
+from batch.store.target import open_target
 
 FIRST, SECOND = "2026-11-22", "2026-11-23"
 METRICS = "metrics.prom"
@@ -106,7 +108,7 @@ def test_one_line_holds_the_gates_and_one_the_whole_night(two_nights):
     assert all(gates["gates"][name]["got"] == gate["got"] for name, gate in found.items())
     (night,) = [line for line in lines if line.get("event") == "night"]
     assert {name: night[name] for name in printed} == printed
-    staged = {line["stage"]: line["seconds"] for line in lines if line["logger"] == "sdk.stages"}
+    staged = {line["stage"]: line["seconds"] for line in lines if line["logger"] == "sdk.base.stages"}
     assert {name: staged[name] for name in night["seconds"]} == night["seconds"]
 
 

@@ -8,9 +8,9 @@ import pytest
 from made_up import COLD_USER
 from night_files import DATE, job, tree
 
-from batch.run import run
+from batch.run.night import run
 from batch.score import main
-from sdk.bundle import load
+from sdk.bundles.bundle import load
 
 BEFORE = "2026-11-22"
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from night_files import DATE, job, tree
 
-from batch.asked import end_of_day
-from batch.id_files import read_ids
-from batch.run import run
+from batch.job.id_files import read_ids
+from batch.job.inputs import end_of_day
+from batch.run.night import run
 from batch.score import main
-from sdk.errors import UnusableFileError
+from sdk.base.errors import UnusableFileError
 from sdk.scoring import selection
 
 

@@ -12,15 +12,15 @@ import pandas as pd
 import pytest
 from night_files import DATE, Crash, fail_at, job, tree
 
-import batch.nights
-from batch import clock
-from batch.nights import release, retain, rollback
-from batch.publish import point, recover
-from batch.run import dry_run, run
+import batch.store.nights
+from batch.run.night import dry_run, run
 from batch.score import main
-from batch.target import open_target
-from sdk.cli import HelpFormatter
-from sdk.errors import OutputError, UsageError
+from batch.store import clock
+from batch.store.nights import release, retain, rollback
+from batch.store.publish import point, recover
+from batch.store.target import open_target
+from sdk.base.errors import OutputError, UsageError
+from sdk.shell.cli import HelpFormatter
 
 REAL_TODAY = clock.today
 """As it is before the tests put another in its place."""
@@ -229,7 +229,7 @@ def test_a_rollback_while_readers_are_held_holds_them_there(score, week):
 
 def test_a_hold_that_was_killed_half_way_is_finished(week, monkeypatch):
     with monkeypatch.context() as patch:
-        fail_at(patch, batch.nights, "point", 1, Crash())
+        fail_at(patch, batch.store.nights, "point", 1, Crash())
         with pytest.raises(Crash):
             rollback(str(week), DATES[0], hold=True)
     assert latest(week) == DATE
@@ -333,7 +333,7 @@ def test_a_refused_night_is_kept_though_the_same_command_was_killed_since(
     (tmp_path / "gates.json").write_text('{"min_coverage": 1.0}')
     assert score(week, "--run-date", NEXT, "--gates", str(tmp_path / "gates.json"))[0] == 6
     with monkeypatch.context() as patch:
-        fail_at(patch, batch.run, "audit", 1, Crash())
+        fail_at(patch, batch.run.night, "audit", 1, Crash())
         with pytest.raises(Crash):
             run(job(bundle_path, week, run_date=NEXT, users_per_part=100))
     staged = parts(week / f".staging-{NEXT}")
@@ -345,7 +345,7 @@ def test_a_refused_night_is_kept_though_the_same_command_was_killed_since(
 
 def test_an_unfinished_night_of_other_inputs_is_not_kept(score, week, bundle_path, monkeypatch):
     with monkeypatch.context() as patch:
-        fail_at(patch, batch.run, "audit", 1, Crash())
+        fail_at(patch, batch.run.night, "audit", 1, Crash())
         with pytest.raises(Crash):
             run(job(bundle_path, week, run_date=NEXT))
     assert score(week, "--run-date", NEXT)[0] == 0
@@ -366,7 +366,7 @@ def test_an_output_in_memory_is_warned_of(score):
 
 
 def test_flags_show_no_default_in_any_help():
-    from sdk.cli import CommandParser
+    from sdk.shell.cli import CommandParser
 
     parser = CommandParser(prog="p", formatter_class=HelpFormatter)
     parser.add_argument("--no-warm-up", dest="warm_up", action="store_false", help="leave it")

@@ -8,10 +8,10 @@ import os
 import pytest
 from night_files import DATE, Crash, debris, fail_at, job, tree
 
-import batch.publish
-from batch.run import run
+import batch.store.publish
+from batch.run.night import run
 from batch.score import main
-from batch.target import open_target
+from batch.store.target import open_target
 
 DATES = ("2026-11-20", "2026-11-21", "2026-11-22", DATE)
 
@@ -108,7 +108,7 @@ def test_an_older_night_that_is_finished_beside_a_damaged_pointer_does_not_send_
     week, bundle_path, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        fail_at(patch, batch.publish, "_finish", 1, Crash())
+        fail_at(patch, batch.store.publish, "_finish", 1, Crash())
         with pytest.raises(Crash):
             run(job(bundle_path, week, run_date=DATES[0], users_per_part=50, force=True))
     (week / "LATEST").write_text("damaged")

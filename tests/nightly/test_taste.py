@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from night_files import DATE, job
 
-from batch.run import run
+from batch.run.night import run
 from batch.taste import main, taste
 
 

@@ -11,7 +11,7 @@ from made_up import tiny_config, write_movielens
 from night_files import DATE, job
 
 import sdk
-from batch.run import dry_run, run
+from batch.run.night import dry_run, run
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pytest
 import torch
 from small import all_pairs, encoded_table, jitter, tables
 
-from sdk.config import DLRMConfig, NCFConfig
-from sdk.errors import UsageError
+from sdk.base.config import DLRMConfig, NCFConfig
+from sdk.base.errors import UsageError
 from sdk.models.dlrm import DLRM
 from sdk.models.merlin import merlin_dlrm, merlin_inputs, merlin_ncf
 from sdk.models.ncf import NCF

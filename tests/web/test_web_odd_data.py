@@ -13,8 +13,8 @@ from small import dataset, ratings, run_config
 from web_site import page_of
 
 import sdk
+from sdk.base.types import Dataset
 from sdk.training.pipeline import train_bundle
-from sdk.types import Dataset
 
 BASE = 2**62  # in a float, each of these ids is another one
 EVIL = "\u202eEvil\x1b[2J\x9b "

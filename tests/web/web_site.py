@@ -8,11 +8,11 @@ from pathlib import Path
 from flask.testing import FlaskClient
 from page_checks import Page
 
-from batch.job import Job
-from batch.run import run
-from sdk.config import HistoryConfig, NCFConfig, RunConfig, TrainingConfig
+from batch.job.job import Job
+from batch.run.night import run
+from sdk.base.config import HistoryConfig, NCFConfig, RunConfig, TrainingConfig
 from sdk.data.movielens import load
-from sdk.data.sample import write_sample
+from sdk.data.sample.writer import write_sample
 from sdk.training.pipeline import train_bundle
 
 WEB_APP = Path(__file__).resolve().parents[2] / "examples" / "web_app"

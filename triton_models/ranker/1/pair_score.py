@@ -1,4 +1,4 @@
-"""The chosen model in pair form, on NumPy: sdk/scoring/pair_form.py says why this is the model itself.
+"""The chosen model in pair form, on NumPy: sdk/models/pair_form.py says why this is the model itself.
 
 score(u, i) = tail(relu(A[u] + B[i] + W z)) + <p[u], q[i]> + a[u] + b[i],   z_k = <P_f[u], Q_g[i]>
 """

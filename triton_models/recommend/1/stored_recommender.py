@@ -8,11 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.features.tables import UNKNOWN, EncodedTable, Statistics
-from sdk.scoring.pair_form import Head, PairForm, Side
-from sdk.scoring.recommender import Recommender
-from sdk.scoring.seen import Seen
-from sdk.types import Bools, Float32s, Float64s, Int64s, TopK
+from sdk.serving import (
+    UNKNOWN,
+    Bools,
+    EncodedTable,
+    Float32s,
+    Float64s,
+    Head,
+    Int64s,
+    PairForm,
+    Recommender,
+    Seen,
+    Side,
+    Statistics,
+    TopK,
+)
 
 Arrays = Mapping[str, NDArray[Any]]
 MOST_PAIRS = 1_000_000  # of users and excluded titles, before the engine is built without these titles instead

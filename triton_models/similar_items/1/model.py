@@ -11,7 +11,7 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from sdk.models.content_similar import NeighbourIndex
+from sdk.serving import NeighbourIndex
 
 
 class TritonPythonModel:

@@ -1,0 +1,233 @@
+"""Files that name users and titles: one id a line, or columns of a CSV or Parquet file, in one file or in parts.
+
+What a file is, its first bytes say: gzip, Parquet, else text. ``userId``, ``user_id`` and ``USER ID`` are one name, and
+a ``movieId`` is an ``item_id``. What counts as an id: ``sdk.base.ids``.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import gzip
+import hashlib
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sdk.base.arrow_memory import reader_of
+from sdk.base.errors import MissingColumnError, MissingFileError, UnusableFileError, UsageError
+from sdk.base.ids import NoIdError, ids_of, whole_id
+from sdk.base.types import Int64s
+from sdk.data.records import refuse_separator
+
+USER_ID, ITEM_ID = "user_id", "item_id"
+_NAMES = {USER_ID: ("userid",), ITEM_ID: ("itemid", "movieid")}
+_PARQUET_SUFFIXES = frozenset({".parquet", ".parq", ".pq"})
+_OTHER_FORMS = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "Zstandard",
+                b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}  # fmt: skip
+_PLAIN = re.compile(r"[0-9]{1,18}", re.ASCII)
+_NAME = re.compile(r"[^0-9]*[A-Za-z_]")
+_NO_NAME = re.compile(r"[^a-z0-9]")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IdFile:
+    """What a file names.
+
+    Attributes:
+        columns: (N,) int64 each, as asked for; rows ascending, none twice.
+        sha256: of the file, or of its parts one after the other, hex.
+    """
+
+    columns: tuple[Int64s, ...]
+    sha256: str
+
+    @property
+    def ids(self) -> Int64s:
+        """(N,) int64, the only column."""
+        (column,) = self.columns
+        return column
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+
+def read_ids(path: Path, *columns: str, may_be_empty: bool = False) -> IdFile:
+    """Read ids: the named columns of a Parquet file, or of a CSV whose first line names them, or bare lines.
+
+    A bare line holds one id for each column, with a comma between them. Empty lines are passed over. A folder is read
+    as Spark writes one: every file in it is a part, but for those whose names start with ``_`` or ``.``.
+
+    Args:
+        path: the file, gzipped or not; a folder of such files; or a pipe, which is read once in a process.
+        columns: ``user_id``, ``item_id`` or both.
+        may_be_empty: whether a file without an id will do.
+
+    Raises:
+        MissingFileError: there is no such file.
+        MissingColumnError: a column is not there.
+        UnusableFileError: the file cannot be read, or holds something that is no id, or no id at all.
+    """
+    digest, parts = hashlib.sha256(), []
+    for part, data in _contents(path, columns):
+        digest.update(data)
+        parts.append(_read(part, data, columns))
+    arrays = [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
+    if not may_be_empty and not len(arrays[0]):
+        raise UnusableFileError(path, "it names nothing", "Leave the option out, or write the file again.")
+    return IdFile(_unique(arrays), digest.hexdigest())
+
+
+def _contents(path: Path, columns: Sequence[str]) -> Iterator[tuple[Path, bytes]]:
+    """Each part's path and bytes."""
+    try:
+        parts = _parts_of(path) if path.is_dir() else [path]
+        if not parts:
+            problem = f"it is a folder without a file of {' and '.join(columns)} in it"
+            raise UnusableFileError(path, problem, "Name the file, or the folder of its parts.")
+        if not path.exists():
+            raise MissingFileError(path, f"file of {' and '.join(columns)}")
+        yield from ((part, part.read_bytes() if part.is_file() else _piped(part)) for part in parts)
+    except PermissionError:
+        raise  # an input that this account may not read: the run says so
+    except OSError as error:
+        raise UnusableFileError(path, f"it cannot be read ({error})", "See that it can be read.") from error
+
+
+def _parts_of(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob("*") if not path.is_dir())
+    return sorted(path for path in found if not any(name[0] in "_." for name in path.relative_to(folder).parts))
+
+
+@functools.cache
+def _piped(path: Path) -> bytes:
+    """What a pipe holds; it can be read once, and a job of several nights asks for every one of them."""
+    return path.read_bytes()
+
+
+def _read(path: Path, data: bytes, columns: Sequence[str]) -> list[Int64s]:
+    try:
+        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        if data[:4] == b"PAR1":
+            return _parquet(path, data, columns)
+        _refuse_other_forms(path, data)
+        return _text(path, data.decode("utf-8-sig"), columns)
+    except (pa.ArrowException, OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+        raise UnusableFileError(path, f"it cannot be read ({error})", "Write it again.") from error
+
+
+def _refuse_other_forms(path: Path, data: bytes) -> None:
+    form = next((form for start, form in _OTHER_FORMS.items() if data.startswith(start)), None)
+    if form is not None:
+        raise UnusableFileError(path, f"it is {form}, expected text in UTF-8, gzip or Parquet", "Write it as one.")
+    if path.suffix.lower() in _PARQUET_SUFFIXES or (not data and path.suffix.lower() == ".gz"):
+        raise UnusableFileError(path, f"it is no {path.suffix[1:]} file, or cut short", "Write it again.")
+
+
+def _parquet(path: Path, data: bytes, columns: Sequence[str]) -> list[Int64s]:
+    file = pq.ParquetFile(reader_of(data))
+    names = [file.schema_arrow.names[at] for at in _places(path, file.schema_arrow.names, columns)]
+    table = file.read(columns=names)
+    return [_column(path, name, table.column(name)) for name in names]
+
+
+def _column(path: Path, name: str, column: pa.ChunkedArray) -> Int64s:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind := kind.value_type)
+    if column.null_count:
+        raise UnusableFileError(path, f"column {name!r} holds {column.null_count} nulls", "Leave those rows out.")
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return _ids_in(path, column.to_pylist(), f"the {name} in row", range(1, len(column) + 1))
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        raise UnusableFileError(path, f"column {name!r} holds {kind}, expected int64", "Write it as numbers.")
+    try:
+        found = ids_of(column.to_pylist() if pa.types.is_decimal(kind) else column.to_numpy(), f"column {name!r}")
+    except UsageError as error:
+        raise UnusableFileError(path, str(error), "Leave that row out, or write its id exactly.") from error
+    if (found < 0).any():
+        raise UnusableFileError(path, f"column {name!r} holds {found.min()}, which is negative", "Leave that row out.")
+    return found
+
+
+def _text(path: Path, text: str, columns: Sequence[str]) -> list[Int64s]:
+    numbered = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    reader = csv.reader((line for _, line in numbered), strict=True)
+    for _, line in numbered[:1]:
+        refuse_separator(line.strip(), line.split(","), str(path))
+    at, width = tuple(range(len(columns))), len(columns)
+    if numbered and _NAME.match(numbered[0][1].strip()):
+        header = next(reader)
+        _require_header(path, header, numbered[1][1] if len(numbered) > 1 else "", columns)
+        at, width = _places(path, header, columns), len(header)
+    rows, lines = [], []
+    for row in reader:
+        lines.append(numbered[reader.line_num - 1][0])
+        if len(row) != width:
+            problem = f"line {lines[-1]} has {len(row)} fields, expected {', '.join(columns)} as whole numbers"
+            raise UnusableFileError(path, problem, "Mend the line.")
+        rows.append([row[place] for place in at])
+    texts = zip(*rows, strict=True) if rows else [()] * len(columns)
+    return [_ids_in(path, each, f"the {name} in line", lines) for name, each in zip(columns, texts, strict=True)]
+
+
+def _require_header(path: Path, header: Sequence[str], second: str, columns: Sequence[str]) -> None:
+    """Refuse a first line that names nothing because there are no names, only ids that are no numbers."""
+    known = {name for column in columns for name in _NAMES[column]}
+    is_header = _has_ids(second.split(",")) and not _has_ids(header)
+    if len(header) == len(columns) and not is_header and not known & set(map(_plain_name, header)):
+        problem = f"line 1 is {','.join(header)[:60]!r}, expected {', '.join(columns)} as whole numbers, or these names"
+        raise UnusableFileError(path, problem, "Write numbers; ids that are text are not read.")
+
+
+def _has_ids(fields: Sequence[str]) -> bool:
+    return any(_PLAIN.fullmatch(field.strip().strip('"')) for field in fields)
+
+
+def _ids_in(path: Path, texts: Sequence[str], where: str, numbers: Sequence[int]) -> Int64s:
+    if all(map(_PLAIN.fullmatch, texts)):
+        return np.fromiter(map(int, texts), np.int64, len(texts))
+    found = np.zeros(len(texts), dtype=np.int64)
+    for at, text in enumerate(texts):
+        try:
+            found[at] = whole_id(text)
+        except NoIdError as error:
+            problem = f"{where} {numbers[at]} {error}: {text[:60]!r}, expected whole numbers up to 2**63 - 1"
+            raise UnusableFileError(path, problem, "Mend the line.") from error
+    return found
+
+
+def _places(path: Path, found: Sequence[str], columns: Sequence[str]) -> tuple[int, ...]:
+    """Where each column stands, by its exact name or else by one that means the same.
+
+    Raises:
+        MissingColumnError: a column is not there.
+        UnusableFileError: it is there twice.
+    """
+    return tuple(_place(path, found, column) for column in columns)
+
+
+def _place(path: Path, found: Sequence[str], column: str) -> int:
+    exact = [at for at, name in enumerate(found) if name.strip() == column]
+    alike = exact or [at for at, name in enumerate(found) if _plain_name(name) in _NAMES[column]]
+    if not alike:
+        raise MissingColumnError(path, column, found)
+    if len(alike) > 1:
+        problem = f"it has {len(alike)} columns of {column}: {', '.join(found[at] for at in alike)}"
+        raise UnusableFileError(path, problem, "Leave one.")
+    return alike[0]
+
+
+def _plain_name(name: str) -> str:
+    return _NO_NAME.sub("", name.lower())
+
+
+def _unique(arrays: Sequence[Int64s]) -> tuple[Int64s, ...]:
+    rows = np.unique(np.stack(arrays, axis=1), axis=0)
+    return tuple(np.ascontiguousarray(rows[:, i]) for i in range(len(arrays)))

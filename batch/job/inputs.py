@@ -1,0 +1,236 @@
+"""What a night is asked for beside the bundle: newer ratings, who gets a list, and what may stand in it."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from batch.job.bundle_reading import OpenedBundle, open_bundle, reading
+from batch.job.id_files import ITEM_ID, USER_ID, IdFile, read_ids
+from batch.job.job import Job
+from sdk.base.errors import UsageError
+from sdk.base.types import Bools, Int64s
+from sdk.bundles.bundle import Bundle
+from sdk.bundles.fresh import FreshBundle, FreshRatings
+from sdk.data.fingerprint import fingerprint
+from sdk.data.movielens import load_ratings
+from sdk.data.ratings import Ratings
+from sdk.data.validation import MAX_TIMESTAMP, sorted_order
+from sdk.features.seen import Seen
+from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
+from sdk.machine.device import resolve_device
+
+log = logging.getLogger(__name__)
+
+_ID_OPTIONS = {"users": (USER_ID,), "items": (ITEM_ID,), "allow": (ITEM_ID,), "deny": (ITEM_ID,),
+               "block": (USER_ID, ITEM_ID)}  # fmt: skip
+_MAY_BE_EMPTY = frozenset({"deny", "block"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """Who gets a list, and what may stand in it, by the ids and rows of one bundle.
+
+    Attributes:
+        users: (U,) int64 ids, ascending: who gets a list.
+        items: (I,) int64 ids, ascending: the titles that get one.
+        audience: (A,) int64 ids, ascending: the titles that get an audience.
+        allowed: (R_item,) bool, the titles that may be recommended; None allows all.
+        blocked: what must not be given to whom, by the rows of the users' table; None where nothing is.
+        pins: what of it the night's content depends on, for the manifest.
+        counts: what was counted on the way, for the report.
+    """
+
+    users: Int64s
+    items: Int64s
+    audience: Int64s
+    allowed: Bools | None = None
+    blocked: Seen | None = None
+    pins: Mapping[str, Any] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def num_candidates(self) -> int | None:
+        """How many titles may be recommended; None where all may."""
+        return None if self.allowed is None else int(self.allowed.sum())
+
+    def barred(self, seen: Seen) -> Seen:
+        """What each user has seen or must not be given, by the rows of the users' table."""
+        if self.blocked is None:
+            return seen
+        num_users = len(seen.indptr) - 1
+        users = [np.repeat(np.arange(num_users), np.diff(part.indptr)) for part in (seen, self.blocked)]
+        items = np.concatenate([seen.items, self.blocked.items]).astype(np.int64)
+        return Seen.build(np.concatenate(users), items, num_users)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenedJob(OpenedBundle):
+    """A job's bundle with the job's newer ratings in it, and what the job asks for.
+
+    Attributes:
+        asked: who gets a list, and of what.
+    """
+
+    asked: Asked
+
+
+def open_job(job: Job) -> OpenedJob:
+    """Open a job's bundle and read every file that the job names.
+
+    Raises:
+        BundleError: the bundle is absent, altered or of another version.
+        DataError: a file of ratings or ids cannot be used.
+        UsageError: an id is unknown that must be known, or the options do not go together.
+    """
+    opened = open_bundle(job.bundle)
+    with reading(opened):
+        bundle, pins, counts = _with_ratings(job, opened.bundle)
+        return OpenedJob(bundle, opened.sha256, _asked(job, bundle, pins, counts))
+
+
+def everything(bundle: Bundle) -> Asked:
+    """A list for every user and title, of all titles."""
+    items = bundle.encoded_items.known_ids
+    return Asked(bundle.encoded_users.known_ids, items, items)
+
+
+def _with_ratings(job: Job, bundle: Bundle) -> tuple[Bundle, dict[str, Any], dict[str, int]]:
+    """The bundle with the job's ratings, their pins and their counts."""
+    if job.ratings is None:
+        return bundle, {}, {}
+    until = MAX_TIMESTAMP if job.ratings_until is None else end_of_day(job.ratings_until)
+    read = load_ratings(job.ratings, config=bundle.info.config.data, until=until)
+    fresh = FreshRatings.of(bundle, read.interactions)
+    counts = {
+        "fresh_ratings": len(fresh.ratings),
+        "fresh_users": len(np.unique(fresh.ratings.user_id)),
+        "new_users": len(fresh.new_users),
+        "ratings_of_unknown_titles": fresh.unknown_items,
+        "rejected_ratings": read.rejects.num_rows,
+    }
+    _warn(job.ratings, read, fresh.unknown_items)
+    pins = {"ratings": {"fingerprint": _fingerprint(fresh), "rows": len(fresh.ratings)}}
+    return FreshBundle(bundle, fresh), pins, counts
+
+
+def _warn(path: Path, read: Ratings, unknown: int) -> None:
+    if read.rejects.num_rows:
+        first = read.rejects.slice(0, 1).to_pylist()[0]
+        log.warning("%s: %d rows set aside; the first is line %d: %s", path, read.rejects.num_rows, first["line"],
+                    first["reason"])  # fmt: skip
+    if unknown:
+        log.warning("%s: %d ratings are of titles that the bundle does not have: ignored", path, unknown)
+
+
+def _fingerprint(fresh: FreshRatings) -> str:
+    """Of the ratings that count, whatever the order of their rows: so a file that grew gives an old night again."""
+    rated, none = fresh.ratings, pa.table({})
+    return fingerprint(rated, none, none, sorted_order(rated.user_id, rated.item_id))
+
+
+def end_of_day(date: str) -> int:
+    """The last second of a day in UTC, in seconds since 1970-01-01 UTC."""
+    midnight = datetime.datetime.fromisoformat(date).replace(tzinfo=datetime.timezone.utc)
+    return int(midnight.timestamp()) + 24 * 3600 - 1  # without the day after, which 9999-12-31 does not have
+
+
+def _asked(job: Job, bundle: Bundle, pins: dict[str, Any], counts: dict[str, int]) -> Asked:
+    files = _read_files(job)
+    users, items = bundle.encoded_users, bundle.encoded_items
+    wanted = {name: _known(files[name], table, getattr(job, name), name)
+              for name, table in (("users", users), ("items", items)) if name in files}  # fmt: skip
+    allowed = _allowed(files, items, counts)
+    some = wanted.get("items", items.known_ids)
+    audience = some if allowed is None else some[allowed[items.index_of(some)]]
+    if job.audience is not None:
+        _check_audience(job, bundle)
+    return Asked(
+        users=wanted.get("users", users.known_ids),
+        items=some,
+        audience=audience if job.audience is not None else audience[:0],
+        allowed=allowed,
+        blocked=_blocked(files.get("block"), users, items, counts),
+        pins={**pins, **{name: {"sha256": file.sha256, "rows": len(file)} for name, file in files.items()}},
+        counts=counts,
+    )
+
+
+def _read_files(job: Job) -> dict[str, IdFile]:
+    named = {name: getattr(job, name) for name in _ID_OPTIONS if getattr(job, name) is not None}
+    for name, path in named.items():
+        if job.cluster.is_used and path.exists() and not (path.is_file() or path.is_dir()):
+            raise UsageError(f"--{name}: {path} can be read only once, and --workers read it, too; give it as a file")
+    return {
+        name: read_ids(path, *_ID_OPTIONS[name], may_be_empty=name in _MAY_BE_EMPTY) for name, path in named.items()
+    }
+
+
+def _known(file: IdFile, table: EncodedTable, path: Path, option: str) -> Int64s:
+    """The ids of a file, all of which the bundle must have.
+
+    Raises:
+        UsageError: it does not; the message names the first few.
+    """
+    unknown = file.ids[table.index_of(file.ids) == UNKNOWN]
+    if len(unknown):
+        named = ", ".join(map(str, unknown[:5].tolist()))
+        remedy = "Leave them out, or give their --ratings." if option == "users" else "Leave them out."
+        message = f"--{option} {path}: {len(unknown)} ids are not in the bundle; the first are {named}. {remedy}"
+        raise UsageError(message)
+    return file.ids
+
+
+def _allowed(files: Mapping[str, IdFile], items: EncodedTable, counts: dict[str, int]) -> Bools | None:
+    """(R_item,) bool from the lists of allowed and of denied titles; None without any."""
+    if "allow" not in files and "deny" not in files:
+        return None
+    allowed = np.full(len(items), "allow" not in files)
+    if "allow" in files:
+        allowed[_rows(files["allow"].ids, items, "allow", counts)] = True
+    if "deny" in files:
+        allowed[_rows(files["deny"].ids, items, "deny", counts)] = False
+    allowed[:FIRST_KNOWN] = False
+    counts["titles_that_may_be_listed"] = int(allowed.sum())
+    if not allowed.any():
+        message = "--allow and --deny leave no title of the bundle to recommend; see that they hold the right ids"
+        raise UsageError(message)
+    return allowed
+
+
+def _rows(item_ids: Int64s, items: EncodedTable, option: str, counts: dict[str, int]) -> Int64s:
+    """The rows of the known ones; the others are counted."""
+    rows = items.index_of(item_ids)
+    unknown = int((rows == UNKNOWN).sum())
+    counts[f"unknown_in_{option}"] = unknown
+    if unknown:
+        log.warning("--%s: %d of %d ids are not in the bundle: ignored", option, unknown, len(rows))
+    return rows[rows != UNKNOWN]
+
+
+def _blocked(file: IdFile | None, users: EncodedTable, items: EncodedTable, counts: dict[str, int]) -> Seen | None:
+    """Each user's block list, by the rows of the users' table; pairs of unknown ids are counted."""
+    if file is None:
+        return None
+    user, item = users.index_of(file.columns[0]), items.index_of(file.columns[1])
+    known = (user != UNKNOWN) & (item != UNKNOWN)
+    counts["blocked_pairs"], counts["unknown_in_block"] = int(known.sum()), int((~known).sum())
+    if not known.all():
+        log.warning("--block: %d of %d pairs name an id that is not in the bundle: ignored", (~known).sum(), len(known))
+    return Seen.build(user[known], item[known], len(users))
+
+
+def _check_audience(job: Job, bundle: Bundle) -> None:
+    if bundle.resolve_model(job.model) is None and bundle.history is None:
+        message = f"--audience: {bundle.path} holds no model of users; train it with --models dlrm,history,content"
+        raise UsageError(message)
+    if resolve_device(job.device) != "cpu":
+        message = f"--audience: got --device {job.device}, a GPU here; audiences are made with --device cpu only"
+        raise UsageError(message)

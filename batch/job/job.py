@@ -1,0 +1,138 @@
+"""What one night is: a frozen description, checked once, from which the plan follows."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batch.gates.config import GateConfig, check_skips
+from batch.store.layout import night_of
+from sdk.base.errors import UsageError
+from sdk.base.ids import count_of
+from sdk.base.paths import as_location, as_path
+from sdk.machine.cluster import ClusterConfig
+from sdk.machine.device import DEVICES
+
+MOST_THREADS = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One night's work.
+
+    Attributes:
+        bundle: the trained bundle's folder.
+        out: where nights are published, one folder each: a path, or a URL that fsspec writes to.
+        run_date: the night, ``YYYY-MM-DD``; it names the folder; a run refuses one far ahead of the machine's date.
+        k: list length, at least 1.
+        model: ``dlrm``, ``ncf`` or ``best``.
+        include_seen: whether titles that the user has rated may appear.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        force: whether a night that is published already may be replaced, and one may lie far ahead.
+        users_per_part: users in one Parquet file, and in memory at a time.
+        threads: None scores on every core; it changes no byte.
+        memory_mib: most that the engine's buffers may take; None chooses. It changes no byte.
+        keep: published nights that stay, newest first; None keeps all.
+        gates: what a night must keep to before it is published; it changes no list.
+        skip_gate: gates that stop nothing, as ``--skip-gate`` names them.
+        cluster: where shards are scored; it changes no byte.
+        ratings: ratings newer than the bundle, in one of MovieLens' forms.
+        ratings_until: the last day, ``YYYY-MM-DD`` in UTC, whose ratings count; None counts them all.
+        users: file of the user_ids that get a list; None gives one to all.
+        items: file of the item_ids that get a list; None gives one to all.
+        allow: file of the only item_ids that may be recommended; None allows all.
+        deny: file of item_ids that are recommended to nobody.
+        block: file of (user_id, item_id) pairs: what is not recommended to whom.
+        audience: users listed for each title; None lists none.
+    """
+
+    bundle: Path
+    out: str | Path
+    run_date: str
+    k: int = 100
+    model: str = "best"
+    include_seen: bool = False
+    device: str = "auto"
+    force: bool = False
+    users_per_part: int = 8192
+    threads: int | None = None
+    memory_mib: float | None = None
+    keep: int | None = None
+    gates: GateConfig = field(default_factory=GateConfig)
+    skip_gate: tuple[str, ...] = ()
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    ratings: Path | None = None
+    ratings_until: str | None = None
+    users: Path | None = None
+    items: Path | None = None
+    allow: Path | None = None
+    deny: Path | None = None
+    block: Path | None = None
+    audience: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("k", "users_per_part", "threads", "keep", "audience"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, count_of(getattr(self, name), f"--{name.replace('_', '-')}"))
+        if self.threads is not None and self.threads > MOST_THREADS:
+            raise UsageError(f"--threads: got {self.threads}, expected at most {MOST_THREADS}")
+        if self.memory_mib is not None and not 0 < self.memory_mib < math.inf:
+            raise UsageError(f"--memory-mib: got {self.memory_mib}, expected a number above 0")
+        if self.device not in DEVICES:
+            raise UsageError(f"--device: got {self.device!r}, expected one of {', '.join(DEVICES)}")
+        check_skips(self.skip_gate)
+        self._settle_paths()
+        _check_apart(self.bundle, str(self.out))
+        check_date(self.run_date, "--run-date")
+        if self.ratings_until is not None:
+            check_date(self.ratings_until, "ratings_until")
+
+    @property
+    def night(self) -> Path:
+        """The folder in which the night is published, where ``out`` is a path."""
+        return Path(self.out) / night_of(self.run_date)
+
+    def _settle_paths(self) -> None:
+        """Every path and URL as it is meant, once for everybody who reads them."""
+        for name in ("out", "bundle", "ratings", "users", "items", "allow", "deny", "block"):
+            given = getattr(self, name)
+            try:
+                meant = given if given is None else as_location(given) if name == "out" else as_path(given)
+            except UsageError as error:
+                raise UsageError(f"--{name}: {error}") from error
+            object.__setattr__(self, name, meant)
+
+
+def _check_apart(bundle: Path, location: str) -> None:
+    """Refuse to write into a bundle: it may hold nothing but its own files.
+
+    Raises:
+        UsageError: ``location`` is the bundle, or lies inside it.
+    """
+    if "://" not in location and _real(location).is_relative_to(_real(bundle)):
+        message = f"--out: {location} lies inside --bundle {bundle}, which is never written to; give another folder"
+        raise UsageError(message)
+
+
+def _real(path: str | Path) -> Path:
+    """Where links lead; ``Path.resolve`` raises RuntimeError on those that lead in a circle."""
+    return Path(os.path.realpath(path))
+
+
+def check_date(text: str, option: str) -> None:
+    """Refuse a date that is not written like 2026-11-23.
+
+    Raises:
+        UsageError: it is no date, or written in another way; the message names ``option``.
+    """
+    try:
+        parsed = datetime.date.fromisoformat(text)
+    except ValueError as error:
+        message = f"{option}: got {text!r}, expected a date such as 2026-11-23"
+        raise UsageError(message) from error
+    if parsed.isoformat() != text:
+        message = f"{option}: got {text!r}, expected it written as {parsed.isoformat()}"
+        raise UsageError(message)

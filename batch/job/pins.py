@@ -1,0 +1,63 @@
+"""What a night's content depends on, written down: two nights with equal pins have equal bytes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from typing import Any
+
+from batch.job.inputs import OpenedJob
+from batch.job.job import Job
+from sdk.base.config import to_json
+from sdk.bundles.bundle import Bundle
+from sdk.machine.device import resolve_device
+from sdk.scoring.recommender import HISTORY, POPULAR
+
+_PACKAGES = ("marquee", "numba", "numpy", "pyarrow", "scikit-learn", "scipy", "torch")
+
+
+def pinned_inputs(job: Job, opened: OpenedJob) -> dict[str, Any]:
+    """Bundle hash, data fingerprint, options, files named, seed and the versions of the packages that score and write.
+
+    Options that change no byte (threads, memory) are not among them.
+
+    Raises:
+        UsageError: the bundle has no such model, or the device is not there.
+    """
+    bundle = opened.bundle
+    return {
+        "format_version": 3,
+        "bundle_sha256": opened.sha256,
+        "data": dict(bundle.info.data),
+        "model": ranked_by(job, bundle),
+        "seed": bundle.info.config.training.seed,
+        "parameters": to_json(bundle.info.config),
+        "k": job.k,
+        "include_seen": job.include_seen,
+        "users_per_part": job.users_per_part,
+        "audience": job.audience,
+        "asked": dict(opened.asked.pins),
+        "device": resolve_device(job.device),
+        "packages": package_versions(),
+    }
+
+
+def ranked_by(job: Job, bundle: Bundle) -> str:
+    """What makes the users' lists: the ranker that the job means; without one ``history``, or else ``popular``.
+
+    Raises:
+        UsageError: the bundle has no such ranker.
+    """
+    return bundle.resolve_model(job.model) or (HISTORY if HISTORY in bundle.info.models else POPULAR)
+
+
+def package_versions() -> dict[str, str]:
+    """The packages that score and write, and Python: name -> version."""
+    return {**{name: _version(name) for name in _PACKAGES}, "python": platform.python_version()}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed as a package"

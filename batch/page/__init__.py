@@ -1,0 +1,4 @@
+"""A night as a page that people look at.
+
+Uses `checks` and below. Begin with `report_page`.
+"""

@@ -1,0 +1,8 @@
+"""One night from beginning to end: plan, score, stage, check, publish, tell.
+
+Uses every other room. Begin with `night.run`.
+"""
+
+from batch.run.night import Report, run
+
+__all__ = ["Report", "run"]

@@ -1,0 +1,321 @@
+"""Where nights are written: a folder on a local disk, or any store that fsspec reaches."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from batch.store.layout import (
+    HOLD,
+    LATEST,
+    REPORTS,
+    RUNS,
+    SUCCESS,
+    folder_date,
+    night_of,
+    removed_of,
+    replaced_of,
+    staging_of,
+)
+from sdk.base.errors import MarqueeError, OutputError
+from sdk.base.files import locked, put_back, remove, show, swap, sweep, sync_folder, write_file
+from sdk.base.paths import as_location
+from sdk.base.rights import reason
+
+log = logging.getLogger(__name__)
+
+
+class Target(ABC):
+    """OUT. Names are relative to it; a file is written whole or not at all.
+
+    Every method may raise OSError, or OutputError where a store's client raises an error of its own.
+
+    Attributes:
+        location: the path or URL, without a trailing slash.
+        renames: whether a night is shown in one rename; if not, one without ``_SUCCESS`` is none.
+        lasts: whether what is written outlives this process.
+    """
+
+    location: str
+    renames: bool
+    lasts: bool = True
+
+    def describe(self, name: str) -> str:
+        """A name as people see it: with OUT in front."""
+        return f"{self.location}/{name}"
+
+    @abstractmethod
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep other runs out; makes OUT where it is missing.
+
+        Raises:
+            LockedError: another run is at work.
+            OutputError: OUT cannot be made.
+        """
+
+    @abstractmethod
+    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
+        """Write a file in one step.
+
+        Args:
+            name: the file.
+            data: its content.
+            durable: whether it must survive a power cut from here on.
+        """
+
+    @abstractmethod
+    def read(self, name: str) -> bytes | None:
+        """A file's content; None where it is absent."""
+
+    @abstractmethod
+    def files(self, folder: str) -> dict[str, int]:
+        """Every file in a folder and below it: name relative to the folder -> bytes. Empty where it is absent."""
+
+    @abstractmethod
+    def folders(self) -> list[str]:
+        """The names of the folders in OUT, sorted."""
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Delete a file, or a folder with all that is in it; one that is absent is no error."""
+
+    @abstractmethod
+    def set_aside(self, name: str, to: str) -> None:
+        """Give a folder another name, in place of what stood there."""
+
+    def hide(self, run_date: str) -> None:  # noqa: B027
+        """Before a night is replaced: take its marker away, where it cannot be replaced in one step."""
+
+    @abstractmethod
+    def show(self, run_date: str) -> None:
+        """Make the staged night, its manifest included, the published one; ``_SUCCESS`` comes last or with the rest."""
+
+    @abstractmethod
+    def mark(self, run_date: str) -> str:
+        """What tells the staged night from one that stands in its place already."""
+
+    @abstractmethod
+    def is_shown(self, run_date: str, mark: str) -> bool:
+        """Whether the staged night of which ``mark`` was taken has become the published one."""
+
+    @abstractmethod
+    def retire(self, run_date: str) -> None:
+        """Delete a published night; it stops being complete first."""
+
+    @abstractmethod
+    def recover(self) -> None:
+        """Undo what a killed run left half done, temporary files included."""
+
+    @abstractmethod
+    def on_disk(self, folder: str) -> AbstractContextManager[Path]:
+        """A folder as a path on this machine, for reading; fetched there if need be, and gone afterwards."""
+
+    def free_bytes(self) -> int | None:
+        """Room left; None where that is not known."""
+        return None
+
+    def nights(self) -> list[str]:
+        """The dates of the published nights that are complete, oldest first."""
+        found = [parsed for name in self.folders() if (parsed := folder_date(name))]
+        dates = [date for prefix, date in found if prefix == "run_date="]
+        return sorted(date for date in dates if self.is_complete(date))
+
+    def night_before(self, run_date: str) -> str | None:
+        """The newest complete night before a date, whatever ``LATEST`` says; None where there is none."""
+        return max((date for date in self.nights() if date < run_date), default=None)
+
+    def is_complete(self, run_date: str | None) -> bool:
+        """Whether there is such a night, whole."""
+        return run_date is not None and self.read(f"{night_of(run_date)}/{SUCCESS}") is not None
+
+    def latest(self) -> str | None:
+        """The night that readers use; None where there is none, or where the pointer is damaged: a warning says so."""
+        return self._dated(LATEST)
+
+    def is_held(self) -> bool:
+        """Whether no later night may become the one that readers use."""
+        return self.read(HOLD) is not None
+
+    def held_on(self) -> str | None:
+        """The night that readers are held on; None where they are not held, or where the note is damaged."""
+        return self._dated(HOLD)
+
+    def _dated(self, name: str) -> str | None:
+        found = self.read(name)
+        if found is None:
+            return None
+        date = found.decode("utf-8", "replace").strip()
+        if folder_date(night_of(date)) is None:
+            log.warning("%s: holds no date (%.40r): read as absent", self.describe(name), date)
+            return None
+        return date
+
+
+def open_target(out: str | Path) -> Target:
+    """The target that a path or URL names.
+
+    Raises:
+        UsageError: it is neither, the URL holds a password, or nothing here can write to such a place.
+    """
+    location = as_location(out)
+    if "://" not in location:
+        return LocalTarget(Path(location))
+    from batch.store.objects import ObjectTarget
+
+    return ObjectTarget(location)
+
+
+class LocalTarget(Target):
+    """A folder on a disk of this machine, or one mounted as if it were.
+
+    Args:
+        root: the folder; it need not exist.
+    """
+
+    renames = True
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.location = root, str(root)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """See ``Target``. The lock is the system's own, so it ends with its process, however that ends."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"{self.root}: cannot be made ({reason(error, self.root)}); choose another --out"
+            raise OutputError(message) from error
+        with file_lock(self.root / ".lock", self.location):
+            yield
+
+    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
+        """See ``Target``: written aside, flushed to the disk, renamed."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(
+            path, data, durable=durable, tidy=False
+        )  # what is left of a killed run, recover and the journal find
+
+    def read(self, name: str) -> bytes | None:
+        """See ``Target``."""
+        try:
+            return (self.root / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def files(self, folder: str) -> dict[str, int]:
+        """See ``Target``."""
+        top = self.root / folder
+        if os.path.lexists(top) and not top.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(top))
+        paths = sorted(path for path in top.rglob("*") if path.is_symlink() or path.is_file())
+        return {path.relative_to(top).as_posix(): path.lstat().st_size for path in paths}
+
+    def folders(self) -> list[str]:
+        """See ``Target``."""
+        return sorted(path.name for path in self.root.iterdir() if path.is_dir()) if self.root.is_dir() else []
+
+    def remove(self, name: str) -> None:
+        """See ``Target``."""
+        remove(self.root / name)
+
+    def set_aside(self, name: str, to: str) -> None:
+        """See ``Target``."""
+        self.remove(to)
+        show(self.root / name, self.root / to)
+
+    def show(self, run_date: str) -> None:
+        """See ``Target``: one rename; a night that is replaced changes places with the new one, in one step too."""
+        night, old = self.root / night_of(run_date), self.root / replaced_of(run_date)
+        staging = self.root / staging_of(run_date)
+        self.write(f"{staging.name}/{SUCCESS}", b"")
+        for folder in (path for path in staging.rglob("*") if path.is_dir()):
+            sync_folder(folder)
+        if swap(staging, night, old):
+            show(staging, old)
+
+    def mark(self, run_date: str) -> str:
+        """See ``Target``: a folder keeps its inode through a rename."""
+        return str((self.root / staging_of(run_date)).stat().st_ino)
+
+    def is_shown(self, run_date: str, mark: str) -> bool:
+        """See ``Target``."""
+        night = self.root / night_of(run_date)
+        return (night / SUCCESS).exists() and str(night.stat().st_ino) == mark
+
+    def retire(self, run_date: str) -> None:
+        """See ``Target``: out of sight in one rename, then deleted."""
+        aside = self.root / removed_of(run_date)
+        self.remove(aside.name)
+        show(self.root / night_of(run_date), aside)
+        self.remove(aside.name)
+
+    def recover(self) -> None:
+        """See ``Target``: a night that stepped aside for one that never came is put back."""
+        for name in self.folders():
+            prefix, date = folder_date(name) or ("", "")
+            if prefix == ".replaced-":
+                put_back(self.root / night_of(date), self.root / name)
+            if prefix in (".replaced-", ".removed-"):
+                self.remove(name)
+        for folder in (self.root, self.root / RUNS, self.root / REPORTS):
+            sweep(folder)
+
+    @contextlib.contextmanager
+    def on_disk(self, folder: str) -> Iterator[Path]:
+        """See ``Target``."""
+        yield self.root / folder
+
+    def free_bytes(self) -> int | None:
+        """See ``Target``: of the nearest folder above that exists."""
+        existing = next((path for path in (self.root, *self.root.absolute().parents) if path.exists()), None)
+        return None if existing is None else shutil.disk_usage(existing).free
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, location: str) -> Iterator[None]:
+    """Hold a lock file.
+
+    Raises:
+        LockedError: another process holds it.
+        OutputError: the file cannot be made.
+    """
+    with locked(path, f"{location}: another run is at work here; wait for it, or give another --out", keep=True):
+        yield
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+_TAKEN = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP}
+
+
+def write_failed(where: object, error: OSError) -> MarqueeError:
+    """What a failed write means and what to do about it."""
+    if error.errno in _FULL:
+        remedy = "Free some room and run the same command: finished parts are kept."
+    elif error.errno in _FORBIDDEN or isinstance(error, PermissionError):
+        remedy = "Make it writable for this account, or give another --out."
+    elif error.errno in _TAKEN:
+        remedy = "Something else stands there: move it away and run the same command; finished parts are kept."
+    else:
+        remedy = "Run the same command again: finished parts are kept."
+    why = reason(error, _path(where))
+    return OutputError(
+        f"{error.filename or where}: cannot be written ({why}). What was published still stands. {remedy}"
+    )
+
+
+def _path(where: object) -> Path | None:
+    return Path(str(where)) if "://" not in str(where) else None
+
+
+def missing_or_altered(found: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:
+    """The names that are absent, or have another size than expected, sorted."""
+    return sorted(name for name, size in expected.items() if found.get(name) != size)

@@ -1,0 +1,450 @@
+"""One frozen config per model, and one per run. Values are checked when a config is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from sdk.base.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SplitKind = Literal["random", "time", "leave-last-out"]
+NegativeKind = Literal["none", "uniform", "popularity"]
+NCFVariant = Literal["dot", "neumf"]
+ModelName = Literal["dlrm", "ncf", "history", "content"]
+RANKERS = ("dlrm", "ncf")  # the models that score a pair with a logit
+C = TypeVar("C")
+_MAX_WEIGHT = 1e6  # far above any that helps, far below what float32 overflows at
+
+
+def _check(config: object, name: str, ok: bool, expected: str) -> None:
+    if not ok:
+        raise ConfigError(type(config).__name__, name, getattr(config, name), expected)
+
+
+def _check_share(config: object, *names: str) -> None:
+    for name in names:
+        _check(config, name, 0 <= getattr(config, name) < 1, "a share from 0 up to, not including, 1")
+
+
+def _check_at_least(config: object, least: float, *names: str) -> None:
+    for name in names:
+        _check(config, name, getattr(config, name) >= least, f"at least {least}")
+
+
+def _check_seed(config: SplitConfig | HistoryConfig | TrainingConfig) -> None:
+    _check(config, "seed", 0 <= config.seed < 2**32, "a whole number from 0 to 4294967295")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """What is read and how much of it may be bad.
+
+    Attributes:
+        max_reject_share: share of a file's rows that may be set aside before the run stops with exit code 3.
+        rating_min: lowest rating on the scale, stars.
+        rating_max: highest rating on the scale, stars.
+    """
+
+    max_reject_share: float = 0.05
+    rating_min: float = 0.5
+    rating_max: float = 5.0
+
+    def __post_init__(self) -> None:
+        _check_share(self, "max_reject_share")
+        _check(self, "rating_max", self.rating_max > self.rating_min, "above rating_min")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitConfig:
+    """How ratings are parted into training, validation and test.
+
+    Attributes:
+        kind: ``random``; ``time`` (the latest ratings are tested); ``leave-last-out`` (each user's latest one).
+        test_share: share of all ratings held out for the test (``random``, ``time``).
+        validation_share: share of the remaining ratings held out for early stopping and tuning, by the same rule.
+        seed: of the random split.
+    """
+
+    kind: SplitKind = "random"
+    test_share: float = 0.2
+    validation_share: float = 0.1
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        _check(self, "kind", self.kind in get_args(SplitKind), f"one of {get_args(SplitKind)}")
+        _check_share(self, "test_share", "validation_share")
+        _check_seed(self)
+
+    def describe(self) -> str:
+        """The split in words, printed with every metric measured on it."""
+        if self.kind == "leave-last-out":
+            return "leave-last-out, validation by the same rule"
+        seed = f", seed {self.seed}" if self.kind == "random" else ""
+        shares = f"{1 - self.test_share:.0%}/{self.test_share:.0%}"
+        return f"{self.kind} {shares}, validation {self.validation_share:.0%} of training{seed}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureConfig:
+    """How ratings and titles become encoded tables.
+
+    Attributes:
+        like_above: a rating above this many stars is a positive label.
+        min_user_ratings: users with fewer training ratings share the out-of-vocabulary embedding.
+        min_item_ratings: items with fewer training ratings share the out-of-vocabulary embedding.
+        content_dim: width of the content vector per item; 0 leaves it out.
+        tag_min_items: a tag is used as a feature where at least this many items carry it.
+        rate_prior: number of average ratings that smooth a user's or an item's share of likes.
+    """
+
+    like_above: float = 3.0
+    min_user_ratings: int = 2
+    min_item_ratings: int = 2
+    content_dim: int = 8
+    tag_min_items: int = 5
+    rate_prior: float = 5.0
+
+    def __post_init__(self) -> None:
+        _check_at_least(self, 0, "min_user_ratings", "min_item_ratings", "content_dim", "rate_prior")
+        _check_at_least(self, 1, "tag_min_items")
+
+
+CONTENT_FIELDS = (
+    "genres", "keywords", "cast", "directors", "crew", "overview", "title", "companies", "tags", "year",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentConfig:
+    """The content model: one weighted TF-IDF block per field (Salton and Buckley 1988).
+
+    Attributes:
+        weights: weight of each field of ``CONTENT_FIELDS``; a field that is not named weighs 0.
+        max_cast: number of leading actors read per title.
+        min_document_count: an overview word must stand in at least this many titles.
+    """
+
+    weights: Mapping[str, float] = field(
+        default_factory=lambda: MappingProxyType(
+            {
+                "genres": 0.35, "keywords": 0.6, "cast": 0.8, "directors": 0.7, "crew": 0.4,
+                "overview": 0.5, "title": 0.8, "companies": 0.2, "tags": 0.6, "year": 0.3,
+            }
+        )
+    )  # fmt: skip
+    max_cast: int = 5
+    min_document_count: int = 2
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.weights) - set(CONTENT_FIELDS))
+        _check(self, "weights", not unknown, f"only the fields {', '.join(CONTENT_FIELDS)}")
+        _check(self, "weights", all(w >= 0 for w in self.weights.values()), "no negative weight")
+        _check(self, "weights", any(w > 0 for w in self.weights.values()), "at least one weight above 0")
+        _check_at_least(self, 1, "max_cast", "min_document_count")
+        object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (from_json, (ContentConfig, to_json(self)))
+
+
+def members_for(num_rows: int, most: int) -> int:
+    """How many networks a ranker averages: ``most`` for few training rows, one above two million."""
+    return int(min(most, max(1, 2_000_000 // max(num_rows, 1))))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DLRMConfig:
+    """DLRM (Naumov et al. 2019, arXiv:1906.00091) with bias terms and a regularised dot path.
+
+    Attributes:
+        embedding_dim: width D of every field's vector.
+        bottom_mlp: hidden widths of the user's and the item's bottom MLP; each ends in D.
+        top_mlp: hidden widths of the top MLP; a last layer of width 1 follows.
+        dot_dim: width of the dot path <p[u], q[i]>; 0 leaves it out.
+        biases: whether a user's and an item's own bias are added.
+        id_dropout: share of ids that training replaces by the out-of-vocabulary id, so that row is trained.
+        num_members: networks that differ by their seed and are averaged; None chooses by the number of training rows:
+            few rows leave the seed much to decide, and cost little time.
+        ncf_share: weight of the dot product NCF's logit in the mean, where NCF is trained too and raises the
+            validation AUC; 0 leaves it out. NCF trains for more epochs than the DLRM stands, so the two err
+            differently.
+    """
+
+    embedding_dim: int = 32
+    bottom_mlp: tuple[int, ...] = (64,)
+    top_mlp: tuple[int, ...] = (64, 32)
+    dot_dim: int = 64
+    biases: bool = True
+    id_dropout: float = 0.02
+    num_members: int | None = None
+    ncf_share: float = 0.25
+
+    def __post_init__(self) -> None:
+        _check_at_least(self, 1, "embedding_dim")
+        _check_at_least(self, 0, "dot_dim")
+        _check(self, "num_members", self.num_members is None or self.num_members >= 1, "at least 1, or None")
+        _check(self, "top_mlp", len(self.top_mlp) >= 1 and min(self.top_mlp) >= 1, "one or more widths of at least 1")
+        _check(self, "bottom_mlp", all(w >= 1 for w in self.bottom_mlp), "widths of at least 1")
+        _check_share(self, "id_dropout", "ncf_share")
+
+    def members_for(self, num_rows: int) -> int:
+        """How many networks are averaged for a number of training rows: four below half a million, one above two."""
+        return self.num_members or members_for(num_rows, most=4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NCFConfig:
+    """Neural collaborative filtering on ids alone.
+
+    Attributes:
+        variant: ``dot``, the dot product of two embeddings; or ``neumf``, a GMF and an MLP branch, concatenated
+            (He et al. 2017, arXiv:1708.05031, section 3.4).
+        embedding_dim: width per branch.
+        mlp_layers: hidden widths of the MLP branch (``neumf``).
+        biases: whether a user's and an item's own bias are added.
+        id_dropout: share of ids that training replaces by the out-of-vocabulary id, so that row is trained.
+        num_members: networks that differ by their seed and are averaged; None chooses by the number of training rows.
+        rate_factor: the learning rate is the training's times this.
+        l2_factors: the penalty on embeddings is the training's times one of these, the best on the validation part.
+            How strong a penalty must be depends on how much of the ratings is taste, and how much is noise.
+    """
+
+    variant: NCFVariant = "dot"
+    embedding_dim: int = 32
+    mlp_layers: tuple[int, ...] = (64, 32)
+    biases: bool = True
+    id_dropout: float = 0.02
+    num_members: int | None = None
+    rate_factor: float = 2.0
+    l2_factors: tuple[float, ...] = (1.0, 0.75, 1.5)
+
+    def __post_init__(self) -> None:
+        _check(self, "variant", self.variant in get_args(NCFVariant), f"one of {get_args(NCFVariant)}")
+        _check_at_least(self, 1, "embedding_dim")
+        _check(self, "mlp_layers", len(self.mlp_layers) >= 1 and min(self.mlp_layers) >= 1, "one or more widths")
+        _check_share(self, "id_dropout")
+        _check(self, "num_members", self.num_members is None or self.num_members >= 1, "at least 1, or None")
+        _check(self, "rate_factor", self.rate_factor > 0, "above 0")
+        factors = self.l2_factors
+        _check(self, "l2_factors", len(factors) >= 1 and min(factors) >= 0, "one or more, none negative")
+
+    def members_for(self, num_rows: int) -> int:
+        """How many networks are averaged for a number of training rows: three below 700,000, one above a million."""
+        return self.num_members or members_for(num_rows, most=3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryConfig:
+    """How a history becomes a list. The defaults were chosen on a validation part of MovieLens latest-small.
+
+    The penalty must fit the data, so it is chosen from the training ratings (``sdk.models.history.choice``).
+
+    Attributes:
+        rank: width r of the dot path, at most that of the fitted titles; None chooses it by the number of users and
+            titles (``sdk.models.history.inputs.rank_for``).
+        like_at: ratings of at least this many stars are likes; a title liked with just as many weighs 1.
+        star_weight: how much a star more or less changes a rating's weight.
+        least_weight: of any rating: to have watched a title says something even where it was not liked.
+        penalty: L2 penalty of the regression, above 0; None chooses it on a validation part of the training ratings.
+        user_exponent: a user with n ratings counts by n to minus twice this.
+        item_exponent: a title's scores are multiplied by (ratings + 1) to minus this.
+        content_weight: of the item features, once their rows have mean squared length 1.
+        popularity_weight: of a title's share of likes, added to its score.
+        popularity_boost: how much more that counts for who has told little: 1 + popularity_boost / (n + boost_titles)
+            times, n being the summed weight of what they rated.
+        boost_titles: above 0; see ``popularity_boost``.
+        half_life_days: a rating that is older than its user's newest by this many days weighs half; 0: age does not
+            count. Where the split is by time, None chooses it, as it does the penalty, on moments within the training
+            ratings (``sdk.models.history.recency``); else it is 0.
+        max_titles: the most rated titles that get coefficients of their own; it bounds the memory to about 30 bytes
+            times its square. The others are known by their content features.
+        seed: of the low-rank factorisation and of the validation part that the penalty is chosen on.
+        feature_dim: number of content vectors that the item features are.
+        ranker_weight: of a ranker's logit, added to this model's score in a list; more lists titles that few watch.
+    """
+
+    rank: int | None = None
+    like_at: float = 4.0
+    star_weight: float = 0.4
+    least_weight: float = 0.3
+    penalty: float | None = None
+    user_exponent: float = 0.15
+    item_exponent: float = 0.08
+    content_weight: float = 0.6
+    popularity_weight: float = 0.03
+    popularity_boost: float = 20.0
+    boost_titles: float = 4.0
+    half_life_days: float | None = None
+    max_titles: int = 12_000
+    seed: int = 0
+    feature_dim: int = 256
+    ranker_weight: float = 0.003
+
+    def __post_init__(self) -> None:
+        _check(self, "rank", self.rank is None or self.rank >= 1, "at least 1, or None")
+        _check_at_least(self, 1, "max_titles")
+        _check_at_least(self, 0, "star_weight", "user_exponent", "item_exponent", "content_weight", "ranker_weight")
+        _check_at_least(self, 0, "popularity_weight", "popularity_boost", "feature_dim")
+        _check_seed(self)
+        _check(self, "boost_titles", self.boost_titles > 0, "above 0")
+        _check(self, "penalty", self.penalty is None or self.penalty > 0, "above 0, or None")
+        _check(self, "half_life_days", self.half_life_days is None or self.half_life_days >= 0, "at least 0, or None")
+        _check(self, "least_weight", 0 < self.least_weight <= _MAX_WEIGHT, f"above 0, at most {_MAX_WEIGHT:g}")
+        _check(self, "star_weight", self.star_weight <= _MAX_WEIGHT, f"at most {_MAX_WEIGHT:g}")
+        _check(self, "like_at", abs(self.like_at) <= _MAX_WEIGHT, f"at most {_MAX_WEIGHT:g}")
+
+    def weights(self, rating: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """(N,) float32 weight of each rating in a history: 1 for the least like, more above, less below."""
+        weight = 1 + self.star_weight * (rating.astype("float32") - self.like_at)
+        return weight.clip(self.least_weight).astype("float32")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """The training loop, the same for both models by default.
+
+    Attributes:
+        max_epochs: upper limit; early stopping usually ends sooner.
+        patience: epochs without a better validation AUC before training stops.
+        batch_size: rows per step; None chooses by the number of training rows.
+        learning_rate: of Adam (Kingma and Ba 2015, arXiv:1412.6980).
+        embedding_l2: L2 penalty per looked-up vector, as in matrix factorisation (Koren et al. 2009).
+        bias_l2: L2 penalty per looked-up bias.
+        embedding_std: standard deviation of the initial embeddings.
+        negatives: sampled unwatched titles per positive: ``none`` trains on rated pairs alone.
+        num_negatives: sampled per positive and redrawn each epoch, where ``negatives`` is not ``none``.
+        refit: train again on training and validation part together, for the best number of epochs.
+        seed: of initialisation, order and sampling.
+    """
+
+    max_epochs: int = 30
+    patience: int = 3
+    batch_size: int | None = None
+    learning_rate: float = 3e-3
+    embedding_l2: float = 0.03
+    bias_l2: float = 0.005
+    embedding_std: float = 0.05
+    negatives: NegativeKind = "none"
+    num_negatives: int = 4
+    refit: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_at_least(self, 1, "max_epochs", "patience", "num_negatives")
+        _check(self, "batch_size", self.batch_size is None or self.batch_size >= 1, "at least 1, or None")
+        _check(self, "learning_rate", self.learning_rate > 0, "above 0")
+        _check_at_least(self, 0, "embedding_l2", "bias_l2", "embedding_std")
+        _check_seed(self)
+        _check(self, "negatives", self.negatives in get_args(NegativeKind), f"one of {get_args(NegativeKind)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """Everything a training run depends on, beside the data."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    content: ContentConfig = field(default_factory=ContentConfig)
+    dlrm: DLRMConfig = field(default_factory=DLRMConfig)
+    ncf: NCFConfig = field(default_factory=NCFConfig)
+    history: HistoryConfig = field(default_factory=HistoryConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    models: tuple[ModelName, ...] = ("dlrm", "ncf", "history", "content")
+
+    def __post_init__(self) -> None:
+        known = get_args(ModelName)
+        _check(self, "models", bool(self.models) and set(self.models) <= set(known), f"one or more of {known}")
+        _check(self, "models", len(set(self.models)) == len(self.models), "each model once")
+        highest = self.data.rating_max
+        some_like = -math.inf < self.features.like_above < highest
+        expected = f"a number below the highest rating, {highest:g}, so that a rating can be above it"
+        _check(self.features, "like_above", some_like, expected)
+
+    @property
+    def rankers(self) -> tuple[ModelName, ...]:
+        """The models among ``models`` that score a pair with a logit."""
+        return tuple(name for name in self.models if name in RANKERS)
+
+    def training_of(self, name: str) -> tuple[TrainingConfig, ...]:
+        """The settings that a ranker tries on the validation part, the usual one first."""
+        if name != "ncf":
+            return (self.training,)
+        rate, penalty = self.training.learning_rate * self.ncf.rate_factor, self.training.embedding_l2
+        return tuple(
+            dataclasses.replace(self.training, learning_rate=rate, embedding_l2=penalty * factor)
+            for factor in self.ncf.l2_factors
+        )
+
+    def members_of(self, name: str, num_rows: int) -> int:
+        """How many networks a ranker averages, for a number of training rows."""
+        return self.dlrm.members_for(num_rows) if name == "dlrm" else self.ncf.members_for(num_rows)
+
+    def with_seed(self, seed: int) -> RunConfig:
+        """The same run with another training seed (the split keeps its own)."""
+        return dataclasses.replace(self, training=dataclasses.replace(self.training, seed=seed))
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """A config as plain JSON values; ``from_json`` reads it back to an equal config."""
+    return {f.name: _plain(getattr(config, f.name)) for f in fields(config)}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_json(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def from_json(cls: type[C], values: Mapping[str, Any]) -> C:
+    """Read a config that ``to_json`` wrote.
+
+    Raises:
+        ConfigError: a key is unknown, or a value is of another type or out of its range.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(cls.__name__, "fields", values, "an object")
+    hints = get_type_hints(cls)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ConfigError(cls.__name__, unknown[0], values[unknown[0]], f"one of the fields {', '.join(hints)}")
+    return cls(**{name: _typed(cls, name, hints[name], value) for name, value in values.items()})
+
+
+def _typed(owner: type, name: str, hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return from_json(hint, value)
+    if not _fits(hint, value):
+        expected = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+        raise ConfigError(owner.__name__, name, value, f"a value of type {expected}")
+    return tuple(value) if get_origin(hint) is tuple else value
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Whether a plain JSON value is of a field's type; which of a Literal's words it is, the config checks itself."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(one, value) for one in inner)
+    if origin is tuple:
+        return isinstance(value, (list, tuple)) and all(_fits(inner[0], one) for one in value)
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(_fits(inner[1], one) for one in value.values())
+    if origin is Literal:
+        return isinstance(value, str)
+    return _is_plain(hint, value)
+
+
+def _is_plain(hint: type, value: Any) -> bool:
+    if hint is float:
+        return type(value) in (int, float) and abs(value) < math.inf
+    return type(value) is hint

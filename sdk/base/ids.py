@@ -1,0 +1,195 @@
+"""The one rule for ids of users and titles: in files and options, in Python and in requests to a server.
+
+An id is a whole number from 0 to 2**63 - 1. It may come as any kind of integer, or as a decimal or float that is
+whole; a float only below 2**53, from where on floats are not exact. In files and options it is the text of one.
+Whoever asks for an id below 0 asks for nobody's. Anything else (fractions, True, nothing at all, text among Python's
+numbers) is refused, and nothing is ever cut to fit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from numbers import Integral, Rational, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.base.errors import UsageError
+from sdk.base.types import Int64s
+
+MAX_ID = 2**63 - 1
+_LEAST = -(2**63)
+_EXACT = 2**53
+_DIGITS = re.compile(r"([+-]?)0*([0-9]+)", re.ASCII)
+_MOST_DIGITS = 19
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.ASCII | re.IGNORECASE)
+_MISSING = frozenset({"", "null", "none", "na", "n/a", "nan", "snan", "nat", "<na>", "\\n"})
+_SHOWN = 60  # characters of a wrong value
+MISSING, NOT_WHOLE, NEGATIVE = "is missing", "is not a whole number", "is negative"
+TEXT, TOO_LARGE, NOT_EXACT = "is text", "is too large", "is too large for a float to be exact"
+
+
+class NoIdError(ValueError):
+    """A value is no id; the message says why, in words that follow its name: "is negative"."""
+
+
+def whole(value: object) -> int:
+    """A number of 64 bits, exactly as it was given.
+
+    Raises:
+        NoIdError: it is missing, not whole, too large or not exact.
+    """
+    if isinstance(value, str):
+        return _of_text(value.strip())
+    if isinstance(value, Integral) and not isinstance(value, (bool, np.timedelta64)):
+        return _in_range(int(value))
+    if str(value).lower() in _MISSING:
+        raise NoIdError(MISSING)
+    if isinstance(value, Integral) or not isinstance(value, (Real, Decimal)):
+        raise NoIdError(NOT_WHOLE)
+    if isinstance(value, (Decimal, Rational)):
+        return _in_range(_of_float(value, 2**64))
+    return _of_float(value, _exact_below(value.dtype) if isinstance(value, np.floating) else _EXACT)
+
+
+def whole_id(value: object) -> int:
+    """An id.
+
+    Raises:
+        NoIdError: it is none.
+    """
+    number = whole(value)
+    if number < 0:
+        raise NoIdError(NEGATIVE)
+    return number
+
+
+def _of_text(text: str) -> int:
+    if digits := _DIGITS.fullmatch(text):
+        return _in_range(int(digits[1] + digits[2][: _MOST_DIGITS + 1]))  # more are too many, whatever they say
+    if _NUMBER.fullmatch(text):
+        return _of_float(Decimal(text), _EXACT)
+    raise NoIdError(MISSING if text.lower() in _MISSING else NOT_WHOLE)
+
+
+def _of_float(value: Any, exact_below: int) -> int:
+    if not -exact_below < value < exact_below:
+        raise NoIdError(NOT_EXACT)
+    if value != int(value):
+        raise NoIdError(NOT_WHOLE)
+    return int(value)
+
+
+def _exact_below(dtype: np.dtype[Any]) -> int:
+    """From where on floats of this type leave whole numbers out."""
+    return int(min(2 ** (np.finfo(dtype).nmant + 1), _EXACT))
+
+
+def _in_range(number: int) -> int:
+    if not _LEAST <= number <= MAX_ID:
+        raise NoIdError(TOO_LARGE)
+    return number
+
+
+def ids_of(values: Any, name: str = "ids") -> Int64s:
+    """(N,) int64 from whatever holds N numbers: a list, a set, an array, a Series, a column; one number is N = 1.
+
+    Args:
+        values: what was given.
+        name: of the argument or column, for the message.
+
+    Raises:
+        UsageError: one of them is no number of 64 bits, or they do not stand in one row; the message names the first.
+    """
+    if type(values) is np.ndarray and values.dtype == np.int64 and values.ndim == 1:
+        return values
+    array = _one_row(values, name)
+    if array.dtype.kind in "iu" and (array.dtype != np.uint64 or not (array > MAX_ID).any()):
+        return array.astype(np.int64)
+    if array.dtype.kind == "f" and _all_whole(array):
+        return array.astype(np.int64)
+    return np.array([_numbered(at, value, name) for at, value in enumerate(array)], dtype=np.int64)
+
+
+def _all_whole(array: NDArray[Any]) -> bool:
+    return bool(((np.abs(array) < _exact_below(array.dtype)) & (array == np.trunc(array))).all())
+
+
+def _one_row(values: Any, name: str) -> NDArray[Any]:
+    """The values as they are: NumPy would make True a 1 and cut text, floats and large numbers of a list alike."""
+    if isinstance(values, (str, bytes, Mapping)) or not (hasattr(values, "__array__") or isinstance(values, Iterable)):
+        values = [values]
+    if isinstance(values, np.ma.MaskedArray):
+        values = values.tolist()  # a masked value is None there
+    if not hasattr(values, "__array__"):
+        values = _listed(list(values))
+    array = np.asarray(values)
+    array = array.reshape(1) if array.ndim == 0 else array
+    if array.ndim != 1 or array.dtype.kind in "mMcV":
+        message = f"{name}: got {array.dtype} of shape {array.shape}, expected one row of ids"
+        raise UsageError(message)
+    return array
+
+
+def _listed(values: list[Any]) -> NDArray[Any]:
+    if set(map(type, values)) <= {int} and all(_LEAST <= end <= MAX_ID for end in _ends(values)):
+        return np.array(values, dtype=np.int64)
+    array = np.empty(len(values), dtype=object)
+    for at, value in enumerate(values):
+        array[at] = value
+    return array
+
+
+def _ends(values: list[int]) -> tuple[int, ...]:
+    return (min(values), max(values)) if values else ()
+
+
+def _numbered(at: int, value: object, name: str) -> int:
+    try:
+        if isinstance(value, str):
+            raise NoIdError(TEXT)
+        return whole(value)
+    except NoIdError as error:
+        message = f"{name}: number {at + 1} is {_short(value)}, which {error}; expected ids from 0 to 2**63 - 1"
+        raise UsageError(message) from error
+
+
+def id_of(value: object, name: str) -> int:
+    """One number of 64 bits; see ``ids_of``.
+
+    Raises:
+        UsageError: it is none.
+    """
+    found = ids_of(value, name)
+    if len(found) != 1:
+        message = f"{name}: got {len(found)} ids, expected one"
+        raise UsageError(message)
+    return int(found[0])
+
+
+def count_of(value: object, name: str, least: int = 1) -> int:
+    """A whole number of things, such as a list's length; one of more than 64 bits, which is all of them, is cut.
+
+    Raises:
+        UsageError: it is no whole number, or below ``least``.
+    """
+    try:
+        number = int(value) if type(value) is int else whole(None if isinstance(value, str) else value)
+    except NoIdError as error:
+        message = f"{name}: got {_short(value)}, expected a whole number of at least {least}"
+        raise UsageError(message) from error
+    if number < least:
+        message = f"{name}: got {number}, expected at least {least}"
+        raise UsageError(message)
+    return min(number, MAX_ID)
+
+
+def _short(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no integer of more than some thousand digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -1,0 +1,106 @@
+"""Logging of the commands, on stderr: lines for people, or one JSON object a line for machines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any, Literal, get_args
+
+from sdk.base.printable import is_hidden, one_line, printable
+
+LogFormat = Literal["text", "json"]
+LOG_FORMATS: tuple[str, ...] = get_args(LogFormat)
+PACKAGES = ("sdk", "export", "batch")
+_FACTS = "facts"
+
+
+def facts(**values: Any) -> dict[str, Any]:
+    """What a log line says in numbers, for ``extra=``: ``log.info("…", extra=facts(stage="checking", seconds=1.5))``.
+
+    People read the message; ``--log-format json`` adds these as keys of their own.
+    """
+    return {_FACTS: values}
+
+
+def new_run_id() -> str:
+    """Twelve hex digits that tell one run's lines from another's."""
+    return uuid.uuid4().hex[:12]
+
+
+def configure(level: int, log_format: str, run_id: str | None = None) -> None:
+    """Send the packages' lines of at least ``level``, and everyone's warnings, to stderr.
+
+    Args:
+        level: of ``logging``, for our packages.
+        log_format: ``text`` or ``json``.
+        run_id: written into every JSON line; None makes one.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    if log_format == "json":
+        handler.setFormatter(JsonLines(run_id or new_run_id()))
+    else:
+        handler.setFormatter(TextLines("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for package in PACKAGES:
+        logging.getLogger(package).setLevel(level)
+
+
+class TextLines(logging.Formatter):
+    """Lines for people: a text that is filled in, such as a title, stays within its line and steers no terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message, and a traceback where there is one."""
+        filled = logging.makeLogRecord(record.__dict__)
+        if isinstance(record.args, tuple):
+            filled.args = tuple(one_line(arg) if isinstance(arg, str) else arg for arg in record.args)
+        return printable(super().format(filled))
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time (RFC 3339, UTC), level, logger, run_id, message, and the line's facts.
+
+    Args:
+        run_id: the run that the lines belong to.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__()
+        self.run_id = run_id
+
+    def format(self, record: logging.LogRecord) -> str:
+        """A record as one line of JSON; a number that JSON does not know becomes its text."""
+        moment = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
+        values: dict[str, Any] = {
+            "time": moment,
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "run_id": self.run_id,
+            "message": record.getMessage(),
+        }
+        values |= {name: value for name, value in _facts_of(record).items() if name not in values}
+        if record.exc_info:
+            values["traceback"] = self.formatException(record.exc_info)
+        text = json.dumps(_plain(values), ensure_ascii=False, allow_nan=False)
+        return "".join(json.dumps(char)[1:-1] if char > "~" and is_hidden(char) else char for char in text)
+
+
+def _facts_of(record: logging.LogRecord) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = getattr(record, _FACTS, {})
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """JSON's own types; NumPy's numbers become Python's, NaN and infinities their names, anything else its text."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():
+        value = value.item()
+    if isinstance(value, float) and value - value != 0:
+        return str(value)
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

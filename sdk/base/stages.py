@@ -1,0 +1,43 @@
+"""How long each stage of a run took, and the most memory the process has held."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sdk.base.logs import facts
+
+log = logging.getLogger(__name__)
+
+
+class Stages:
+    """A stopwatch for named stages.
+
+    Attributes:
+        seconds: stage name -> seconds, in the order they ran.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def time(self, name: str) -> Iterator[None]:
+        """Time a stage, also one that fails, and log one that does not with the peak memory so far."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = seconds = time.perf_counter() - start
+        peak = peak_memory_mib()
+        values = facts(stage=name, seconds=round(seconds, 3), peak_memory_mib=round(peak, 1))
+        log.info("%s: %.1f s, peak memory %.0f MiB", name, seconds, peak, extra=values)
+
+
+def peak_memory_mib() -> float:
+    """The most memory that this process has held, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,361 @@
+"""A trained system on disk: written aside and renamed, every file hashed, nothing of ours pickled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from sdk.base.config import RANKERS
+from sdk.base.errors import BundleError, UsageError
+from sdk.base.files import sha256_of, standing
+from sdk.base.ids import count_of, id_of, ids_of
+from sdk.base.paths import as_path
+from sdk.base.rights import reason
+from sdk.base.types import Int64s, TopK
+from sdk.bundles.info import FORMAT_VERSION, INFO, BundleInfo, read_info, verify
+
+if TYPE_CHECKING:
+    from sdk.bundles.explanations import Explanation
+    from sdk.bundles.similar_titles import SimilarKind
+    from sdk.features.interactions import StoredInteractions
+    from sdk.features.tables import EncodedTable
+    from sdk.models.content.model import ContentModel
+    from sdk.models.content.reasons import Reasons
+    from sdk.models.content.titles import Match, TitleIndex
+    from sdk.models.history.model import HistoryModel
+    from sdk.models.pair_form import PairForm
+    from sdk.models.pair_model import PairModel
+    from sdk.scoring.recommender import Recommender
+
+_LOOKS = 5
+__all__ = ["FORMAT_VERSION", "INFO", "Bundle", "BundleInfo", "load", "sha256_of"]
+
+
+def load(path: str | Path) -> Bundle:
+    """Open a bundle, checking every file against its recorded sha256 first.
+
+    One that is being replaced meanwhile is opened as it was or as it will be.
+
+    Raises:
+        UsageError: the path is none that could be meant.
+        BundleError: the folder is no bundle or of another format version; or a file is absent, altered, not listed or
+            not readable for this account.
+    """
+    target = as_path(path)
+    for _ in range(_LOOKS):
+        folder, before = _place(target)
+        try:
+            info = read_info(folder)
+            verify(folder, info.files)
+        except (BundleError, OSError) as error:
+            if _place(target) == (folder, before):
+                raise _unreadable(folder, error) from error
+        else:
+            return Bundle(folder, info)
+    message = f"{target}: replaced again and again while it was read. Run the same command when training has ended."
+    raise BundleError(message)
+
+
+def _place(target: Path) -> tuple[Path, int | None]:
+    """Where a bundle stands, and what tells it from another one that stands there later."""
+    try:
+        folder = standing(target)
+        return folder, folder.stat().st_ino
+    except OSError:
+        return target, None
+
+
+def _unreadable(folder: Path, error: BundleError | OSError) -> BundleError:
+    if isinstance(error, BundleError):
+        return error
+    return BundleError(f"{error.filename or folder}: cannot be read: {reason(error, folder)}")
+
+
+class Bundle:
+    """A trained system: tables, models and who has seen what, loaded as they are needed.
+
+    Args:
+        path: the folder.
+        info: what its ``bundle.json`` says.
+    """
+
+    def __init__(self, path: Path, info: BundleInfo) -> None:
+        self.path, self.info = path, info
+        self._recommenders: dict[str, Recommender] = {}
+
+    def __repr__(self) -> str:
+        return f"Bundle({str(self.path)!r}, models={self.info.models}, data={self.info.data.get('name')!r})"
+
+    @cached_property
+    def _user_tables(self) -> tuple[pa.Table, EncodedTable]:
+        from sdk.features.table_files import read_table
+
+        return read_table(self.path / "users.parquet", "user_id", self.info.tables["users"])
+
+    @cached_property
+    def _item_tables(self) -> tuple[pa.Table, EncodedTable]:
+        from sdk.features.table_files import read_table
+
+        return read_table(self.path / "items.parquet", "item_id", self.info.tables["items"])
+
+    @property
+    def users(self) -> pa.Table:
+        """``schema.USERS``: every user."""
+        return self._user_tables[0]
+
+    @property
+    def items(self) -> pa.Table:
+        """``schema.ITEMS``: every title."""
+        return self._item_tables[0]
+
+    @property
+    def encoded_users(self) -> EncodedTable:
+        """The users' encoded table."""
+        return self._user_tables[1]
+
+    @property
+    def encoded_items(self) -> EncodedTable:
+        """The items' encoded table."""
+        return self._item_tables[1]
+
+    @cached_property
+    def interactions(self) -> StoredInteractions:
+        """Every rating, encoded, with the part of the split that it fell in."""
+        from sdk.features.interactions import StoredInteractions
+
+        ages = self.history is not None and bool(self.history.config.half_life_days)
+        return StoredInteractions.read(self.path / "seen.parquet", self._sizes, with_times=ages)
+
+    @property
+    def _sizes(self) -> tuple[int, int]:
+        return len(self.encoded_users), len(self.encoded_items)
+
+    @property
+    def has_content(self) -> bool:
+        """Whether the bundle was trained with the content model."""
+        return "content" in self.info.models
+
+    @cached_property
+    def content(self) -> ContentModel:
+        """The content model.
+
+        Raises:
+            UsageError: the bundle was trained without it.
+        """
+        from sdk.models.content.model import ContentModel
+
+        if not self.has_content:
+            message = f"{self.path}: trained without the content model; train it with --models {','.join(self.info.models)},content"  # noqa: E501
+            raise UsageError(message)
+        return ContentModel.load(self.path, self.items)
+
+    def resolve_model(self, name: str) -> str | None:
+        """The ranker that a name means: ``best`` is the one with the better validation AUC.
+
+        Returns:
+            None where ``best`` is asked of a bundle without a ranker.
+
+        Raises:
+            UsageError: the bundle has no such ranker.
+        """
+        if name == "best":
+            return self.info.chosen_model
+        if name not in RANKERS or name not in self.info.models:
+            have = [m for m in self.info.models if m in RANKERS]
+            message = f"model: got {name!r}, expected one of {', '.join([*have, 'best'])} (what {self.path} holds)"
+            raise UsageError(message)
+        return name
+
+    def model(self, name: str = "best") -> PairModel:
+        """A ranker, ready to score.
+
+        Raises:
+            UsageError: the bundle has no such ranker.
+            BundleError: its weights do not fit.
+        """
+        from sdk.models.ranker import load_ranker
+
+        resolved = self.resolve_model(name)
+        if resolved is None:
+            message = f"{self.path}: holds no ranker; train it with --models dlrm,ncf,content"
+            raise UsageError(message)
+        path = self.path / f"{resolved}.safetensors"
+        return load_ranker(resolved, self.info.config, self.encoded_users, self.encoded_items, path)
+
+    @cached_property
+    def history(self) -> HistoryModel | None:
+        """The history model; None where the bundle was trained without it.
+
+        Raises:
+            BundleError: its files do not fit.
+        """
+        from sdk.models.history.model import HistoryModel
+
+        if "history" not in self.info.models:
+            return None
+        return HistoryModel.load(self.path, num_items=len(self.encoded_items))
+
+    def list_form(self, name: str | None = "best", *, parts: Sequence[int] = ()) -> PairForm | None:
+        """What lists are ranked by, in pair form.
+
+        That is the history model's score plus a share of the ranker's logit: a ranker learns who likes what among
+        watched titles, the history model also what is watched at all. Without one of them it is the other alone.
+
+        Args:
+            name: a ranker, or ``best``; None for none.
+            parts: of the split, whose ratings stand in the users' histories; none named: all of them.
+
+        Returns:
+            None where the bundle holds neither.
+        """
+        from sdk.models.history.model import blend
+
+        resolved = None if name is None else self.resolve_model(name)
+        ranker = None if resolved is None else self.model(resolved).lower()
+        if self.history is None:
+            return ranker
+        rated = self.interactions.only(*parts)
+        users, items = rated.rows.user_index, rated.rows.item_index
+        try:
+            num_users = len(self.encoded_users)
+            known = self.history.to_pair_form(users, items, rated.rating, num_users, rated.timestamp)
+        except ValueError as error:
+            message = f"{self.path / 'seen.parquet'}: not the ratings of this bundle ({error}). Train the bundle again."
+            raise BundleError(message) from error
+        return known if ranker is None else blend(known, ranker, self.info.config.history.ranker_weight)
+
+    def recommender(
+        self, name: str = "best", *, threads: int | None = None, memory_mib: float | None = None, device: str = "cpu"
+    ) -> Recommender:
+        """What gives every user a list: ``list_form``, and the fallback; on every core unless told.
+
+        Raises:
+            UsageError: the bundle has no such ranker, or the device is not there.
+        """
+        from sdk.scoring.recommender import Recommender
+
+        resolved = self.resolve_model(name)
+        form = self.list_form(resolved)
+        source = resolved or ("popular" if form is None else "history")
+        tables = (self.encoded_users, self.encoded_items)
+        return Recommender(source, form, *tables, threads=threads, memory_mib=memory_mib, device=device)
+
+    def kept_recommender(self, model: str) -> Recommender:
+        """``recommender(model)``, made once."""
+        if model not in self._recommenders:
+            self._recommenders[model] = self.recommender(model)
+        return self._recommenders[model]
+
+    def recommend(
+        self,
+        user_ids: Sequence[int] | Int64s,
+        k: int = 10,
+        *,
+        model: str = "best",
+        include_seen: bool = False,
+        candidates: Sequence[int] | Int64s | None = None,
+        deny: Sequence[int] | Int64s = (),
+        deny_by_user: Mapping[int, Sequence[int]] | None = None,
+        min_ratings: int = 0,
+    ) -> TopK:
+        """Each user's k best titles, exactly, over the whole catalogue.
+
+        Args:
+            user_ids: (B,) int64; an unknown user gets the most popular titles.
+            k: list length, at least 1.
+            model: ``dlrm``, ``ncf`` or ``best``.
+            include_seen: whether titles that the user has rated may appear.
+            candidates: item_ids, the only ones that may appear; None allows all.
+            deny: item_ids that must not appear.
+            deny_by_user: user_id -> item_ids that must not appear in that user's list.
+            min_ratings: titles with fewer training ratings do not appear.
+
+        Raises:
+            UsageError: k < 1, the bundle has no such model, an item_id is not in the catalogue, or something given
+                as an id is none: ids are whole numbers up to 2**63 - 1, floats that are whole below 2**53.
+        """
+        from sdk.features.seen import Seen
+        from sdk.scoring.filters import allowed_rows, with_denied
+
+        k, users = count_of(k, "k"), ids_of(user_ids, "user_ids")
+        index = self.encoded_users.index_of(users)
+        recommender = self.kept_recommender(model)
+        seen = Seen.nothing(len(index)) if include_seen else self._seen.take(index)
+        if deny_by_user:
+            by_user = {id_of(user, "deny_by_user"): item_ids for user, item_ids in deny_by_user.items()}
+            denied = {row: by_user.get(user, ()) for row, user in enumerate(users.tolist())}
+            seen = with_denied(seen, denied, self.encoded_items)
+        allowed = allowed_rows(self.encoded_items, candidates=candidates, deny=deny, min_ratings=min_ratings)
+        return recommender.recommend(index, seen, k, allowed)
+
+    def recommend_for(self, item_ids: Sequence[int] | Int64s, k: int = 10) -> TopK:
+        """The k best titles for a visitor of whom only some liked titles are known, without training anything.
+
+        Args:
+            item_ids: (N,) int64, the liked titles; they are not listed themselves. None at all lists popular titles.
+            k: list length, at least 1.
+
+        Returns:
+            A TopK of one row, whose source is ``history``, or ``popular`` where the titles say nothing.
+
+        Raises:
+            UsageError: k < 1, a title is unknown, or the bundle has no history model.
+        """
+        from sdk.bundles.visitors import visitor_list
+
+        return visitor_list(self, item_ids, k)
+
+    @cached_property
+    def _seen(self) -> Any:
+        return self.interactions.seen(len(self.encoded_users))
+
+    def similar(self, item_ids: Sequence[int] | Int64s, k: int = 10, *, kind: SimilarKind = "content") -> TopK:
+        """The titles most like each given one: by content, or ``hybrid``, by content and by who liked them.
+
+        Raises:
+            UsageError: k < 1, a title or a kind is unknown, or the bundle lacks a model that it takes.
+        """
+        from sdk.bundles.similar_titles import similar_titles
+
+        return similar_titles(self, item_ids, k, kind)
+
+    def explain(self, item_a: int, item_b: int) -> Reasons:
+        """What two titles share, and how much each field adds to their likeness."""
+        return self.content.explain(item_a, item_b)
+
+    def explain_recommendation(
+        self,
+        user_id: int | None,
+        item_ids: Sequence[int] | Int64s,
+        *,
+        liked: Sequence[int] | Int64s | None = None,
+        max_titles: int = 3,
+        model: str = "best",
+    ) -> list[Explanation]:
+        """Why each of some titles is listed, for a user or (user_id None) for a visitor with ``liked`` titles.
+
+        Raises:
+            UsageError: max_titles < 1, a title or model is unknown, both or neither of user and likes are given, or
+                likes are given and the bundle has no history model.
+        """
+        from sdk.bundles.explanations import explain_recommendation
+
+        return explain_recommendation(self, user_id, item_ids, liked, max_titles, model)
+
+    def find_title(self, query: str, limit: int = 5) -> list[Match]:
+        """Titles by name, best first; close ones where none is the same."""
+        return self._title_index.find(query, limit)
+
+    @cached_property
+    def _title_index(self) -> TitleIndex:
+        from sdk.models.content.titles import TitleIndex
+
+        return TitleIndex(self.items)
+
+    def titles(self, item_ids: Sequence[int] | Int64s) -> list[str]:
+        """Display names with years, "The Matrix (1999)"; "item 7" for an id that the catalogue does not have."""
+        return self._title_index.display(item_ids)

@@ -1,1 +1,0 @@
-"""Baselines of the field beside our models, on the same splits, each tuned on a validation part of its own."""

@@ -1,0 +1,88 @@
+"""The sample's films: real titles with their public facts, and overviews in our own words.
+
+The facts lie beside this module as tab-separated text, so that a person can read and mend them.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from sdk.base.errors import UnusableFileError
+
+GENRES = (
+    "Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
+COLUMNS = ("title", "year", "genres", "directors", "cast", "keywords", "overview")
+_FOLDER = Path(__file__).parent / "sample_films"
+_REMEDY = "The installed package is damaged: install it again."
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """One title of the sample.
+
+    Attributes:
+        item_id: 1 for the oldest title, and so on in order of year, then title.
+        title: display name, without the year.
+        year: of the first release.
+        genres: MovieLens's names, one or more of ``GENRES``.
+        directors: one or more.
+        cast: billing order, one or more.
+        keywords: one or more.
+        overview: one sentence.
+        is_favourite: whether it stands in our short list of widely loved films.
+    """
+
+    item_id: int
+    title: str
+    year: int
+    genres: tuple[str, ...]
+    directors: tuple[str, ...]
+    cast: tuple[str, ...]
+    keywords: tuple[str, ...]
+    overview: str
+    is_favourite: bool
+
+
+@lru_cache(maxsize=1)
+def read_films() -> tuple[Film, ...]:
+    """The catalogue, ascending by item_id.
+
+    Raises:
+        UnusableFileError: a file of the package is absent or damaged.
+    """
+    rows = sorted(_rows("[0-9]_*.tsv", COLUMNS), key=lambda row: (int(row[1]), row[0]))
+    loved = {(title, year) for title, year in _rows("favourites.tsv", ("title", "year"))}
+    unknown = loved - {(row[0], row[1]) for row in rows}
+    if unknown:
+        raise UnusableFileError(_FOLDER / "favourites.tsv", f"{min(unknown)} is not in the catalogue", _REMEDY)
+    return tuple(_film(number, row, (row[0], row[1]) in loved) for number, row in enumerate(rows, start=1))
+
+
+def _film(item_id: int, row: list[str], is_favourite: bool) -> Film:
+    title, year, *lists, overview = row
+    genres, directors, cast, keywords = (tuple(text.split("|")) for text in lists)
+    return Film(item_id, title, int(year), genres, directors, cast, keywords, overview, is_favourite)
+
+
+def _rows(pattern: str, columns: tuple[str, ...]) -> Iterator[list[str]]:
+    paths = sorted(_FOLDER.glob(pattern))
+    if not paths:
+        raise UnusableFileError(_FOLDER, f"no {pattern} is there", _REMEDY)
+    for path in paths:
+        with path.open(encoding="utf-8", newline="") as stream:
+            yield from _checked(path, list(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)), columns)
+
+
+def _checked(path: Path, lines: list[list[str]], columns: tuple[str, ...]) -> Iterator[list[str]]:
+    if not lines or tuple(lines[0]) != columns:
+        raise UnusableFileError(path, f"its header is not {', '.join(columns)}", _REMEDY)
+    for number, line in enumerate(lines[1:], start=2):
+        if len(line) != len(columns) or not all(line):
+            raise UnusableFileError(path, f"line {number} does not hold {len(columns)} values", _REMEDY)
+        yield line

@@ -1,0 +1,119 @@
+"""Encoded interactions on disk: who has rated what, with each rating's label and the part of the split it fell in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from sdk.base.errors import BundleError
+from sdk.base.types import Float32s, Int64s
+from sdk.data.splits import Split
+from sdk.features.encode import EncodedInteractions
+from sdk.features.seen import Seen
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+_COLUMNS = ("user_index", "item_index", "label", "part", "rating")
+_TIME = "timestamp"
+_TYPES = {"user_index": pa.int32(), "item_index": pa.int32(), "label": pa.int8(), "part": pa.int8(),
+          "rating": pa.float32(), _TIME: pa.int64()}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredInteractions:
+    """Every rating of a bundle.
+
+    Attributes:
+        rows: (N,) encoded ratings, in the order of the data set's files.
+        part: (N,) int8, ``TRAIN``, ``VALIDATION`` or ``TEST``.
+        rating: (N,) float32, stars.
+        timestamp: (N,) int64, seconds since 1970-01-01 UTC; None where it was not read, or is not stored.
+    """
+
+    rows: EncodedInteractions
+    part: NDArray[np.int8]
+    rating: Float32s
+    timestamp: Int64s | None = None
+
+    @classmethod
+    def build(
+        cls, rows: EncodedInteractions, rating: Float32s, split: Split, timestamp: Int64s | None = None
+    ) -> StoredInteractions:
+        """Label each rating with its part."""
+        part = np.full(len(rows), TRAIN, dtype=np.int8)
+        part[split.validation] = VALIDATION
+        part[split.test] = TEST
+        return cls(rows, part, rating, timestamp)
+
+    def of(self, *parts: int) -> EncodedInteractions:
+        """The ratings of the given parts."""
+        return self.rows.take(np.isin(self.part, parts))
+
+    def only(self, *parts: int) -> StoredInteractions:
+        """The ratings of the given parts (none given: all), with their stars."""
+        if not parts:
+            return self
+        rows = np.isin(self.part, parts)
+        timestamp = None if self.timestamp is None else self.timestamp[rows]
+        return StoredInteractions(self.rows.take(rows), self.part[rows], self.rating[rows], timestamp)
+
+    def seen(self, num_users: int, *parts: int) -> Seen:
+        """Who has rated what in the given parts (none given: in all)."""
+        rows = self.of(*parts) if parts else self.rows
+        return Seen.build(rows.user_index, rows.item_index, num_users)
+
+    def write(self, path: Path) -> None:
+        """One Parquet file, 22 bytes a rating before compression."""
+        columns = [self.rows.user_index, self.rows.item_index, self.rows.label, self.part, self.rating]
+        table = pa.table(dict(zip(_COLUMNS, columns, strict=True)))
+        if self.timestamp is not None:
+            table = table.append_column(_TIME, pa.array(self.timestamp))
+        pq.write_table(table, path, compression="zstd")
+
+    @classmethod
+    def read(cls, path: Path, sizes: tuple[int, int] | None = None, *, with_times: bool = False) -> StoredInteractions:
+        """Read what ``write`` wrote.
+
+        Args:
+            path: the file.
+            sizes: rows of the users' and of the items' table, which the indices must lie in; None leaves them be.
+            with_times: whether to read ``timestamp``, too, which takes 8 bytes a rating.
+
+        Raises:
+            BundleError: the file is absent or not of this form, or an index lies outside its table.
+        """
+        try:
+            timed = with_times and _TIME in pq.read_schema(path).names
+            table = pq.read_table(path, columns=[*_COLUMNS, *[_TIME] * timed], partitioning=None)
+            _check(table, sizes)
+        except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+            message = f"{path}: not a bundle's ratings ({error}). Train the bundle again."
+            raise BundleError(message) from error
+        user_index, item_index, label, part, rating = (table.column(name).to_numpy() for name in _COLUMNS)
+        timestamp = table.column(_TIME).to_numpy() if timed else None
+        return cls(EncodedInteractions(user_index, item_index, label), part, rating, timestamp)
+
+
+def _check(table: pa.Table, sizes: tuple[int, int] | None) -> None:
+    """Refuse columns of other types, with nulls, or with values that no table, label or part has.
+
+    Raises:
+        ValueError: the message names the column.
+    """
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if column.type != _TYPES[name] or column.null_count:
+            raise ValueError(f"{name} is {column.type} with {column.null_count} nulls, expected {_TYPES[name]}, none")
+    limits = {"label": 2, "part": TEST + 1}
+    if sizes is not None:
+        limits |= {"user_index": sizes[0], "item_index": sizes[1]}
+    for name, limit in limits.items():
+        values = table.column(name).to_numpy()
+        if len(values) and not (values.min() >= 0 and values.max() < limit):
+            raise ValueError(f"{name} runs from {values.min()} to {values.max()}, expected 0 to {limit - 1}")
+    if not np.isfinite(table.column("rating").to_numpy()).all():
+        message = "a rating is not finite"
+        raise ValueError(message)

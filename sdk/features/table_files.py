@@ -1,0 +1,186 @@
+"""Encoded tables on disk: the raw columns and the encoded ones side by side in one Parquet file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from sdk.base import schema
+from sdk.base.errors import BundleError, DataError
+from sdk.base.types import Float32s, Int64s
+from sdk.features.tables import FIRST_KNOWN, STATISTIC_NAMES, UNKNOWN, EncodedTable, Statistics, raw_statistics
+
+_DAMAGE = (KeyError, ValueError, TypeError, AttributeError, IndexError, ArithmeticError, MemoryError, DataError,
+           pa.ArrowException, OSError)  # fmt: skip
+"""What reading a damaged table, or one that does not fit its facts, raises."""
+_NEAR, _FAR = 1e-30, 1e6  # bounds of a mean and a deviation within which float32 features stay finite
+_CODE, _SHARES, _DENSE, _COUNT, _LIKES = "code_", "shares_", "dense", "train_count", "train_likes"
+
+
+def write_table(raw: pa.Table, encoded: EncodedTable, path: Path) -> dict[str, Any]:
+    """Write the known rows: raw columns, then ``code_*``, ``shares_*``, ``dense``, ``train_count``, ``train_likes``.
+
+    Args:
+        raw: ``schema.USERS`` or ``schema.ITEMS``, one row per known row of ``encoded``, in its order.
+        encoded: the table; its three reserved rows follow from rules and are not written.
+        path: the Parquet file.
+
+    Returns:
+        What ``read_table`` needs beside the file, as plain JSON values.
+    """
+    known = slice(FIRST_KNOWN, None)
+    table = raw
+    for name, codes in encoded.codes.items():
+        table = table.append_column(_CODE + name, pa.array(codes[known]))
+    for name, shares in encoded.multi_hot.items():
+        table = table.append_column(_SHARES + name, _fixed_lists(shares[known]))
+    table = table.append_column(_DENSE, _fixed_lists(encoded.dense[known]))
+    table = table.append_column(_COUNT, pa.array(encoded.statistics.count[known]))
+    table = table.append_column(_LIKES, pa.array(encoded.statistics.likes[known]))
+    pq.write_table(table, path, compression="zstd")
+    return _facts(encoded)
+
+
+def _facts(encoded: EncodedTable) -> dict[str, Any]:
+    statistics = encoded.statistics
+    return {
+        "codes": list(encoded.codes),
+        "multi_hot": list(encoded.multi_hot),
+        "cardinalities": dict(encoded.cardinalities),
+        "dense_names": list(encoded.dense_names),
+        "prior_rate": statistics.prior_rate,
+        "prior_count": statistics.prior_count,
+        "mean": statistics.mean.tolist(),
+        "std": statistics.std.tolist(),
+    }
+
+
+def read_table(path: Path, id_name: str, facts: Mapping[str, Any]) -> tuple[pa.Table, EncodedTable]:
+    """The raw columns and the encoded table that ``write_table`` wrote.
+
+    Raises:
+        BundleError: the file is not what ``facts`` describe.
+    """
+    try:
+        table = pq.read_table(path, partitioning=None)  # date=2026-11-23 above a bundle is no column of it
+        table.validate(full=True)
+        raw = table.select([n for n in table.column_names if not _is_encoded(n)])
+        _check_raw(raw, id_name)
+        encoded = _decode(table, id_name, facts)
+        _check_encoded(encoded)
+    except _DAMAGE as error:
+        message = f"{path}: not an encoded table of this release ({error}). Train the bundle again."
+        raise BundleError(message) from error
+    return raw, encoded
+
+
+def _check_raw(raw: pa.Table, id_name: str) -> None:
+    """Refuse another schema, nulls where there must be none, and ids that do not rise.
+
+    Raises:
+        ValueError: the message says which.
+    """
+    expected = {"user_id": schema.USERS, "item_id": schema.ITEMS}[id_name]
+    if not raw.schema.equals(expected):
+        raise ValueError(f"its columns are {', '.join(f'{f.name} {f.type}' for f in raw.schema)}")
+    empty = [field.name for field in expected if not field.nullable and raw.column(field.name).null_count]
+    if empty:
+        raise ValueError(f"{empty[0]} has nulls")
+    ids = raw.column(id_name).to_numpy()
+    if not ((np.diff(ids) > 0).all() and (ids >= 0).all()):
+        raise ValueError(f"{id_name} does not rise from row to row")
+
+
+def _check_normalisation(statistics: Statistics) -> None:
+    """Refuse a prior or a normalisation that no ratings give.
+
+    Raises:
+        ValueError: the message says which.
+    """
+    mean, std = statistics.mean, statistics.std
+    ordinary = (abs(mean) < _FAR) & (std > _NEAR) & (std < _FAR) if mean.shape == std.shape else np.False_
+    if mean.shape != (len(STATISTIC_NAMES),) or not ordinary.all():
+        raise ValueError(f"mean and std are {mean.tolist()} and {std.tolist()}")
+    if not (0 <= statistics.prior_rate <= 1 and 0 <= statistics.prior_count < np.inf):
+        raise ValueError(f"the prior is {statistics.prior_rate} of {statistics.prior_count} ratings")
+
+
+def _check_encoded(encoded: EncodedTable) -> None:
+    """Refuse numbers that no table of ours holds; a NaN in a feature would reach every score.
+
+    Raises:
+        ValueError: the message says which.
+    """
+    statistics = encoded.statistics
+    finite: dict[str, NDArray[Any]] = {"dense": encoded.dense, **encoded.multi_hot}
+    wrong = [name for name, values in finite.items() if not np.isfinite(values).all()]
+    wrong += [name for name, values in encoded.multi_hot.items() if values.shape[1] != encoded.cardinalities[name]]
+    counted = (statistics.likes >= 0).all() and (statistics.likes <= statistics.count).all()
+    if not (counted and np.isfinite(statistics.count).all()):
+        wrong.append("train_count and train_likes")
+    if "id" not in encoded.codes:
+        wrong.append("code_id, which is absent,")
+    if wrong:
+        raise ValueError(f"{wrong[0]} holds values that it cannot have")
+
+
+def _is_encoded(name: str) -> bool:
+    return name in (_DENSE, _COUNT, _LIKES) or name.startswith((_CODE, _SHARES))
+
+
+def _decode(table: pa.Table, id_name: str, facts: Mapping[str, Any]) -> EncodedTable:
+    def known(name: str) -> np.ndarray[Any, Any]:
+        column = table.column(name)
+        if column.null_count:
+            raise ValueError(f"{name} has nulls")
+        values: np.ndarray[Any, Any] = column.to_numpy()
+        return values
+
+    count = np.concatenate([np.zeros(FIRST_KNOWN), known(_COUNT)])
+    likes = np.concatenate([np.zeros(FIRST_KNOWN), known(_LIKES)])
+    prior = (float(facts["prior_rate"]), float(facts["prior_count"]))
+    statistics = Statistics(count, likes, *prior, np.array(facts["mean"]), np.array(facts["std"]))
+    _check_normalisation(statistics)
+    dense = np.vstack([unknown_dense(statistics, len(facts["dense_names"])), _matrix(table.column(_DENSE))])
+    return EncodedTable(
+        ids=np.concatenate([np.full(FIRST_KNOWN, -1, dtype=np.int64), known(id_name)]),
+        codes={name: with_unknown_rows(known(_CODE + name)) for name in facts["codes"]},
+        cardinalities=dict(facts["cardinalities"]),
+        multi_hot={name: _with_empty_rows(_matrix(table.column(_SHARES + name))) for name in facts["multi_hot"]},
+        dense=dense,
+        dense_names=tuple(facts["dense_names"]),
+        statistics=statistics,
+    )
+
+
+def unknown_dense(statistics: Statistics, width: int) -> Float32s:
+    """(3, F) float32 dense features of the reserved rows: no ratings, and the average of everything else."""
+    none = np.zeros(FIRST_KNOWN)
+    dense = np.zeros((FIRST_KNOWN, width))
+    raw = raw_statistics(none, none, statistics.prior_rate, statistics.prior_count)
+    dense[:, : len(STATISTIC_NAMES)] = (raw - statistics.mean) / statistics.std
+    return dense.astype(np.float32)
+
+
+def with_unknown_rows(codes: Int64s) -> Int64s:
+    """(R,) codes: the reserved rows in front, all of the unknown code."""
+    return np.concatenate([np.full(FIRST_KNOWN, UNKNOWN, dtype=np.int64), codes.astype(np.int64)])
+
+
+def _with_empty_rows(shares: Float32s) -> Float32s:
+    return np.vstack([np.zeros((FIRST_KNOWN, shares.shape[1]), dtype=np.float32), shares])
+
+
+def _fixed_lists(matrix: Float32s) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(matrix).ravel()), matrix.shape[1])
+
+
+def _matrix(column: pa.ChunkedArray) -> Float32s:
+    lists = column.combine_chunks()
+    return lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1).astype(np.float32)

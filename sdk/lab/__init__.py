@@ -1,0 +1,1 @@
+"""Experiments: nothing that makes lists needs them."""

@@ -1,0 +1,138 @@
+"""Who is compared: each peer with its grid of settings and the package it comes from, and ours."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sdk.lab.comparison import list_peers, rating_peers
+from sdk.lab.comparison.peer_tuning import Grid
+
+_LISTS = ("B", "C", "rolling")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """One line of a table.
+
+    Attributes:
+        name: shown, and the key of its results.
+        protocols: where it takes part.
+        fit: a peer's function (``list_peers``: ratings and settings to a scorer; ``rating_peers``: a problem and
+            settings to logits); None for ours.
+        grid: the settings that a peer may choose from; the first of each entry is the usual one.
+        package: what a peer needs to be installed beside Marquee, if anything.
+        form: for ours, which form or ranker of the bundle is asked, see ``ours.lists`` and ``ours.logits``.
+    """
+
+    name: str
+    protocols: tuple[str, ...]
+    fit: Callable[..., Any] | None = None
+    grid: Grid = field(default_factory=dict)
+    package: str | None = None
+    form: str = ""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is one of Marquee's models."""
+        return self.fit is None
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the package that it needs can be imported."""
+        return self.package is None or importlib.util.find_spec(self.package) is not None
+
+
+_PENALTIES = (400.0, 50.0, 100.0, 150.0, 200.0, 300.0, 600.0, 900.0)
+
+CONTENDERS: tuple[Contender, ...] = (
+    Contender(name="popularity", protocols=("A",), fit=rating_peers.popularity),
+    Contender(
+        name="user and item means",
+        protocols=("A",),
+        fit=rating_peers.means,
+        grid={"user_damping": (5.0, 1.0, 2.0, 10.0), "item_damping": (5.0, 1.0, 2.0, 10.0)},
+    ),
+    Contender(
+        name="biased MF",
+        protocols=("A",),
+        fit=rating_peers.biased_mf,
+        grid={
+            "embedding_dim": (64, 32, 128),
+            "num_epochs": (40, 20, 60),
+            "learning_rate": (0.05, 0.03),
+            "vector_l2": (0.04, 0.02, 0.06, 0.08),
+            "bias_l2": (0.02, 0.01, 0.04),
+        },
+    ),
+    Contender(
+        name="LightGBM, the DLRM's features",
+        protocols=("A",),
+        fit=rating_peers.gradient_boosting,
+        package="lightgbm",
+        grid={
+            "statistics": ("leave-one-out", "out-of-fold"),
+            "ids": (False, True),
+            "num_leaves": (31, 7, 15, 63),
+            "learning_rate": (0.05, 0.1),
+            "min_data_in_leaf": (20, 50, 100),
+            "lambda_l2": (0.0, 1.0, 10.0),
+            "feature_fraction": (1.0, 0.7, 0.5),
+        },
+    ),
+    Contender(name="Marquee NCF", protocols=("A",), form="ncf"),
+    Contender(name="Marquee DLRM", protocols=("A",), form="dlrm"),
+    Contender(name="popularity", protocols=_LISTS, fit=list_peers.popularity),
+    Contender(
+        name="item-kNN",
+        protocols=("B", "C"),
+        fit=list_peers.item_knn,
+        grid={"watched": (0.4, 0.0, 0.6), "neighbours": (100, 50, 200, 400), "shrinkage": (20.0, 0.0, 50.0)},
+    ),
+    Contender(
+        name="iALS",
+        protocols=_LISTS,
+        fit=list_peers.ials,
+        package="implicit",
+        grid={
+            "watched": (0.4, 0.0, 0.2, 0.6),
+            "factors": (64, 32, 128),
+            "regularization": (10.0, 1.0, 3.0, 30.0),
+            "alpha": (5.0, 1.0, 2.0, 10.0),
+            "iterations": (15,),
+        },
+    ),
+    Contender(
+        name="EASE, likes",
+        protocols=_LISTS,
+        fit=list_peers.ease,
+        grid={"watched": (0.0,), "penalty": _PENALTIES},
+    ),
+    Contender(
+        name="EASE, likes and watched (0.6)",
+        protocols=_LISTS,
+        fit=list_peers.ease,
+        grid={"watched": (0.6,), "penalty": _PENALTIES},
+    ),
+    Contender(name="Marquee DLRM alone", protocols=("B", "C"), form="dlrm"),
+    Contender(name="Marquee history alone", protocols=_LISTS, form="history"),
+    Contender(name="Marquee, nightly lists", protocols=_LISTS, form="default"),
+)
+OURS = "Marquee, nightly lists"
+"""Whose lists the others' are set against, user by user."""
+
+
+def taking_part(protocol: str) -> Sequence[Contender]:
+    """The contenders of a protocol, in the order of the table."""
+    return [each for each in CONTENDERS if protocol in each.protocols]
+
+
+def missing(protocols: Sequence[str]) -> Mapping[str, str]:
+    """Contenders of the given protocols that cannot run here -> the package that each lacks."""
+    return {
+        each.name: each.package
+        for each in CONTENDERS
+        if set(each.protocols) & set(protocols) and each.package is not None and not each.is_installed
+    }

@@ -1,0 +1,180 @@
+"""Simple models that make lists: popularity, item-kNN, EASE and, from the package implicit, iALS.
+
+Each ``fit`` function takes ratings and settings, and answers a scorer: (B,) user rows in, (B, I) float scores out.
+They hold dense arrays as wide as the catalogue, which suits data sets of up to some ten thousand titles.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.base.types import Bools, Float32s, Int64s
+from sdk.lab.comparison.protocols import Task
+from sdk.machine import decompositions
+from sdk.measure.list_evaluation import LIKE_AT
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+Scores: TypeAlias = NDArray[np.floating[Any]]
+Scorer = Callable[[Int64s], Scores]
+_USERS_AT_ONCE = 512
+
+
+@dataclass(frozen=True, eq=False)
+class RatingMatrix:
+    """The training ratings of a task as rows and columns.
+
+    Attributes:
+        user: (N,) int64 rows of ``user_id``.
+        item: (N,) int64 rows of ``item_id``.
+        stars: (N,) float32.
+        user_id: (U,) int64 ascending, every user of the data set.
+        item_id: (I,) int64 ascending, the whole catalogue.
+    """
+
+    user: Int64s
+    item: Int64s
+    stars: Float32s
+    user_id: Int64s
+    item_id: Int64s
+
+    @classmethod
+    def of(cls, task: Task) -> RatingMatrix:
+        """A task's training part."""
+        train = task.dataset.interactions.take(task.train)
+        users, items = (table.column(0).to_numpy() for table in (task.dataset.users, task.dataset.items))
+        user, item = np.searchsorted(users, train.user_id), np.searchsorted(items, train.item_id)
+        return cls(user, item, train.rating, users, items)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(U, I)."""
+        return len(self.user_id), len(self.item_id)
+
+    def weighted(self, watched: float) -> csr_matrix:
+        """(U, I) float32 sparse: 1 for a like (at least 4 stars), ``watched`` for what was rated lower."""
+        from scipy.sparse import csr_matrix
+
+        values = np.where(self.stars >= LIKE_AT, 1.0, watched).astype(np.float32)
+        kept = values > 0
+        return csr_matrix((values[kept], (self.user[kept], self.item[kept])), self.shape)
+
+    @cached_property
+    def likes(self) -> Int64s:
+        """(I,) int64 likes of each title."""
+        return np.bincount(self.item[self.stars >= LIKE_AT], minlength=self.shape[1])
+
+    def seen(self, rows: Int64s) -> Bools:
+        """(B, I) bool, True where the user has rated the title."""
+        return np.asarray(self.weighted(1.0)[rows].toarray() > 0)
+
+
+def lists_of(scorer: Scorer, ratings: RatingMatrix, rows: Int64s, k: int) -> tuple[Int64s, Int64s]:
+    """The k best unseen titles of each user row, exactly.
+
+    Equal scores go to the smaller item id. Where a model says nothing of a user (all scores are 0), popularity
+    speaks, as it does for ours.
+
+    Returns:
+        (B, min(k, I)) int64 item ids, and (B,) int64 how many of each row are real.
+    """
+    parts = [
+        _block(scorer, ratings, rows[start : start + _USERS_AT_ONCE], k)
+        for start in range(0, len(rows), _USERS_AT_ONCE)
+    ]
+    return np.concatenate([items for items, _ in parts]), np.concatenate([lengths for _, lengths in parts])
+
+
+def _block(scorer: Scorer, ratings: RatingMatrix, rows: Int64s, k: int) -> tuple[Int64s, Int64s]:
+    scores = np.array(scorer(rows), np.float64)
+    scores[~scores.any(axis=1)] = ratings.likes
+    scores[ratings.seen(rows)] = -np.inf
+    k = min(k, scores.shape[1])
+    least = np.partition(scores, -k, axis=1)[:, -k]
+    order = np.stack([_best(row, limit, k) for row, limit in zip(scores, least, strict=True)])
+    return ratings.item_id[order], np.isfinite(np.take_along_axis(scores, order, axis=1)).sum(axis=1)
+
+
+def _best(scores: Scores, least: float, k: int) -> Int64s:
+    """Places of the k best, the first of equals first, given the k-th best score."""
+    candidates = np.flatnonzero(scores >= least)
+    return candidates[np.argsort(-scores[candidates], kind="stable")[:k]]
+
+
+def popularity(ratings: RatingMatrix) -> Scorer:
+    """The same list for everybody: titles by number of likes."""
+    return lambda rows: np.tile(ratings.likes, (len(rows), 1))
+
+
+def item_knn(ratings: RatingMatrix, *, watched: float, neighbours: int, shrinkage: float) -> Scorer:
+    """Item-item cosine, shrunk (Sarwar et al. 2001; Bell and Koren 2007): each title listens to its nearest ones."""
+    history = ratings.weighted(watched)
+    norms = np.sqrt(np.asarray(history.multiply(history).sum(axis=0))[0])
+    cosine = (history.T @ history).tocsr()
+    row = np.repeat(np.arange(len(norms)), np.diff(cosine.indptr))
+    cosine.data /= norms[row] * norms[cosine.indices] + shrinkage
+    cosine.data[row == cosine.indices] = 0
+    for start, end in itertools.pairwise(cosine.indptr.tolist()):
+        if end - start > neighbours:
+            own = cosine.data[start:end]
+            own[own < np.partition(own, -neighbours)[-neighbours]] = 0
+    cosine.eliminate_zeros()
+    weights = cosine.T.tocsr()
+    return lambda rows: (history[rows] @ weights).toarray()
+
+
+def ease(ratings: RatingMatrix, *, watched: float, penalty: float) -> Scorer:
+    """EASE (Steck 2019, arXiv:1905.03375, figure 1), exactly, by inverting whichever side is smaller.
+
+    With M = (X X' + penalty)^-1 and P = (X'X + penalty)^-1, Woodbury's identity gives X P = M X and
+    diag(P) = (1 - diag(X' M X)) / penalty, so the scores X - X P / diag(P) need no matrix as wide as the catalogue.
+    """
+    history = ratings.weighted(watched).astype(np.float64)
+    num_users, num_items = history.shape
+    if num_items < num_users:
+        return _ease_by_items(history, penalty)
+    dense = history.toarray()
+    gram = (history @ history.T).toarray()
+    gram[np.diag_indices(num_users)] += penalty
+    regressed = decompositions.solve(gram, dense)
+    diagonal = (1 - (dense * regressed).sum(axis=0)) / penalty
+    return lambda rows: dense[rows] - regressed[rows] / diagonal
+
+
+def _ease_by_items(history: csr_matrix, penalty: float) -> Scorer:
+    gram = (history.T @ history).toarray()
+    gram[np.diag_indices(len(gram))] += penalty
+    inverse = decompositions.inverse(gram)
+    weights = inverse / -np.diagonal(inverse)
+    np.fill_diagonal(weights, 0)
+    return lambda rows: history[rows] @ weights
+
+
+def ials(ratings: RatingMatrix, **settings: Any) -> Scorer:
+    """Implicit ALS (Hu et al. 2008) from the package implicit; see ``fit_ials`` for the settings."""
+    model = fit_ials(ratings, **settings)
+    return lambda rows: model.user_factors[rows] @ model.item_factors.T
+
+
+def fit_ials(
+    ratings: RatingMatrix, *, watched: float, factors: int, regularization: float, alpha: float, iterations: int
+) -> Any:
+    """The package's fitted model; ``alpha`` times a rating's weight is the confidence in it."""
+    from implicit.cpu.als import AlternatingLeastSquares
+    from threadpoolctl import threadpool_limits
+
+    confidence = (alpha * ratings.weighted(watched)).tocsr()
+    with threadpool_limits(1, "blas"):  # implicit asks for it: its own threads and the BLAS's would fight
+        model = AlternatingLeastSquares(
+            factors=factors, regularization=regularization, iterations=iterations, random_state=0, num_threads=1
+        )
+        model.fit(confidence, show_progress=False)
+    return model

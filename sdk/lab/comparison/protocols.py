@@ -1,0 +1,174 @@
+"""The three protocols as tasks: which ratings may be learnt from, and which are asked for.
+
+A: telling liked from disliked; a random fifth of all ratings is asked for, the label is ``rating > 3``. B: lists; a
+random fifth of the ratings of at least 4 stars is asked for. C: lists by time; trained before a moment, asked after
+it. One moment leaves few users who have a past and a future, so C is also measured at several moments, each asked
+for the time up to the next one (rolling origin, Tashman 2000, International Journal of Forecasting 16).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from sdk.base.config import SplitConfig
+from sdk.base.errors import ConfigError, DataError
+from sdk.base.types import Dataset, Int64s, Interactions
+from sdk.data.splits import split
+from sdk.measure.list_evaluation import LIKE_AT, ListSplit, split_by_time, split_positives
+
+Protocol = Literal["A", "B", "C", "rolling"]
+CHOICES = ("A", "B", "C")
+VALIDATION_SEEDS = (7, 8)
+"""Of the two draws of likes that lists are tuned on: one alone leaves much to chance."""
+CUTS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+"""Shares of the ratings, by time, that the rolling origin learns from: 0.5 to 0.95."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """One split of one data set.
+
+    Attributes:
+        protocol: which of the protocols it belongs to.
+        name: of the split, in words.
+        seed: of the split; also seeds what is drawn from its training part.
+        dataset: the whole data set.
+        train: (T,) int64 ascending rows of its ratings that models learn from and lists leave out.
+        test: (S,) int64 ascending rows that are asked for; none is in ``train``.
+    """
+
+    protocol: Protocol
+    name: str
+    seed: int
+    dataset: Dataset
+    train: Int64s
+    test: Int64s
+
+    @property
+    def is_list_task(self) -> bool:
+        """Whether lists are measured; else the AUC of single ratings is."""
+        return self.protocol != "A"
+
+    @property
+    def learnt(self) -> Dataset:
+        """The data set with its training ratings alone: what is learnt from it cannot know the others."""
+        digest = hashlib.sha256(self.dataset.fingerprint.encode() + self.train.tobytes())
+        return dataclasses.replace(
+            self.dataset,
+            name=f"{self.dataset.name}, protocol {self.protocol}, {self.name}",
+            interactions=self.dataset.interactions.take(self.train),
+            fingerprint=digest.hexdigest(),
+        )
+
+    @property
+    def list_parts(self) -> ListSplit:
+        """The split in the form that ``sdk.measure.list_evaluation`` measures lists with."""
+        return ListSplit(self.train, self.test)
+
+    def tuning(self) -> tuple[Task, ...]:
+        """The tasks that peers are tuned on, cut from the training part alone.
+
+        A's validation part is the one that our rankers stop on; for lists there are two, cut by protocol B's rule.
+        """
+        ratings = self.dataset.interactions.take(self.train)
+        if not self.is_list_task:
+            parts = split(ratings, SplitConfig(test_share=0.0, seed=self.seed))
+            return (self._within(parts.train, parts.validation),)
+        draws = (split_positives(ratings, seed=seed) for seed in VALIDATION_SEEDS)
+        return tuple(self._within(draw.train, draw.held_out) for draw in draws)
+
+    def _within(self, train: Int64s, test: Int64s) -> Task:
+        """A task on some of the training rows, given by their places among them."""
+        name = f"{self.name}, validation"
+        return dataclasses.replace(self, name=name, train=self.train[train], test=self.train[test])
+
+
+def tasks_for(
+    dataset: Dataset, protocols: Sequence[str], seeds: Sequence[int], cuts: Sequence[float] = CUTS
+) -> list[Task]:
+    """Every split of the given protocols; C gives its one split by time and those of the rolling origin.
+
+    Raises:
+        ConfigError: a protocol is unknown, or there is no seed or cut.
+        DataError: the data set is too small for one of them.
+    """
+    _check(protocols, seeds, cuts)
+    tasks: list[Task] = []
+    if "A" in protocols:
+        tasks += [_rating_task(dataset, seed) for seed in seeds]
+    if "B" in protocols:
+        tasks += [_list_task(dataset, seed) for seed in seeds]
+    if "C" in protocols:
+        timeless = without_tags(dataset)
+        parts = split_by_time(timeless.interactions)
+        tasks.append(Task("C", "latest 20 %", seeds[0], timeless, parts.train, parts.held_out))
+        tasks += rolling_tasks(timeless, cuts, seeds[0])
+    return tasks
+
+
+def _check(protocols: Sequence[str], seeds: Sequence[int], cuts: Sequence[float]) -> None:
+    owner = tasks_for.__name__
+    if not protocols or not set(protocols) <= set(CHOICES):
+        raise ConfigError(owner, "protocols", ",".join(protocols), f"one or more of {', '.join(CHOICES)}")
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ConfigError(owner, "seeds", tuple(seeds), "one or more integers of at least 0, each once")
+    if not cuts or min(cuts) <= 0 or max(cuts) >= 1 or list(cuts) != sorted(set(cuts)):
+        raise ConfigError(owner, "cuts", tuple(cuts), "ascending shares between 0 and 1")
+
+
+def _rating_task(dataset: Dataset, seed: int) -> Task:
+    parts = split(dataset.interactions, SplitConfig(test_share=0.2, validation_share=0.0, seed=seed))
+    return Task("A", f"seed {seed}", seed, dataset, parts.train, parts.test)
+
+
+def _list_task(dataset: Dataset, seed: int) -> Task:
+    parts = split_positives(dataset.interactions, seed=seed)
+    return Task("B", f"seed {seed}", seed, dataset, parts.train, parts.held_out)
+
+
+def rolling_tasks(dataset: Dataset, cuts: Sequence[float] = CUTS, seed: int = 0) -> list[Task]:
+    """One task per cut: train before it, ask for what is liked from it up to the next cut (the last: up to the end).
+
+    A cut lies at the time of the rating that the share of all ratings, by time, ends at. Users without a rating
+    before the cut are not asked for. Cuts that leave nothing to learn or to ask for give no task.
+
+    Raises:
+        DataError: no cut gives a task.
+    """
+    ratings = dataset.interactions
+    ordered = np.sort(ratings.timestamp)
+    moments = [int(ordered[min(len(ordered) - 1, round(cut * len(ordered)))]) for cut in cuts]
+    ends = [*moments[1:], int(ordered[-1]) + 1]
+    tasks = []
+    for cut, start, end in zip(cuts, moments, ends, strict=True):
+        train, test = _window(ratings, start, end)
+        if len(train) and len(test):
+            tasks.append(Task("rolling", f"after {cut:.0%}", seed, dataset, train, test))
+    if not tasks:
+        raise DataError(
+            f"{len(ratings):,} ratings leave no user with some before and a like after any of {len(cuts)} cuts"
+        )
+    return tasks
+
+
+def _window(ratings: Interactions, start: int, end: int) -> tuple[Int64s, Int64s]:
+    before = ratings.timestamp < start
+    warm = np.isin(ratings.user_id, ratings.user_id[before])
+    asked = ~before & (ratings.timestamp < end) & warm & (ratings.rating >= LIKE_AT)
+    return np.flatnonzero(before), np.flatnonzero(asked)
+
+
+def without_tags(dataset: Dataset) -> Dataset:
+    """The data set with no tags: a title's tags carry no time, so by time they would tell of the future."""
+    items, at = dataset.items, dataset.items.schema.get_field_index("tags")
+    field = items.schema.field(at)
+    bare = pa.array([[]] * items.num_rows, field.type)
+    digest = hashlib.sha256(f"{dataset.fingerprint} without tags".encode())
+    return dataclasses.replace(dataset, items=items.set_column(at, field, bare), fingerprint=digest.hexdigest())

@@ -1,0 +1,214 @@
+"""Simple models that tell liked from disliked: popularity, means, biased matrix factorisation, LightGBM.
+
+Each takes a problem and settings, and answers logits of the asked pairs with the settings that were used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.base.types import Float32s, Int64s
+from sdk.features.encode import EncodedInteractions
+from sdk.features.tables import STATISTIC_NAMES, EncodedTable
+from sdk.measure.baselines import BiasedMF, MeansBaseline, popularity_scores
+
+if TYPE_CHECKING:
+    import lightgbm
+
+_MAX_ROUNDS = 1000
+_PATIENCE = 50
+_FOLDS = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RatingProblem:
+    """Ratings to learn from and ratings to score.
+
+    Attributes:
+        users: the users' encoded table, fitted on ``rows``.
+        items: the items' encoded table, fitted on ``rows``.
+        rows: encoded ratings to learn from.
+        asked: encoded ratings to score.
+        seed: of whatever is drawn.
+    """
+
+    users: EncodedTable
+    items: EncodedTable
+    rows: EncodedInteractions
+    asked: EncodedInteractions
+    seed: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows of the users' and of the items' table."""
+        return len(self.users), len(self.items)
+
+
+class Scored(NamedTuple):
+    """What a peer answers.
+
+    Attributes:
+        logits: (S,) float, of the asked pairs; any increasing scale where ``is_logit`` is False.
+        settings: the settings, with what fitting chose.
+        is_logit: whether the scores are logits, so that a log loss can be measured.
+    """
+
+    logits: NDArray[np.floating[Any]]
+    settings: Mapping[str, Any]
+    is_logit: bool = True
+
+
+def popularity(problem: RatingProblem) -> Scored:
+    """A title's number of likes."""
+    scores = popularity_scores(problem.rows.item_index, problem.rows.label, problem.shape[1])
+    return Scored(scores[problem.asked.item_index], {}, is_logit=False)
+
+
+def means(problem: RatingProblem, **settings: float) -> Scored:
+    """A user's and a title's own share of likes, added as logits; see ``MeansBaseline`` for the settings."""
+    return Scored(_fit_and_predict(MeansBaseline(**settings), problem), settings)
+
+
+def biased_mf(problem: RatingProblem, **settings: Any) -> Scored:
+    """Biased matrix factorisation with logistic loss; see ``BiasedMF`` for the settings."""
+    return Scored(_fit_and_predict(BiasedMF(**settings), problem), settings)
+
+
+def _fit_and_predict(model: MeansBaseline | BiasedMF, problem: RatingProblem) -> Float32s:
+    rows, asked = problem.rows, problem.asked
+    model.fit(rows.user_index, rows.item_index, rows.label, *problem.shape, seed=problem.seed)
+    return model.predict(asked.user_index, asked.item_index)
+
+
+def gradient_boosting(problem: RatingProblem, *, statistics: str, ids: bool, **parameters: Any) -> Scored:
+    """LightGBM (Ke et al. 2017) on what the DLRM is given of a user and a title.
+
+    Without ``num_rounds`` it stops early on the asked ratings, which must then be a validation part, and adds the
+    rounds that were best to the settings.
+
+    Args:
+        problem: what to learn from and to score.
+        statistics: how a training pair's own label is kept out of its statistics, see ``pair_features``.
+        ids: whether the two ids are features too, as categories.
+        parameters: LightGBM's own.
+    """
+    import lightgbm as lgb
+
+    num_rounds = parameters.pop("num_rounds", None)
+    own = {"objective": "binary", "metric": "auc", "verbosity": -1, "seed": problem.seed, "num_threads": 1}
+    learnt, asked = _as_datasets(problem, statistics, ids=ids)
+    stopping: list[Callable[..., Any]] = [] if num_rounds else [lgb.early_stopping(_PATIENCE, verbose=False)]
+    booster = lgb.train(
+        {**parameters, **own, "deterministic": True, "force_row_wise": True},
+        learnt,
+        num_rounds or _MAX_ROUNDS,
+        valid_sets=[] if num_rounds else [asked],
+        callbacks=stopping,
+    )
+    rounds = num_rounds or booster.best_iteration
+    logits = booster.predict(asked.data, raw_score=True, num_iteration=rounds)
+    settings = {"statistics": statistics, "ids": ids, **parameters, "num_rounds": rounds}
+    return Scored(np.asarray(logits), settings)
+
+
+def _as_datasets(problem: RatingProblem, statistics: str, *, ids: bool) -> tuple[lightgbm.Dataset, lightgbm.Dataset]:
+    import lightgbm as lgb
+
+    features, names = pair_features(problem, problem.rows, statistics)
+    asked, _ = pair_features(problem, problem.asked, None)
+    if ids:
+        features = np.hstack([features, _id_codes(problem, problem.rows)])
+        asked = np.hstack([asked, _id_codes(problem, problem.asked)])
+        names = (*names, "user_id", "item_id")
+    categorical = [name for name in names if name in _categories(problem) or (ids and name.endswith("_id"))]
+    learnt = lgb.Dataset(
+        features, problem.rows.label, feature_name=list(names), categorical_feature=categorical, free_raw_data=False
+    )
+    return learnt, lgb.Dataset(asked, problem.asked.label, reference=learnt, free_raw_data=False)
+
+
+def _id_codes(problem: RatingProblem, rows: EncodedInteractions) -> Float32s:
+    codes = [problem.users.codes["id"][rows.user_index], problem.items.codes["id"][rows.item_index]]
+    return np.stack(codes, axis=1).astype(np.float32)
+
+
+def _categories(problem: RatingProblem) -> set[str]:
+    sides = (("user", problem.users), ("item", problem.items))
+    return {f"{side}_{name}" for side, table in sides for name in table.codes if name != "id"}
+
+
+def pair_features(
+    problem: RatingProblem, rows: EncodedInteractions, statistics: str | None
+) -> tuple[Float32s, tuple[str, ...]]:
+    """What the DLRM is given of each pair, ids apart: numbers, categories and list fields of both sides.
+
+    Args:
+        problem: whose tables are read.
+        rows: pairs to describe; with ``statistics``, the problem's own training rows.
+        statistics: ``leave-one-out`` takes each pair's own rating out of its count and share of likes, as the DLRM's
+            training does; ``out-of-fold`` takes the share from the four fifths of the rows that the pair is not in
+            (trees can read a label off a share that one label was left out of); None leaves nothing out.
+
+    Returns:
+        (N, F) float32, and the F names.
+    """
+    left_out = _left_out(problem, rows, statistics)
+    columns, names = [], []
+    for side, table, index, own in zip(
+        ("user", "item"),
+        (problem.users, problem.items),
+        (rows.user_index, rows.item_index),
+        left_out,
+        strict=True,
+    ):
+        codes = [name for name in table.codes if name != "id"]
+        columns += [own, table.dense[index, len(STATISTIC_NAMES) :]]
+        columns += [table.codes[name][index, None].astype(np.float32) for name in codes]
+        columns += [shares[index] for shares in table.multi_hot.values()]
+        names += [f"{side}_{name}" for name in (*table.dense_names, *codes)]
+        names += [
+            f"{side}_{name}_{code}" for name, shares in table.multi_hot.items() for code in range(shares.shape[1])
+        ]
+    return np.hstack(columns).astype(np.float32), tuple(names)
+
+
+def _left_out(problem: RatingProblem, rows: EncodedInteractions, statistics: str | None) -> list[Float32s]:
+    """The two statistics of each pair's user and of its title, (N, 2) float32 each."""
+    sides = ((problem.users, rows.user_index), (problem.items, rows.item_index))
+    if statistics is None:
+        return [table.dense[index, : len(STATISTIC_NAMES)] for table, index in sides]
+    if statistics == "leave-one-out":
+        return [_leave_one_out(table, index.astype(np.int64), rows.label) for table, index in sides]
+    folds = np.random.default_rng(problem.seed).integers(0, _FOLDS, len(rows))
+    return [_out_of_fold(table, index.astype(np.int64), rows.label, folds) for table, index in sides]
+
+
+def _leave_one_out(table: EncodedTable, index: Int64s, label: NDArray[np.int8]) -> Float32s:
+    """By the very code of the DLRM's training."""
+    import torch
+
+    from sdk.models.pair_model import Batch, TableBuffers
+
+    likes = torch.from_numpy(label.astype(np.float32))
+    batch = Batch(likes, torch.ones_like(likes), torch.Generator())
+    dense = TableBuffers(table).dense_of(torch.from_numpy(index), batch)
+    return np.asarray(dense[:, : len(STATISTIC_NAMES)].numpy(), np.float32)
+
+
+def _out_of_fold(table: EncodedTable, index: Int64s, label: NDArray[np.int8], folds: Int64s) -> Float32s:
+    """The share of likes from the other folds; the count stays whole, since it holds no label."""
+    known = table.statistics
+    values = table.dense[index, : len(STATISTIC_NAMES)].astype(np.float64)
+    for fold in range(_FOLDS):
+        inside = folds == fold
+        count = known.count - np.bincount(index[inside], minlength=len(table))
+        likes = known.likes - np.bincount(index[inside], weights=label[inside], minlength=len(table))
+        rate = (likes + known.prior_count * known.prior_rate) / np.maximum(count + known.prior_count, 1e-9)
+        rate = np.where(count + known.prior_count > 0, rate, known.prior_rate)
+        values[inside, 1] = (rate[index[inside]] - known.mean[1]) / known.std[1]
+    return values.astype(np.float32)

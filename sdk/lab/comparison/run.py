@@ -1,0 +1,183 @@
+"""The whole comparison: every contender on every task, each result kept as soon as it is there."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdk import __version__
+from sdk.base.config import RANKERS, RunConfig, to_json
+from sdk.base.errors import ConfigError
+from sdk.base.types import Dataset
+from sdk.data.labels import require_both_labels
+from sdk.data.splits import split
+from sdk.lab.comparison import ours
+from sdk.lab.comparison.contenders import Contender, missing, taking_part
+from sdk.lab.comparison.protocols import CUTS, VALIDATION_SEEDS, Task, tasks_for
+from sdk.lab.comparison.results import ResultStore
+from sdk.lab.comparison.workbench import Result, Workbench
+
+log = logging.getLogger(__name__)
+_FORMAT = 1
+_QUICK_BUDGET = 2
+_QUICK_CUTS = (0.5, 0.75)
+_INSTEAD = (
+    "Measure what learns from such ratings: python -m sdk train --models history,content, then python -m sdk evaluate."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareConfig:
+    """What is compared.
+
+    Attributes:
+        protocols: ``A``, ``B``, ``C``.
+        seeds: of A's and B's splits.
+        budget: settings that each peer may try on its validation part, per split; ours try none.
+        quick: two epochs, two settings and two cuts: to try the command out, not to quote.
+    """
+
+    protocols: tuple[str, ...] = ("A", "B", "C")
+    seeds: tuple[int, ...] = (42, 43, 44)
+    budget: int = 12
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        if self.budget < 1:
+            raise ConfigError(type(self).__name__, "budget", self.budget, "at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Everything that was measured.
+
+    Attributes:
+        dataset: its name.
+        config: what was asked for.
+        tasks: protocol -> its task names, in order.
+        results: (protocol, task, contender) -> result.
+        left_out: contender -> the package that it lacks.
+    """
+
+    dataset: str
+    config: CompareConfig
+    tasks: Mapping[str, Sequence[str]]
+    results: Mapping[tuple[str, str, str], Result]
+    left_out: Mapping[str, str]
+
+    def of(self, protocol: str, contender: str) -> list[Result]:
+        """A contender's results, in the order of the protocol's tasks; empty where it took no part."""
+        keys = [(protocol, task, contender) for task in self.tasks.get(protocol, ())]
+        return [self.results[key] for key in keys if key in self.results]
+
+    def contenders(self, protocol: str) -> list[Contender]:
+        """Those that were measured on a protocol, in the order of the table."""
+        return [each for each in taking_part(protocol) if self.of(protocol, each.name)]
+
+
+def compare(dataset: Dataset, config: CompareConfig, out: Path) -> Comparison:
+    """Measure every contender on every task; what an earlier run left in ``out`` is not measured again.
+
+    Args:
+        dataset: validated ratings and titles.
+        config: what to compare.
+        out: folder for the results of single contenders and, meanwhile, for our bundles.
+
+    Raises:
+        ConfigError: a protocol or a seed is not usable.
+        DataError: the data set is too small for a protocol, or has one label only.
+        OutputError: a result cannot be written.
+    """
+    cuts = _QUICK_CUTS if config.quick else CUTS
+    _require_labels(dataset, RunConfig())
+    tasks = tasks_for(dataset, config.protocols, config.seeds, cuts)
+    for task in tasks:
+        if any(each.form in RANKERS for each in taking_part(task.protocol)):
+            _require_labels(task.learnt, ours.run_config(task, quick=False))
+    names: dict[str, list[str]] = {}
+    for task in tasks:
+        names.setdefault(task.protocol, []).append(task.name)
+    left_out = missing(list(names))
+    for name, package in left_out.items():
+        log.warning("%s: left out, the package %s is missing; pip install 'marquee[compare]'", name, package)
+    progress = _Progress(sum(len(_present(task)) for task in tasks))
+    results: dict[tuple[str, str, str], Result] = {}
+    for task in tasks:
+        for name, result in _measure_task(task, config, out, progress).items():
+            results[task.protocol, task.name, name] = result
+    return Comparison(dataset.name, config, names, results, left_out)
+
+
+def _require_labels(learnt: Dataset, run: RunConfig) -> None:
+    """Refuse, before any work, ratings from which no ranker can learn."""
+    require_both_labels(learnt.interactions, split(learnt.interactions, run.split), run, _INSTEAD)
+
+
+def _present(task: Task) -> list[Contender]:
+    return [each for each in taking_part(task.protocol) if each.is_installed]
+
+
+def _measure_task(task: Task, config: CompareConfig, out: Path, progress: _Progress) -> dict[str, Result]:
+    store = ResultStore(out / "results")
+    run = ours.run_config(task, quick=config.quick)
+    label = f"{task.protocol} {task.name}"
+    bench = Workbench(task, run, out / "work" / label.replace(" ", "-").replace("%", ""), _budget(config))
+    results = {}
+    for contender in _present(task):
+        facts = _facts(task, contender, to_json(run), _budget(config))
+        kept = store.get(f"{label} {contender.name}", facts)
+        result = kept or bench.measure(contender)
+        if kept is None:
+            store.put(f"{label} {contender.name}", facts, result)
+        progress.step(label, contender.name, result, measured=kept is None)
+        results[contender.name] = result
+    bench.clear()
+    return results
+
+
+def _budget(config: CompareConfig) -> int:
+    return min(config.budget, _QUICK_BUDGET) if config.quick else config.budget
+
+
+def _facts(task: Task, contender: Contender, run: Mapping[str, Any], budget: int) -> dict[str, Any]:
+    """Everything that a result depends on, but for the code."""
+    chosen = {"grid": contender.grid, "budget": budget, "tuned on": VALIDATION_SEEDS if task.is_list_task else None}
+    own: dict[str, Any] = {"run": run, "form": contender.form} if contender.is_ours else chosen
+    return {
+        "format": _FORMAT,
+        "version": __version__,
+        "data": task.learnt.fingerprint,
+        "task": [task.protocol, task.name, task.seed, len(task.test)],
+        "contender": contender.name,
+        "features": None if task.is_list_task else run["features"],
+        **own,
+    }
+
+
+class _Progress:
+    """One log line per result, with the time left, judged by what each contender took before."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done = total, 0
+        self.start = time.perf_counter()
+        self.measured = 0
+
+    def step(self, task: str, name: str, result: Result, *, measured: bool) -> None:
+        """Count one result."""
+        self.done += 1
+        self.measured += measured
+        figure = result.figures.get("auc", result.figures.get("ndcg10"))
+        how = f"{result.seconds:.1f} s" if measured else "measured before"
+        log.info("%d/%d %s, %s: %.4f (%s)%s", self.done, self.total, task, name, figure, how, self._left())
+
+    def _left(self) -> str:
+        if not self.measured or self.done == self.total:
+            return ""
+        seconds = (time.perf_counter() - self.start) / self.measured * (self.total - self.done)
+        return f"; about {np.ceil(seconds / 60):.0f} min left"

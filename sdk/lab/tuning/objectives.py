@@ -1,0 +1,219 @@
+"""What a search maximises, measured on validation parts alone.
+
+Rankers: AUC on the run's validation part. History model: NDCG@10 by protocol B's rule, cut from what is neither in
+the run's test part nor in protocol B's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from sdk.base.config import FeatureConfig, RunConfig
+from sdk.base.types import Dataset, Float32s, Int64s, Interactions
+from sdk.data.labels import require_both_labels
+from sdk.data.splits import split
+from sdk.features.encode import EncodedInteractions, Features, fit_features
+from sdk.features.seen import Seen
+from sdk.features.tables import FIRST_KNOWN
+from sdk.measure.list_evaluation import ListSplit, split_positives
+from sdk.metrics.lists import RelevanceSets, ndcg, user_mean
+from sdk.metrics.pointwise import EpochRecord
+from sdk.models.content.model import ContentModel
+from sdk.models.history.model import HistoryModel
+from sdk.models.ranker import build_ranker
+from sdk.scoring.engine import Engine
+from sdk.training.loop import seeded, train
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[int, float], None]
+"""Told of (step, value so far) while a value is being measured; what it raises ends the measurement."""
+
+_FIRST_DRAW = 7
+_LIST_LENGTH = 10
+
+
+class Objective(Protocol):
+    """A figure to maximise.
+
+    Attributes:
+        metric: what the figure is.
+        patience: number of the first report that may end a measurement early.
+    """
+
+    metric: ClassVar[str]
+    patience: ClassVar[int]
+
+    def measure(self, config: RunConfig, repeats: int, report: Report) -> float:
+        """The mean of ``repeats`` repetitions; ``report`` hears of it from step 1 on."""
+
+    def once(self, config: RunConfig, repeat: int) -> float:
+        """One repetition, numbered from 0."""
+
+
+class _ContentVectors:
+    """Content vectors of every title, one fit for all widths."""
+
+    def __init__(self, dataset: Dataset, config: RunConfig) -> None:
+        self._model = ContentModel(config.content).fit(dataset.items) if "content" in config.models else None
+        self._num_items = dataset.items.num_rows
+        self._known: dict[tuple[int, int], Float32s] = {}
+
+    def of(self, dim: int, seed: int) -> Float32s:
+        """(I, dim) float32; width 0 where there is no content model."""
+        if self._model is None or dim == 0:
+            return np.zeros((self._num_items, 0), np.float32)
+        if (dim, seed) not in self._known:
+            self._known[dim, seed] = self._model.vectors(dim, seed=seed)
+        return self._known[dim, seed]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """Features fitted on the training part, with training and validation part encoded by them."""
+
+    features: Features
+    train: EncodedInteractions
+    validation: EncodedInteractions
+
+
+class RankerObjective:
+    """A ranker's best validation AUC over the epochs of one run; a repetition is another training seed.
+
+    The first repetition reports the best AUC so far after each of its epochs.
+
+    Args:
+        dataset: validated ratings and titles; the test part of ``config.split`` is not read.
+        config: the run that trials vary; its split holds for all of them.
+        model: ``dlrm`` or ``ncf``.
+        work: an empty folder for NVTabular's files, which must outlive the objective.
+
+    Raises:
+        DataError: a part holds one label only.
+    """
+
+    metric: ClassVar[str] = "validation AUC"
+    patience: ClassVar[int] = 3  # epochs: a small learning rate is behind in the first ones
+
+    def __init__(self, dataset: Dataset, config: RunConfig, model: str, work: Path) -> None:
+        parts = split(dataset.interactions, config.split)
+        self._train = dataset.interactions.take(parts.train)
+        self._validation = dataset.interactions.take(parts.validation)
+        remedy = "Search for --model history, or set features.like_above in --config so that it parts them."
+        require_both_labels(dataset.interactions, parts, config, remedy)
+        self._dataset, self._model, self._work, self._seed = dataset, model, work, config.training.seed
+        self._vectors = _ContentVectors(dataset, config)
+        self._parts: dict[FeatureConfig, _Part] = {}
+
+    @property
+    def num_fits(self) -> int:
+        """How often features were fitted."""
+        return len(self._parts)
+
+    def measure(self, config: RunConfig, repeats: int, report: Report) -> float:
+        """The mean over ``repeats`` training seeds of the best epoch's validation AUC."""
+        best = -math.inf
+
+        def hear(record: EpochRecord) -> None:
+            nonlocal best
+            best = max(best, record.auc)
+            report(record.epoch, best)
+
+        values = [self._run(config, 0, hear), *(self.once(config, repeat) for repeat in range(1, repeats))]
+        return math.fsum(values) / len(values)
+
+    def once(self, config: RunConfig, repeat: int) -> float:
+        """The best epoch's validation AUC with seed ``config.training.seed + repeat``."""
+        return self._run(config, repeat, None)
+
+    def _run(self, config: RunConfig, repeat: int, on_epoch: Callable[[EpochRecord], None] | None) -> float:
+        config = config.with_seed(config.training.seed + repeat)
+        part = self._part(config.features)
+        tables = part.features.users, part.features.items
+        training = config.training_of(self._model)[0]  # a study varies the penalty itself
+        model = seeded(lambda: build_ranker(self._model, config, *tables), training)
+        result = train(model, part.train, part.validation, training, name=f"{self._model} trial", on_epoch=on_epoch)
+        return result.history[result.best_epoch - 1].auc
+
+    def _part(self, config: FeatureConfig) -> _Part:
+        """Features of the training part, fitted once per distinct configuration."""
+        if config not in self._parts:
+            work = self._work / f"features-{len(self._parts)}"
+            work.mkdir(parents=True)
+            vectors = self._vectors.of(config.content_dim, self._seed)
+            features = fit_features(self._train, self._dataset.users, self._dataset.items, vectors, config, work)
+            encoded = features.encode(self._train), features.encode(self._validation)
+            self._parts[config] = _Part(features, *encoded)
+        return self._parts[config]
+
+
+class HistoryObjective:
+    """The history model's NDCG@10 on held-out positives; a repetition is another draw of them.
+
+    Each draw holds out a fifth of the positives among the ratings that are neither in the test part of
+    ``config.split`` nor held out by protocol B, so that neither is looked at. The mean so far is reported after each.
+
+    Args:
+        dataset: validated ratings and titles.
+        config: the run that trials vary; its split holds for all of them.
+    """
+
+    metric: ClassVar[str] = "validation NDCG@10"
+    patience: ClassVar[int] = 1
+
+    def __init__(self, dataset: Dataset, config: RunConfig) -> None:
+        self._dataset = dataset
+        self._vectors = _ContentVectors(dataset, config)
+        ratings = dataset.interactions
+        learnt = split(ratings, config.split).fit_rows()
+        apart = split_positives(ratings, seed=config.split.seed, like_at=config.history.like_at)
+        self._within = np.intersect1d(learnt, apart.train)
+
+    def measure(self, config: RunConfig, repeats: int, report: Report) -> float:
+        """The mean NDCG@10 over ``repeats`` draws."""
+        total = 0.0
+        for repeat in range(repeats):
+            total += self.once(config, repeat)
+            report(repeat + 1, total / (repeat + 1))
+        return total / repeats
+
+    def once(self, config: RunConfig, repeat: int) -> float:
+        """The mean NDCG@10 over the users of one draw."""
+        like_at, seed = config.history.like_at, _FIRST_DRAW + repeat
+        parts = split_positives(self._dataset.interactions, seed=seed, like_at=like_at, within=self._within)
+        return self._ndcg(config, parts)
+
+    def _ndcg(self, config: RunConfig, parts: ListSplit) -> float:
+        known = self._dataset.interactions.take(parts.train)
+        user, item, shape = *self._rows(known), self._shape()
+        none = np.zeros((FIRST_KNOWN, config.history.feature_dim), np.float32)
+        vectors = self._vectors.of(config.history.feature_dim, config.history.seed)
+        features = np.vstack([none, vectors]) if vectors.shape[1] else None
+        model = HistoryModel.fit(user, item, known.rating, *shape, features, config.history)
+        form = model.to_pair_form(user, item, known.rating, shape[0], known.timestamp)
+        held_user, held_item = self._rows(self._dataset.interactions.take(parts.held_out))
+        wanted, row = np.unique(held_user, return_inverse=True)
+        lists = Engine(form).top_k(wanted, Seen.build(user, item, shape[0]).take(wanted), _LIST_LENGTH)
+        relevant = RelevanceSets.from_pairs(row.astype(np.int64), held_item, len(wanted))
+        return user_mean(ndcg(lists.item_index, relevant, _LIST_LENGTH, lengths=lists.lengths))
+
+    def _rows(self, ratings: Interactions) -> tuple[Int64s, Int64s]:
+        """Rows of the users' and of the items' table, as the encoded tables number them."""
+        users, items = (table.column(0).to_numpy() for table in (self._dataset.users, self._dataset.items))
+        user, item = np.searchsorted(users, ratings.user_id), np.searchsorted(items, ratings.item_id)
+        return user + FIRST_KNOWN, item + FIRST_KNOWN
+
+    def _shape(self) -> tuple[int, int]:
+        return self._dataset.users.num_rows + FIRST_KNOWN, self._dataset.items.num_rows + FIRST_KNOWN
+
+
+def objective_of(model: str, dataset: Dataset, config: RunConfig, work: Path) -> Objective:
+    """The objective of a model: AUC for a ranker, NDCG@10 for the history model."""
+    return HistoryObjective(dataset, config) if model == "history" else RankerObjective(dataset, config, model, work)

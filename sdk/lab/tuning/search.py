@@ -1,0 +1,300 @@
+"""A search for better settings: Optuna's TPE on a SQLite study that can be interrupted and gone on with.
+
+    result = tune(dataset, RunConfig(), "dlrm", "study.db", num_trials=40)
+    result.best                                                       # a RunConfig
+
+Trial n depends on the n finished trials before it and the seed alone, so an interrupted study that is gone on with
+finds what an undisturbed one finds. TPE: Bergstra et al. 2011, section 4. The median rule for ending poor trials
+early: Golovin et al. 2017, section 3.2.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdk.base.config import RunConfig, to_json
+from sdk.base.errors import ScoreError, UsageError
+from sdk.base.types import Dataset
+from sdk.lab.tuning.objectives import Objective, Report, objective_of
+from sdk.lab.tuning.space import Choice, Parameter, Space, field_of, label_of, space_around, with_fields
+from sdk.lab.tuning.study import opened_study
+
+if TYPE_CHECKING:
+    import optuna
+
+log = logging.getLogger(__name__)
+
+_TRIALS_BEFORE_PRUNING = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One finished trial.
+
+    Attributes:
+        number: from 0; those that were interrupted are left out.
+        value: the objective; of a pruned trial its last report, NaN if it had none.
+        pruned: whether it was ended early.
+        fields: path of each searched field -> its value.
+        seconds: how long it took.
+    """
+
+    number: int
+    value: float
+    pruned: bool
+    fields: Mapping[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """The default's and the best trial's values with further seeds, which the search did not use.
+
+    Attributes:
+        default: one value per seed.
+        best: one value per seed, the same seeds.
+    """
+
+    default: tuple[float, ...]
+    best: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TuningResult:
+    """What a study holds.
+
+    Attributes:
+        model: which one was tuned.
+        metric: what its values are.
+        dataset: the data set's name.
+        config: the run that trials varied.
+        space: what they varied.
+        trials: those that finished, in order; the first is of ``config`` as it is.
+        importances: path of each searched field -> its share of the values' variance (fANOVA, Hutter et al. 2014);
+            empty where too few trials are complete.
+        repeated: None unless asked for.
+    """
+
+    model: str
+    metric: str
+    dataset: str
+    config: RunConfig
+    space: Space
+    trials: tuple[Trial, ...]
+    importances: Mapping[str, float]
+    repeated: Repeated | None = None
+
+    @property
+    def ranked(self) -> tuple[Trial, ...]:
+        """The complete trials, best first; of equal ones the earlier."""
+        return tuple(sorted((t for t in self.trials if not t.pruned), key=lambda t: (-t.value, t.number)))
+
+    @property
+    def default(self) -> Trial | None:
+        """The trial of the run as it was given; None before it is complete."""
+        return next((trial for trial in self.ranked if trial.number == self.trials[0].number), None)
+
+    @property
+    def best(self) -> RunConfig:
+        """The given run with the best trial's fields."""
+        return with_fields(self.config, self.ranked[0].fields) if self.ranked else self.config
+
+
+def tune(
+    dataset: Dataset,
+    config: RunConfig,
+    model: str,
+    study: str | Path,
+    *,
+    num_trials: int,
+    repeats: int = 2,
+    confirm: int = 0,
+    timeout_s: float | None = None,
+    space: Space | None = None,
+) -> TuningResult:
+    """Search for a model's best settings on validation parts, going on with the study if it is there.
+
+    Args:
+        dataset: validated ratings and titles.
+        config: what is not searched, and the first trial; ``config.training.seed`` seeds the search too.
+        model: ``dlrm``, ``ncf`` or ``history``.
+        study: SQLite file; it can hold one study per model.
+        num_trials: finished trials that the study shall have in all, at least 1.
+        repeats: training seeds (draws, for the history model) whose mean is a trial's value, at least 1.
+        confirm: further seeds with which the given run and the best one are repeated at the end.
+        timeout_s: no trial is started after this many seconds.
+        space: None takes ``sdk.lab.tuning.space.SPACES``, widened where ``config`` lies outside.
+
+    Raises:
+        UsageError: Optuna is not installed, the study is of other data or settings, or a number is out of range.
+        DataError: the data are too few to measure on.
+        UnusableFileError: the file is no study.
+        OutputError: the study cannot be written.
+        LockedError: another run is using the study.
+    """
+    _check_at_least(1, num_trials=num_trials, repeats=repeats)
+    _check_at_least(0, confirm=confirm)
+    space = space or space_around(model, config)
+    facts = _facts(dataset, config, model, space, repeats)
+    with opened_study(Path(study), model, facts) as opened, tempfile.TemporaryDirectory(prefix="marquee-tune-") as work:
+        objective = objective_of(model, dataset, config, Path(work))
+        search = Search(opened, objective, config, space, repeats)
+        search.run(num_trials, timeout_s)
+        trials = search.trials()
+        found = TuningResult(model, objective.metric, dataset.name, config, space, trials, importances(opened))
+        return _with_repeats(found, objective, range(repeats, repeats + confirm)) if confirm else found
+
+
+def _check_at_least(least: int, **numbers: int) -> None:
+    for name, value in numbers.items():
+        if value < least:
+            raise UsageError(f"tune: got {name}={value}, expected at least {least}.")
+
+
+def _facts(dataset: Dataset, config: RunConfig, model: str, space: Space, repeats: int) -> dict[str, Any]:
+    """What a study's values depend on, in words that its file keeps."""
+    return {
+        "data": dataset.fingerprint,
+        "configuration": to_json(config),
+        "model": model,
+        "search space": [[type(parameter).__name__, *map(str, to_json(parameter).values())] for parameter in space],
+        "number of repeats": repeats,
+    }
+
+
+def _with_repeats(found: TuningResult, objective: Objective, repeats: Sequence[int]) -> TuningResult:
+    if not found.ranked:
+        return found
+    default, best = (
+        tuple(objective.once(config, repeat) for repeat in repeats) for config in (found.config, found.best)
+    )
+    return replace(found, repeated=Repeated(default, best))
+
+
+class Search:
+    """Trials of one objective in one study.
+
+    Args:
+        study: an Optuna study that maximises.
+        objective: measured once per trial.
+        config: the run that trials vary, and the first of them.
+        space: what varies.
+        repeats: passed on to the objective.
+    """
+
+    def __init__(
+        self, study: optuna.Study, objective: Objective, config: RunConfig, space: Space, repeats: int
+    ) -> None:
+        self._study, self._objective, self._config = study, objective, config
+        self._space, self._repeats = space, repeats
+
+    def run(self, num_trials: int, timeout_s: float | None = None) -> None:
+        """Add trials until ``num_trials`` are finished in all, or the time is up."""
+        start = time.perf_counter()
+        self._study.pruner = self._pruner()
+        if not self._study.trials:
+            log.info("a new study of %s: %d trials", self._objective.metric, num_trials)
+        while (finished := len(_finished(self._study))) < num_trials:
+            if timeout_s is not None and time.perf_counter() - start >= timeout_s:
+                log.warning("time is up after %d of %d trials; the same command goes on", finished, num_trials)
+                return
+            self._add(finished)
+
+    def trials(self) -> tuple[Trial, ...]:
+        """The finished trials, in order."""
+        return tuple(self._trial(frozen) for frozen in _finished(self._study))
+
+    def _add(self, finished: int) -> None:
+        import optuna
+
+        if finished == 0 and not self._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
+            self._study.enqueue_trial({p.field: _raw(p, field_of(self._config, p.field)) for p in self._space})
+        self._study.sampler = optuna.samplers.TPESampler(seed=self._config.training.seed * 1_000_003 + finished)
+        trial = self._study.ask({p.field: _distribution(p) for p in self._space})
+        try:
+            value = self._objective.measure(
+                with_fields(self._config, self._fields(trial.params)), self._repeats, _reporter(trial)
+            )
+            frozen = self._study.tell(trial, value)
+        except (optuna.TrialPruned, ScoreError):  # a loss that is not a number is the learning rate's fault
+            frozen = self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        except BaseException:
+            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            raise
+        self._log(frozen)
+
+    def _pruner(self) -> optuna.pruners.BasePruner:
+        import optuna
+
+        return optuna.pruners.MedianPruner(_TRIALS_BEFORE_PRUNING, n_warmup_steps=self._objective.patience)
+
+    def _fields(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        by_field = {parameter.field: parameter for parameter in self._space}
+        return {field: _value(by_field[field], raw) for field, raw in params.items()}
+
+    def _trial(self, frozen: optuna.trial.FrozenTrial) -> Trial:
+        reports = [frozen.intermediate_values[step] for step in sorted(frozen.intermediate_values)]
+        last = reports[-1] if reports else float("nan")
+        pruned = frozen.state.name == "PRUNED"
+        value = last if pruned or frozen.value is None else frozen.value
+        seconds = frozen.duration.total_seconds() if frozen.duration else float("nan")
+        return Trial(frozen.number, value, pruned, self._fields(frozen.params), seconds)
+
+    def _log(self, frozen: optuna.trial.FrozenTrial) -> None:
+        trial = self._trial(frozen)
+        fields = ", ".join(f"{path.split('.')[-1]} {_short(value)}" for path, value in trial.fields.items())
+        end = "pruned at" if trial.pruned else self._objective.metric
+        log.info("trial %d: %s %.4f, %.0f s (%s)", trial.number, end, trial.value, trial.seconds, fields)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else label_of(value)
+
+
+def _reporter(trial: optuna.Trial) -> Report:
+    def report(step: int, value: float) -> None:
+        import optuna
+
+        trial.report(value, step)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    return report
+
+
+def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.name in ("COMPLETE", "PRUNED")]
+
+
+def _distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:
+    import optuna
+
+    if isinstance(parameter, Choice):
+        return optuna.distributions.CategoricalDistribution(parameter.labels)
+    return optuna.distributions.FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+
+
+def _raw(parameter: Parameter, value: Any) -> Any:
+    """A field's value as the study keeps it."""
+    return label_of(value) if isinstance(parameter, Choice) else float(value)
+
+
+def _value(parameter: Parameter, raw: Any) -> Any:
+    return parameter.value_of(raw) if isinstance(parameter, Choice) else raw
+
+
+def importances(study: optuna.Study) -> dict[str, float]:
+    """Each searched field's share of the variance of the complete trials' values, greatest first."""
+    import optuna
+
+    values = {trial.value for trial in _finished(study) if trial.state.name == "COMPLETE"}
+    if len(values) < 4:
+        return {}
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))

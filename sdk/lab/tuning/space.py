@@ -1,0 +1,173 @@
+"""What ``python -m sdk tune`` searches: for each model, which fields of a RunConfig, and where.
+
+A field is named by its path, ``training.learning_rate`` say. The split, the label rule and the seeds are never
+searched: a study must not choose what it is measured on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from sdk.base.config import RunConfig
+from sdk.base.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers from ``low`` to ``high``, both included.
+
+    Attributes:
+        field: path of a field of RunConfig.
+        low: the least value.
+        high: the greatest value, above ``low``.
+        log: whether the logarithm is drawn evenly; then ``low`` is above 0.
+    """
+
+    field: str
+    low: float
+    high: float
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ConfigError(
+                type(self).__name__, self.field, (self.low, self.high), "two finite numbers, the lower one first"
+            )
+        if self.log and self.low <= 0:
+            raise ConfigError(
+                type(self).__name__, self.field, self.low, "a lower end above 0, since the logarithm is drawn"
+            )
+
+    def including(self, value: Any) -> Range:
+        """The same range, widened where a value lies outside it."""
+        if self.log and value <= 0:
+            return dataclasses.replace(self, low=min(self.low, value), log=False)
+        return dataclasses.replace(self, low=min(self.low, value), high=max(self.high, value))
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of a few values, without an order.
+
+    Attributes:
+        field: path of a field of RunConfig.
+        values: two or more; each is a number, a text, or a tuple of widths.
+    """
+
+    field: str
+    values: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        if len(set(self.labels)) < len(self.values) or len(self.values) < 2:
+            raise ConfigError(type(self).__name__, self.field, self.values, "two or more different values")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Each value as text; widths are joined by dashes."""
+        return tuple(label_of(value) for value in self.values)
+
+    def value_of(self, label: str) -> Any:
+        """The value with this label."""
+        return self.values[self.labels.index(label)]
+
+    def including(self, value: Any) -> Choice:
+        """The same choice, and a value that is not yet among it."""
+        return self if value in self.values else dataclasses.replace(self, values=(*self.values, value))
+
+
+Parameter: TypeAlias = Range | Choice
+Space: TypeAlias = tuple[Parameter, ...]
+
+
+def label_of(value: Any) -> str:
+    """A value as text: widths joined by dashes, ``none`` for no layer."""
+    return "-".join(str(width) for width in value) or "none" if isinstance(value, tuple) else str(value)
+
+
+SPACES: Mapping[str, Space] = MappingProxyType(
+    {
+        "dlrm": (
+            Range("training.learning_rate", 5e-4, 1e-2, log=True),
+            Range("training.embedding_l2", 3e-3, 0.3, log=True),
+            Range("training.bias_l2", 5e-4, 0.05, log=True),
+            Range("training.embedding_std", 0.01, 0.2, log=True),
+            Range("dlrm.id_dropout", 0.0, 0.3),
+            Choice("dlrm.embedding_dim", (8, 16, 32, 64)),
+            Choice("dlrm.dot_dim", (16, 32, 64, 128)),
+            Choice("dlrm.top_mlp", ((32, 16), (64, 32), (128, 64))),
+            Choice("dlrm.bottom_mlp", ((), (32,), (64,))),
+            Choice("features.content_dim", (0, 8, 32)),
+        ),
+        "ncf": (
+            Range("training.learning_rate", 5e-4, 1e-2, log=True),
+            Range("training.embedding_l2", 3e-3, 0.3, log=True),
+            Range("training.bias_l2", 5e-4, 0.05, log=True),
+            Range("training.embedding_std", 0.01, 0.2, log=True),
+            Range("ncf.id_dropout", 0.0, 0.3),
+            Choice("ncf.embedding_dim", (16, 32, 64, 128)),
+            Choice("ncf.variant", ("dot", "neumf")),
+        ),
+        "history": (
+            Range("history.penalty", 75.0, 2400.0, log=True),
+            Range("history.star_weight", 0.0, 0.6),
+            Range("history.least_weight", 0.05, 0.8),
+            Range("history.user_exponent", 0.0, 0.4),
+            Range("history.item_exponent", 0.0, 0.3),
+            Range("history.content_weight", 0.0, 1.0),
+            Range("history.popularity_weight", 0.0, 0.2),
+            Choice("history.rank", (64, 128, 256, 512)),
+        ),
+    }
+)
+"""For each model, the fields searched."""
+
+
+def field_of(config: Any, field: str) -> Any:
+    """A field's value by its path.
+
+    Raises:
+        ConfigError: there is no such field.
+    """
+    for name in field.split("."):
+        if not dataclasses.is_dataclass(config) or name not in {f.name for f in dataclasses.fields(config)}:
+            raise ConfigError(type(config).__name__, field, None, "the path of a field of RunConfig")
+        config = getattr(config, name)
+    return config
+
+
+def with_fields(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+    """The same run with the fields at these paths changed; each config checks itself again.
+
+    Raises:
+        ConfigError: there is no such field, or a value is out of its range.
+    """
+    for field, value in values.items():
+        config = _replaced(config, field.split("."), value)
+    return config
+
+
+def _replaced(config: Any, path: Sequence[str], value: Any) -> Any:
+    inner = field_of(config, path[0])
+    changed = value if len(path) == 1 else _replaced(inner, path[1:], value)
+    return dataclasses.replace(config, **{path[0]: changed})
+
+
+def space_around(model: str, config: RunConfig) -> Space:
+    """A model's space, widened where the given run lies outside it.
+
+    A field that is None in the run is left out: a rule of its own chooses it.
+
+    Raises:
+        ConfigError: the model has no space.
+    """
+    if model not in SPACES:
+        raise ConfigError(
+            RunConfig.__name__, "models", model, f"one of {', '.join(SPACES)}, the models that can be tuned"
+        )
+    given = {parameter: field_of(config, parameter.field) for parameter in SPACES[model]}
+    return tuple(parameter.including(value) for parameter, value in given.items() if value is not None)

@@ -1,0 +1,277 @@
+"""A Dask cluster for one run: worker processes started here, or a cluster that stands already."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.metadata
+import logging
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sdk.base.errors import OutputError, ScoreError, UsageError
+from sdk.machine.device import resolve_device
+from sdk.shell.cli import whole_number
+
+log = logging.getLogger(__name__)
+
+ANSWER_S = 20.0
+"""How long a scheduler may take to answer."""
+WORKERS_S = 120.0
+"""How long the first worker, or the last one's successor, may take to come."""
+LEAST_MEMORY_MIB = 512
+MOST_WORKERS = 1024
+
+_SETTINGS = {
+    "distributed.scheduler.allowed-failures": 2,  # a task that costs three workers their life is given up
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,  # a paused worker keeps its model, so it would never go on
+    "distributed.worker.memory.terminate": 0.95,
+    "distributed.scheduler.http.routes": [],  # nothing is served over HTTP
+    "distributed.worker.http.routes": [],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """Where work is done: nowhere else, in ``workers`` processes of this machine, or on the cluster at ``address``.
+
+    Attributes:
+        workers: worker processes to start here; None starts none.
+        address: of a Dask scheduler, such as ``tcp://10.0.0.5:8786``; None asks none.
+        worker_memory: most that one worker started here may hold, such as ``4GiB``; None is its share of all memory.
+    """
+
+    workers: int | None = None
+    address: str | None = None
+    worker_memory: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.address is not None:
+            message = (
+                "--workers and --dask: give one; the first starts workers here, the second uses those of a cluster"
+            )
+            raise UsageError(message)
+        if self.workers is not None and not 1 <= self.workers <= MOST_WORKERS:
+            bound = "at least 1" if self.workers < 1 else f"at most {MOST_WORKERS}"
+            message = f"--workers: got {self.workers}, expected {bound}"
+            raise UsageError(message)
+        if self.address is not None and "://" not in self.address:
+            message = f"--dask: got {self.address!r}, expected a scheduler's address such as tcp://10.0.0.5:8786"
+            raise UsageError(message)
+        if self.worker_memory is not None:
+            _check_memory(self.worker_memory, self.workers)
+
+    @property
+    def is_used(self) -> bool:
+        """Whether work goes to other processes at all."""
+        return self.workers is not None or self.address is not None
+
+
+def _check_memory(text: str, workers: int | None) -> None:
+    from dask.utils import parse_bytes
+
+    if workers is None:
+        message = "--worker-memory: goes with --workers; the workers of a cluster have limits of their own"
+        raise UsageError(message)
+    try:
+        size = parse_bytes(text)
+    except ValueError as error:
+        message = f"--worker-memory: got {text!r}, expected a size such as 4GiB"
+        raise UsageError(message) from error
+    if size < LEAST_MEMORY_MIB * 2**20:
+        message = (
+            f"--worker-memory: got {text!r}, expected at least {LEAST_MEMORY_MIB}MiB: "
+            "Python and its packages alone take most of that"
+        )
+        raise UsageError(message)
+
+
+def add_cluster_options(parser: argparse.ArgumentParser) -> None:
+    """``--workers``, ``--dask`` and ``--worker-memory``, the same in every command."""
+    parser.add_argument(
+        "--workers", type=whole_number, metavar="N", help="start N worker processes here and divide the work"
+    )
+    parser.add_argument("--dask", metavar="ADDRESS", help="divide the work over the Dask cluster at tcp://HOST:PORT")
+    parser.add_argument(
+        "--worker-memory", metavar="SIZE", help="most that one of --workers may hold, such as 4GiB; its share of all"
+    )
+
+
+def cluster_from(args: argparse.Namespace) -> ClusterConfig:
+    """What those options ask for.
+
+    Raises:
+        UsageError: they contradict each other, or one is out of its range.
+    """
+    return ClusterConfig(args.workers, args.dask, args.worker_memory)
+
+
+@contextlib.contextmanager
+def connect(config: ClusterConfig, device: str = "cpu") -> Iterator[Any]:
+    """A ``distributed.Client`` with at least one worker; workers started here end with the context.
+
+    While it is open it is the default client, so NVTabular works on the cluster too.
+
+    Args:
+        config: it must be used.
+        device: ``cuda`` gives each worker started here a GPU of its own.
+
+    Raises:
+        UsageError: a GPU a worker is asked for and cannot be had.
+        OutputError: no scheduler answers, it is lost, or no worker is there.
+        ScoreError: a task cost several workers their life, as a rule for want of memory.
+    """
+    from distributed import Client
+
+    where = config.address or "the workers started here"
+    with _quiet(), _losses_explained(where), contextlib.ExitStack() as stack:
+        if config.address is None:
+            scheduler: Any = stack.enter_context(_local_cluster(config, device))
+        else:
+            scheduler = config.address
+        try:
+            client = stack.enter_context(Client(scheduler, timeout=ANSWER_S))
+            client.wait_for_workers(config.workers or 1, timeout=WORKERS_S)
+        except OSError as error:  # a TimeoutError is one
+            raise _no_answer(where, error) from error
+        yield client
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Dask's own lines out of ours, but for its errors."""
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _no_answer(where: str, error: BaseException) -> OutputError:
+    return OutputError(
+        f"{where}: no Dask scheduler with a worker answers ({error or type(error).__name__}). "
+        "What was published still stands. Start the cluster, or give --workers N, and run the same command."
+    )
+
+
+@contextlib.contextmanager
+def _losses_explained(where: str) -> Iterator[None]:
+    """Turn what Dask raises into an error with an exit code and a remedy."""
+    from distributed import CancelledError, KilledWorker
+    from distributed.comm.core import CommClosedError
+
+    try:
+        yield
+    except (CancelledError, CommClosedError) as error:
+        message = (
+            f"{where}: the connection was lost ({type(error).__name__}: the scheduler ended, or the network failed). "
+            "What was published still stands. Run the same command again: finished work is kept."
+        )
+        raise OutputError(message) from error
+    except KilledWorker as error:
+        message = (
+            f"{where}: {error.allowed_failures + 1} workers died of the same task, as a rule for want of memory. "
+            "Nothing was published; finished work is kept. Run again with fewer workers, more --worker-memory, "
+            "or a smaller task (--users-per-part)."
+        )
+        raise ScoreError(message) from error
+
+
+def _local_cluster(config: ClusterConfig, device: str) -> AbstractContextManager[Any]:
+    """Worker processes of this machine, on its loopback address, each with one task at a time."""
+    import dask
+
+    options: dict[str, Any] = {
+        "n_workers": config.workers, "threads_per_worker": 1, "host": "127.0.0.1",
+        "silence_logs": logging.ERROR,
+        "scheduler_kwargs": {"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+        "memory_limit": config.worker_memory or "auto",
+    }  # fmt: skip
+    with dask.config.set(_SETTINGS):  # the nannies keep a copy
+        if resolve_device(device) == "cuda":
+            return _gpu_cluster(options)
+        from distributed import LocalCluster
+
+        return LocalCluster(processes=True, **options)
+
+
+def _gpu_cluster(options: dict[str, Any]) -> AbstractContextManager[Any]:
+    import torch
+
+    found = torch.cuda.device_count()
+    if options["n_workers"] > found:
+        message = f"--workers: got {options['n_workers']}, expected at most {found}: each worker has a GPU of its own"
+        raise UsageError(message)
+    try:
+        from dask_cuda import LocalCUDACluster
+    except ImportError as error:
+        message = f"--workers on GPUs needs dask-cuda ({error}); install it, or give --device cpu"
+        raise UsageError(message) from error
+    return LocalCUDACluster(**options)
+
+
+def num_slots(client: Any) -> int:
+    """How many tasks the cluster's workers take at a time."""
+    return max(sum(client.nthreads().values()), 1)
+
+
+@contextlib.contextmanager
+def training_cluster(config: ClusterConfig, out: Path) -> Iterator[None]:
+    """While open, NVTabular fits and transforms on the cluster, if ``config`` names one.
+
+    Args:
+        config: which.
+        out: the bundle's folder; NVTabular's files lie beside it, so every worker must see the folder above it.
+
+    Raises:
+        UsageError: a worker has other package versions.
+        OutputError: a worker does not see the folder; or as ``connect`` raises it.
+    """
+    if not config.is_used:
+        yield
+        return
+    with connect(config) as client:
+        _check_workers(client, out.absolute().parent)
+        log.info("%d workers fit and transform features", len(client.nthreads()))
+        yield
+
+
+_PACKAGES = ("marquee", "nvtabular", "merlin-core", "pandas", "numpy", "pyarrow", "dask")
+
+
+def _look_around(folder: Path) -> tuple[dict[str, str], str]:
+    """On a worker: its package versions, and the name of a file that it wrote to a folder."""
+    probe = folder / f".worker-{uuid.uuid4().hex}"
+    probe.touch()
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}, probe.name
+
+
+def _check_workers(client: Any, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    expected = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    answers = client.run(_look_around, folder, on_error="return")
+    seen = {path.name for path in folder.glob(".worker-*")}
+    for name in seen:
+        (folder / name).unlink()
+    for address, answer in answers.items():
+        if isinstance(answer, BaseException):
+            message = f"worker {address}: cannot write to {folder} ({answer}). Give an --out that all workers share."
+            raise OutputError(message) from answer
+        versions, probe = answer
+        if probe not in seen:
+            message = f"worker {address}: what it writes to {folder} is not seen here. Give an --out that all share."
+            raise OutputError(message)
+        differing = {name: found for name, found in versions.items() if found != expected[name]}
+        if differing:
+            wanted = {name: expected[name] for name in differing}
+            message = f"worker {address}: has {differing}, here are {wanted}. Give every worker the same environment."
+            raise UsageError(message)

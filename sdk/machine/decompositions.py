@@ -1,0 +1,117 @@
+"""Decompositions that do not end a training: where LAPACK's first way fails on a sound matrix, another one is taken.
+
+LAPACK's divide and conquer (gesdd) now and then does not converge on matrices that its older ways take without ado, and
+which matrices these are depends on the processor and on the number of threads. Where the first way works, its result is
+given as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.base.errors import ScoreError
+
+log = logging.getLogger(__name__)
+_Way: TypeAlias = Callable[[], Sequence[NDArray[Any]]]
+
+
+def svd(matrix: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """The thin singular value decomposition U (M, K), s (K,) falling, V' (K, N) of an (M, N) matrix, K = min(M, N).
+
+    Raises:
+        ScoreError: the matrix is not finite, or no way works.
+    """
+    from scipy import linalg
+
+    def older(values: NDArray[Any]) -> Sequence[NDArray[Any]]:
+        return tuple(linalg.svd(values, full_matrices=False, lapack_driver="gesvd", check_finite=False))
+
+    left, singular, right = _first_that_works(
+        "singular value decomposition",
+        (matrix,),
+        (
+            lambda: np.linalg.svd(matrix, full_matrices=False),
+            lambda: older(matrix),
+            lambda: older(matrix.astype(np.float64)),
+            lambda: _svd_by_gram(matrix.astype(np.float64)),
+        ),
+    )
+    return left, singular, right
+
+
+def solve(matrix: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
+    """X (N, M) of ``matrix @ X = right``, for an (N, N) symmetric positive definite matrix.
+
+    Raises:
+        ScoreError: a number is not finite, or no way works.
+    """
+    wide = matrix.astype(np.float64)
+    (found,) = _first_that_works(
+        "system of equations",
+        (matrix, right),
+        (
+            lambda: (np.linalg.solve(matrix, right),),
+            lambda: (np.linalg.solve(wide, right),),
+            lambda: (_inverse_by_eigen(wide) @ right,),
+        ),
+    )
+    return found
+
+
+def inverse(matrix: NDArray[Any]) -> NDArray[Any]:
+    """The inverse of an (N, N) symmetric positive definite matrix.
+
+    Raises:
+        ScoreError: a number is not finite, or no way works.
+    """
+    (found,) = _first_that_works(
+        "inverse",
+        (matrix,),
+        (lambda: (np.linalg.inv(matrix),), lambda: (_inverse_by_eigen(matrix.astype(np.float64)),)),
+    )
+    return found
+
+
+def _first_that_works(name: str, given: Sequence[NDArray[Any]], ways: Sequence[_Way]) -> Sequence[NDArray[Any]]:
+    """The first result that is finite, in the type of what was given."""
+    shape = " x ".join(f"{size:,}" for size in given[0].shape)
+    if not all(np.isfinite(values).all() for values in given):
+        message = f"{name} of a {shape} matrix: it holds a NaN or an infinity; look for ratings that are not finite"
+        raise ScoreError(message)
+    kind = np.result_type(*given)
+    for number, way in enumerate(ways, start=1):
+        try:
+            found = way()
+        except (np.linalg.LinAlgError, ValueError) as error:
+            log.warning("%s of a %s matrix: way %d of %d fails (%s)", name, shape, number, len(ways), error)
+            continue
+        if all(np.isfinite(part).all() for part in found):
+            return [part.astype(kind, copy=False) for part in found]
+        log.warning("%s of a %s matrix: way %d of %d gives no finite numbers", name, shape, number, len(ways))
+    message = f"{name} of a {shape} matrix: LAPACK fails in every way; train with one thread (OMP_NUM_THREADS=1)"
+    raise ScoreError(message)
+
+
+def _svd_by_gram(matrix: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """By the eigenvectors of the smaller of M M' and M' M; the other side's vectors are made orthonormal by QR."""
+    if matrix.shape[0] < matrix.shape[1]:
+        left, singular, right = _svd_by_gram(matrix.T)
+        return right.T, singular, left.T
+    vectors = np.linalg.eigh(matrix.T @ matrix)[1][:, ::-1]
+    left, triangle = np.linalg.qr(matrix @ vectors)
+    singular = np.diagonal(triangle)
+    signs = np.where(singular < 0, -1.0, 1.0)
+    return left * signs, np.abs(singular), vectors.T
+
+
+def _inverse_by_eigen(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Eigenvalues that rounding has made too small, or negative, count as the least that float64 can tell from 0."""
+    values, vectors = np.linalg.eigh(matrix)
+    least = len(values) * np.finfo(np.float64).eps * max(np.abs(values).max(initial=0), np.finfo(np.float64).tiny)
+    found: NDArray[np.float64] = (vectors / np.maximum(values, least)) @ vectors.T
+    return found

@@ -1,0 +1,35 @@
+"""Where to score: on the CPU and its cores, or on a GPU where there is one."""
+
+from __future__ import annotations
+
+import os
+
+from sdk.base.errors import UsageError
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def usable_cores() -> int:
+    """Number of cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def resolve_device(device: str) -> str:
+    """``cpu`` or ``cuda``, for a device's name or ``auto``.
+
+    Raises:
+        UsageError: the name is unknown, or ``cuda`` is asked for and torch finds no GPU.
+    """
+    if device not in DEVICES:
+        message = f"device: got {device!r}, expected one of {', '.join(DEVICES)}"
+        raise UsageError(message)
+    if device == "cpu":
+        return device
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if device == "cuda":
+        message = "device cuda: torch finds no GPU here; leave the option out, or choose cpu"
+        raise UsageError(message)
+    return "cpu"

@@ -1,0 +1,359 @@
+"""How good each user's list is: one value per user, or one for the whole catalogue. Pure functions on arrays.
+
+Lists come as a padded (U, w) integer array with ``lengths`` (U,) saying how many entries of each row are real (all of
+them where it is None), or as a sequence of U one-dimensional arrays. The best item comes first. A value per user is
+NaN where the user has nothing to measure; ``user_mean`` and ``bootstrap_interval`` leave those out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdk.base.types import Bools, Float32s, Float64s, Int64s
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+Lists: TypeAlias = NDArray[np.integer[Any]] | Sequence[NDArray[np.integer[Any]]]
+Lengths: TypeAlias = NDArray[np.integer[Any]] | None
+Interval: TypeAlias = tuple[float, float]
+
+_USERS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RelevanceSets:
+    """Which items are held out for each user: row u owns ``item_ids[indptr[u]:indptr[u + 1]]``.
+
+    Attributes:
+        indptr: (U + 1,) int64, from 0 up to len(item_ids), never falling.
+        item_ids: (N,) int64, no item twice within a user.
+    """
+
+    indptr: Int64s
+    item_ids: Int64s
+
+    def __post_init__(self) -> None:
+        ends_fit = len(self.indptr) > 0 and self.indptr[0] == 0 and self.indptr[-1] == len(self.item_ids)
+        if not ends_fit or (np.diff(self.indptr) < 0).any():
+            raise ValueError(f"RelevanceSets: indptr must rise from 0 to {len(self.item_ids)}, got {self.indptr}")
+        user = np.repeat(np.arange(len(self)), self.counts)
+        order = np.lexsort((self.item_ids, user))
+        twice = (np.diff(user[order]) == 0) & (np.diff(self.item_ids[order]) == 0)
+        if twice.any():
+            row = order[int(twice.argmax())]
+            raise ValueError(f"RelevanceSets: user row {user[row]} holds item {self.item_ids[row]} twice")
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    @property
+    def counts(self) -> Int64s:
+        """(U,) int64: how many items each user has."""
+        return np.diff(self.indptr)
+
+    @classmethod
+    def from_pairs(cls, user_row: Int64s, item_id: Int64s, num_users: int) -> RelevanceSets:
+        """Group (user row, item id) pairs, in any order, by user.
+
+        Raises:
+            ValueError: a user row is outside 0 to ``num_users``, the lengths differ, or a pair comes twice.
+        """
+        if len(user_row) != len(item_id):
+            raise ValueError(f"RelevanceSets: {len(user_row)} user rows but {len(item_id)} item ids")
+        if len(user_row) and not (user_row.min() >= 0 and user_row.max() < num_users):
+            raise ValueError(f"RelevanceSets: user rows must lie in 0 to {num_users - 1}, got up to {user_row.max()}")
+        order = np.argsort(user_row, kind="stable")
+        ends = np.cumsum(np.bincount(user_row, minlength=num_users))
+        return cls(np.concatenate(([0], ends)).astype(np.int64), item_id[order].astype(np.int64))
+
+
+def ndcg(recommended: Lists, relevant: RelevanceSets, k: int, *, lengths: Lengths = None) -> Float64s:
+    """NDCG@k with binary gain and log2 discount (Järvelin and Kekäläinen 2002); the ideal holds min(k, n) hits.
+
+    Args:
+        recommended: U lists of item ids (see the module).
+        relevant: n held-out items of each of the same U users.
+        k: how far down each list is read, at least 1.
+        lengths: (U,) real entries of each row of a padded array.
+
+    Returns:
+        (U,) float64, 0 to 1; NaN where nothing is held out.
+
+    Raises:
+        ValueError: k < 1, the numbers of users differ, or a list names an item twice.
+    """
+    hits, n = _hits(recommended, relevant, k, lengths)
+    discount = 1 / np.log2(np.arange(2, k + 2))
+    ideal = np.concatenate(([np.nan], np.cumsum(discount)))
+    return _summed(hits * discount[: hits.shape[1]]) / ideal[n]
+
+
+def recall(recommended: Lists, relevant: RelevanceSets, k: int, *, lengths: Lengths = None) -> Float64s:
+    """Recall@k over min(k, n), so that a perfect list reaches 1. Arguments, result and errors as ``ndcg``."""
+    hits, n = _hits(recommended, relevant, k, lengths)
+    return hits.sum(axis=1) / _nan_for_none(n)
+
+
+def average_precision(recommended: Lists, relevant: RelevanceSets, k: int, *, lengths: Lengths = None) -> Float64s:
+    """AP@k over min(k, n); its mean over users is MAP@k. Arguments, result and errors as ``ndcg``."""
+    hits, n = _hits(recommended, relevant, k, lengths)
+    precision = hits.cumsum(axis=1) / np.arange(1, hits.shape[1] + 1)
+    return _summed(precision * hits) / _nan_for_none(n)
+
+
+def hit_rate(recommended: Lists, relevant: RelevanceSets, k: int, *, lengths: Lengths = None) -> Float64s:
+    """1 where any of the first k is held out for the user, else 0. Arguments, result and errors as ``ndcg``."""
+    hits, n = _hits(recommended, relevant, k, lengths)
+    return np.where(n > 0, hits.any(axis=1), np.nan)
+
+
+def user_mean(per_user_values: Float64s) -> float:
+    """The mean over users that have a value.
+
+    Raises:
+        ValueError: every value is NaN, or there is none.
+    """
+    return float(_measured("user_mean", per_user_values).mean())
+
+
+def bootstrap_interval(
+    per_user_values: Float64s, level: float = 0.95, samples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean over users (Efron and Tibshirani 1993, chapter 13).
+
+    Args:
+        per_user_values: (U,) float64; NaN users are left out.
+        level: share of resampled means inside, between 0 and 1.
+        samples: resamplings, at least 1.
+        seed: of the resampling; the same seed gives the same interval.
+
+    Raises:
+        ValueError: a parameter is out of range, or every value is NaN.
+    """
+    if not 0 < level < 1 or samples < 1:
+        raise ValueError(
+            f"bootstrap_interval: got level={level}, samples={samples}; expected 0 < level < 1, samples >= 1"
+        )
+    values = _measured("bootstrap_interval", per_user_values)
+    rng = np.random.default_rng(seed)
+    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(samples)]
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def coverage(recommended: Lists, catalogue_size: int, *, lengths: Lengths = None) -> float:
+    """Share of the catalogue that stands in at least one list.
+
+    Raises:
+        ValueError: the catalogue is empty, or smaller than the number of distinct items recommended.
+    """
+    items, real = _padded(recommended, lengths)
+    distinct = len(np.unique(items[real]))
+    if catalogue_size < max(1, distinct):
+        raise ValueError(f"coverage: {distinct} distinct items recommended out of a catalogue of {catalogue_size}")
+    return distinct / catalogue_size
+
+
+def gini(recommended: Lists, catalogue_ids: Int64s, *, lengths: Lengths = None) -> float:
+    """Gini index of how often each catalogue item is recommended: 0 all equally, 1 one item takes every place.
+
+    Gunawardana and Shani 2015 (Recommender Systems Handbook, 'Coverage').
+
+    Args:
+        recommended: U lists of item ids.
+        catalogue_ids: (I,) unique ids, at least two; items never recommended count as 0.
+        lengths: (U,) real entries of each row of a padded array.
+
+    Raises:
+        ValueError: fewer than two catalogue items, nothing recommended, or an item outside the catalogue.
+    """
+    items, real = _padded(recommended, lengths)
+    num_items = len(catalogue_ids)
+    if num_items < 2 or not real.any():
+        raise ValueError(f"gini: got {num_items} catalogue items, {int(real.sum())} recommendations; needs 2 and 1")
+    counts = np.sort(np.bincount(_rows_of(items[real], catalogue_ids), minlength=num_items))
+    weights = 2 * np.arange(1, num_items + 1) - num_items - 1
+    return float((weights * counts).sum() / ((num_items - 1) * counts.sum()))
+
+
+def novelty(
+    recommended: Lists,
+    item_counts: NDArray[np.integer[Any]],
+    num_users: int,
+    *,
+    catalogue_ids: Int64s | None = None,
+    lengths: Lengths = None,
+) -> Float64s:
+    """Mean self-information of each list, bits: log2(num_users / users who rated the item) (Zhou et al. 2010).
+
+    Args:
+        recommended: U lists of item ids, or of rows of ``item_counts`` where ``catalogue_ids`` is None.
+        item_counts: (I,) users who rated each item; an item that nobody rated counts as if one had.
+        num_users: users in the training data, at least the largest count.
+        catalogue_ids: (I,) unique item ids, one per row of ``item_counts``.
+        lengths: (U,) real entries of each row of a padded array.
+
+    Returns:
+        (U,) float64; NaN for an empty list.
+
+    Raises:
+        ValueError: an item outside the catalogue, or a count above ``num_users``.
+    """
+    if num_users < 1 or (len(item_counts) and item_counts.max() > num_users):
+        raise ValueError(f"novelty: got num_users={num_users}, expected at least 1 and at least the largest count")
+    rows, real = _padded_rows(recommended, len(item_counts), catalogue_ids, lengths)
+    bits = np.log2(num_users / np.maximum(item_counts, 1))
+    return (bits[rows] * real).sum(axis=1) / _nan_for_none(real.sum(axis=1))
+
+
+def intra_list_diversity(
+    recommended: Lists,
+    item_vectors: Float32s | csr_matrix,
+    *,
+    catalogue_ids: Int64s | None = None,
+    lengths: Lengths = None,
+) -> Float64s:
+    """Mean cosine distance (1 - cosine) over the pairs of each list (Ziegler et al. 2005, 'intra-list similarity').
+
+    Args:
+        recommended: U lists of item ids, or of rows of ``item_vectors`` where ``catalogue_ids`` is None.
+        item_vectors: (I, D) float, dense or sparse, any length; a zero vector is at distance 1 from everything.
+        catalogue_ids: (I,) unique item ids, one per row of ``item_vectors``.
+        lengths: (U,) real entries of each row of a padded array.
+
+    Returns:
+        (U,) float64, 0 to 2; NaN for a list of fewer than two items.
+
+    Raises:
+        ValueError: an item outside the catalogue.
+    """
+    rows, real = _padded_rows(recommended, item_vectors.shape[0], catalogue_ids, lengths)
+    starts = range(0, len(rows), _USERS_AT_ONCE)
+    unit, summed = _unit_vectors(item_vectors), _summed_vectors
+    parts = [summed(unit, rows[s : s + _USERS_AT_ONCE], real[s : s + _USERS_AT_ONCE]) for s in starts]
+    size, whole = real.sum(axis=1), np.concatenate([np.empty(0), *parts])
+    own = _squares(unit)[rows] * real  # a title with itself is no pair
+    return np.clip(1 - (whole - own.sum(axis=1)) / _nan_for_none(size * (size - 1)), 0, 2)
+
+
+def _unit_vectors(vectors: Float32s | csr_matrix) -> csr_matrix:
+    """(I, D) float64 CSR: every row of length 1, or empty."""
+    from scipy.sparse import csr_matrix, diags
+
+    matrix = csr_matrix(vectors, dtype=np.float64)
+    norms = np.sqrt(_squares(matrix))
+    return diags(np.divide(1, norms, out=np.zeros(len(norms)), where=norms > 0)) @ matrix
+
+
+def _squares(matrix: csr_matrix) -> Float64s:
+    return np.asarray(matrix.multiply(matrix).sum(axis=1), np.float64).ravel()
+
+
+def _summed_vectors(unit: csr_matrix, rows: Int64s, real: Bools) -> Float64s:
+    """(U,) squared length of the sum of each list's vectors: the cosines of all pairs, a title with itself included."""
+    from scipy.sparse import csr_matrix
+
+    ends = np.concatenate(([0], np.cumsum(real.sum(axis=1))))
+    named = rows[real]
+    return _squares(csr_matrix((np.ones(len(named)), named, ends), (len(rows), unit.shape[0])) @ unit)
+
+
+def _measured(owner: str, values: Float64s) -> Float64s:
+    kept = values[~np.isnan(values)]
+    if not len(kept):
+        raise ValueError(f"{owner}: none of {len(values)} users has a value; nothing was held out for any of them")
+    return kept
+
+
+def _summed(gains: Float64s) -> Float64s:
+    """(U,) sums of each row from left to right, so that padding behind a list never changes a bit."""
+    return np.cumsum(gains, axis=1)[:, -1] if gains.shape[1] else np.zeros(len(gains))
+
+
+def _nan_for_none(counts: Int64s) -> Float64s:
+    return np.where(counts > 0, counts, np.nan)
+
+
+def _hits(recommended: Lists, relevant: RelevanceSets, k: int, lengths: Lengths) -> tuple[Bools, Int64s]:
+    """(U, <=k) whether each place is held out for its user, and (U,) min(k, n)."""
+    if k < 1:
+        raise ValueError(f"k: got {k}, expected at least 1")
+    items, real = _padded(recommended, lengths)
+    if len(items) != len(relevant):
+        raise ValueError(f"lists of {len(items)} users, held-out items of {len(relevant)}; expected the same users")
+    items, real = items[:, :k], real[:, :k]
+    _refuse_repeats(items, real)
+    return real & _held_out(items, relevant), np.minimum(relevant.counts, k)
+
+
+def _held_out(items: Int64s, relevant: RelevanceSets) -> Bools:
+    """(U, w) whether each entry is one of its user's held-out items."""
+    known, code = np.unique(relevant.item_ids, return_inverse=True)
+    held = np.sort(np.repeat(np.arange(len(relevant)), relevant.counts) * len(known) + code)
+    is_known, place = _find(items, known)
+    key = np.arange(len(items))[:, None] * len(known) + place
+    return is_known & _find(key, held)[0]
+
+
+def _find(wanted: Int64s, ascending: Int64s) -> tuple[Bools, Int64s]:
+    """Whether each wanted value is there, and where (0 if not); much faster than ``np.isin`` on many values."""
+    if not len(ascending):
+        return np.zeros(wanted.shape, bool), np.zeros(wanted.shape, np.int64)
+    place = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
+    found: Bools = ascending[place] == wanted
+    return found, np.where(found, place, 0)
+
+
+def _refuse_repeats(items: Int64s, real: Bools) -> None:
+    suspects = np.flatnonzero((np.diff(np.sort(items, axis=1), axis=1) == 0).any(axis=1))  # padding may repeat
+    user, place = np.nonzero(real[suspects])
+    item = items[suspects[user], place]
+    order = np.lexsort((item, user))
+    twice = (np.diff(user[order]) == 0) & (np.diff(item[order]) == 0)
+    if twice.any():
+        row = order[int(twice.argmax())]
+        message = f"the list of user row {suspects[user[row]]} names item {item[row]} twice"
+        raise ValueError(f"{message}; a hit would count double")
+
+
+def _padded(recommended: Lists, lengths: Lengths) -> tuple[Int64s, Bools]:
+    """(U, w) int64 item ids, and which of them are real."""
+    if isinstance(recommended, np.ndarray):
+        items = recommended.astype(np.int64, copy=False)
+        size = np.full(len(items), items.shape[1]) if lengths is None else np.asarray(lengths)
+    else:
+        size = np.array([len(row) for row in recommended], dtype=np.int64)
+        items = np.zeros((len(size), size.max(initial=0)), np.int64)
+        for row, ids in enumerate(recommended):
+            items[row, : len(ids)] = ids
+    if size.shape != (len(items),) or (size < 0).any() or (size > items.shape[1]).any():
+        raise ValueError(f"lengths: expected ({len(items)},) values from 0 to {items.shape[1]}")
+    return items, np.arange(items.shape[1]) < size[:, None]
+
+
+def _padded_rows(
+    recommended: Lists, num_items: int, catalogue_ids: Int64s | None, lengths: Lengths
+) -> tuple[Int64s, Bools]:
+    """(U, w) catalogue rows, 0 where not real, and which are real."""
+    items, real = _padded(recommended, lengths)
+    ids = np.arange(num_items) if catalogue_ids is None else catalogue_ids
+    if len(ids) != num_items:
+        raise ValueError(f"catalogue_ids: got {len(ids)} ids for {num_items} items")
+    rows = np.zeros(items.shape, np.int64)
+    rows[real] = _rows_of(items[real], ids)
+    return rows, real
+
+
+def _rows_of(items: Int64s, catalogue_ids: Int64s) -> Int64s:
+    order = np.argsort(catalogue_ids, kind="stable")
+    found, place = _find(items, catalogue_ids[order])
+    if not found.all():
+        missing = items[int(found.argmin())]
+        raise ValueError(f"item {missing} is recommended but not in the catalogue of {len(order)} items")
+    return order[place]

@@ -1,0 +1,127 @@
+"""Why two titles resemble each other."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sdk.models.content.tokens import SERIES_MARK
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """What two titles share.
+
+    Attributes:
+        item_a: item_id.
+        item_b: item_id.
+        score: their cosine, 0 to 1 up to rounding.
+        contributions: how much each field adds; the values sum to ``score``. Fields that add nothing are left out.
+        shared: the shared tokens of each field, the weightiest first. Of ``title`` the series name and the words; of
+            ``year`` the centres of the buckets in which both lie.
+    """
+
+    item_a: int
+    item_b: int
+    score: float
+    contributions: Mapping[str, float]
+    shared: Mapping[str, tuple[str, ...]]
+
+    @property
+    def directors(self) -> tuple[str, ...]:
+        """Directors of both."""
+        return self.shared.get("directors", ())
+
+    @property
+    def cast(self) -> tuple[str, ...]:
+        """Leading actors of both."""
+        return self.shared.get("cast", ())
+
+    @property
+    def crew(self) -> tuple[str, ...]:
+        """Writers, composers … of both."""
+        return self.shared.get("crew", ())
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """Keywords of both."""
+        return self.shared.get("keywords", ())
+
+    @property
+    def genres(self) -> tuple[str, ...]:
+        """Genres of both."""
+        return self.shared.get("genres", ())
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Users' tags of both."""
+        return self.shared.get("tags", ())
+
+    @property
+    def companies(self) -> tuple[str, ...]:
+        """Production companies of both."""
+        return self.shared.get("companies", ())
+
+    @property
+    def overview_words(self) -> tuple[str, ...]:
+        """Words of both overviews."""
+        return self.shared.get("overview", ())
+
+    @property
+    def title_words(self) -> tuple[str, ...]:
+        """Words of both titles; a shared series name comes as one."""
+        return self.shared.get("title", ())
+
+    def describe(self, max_fields: int = 4, max_tokens: int = 3, leave_out: Collection[str] = ()) -> str:
+        """The weightiest reasons in words: "director John Lasseter; cast Tim Allen, Tom Hanks".
+
+        Args:
+            max_fields: how many fields are named.
+            max_tokens: how many shared things of each.
+            leave_out: fields that are not named.
+        """
+        named = [name for name in _FIELD_WORDS if self.shared.get(name) and name not in leave_out]
+        named.sort(key=lambda name: -self.contributions.get(name, 0.0))
+        parts = (f"{_FIELD_WORDS[name]} {', '.join(self.shared[name][:max_tokens])}" for name in named[:max_fields])
+        return "; ".join(parts)
+
+
+_FIELD_WORDS = {
+    "title": "title", "directors": "director", "cast": "cast", "crew": "crew", "keywords": "keywords", "tags": "tags",
+    "genres": "genres", "companies": "made by", "overview": "overview says", "year": "years around",
+}  # fmt: skip
+
+
+def reasons(
+    item_a: int, item_b: int, row_a: csr_matrix, row_b: csr_matrix, vocabulary: Mapping[str, Sequence[str]]
+) -> Reasons:
+    """Take the score of two rows apart.
+
+    Args:
+        item_a: item_id.
+        item_b: item_id.
+        row_a: (1, F) CSR.
+        row_b: (1, F) CSR.
+        vocabulary: the tokens of each field; the fields follow each other over the F columns.
+    """
+    product = row_a.astype(np.float64).multiply(row_b.astype(np.float64)).tocsr()
+    order = np.lexsort((product.indices, -product.data))
+    columns, values = product.indices[order], product.data[order]
+    contributions, shared, start = {}, {}, 0
+    for field, words in vocabulary.items():
+        inside = (columns >= start) & (columns < start + len(words))
+        if inside.any():
+            contributions[field] = float(values[inside].sum())
+            shared[field] = _shown(words[column - start] for column in columns[inside].tolist())
+        start += len(words)
+    return Reasons(item_a, item_b, sum(contributions.values()), contributions, shared)
+
+
+def _shown(tokens: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(token.removeprefix(SERIES_MARK) for token in tokens))

@@ -1,0 +1,172 @@
+"""Titles become tokens: which words, names and phrases of a title count, field by field.
+
+People, genres, keywords, tags and companies are whole tokens ("Christopher Nolan" is one), so two films do not
+resemble each other because their actors share a first name. Only overviews and titles are split into words.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from sdk.base.errors import MissingColumnError
+from sdk.base.types import Float64s, Int64s
+
+TABLE = "items"
+"""What errors call the table of titles."""
+
+SERIES_MARK = "series: "
+"""Stands before the title token of a whole series name, which is thereby never mistaken for a word."""
+
+YEAR_STEP = 5
+"""Years between two buckets' centres."""
+
+YEAR_REACH = 10
+"""A title lies in every bucket whose centre is fewer than this many years away."""
+
+_LOWER_CASE = frozenset({"keywords", "tags"})
+_TITLE_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_OVERVIEW_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+_POSSESSIVE = re.compile(r"['’]s?$")
+_SUBTITLE = re.compile(r":| [-–—] |\(")
+_NUMBER = re.compile(r"\d+(?:st|nd|rd|th)?|[ivx]+")
+_RAISED = re.compile("[²³½]")
+_SERIES_WORDS = frozenset({"part", "chapter", "episode", "vol", "volume", "movie", "film"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tokens:
+    """The tokens of one field, one row per occurrence.
+
+    Attributes:
+        row: (T,) int64, ascending: the title each token belongs to.
+        token: (T,) Arrow string array without nulls.
+        value: (T,) float64 above 0: how much each occurrence counts.
+    """
+
+    row: Int64s
+    token: pa.Array
+    value: Float64s
+
+
+def field_tokens(items: pa.Table, field: str, *, max_cast: int) -> Tokens:
+    """Read one field's tokens.
+
+    Args:
+        items: ``schema.ITEMS``; only the column of this field is read.
+        field: one of ``CONTENT_FIELDS``.
+        max_cast: number of leading actors read per title.
+
+    Raises:
+        MissingColumnError: the table has no such column.
+    """
+    if field not in items.column_names:
+        raise MissingColumnError(TABLE, field, items.column_names)
+    column = items[field].combine_chunks()
+    if field == "year":
+        return year_tokens(column)
+    if field in ("overview", "title"):
+        return _text_tokens(column, overview_words if field == "overview" else title_tokens)
+    tokens = _list_tokens(column, max_cast if field == "cast" else None)
+    return _tidied(tokens, lower=field in _LOWER_CASE)
+
+
+def _list_tokens(column: pa.Array, first: int | None) -> Tokens:
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    row = np.repeat(np.arange(len(column)), lengths)
+    token = column.flatten().cast(pa.string())
+    if first is not None:
+        place = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        keep = place < first
+        row, token = row[keep], token.filter(pa.array(keep))
+    return Tokens(row, token, np.ones(len(row)))
+
+
+def _tidied(tokens: Tokens, *, lower: bool) -> Tokens:
+    token = pc.fill_null(pc.utf8_trim_whitespace(pc.utf8_normalize(tokens.token, form="NFC")), "")
+    token = pc.utf8_lower(token) if lower else token
+    keep = pc.not_equal(token, "")
+    mask = keep.to_numpy(zero_copy_only=False)
+    return Tokens(tokens.row[mask], token.filter(keep), tokens.value[mask])
+
+
+def _text_tokens(column: pa.Array, split: Callable[[str], Iterable[str]]) -> Tokens:
+    words = [list(split(text or "")) for text in column.to_pylist()]
+    row = np.repeat(np.arange(len(words)), [len(w) for w in words]).astype(np.int64)
+    flat = pa.array([word for some in words for word in some], pa.string())
+    return Tokens(row, flat, np.ones(len(row)))
+
+
+def year_tokens(column: pa.Array) -> Tokens:
+    """Soft buckets: a year lies in each bucket of 5 years nearby, the more the nearer its centre.
+
+    So 1999 and 2001 are close although their decades differ, and 20 years apart share nothing.
+    """
+    known = pc.is_valid(column).to_numpy(zero_copy_only=False)
+    year = pc.fill_null(column, 0).to_numpy(zero_copy_only=False).astype(np.int64)[known]
+    steps = np.arange(1 - YEAR_REACH // YEAR_STEP, YEAR_REACH // YEAR_STEP + 1)
+    centre = (year[:, None] // YEAR_STEP + steps) * YEAR_STEP
+    value = 1 - np.abs(year[:, None] - centre) / YEAR_REACH
+    keep = value > 0
+    row = np.broadcast_to(np.flatnonzero(known)[:, None], keep.shape)[keep]
+    return Tokens(row, pa.array(centre[keep].astype(str).tolist(), pa.string()), value[keep])
+
+
+@lru_cache(maxsize=1)
+def stop_words() -> frozenset[str]:
+    """The English stop words of scikit-learn."""
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    return frozenset(ENGLISH_STOP_WORDS)
+
+
+def fold(text: str) -> str:
+    """Lower case without accents, raised digits apart: ``AMÉLIE`` becomes ``amelie``, ``Alien³`` ``alien 3``."""
+    parts = unicodedata.normalize("NFKD", _RAISED.sub(r" \g<0>", text.casefold()))
+    return "".join(c for c in parts if not unicodedata.combining(c))
+
+
+def overview_words(text: str) -> list[str]:
+    """An overview's words in order, folded, without stop words, numbers, single letters and possessive endings."""
+    words = (_POSSESSIVE.sub("", word) for word in _OVERVIEW_WORD.findall(fold(text)))
+    return [word for word in words if len(word) > 1 and word not in stop_words()]
+
+
+def title_words(title: str) -> list[str]:
+    """A title's telling words in order: no stop words, numbers (``2``, ``II``) or counting words (``Part``)."""
+    words = [_POSSESSIVE.sub("", word) for word in _TITLE_WORD.findall(fold(title))]
+    dull = stop_words() | _SERIES_WORDS
+    return [word for word in words if word not in dull and not _NUMBER.fullmatch(word)]
+
+
+def series_name(title: str) -> str:
+    """The part of a title that a series keeps: ``Toy Story 2`` and ``Toy Story: The Return`` give ``toy story``.
+
+    A title that is all numbers and stop words (``1984``, ``It``) is its own series.
+    """
+    stem = next((part for part in _SUBTITLE.split(title) if part.strip()), "")
+    words = title_words(stem) or _TITLE_WORD.findall(fold(stem))
+    return " ".join(words)
+
+
+def title_tokens(title: str) -> list[str]:
+    """The telling words of a title and, marked, its series name."""
+    series = series_name(title)
+    return [*title_words(title), SERIES_MARK + series] if series else title_words(title)
+
+
+def as_vocabulary(tokens: Tokens, least: int) -> list[str]:
+    """The distinct tokens of at least ``least`` titles, in code point order."""
+    distinct = pc.dictionary_encode(tokens.token)
+    names = distinct.dictionary.to_pylist()
+    pairs = np.unique(tokens.row * max(len(names), 1) + distinct.indices.to_numpy(zero_copy_only=False))
+    counts: NDArray[np.int64] = np.bincount(pairs % max(len(names), 1), minlength=len(names))
+    return sorted(name for name, count in zip(names, counts, strict=True) if count >= least)

@@ -1,0 +1,98 @@
+"""Inner products of sparse columns and the inverse of their matrix, at the size of a catalogue, on every core.
+
+Each entry is summed by one thread in the order of the rows, so the result does not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from sdk.base.errors import ScoreError
+from sdk.base.types import Float64s, Int32s, Int64s
+from sdk.machine.compiled import compiled
+from sdk.machine.device import usable_cores
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+_Sides: TypeAlias = tuple[Int64s, Int32s, Float64s, Int64s, Int32s, Float64s]  # by title, then by user
+
+_ROWS_AT_ONCE = 256
+_TILE = 1024
+
+
+def gram(ratings: csr_matrix) -> Float64s:
+    """(N, N) float64 ``ratings.T @ ratings`` of a (U, N) sparse matrix, dense."""
+    rows = ratings.tocsr()
+    rows.sort_indices()
+    columns = rows.tocsc()
+    size = rows.shape[1]
+    out = np.zeros((size, size))
+    sides = (*_parts(columns), *_parts(rows))
+    starts = range(0, size, _ROWS_AT_ONCE)
+    with ThreadPoolExecutor(usable_cores()) as pool:  # the last strips hold the longest rows, so they come first
+        list(pool.map(lambda start: _add_lower(sides, start, min(start + _ROWS_AT_ONCE, size), out), reversed(starts)))
+    mirror_lower(out)
+    return out
+
+
+def _parts(matrix: Any) -> tuple[Int64s, Int32s, Float64s]:
+    return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data.astype(np.float64)
+
+
+@compiled
+def _add_lower(sides: _Sides, first: int, last: int, out: Float64s) -> None:
+    """Rows ``first`` to ``last`` of the lower triangle: each user of a title adds all of their titles up to it."""
+    users_start, users, user_weight, items_start, items, item_weight = sides
+    for item in range(first, last):
+        for place in range(users_start[item], users_start[item + 1]):
+            user, weight = users[place], user_weight[place]
+            for other in range(items_start[user], items_start[user + 1]):
+                if items[other] > item:
+                    break
+                out[item, items[other]] += weight * item_weight[other]
+
+
+def mirror_lower(matrix: Float64s) -> None:
+    """Copy the lower triangle of an (N, N) matrix onto the upper one, in place and in tiles."""
+    for start in range(0, len(matrix), _TILE):
+        stop = start + _TILE
+        corner = matrix[start:stop, start:stop]
+        lower = np.tril(corner)
+        corner[:] = lower + np.tril(lower, -1).T
+        for below in range(stop, len(matrix), _TILE):
+            matrix[start:stop, below : below + _TILE] = matrix[below : below + _TILE, start:stop].T
+
+
+def inverse(matrix: Float64s) -> Float64s:
+    """The inverse of an (N, N) symmetric positive definite float64 matrix, by Cholesky, in the matrix's own memory.
+
+    Raises:
+        ScoreError: the matrix is not positive definite.
+    """
+    diagonal = matrix.diagonal().copy()
+    failed = _invert_lower(matrix)
+    if failed:  # rounding, perhaps: the other triangle is as it was
+        mirror_lower(matrix.T)
+        np.fill_diagonal(matrix, diagonal + len(matrix) * np.finfo(np.float64).eps * np.abs(diagonal).max())
+        failed = _invert_lower(matrix)
+    if failed:
+        raise ScoreError(
+            f"history model: the {len(matrix):,} x {len(matrix):,} matrix is not positive definite (LAPACK {failed}); "
+            "raise HistoryConfig.penalty, and look for ratings that are not finite"
+        )
+    mirror_lower(matrix)
+    return matrix
+
+
+def _invert_lower(matrix: Float64s) -> int:
+    """Replace the lower triangle by the inverse's, leaving what is above the diagonal; 0, or why LAPACK failed."""
+    from scipy.linalg import lapack
+
+    _, failed = lapack.dpotrf(matrix.T, lower=0, clean=0, overwrite_a=1)  # .T: LAPACK's own order, no copy
+    if not failed:
+        _, failed = lapack.dpotri(matrix.T, lower=0, overwrite_c=1)
+    return int(failed)

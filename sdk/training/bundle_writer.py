@@ -1,0 +1,177 @@
+"""Writing a bundle: aside, hashed, then renamed into place."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from sdk.base.config import RunConfig, to_json
+from sdk.base.errors import OutputError
+from sdk.base.files import json_text, new_folder, put_in_place, sha256_of
+from sdk.base.rights import reason
+from sdk.base.stages import Stages
+from sdk.base.types import Dataset
+from sdk.bundles.info import FORMAT_VERSION, INFO, sealed
+from sdk.features.encode import Features
+from sdk.features.interactions import StoredInteractions
+from sdk.features.table_files import write_table
+from sdk.measure.evaluation import Evaluation, label_rule
+from sdk.measure.training_report import write_reports
+from sdk.metrics.pointwise import EpochRecord
+from sdk.models.content.model import ContentModel
+from sdk.models.history.model import HistoryModel
+from sdk.models.pair_model import PairModel
+from sdk.models.ranker import save_ranker
+
+_PACKAGES = ("marquee", "nvtabular", "merlin-models", "torch", "numpy", "pandas", "pyarrow", "scikit-learn")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """Everything that a bundle is made of.
+
+    Attributes:
+        features: encoded tables and fitted workflows.
+        interactions: every rating with its part.
+        models: trained rankers by name.
+        histories: validation records per epoch, by ranker; of its first member where it has several.
+        validation_auc: of each whole ranker.
+        content: the content model, if it was trained.
+        history: the history model, if it was trained.
+        evaluation: the test metrics, if there was a test part and a ranker.
+        stages: how long each stage took.
+    """
+
+    features: Features
+    interactions: StoredInteractions
+    models: Mapping[str, PairModel]
+    histories: Mapping[str, tuple[EpochRecord, ...]]
+    validation_auc: Mapping[str, float]
+    content: ContentModel | None
+    history: HistoryModel | None
+    evaluation: Evaluation | None
+    stages: Stages
+
+
+def write_bundle(trained: Trained, dataset: Dataset, config: RunConfig, target: Path) -> None:
+    """Write ``target`` whole or not at all; a bundle that stands there is replaced. The caller holds its lock.
+
+    Raises:
+        OutputError: the folder cannot be written; a bundle that stood there does so still.
+    """
+    try:
+        with new_folder(target) as staging:
+            with trained.stages.time("writing"):
+                tables = _write_files(trained, dataset, config, staging)
+            info = sealed(_info(trained, dataset, config, tables, staging))
+            (staging / INFO).write_text(json_text(info), "utf-8")
+            put_in_place(staging, target)
+    except OSError as error:
+        message = f"{error.filename or target}: cannot be written ({reason(error, target)}); nothing was left behind"
+        raise OutputError(message) from error
+
+
+def _write_files(trained: Trained, dataset: Dataset, config: RunConfig, folder: Path) -> dict[str, Any]:
+    features = trained.features
+    tables = {
+        "users": write_table(dataset.users, features.users, folder / "users.parquet"),
+        "items": write_table(dataset.items, features.items, folder / "items.parquet"),
+    }
+    trained.interactions.write(folder / "seen.parquet")
+    pq.write_table(dataset.rejects, folder / "rejects.parquet", compression="zstd")
+    for name, workflow in features.workflows.items():
+        workflow.save(str(folder / "workflow" / name))
+    for name, model in trained.models.items():
+        save_ranker(model, folder / f"{name}.safetensors")
+    if trained.content is not None:
+        trained.content.save(folder)
+    if trained.history is not None:
+        trained.history.save(folder)
+    _write_reports(trained, config, folder / "reports")
+    return tables
+
+
+def _write_reports(trained: Trained, config: RunConfig, folder: Path) -> None:
+    evaluation = trained.evaluation
+    folder.mkdir()
+    if evaluation is not None:
+        write_reports(
+            folder, trained.histories, evaluation.rows, evaluation.calibrations,
+            split=evaluation.split, label_rule=evaluation.label_rule,
+            slices=evaluation.slices, slice_rows=evaluation.slice_rows,
+        )  # fmt: skip
+    stages = {"seconds": {name: round(s, 2) for name, s in trained.stages.seconds.items()}}
+    (folder / "stages.json").write_text(json.dumps(stages, indent=2) + "\n", "utf-8")
+
+
+def _info(
+    trained: Trained, dataset: Dataset, config: RunConfig, tables: Mapping[str, Any], folder: Path
+) -> dict[str, Any]:
+    validation = trained.validation_auc
+    rankers = config.rankers
+    return {
+        "format_version": FORMAT_VERSION,
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "data": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "num_ratings": len(dataset.interactions),
+            "num_users": dataset.users.num_rows,
+            "num_items": dataset.items.num_rows,
+            "num_rejects": dataset.rejects.num_rows,
+        },
+        "config": to_json(config),
+        "tables": dict(tables),
+        "models": list(config.models),
+        "chosen_model": max(rankers, key=lambda name: validation[name]) if rankers else None,
+        "metrics": _metrics(trained, config, validation),
+        "packages": {**{name: _version(name) for name in _PACKAGES}, "python": platform.python_version()},
+        "files": _hashes(folder),
+    }
+
+
+def _metrics(trained: Trained, config: RunConfig, validation: Mapping[str, float]) -> dict[str, Any]:
+    rows = trained.evaluation.rows if trained.evaluation is not None else ()
+    return {
+        "split": config.split.describe(),
+        "label_rule": label_rule(config),
+        "validation_auc": dict(validation),
+        "history": _history_metrics(trained.history),
+        "test": [{k: _number(v) for k, v in asdict(row).items() if k != "intervals"} for row in rows],
+    }
+
+
+def _history_metrics(history: HistoryModel | None) -> dict[str, Any] | None:
+    """The penalty that was used, and how it was chosen (None where the configuration fixed it); by time, also that."""
+    if history is None:
+        return None
+    choice = None if history.choice is None else history.choice.to_json()
+    found = {"penalty": history.config.penalty, "choice": choice}
+    if history.time_choice is None:
+        return found
+    return {**found, "time_choice": history.time_choice.to_json()}
+
+
+def _number(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed as a package"
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
