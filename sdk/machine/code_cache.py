@@ -146,11 +146,12 @@ def _stamp(module: str) -> str:
 
     sources: dict[str, bytes] = {}
     todo = {module, __name__, f"{__package__}.compiled"}
+    ours = f"{__name__.partition('.')[0]}."
     while todo:
         name = todo.pop()
         sources[name] = Path(str(sys.modules[name].__file__)).read_bytes()
         owners = {getattr(value, "__module__", None) for value in vars(sys.modules[name]).values()}
-        todo |= {str(owner) for owner in owners if str(owner).startswith(f"{__package__}.")} - sources.keys()
+        todo |= {str(owner) for owner in owners if str(owner).startswith(ours)} - sources.keys()
     versions = (sys.version, numba.__version__, llvmlite.__version__)
     return hashlib.sha256(repr((versions, sorted(sources.items()))).encode()).hexdigest()[:12]
 

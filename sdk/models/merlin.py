@@ -8,7 +8,7 @@ hold lazy layers, whose shapes are unknown until data has passed through them, s
 file can be made for a fresh model; start their embeddings from N(0, 1), which leaves a DLRM of ids alone near AUC
 0.5 on MovieLens; apply the sigmoid before the loss; take nine seconds to import; cannot be installed beside the
 newer Python of GPU images; and include no NCF, no bias terms and no dot path. What both can express is the bare
-DLRM of the paper, and NCF put together from blocks. ``tests/parity/test_merlin.py`` holds both to 1e-5.
+DLRM of the paper, and NCF put together from blocks. ``tests/models/test_merlin.py`` holds both to 1e-5.
 """
 
 from __future__ import annotations

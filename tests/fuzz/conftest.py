@@ -1,30 +1,16 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import shutil
-import sys
-import types
 from collections.abc import Iterator
 from pathlib import Path
 
+import made_up
 import pytest
 import torch
 from harness import TALLY
 
 import sdk
-
-_NIGHTLY = Path(__file__).parents[1] / "nightly" / "made_up.py"
-
-
-def _made_up() -> types.ModuleType:
-    """The nights' made-up ratings, whatever order the test folders are collected in."""
-    spec = importlib.util.spec_from_file_location("made_up", _NIGHTLY)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules.setdefault("made_up", importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,12 +23,12 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def movielens(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(_made_up().write_movielens(tmp_path_factory.mktemp("fuzz-data") / "ml"))
+    return Path(made_up.write_movielens(tmp_path_factory.mktemp("fuzz-data") / "ml"))
 
 
 @pytest.fixture(scope="session")
 def bundle_path(movielens: Path) -> Path:
-    config = _made_up().tiny_config()
+    config = made_up.tiny_config()
     quick = dataclasses.replace(config.training, max_epochs=1, refit=False)
     config = dataclasses.replace(config, training=quick)
     sdk.train(sdk.load_movielens(movielens), config, movielens.parent / "bundle")

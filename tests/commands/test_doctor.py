@@ -1,0 +1,80 @@
+"""The doctor says what is there and how to get the rest."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from sdk.__main__ import main
+from sdk.commands import examination as doctor
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PROJECT = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def test_every_optional_part_has_its_purpose():
+    assert set(doctor.EXTRAS) == set(PROJECT["optional-dependencies"]) - {"dev"}
+
+
+def test_it_finds_the_versions_that_pip_installed():
+    found = {package.name: package for package in doctor.examine().packages}
+    assert len(found) == sum("extra ==" not in line for line in importlib.metadata.requires("marquee"))
+    for name in ("torch", "numpy", "nvtabular"):
+        assert (found[name].found, found[name].state) == (importlib.metadata.version(name), "ok")
+
+
+@pytest.mark.parametrize(
+    ("requirement", "state"),
+    [
+        ("numpy>=1.0", "ok"),
+        ("numpy>=999", "other version"),
+        ("no-such-package-of-that-name>=1", "absent"),
+        ('no-such-package-of-that-name; extra == "tune"', "absent"),
+        ("numpy", "ok"),
+    ],
+)
+def test_a_package_is_compared_with_what_is_asked(requirement, state):
+    (package,) = doctor._packages([requirement])
+    assert package.state == state
+    assert package.extra == ("tune" if "extra" in requirement else "")
+
+
+def test_requirements_of_other_interpreters_and_of_developers_are_left_out():
+    assert doctor._packages(['numpy; python_version < "3"', 'ruff; extra == "dev"']) == []
+
+
+def test_a_healthy_environment_is_exit_code_0_and_strict_json(capsys):
+    assert main(["doctor", "--json"]) == 0
+    values = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert values["healthy"]
+    assert values["cores"] >= 1
+    assert set(values["extras"]) == set(doctor.EXTRAS)
+
+
+def test_a_missing_package_is_named_with_the_remedy(monkeypatch, capsys):
+    asked = ["numpy>=1.0", "no-such-package-of-that-name>=1", 'another-absent-one>=2; extra == "tune"']
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: asked)
+    assert main(["doctor"]) == 2
+    text = capsys.readouterr().out
+    assert "NOT complete" in text
+    assert "make setup" in text
+    assert "pip install 'marquee[tune]' (another-absent-one)" in text
+
+
+def test_versions_stand_in_one_column_whatever_their_length(monkeypatch, capsys):
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["a-rather-long-name", "torch>=1", "numpy>=1"])
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "23.10.0a230928" if "-" in name else "1.0")
+    assert main(["doctor"]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if re.match(r"  \S+ +[0-9.a]+ +ok$", line)]
+    assert [line.split()[0] for line in rows] == ["a-rather-long-name", "torch", "numpy"]
+    assert len({re.search(r" +(?=[0-9])", line).end() for line in rows}) == 1
+    assert len({line.rindex("ok") for line in rows}) == 1

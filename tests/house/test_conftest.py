@@ -1,0 +1,59 @@
+"""The shared fixtures, tried in a pytest of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+HERE = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester) -> pytest.Pytester:
+    pytester.makeconftest((HERE / "conftest.py").read_text(encoding="utf-8"))
+    return pytester
+
+
+def test_a_golden_file_holds_until_it_is_updated(suite: pytest.Pytester) -> None:
+    file = suite.path / "golden" / "help.txt"
+    suite.makepyfile(f"from pathlib import Path\ndef test(golden): golden(Path({str(file)!r}), 'new')")
+    suite.runpytest_subprocess().assert_outcomes(failed=1)  # missing
+    assert not file.exists()
+    suite.runpytest_subprocess("--update-golden").assert_outcomes(passed=1)
+    suite.runpytest_subprocess().assert_outcomes(passed=1)
+    file.write_text("old")
+    suite.runpytest_subprocess().assert_outcomes(failed=1)
+    assert file.read_text() == "old"
+
+
+def test_missing_real_data_is_a_skip_that_names_it(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite.makepyfile("def test(real_data): assert real_data('ml', 'ratings.csv').read_text() == 'here'")
+    monkeypatch.setenv("MARQUEE_DATA", str(suite.path / "data"))
+    skipped = suite.runpytest_subprocess("-rs")
+    skipped.assert_outcomes(skipped=1)
+    skipped.stdout.fnmatch_lines(["*no ml/ratings.csv*MARQUEE_DATA*"])
+    (suite.path / "data" / "ml").mkdir(parents=True)
+    (suite.path / "data" / "ml" / "ratings.csv").write_text("here")
+    suite.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_logging_that_a_test_configures_ends_with_it(suite: pytest.Pytester) -> None:
+    suite.makepyfile(
+        """
+        import logging, sys
+
+        def test_configures():
+            logging.basicConfig(stream=sys.stderr, force=True)
+            logging.getLogger("sdk").setLevel(logging.INFO)
+
+        def test_is_untouched(capsys, caplog):
+            caplog.set_level(logging.INFO, "sdk.x")
+            logging.getLogger("sdk.x").info("a line")
+            assert caplog.messages == ["a line"]
+            assert capsys.readouterr().err == ""
+            assert logging.getLogger("sdk").level == logging.NOTSET
+        """
+    )
+    suite.runpytest_subprocess().assert_outcomes(passed=2)

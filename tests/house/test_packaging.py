@@ -1,0 +1,215 @@
+"""What a downstream pipeline gets: a light import, a complete wheel, a lock that is whole and names no host."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import NormalizedName, canonicalize_name
+from setuptools import find_packages
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+TOP_LEVEL = ("sdk", "export", "batch", "triton_models")
+HEAVY = ("torch", "pandas", "pyarrow", "nvtabular", "merlin", "sklearn", "scipy", "numba", "dask", "matplotlib")
+LOCKED_PYTHONS = ("3.10", "3.11")
+INSTALLERS = {"pip", "setuptools"}
+
+
+def shipped_files() -> set[str]:
+    """Every file of our packages, relative to the project folder."""
+    paths = (path for name in TOP_LEVEL for path in (ROOT / name).rglob("*"))
+    return {p.relative_to(ROOT).as_posix() for p in paths if p.is_file() and "__pycache__" not in p.parts}
+
+
+def run_python(*arguments: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
+    variables = {**os.environ, "COLUMNS": "80", **env}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=variables, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+# import sdk ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("package", ["sdk", "export", "batch"])
+def test_importing_a_package_loads_nothing_heavy(package: str) -> None:
+    code = f"import {package}, json, sys; print(json.dumps(sorted(sys.modules)))"
+    result = run_python("-c", code)
+    assert result.returncode == 0, result.stderr
+    loaded = {name.split(".")[0] for name in json.loads(result.stdout)}
+    assert package in loaded
+    assert loaded & set(HEAVY) == set()
+
+
+def test_import_sdk_takes_under_three_tenths_of_a_second() -> None:
+    code = "import time; start = time.process_time(); import sdk; print(time.process_time() - start)"
+    seconds = [float(run_python("-c", code).stdout) for _ in range(5)]  # CPU time: a busy machine does not count
+    assert min(seconds) < 0.3, f"CPU seconds of five imports: {seconds}"
+
+
+def test_every_public_name_of_sdk_is_there() -> None:
+    import sdk
+
+    for name in sdk.__all__:
+        assert getattr(sdk, name) is not None
+
+
+# the wheel -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy so that nothing is left in the project folder."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in TOP_LEVEL:
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "MANIFEST.in"):
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, source / name)
+    build = ("-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(target), str(source))
+    result = run_python(*build, cwd=target)
+    assert result.returncode == 0, result.stderr
+    [path] = target.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which the wheel alone is installed."""
+    target = tmp_path_factory.mktemp("installed")
+    result = run_python("-m", "pip", "install", "--no-deps", "--no-index", "--target", str(target), str(wheel))
+    assert result.returncode == 0, result.stderr
+    return target
+
+
+def test_the_wheel_holds_every_file_of_our_packages_and_nothing_else(wheel: Path) -> None:
+    inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    ours = shipped_files()
+    assert ours - inside == set(), "not in the wheel: name them in pyproject.toml, [tool.setuptools.package-data]"
+    assert inside - ours == set()
+    assert {"sdk/py.typed", "export/py.typed", "batch/py.typed"} <= inside
+    assert any(re.fullmatch(r"sdk/data/sample/sample_films/.*\.tsv", name) for name in inside), "no sample films"
+
+
+def test_every_package_folder_is_listed() -> None:
+    folders = {path.parent for name in TOP_LEVEL for path in (ROOT / name).rglob("__init__.py")}
+    listed = find_packages(str(ROOT), **PROJECT["tool"]["setuptools"]["packages"]["find"])
+    assert sorted(listed) == sorted(folder.relative_to(ROOT).as_posix().replace("/", ".") for folder in folders)
+
+
+def test_every_module_lies_in_a_package() -> None:
+    folders = {path.parent for name in ("sdk", "export", "batch") for path in (ROOT / name).rglob("*.py")}
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+def test_the_installed_packages_are_imported_from_any_folder(installed: Path, tmp_path: Path) -> None:
+    code = "import sdk, export, batch; print(sdk.__file__, export.__file__, batch.__file__)"
+    result = run_python("-c", code, cwd=tmp_path, PYTHONPATH=str(installed))
+    assert result.returncode == 0, result.stderr
+    assert [Path(file).parents[1] for file in result.stdout.split()] == [installed] * 3
+
+
+@pytest.mark.parametrize("module", ["sdk", "export", "batch.score"])
+def test_the_installed_commands_run_from_any_folder(installed: Path, tmp_path: Path, module: str) -> None:
+    result = run_python("-m", module, "--help", cwd=tmp_path, PYTHONPATH=str(installed))
+    assert result.returncode == 0, result.stderr
+    assert f"python -m {module}" in result.stdout
+
+
+# the lock ------------------------------------------------------------------------------------------------------------
+
+
+def lock_lines() -> list[str]:
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def lock(python: str) -> dict[NormalizedName, str]:
+    """Package to version, as locked for a Python version."""
+    pins = [Requirement(line) for line in lock_lines()]
+    chosen = [pin for pin in pins if pin.marker is None or pin.marker.evaluate({"python_version": python})]
+    versions = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in chosen}
+    assert len(versions) == len(chosen), "a package is locked twice"
+    return versions
+
+
+def wanted() -> list[Requirement]:
+    """What pyproject.toml asks for, with the extras that the lock covers."""
+    extras = PROJECT["project"]["optional-dependencies"]
+    return [Requirement(text) for text in [*PROJECT["project"]["dependencies"], *extras["server"], *extras["dev"]]]
+
+
+def needed(package: NormalizedName, extras: set[str]) -> set[tuple[NormalizedName, frozenset[str]]]:
+    """What an installed package needs here, each with the extras asked for."""
+    requirements = [Requirement(text) for text in importlib.metadata.requires(package) or []]
+    return {
+        (canonicalize_name(r.name), frozenset(r.extras))
+        for r in requirements
+        if r.marker is None or any(r.marker.evaluate({"extra": extra}) for extra in ("", *extras))
+    }
+
+
+def closure() -> set[NormalizedName]:
+    """All that pyproject.toml leads to. What torch alone needs is left to torch: it differs by machine."""
+    todo = {(canonicalize_name(r.name), frozenset(r.extras)) for r in wanted()}
+    done: set[tuple[NormalizedName, frozenset[str]]] = set()
+    while todo - done:
+        package, extras = (todo - done).pop()
+        done.add((package, extras))
+        more = needed(package, set(extras))
+        todo |= {n for n in more if not (package == "torch" and n[0].startswith(("nvidia-", "cuda-", "triton")))}
+    return {package for package, _ in done}
+
+
+def test_every_line_of_the_lock_pins_one_version_and_names_no_place() -> None:
+    pin = re.compile(r'[a-z0-9-]+==[0-9][0-9a-z.]*(; python_version (>=|<) "3\.11")?')
+    assert [line for line in lock_lines() if not pin.fullmatch(line)] == []
+
+
+@pytest.mark.parametrize("python", LOCKED_PYTHONS)
+def test_the_lock_satisfies_pyproject(python: str) -> None:
+    versions = lock(python)
+    for requirement in wanted():
+        version = versions[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version, prereleases=True), f"{requirement} but locked {version}"
+
+
+def test_the_lock_holds_exactly_what_pyproject_leads_to() -> None:
+    names = set(lock(".".join(map(str, sys.version_info[:2]))))
+    assert closure() - names - INSTALLERS == set(), "needed, not locked"
+    assert names - closure() - INSTALLERS == set(), "locked, not needed"
+
+
+def test_the_lock_is_what_is_installed_here() -> None:
+    for name, version in lock(".".join(map(str, sys.version_info[:2]))).items():
+        found = importlib.metadata.version(name).split("+")[0]  # torch 2.13.0+cpu is 2.13.0 for the lock
+        assert found == version, f"{name}: locked {version}, installed {found}; run make setup"
+
+
+def test_the_declared_pythons_are_the_locked_ones() -> None:
+    allowed = Requirement(f"python{PROJECT['project']['requires-python']}").specifier
+    assert [v for v in (f"3.{minor}" for minor in range(8, 15)) if allowed.contains(v)] == list(LOCKED_PYTHONS)
+
+
+@pytest.mark.parametrize("name", ["Makefile", "setup.sh", ".ci/run", "pyproject.toml", "requirements.lock"])
+def test_the_set_up_names_no_host_and_no_private_path(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert (
+        re.findall(r"\w+://\S+|--(?:extra-)?index-url|--find-links|pypi\.\S+|/(?:root|home|work|opt)/\S+", text) == []
+    )
