@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from batch.store.layout import night_of, refused_report_of, report_of, staging_of
 from sdk.base.errors import OutputError
-from sdk.base.logs import facts
 from sdk.shell.cli import (
     EXIT_CODES,
     CommandParser,
@@ -24,9 +22,7 @@ from sdk.shell.cli import (
 from sdk.shell.terminal import say
 
 if TYPE_CHECKING:
-    from batch.page.report_page import NightShown
-    from batch.store.target import Target
-    from sdk.bundles.bundle import Bundle
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +77,9 @@ def rebuild(bundle_path: Path, out: str | Path, run_date: str | None = None) -> 
         OutputError: there is no such night, or the report cannot be written.
     """
     from batch.job.job import check_date
-    from batch.store.target import open_target, write_failed
+    from batch.page.report_page import published_night, write_report
+    from batch.store.places import open_target
+    from batch.store.target import write_failed
     from sdk.bundles.bundle import load
 
     if run_date is not None:
@@ -94,65 +92,6 @@ def rebuild(bundle_path: Path, out: str | Path, run_date: str | None = None) -> 
     except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
         message = f"{target.location}: the manifest or the run record of this night is not of this release ({error!r}). Write the night again with --force."  # noqa: E501
         raise OutputError(message) from error
-
-
-def published_night(target: Target, run_date: str | None) -> NightShown:
-    """A published night with its manifest and run record.
-
-    Raises:
-        OutputError: there is none of this date, or its manifest was altered.
-    """
-    from batch.page.report_page import NightShown
-    from batch.store.publish import read_manifest
-    from batch.store.run_record import read_record
-
-    manifest = None if run_date is None else read_manifest(target, run_date)
-    if manifest is None or run_date is None:
-        message = f"{target.location}: no night {run_date or 'named by LATEST'} is published there"
-        raise OutputError(message)
-    record = read_record(target, run_date) or {}
-    return NightShown(run_date, target, night_of(run_date), manifest["checks"], manifest["inputs"], record)
-
-
-def refused_night(
-    target: Target, run_date: str, checks: Mapping[str, Any], record: Mapping[str, Any], refusal: str
-) -> NightShown:
-    """A staged night that failed its gates.
-
-    Args:
-        target: where it lies.
-        run_date: the night.
-        checks: its figures and gates.
-        record: what is known of the run: ``run_id`` and ``seconds``.
-        refusal: the failures in words.
-    """
-    from batch.page.report_page import NightShown
-
-    staging = staging_of(run_date)
-    said = refusal.removeprefix(f"{target.describe(staging)}: ")
-    return NightShown(run_date, target, staging, checks, {}, record, said)
-
-
-def write_report(night: NightShown, bundle: Bundle) -> str:
-    """Write a night's report beside the nights; the report of a refusal has a name of its own.
-
-    Returns:
-        Where it lies.
-
-    Raises:
-        OutputError: a part cannot be read, or the store does not take the report.
-        OSError: it cannot be written.
-    """
-    from batch.page.report_page import page
-
-    name = report_of(night.run_date) if night.refusal is None else refused_report_of(night.run_date)
-    text = page(night, bundle)
-    night.target.write(name, text.encode(), durable=False)
-    if night.refusal is None:
-        night.target.remove(refused_report_of(night.run_date))
-    place = night.target.describe(name)
-    log.info("report: %s", place, extra=facts(stage="reporting", report=place, bytes=len(text.encode())))
-    return place
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from batch.gates.config import GateConfig, read_config
 from batch.job.job import Job, check_date
 from batch.store.clock import check_not_ahead
 from sdk.base.errors import UsageError
-from sdk.machine.cluster import add_cluster_options, cluster_from
 from sdk.machine.device import DEVICES
 from sdk.shell.cli import (
     EXIT_CODES,
@@ -26,6 +25,7 @@ from sdk.shell.cli import (
     run_command,
     whole_number,
 )
+from sdk.shell.cluster_options import add_cluster_options, cluster_from
 from sdk.shell.terminal import say
 
 if TYPE_CHECKING:

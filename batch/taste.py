@@ -81,7 +81,7 @@ def taste(bundle_path: Path, out: str | Path, *, num_users: int = 3, num_items: 
     """
     import numpy as np
 
-    from batch.store.target import open_target
+    from batch.store.places import open_target
     from sdk.bundles.bundle import load
 
     for option, value in (("users", num_users), ("items", num_items), ("k", k)):

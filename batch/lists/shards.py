@@ -18,7 +18,7 @@ from batch.lists.audience import cut, long_form, merge, partial_bytes, partial_n
 from batch.lists.audience_slices import Slices, titles_at_a_time
 from batch.store.journal import Journal, ShardRecord
 from batch.store.layout import ITEM_ITEMS, ITEM_USERS, LAYOUTS, USER_ITEMS
-from batch.store.target import open_target
+from batch.store.places import open_target
 from sdk.base.files import digest_of
 from sdk.base.types import Int64s, TopK
 from sdk.machine.device import usable_cores

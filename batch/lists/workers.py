@@ -16,7 +16,7 @@ from batch.job.job import Job
 from batch.job.pins import package_versions
 from batch.lists.shards import Shard, forget, inputs_digest, write_shard
 from batch.store.journal import Journal, ShardRecord
-from batch.store.target import open_target
+from batch.store.places import open_target
 from sdk.base.errors import BundleError, OutputError
 from sdk.base.files import sha256_of
 from sdk.base.logs import facts

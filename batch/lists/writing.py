@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -10,8 +10,8 @@ from pathlib import Path
 from batch.lists.progress import Progress
 from batch.lists.shards import Scorer, Shard, store
 from batch.store.journal import Journal, ShardRecord
+from batch.store.target import first_altered
 from sdk.base.errors import OutputError
-from sdk.base.files import sha256_of
 
 Write = Callable[[Sequence[Shard]], Iterator[tuple[Shard, ShardRecord]]]
 """Scores shards and writes their parts: each shard with its record, when its part is written."""
@@ -56,16 +56,6 @@ def _overlapped(scorer: Scorer, journal: Journal, shards: Sequence[Shard]) -> It
             waiting = shard, pool.submit(store, journal, scored)
         if waiting is not None:
             yield waiting[0], waiting[1].result()
-
-
-def first_altered(folder: Path, files: Mapping[str, str]) -> str | None:
-    """The first part that is absent or has another sha256 than it should; None where all are whole.
-
-    Args:
-        folder: the night's.
-        files: part -> hex sha256.
-    """
-    return next((n for n, sha in files.items() if not (folder / n).is_file() or sha256_of(folder / n) != sha), None)
 
 
 def check_staged(folder: Path, records: Sequence[ShardRecord], where: str) -> None:

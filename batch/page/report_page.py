@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +17,18 @@ from batch.checks.side_audit import Lookup
 from batch.gates.config import GateResult
 from batch.page import night_charts as charts
 from batch.page.night_sample import Sample, churn, coverage_by_rank, coverage_by_users, same_parts, sample_users
-from batch.store.layout import ITEM_ITEMS, USER_ITEMS, night_of
+from batch.store.layout import ITEM_ITEMS, USER_ITEMS, night_of, refused_report_of, report_of, staging_of
+from batch.store.publish import read_manifest
+from batch.store.run_record import read_record
 from batch.store.target import Target
 from sdk.base.arrow_memory import reader_of
 from sdk.base.errors import OutputError
+from sdk.base.logs import facts
 from sdk.base.printable import filled_in
 from sdk.base.types import Float64s
 from sdk.bundles.bundle import Bundle
 
+log = logging.getLogger(__name__)
 _TASTE_USERS, _TASTE_TITLES, _TASTE_DEPTH, _LIKED = 6, 3, 8, 3
 
 
@@ -242,3 +247,54 @@ def _flat(name: str, value: Any) -> Sequence[tuple[str, str]]:
     if isinstance(value, Mapping):
         return [(f"{name}: {key}", str(each)) for key, each in value.items()]
     return [(name, str(value))]
+
+
+def published_night(target: Target, run_date: str | None) -> NightShown:
+    """A published night with its manifest and run record.
+
+    Raises:
+        OutputError: there is none of this date, or its manifest was altered.
+    """
+    manifest = None if run_date is None else read_manifest(target, run_date)
+    if manifest is None or run_date is None:
+        message = f"{target.location}: no night {run_date or 'named by LATEST'} is published there"
+        raise OutputError(message)
+    record = read_record(target, run_date) or {}
+    return NightShown(run_date, target, night_of(run_date), manifest["checks"], manifest["inputs"], record)
+
+
+def refused_night(
+    target: Target, run_date: str, checks: Mapping[str, Any], record: Mapping[str, Any], refusal: str
+) -> NightShown:
+    """A staged night that failed its gates.
+
+    Args:
+        target: where it lies.
+        run_date: the night.
+        checks: its figures and gates.
+        record: what is known of the run: ``run_id`` and ``seconds``.
+        refusal: the failures in words.
+    """
+    staging = staging_of(run_date)
+    said = refusal.removeprefix(f"{target.describe(staging)}: ")
+    return NightShown(run_date, target, staging, checks, {}, record, said)
+
+
+def write_report(night: NightShown, bundle: Bundle) -> str:
+    """Write a night's report beside the nights; the report of a refusal has a name of its own.
+
+    Returns:
+        Where it lies.
+
+    Raises:
+        OutputError: a part cannot be read, or the store does not take the report.
+        OSError: it cannot be written.
+    """
+    name = report_of(night.run_date) if night.refusal is None else refused_report_of(night.run_date)
+    text = page(night, bundle)
+    night.target.write(name, text.encode(), durable=False)
+    if night.refusal is None:
+        night.target.remove(refused_report_of(night.run_date))
+    place = night.target.describe(name)
+    log.info("report: %s", place, extra=facts(stage="reporting", report=place, bytes=len(text.encode())))
+    return place

@@ -3,6 +3,7 @@
 Uses every other room. Begin with `night.run`.
 """
 
-from batch.run.night import Report, run
+from batch.run.night import run
+from batch.run.summary import Report
 
 __all__ = ["Report", "run"]

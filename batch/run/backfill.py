@@ -14,8 +14,9 @@ from batch.run.observe import Watching, watched
 from batch.run.summary import summary
 from batch.store.layout import night_of
 from batch.store.nights import beyond_the_last
+from batch.store.places import open_target
 from batch.store.publish import read_manifest, recover
-from batch.store.target import open_target, write_failed
+from batch.store.target import write_failed
 from sdk.base.errors import UsageError
 from sdk.base.logs import facts
 

@@ -24,9 +24,10 @@ from batch.store.clock import check_not_ahead
 from batch.store.journal import Journal
 from batch.store.layout import ITEM_ITEMS, ITEM_USERS, USER_ITEMS, record_of, staging_of
 from batch.store.nights import retain
+from batch.store.places import open_target
 from batch.store.publish import pointed, publish, read_manifest, recover
 from batch.store.run_record import read_record, write_record
-from batch.store.target import Target, open_target, write_failed
+from batch.store.target import Target, write_failed
 from sdk.base.errors import MarqueeError, OutputError, QualityGateError, ScoreError, UnusableFileError
 from sdk.base.files import digest_of
 from sdk.base.logs import facts

@@ -16,8 +16,8 @@ from batch.run.night import run
 from batch.run.outcome import Outcome
 from batch.run.summary import Report
 from batch.store.layout import report_of
+from batch.store.places import open_target
 from batch.store.publish import read_manifest
-from batch.store.target import open_target
 from sdk.base.errors import MarqueeError
 from sdk.base.logs import facts, new_run_id
 from sdk.base.rights import reason
@@ -79,7 +79,7 @@ def _exit_code(error: BaseException) -> int:
 
 
 def _published(job: Job, attempt: Attempt, report: Report) -> None:
-    from batch.report import published_night, write_report
+    from batch.page.report_page import published_night, write_report
 
     target = open_target(job.out)
     if report.status == "already published" and target.read(report_of(job.run_date)) is not None:
@@ -95,7 +95,7 @@ def _published(job: Job, attempt: Attempt, report: Report) -> None:
 
 def _refused(job: Job, attempt: Attempt, error: GatesFailedError) -> GatesFailedError:
     """The error with the report's path in its message."""
-    from batch.report import refused_night, write_report
+    from batch.page.report_page import refused_night, write_report
 
     record = {"run_id": attempt.run_id, "seconds": dict(attempt.stages.seconds)}
 

@@ -10,7 +10,7 @@ from batch.job.job import Job
 from batch.job.pins import ranked_by
 from batch.lists.shards import Shard, shards_of
 from batch.store.layout import night_of
-from batch.store.target import open_target
+from batch.store.places import open_target
 from sdk.machine.device import resolve_device
 
 

@@ -7,12 +7,12 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from batch.lists.writing import first_altered
 from batch.store import clock
 from batch.store.clock import check_not_ahead, is_due, is_far_ahead
 from batch.store.layout import HOLD, REPORTS, RUNS, folder_date, night_of
+from batch.store.places import open_target
 from batch.store.publish import newest_night, point, read_manifest, recover
-from batch.store.target import Target, open_target, write_failed
+from batch.store.target import Target, first_altered, write_failed
 from sdk.base.errors import OutputError
 from sdk.base.logs import facts
 

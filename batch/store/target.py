@@ -1,12 +1,10 @@
-"""Where nights are written: a folder on a local disk, or any store that fsspec reaches."""
+"""Where nights are written, whatever it is: what every place can do, and what its errors mean."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import logging
-import os
-import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -15,18 +13,12 @@ from pathlib import Path
 from batch.store.layout import (
     HOLD,
     LATEST,
-    REPORTS,
-    RUNS,
     SUCCESS,
     folder_date,
     night_of,
-    removed_of,
-    replaced_of,
-    staging_of,
 )
 from sdk.base.errors import MarqueeError, OutputError
-from sdk.base.files import locked, put_back, remove, show, swap, sweep, sync_folder, write_file
-from sdk.base.paths import as_location
+from sdk.base.files import locked, sha256_of
 from sdk.base.rights import reason
 
 log = logging.getLogger(__name__)
@@ -158,127 +150,6 @@ class Target(ABC):
         return date
 
 
-def open_target(out: str | Path) -> Target:
-    """The target that a path or URL names.
-
-    Raises:
-        UsageError: it is neither, the URL holds a password, or nothing here can write to such a place.
-    """
-    location = as_location(out)
-    if "://" not in location:
-        return LocalTarget(Path(location))
-    from batch.store.objects import ObjectTarget
-
-    return ObjectTarget(location)
-
-
-class LocalTarget(Target):
-    """A folder on a disk of this machine, or one mounted as if it were.
-
-    Args:
-        root: the folder; it need not exist.
-    """
-
-    renames = True
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.location = root, str(root)
-
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """See ``Target``. The lock is the system's own, so it ends with its process, however that ends."""
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            message = f"{self.root}: cannot be made ({reason(error, self.root)}); choose another --out"
-            raise OutputError(message) from error
-        with file_lock(self.root / ".lock", self.location):
-            yield
-
-    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
-        """See ``Target``: written aside, flushed to the disk, renamed."""
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(
-            path, data, durable=durable, tidy=False
-        )  # what is left of a killed run, recover and the journal find
-
-    def read(self, name: str) -> bytes | None:
-        """See ``Target``."""
-        try:
-            return (self.root / name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-    def files(self, folder: str) -> dict[str, int]:
-        """See ``Target``."""
-        top = self.root / folder
-        if os.path.lexists(top) and not top.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(top))
-        paths = sorted(path for path in top.rglob("*") if path.is_symlink() or path.is_file())
-        return {path.relative_to(top).as_posix(): path.lstat().st_size for path in paths}
-
-    def folders(self) -> list[str]:
-        """See ``Target``."""
-        return sorted(path.name for path in self.root.iterdir() if path.is_dir()) if self.root.is_dir() else []
-
-    def remove(self, name: str) -> None:
-        """See ``Target``."""
-        remove(self.root / name)
-
-    def set_aside(self, name: str, to: str) -> None:
-        """See ``Target``."""
-        self.remove(to)
-        show(self.root / name, self.root / to)
-
-    def show(self, run_date: str) -> None:
-        """See ``Target``: one rename; a night that is replaced changes places with the new one, in one step too."""
-        night, old = self.root / night_of(run_date), self.root / replaced_of(run_date)
-        staging = self.root / staging_of(run_date)
-        self.write(f"{staging.name}/{SUCCESS}", b"")
-        for folder in (path for path in staging.rglob("*") if path.is_dir()):
-            sync_folder(folder)
-        if swap(staging, night, old):
-            show(staging, old)
-
-    def mark(self, run_date: str) -> str:
-        """See ``Target``: a folder keeps its inode through a rename."""
-        return str((self.root / staging_of(run_date)).stat().st_ino)
-
-    def is_shown(self, run_date: str, mark: str) -> bool:
-        """See ``Target``."""
-        night = self.root / night_of(run_date)
-        return (night / SUCCESS).exists() and str(night.stat().st_ino) == mark
-
-    def retire(self, run_date: str) -> None:
-        """See ``Target``: out of sight in one rename, then deleted."""
-        aside = self.root / removed_of(run_date)
-        self.remove(aside.name)
-        show(self.root / night_of(run_date), aside)
-        self.remove(aside.name)
-
-    def recover(self) -> None:
-        """See ``Target``: a night that stepped aside for one that never came is put back."""
-        for name in self.folders():
-            prefix, date = folder_date(name) or ("", "")
-            if prefix == ".replaced-":
-                put_back(self.root / night_of(date), self.root / name)
-            if prefix in (".replaced-", ".removed-"):
-                self.remove(name)
-        for folder in (self.root, self.root / RUNS, self.root / REPORTS):
-            sweep(folder)
-
-    @contextlib.contextmanager
-    def on_disk(self, folder: str) -> Iterator[Path]:
-        """See ``Target``."""
-        yield self.root / folder
-
-    def free_bytes(self) -> int | None:
-        """See ``Target``: of the nearest folder above that exists."""
-        existing = next((path for path in (self.root, *self.root.absolute().parents) if path.exists()), None)
-        return None if existing is None else shutil.disk_usage(existing).free
-
-
 @contextlib.contextmanager
 def file_lock(path: Path, location: str) -> Iterator[None]:
     """Hold a lock file.
@@ -319,3 +190,13 @@ def _path(where: object) -> Path | None:
 def missing_or_altered(found: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:
     """The names that are absent, or have another size than expected, sorted."""
     return sorted(name for name, size in expected.items() if found.get(name) != size)
+
+
+def first_altered(folder: Path, files: Mapping[str, str]) -> str | None:
+    """The first part that is absent or has another sha256 than it should; None where all are whole.
+
+    Args:
+        folder: the night's.
+        files: part -> hex sha256.
+    """
+    return next((n for n, sha in files.items() if not (folder / n).is_file() or sha256_of(folder / n) != sha), None)

@@ -11,9 +11,10 @@ from sdk.base.config import RunConfig
 from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
 from sdk.commands.options import new_command
 from sdk.lab.tuning.space import with_fields
-from sdk.machine.cluster import add_cluster_options, cluster_from, training_cluster
+from sdk.machine.cluster import training_cluster
 from sdk.machine.device import DEVICES, resolve_device
 from sdk.shell.cli import finite_number, path_argument, whole_number
+from sdk.shell.cluster_options import add_cluster_options, cluster_from
 from sdk.shell.terminal import say, show_markdown
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib.metadata
 import logging
@@ -15,7 +14,6 @@ from typing import Any
 
 from sdk.base.errors import OutputError, ScoreError, UsageError
 from sdk.machine.device import resolve_device
-from sdk.shell.cli import whole_number
 
 log = logging.getLogger(__name__)
 
@@ -91,26 +89,6 @@ def _check_memory(text: str, workers: int | None) -> None:
             "Python and its packages alone take most of that"
         )
         raise UsageError(message)
-
-
-def add_cluster_options(parser: argparse.ArgumentParser) -> None:
-    """``--workers``, ``--dask`` and ``--worker-memory``, the same in every command."""
-    parser.add_argument(
-        "--workers", type=whole_number, metavar="N", help="start N worker processes here and divide the work"
-    )
-    parser.add_argument("--dask", metavar="ADDRESS", help="divide the work over the Dask cluster at tcp://HOST:PORT")
-    parser.add_argument(
-        "--worker-memory", metavar="SIZE", help="most that one of --workers may hold, such as 4GiB; its share of all"
-    )
-
-
-def cluster_from(args: argparse.Namespace) -> ClusterConfig:
-    """What those options ask for.
-
-    Raises:
-        UsageError: they contradict each other, or one is out of its range.
-    """
-    return ClusterConfig(args.workers, args.dask, args.worker_memory)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from sdk.measure.slices import USERS, Slice, item_slices, user_slices
 from sdk.metrics.intervals import MOST_SAMPLES, auc_interval, likelihood_intervals, samples_for
 from sdk.metrics.pointwise import Calibration, Interval, MetricRow, SliceFigures, auc, calibration, log_loss, sigmoid
 from sdk.models.pair_model import PairModel
-from sdk.training.loop import predict
+from sdk.models.predict import predict
 
 if TYPE_CHECKING:
     from sdk.bundles.bundle import Bundle

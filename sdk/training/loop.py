@@ -11,7 +11,6 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,22 +22,19 @@ from torch import Tensor
 from sdk.base.config import TrainingConfig
 from sdk.base.errors import ScoreError
 from sdk.base.streams import is_terminal
-from sdk.base.types import Float32s
 from sdk.features.encode import EncodedInteractions
 from sdk.features.loaders import InteractionLoader, NegativeSampling, PairBatch
 from sdk.machine.code_cache import give_torch_a_folder
-from sdk.machine.device import usable_cores
 from sdk.metrics.pointwise import EpochRecord, auc, log_loss
 from sdk.models.pair_model import PairModel, initialise_embeddings
+from sdk.models.predict import one_torch_thread, predict
 from sdk.training.checkpoint import Checkpoint
 from sdk.training.device_step import DeviceStep
 from sdk.training.process_share import ALONE, Shard
-from sdk.training.steps import ChunkedStep, single_threaded
+from sdk.training.steps import ChunkedStep
 from sdk.training.table_adam import group_places
 
 log = logging.getLogger(__name__)
-_SCORING_BATCH = 4096  # on a CPU: what a core's cache holds
-_DEVICE_BATCH = 65_536
 Step = Callable[[PairBatch, torch.Generator], float | Tensor]
 
 
@@ -153,19 +149,8 @@ def _step_for(
     if model.users.dense.device.type != "cpu" or shard.size > 1:
         yield DeviceStep(model, optimiser, config, shard=shard, bf16=bf16)
         return
-    with _one_torch_thread(), ChunkedStep(model, optimiser, config) as step:
+    with one_torch_thread(), ChunkedStep(model, optimiser, config) as step:
         yield step
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Let torch's operations run single-threaded meanwhile."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _is_stale(state: Checkpoint, config: TrainingConfig, validation: EncodedInteractions | None) -> bool:
@@ -236,33 +221,3 @@ def _log_epoch(name: str, record: EpochRecord, last: int, *, shown: bool) -> Non
         "%s epoch %d/%d: training loss %.4f%s, %s rows/s",
         name, record.epoch, last, record.train_loss, figures, f"{record.rows_per_s:,.0f}",
     )  # fmt: skip
-
-
-def predict(model: PairModel, rows: EncodedInteractions) -> Float32s:
-    """(N,) float32 logits of encoded pairs, by the model's own forward pass; on a CPU a batch per core at a time."""
-    model.eval()
-    device = model.users.dense.device
-    size, workers = (_SCORING_BATCH, usable_cores()) if device.type == "cpu" else (_DEVICE_BATCH, 1)
-
-    def scores_from(first: int) -> Float32s:
-        return _scores(model, rows, first, min(first + size, len(rows)))
-
-    with _one_torch_thread(), ThreadPoolExecutor(workers, "marquee-predict", single_threaded) as pool:
-        parts = list(pool.map(scores_from, range(0, len(rows), size)))
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
-
-
-def _scores(model: PairModel, rows: EncodedInteractions, first: int, last: int) -> Float32s:
-    """Logits of the rows from ``first`` up to ``last``; a GPU short of memory is asked for half of them at a time."""
-    device, part = model.users.dense.device, slice(first, last)
-    try:
-        pairs = (torch.from_numpy(index[part]).to(device).long() for index in (rows.user_index, rows.item_index))
-        with torch.no_grad():
-            scores: Float32s = model(*pairs).cpu().numpy()
-        return scores
-    except torch.cuda.OutOfMemoryError:
-        if last - first == 1:
-            raise
-    torch.cuda.empty_cache()
-    middle = (first + last) // 2
-    return np.concatenate([_scores(model, rows, first, middle), _scores(model, rows, middle, last)])

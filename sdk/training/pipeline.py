@@ -31,9 +31,10 @@ from sdk.metrics.pointwise import EpochRecord, auc
 from sdk.models.content.model import ContentModel
 from sdk.models.history.model import HistoryModel
 from sdk.models.pair_model import PairModel
+from sdk.models.predict import predict
 from sdk.models.ranker import averaged, build_ranker, mixed
 from sdk.training.bundle_writer import Trained, write_bundle
-from sdk.training.loop import TrainingResult, predict, seeded, train
+from sdk.training.loop import TrainingResult, seeded, train
 from sdk.training.process_share import ALONE, Shard
 
 log = logging.getLogger(__name__)

@@ -28,6 +28,7 @@ from sdk.features.loaders import PairBatch
 from sdk.machine.device import usable_cores
 from sdk.models.lookups import Lookup, Lookups
 from sdk.models.pair_model import Batch, PairModel, uniform
+from sdk.models.predict import single_threaded
 from sdk.training.compiled_pass.dlrm_pass import DLRMPass
 from sdk.training.table_adam import Grouped, RowUpdate, count_step, group_places, ranges, update_rows
 
@@ -250,12 +251,6 @@ class ChunkedStep:
 
 def _group(looked: _Looked) -> Grouped:
     return group_places(looked.ids, looked.table.num_embeddings)
-
-
-def single_threaded() -> None:
-    """Prepare a worker thread: torch's operations stay in it, denormal numbers count as 0."""
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
 
 
 def _cut(pairs: PairBatch, drawn: tuple[Tensor, Tensor] | None) -> list[_Chunk]:

@@ -15,8 +15,8 @@ from killing import steps_of
 import sdk
 from batch.job.job import Job
 from batch.run.night import run
+from batch.store.places import open_target
 from batch.store.publish import read_manifest, recover
-from batch.store.target import open_target
 from export.configs import read_config
 from export.manifest import check_repository, version_folders
 from export.options import ExportOptions

@@ -29,7 +29,7 @@ import sdk.__main__
 import sdk.lab.comparison.run
 import sdk.lab.tuning.search
 import sdk.measure.evaluation_report
-from batch.store.target import open_target
+from batch.store.places import open_target
 from export.options import ExportOptions
 from export.repository import export_repository
 from sdk.base.errors import LockedError

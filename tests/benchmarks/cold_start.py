@@ -33,7 +33,7 @@ from sdk.measure.list_evaluation import LIKE_AT
 from sdk.metrics.lists import RelevanceSets, ndcg, recall, user_mean
 from sdk.metrics.pointwise import auc
 from sdk.models.history.model import HistoryModel
-from sdk.training.loop import predict
+from sdk.models.predict import predict
 from sdk.training.pipeline import train_bundle
 
 TOLD = (0, 1, 3, 5, 10, 1_000_000)

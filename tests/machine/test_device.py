@@ -21,12 +21,13 @@ from sdk.features.loaders import InteractionLoader
 from sdk.features.seen import Seen
 from sdk.metrics.pointwise import auc
 from sdk.models.pair_model import PairModel
+from sdk.models.predict import predict
 from sdk.scoring import torch_engine
 from sdk.scoring.torch_engine import TorchEngine
 from sdk.training import loop
 from sdk.training.device_graph import CudaGraph, _capturable
 from sdk.training.device_step import DeviceStep
-from sdk.training.loop import predict, train
+from sdk.training.loop import train
 from sdk.training.pipeline import train_bundle
 from sdk.training.steps import PlainStep
 

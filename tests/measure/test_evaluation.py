@@ -13,8 +13,8 @@ from sdk.base.errors import DataError, UsageError
 from sdk.bundles.bundle import load
 from sdk.features.interactions import TEST, TRAIN, VALIDATION
 from sdk.measure.evaluation import evaluate, evaluate_bundle, label_rule
+from sdk.models.predict import predict
 from sdk.models.ranker import build_ranker
-from sdk.training.loop import predict
 from sdk.training.pipeline import train_bundle
 
 DATA = dataset(3)

@@ -22,8 +22,8 @@ from sdk.commands import distributed
 from sdk.data.sample.writer import write_sample
 from sdk.features.loaders import InteractionLoader
 from sdk.metrics.pointwise import auc
+from sdk.models.predict import predict
 from sdk.training.device_step import DeviceStep
-from sdk.training.loop import predict
 from sdk.training.process_share import Shard
 from sdk.training.steps import PlainStep
 

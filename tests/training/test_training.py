@@ -13,9 +13,10 @@ from sdk.base.errors import ScoreError
 from sdk.features.encode import EncodedInteractions
 from sdk.features.tables import UNKNOWN
 from sdk.metrics.pointwise import EpochRecord, auc
+from sdk.models.predict import predict
 from sdk.training import loop
 from sdk.training.checkpoint import Checkpoint
-from sdk.training.loop import batch_size_for, predict, train
+from sdk.training.loop import batch_size_for, train
 
 RANKERS = ("dlrm", "ncf", "neumf")
 

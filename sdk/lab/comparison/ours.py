@@ -99,7 +99,7 @@ def encode(users: EncodedTable, items: EncodedTable, ratings: Interactions, like
 
 def logits(bundle: Bundle, ranker: str, asked: EncodedInteractions) -> Float32s:
     """(S,) float32 logits of encoded ratings by one of the bundle's rankers."""
-    from sdk.training.loop import predict
+    from sdk.models.predict import predict
 
     return predict(bundle.model(ranker), asked)
 

@@ -27,7 +27,7 @@ from batch.gates.table import GATES, Reading
 from batch.job.job import Job
 from batch.run.night import run
 from batch.score import main
-from batch.store.target import open_target
+from batch.store.places import open_target
 from sdk.base import schema
 from sdk.base.config import from_json, to_json
 from sdk.base.errors import ConfigError, QualityGateError, UsageError

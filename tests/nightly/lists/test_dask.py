@@ -24,7 +24,7 @@ from batch.lists.shards import Shard
 from batch.lists.workers import check_workers, write_on_worker
 from batch.run.night import run
 from batch.store.journal import Journal
-from batch.store.target import open_target
+from batch.store.places import open_target
 from sdk.__main__ import main as sdk_main
 from sdk.base.errors import BundleError, OutputError, ScoreError, UsageError
 from sdk.base.files import digest_of

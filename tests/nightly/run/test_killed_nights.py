@@ -18,7 +18,7 @@ from night_files import DATE, PARTS, Crash, debris, fail_at, job, tree
 from batch.lists.shards import Shard, write_shard
 from batch.run.night import run
 from batch.store.journal import Journal
-from batch.store.target import open_target
+from batch.store.places import open_target
 from sdk.base.errors import OutputError
 
 ROOT = Path(__file__).resolve().parents[3]

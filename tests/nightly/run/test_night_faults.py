@@ -20,7 +20,7 @@ from batch.job.bundle_reading import open_bundle
 from batch.job.inputs import open_job
 from batch.run.night import run
 from batch.score import main
-from batch.store.target import LocalTarget
+from batch.store.local import LocalTarget
 from sdk.base.errors import BundleError, MarqueeError, OutputError, ScoreError
 
 NIGHT, BEFORE = f"run_date={DATE}", "2026-11-22"

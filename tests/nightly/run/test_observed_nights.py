@@ -27,7 +27,7 @@ from batch.page import night_sample as report_sample
 from batch.page import report_page
 from batch.score import main
 from batch.store.journal import Journal
-from batch.store.target import open_target
+from batch.store.places import open_target
 
 FIRST, SECOND = "2026-11-22", "2026-11-23"
 METRICS = "metrics.prom"

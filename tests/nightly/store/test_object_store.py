@@ -13,7 +13,7 @@ from batch.run.night import run
 from batch.score import main
 from batch.store.nights import rollback, verify
 from batch.store.objects import ObjectTarget
-from batch.store.target import open_target
+from batch.store.places import open_target
 from sdk.base.errors import OutputError, UsageError
 from sdk.base.paths import as_location
 

@@ -17,8 +17,8 @@ from batch.run.night import dry_run, run
 from batch.score import main
 from batch.store import clock
 from batch.store.nights import release, retain, rollback
+from batch.store.places import open_target
 from batch.store.publish import point, recover
-from batch.store.target import open_target
 from sdk.base.errors import OutputError, UsageError
 from sdk.shell.cli import HelpFormatter
 

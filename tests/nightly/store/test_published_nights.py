@@ -11,7 +11,7 @@ from night_files import DATE, Crash, debris, fail_at, job, tree
 import batch.store.publish
 from batch.run.night import run
 from batch.score import main
-from batch.store.target import open_target
+from batch.store.places import open_target
 
 DATES = ("2026-11-20", "2026-11-21", "2026-11-22", DATE)
 
