@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from batch.checks.side_audit import Lookup
+from batch.checks.audit import published_part
 from batch.store.layout import USER_ITEMS
 from batch.store.target import Target
-from sdk.base.arrow_memory import reader_of
-from sdk.base.errors import OutputError
 from sdk.base.types import Bools, Float32s, Float64s, Int32s, Int64s
+from sdk.features.tables import FIRST_KNOWN, EncodedTable
 from sdk.scoring.recommender import POPULAR
 
 MAX_USERS = 20_000
@@ -62,14 +59,14 @@ def sample_users(target: Target, folder: str) -> Sample:
         OutputError: a part cannot be read.
     """
     names = sorted(name for name in target.files(f"{folder}/{USER_ITEMS}") if name.startswith("part-"))
-    first = _of_part(_read(target, folder, names[0])) if names else None
-    if first is None:
+    if not names:
         return _joined([], ())
+    first = _read(target, folder, names[0])
     users, rows = max(len(first.users), 1), max(len(first.item), 1)
     most = max(min(MAX_USERS, MAX_ROWS * users // rows), 1)
     chosen = [names[i] for i in _spread(len(names), max(-(-most // users), _LEAST_PARTS))]
     each = max(most // len(chosen), 1)
-    found = [_thinned(first if name == names[0] else _of_part(_read(target, folder, name)), each) for name in chosen]
+    found = [_thinned(first if name == names[0] else _read(target, folder, name), each) for name in chosen]
     return _joined(found, chosen)
 
 
@@ -82,18 +79,7 @@ def same_parts(target: Target, folder: str, parts: Sequence[str]) -> Iterator[Sa
     there = target.files(f"{folder}/{USER_ITEMS}")
     for name in parts:
         if name in there:
-            yield _of_part(_read(target, folder, name))
-
-
-def _read(target: Target, folder: str, name: str) -> pa.Table:
-    path = f"{folder}/{USER_ITEMS}/{name}"
-    try:
-        return pq.read_table(
-            reader_of(target.read(path) or b""), columns=_COLUMNS, read_dictionary=["source"]
-        )  # fmt: skip
-    except (pa.ArrowException, OSError) as error:
-        message = f"{target.describe(path)}: not readable as Parquet ({error}); the report is left out"
-        raise OutputError(message) from error
+            yield _read(target, folder, name)
 
 
 def _spread(count: int, most: int) -> Int64s:
@@ -101,8 +87,9 @@ def _spread(count: int, most: int) -> Int64s:
     return np.unique(np.linspace(0, count, min(count, most), endpoint=False).astype(np.int64))
 
 
-def _of_part(table: pa.Table) -> Sample:
+def _read(target: Target, folder: str, name: str) -> Sample:
     """A part's lists: runs of one user's rows."""
+    table = published_part(target, f"{folder}/{USER_ITEMS}/{name}", _COLUMNS)
     ids = table.column("user_id").to_numpy()
     begins = np.append(True, ids[1:] != ids[:-1])[: len(ids)]
     return Sample(
@@ -129,40 +116,36 @@ def _thinned(part: Sample, most: int) -> Sample:
 def _joined(found: Sequence[Sample], parts: Sequence[str]) -> Sample:
     starts = np.cumsum([0, *(len(each.users) for each in found)])
     shifted = [each.user + start for each, start in zip(found, starts[:-1], strict=True)]
+
+    def column(name: str, kind: type) -> Any:
+        return np.concatenate([np.zeros(0, kind), *(getattr(each, name) for each in found)])
+
     return Sample(
-        users=_joined_column([each.users for each in found], np.int64),
-        user=_joined_column(shifted, np.int64),
-        rank=_joined_column([each.rank for each in found], np.int32),
-        item=_joined_column([each.item for each in found], np.int64),
-        score=_joined_column([each.score for each in found], np.float32),
-        fallback=_joined_column([each.fallback for each in found], np.bool_),
-        parts=tuple(parts),
-    )
+        users=column("users", np.int64), user=np.concatenate([np.zeros(0, np.int64), *shifted]),
+        rank=column("rank", np.int32), item=column("item", np.int64), score=column("score", np.float32),
+        fallback=column("fallback", np.bool_), parts=tuple(parts),
+    )  # fmt: skip
 
 
-def _joined_column(columns: Sequence[Any], kind: type) -> Any:
-    return np.concatenate([np.zeros(0, kind), *columns])
-
-
-def coverage_by_rank(sample: Sample, titles: Lookup) -> Float64s:
+def coverage_by_rank(sample: Sample, titles: EncodedTable) -> Float64s:
     """(k,) share of the catalogue that stands in a sampled list at this rank or a better one."""
     depth = int(sample.rank.max()) if len(sample.rank) else 0
     return _shares_reached(sample, sample.rank - 1, depth, titles)
 
 
-def coverage_by_users(sample: Sample, titles: Lookup) -> Float64s:
+def coverage_by_users(sample: Sample, titles: EncodedTable) -> Float64s:
     """(U,) share of the catalogue in the lists of the first so many sampled users, in an order drawn with seed 0."""
     order = np.random.default_rng(0).permutation(len(sample.users))
     return _shares_reached(sample, order[sample.user], len(order), titles)
 
 
-def _shares_reached(sample: Sample, step: Int64s | Int32s, steps: int, titles: Lookup) -> Float64s:
+def _shares_reached(sample: Sample, step: Int64s | Int32s, steps: int, titles: EncodedTable) -> Float64s:
     """(steps,) share of the titles that a row names at this step or an earlier one."""
-    place = titles.find(sample.item)
+    place, num_titles = titles.index_of(sample.item) - FIRST_KNOWN, len(titles.known_ids)
     known = (place >= 0) & (step >= 0)
-    first = np.full(len(titles), steps, dtype=np.int64)
+    first = np.full(num_titles, steps, dtype=np.int64)
     np.minimum.at(first, place[known], step[known])
-    return np.bincount(first, minlength=steps + 1)[:steps].cumsum() / max(len(titles), 1)
+    return np.bincount(first, minlength=steps + 1)[:steps].cumsum() / max(num_titles, 1)
 
 
 def churn(sample: Sample, before: Sample) -> Float64s:

@@ -6,19 +6,17 @@ import datetime
 import logging
 import math
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from batch.gates.config import GateResult, count_verdicts
-from batch.run.outcome import Outcome
-from batch.run.summary import Report
-from batch.store.layout import ITEM_ITEMS, USER_ITEMS
+from batch.gates.figures import Figures
+from batch.run.outcome import Attempt, Outcome, Report
 from sdk.base.errors import OutputError, UsageError
 from sdk.base.files import write_file
 from sdk.base.rights import reason
@@ -26,7 +24,6 @@ from sdk.base.stages import peak_memory_mib
 
 log = logging.getLogger(__name__)
 
-_SIDES = {USER_ITEMS: "users", ITEM_ITEMS: "titles"}
 _SIDE_FIGURES = {
     "fallback": ("fallback_ratio", "Share of lists that popularity made."),
     "coverage": ("coverage_ratio", "Share of the catalogue that stands in at least one list."),
@@ -34,7 +31,7 @@ _SIDE_FIGURES = {
     "overlap": ("overlap_ratio", "Mean Jaccard index of the lists' tops and those of the night before."),
     "drift": ("score_drift", "Population stability index of the scores against the night before."),
 }
-"""Figure of one side in the manifest -> end of the metric's name, and its help."""
+"""Figure of one side -> end of the metric's name, and its help."""
 
 
 def check_writable(path: Path) -> None:
@@ -56,7 +53,7 @@ def check_writable(path: Path) -> None:
         raise OutputError(message) from error
 
 
-def write_metrics(path: Path, outcome: Outcome) -> None:
+def write_metrics(path: Path, attempt: Attempt, exit_code: int, outcome: Outcome | None = None) -> None:
     """Replace the file in one step.
 
     What this run has no figure for stays as the run before left it: after a failure the figures of the last published
@@ -64,13 +61,16 @@ def write_metrics(path: Path, outcome: Outcome) -> None:
 
     Args:
         path: the file; node_exporter reads names that end in ``.prom``.
-        outcome: how the run ended.
+        attempt: the run, which ends now.
+        exit_code: of the command.
+        outcome: how the night was decided; None where the run failed before.
 
     Raises:
         OSError: it cannot be written.
     """
+    fresh = list(families(attempt, exit_code, outcome))
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Families([*_kept(path, fresh := list(families(outcome))), *fresh]))
+    registry.register(_Families([*_kept(path, fresh), *fresh]))
     write_file(path, generate_latest(registry), durable=False)
 
 
@@ -97,18 +97,19 @@ def _kept(path: Path, fresh: Sequence[Metric]) -> list[Metric]:
     return [family for family in before if family.name.startswith("marquee_") and family.name not in names]
 
 
-def families(outcome: Outcome) -> Iterator[Metric]:
+def families(attempt: Attempt, exit_code: int, outcome: Outcome | None) -> Iterator[Metric]:
     """Every metric that a run has a figure for."""
-    yield _gauge("run_last_exit_code", "Exit code of the last run; 0 is a published night.", outcome.exit_code)
-    yield _gauge("run_last_timestamp_seconds", "When the last run ended, in Unix time.", outcome.finished_s)
+    now = time.time()
+    yield _gauge("run_last_exit_code", "Exit code of the last run; 0 is a published night.", exit_code)
+    yield _gauge("run_last_timestamp_seconds", "When the last run ended, in Unix time.", now)
     yield _gauge("run_peak_memory_bytes", "Most memory that the last run held.", peak_memory_mib() * 2**20)
-    stages = outcome.attempt.stages.seconds
+    stages = attempt.stages.seconds
     yield _by_label("run_stage_duration_seconds", "How long each stage of the last run took.", "stage", stages)
-    if outcome.checks:
-        yield from _gates(outcome.checks.get("gates", ()))
-    if outcome.report is not None:
-        yield from _night(outcome.report, outcome.finished_s)
-        yield from _sides(outcome.checks)
+    if outcome is not None:
+        yield from _gates(outcome.shown.figures)
+        if isinstance(outcome.ended, Report):
+            yield from _night(outcome.ended, now)
+            yield from _sides(outcome.shown.figures)
 
 
 def _night(report: Report, finished_s: float) -> Iterator[Metric]:
@@ -135,16 +136,15 @@ def _midnight(date: str) -> float:
     return datetime.datetime.fromisoformat(date).replace(tzinfo=datetime.timezone.utc).timestamp()
 
 
-def _sides(checks: Mapping[str, Any]) -> Iterator[Metric]:
+def _sides(figures: Figures) -> Iterator[Metric]:
     for figure, (name, text) in _SIDE_FIGURES.items():
-        found = {side: checks.get(folder, {}).get(figure) for folder, side in _SIDES.items()}
+        found = {"users": getattr(figures.users, figure), "titles": getattr(figures.titles, figure)}
         yield _by_label(f"night_{name}", text, "side", {side: v for side, v in found.items() if v is not None})
 
 
-def _gates(gates: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
-    found = {gate["name"]: GateResult.read(gate).verdict for gate in gates}
-    compared = {name: float(each == "passed") for name, each in found.items() if each != "not compared"}
-    yield _by_label("gates", "Gates of the last audited night by what they said.", "verdict", count_verdicts(gates))
+def _gates(figures: Figures) -> Iterator[Metric]:
+    compared = {gate.name: float(gate.passed) for gate in figures.gates if gate.got is not None}
+    yield _by_label("gates", "Gates of the last audited night by what they said.", "verdict", figures.verdicts)
     yield _by_label("gate_passed", "Whether a gate passed; absent where nothing was compared.", "gate", compared)
 
 
