@@ -12,7 +12,6 @@ from batch.checks.side_audit import SideRules
 from batch.gates.figures import AUDIENCES, TITLES, USERS, BundleFacts
 from batch.job.inputs import Asked, everything
 from batch.job.job import Job
-from sdk.base import schema
 from sdk.base.types import Bools, Int64s
 from sdk.bundles.bundle import Bundle
 from sdk.features.seen import Seen
@@ -54,15 +53,14 @@ def expectations(bundle: Bundle, job: Job, asked: Asked | None = None) -> Expect
     depth, listable = job.gates.depth, None if asked.allowed is None else allowed
     common: dict[str, Any] = {"answers": titles, "k": job.k, "depth": depth, "allowed": listable}
     user_rules = SideRules(
-        side=USERS, layout=schema.USER_ITEMS, queries=users, expected=_among(users, asked.users),
-        left=allowed.sum() - _counted(barred, _with_reserved(allowed)), seen=rated, blocked=asked.blocked,
-        established=given >= job.gates.established_ratings, may_be_short=False, not_itself=False,
-        served=resolved is not None or HISTORY in models, scope=_scope(asked, "users", "allow"), **common,
+        side=USERS, queries=users, expected=_among(users, asked.users),
+        left=allowed.sum() - _counted(barred, allowed), seen=rated, blocked=asked.blocked,
+        established=given >= job.gates.established_ratings, served=resolved is not None or HISTORY in models,
+        scope=_scope(asked, "users", "allow"), **common,
     )  # fmt: skip
     title_rules = SideRules(
-        side=TITLES, layout=schema.ITEM_ITEMS, queries=titles, expected=_among(titles, asked.items),
-        left=allowed.sum() - allowed, seen=None, established=np.ones(len(titles), np.bool_), may_be_short=True,
-        not_itself=True, served="content" in models, scope=_scope(asked, "items", "allow"), **common,
+        side=TITLES, queries=titles, expected=_among(titles, asked.items), left=allowed.sum() - allowed,
+        served="content" in models, scope=_scope(asked, "items", "allow"), **common,
     )  # fmt: skip
     rules = {USERS: user_rules, TITLES: title_rules}
     if job.audience is not None:
@@ -81,12 +79,10 @@ def _audience_rules(bundle: Bundle, asked: Asked, barred: Seen, user_rules: Side
     titles = bundle.encoded_items.known_ids
     eligible = user_rules.expected & _known_to_a_model(bundle)[FIRST_KNOWN:]
     turned, seen, blocked = (_turned(one, bundle) for one in (barred, user_rules.seen, asked.blocked))
-    shown = 0 if turned is None else _counted(turned, _with_reserved(eligible))
+    shown = 0 if turned is None else _counted(turned, eligible)
     return SideRules(
-        side=AUDIENCES, layout=schema.ITEM_USERS, queries=titles, answers=user_rules.queries,
-        expected=_among(titles, asked.audience), left=eligible.sum() - shown, k=size, may_be_short=False, seen=seen,
-        not_itself=False, established=np.ones(len(titles), np.bool_), depth=user_rules.depth, allowed=eligible,
-        blocked=blocked,
+        side=AUDIENCES, queries=titles, answers=user_rules.queries, expected=_among(titles, asked.audience),
+        left=eligible.sum() - shown, k=size, seen=seen, depth=user_rules.depth, allowed=eligible, blocked=blocked,
     )  # fmt: skip
 
 
@@ -98,15 +94,11 @@ def _turned(seen: Seen | None, bundle: Bundle) -> Seen | None:
     return Seen.build(seen.items.astype(np.int64), users, len(bundle.encoded_items))
 
 
-def _counted(seen: Seen, which: Bools) -> Int64s:
-    """(R - 3,) int64: how many of each known row's entries are marked in ``which``."""
+def _counted(seen: Seen, known: Bools) -> Int64s:
+    """(R - 3,) int64: how many of each row's entries are marked in ``known``, both without the reserved rows."""
     rows = np.repeat(np.arange(len(seen.indptr) - 1), np.diff(seen.indptr))
+    which = np.append(np.zeros(FIRST_KNOWN, np.bool_), known)
     return np.bincount(rows[which[seen.items]], minlength=len(seen.indptr) - 1)[FIRST_KNOWN:]
-
-
-def _with_reserved(known: Bools) -> Bools:
-    """The same by the rows of an encoded table."""
-    return np.append(np.zeros(FIRST_KNOWN, np.bool_), known)
 
 
 def _known_to_a_model(bundle: Bundle) -> Bools:

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch.checks.drift import NOT_LISTED, SCORE_BINS, gini, sameness, score_histogram, tops
-from batch.gates.figures import USERS, SideFigures
+from batch.gates.figures import FOLDERS, TITLES, USERS, SideFigures
+from batch.store.layout import LAYOUTS
 from sdk.base.errors import QualityGateError
 from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float32s, Int32s, Int64s
@@ -26,39 +27,38 @@ class SideRules:
 
     Attributes:
         side: ``users``, ``titles`` or ``audiences``.
-        layout: the Arrow schema of its parts.
         queries: (Q,) int64, ascending: the ids that may have a list.
         answers: (I,) int64, ascending: the catalogue.
         expected: (Q,) bool, which of them must have a list.
         left: (Q,) int64, titles that could be listed for each: the longest list that it can have.
         k: list length asked for.
-        may_be_short: whether a list may be shorter than both k and what is left.
-        seen: rows of the encoded tables: what must not be shown to whom; None where anything may be.
-        not_itself: whether a list must not name the id that it answers.
-        established: (Q,) bool, the queries that the model should know.
         depth: ranks that count as a list's top.
+        seen: rows of the encoded tables: what must not be shown to whom; None where anything may be.
         allowed: (I,) bool, the titles that may be listed; None allows all.
         blocked: rows of the encoded tables: what was to be kept from whom; None where nothing was.
+        established: (Q,) bool, the queries that the model should know; None: all of them.
         served: whether the bundle has a model for this side; else everybody is served by popularity.
         scope: option -> sha256 of its file: what narrows the side; nights are compared where that is the same.
     """
 
     side: str
-    layout: pa.Schema
     queries: Int64s
     answers: Int64s
     expected: Bools
     left: Int64s
     k: int
-    may_be_short: bool
-    seen: Seen | None
-    not_itself: bool
-    established: Bools
     depth: int
+    seen: Seen | None = None
     allowed: Bools | None = None
     blocked: Seen | None = None
+    established: Bools | None = None
     served: bool = True
     scope: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def layout(self) -> pa.Schema:
+        """The Arrow schema of its parts."""
+        return LAYOUTS[FOLDERS[self.side]]
 
     @property
     def unchecked(self) -> dict[str, str]:
@@ -194,7 +194,7 @@ class SideAudit:
         if self.rules.allowed is not None:
             denied = (lists.answer >= 0) & ~self.rules.allowed[lists.answer]
             self._report(lists, "denied", denied, "names title {answer} for {id}, which may not be recommended")
-        if self.rules.not_itself:
+        if self.rules.side == TITLES:
             self._report(lists, "itself", lists.ids == lists.answers, "lists title {id} as similar to itself")
 
     def _check_repeats(self, lists: Lists) -> None:
@@ -240,14 +240,17 @@ class SideAudit:
         unasked = known & ~self.rules.expected[lists.query]
         self._report(lists, "asked", _at(lists, unasked), "begins a list of {id}, which was not asked for")
         longest = np.minimum(self.rules.k, self.rules.left[lists.query])
-        wrong = known & ((lists.lengths > longest) | ((lists.lengths < longest) & (not self.rules.may_be_short)))
+        short = (lists.lengths < longest) & (self.rules.side != TITLES)  # few titles may be like one
+        wrong = known & ((lists.lengths > longest) | short)
         self._report(lists, "lengths", _at(lists, wrong), "begins a list of another length than k and what is left")
 
     def _measure(self, lists: Lists) -> None:
         self.rows += len(lists.ids)
         self.lists += len(lists.starts)
         fallback, model = lists.fallback[lists.starts], ~lists.fallback[lists.starts]
-        counted = self.rules.established[lists.query] & (lists.query >= 0)
+        counted = lists.query >= 0
+        if self.rules.established is not None:
+            counted &= self.rules.established[lists.query]
         self.fallback += int(fallback.sum())
         self.established += int(counted.sum())
         self.established_fallback += int((counted & fallback).sum())

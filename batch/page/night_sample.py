@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
+import pandas as pd
 
 from batch.checks.audit import published_part
 from batch.store.layout import USER_ITEMS
@@ -45,6 +44,13 @@ class Sample:
     fallback: Bools
     parts: tuple[str, ...]
 
+    @classmethod
+    def of(cls, rows: pd.DataFrame, parts: Sequence[str]) -> Sample:
+        """From rows whose lists are runs of one user's."""
+        user, users = pd.factorize(rows["user_id"])
+        rank, item, score = (rows[name].to_numpy() for name in ("rank", "item_id", "score"))
+        return cls(users.to_numpy(), user, rank, item, score, (rows["source"] == POPULAR).to_numpy(), tuple(parts))
+
 
 def sample_users(target: Target, folder: str) -> Sample:
     """Users spread evenly over a night: all of them where they are at most 20,000, with at most 1,000,000 rows.
@@ -60,14 +66,14 @@ def sample_users(target: Target, folder: str) -> Sample:
     """
     names = sorted(name for name in target.files(f"{folder}/{USER_ITEMS}") if name.startswith("part-"))
     if not names:
-        return _joined([], ())
+        return Sample.of(pd.DataFrame({name: [] for name in _COLUMNS}), ())
     first = _read(target, folder, names[0])
-    users, rows = max(len(first.users), 1), max(len(first.item), 1)
+    users, rows = max(first["user_id"].nunique(), 1), max(len(first), 1)
     most = max(min(MAX_USERS, MAX_ROWS * users // rows), 1)
     chosen = [names[i] for i in _spread(len(names), max(-(-most // users), _LEAST_PARTS))]
     each = max(most // len(chosen), 1)
     found = [_thinned(first if name == names[0] else _read(target, folder, name), each) for name in chosen]
-    return _joined(found, chosen)
+    return Sample.of(pd.concat(found, ignore_index=True), chosen)
 
 
 def same_parts(target: Target, folder: str, parts: Sequence[str]) -> Iterator[Sample]:
@@ -79,7 +85,12 @@ def same_parts(target: Target, folder: str, parts: Sequence[str]) -> Iterator[Sa
     there = target.files(f"{folder}/{USER_ITEMS}")
     for name in parts:
         if name in there:
-            yield _read(target, folder, name)
+            yield Sample.of(_read(target, folder, name), ())
+
+
+def _read(target: Target, folder: str, name: str) -> pd.DataFrame:
+    rows: pd.DataFrame = published_part(target, f"{folder}/{USER_ITEMS}/{name}", _COLUMNS).to_pandas()
+    return rows
 
 
 def _spread(count: int, most: int) -> Int64s:
@@ -87,44 +98,9 @@ def _spread(count: int, most: int) -> Int64s:
     return np.unique(np.linspace(0, count, min(count, most), endpoint=False).astype(np.int64))
 
 
-def _read(target: Target, folder: str, name: str) -> Sample:
-    """A part's lists: runs of one user's rows."""
-    table = published_part(target, f"{folder}/{USER_ITEMS}/{name}", _COLUMNS)
-    ids = table.column("user_id").to_numpy()
-    begins = np.append(True, ids[1:] != ids[:-1])[: len(ids)]
-    return Sample(
-        users=ids[begins],
-        user=np.cumsum(begins) - 1,
-        rank=table.column("rank").to_numpy(),
-        item=table.column("item_id").to_numpy(),
-        score=table.column("score").to_numpy(),
-        fallback=np.asarray(pc.equal(table.column("source"), POPULAR)).astype(np.bool_),
-        parts=(),
-    )
-
-
-def _thinned(part: Sample, most: int) -> Sample:
-    kept = np.zeros(len(part.users), dtype=np.bool_)
-    kept[_spread(len(part.users), most)] = True
-    rows = kept[part.user]
-    return Sample(
-        part.users[kept], (np.cumsum(kept) - 1)[part.user[rows]], part.rank[rows], part.item[rows],
-        part.score[rows], part.fallback[rows], (),
-    )  # fmt: skip
-
-
-def _joined(found: Sequence[Sample], parts: Sequence[str]) -> Sample:
-    starts = np.cumsum([0, *(len(each.users) for each in found)])
-    shifted = [each.user + start for each, start in zip(found, starts[:-1], strict=True)]
-
-    def column(name: str, kind: type) -> Any:
-        return np.concatenate([np.zeros(0, kind), *(getattr(each, name) for each in found)])
-
-    return Sample(
-        users=column("users", np.int64), user=np.concatenate([np.zeros(0, np.int64), *shifted]),
-        rank=column("rank", np.int32), item=column("item", np.int64), score=column("score", np.float32),
-        fallback=column("fallback", np.bool_), parts=tuple(parts),
-    )  # fmt: skip
+def _thinned(part: pd.DataFrame, most: int) -> pd.DataFrame:
+    users = part["user_id"].unique()
+    return part[part["user_id"].isin(users[_spread(len(users), most)])]
 
 
 def coverage_by_rank(sample: Sample, titles: EncodedTable) -> Float64s:
@@ -155,18 +131,11 @@ def churn(sample: Sample, before: Sample) -> Float64s:
         sample: tonight's.
         before: of the night before.
     """
-    users, here, there = np.intersect1d(sample.users, before.users, return_indices=True)
-    (place, now), (place_before, old) = _tops(sample, here), _tops(before, there)
-    items, key = np.unique(np.concatenate([now, old]), return_inverse=True)
-    keys = np.concatenate([place, place_before]) * len(items) + key
-    new = ~np.isin(keys[: len(now)], keys[len(now) :])
-    sizes = np.bincount(place, minlength=len(users))
-    return np.bincount(place[new], minlength=len(users)) / np.maximum(sizes, 1)
+    now, old = (_top(one) for one in (sample, before))
+    both = now[now["user"].isin(old["user"])].merge(old.drop_duplicates(), how="left", indicator="new")
+    return both["new"].eq("left_only").groupby(both["user"]).mean().to_numpy()
 
 
-def _tops(sample: Sample, chosen: Int64s) -> tuple[Int64s, Int64s]:
-    """Per row of the chosen users' tops: the user's place among them, and the title."""
-    place = np.full(len(sample.users), -1, dtype=np.int64)
-    place[chosen] = np.arange(len(chosen))
-    rows = (place[sample.user] >= 0) & (sample.rank <= TOP)
-    return place[sample.user[rows]], sample.item[rows]
+def _top(sample: Sample) -> pd.DataFrame:
+    top = sample.rank <= TOP
+    return pd.DataFrame({"user": sample.users[sample.user[top]], "item": sample.item[top]})

@@ -193,7 +193,8 @@ def _decide_locked(night: Night) -> Outcome:
             figures, written = Figures.read(published), Written()
     except GatesFailedError as error:
         known = {"run_id": night.attempt.run_id, "seconds": dict(night.attempt.stages.seconds)}
-        return Outcome(_shown(night, error.figures, {}, known, error.message), error)
+        said = error.message.removeprefix(f"{target.describe(staging_of(job.run_date))}: ")
+        return Outcome(_shown(night, error.figures, {}, known, said), error)
     if job.keep is not None:
         retain(target, job.keep, job.run_date)
     report = _report(night, figures, written, published)
