@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from batch.gates.config import GateConfig, read_config
 from batch.job.job import Job, check_date
@@ -28,9 +28,6 @@ from sdk.shell.cli import (
 )
 from sdk.shell.cluster_options import add_cluster_options, cluster_from
 from sdk.shell.terminal import say
-
-if TYPE_CHECKING:
-    from batch.run.outcome import Report
 
 _EXAMPLE = """\
 example:
@@ -195,7 +192,7 @@ def _work(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
     score = partial(watched, run_id=args.run_id, metrics_file=args.metrics_file, with_report=not args.no_report)
     if args.backfill is not None:
-        yield from _backfill(args, job, score)
+        yield from _backfill(args, job, lambda night: summary(score(night)))
     elif args.dry_run:
         planned, estimated = dry_run(job)
         yield summary(planned) | summary(estimated)
@@ -224,14 +221,14 @@ def _job(args: argparse.Namespace) -> Job:
     return Job(**{name: getattr(args, name) for name in names}, **special)
 
 
-def _backfill(args: argparse.Namespace, job: Job, score: Callable[[Job], Report]) -> Iterator[dict[str, Any]]:
-    from batch.run.backfill import backfill, dates_between, finish_interrupted, planned_backfill
+def _backfill(args: argparse.Namespace, job: Job, work: Callable[[Job], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    from batch.run.backfill import backfill, dates_between, finish_interrupted, planned
 
     dates = dates_between(*args.backfill)
     if args.dry_run:
-        return planned_backfill(job, dates)
+        return backfill(job, dates, planned)
     finish_interrupted(job)
-    return backfill(job, dates, score)
+    return backfill(job, dates, work)
 
 
 def _look_after_nights(args: argparse.Namespace) -> dict[str, Any]:

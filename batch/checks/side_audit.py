@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -201,9 +202,8 @@ class SideAudit:
         """Titles named twice and titles seen, by one sort of (list, title) keys."""
         keys = lists.list_row * self._width + lists.answer + 1
         ordered = np.sort(keys)
-        twice = ordered[1:][(ordered[1:] == ordered[:-1]) & (ordered[1:] % self._width > 0)]
-        if len(twice):
-            again = np.isin(keys, twice) & ~_first_of_each(keys)
+        if (ordered[1:] == ordered[:-1]).any():
+            again = pd.Series(keys).duplicated().to_numpy() & (lists.answer >= 0)
             self._report(lists, "repeats", again, "names title {answer} again for {id}")
         shows = "shows user {id} title {answer}" if self.rules.side == USERS else "lists user {answer} for title {id}"
         self._check_barred(lists, "seen", self.rules.seen, keys, ordered, f"{shows}, which they have rated")
@@ -315,12 +315,6 @@ def layout_problem(name: str, table: pa.Table, layout: pa.Schema) -> str:
         return ""
     have, want = (", ".join(f"{column} {kind}" for column, kind in columns) for columns in (got, wanted))
     return f"{name}: its columns are {have}, expected {want}"
-
-
-def _first_of_each(keys: Int64s) -> Bools:
-    first = np.zeros(len(keys), dtype=np.bool_)
-    first[np.unique(keys, return_index=True)[1]] = True
-    return first
 
 
 def _places(known: Int64s, ids: Int64s) -> Int64s:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from batch.checks.audit import published_part
 from batch.gates.figures import Figures, GateResult
@@ -40,7 +37,7 @@ class NightShown:
         target: where it lies.
         bundle: what it was made from, for titles and years.
         figures: what its audit found.
-        inputs: what it was made from, as its manifest says; empty where it was refused.
+        inputs: what it was made from, as its manifest says; of a refused one, what its audit noted of that.
         record: seconds per stage and rates, as the run record holds them; may be empty.
         refusal: why it was not published; None where it was.
     """
@@ -89,16 +86,10 @@ def page(night: NightShown) -> str:
     )
     environment.filters["number"] = _number
     return environment.get_template("night.html").render(
-        night=night,
-        figures=_figures(night),
+        night=night, sample=sample, charts=_charts(night, sample),
         gates=[(True, _saying(night, "failed", "skipped", "not compared")), (False, _saying(night, "passed"))],
-        gate_summary=Counter(gate.verdict for gate in night.figures.gates),
-        sample=sample,
-        charts=_charts(night, sample),
         tastes=[*_user_tastes(night.bundle, sample), *_title_tastes(night)],
-        whole=sum(night.seconds.values()) or 1.0,
-        inputs=night.inputs or (asdict(night.figures.bundle) if night.figures.bundle else {}),
-    )
+    )  # fmt: skip
 
 
 def _saying(night: NightShown, *verdicts: str) -> list[GateResult]:
@@ -112,29 +103,6 @@ def _number(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _figures(night: NightShown) -> list[tuple[str, str]]:
-    """The figures on top of the page; those that are not known are left out."""
-    users, titles, record = night.figures.users, night.figures.titles, night.record
-    found = {
-        "users": users.queries,
-        "titles": titles.queries,
-        "rows": (users.rows or 0) + (titles.rows or 0) or None,
-        "fallback users": _percent(users.fallback),
-        "catalogue coverage": _percent(users.coverage),
-        "Gini index": users.gini,
-        "overlap with the night before": users.overlap,
-        "validation AUC": night.figures.bundle and night.figures.bundle.validation_auc,
-        "users per second": record.get("users_per_s") and round(record["users_per_s"]),
-        "seconds": round(sum(night.seconds.values()), 1) or None,
-        "peak memory, MiB": record.get("peak_memory_mib") and round(record["peak_memory_mib"]),
-    }
-    return [(name, _number(value)) for name, value in found.items() if value is not None]
-
-
-def _percent(share: float | None) -> str | None:
-    return None if share is None else f"{100 * share:.1f} %"
 
 
 def _charts(night: NightShown, sample: Sample) -> list[dict[str, Any]]:
@@ -196,19 +164,15 @@ def _title_tastes(night: NightShown) -> list[dict[str, Any]]:
     names = sorted(name for name in night.target.files(folder) if name.startswith("part-"))
     if not names:
         return []
-    table = published_part(night.target, f"{folder}/{names[0]}")
-    ids = np.unique(table.column("item_id").to_numpy())
+    rows = published_part(night.target, f"{folder}/{names[0]}").to_pandas()
+    ids = np.unique(rows["item_id"])
     rated = bundle.encoded_items.statistics.count[bundle.encoded_items.index_of(ids)]
     chosen = ids[np.argsort(-rated, kind="stable")[:_TASTE_TITLES]]
+    lists = [rows[rows["item_id"] == item].nsmallest(_TASTE_DEPTH, "rank")["similar_item_id"] for item in chosen]
     return [
-        {"heading": f"Like {name}", "note": "", "titles": bundle.titles(_similar(table, item))}
-        for name, item in zip(bundle.titles(chosen), chosen.tolist(), strict=True)
+        {"heading": f"Like {name}", "note": "", "titles": bundle.titles(similar.to_numpy())}
+        for name, similar in zip(bundle.titles(chosen), lists, strict=True)
     ]
-
-
-def _similar(table: pa.Table, item: int) -> Any:
-    wanted = pc.and_(pc.equal(table.column("item_id"), item), pc.less_equal(table.column("rank"), _TASTE_DEPTH))
-    return table.filter(wanted).sort_by("rank").column("similar_item_id").to_numpy()
 
 
 def published_night(target: Target, run_date: str | None, bundle: Bundle) -> NightShown:

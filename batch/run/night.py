@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batch.checks.audit import audit, previous_night
+from batch.checks.expectations import expectations
 from batch.gates.figures import Figures
 from batch.gates.judge import GatesFailedError
 from batch.job.inputs import OpenedJob, open_job
@@ -194,7 +195,7 @@ def _decide_locked(night: Night) -> Outcome:
     except GatesFailedError as error:
         known = {"run_id": night.attempt.run_id, "seconds": dict(night.attempt.stages.seconds)}
         said = error.message.removeprefix(f"{target.describe(staging_of(job.run_date))}: ")
-        return Outcome(_shown(night, error.figures, {}, known, said), error)
+        return Outcome(_shown(night, error.figures, error.figures.to_json()["bundle"], known, said), error)
     if job.keep is not None:
         retain(target, job.keep, job.run_date)
     report = _report(night, figures, written, published)
@@ -251,9 +252,9 @@ def _score_and_publish(night: Night) -> tuple[Figures, Written]:
     staging = target.describe(staging_of(job.run_date))
     with stages.time("checking"), target.on_disk(staging_of(job.run_date)) as folder:
         check_staged(folder, written.records, staging)
-        previous, opened = previous_night(target, job.run_date), night.opened
+        expected = expectations(night.opened.bundle, job, night.opened.asked)
         try:
-            figures = audit(folder, opened.bundle, job, previous=previous, asked=opened.asked, where=staging)
+            figures = audit(folder, expected, previous_night(target, job.run_date), staging)
         except QualityGateError:
             with contextlib.suppress(OSError, OutputError):  # the refusal matters more
                 journal.note_refusal()  # so that what is staged is kept, as the message promises
