@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
 from functools import partial
 from typing import Any
 
@@ -188,16 +188,15 @@ def _work(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     job = _job(args)
     from batch.run.night import dry_run
     from batch.run.observe import watched
-    from batch.run.outcome import summary
 
     score = partial(watched, run_id=args.run_id, metrics_file=args.metrics_file, with_report=not args.no_report)
     if args.backfill is not None:
-        yield from _backfill(args, job, lambda night: summary(score(night)))
+        yield from _backfill(args, job, lambda night: asdict(score(night)))
     elif args.dry_run:
         planned, estimated = dry_run(job)
-        yield summary(planned) | summary(estimated)
+        yield asdict(planned) | asdict(estimated)
     else:
-        yield summary(score(job))
+        yield asdict(score(job))
 
 
 def _job(args: argparse.Namespace) -> Job:
@@ -217,7 +216,7 @@ def _job(args: argparse.Namespace) -> Job:
     special: dict[str, Any] = {
         "gates": gates, "skip_gate": tuple(args.skip_gate), "ratings_until": None, "cluster": cluster_from(args),
     }  # fmt: skip
-    names = {field.name for field in dataclasses.fields(Job)} - special.keys()
+    names = {field.name for field in fields(Job)} - special.keys()
     return Job(**{name: getattr(args, name) for name in names}, **special)
 
 
@@ -232,7 +231,6 @@ def _backfill(args: argparse.Namespace, job: Job, work: Callable[[Job], dict[str
 
 
 def _look_after_nights(args: argparse.Namespace) -> dict[str, Any]:
-    from batch.run.outcome import summary
     from batch.store.nights import release, rollback, verify
 
     if args.backfill is not None:
@@ -242,10 +240,10 @@ def _look_after_nights(args: argparse.Namespace) -> dict[str, Any]:
         if getattr(args, option):
             check_date(getattr(args, option), f"--{option.replace('_', '-')}")
     if args.verify:
-        return summary(verify(args.out, args.run_date))
+        return asdict(verify(args.out, args.run_date))
     if args.release:
-        return summary(release(args.out))
-    return summary(rollback(args.out, args.rollback or None, hold=args.hold, force=args.force))
+        return asdict(release(args.out))
+    return asdict(rollback(args.out, args.rollback or None, hold=args.hold, force=args.force))
 
 
 def _says_nothing(value: object) -> bool:

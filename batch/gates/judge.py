@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 
 from batch.gates.config import WHOLE, GateConfig
 from batch.gates.figures import Figures, GateResult
-from batch.gates.table import BY_NAME, Bound, Facts, Reading, gates_of
+from batch.gates.table import BY_NAME, GATES, Bound, Facts, Reading
 from sdk.base.errors import QualityGateError
 from sdk.base.logs import facts
 
@@ -42,7 +42,8 @@ def lines_of(side: Facts, skip: Collection[str]) -> list[GateResult]:
         side: what they look at.
         skip: gates that stop nothing.
     """
-    return [judge(f"{side.side}.{gate.name}", gate.figure(side), side.config, skip) for gate in gates_of(side.side)]
+    mine = [gate for gate in GATES if side.side in gate.bounds]
+    return [judge(f"{side.side}.{gate.name}", gate.figure(side), side.config, skip) for gate in mine]
 
 
 def judge(name: str, reading: Reading, config: GateConfig, skip: Collection[str] = ()) -> GateResult:

@@ -25,6 +25,8 @@ from sdk.base.types import Float64s
 from sdk.bundles.bundle import Bundle
 
 log = logging.getLogger(__name__)
+Taste = tuple[str, str, list[str]]
+"""A heading, a note, and a list's first titles."""
 _TASTE_USERS, _TASTE_TITLES, _TASTE_DEPTH, _LIKED = 6, 3, 8, 3
 
 
@@ -49,11 +51,6 @@ class NightShown:
     inputs: Mapping[str, Any]
     record: Mapping[str, Any]
     refusal: str | None = None
-
-    @property
-    def status(self) -> str:
-        """In a word."""
-        return "published" if self.refusal is None else "refused"
 
     @property
     def folder(self) -> str:
@@ -105,9 +102,8 @@ def _number(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _charts(night: NightShown, sample: Sample) -> list[dict[str, Any]]:
-    from markupsafe import Markup
-
+def _charts(night: NightShown, sample: Sample) -> list[tuple[str, str, str]]:
+    """Titles, captions and SVG."""
     if not len(sample.item):
         return []
     personal, titles, whole = ~sample.fallback, night.bundle.encoded_items, night.figures.users.coverage
@@ -124,7 +120,7 @@ def _charts(night: NightShown, sample: Sample) -> list[dict[str, Any]]:
     if len(shares):
         caption = f"Of {len(shares):,} users with a list on {night.figures.previous}, too."
         found.append(("New titles in the top 10", caption, charts.churn_chart(shares)))
-    return [{"title": title, "caption": caption, "svg": Markup(svg)} for title, caption, svg in found]
+    return found
 
 
 def _churn(night: NightShown, sample: Sample) -> Float64s:
@@ -134,7 +130,7 @@ def _churn(night: NightShown, sample: Sample) -> Float64s:
     return np.concatenate([np.zeros(0), *(churn(sample, part) for part in before)])
 
 
-def _user_tastes(bundle: Bundle, sample: Sample) -> list[dict[str, Any]]:
+def _user_tastes(bundle: Bundle, sample: Sample) -> list[Taste]:
     """Lists of a few sampled users, drawn with seed 0, each beside what the user rated highest."""
     count = min(_TASTE_USERS, len(sample.users))
     chosen = np.sort(np.random.default_rng(0).choice(len(sample.users), count, replace=False))
@@ -142,11 +138,9 @@ def _user_tastes(bundle: Bundle, sample: Sample) -> list[dict[str, Any]]:
     for place in chosen.tolist():
         rows = np.flatnonzero((sample.user == place) & (sample.rank <= _TASTE_DEPTH))
         popular = bool(sample.fallback[rows].any())
-        found.append({
-            "heading": f"User {sample.users[place]}",
-            "note": "made by popularity" if popular else _liked(bundle, int(sample.users[place])),
-            "titles": bundle.titles(sample.item[rows[np.argsort(sample.rank[rows])]]),
-        })  # fmt: skip
+        note = "made by popularity" if popular else _liked(bundle, int(sample.users[place]))
+        titles = bundle.titles(sample.item[rows[np.argsort(sample.rank[rows])]])
+        found.append((f"User {sample.users[place]}", note, titles))
     return found
 
 
@@ -158,7 +152,7 @@ def _liked(bundle: Bundle, user_id: int) -> str:
     return f"rated highest: {'; '.join(names)}" if names else ""
 
 
-def _title_tastes(night: NightShown) -> list[dict[str, Any]]:
+def _title_tastes(night: NightShown) -> list[Taste]:
     """Lists of the most rated titles of the first part."""
     folder, bundle = f"{night.folder}/{ITEM_ITEMS}", night.bundle
     names = sorted(name for name in night.target.files(folder) if name.startswith("part-"))
@@ -169,10 +163,8 @@ def _title_tastes(night: NightShown) -> list[dict[str, Any]]:
     rated = bundle.encoded_items.statistics.count[bundle.encoded_items.index_of(ids)]
     chosen = ids[np.argsort(-rated, kind="stable")[:_TASTE_TITLES]]
     lists = [rows[rows["item_id"] == item].nsmallest(_TASTE_DEPTH, "rank")["similar_item_id"] for item in chosen]
-    return [
-        {"heading": f"Like {name}", "note": "", "titles": bundle.titles(similar.to_numpy())}
-        for name, similar in zip(bundle.titles(chosen), lists, strict=True)
-    ]
+    titles = [bundle.titles(similar.to_numpy()) for similar in lists]
+    return [(f"Like {name}", "", similar) for name, similar in zip(bundle.titles(chosen), titles, strict=True)]
 
 
 def published_night(target: Target, run_date: str | None, bundle: Bundle) -> NightShown:

@@ -10,7 +10,6 @@ from typing import Any
 
 from batch.job.job import Job, check_date
 from batch.run.night import dry_run
-from batch.run.outcome import summary
 from batch.store.layout import night_of
 from batch.store.nights import beyond_the_last
 from batch.store.places import open_target
@@ -66,7 +65,7 @@ def backfill(job: Job, dates: list[str], work: Callable[[Job], dict[str, Any]]) 
 def planned(job: Job) -> dict[str, Any]:
     """What scoring a night would take; nothing is written."""
     plan, estimate = dry_run(job)
-    return {"run_date": job.run_date, "status": _TO_DO, **summary(plan), **summary(estimate)}
+    return {"run_date": job.run_date, "status": _TO_DO, **dataclasses.asdict(plan), **dataclasses.asdict(estimate)}
 
 
 _TO_DO, _PASSED_OVER = "to be scored", "passed over"
