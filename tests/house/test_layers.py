@@ -92,14 +92,8 @@ def floor_of(module: str) -> int:
 
 @cache
 def arrows() -> set[tuple[str, str]]:
-    """(importer, imported) of ours; the version in ``sdk/__init__.py`` is no arrow to the face."""
-    found = set()
-    for importer, path in MODULES.items():
-        targets = imports_of(path)
-        found |= {(importer, target) for target in targets & MODULES.keys() - {importer}}
-        if targets & {"sdk.__version__"}:
-            found -= {(importer, "sdk")}
-    return found
+    """(importer, imported) of ours."""
+    return {(importer, target) for importer, path in MODULES.items() for target in imports_of(path) & MODULES.keys()}
 
 
 def points_up(importer: str, target: str) -> bool:
