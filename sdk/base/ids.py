@@ -129,8 +129,7 @@ def _one_row(values: Any, name: str) -> NDArray[Any]:
     array = np.asarray(values)
     array = array.reshape(1) if array.ndim == 0 else array
     if array.ndim != 1 or array.dtype.kind in "mMcV":
-        message = f"{name}: got {array.dtype} of shape {array.shape}, expected one row of ids"
-        raise UsageError(message)
+        raise UsageError(f"{name}: got {array.dtype} of shape {array.shape}, expected one row of ids")
     return array
 
 
@@ -165,8 +164,7 @@ def id_of(value: object, name: str) -> int:
     """
     found = ids_of(value, name)
     if len(found) != 1:
-        message = f"{name}: got {len(found)} ids, expected one"
-        raise UsageError(message)
+        raise UsageError(f"{name}: got {len(found)} ids, expected one")
     return int(found[0])
 
 
@@ -179,11 +177,9 @@ def count_of(value: object, name: str, least: int = 1) -> int:
     try:
         number = int(value) if type(value) is int else whole(None if isinstance(value, str) else value)
     except NoIdError as error:
-        message = f"{name}: got {_short(value)}, expected a whole number of at least {least}"
-        raise UsageError(message) from error
+        raise UsageError(f"{name}: got {_short(value)}, expected a whole number of at least {least}") from error
     if number < least:
-        message = f"{name}: got {number}, expected at least {least}"
-        raise UsageError(message)
+        raise UsageError(f"{name}: got {number}, expected at least {least}")
     return min(number, MAX_ID)
 
 

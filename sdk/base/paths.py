@@ -55,11 +55,10 @@ def as_location(given: str | os.PathLike[str]) -> str:
         return str(as_path(text))
     scheme, place = url[1].lower(), url[2].rstrip("/")
     if "@" in place.split("/")[0] or "?" in place:
-        message = (
+        raise UsageError(
             f"a {scheme}:// URL with a user, a password or a query. "
             "Give credentials in the environment or in fsspec's configuration, never in the URL."
         )
-        raise UsageError(message)
     if scheme in _WEB:
         raise _refused(text, "a folder, or a store such as s3://bucket/nights", "A web address cannot be written to.")
     if not place or (scheme in _BUCKETS and not _PLACE.fullmatch(place.split("/")[0])):

@@ -145,8 +145,7 @@ def joined(parse: Callable[[str], T], expected: str = "values") -> Callable[[str
         with contextlib.suppress(argparse.ArgumentTypeError):
             if found := tuple(dict.fromkeys(parse(part.strip()) for part in text.split(",") if part.strip())):
                 return found
-        message = f"got {text[:_SHOWN]!r}, expected {expected}, joined by commas"
-        raise argparse.ArgumentTypeError(message)
+        raise argparse.ArgumentTypeError(f"got {text[:_SHOWN]!r}, expected {expected}, joined by commas")
 
     return parse_all
 
@@ -162,8 +161,7 @@ def finite_number(text: str) -> float:
     except ValueError:
         number = math.nan
     if not abs(number) <= _LARGEST:
-        message = f"got {text[:_SHOWN]!r}, expected a number from {-_LARGEST:g} to {_LARGEST:g}"
-        raise argparse.ArgumentTypeError(message)
+        raise argparse.ArgumentTypeError(f"got {text[:_SHOWN]!r}, expected a number from {-_LARGEST:g} to {_LARGEST:g}")
     return number
 
 
@@ -175,8 +173,7 @@ def seconds(text: str) -> float:
     """
     number = finite_number(text)
     if number < 0:
-        message = f"got {text!r}, expected seconds, 0 or more"
-        raise argparse.ArgumentTypeError(message)
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected seconds, 0 or more")
     return number
 
 
