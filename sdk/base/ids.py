@@ -134,16 +134,9 @@ def _one_row(values: Any, name: str) -> NDArray[Any]:
 
 
 def _listed(values: list[Any]) -> NDArray[Any]:
-    if set(map(type, values)) <= {int} and all(_LEAST <= end <= MAX_ID for end in _ends(values)):
+    if set(map(type, values)) <= {int} and (not values or _LEAST <= min(values) <= max(values) <= MAX_ID):
         return np.array(values, dtype=np.int64)
-    array = np.empty(len(values), dtype=object)
-    for at, value in enumerate(values):
-        array[at] = value
-    return array
-
-
-def _ends(values: list[int]) -> tuple[int, ...]:
-    return (min(values), max(values)) if values else ()
+    return np.fromiter(values, dtype=object, count=len(values))
 
 
 def _numbered(at: int, value: object, name: str) -> int:
