@@ -10,7 +10,7 @@ from typing import Any
 
 from batch.job.inputs import OpenedJob
 from batch.job.job import Job
-from batch.job.parts import part_bytes
+from batch.lists.parts import part_bytes
 from batch.lists.shards import Scorer, Shard
 from batch.run.plan import Plan
 from batch.store.layout import ITEM_ITEMS, USER_ITEMS
