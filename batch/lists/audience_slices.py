@@ -91,7 +91,9 @@ class Slices:
         rows = self.recommender.items.index_of(item_ids)
         items = form.items.take(np.concatenate([np.arange(FIRST_KNOWN), rows]))
         limits = {"threads": self.recommender.threads, "memory_mib": self.recommender.memory_mib}
-        _, best = Engine(PairForm(form.users, items, form.head), **limits).top_k_and_audience(np.arange(len(known)), _only(seen, rows), self.size)
+        _, best = Engine(PairForm(form.users, items, form.head), **limits).top_k_and_audience(
+            np.arange(len(known)), _only(seen, rows), self.size
+        )
         found = Audience(rows, self.user_index[known[best.item_index]], best.scores, best.lengths)
         return audience_table(self.recommender, self.user_index, found)
 
