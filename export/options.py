@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from sdk.base.errors import ConfigError
 
-Backend = Literal["python", "pytorch", "onnxruntime"]
-WorkflowForm = Literal["nvtabular", "compiled"]
-InstanceKind = Literal["cpu", "gpu"]
-BACKENDS: tuple[str, ...] = get_args(Backend)
-WORKFLOW_FORMS: tuple[str, ...] = get_args(WorkflowForm)
-INSTANCE_KINDS: tuple[str, ...] = get_args(InstanceKind)
-
-
+BACKENDS = ("python", "pytorch", "onnxruntime")
+WORKFLOW_FORMS = ("nvtabular", "compiled")
+INSTANCE_KINDS = ("cpu", "gpu")
 MOST, MOST_INSTANCES = 2**31 - 1, 1024  # Triton's own numbers have 32 bits; each instance is a process
+
+
+def require(options: object, name: str, ok: bool, expected: str) -> None:
+    """Refuse a field's value.
+
+    Raises:
+        ConfigError: it is not ``ok``.
+    """
+    if not ok:
+        raise ConfigError(type(options).__name__, name, getattr(options, name), expected)
+
+
+def require_one_of(options: object, name: str, allowed: tuple[str, ...]) -> None:
+    """Refuse a field's value that is none of the allowed ones.
+
+    Raises:
+        ConfigError: it is another.
+    """
+    require(options, name, getattr(options, name) in allowed, f"one of {', '.join(allowed)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,20 +64,13 @@ class ExportOptions:
     warm_up: bool = True
 
     def __post_init__(self) -> None:
-        self._require_one_of("backend", BACKENDS)
-        self._require_one_of("workflow", WORKFLOW_FORMS)
-        self._require_one_of("instance_kind", INSTANCE_KINDS)
+        require_one_of(self, "backend", BACKENDS)
+        require_one_of(self, "workflow", WORKFLOW_FORMS)
+        require_one_of(self, "instance_kind", INSTANCE_KINDS)
         for name in ("instances", "max_batch", "max_ids", "max_k", "max_results", "keep_versions"):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
             most = MOST_INSTANCES if name == "instances" else MOST
-            self._require(name, getattr(self, name) <= most, f"at most {most}")
-        self._require("max_queue_delay_us", 0 <= self.max_queue_delay_us <= MOST, f"0 to {MOST} microseconds")
+            require(self, name, getattr(self, name) >= 1, "at least 1")
+            require(self, name, getattr(self, name) <= most, f"at most {most}")
+        require(self, "max_queue_delay_us", 0 <= self.max_queue_delay_us <= MOST, f"0 to {MOST} microseconds")
         native = self.backend != "python" or self.instance_kind == "cpu"
-        self._require("instance_kind", native, "cpu with the python backend; choose pytorch or onnxruntime for a GPU")
-
-    def _require_one_of(self, name: str, allowed: tuple[str, ...]) -> None:
-        self._require(name, getattr(self, name) in allowed, f"one of {', '.join(allowed)}")
-
-    def _require(self, name: str, ok: bool, expected: str) -> None:
-        if not ok:
-            raise ConfigError(type(self).__name__, name, getattr(self, name), expected)
+        require(self, "instance_kind", native, "cpu with the python backend; choose pytorch or onnxruntime for a GPU")

@@ -6,6 +6,7 @@ with TritonServer(repository) as server:
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import http.client
 import logging
@@ -20,14 +21,12 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from export.errors import ServerStartError
+from export.options import require
 from export.server_files import environment, lay_out_backend, lay_out_python, own_python_path, tritonserver_folder
-from sdk.base.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -74,11 +73,8 @@ class ServerOptions:
     def __post_init__(self) -> None:
         for name in ("http_port", "grpc_port", "metrics_port"):
             port = getattr(self, name)
-            if port is not None and not 1 <= port <= 65535:
-                expected = "a port from 1 to 65535, or none to find one"
-                raise ConfigError(type(self).__name__, name, port, expected)
-        if self.poll_s < 0:
-            raise ConfigError(type(self).__name__, "poll_s", self.poll_s, "0 or more seconds")
+            require(self, name, port is None or 1 <= port <= 65535, "a port from 1 to 65535, or none to find one")
+        require(self, "poll_s", self.poll_s >= 0, "0 or more seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +107,7 @@ class TritonServer:
     def __enter__(self) -> TritonServer:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     @property
@@ -147,25 +141,24 @@ class TritonServer:
         Raises:
             ServerStartError: the server cannot run here, a model did not load, or the time-out passed.
         """
-        for attempt in range(1, _ATTEMPTS + 1):
+        may_find_others = None in (self.options.http_port, self.options.grpc_port, self.options.metrics_port)
+        for attempts_left in reversed(range(_ATTEMPTS)):
             try:
                 self._launch()
                 self._wait_until_ready()
+                break
             except BaseException as error:
                 self.stop()
-                if attempt < _ATTEMPTS and self._may_find_other_ports() and _is_taken_port(error):
-                    continue
-                raise
-            break
+                is_taken = isinstance(error, ServerStartError) and "already in use" in str(error).lower()
+                if not (attempts_left and may_find_others and is_taken):
+                    raise
         return self
 
     def stop(self) -> None:
         """End the server, letting requests in flight finish; nothing is left behind. Safe to call twice."""
-        process = self._process
-        if process is not None:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-            self._await_end(process)
+        if self._process is not None:
+            self._process.terminate()
+            self._await_end(self._process)
         self._clean_up()
 
     def kill(self) -> None:
@@ -186,8 +179,8 @@ class TritonServer:
             ServerStartError: the server ended by itself.
         """
         code = self._running().wait()
-        message = f"{self.repository}: the server ended by itself (exit code {code}); {self._last_words()}"
-        raise ServerStartError(message)
+        problem = f"the server ended by itself (exit code {code})"
+        raise ServerStartError(f"{self.repository}: {problem}; {self._last_words()}")
 
     def _launch(self) -> None:
         home = tritonserver_folder()
@@ -226,9 +219,6 @@ class TritonServer:
         free = iter(_free_ports(options.host, wanted.count(None)))
         return Ports(*(next(free) if port is None else port for port in wanted))
 
-    def _may_find_other_ports(self) -> bool:
-        return None in (self.options.http_port, self.options.grpc_port, self.options.metrics_port)
-
     def _read_log(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
@@ -243,9 +233,8 @@ class TritonServer:
             if not self.is_running():
                 raise ServerStartError(self._why_it_ended())
             if time.monotonic() > deadline:
-                raise ServerStartError(
-                    f"{self.repository}: not ready after {self.options.start_timeout_s:g} s; {self._last_words()}"
-                )
+                waited = f"not ready after {self.options.start_timeout_s:g} s"
+                raise ServerStartError(f"{self.repository}: {waited}; {self._last_words()}")
             time.sleep(_POLL_S)
 
     def _is_ready(self) -> bool:
@@ -263,13 +252,11 @@ class TritonServer:
     def _why_it_ended(self) -> str:
         if self._reader is not None:
             self._reader.join(timeout=5)
-        found = dict.fromkeys(
-            f"model {m['model']!r}: {m['reason'].strip(chr(34))}" for m in map(_REASONS.search, self._lines) if m
-        )
+        failed = [m for m in map(_REASONS.search, self._lines) if m]
+        found = dict.fromkeys(f"model {m['model']!r}: {m['reason'].strip(chr(34))}" for m in failed)
         why = "; ".join(found) or self._last_words()
-        return (
-            f"{self.repository}: the server did not start. {why}. Export the repository again, or mend what it names."
-        )
+        remedy = "Export the repository again, or mend what it names."
+        return f"{self.repository}: the server did not start. {why}. {remedy}"
 
     def _last_words(self) -> str:
         errors = [line for line in self._lines if re.match(r"E\d{4} |error:", line)] or list(self._lines)
@@ -286,7 +273,8 @@ class TritonServer:
     def _clean_up(self) -> None:
         """Forget the process, and remove its folder and what a killed server leaves in shared memory."""
         if self._process is not None and self._reader is not None:
-            _end_group(self._process.pid)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # the models' processes, in the server's own session
             self._reader.join(timeout=10)
         self._process = None
         if self._folder is not None:
@@ -319,41 +307,23 @@ def _restrictions(options: ServerOptions) -> list[str]:
 
 def _free_ports(host: str, count: int) -> list[int]:
     """Ports that are free at this moment, all different."""
-    sockets = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
-    try:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
             each.bind((host, 0))
         return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def _require_free(host: str, port: int) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as each:
+    with socket.socket() as each:
         each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that just ended is no hindrance
         try:
             each.bind((host, port))
         except OSError as error:
-            message = (
-                f"{host}:{port}: cannot be listened on ({error.strerror}). Choose another port, or none to find one."
-            )
-            raise ServerStartError(message) from error
-
-
-def _is_taken_port(error: BaseException) -> bool:
-    return isinstance(error, ServerStartError) and "already in use" in str(error).lower()
+            remedy = "Choose another port, or none to find one."
+            raise ServerStartError(f"{host}:{port}: cannot be listened on ({error.strerror}). {remedy}") from error
 
 
 def _end_with_parent() -> None:
     """Have the kernel send this process SIGTERM when its parent dies; runs between fork and exec."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _end_group(group: int) -> None:
-    """End the models' processes of a server that is gone: the server's own session, nobody else's."""
-    end: Callable[[int, int], None] = os.killpg
-    try:
-        end(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return
