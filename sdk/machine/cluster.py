@@ -42,9 +42,9 @@ class ClusterConfig:
     """Where work is done: nowhere else, in ``workers`` processes of this machine, or on the cluster at ``address``.
 
     Attributes:
-        workers: worker processes to start here; None starts none.
-        address: of a Dask scheduler, such as ``tcp://10.0.0.5:8786``; None asks none.
-        worker_memory: most that one worker started here may hold, such as ``4GiB``; None is its share of all memory.
+        workers: worker processes to start here and divide the work among; none unless given.
+        address: of a Dask scheduler, ``tcp://HOST:PORT``, whose cluster divides the work; none unless given.
+        worker_memory: most that one worker started here may hold, such as ``4GiB``; its share of all unless given.
     """
 
     workers: int | None = None
