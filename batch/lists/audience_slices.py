@@ -88,14 +88,14 @@ class Slices:
 
     def _portion(self, form: PairForm, known: Int64s, seen: Seen, item_ids: Int64s) -> pa.Table:
         """A few titles: an engine that holds these alone, so that nothing grows with the catalogue."""
-        rows = self.recommender.items.index_of(item_ids)
+        made_by = self.recommender
+        rows = made_by.items.index_of(item_ids)
         items = form.items.take(np.concatenate([np.arange(FIRST_KNOWN), rows]))
-        limits = {"threads": self.recommender.threads, "memory_mib": self.recommender.memory_mib}
-        _, best = Engine(PairForm(form.users, items, form.head), **limits).top_k_and_audience(
-            np.arange(len(known)), _only(seen, rows), self.size
-        )
+        titles = PairForm(form.users, items, form.head)
+        engine = Engine(titles, threads=made_by.threads, memory_mib=made_by.memory_mib)
+        _, best = engine.top_k_and_audience(np.arange(len(known)), _only(seen, rows), self.size)
         found = Audience(rows, self.user_index[known[best.item_index]], best.scores, best.lengths)
-        return audience_table(self.recommender, self.user_index, found)
+        return audience_table(made_by, self.user_index, found)
 
 
 def _only(seen: Seen, rows: Int64s) -> Seen:
