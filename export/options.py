@@ -37,7 +37,7 @@ class ExportOptions:
 
     Attributes:
         model: the ranker: ``dlrm``, ``ncf``, or ``best`` by the bundle's validation AUC.
-        backend: what runs the ranker. ``pytorch`` and ``onnxruntime`` need a server that has them.
+        backend: what runs the ranker; ``pytorch`` and ``onnxruntime`` need a server that has them.
         workflow: ``nvtabular``, the fitted workflow itself; or ``compiled``, its vocabularies as sorted arrays.
         instances: processes per model.
         instance_kind: where the ranker and ``recommend`` run; ``gpu`` only with ``pytorch`` or ``onnxruntime``.

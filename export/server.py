@@ -43,13 +43,13 @@ class ServerOptions:
     """How the server runs.
 
     Attributes:
-        host: address to bind; loopback unless told.
-        http_port: None finds a free one.
-        grpc_port: None finds a free one.
-        metrics_port: None finds a free one.
-        poll_s: how often the repository is looked at for new versions; 0 never.
-        start_timeout_s: how long all models may take to load.
-        stop_timeout_s: how long requests in flight, and clients that keep a connection open, hold up a stop.
+        host: address to bind; anything but loopback is open to others.
+        http_port: port of HTTP; a free one unless given.
+        grpc_port: port of gRPC; a free one unless given.
+        metrics_port: port of the metrics; a free one unless given.
+        poll_s: seconds between two looks for new versions; 0 never looks.
+        start_timeout_s: how long all models may take to load, seconds.
+        stop_timeout_s: seconds that requests in flight, and clients that keep a connection open, may hold up a stop.
         model_control: whether clients may use the model-repository extension.
         shared_memory: whether clients may use the shared-memory extensions.
         python_path: folders on the models' ``sys.path``; None: those of this interpreter.
