@@ -112,14 +112,10 @@ def _check_apart(bundle: Path, location: str) -> None:
     Raises:
         UsageError: ``location`` is the bundle, or lies inside it.
     """
-    if "://" not in location and _real(location).is_relative_to(_real(bundle)):
-        message = f"--out: {location} lies inside --bundle {bundle}, which is never written to; give another folder"
-        raise UsageError(message)
-
-
-def _real(path: str | Path) -> Path:
-    """Where links lead; ``Path.resolve`` raises RuntimeError on those that lead in a circle."""
-    return Path(os.path.realpath(path))
+    real_out, real_bundle = Path(os.path.realpath(location)), os.path.realpath(bundle)  # resolve trips over circles
+    if "://" not in location and real_out.is_relative_to(real_bundle):
+        problem = f"{location} lies inside --bundle {bundle}, which is never written to"
+        raise UsageError(f"--out: {problem}; give another folder")
 
 
 def check_date(text: str, option: str) -> None:
@@ -131,8 +127,6 @@ def check_date(text: str, option: str) -> None:
     try:
         parsed = datetime.date.fromisoformat(text)
     except ValueError as error:
-        message = f"{option}: got {text!r}, expected a date such as 2026-11-23"
-        raise UsageError(message) from error
+        raise UsageError(f"{option}: got {text!r}, expected a date such as 2026-11-23") from error
     if parsed.isoformat() != text:
-        message = f"{option}: got {text!r}, expected it written as {parsed.isoformat()}"
-        raise UsageError(message)
+        raise UsageError(f"{option}: got {text!r}, expected it written as {parsed.isoformat()}")
