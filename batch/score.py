@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from batch.gates.config import GateConfig, read_config
@@ -27,7 +28,7 @@ from sdk.shell.cli import (
 from sdk.shell.terminal import say
 
 if TYPE_CHECKING:
-    from batch.run.observe import Watching
+    from batch.run.outcome import Report
 
 _EXAMPLE = """\
 python -m batch.score --bundle bundle --out nightly --run-date 2026-11-23
@@ -127,17 +128,17 @@ def _work(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         return
     job = _job(args)
     from batch.run.night import dry_run
-    from batch.run.observe import Watching, watched
-    from batch.run.summary import summary
+    from batch.run.observe import watched
+    from batch.run.outcome import summary
 
-    watching = Watching(run_id=args.run_id, metrics_file=args.metrics_file, report=not args.no_report)
+    score = partial(watched, run_id=args.run_id, metrics_file=args.metrics_file, with_report=not args.no_report)
     if args.backfill is not None:
-        yield from _backfill(args, job, watching)
+        yield from _backfill(args, job, score)
     elif args.dry_run:
         planned, estimated = dry_run(job)
         yield summary(planned) | summary(estimated)
     else:
-        yield summary(watched(job, watching))
+        yield summary(score(job))
 
 
 _A_DATE = "2026-11-23"
@@ -158,18 +159,18 @@ def _job(args: argparse.Namespace) -> Job:
     return made_of(Job, args, gates=gates, skip_gate=tuple(args.skip_gate), cluster=made_of(ClusterConfig, args))
 
 
-def _backfill(args: argparse.Namespace, job: Job, watching: Watching) -> Iterator[dict[str, Any]]:
+def _backfill(args: argparse.Namespace, job: Job, score: Callable[[Job], Report]) -> Iterator[dict[str, Any]]:
     from batch.run.backfill import backfill, dates_between, finish_interrupted, planned_backfill
 
     dates = dates_between(*args.backfill)
     if args.dry_run:
         return planned_backfill(job, dates)
     finish_interrupted(job)
-    return backfill(job, dates, watching)
+    return backfill(job, dates, score)
 
 
 def _look_after_nights(args: argparse.Namespace) -> dict[str, Any]:
-    from batch.run.summary import summary
+    from batch.run.outcome import summary
     from batch.store.nights import release, rollback, verify
 
     if args.backfill is not None:
