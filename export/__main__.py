@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from export.options import BACKENDS, INSTANCE_KINDS, WORKFLOW_FORMS, ExportOptions
+from export.calls import ClientOptions
+from export.options import ExportOptions
 from sdk.shell.cli import (
     CommandParser,
     add_bundle,
@@ -55,10 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = new_parser(CommandParser, "python -m export", summary, _EXAMPLE)
     add_bundle(parser, required=True, default=None, help="a trained bundle; only read")
     parser.add_argument("--out", type=path_argument, required=True, metavar="REPO", help="the repository's folder")
-    add_fields(parser, ExportOptions, "model")
-    for name, words in (("backend", BACKENDS), ("workflow", WORKFLOW_FORMS), ("instance_kind", INSTANCE_KINDS)):
-        add_fields(parser, ExportOptions, name, choices=words)
-    add_fields(parser, ExportOptions, "instances", "max_batch", "max_queue_delay_us", "max_ids", "max_k", "max_results")
+    add_fields(parser, ExportOptions, "model", "backend", "workflow", "instances", "instance_kind")
+    add_fields(parser, ExportOptions, "max_batch", "max_queue_delay_us", "max_ids", "max_k", "max_results")
     add_fields(parser, ExportOptions, "keep_versions")
     parser.add_argument(
         "--no-warm-up", dest="warm_up", action="store_false",
@@ -132,7 +131,7 @@ def _verify_parser() -> argparse.ArgumentParser:
     parser.add_argument("repository", type=path_argument, metavar="REPO", help="the repository that is served")
     add_bundle(parser, required=True, default=None, help="the bundle it was exported from")
     parser.add_argument("--url", required=True, metavar="HOST:PORT", help="the server's address")
-    parser.add_argument("--protocol", choices=("http", "grpc"), default="http", help="what the address speaks")
+    add_fields(parser, ClientOptions, "protocol")
     parser.add_argument("--pairs", type=between(1, 10**7), default=2000, metavar="N", help="pairs to score")
     compared = "users and titles whose lists are compared"
     parser.add_argument("--lists", type=between(1, 10**6), default=50, metavar="N", help=compared)

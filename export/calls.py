@@ -4,43 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import RefusedRequestError, ServerUnavailableError
-from export.options import require, require_one_of
+from sdk.base.config import Amount, Checked, Positive, Size
 from sdk.base.errors import MarqueeError, UsageError
 from sdk.base.ids import count_of, ids_of
 from sdk.base.types import Float32s, Int32s, Int64s
 
 Ids: TypeAlias = "Sequence[int] | NDArray[np.integer[Any]]"
-PROTOCOLS = ("http", "grpc")
+Protocol = Literal["http", "grpc"]
 _DTYPES = {"int64": "INT64", "int32": "INT32"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClientOptions:
+class ClientOptions(Checked):
     """How a client asks.
 
     Attributes:
-        protocol: ``http`` or ``grpc``, what the address speaks.
+        protocol: what the address speaks, ``http`` or ``grpc``.
         timeout_s: how long one attempt may take, connecting included.
         retries: further attempts after a lost connection; a refusal or a time-out is never tried again.
         backoff_s: wait before the first further attempt; it doubles with each.
     """
 
-    protocol: str = "http"
-    timeout_s: float = 30.0
-    retries: int = 2
-    backoff_s: float = 0.1
-
-    def __post_init__(self) -> None:
-        require_one_of(self, "protocol", PROTOCOLS)
-        require(self, "timeout_s", self.timeout_s > 0, "above 0 seconds")
-        require(self, "retries", self.retries >= 0, "0 or more")
-        require(self, "backoff_s", self.backoff_s >= 0, "0 or more seconds")
+    protocol: Protocol = "http"
+    timeout_s: Positive = 30.0
+    retries: Size = 2
+    backoff_s: Amount = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -23,10 +23,11 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from export.errors import ServerStartError
-from export.options import require
 from export.server_files import environment, lay_out_backend, lay_out_python, own_python_path, tritonserver_folder
+from sdk.base.config import Checked, Limit, Size
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +36,12 @@ _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.05
 _ATTEMPTS = 3  # a port that was free may be taken before the server binds it
 _SERVICES = {"Started HTTPService at", "Started GRPCInferenceService at"}
+Port = Annotated[int, Limit(lambda value: 1 <= value <= 65535, "a port from 1 to 65535")]
 _REASONS = re.compile(r"failed to load '(?P<model>[^']+)' version \d+: (?P<reason>.+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerOptions:
+class ServerOptions(Checked):
     """How the server runs.
 
     Attributes:
@@ -58,10 +60,10 @@ class ServerOptions:
     """
 
     host: str = LOOPBACK
-    http_port: int | None = None
-    grpc_port: int | None = None
-    metrics_port: int | None = None
-    poll_s: int = 2
+    http_port: Port | None = None
+    grpc_port: Port | None = None
+    metrics_port: Port | None = None
+    poll_s: Size = 2
     start_timeout_s: float = 180.0
     stop_timeout_s: float = 5.0
     model_control: bool = False
@@ -69,12 +71,6 @@ class ServerOptions:
     python_path: tuple[str, ...] | None = None
     end_with_parent: bool = False
     verbose: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("http_port", "grpc_port", "metrics_port"):
-            port = getattr(self, name)
-            require(self, name, port is None or 1 <= port <= 65535, "a port from 1 to 65535, or none to find one")
-        require(self, "poll_s", self.poll_s >= 0, "0 or more seconds")
 
 
 @dataclass(frozen=True, slots=True)

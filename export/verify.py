@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export.calls import Lists
+from export.calls import Lists, Protocol
 from export.client import Client, ClientOptions
 from export.errors import ParityError
 from export.manifest import check_repository
@@ -43,7 +43,7 @@ def verify(
     bundle: str | Path,
     url: str,
     *,
-    protocol: str = "http",
+    protocol: Protocol = "http",
     num_pairs: int = 2000,
     num_lists: int = 50,
     k: int = 20,
