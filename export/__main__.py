@@ -12,20 +12,8 @@ from typing import Any
 
 from export.calls import ClientOptions
 from export.options import ExportOptions
-from sdk.shell.cli import (
-    CommandParser,
-    add_bundle,
-    add_fields,
-    between,
-    did_you_mean,
-    made_of,
-    new_parser,
-    path_argument,
-    port_number,
-    run_command,
-    seconds,
-    seed_number,
-)
+from sdk.shell import cli
+from sdk.shell.cli import CommandParser, add_bundle, add_fields, made_of, new_parser, path_argument, run_command
 from sdk.shell.terminal import say
 
 log = logging.getLogger(__name__)
@@ -45,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser, work = commands[given[0]]
         return run_command(work, parser().parse_args(given[1:]))
     if given and not given[0].startswith("-"):
-        hint = did_you_mean(given[0], commands)
+        hint = cli.did_you_mean(given[0], commands)
         build_parser().error(f"got {given[0]!r}, expected serve, verify or the export's options{hint}")
     return run_command(_export, build_parser().parse_args(given))
 
@@ -94,10 +82,10 @@ def _serve_parser() -> argparse.ArgumentParser:
         "python -m export serve repository --http-port 8000", after_a_stop="the server is stopped",
     )  # fmt: skip
     parser.add_argument("repository", type=path_argument, metavar="REPO", help="a folder that python -m export wrote")
-    add_fields(parser, ServerOptions, "http_port", "grpc_port", "metrics_port", type=port_number)
+    add_fields(parser, ServerOptions, "http_port", "grpc_port", "metrics_port", type=cli.port_number)
     add_fields(parser, ServerOptions, "host")
-    add_fields(parser, ServerOptions, "poll_s", flag="--poll", type=between(0, 2**31 - 1), metavar="SECONDS")
-    add_fields(parser, ServerOptions, "start_timeout_s", flag="--start-timeout", type=seconds, metavar="SECONDS")
+    add_fields(parser, ServerOptions, "poll_s", flag="--poll", type=cli.between(0, 2**31 - 1), metavar="SECONDS")
+    add_fields(parser, ServerOptions, "start_timeout_s", flag="--start-timeout", type=cli.seconds, metavar="SECONDS")
     for name in ("model_control", "shared_memory"):
         add_fields(parser, ServerOptions, name, flag=f"--allow-{name.replace('_', '-')}")
     parser.add_argument("--json", action="store_true", help="print the ready line as JSON")
@@ -132,11 +120,11 @@ def _verify_parser() -> argparse.ArgumentParser:
     add_bundle(parser, required=True, default=None, help="the bundle it was exported from")
     parser.add_argument("--url", required=True, metavar="HOST:PORT", help="the server's address")
     add_fields(parser, ClientOptions, "protocol")
-    parser.add_argument("--pairs", type=between(1, 10**7), default=2000, metavar="N", help="pairs to score")
+    parser.add_argument("--pairs", type=cli.between(1, 10**7), default=2000, metavar="N", help="pairs to score")
     compared = "users and titles whose lists are compared"
-    parser.add_argument("--lists", type=between(1, 10**6), default=50, metavar="N", help=compared)
-    parser.add_argument("--k", type=between(1, 2**31 - 1), default=20, help="list length")
-    parser.add_argument("--seed", type=seed_number, default=0, help="of the sample")
+    parser.add_argument("--lists", type=cli.between(1, 10**6), default=50, metavar="N", help=compared)
+    parser.add_argument("--k", type=cli.between(1, 2**31 - 1), default=20, help="list length")
+    parser.add_argument("--seed", type=cli.seed_number, default=0, help="of the sample")
     parser.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
     return parser
 

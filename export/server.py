@@ -23,7 +23,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from export.errors import ServerStartError
 from export.server_files import environment, lay_out_backend, lay_out_python, own_python_path, tritonserver_folder
@@ -73,8 +73,7 @@ class ServerOptions(Checked):
     verbose: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
+class Ports(NamedTuple):
     """Where one server listens."""
 
     http: int
@@ -95,9 +94,9 @@ class TritonServer:
         self.options = options or ServerOptions()
         self.ports: Ports | None = None
         self._process: subprocess.Popen[str] | None = None
-        self._reader: threading.Thread | None = None
         self._lines: deque[str] = deque(maxlen=2000)
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._reader: threading.Thread | None = None
+        self._leavings = contextlib.ExitStack()
         self._prefix = f"marquee_{os.getpid()}_{secrets.token_hex(4)}"
 
     def __enter__(self) -> TritonServer:
@@ -179,41 +178,34 @@ class TritonServer:
         raise ServerStartError(f"{self.repository}: {problem}; {self._last_words()}")
 
     def _launch(self) -> None:
-        home = tritonserver_folder()
-        self._folder = tempfile.TemporaryDirectory(prefix="marquee-server-")
-        backends = lay_out_backend(home, Path(self._folder.name))
-        programs = lay_out_python(Path(self._folder.name), self.options.python_path or own_python_path())
-        self.ports = self._choose_ports()
+        home, options = tritonserver_folder(), self.options
+        self._leavings.callback(self._clear_shared_memory)
+        folder = Path(self._leavings.enter_context(tempfile.TemporaryDirectory(prefix="marquee-server-")))
+        backends = lay_out_backend(home, folder)
+        programs = lay_out_python(folder, options.python_path or own_python_path())
+        self.ports = _ports(options)
         self._lines.clear()
         self._process = subprocess.Popen(
             [str(home / "bin" / "tritonserver"), *self._arguments(self.ports, backends)],
-            env=environment(home, programs), cwd=self._folder.name, text=True, errors="replace",
+            env=environment(home, programs), cwd=folder, text=True, errors="replace",
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-            preexec_fn=_end_with_parent if self.options.end_with_parent else None,
+            preexec_fn=_end_with_parent if options.end_with_parent else None,
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read_log, args=(self._process,), daemon=True)
         self._reader.start()
+        self._leavings.callback(self._reader.join, timeout=10)
+        self._leavings.callback(_end_group, self._process.pid)
 
     def _arguments(self, ports: Ports, backends: Path) -> list[str]:
         options = self.options
         poll = ["--model-control-mode=poll", f"--repository-poll-secs={options.poll_s}"] if options.poll_s else []
         return [
             f"--model-repository={self.repository}", f"--backend-directory={backends}", *poll,
-            f"--http-address={options.host}", f"--http-port={ports.http}",
-            f"--grpc-address={options.host}", f"--grpc-port={ports.grpc}",
-            f"--metrics-address={options.host}", f"--metrics-port={ports.metrics}",
+            *(f"--{kind}-address={options.host}" for kind in Ports._fields),
+            *(f"--{kind}-port={port}" for kind, port in ports._asdict().items()),
             f"--exit-timeout-secs={int(options.stop_timeout_s)}", "--disable-auto-complete-config",
             f"--backend-config=python,shm-region-prefix-name={self._prefix}", *_restrictions(options),
         ]  # fmt: skip
-
-    def _choose_ports(self) -> Ports:
-        options = self.options
-        wanted = (options.http_port, options.grpc_port, options.metrics_port)
-        for port in wanted:
-            if port is not None:
-                _require_free(options.host, port)
-        free = iter(_free_ports(options.host, wanted.count(None)))
-        return Ports(*(next(free) if port is None else port for port in wanted))
 
     def _read_log(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
@@ -268,14 +260,10 @@ class TritonServer:
 
     def _clean_up(self) -> None:
         """Forget the process, and remove its folder and what a killed server leaves in shared memory."""
-        if self._process is not None and self._reader is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)  # the models' processes, in the server's own session
-            self._reader.join(timeout=10)
+        self._leavings.close()
         self._process = None
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
+
+    def _clear_shared_memory(self) -> None:
         for region in Path("/dev/shm").glob(f"{self._prefix}*"):
             region.unlink(missing_ok=True)
 
@@ -301,25 +289,29 @@ def _restrictions(options: ServerOptions) -> list[str]:
     return [f"--http-restricted-api={setting}", f"--grpc-restricted-protocol={setting}"]
 
 
-def _free_ports(host: str, count: int) -> list[int]:
-    """Ports that are free at this moment, all different."""
+def _ports(options: ServerOptions) -> Ports:
+    """The ports that are asked for, if they are free, and others that are free at this moment; all different."""
+    found = []
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((host, 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
-def _require_free(host: str, port: int) -> None:
-    with socket.socket() as each:
-        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that just ended is no hindrance
-        try:
-            each.bind((host, port))
-        except OSError as error:
-            remedy = "Choose another port, or none to find one."
-            raise ServerStartError(f"{host}:{port}: cannot be listened on ({error.strerror}). {remedy}") from error
+        for port in (options.http_port, options.grpc_port, options.metrics_port):
+            each = stack.enter_context(socket.socket())
+            if port is not None:
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that just ended is no hindrance
+            try:
+                each.bind((options.host, port or 0))
+            except OSError as error:
+                problem = f"{options.host}:{port or 0}: cannot be listened on ({error.strerror})"
+                raise ServerStartError(f"{problem}. Choose another port, or none to find one.") from error
+            found.append(each.getsockname()[1])
+    return Ports(*found)
 
 
 def _end_with_parent() -> None:
     """Have the kernel send this process SIGTERM when its parent dies; runs between fork and exec."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _end_group(group: int) -> None:
+    """End the models' processes of a server that is gone: the server's own session, nobody else's."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)

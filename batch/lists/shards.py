@@ -204,26 +204,22 @@ def write_shard(job: Job, shard: Shard) -> ShardRecord:
         ScoreError: a score is NaN or infinite.
         OSError: the part cannot be written.
     """
-    scorer, digest = _scorer_of(job)
+    scorer, digest = scorer_of(job)
     journal = Journal(open_target(job.out), job.run_date, digest)
     return journal.finished(shard.name) or store(journal, scorer.score(shard))
 
 
-def inputs_digest(job: Job) -> str:
-    """Of everything that a job's content depends on, as this process has it: the digest of its scorer's inputs.
+@lru_cache(maxsize=1)
+def scorer_of(job: Job) -> tuple[Scorer, str]:
+    """The scorer of this process, kept until ``forget``, and the digest of everything that the job's content depends on.
 
     Raises:
         BundleError: the bundle is absent, altered or of another version.
     """
-    return _scorer_of(job)[1]
+    opened = open_job(job)
+    return Scorer(job, opened), digest_of(pinned_inputs(job, opened))
 
 
 def forget() -> None:
     """Let go of the model that this process keeps for ``write_shard``."""
-    _scorer_of.cache_clear()
-
-
-@lru_cache(maxsize=1)
-def _scorer_of(job: Job) -> tuple[Scorer, str]:
-    opened = open_job(job)
-    return Scorer(job, opened), digest_of(pinned_inputs(job, opened))
+    scorer_of.cache_clear()

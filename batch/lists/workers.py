@@ -14,7 +14,7 @@ from typing import Any
 
 from batch.job.job import Job
 from batch.job.pins import package_versions
-from batch.lists.shards import Shard, forget, inputs_digest, write_shard
+from batch.lists.shards import Shard, forget, scorer_of, write_shard
 from batch.store.journal import Journal, ShardRecord
 from batch.store.places import open_target
 from sdk.base.errors import BundleError, OutputError
@@ -230,9 +230,9 @@ def write_on_worker(job: Job, shard: Shard, digest: str) -> Done:
 
     worker = str(get_worker().name)
     with _loading:  # a worker with several threads loads the model once
-        if inputs_digest(job) != digest:
+        if scorer_of(job)[1] != digest:
             forget()  # kept from a bundle that was replaced since
-        if inputs_digest(job) != digest:
+        if scorer_of(job)[1] != digest:
             raise BundleError(
                 f"worker {worker}: its bundle, files or packages are not those that this night began with. Nothing was "
                 "published. Give it the same, restart it and run the same command: finished parts are kept."

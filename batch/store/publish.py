@@ -12,17 +12,7 @@ from batch.gates.figures import Figures
 from batch.store import clock
 from batch.store.clock import is_due, is_far_ahead
 from batch.store.journal import Journal
-from batch.store.layout import (
-    COUNTS,
-    LATEST,
-    MANIFEST,
-    SUCCESS,
-    journal_of,
-    night_of,
-    publishing_of,
-    replaced_of,
-    staging_of,
-)
+from batch.store.layout import COUNTS, LATEST, MANIFEST, SUCCESS, debris_of, night_of, publishing_of, staging_of
 from batch.store.target import Target, missing_or_altered
 from sdk.base.errors import OutputError
 from sdk.base.files import digest_of, json_text
@@ -191,7 +181,7 @@ def _finish(target: Target, run_date: str) -> None:
     if chosen != target.latest():
         point(target, chosen)
     refused = [name for name, date in target.dated(".refused-") if date == run_date]
-    for name in (*refused, replaced_of(run_date), staging_of(run_date), journal_of(run_date), publishing_of(run_date)):
+    for name in (*refused, *debris_of(run_date)):
         target.remove(name)
 
 
