@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from batch.job.inputs import Asked, OpenedJob
 from batch.job.job import Job
-from batch.job.parts import part_bytes
 from batch.job.pins import ranked_by
+from batch.lists.parts import part_bytes
 from batch.lists.shards import Scorer, Shard, shards_of
 from batch.store.layout import ITEM_ITEMS, USER_ITEMS, night_of
 from batch.store.places import open_target
