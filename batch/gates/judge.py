@@ -12,6 +12,7 @@ from batch.gates.figures import Figures, GateResult
 from batch.gates.table import BY_NAME, GATES, Bound, Facts, Reading
 from sdk.base.errors import QualityGateError
 from sdk.base.logs import facts
+from sdk.base.printable import number
 
 log = logging.getLogger(__name__)
 _LEAST = 1e-12
@@ -132,7 +133,7 @@ def describe(result: GateResult) -> str:
     measures = BY_NAME[result.name.partition(".")[2]].measures
     where = f" ({result.note})" if result.note else ""
     limit = "at most" if result.at_most else "at least"
-    got, threshold = _shown(result.got), _shown(result.threshold)
+    got, threshold = number(result.got, nothing="no number"), number(result.threshold)
     got = repr(result.got) if got == threshold else got
     changes = " and ".join(f"{name} to {value!r}" for name, value in result.settings.items())
     return (
@@ -140,7 +141,3 @@ def describe(result: GateResult) -> str:
         f"It may mean: {result.meaning}. If the lists are right, pass --skip-gate {result.name}"
         f"{f', or set {changes} in --gates FILE.json' if changes else ''}."
     )
-
-
-def _shown(value: float | None) -> str:
-    return "nothing" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

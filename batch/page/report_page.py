@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from batch.checks.audit import published_part
-from batch.gates.figures import Figures, GateResult
+from batch.gates.figures import Figures
 from batch.page import night_charts as charts
 from batch.page.night_sample import Sample, churn, coverage_by_rank, coverage_by_users, same_parts, sample_users
 from batch.store.layout import ITEM_ITEMS, night_of, refused_report_of, report_of, staging_of
@@ -20,7 +20,7 @@ from batch.store.run_record import read_record
 from batch.store.target import Target
 from sdk.base.errors import OutputError
 from sdk.base.logs import facts
-from sdk.base.printable import filled_in
+from sdk.base.printable import filled_in, number
 from sdk.base.types import Float64s
 from sdk.bundles.bundle import Bundle
 
@@ -63,11 +63,6 @@ class NightShown:
         out = self.target.location
         return f"{Path(out).name if Path(out).is_absolute() else out}/{self.folder}".removeprefix("/")
 
-    @property
-    def seconds(self) -> Mapping[str, float]:
-        """Stage -> seconds of the run that made it."""
-        return self.record.get("seconds") or {}
-
 
 def page(night: NightShown) -> str:
     """The report as HTML.
@@ -81,25 +76,11 @@ def page(night: NightShown) -> str:
     environment = Environment(
         loader=PackageLoader("batch.page"), autoescape=True, undefined=StrictUndefined, finalize=filled_in
     )
-    environment.filters["number"] = _number
+    environment.filters["number"] = number
     return environment.get_template("night.html").render(
         night=night, sample=sample, charts=_charts(night, sample),
-        gates=[(True, _saying(night, "failed", "skipped", "not compared")), (False, _saying(night, "passed"))],
         tastes=[*_user_tastes(night.bundle, sample), *_title_tastes(night)],
     )  # fmt: skip
-
-
-def _saying(night: NightShown, *verdicts: str) -> list[GateResult]:
-    """The gates with these verdicts, in their order."""
-    return [gate for said in verdicts for gate in night.figures.gates if gate.verdict == said]
-
-
-def _number(value: object) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _charts(night: NightShown, sample: Sample) -> list[tuple[str, str, str]]:
