@@ -63,8 +63,8 @@ def rebuild(bundle_path: Path, out: str | Path, run_date: str | None = None) -> 
     except OSError as error:
         raise write_failed(out, error) from error
     except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
-        message = f"{target.location}: the manifest or the run record of this night is not of this release ({error!r}). Write the night again with --force."  # noqa: E501
-        raise OutputError(message) from error
+        problem = f"the manifest or the run record of this night is not of this release ({error!r})"
+        raise OutputError(f"{target.location}: {problem}. Write the night again with --force.") from error
 
 
 if __name__ == "__main__":

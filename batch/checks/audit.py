@@ -87,8 +87,7 @@ def published_part(target: Target, path: str, columns: Sequence[str] | None = No
         data = reader_of(target.read(path) or b"")
         return pq.read_table(data, columns=columns, read_dictionary=["source"])
     except (pa.ArrowException, OSError) as error:
-        message = f"{target.describe(path)}: missing or not readable as Parquet ({error})"
-        raise OutputError(message) from error
+        raise OutputError(f"{target.describe(path)}: missing or not readable as Parquet ({error})") from error
 
 
 def audit(
@@ -122,11 +121,10 @@ def local_parts(folder: Path) -> Iterator[tuple[str, pa.Table]]:
             try:  # source as a dictionary takes a tenth of the time of strings
                 table = pq.read_table(path, partitioning=None, read_dictionary=["source"])
             except (pa.ArrowException, OSError) as error:
-                message = (
+                raise OutputError(
                     f"{path}: not readable as Parquet ({error}). Nothing was published. Delete this staged part and "
                     "run the same command, which makes it again."
-                )
-                raise OutputError(message) from error
+                ) from error
             yield f"{folder.name}/{path.name}", table
             progress.step(1, side=folder.name, shard=f"{folder.name}/{path.name}", rows=table.num_rows)
 

@@ -172,11 +172,10 @@ class SideAudit:
 
     def _take_apart(self, name: str, table: pa.Table) -> Lists:
         if problem := layout_problem(name, table, self.rules.layout):
-            message = (
+            raise QualityGateError(
                 f"{problem}. Nothing was published; the staging folder is kept for a look until the night is "
                 "published. Another program wrote this part: delete it and run the same command, which makes it again."
             )
-            raise QualityGateError(message)
         if nulls := sum(column.null_count for column in table.columns):
             self._note("finite", nulls, f"{name} holds a null")
         return take_apart(name, table, self.rules)
@@ -291,8 +290,7 @@ def share(part: float, whole: int) -> float | None:
 
 def take_apart(name: str, table: pa.Table, rules: SideRules) -> Lists:
     """A part's columns and where its lists begin; rows that hold a null are left out."""
-    if any(column.null_count for column in table.columns):
-        table = table.drop_null()
+    table = table.drop_null()
     ids, rank, answers, score = (table.column(column).to_numpy() for column in rules.layout.names[:4])
     begins = np.append(True, ids[1:] != ids[:-1])[: len(ids)]
     starts = np.flatnonzero(begins)

@@ -283,8 +283,7 @@ def check_skips(names: Sequence[str]) -> tuple[str, ...]:
     known = {*BY_NAME, *(f"{side}.{gate.name}" for gate in GATES for side in gate.bounds)}
     for name in names:
         if name not in known:
-            message = (
+            raise UsageError(
                 f"--skip-gate: got {name!r}, expected one of {', '.join(BY_NAME)}, or one side's, such as users.overlap"
             )
-            raise UsageError(message)
     return tuple(sorted(set(names)))

@@ -156,8 +156,7 @@ def published_night(target: Target, run_date: str | None, bundle: Bundle) -> Nig
     """
     manifest = None if run_date is None else read_manifest(target, run_date)
     if manifest is None or run_date is None:
-        message = f"{target.location}: no night {run_date or 'named by LATEST'} is published there"
-        raise OutputError(message)
+        raise OutputError(f"{target.location}: no night {run_date or 'named by LATEST'} is published there")
     record = read_record(target, run_date) or {}
     return NightShown(run_date, target, bundle, Figures.read(manifest), manifest["inputs"], record)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
+
+import numpy as np
 
 from batch.job.job import Job, check_date
 from batch.run.night import dry_run
@@ -29,11 +30,10 @@ def dates_between(first: str, last: str) -> list[str]:
     """
     for date in (first, last):
         check_date(date, "--backfill")
-    start, stop = datetime.date.fromisoformat(first), datetime.date.fromisoformat(last)
-    if stop < start:
-        message = f"--backfill: got {first} to {last}, expected the earlier date first"
-        raise UsageError(message)
-    return [(start + datetime.timedelta(days=days)).isoformat() for days in range((stop - start).days + 1)]
+    if last < first:
+        raise UsageError(f"--backfill: got {first} to {last}, expected the earlier date first")
+    dates: list[str] = np.arange(np.datetime64(first), np.datetime64(last) + 1).astype(str).tolist()
+    return dates
 
 
 def backfill(job: Job, dates: list[str], work: Callable[[Job], dict[str, Any]]) -> Iterator[dict[str, Any]]:

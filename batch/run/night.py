@@ -173,20 +173,18 @@ def _faults_explained(job: Job) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not (isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"):  # torch's, on a GPU
             raise
-        message = (
+        raise ScoreError(
             f"memory ran out ({error or 'no details'}). Nothing was published. Run again with a lower --memory-mib, "
             f"which keeps finished parts, or with fewer --users-per-part (now {job.users_per_part}), "
             "which makes them again."
-        )
-        raise ScoreError(message) from error
+        ) from error
 
 
 def _decide_locked(night: Night) -> Outcome:
     job, target = night.job, night.target
     published = None if job.force else read_manifest(target, job.run_date)
     if published is not None and published["inputs"] != night.inputs:
-        message = f"{night.planned.night}: already published from other inputs; pass --force to replace it"
-        raise OutputError(message)
+        raise OutputError(f"{night.planned.night}: already published from other inputs; pass --force to replace it")
     try:
         if published is None:
             figures, written = _score_and_publish(night)

@@ -210,8 +210,7 @@ def check_room(target: Target, planned: Plan, staged_bytes: int) -> None:
     per_row = rates.bytes_per_row if rates else _BYTES_PER_ROW
     needed = math.ceil((planned.max_rows + planned.max_partial_rows) * per_row) - staged_bytes
     if free is not None and free < needed:
-        message = (
+        raise OutputError(
             f"{target.location}: about {needed / 2**20:,.0f} MiB are needed, {free / 2**20:,.0f} MiB are free. "
             "Nothing was started. Free some room, give another --out, or a smaller --k."
         )
-        raise OutputError(message)
