@@ -160,7 +160,8 @@ def _read_blocks(source: Source, file: str, layout: Layout, parser: _Parser) -> 
 
 def _table(file: str, layout: Layout, block: Block, rows: Int64s, reasons: list[str]) -> pa.Table:
     lines = (rows + block.first + layout.header_lines + 1).tolist()
-    return rejects_table(file, lines, reasons, [block.lines[row].decode("utf-8", "replace") for row in rows])
+    texts = (block.lines[row].decode("utf-8", "replace") for row in rows)
+    return rejects_table(file, list(zip(lines, reasons, texts, strict=True)))
 
 
 def _duplicates(source: Source, file: str, layout: Layout, rows: Int64s) -> pa.Table:
@@ -279,9 +280,7 @@ class _Parser:
         except csv.Error as error:
             raise BadRowError(f"not valid CSV: {error}") from None
         fields = text.split(self._layout.separator) if fields is None else fields
-        if len(fields) != len(self._layout.names):
-            few = len(fields) < len(self._layout.names)
-            raise BadRowError(validation.TOO_FEW_FIELDS if few else validation.TOO_MANY_FIELDS)
+        validation.require_width(fields, len(self._layout.names))
         return fields
 
     def _plain_rating(self, text: str) -> str:
