@@ -17,8 +17,7 @@ from sdk.data import tmdb as tmdb_films
 from sdk.data.archive import Source, find_source
 from sdk.data.fingerprint import fingerprint
 from sdk.data.forms import METADATA_FILE, RATINGS_FILES, Form, find_form, first_ratings
-from sdk.data.items import read_items
-from sdk.data.people import read_users
+from sdk.data.items import read_items, read_users
 from sdk.data.rating_lines import Layout, as_sampled, csv_layout
 from sdk.data.ratings import Ratings, read_ratings
 from sdk.data.validation import MAX_TIMESTAMP
@@ -39,7 +38,7 @@ def load(path: str | Path, *, tmdb: str | Path | None = None, config: DataConfig
             MovieLens 20M or The Movies Dataset. Timestamps may be seconds, milli-, micro- or nanoseconds since 1970,
             or dates and times (UTC).
         tmdb: a folder or zip of TMDB 5000 or The Movies Dataset, joined through ``links.csv``, or where the data set
-            has none by title and year (``sdk.data.title_join``). None takes those films' files that lie beside the
+            has none by title and year (``sdk.data.titles``). None takes those films' files that lie beside the
             ratings; without any, TMDB's fields are empty.
         config: the rating scale, and how many of a file's rows may be bad.
 

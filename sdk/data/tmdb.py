@@ -18,8 +18,7 @@ from sdk.base.errors import UnusableFileError
 from sdk.data.archive import Source, find_source
 from sdk.data.forms import METADATA_FILE
 from sdk.data.records import add_once, read_rows
-from sdk.data.title_join import links_by_title
-from sdk.data.titles import clean_genres
+from sdk.data.titles import clean_genres, links_by_title
 from sdk.data.validation import MISSING_TITLE, BadRowError, is_unicode, whole_number
 
 MAX_CAST = 20
@@ -130,7 +129,7 @@ def add_to_items(items: pa.Table, films: pa.Table) -> pa.Table:
 
 
 def link_by_title(items: pa.Table, films: pa.Table) -> pa.Table:
-    """Fill in the ``tmdb_id`` of the titles that ``sdk.data.title_join`` finds by title and year.
+    """Fill in the ``tmdb_id`` of the titles that ``sdk.data.titles`` finds by title and year.
 
     Args:
         items: ``schema.ITEMS`` of a data set that has no links; every ``tmdb_id`` is replaced.
