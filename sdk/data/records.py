@@ -109,17 +109,15 @@ def add_once(rows: dict[int, Value], key: int, value: Value) -> None:
     rows[key] = value
 
 
-class _Lines:
+class _Lines(Iterator[str]):
     """Physical lines that can be put back, and the number of the line last taken."""
 
     def __init__(self, stream: io.BufferedReader, where: str, encoding: str, *, skipped: int) -> None:
         # split at \n only: a lone \r is content; bytes that are not valid become lone surrogates, found later
-        self._lines = (line.decode(encoding, "surrogateescape") for line in _bounded(stream, where))
+        stored = iter(lambda: read_line(stream, where), b"")
+        self._lines = (line.decode(encoding, "surrogateescape") for line in stored)
         self._back: deque[str] = deque()
         self.number = skipped
-
-    def __iter__(self) -> _Lines:
-        return self
 
     def __next__(self) -> str:
         line = self._back.popleft() if self._back else next(self._lines)
@@ -131,17 +129,11 @@ class _Lines:
         self.number -= len(lines)
 
 
-def _bounded(stream: io.BufferedReader, where: str) -> Iterator[bytes]:
-    """Lines as they are stored; a longer one, unpacked from a damaged or hostile file, would fill the memory."""
-    while line := read_line(stream, where):
-        yield line
-
-
 def read_line(stream: io.BufferedReader, where: str) -> bytes:
     """The next line with its end, empty at the end of the file.
 
     Raises:
-        UnusableFileError: it is longer than any line of ours.
+        UnusableFileError: it is longer than any line of ours; one from a damaged or hostile file would fill the memory.
     """
     line = stream.readline(_MAX_LINE)
     if len(line) == _MAX_LINE:
