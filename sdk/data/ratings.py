@@ -178,7 +178,7 @@ class _Parser:
     def remedies(self, *, adjustable: bool) -> dict[str, str]:
         """What mends the reasons that only a look at all ratings explains; a configuration only if ``adjustable``."""
         scale = self._config.rating_min, self._config.rating_max
-        return {self._off_scale: scale_remedy(*self._met, *scale, adjustable=adjustable)}
+        return {re.escape(self._off_scale): scale_remedy(*self._met, *scale, adjustable=adjustable)}
 
     def _meet(self, low: float, high: float) -> None:
         self._met = min(self._met[0], low), max(self._met[1], high)
