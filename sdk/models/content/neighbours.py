@@ -68,4 +68,3 @@ def _only(matrix: csr_matrix, listed: Bools) -> csr_matrix:
     indptr = np.concatenate([[0], np.cumsum(np.where(listed, lengths, 0))]).astype(matrix.indptr.dtype)
     kept = np.repeat(listed, lengths)
     return csr_matrix((matrix.data[kept], matrix.indices[kept], indptr), matrix.shape)
-

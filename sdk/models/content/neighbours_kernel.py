@@ -14,7 +14,7 @@ from sdk.machine.compiled import compiled
 @compiled
 def _take_best(all_scores: Float32s, row: Int64s, score: Float32s) -> Any:
     """Read every score once, keeping the best in a heap whose top is the worst kept; set all scores back to 0."""
-    heap = [(np.float32(0), np.int64(0))][:0]  # empty, but of a type
+    heap: list[Any] = [(np.float32(0), np.int64(0))][:0]  # empty, but of a type
     for i in range(len(all_scores)):
         value = all_scores[i]
         all_scores[i] = 0
