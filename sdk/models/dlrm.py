@@ -19,17 +19,8 @@ from torch import Tensor, nn
 
 from sdk.base.config import DLRMConfig
 from sdk.features.tables import EncodedTable
-from sdk.models.pair_model import (
-    Batch,
-    PairModel,
-    SideTensors,
-    TableBuffers,
-    look_up,
-    look_up_bias,
-    mlp,
-    pairs_within,
-    squared_norms,
-)  # fmt: skip
+from sdk.models import pair_model
+from sdk.models.pair_model import Batch, PairModel, SideTensors, TableBuffers, look_up, look_up_bias, mlp
 
 
 class DLRM(PairModel):
@@ -86,8 +77,8 @@ class SideArch(nn.Module):
         vectors = [look_up(each, codes[name], lookups) for name, each in self.embeddings.items()]  # type: ignore[arg-type]
         lists = [table.shares_of(name, rows) @ each.weight for name, each in self.lists.items()]  # type: ignore[operator]
         fields = torch.stack([*vectors, *lists, dense], dim=1)  # (B, F, D)
-        own = pairs_within(fields, self.own_pairs)
+        own = pair_model.pairs_within(fields, self.own_pairs)
         dot = look_up(self.dot, ids, lookups)
-        penalised = squared_norms([*lists, *([] if lookups is not None else [dot, *vectors])], dense)
+        penalised = pair_model.squared_norms([*lists, *([] if lookups is not None else [dot, *vectors])], dense)
         bias = look_up_bias(self.bias, ids, lookups)
         return SideTensors(bias, dot, fields, torch.cat([dense, own], dim=1), penalised)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,9 +17,9 @@ from sdk.base.types import BestRows, Bools, Float32s, Int32s, Int64s
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
 from sdk.machine.device import usable_cores
-from sdk.models.pair_form import PairForm, Side
+from sdk.models.pair_form import Head, PairForm, Side
 from sdk.scoring.kernels import MAX_ROWS
-from sdk.scoring.packed import PackedItems, pack
+from sdk.scoring.packed import PackedItems, mean_norm, pack
 from sdk.scoring.selection import LOWEST, Buffers, buffer_size, buffers, finish_all
 from sdk.scoring.tiles import dot_tile, mark_seen, mlp_tile
 
@@ -49,8 +48,7 @@ def check_length(k: int) -> None:
         UsageError: k < 1.
     """
     if k < 1:
-        message = f"k: got {k}, expected at least 1"
-        raise UsageError(message)
+        raise UsageError(f"k: got {k}, expected at least 1")
 
 
 class Engine:
@@ -81,9 +79,8 @@ class Engine:
         self.candidates = candidate_rows(form, allowed)
         self._prune = prune and not form.head.has_mlp
         self._is_safe = not may_overflow(form)
-        norms = np.linalg.norm(form.users.dot.astype(np.float64), axis=1) if len(form.users) else np.zeros(1)
-        self._packed = pack(form.items, self.candidates, float(norms.mean()))
-        self._head = _FlatHead.build(form)
+        self._packed = pack(form.items, self.candidates, mean_norm(form.users))
+        self._head = _flat(form.head) if form.head.has_mlp else None
         self._memory_mib = memory_mib
 
     def _users_per_tile(self, k: int) -> int:
@@ -91,7 +88,7 @@ class Engine:
         if self._memory_mib is None:
             return _USERS_PER_TILE
         row_bytes = sum(part[:1].nbytes for part in self.form.users.parts)
-        each = 8 * buffer_size(k, len(self.candidates)) + 8 * self._packed.num_strips + row_bytes
+        each = 8 * buffer_size(k, len(self.candidates)) + 8 * len(self._packed.bias) + row_bytes
         return int(min(max(self._memory_mib * 2**20 / self.threads // each, MAX_ROWS), _USERS_PER_TILE))
 
     def top_k(self, user_index: Int64s, seen: Seen, k: int) -> BestRows:
@@ -127,28 +124,26 @@ class Engine:
         size = self._users_per_tile(k)
         starts = range(0, len(user_index) if len(self.candidates) else 0, size)
         tiles = [(start, min(start + size, len(user_index))) for start in starts]
-        threads = min(self.threads, len(tiles))
-        if threads <= 1:
-            self._score(tiles, user_index, seen, k, out, audience, 0)
+        threads = max(min(self.threads, len(tiles)), 1)
+
+        def work(thread: int) -> None:
+            buckets = buffers(0, k, 0) if audience is None else audience.of(thread)
+            self._score(tiles[thread::threads], user_index, seen, k, out, buckets)
+
+        if threads == 1:
+            work(0)
             return out
         with ThreadPoolExecutor(threads, "marquee-score") as pool:
-            shares = [
-                pool.submit(self._score, tiles[t::threads], user_index, seen, k, out, audience, t)
-                for t in range(threads)
-            ]
-            for share in shares:
-                share.result()
+            list(pool.map(work, range(threads)))
         return out
 
     def _score(
-        self, tiles: Iterable[tuple[int, int]], user_index: Int64s, seen: Seen, k: int, out: BestRows,
-        audience: _Audience | None, thread: int,
-    ) -> None:  # fmt: skip
+        self, tiles: Iterable[tuple[int, int]], user_index: Int64s, seen: Seen, k: int, out: BestRows, buckets: Buffers
+    ) -> None:
         packed, head = self._packed, self._head
-        buckets = buffers(0, k, 0) if audience is None else audience.of(thread)
         slots = self._users_per_tile(k)
         kept_scores, kept_rows, all_counts, all_thresholds, keys = buffers(slots, k, len(self.candidates))
-        watched = np.zeros((slots, packed.num_strips), dtype=np.uint64)
+        watched = np.zeros((slots, len(packed.bias)), dtype=np.uint64)
         for first, last in tiles:
             rows = user_index[first:last]
             users = _tile(self.form.users, rows)
@@ -157,7 +152,7 @@ class Engine:
             lists = (kept_scores, kept_rows, counts, thresholds, keys)
             mark_seen(seen.indptr, seen.items, packed.place, first, last, watched, True)
             if head is None:
-                prune = self._prune and audience is None
+                prune = self._prune and not len(buckets[2])  # who leaves a tile would miss the audiences
                 reach = (packed.norm_from, packed.bias_from)
                 dot_tile(
                     packed.bias, packed.dot, packed.row, reach,
@@ -167,7 +162,7 @@ class Engine:
                 mlp_tile(
                     packed.bias, packed.dot, packed.hidden, packed.fields, packed.row,
                     users.bias, users.dot, users.hidden, users.fields, rows,
-                    head.cross, head.weights, head.biases, head.shapes, lists, watched, buckets, k,
+                    *head, lists, watched, buckets, k,
                 )  # fmt: skip
             mark_seen(seen.indptr, seen.items, packed.place, first, last, watched, False)
             finish_all(k, kept_scores, kept_rows, counts, keys, out.row, out.scores, out.lengths, first)
@@ -212,24 +207,12 @@ def _tile(side: Side, rows: Int64s) -> Side:
     return Side(*(np.ascontiguousarray(part[padded], dtype=np.float32) for part in side.parts))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _FlatHead:
-    """The head as flat arrays: W, then every tail layer's weights and biases one after the other."""
-
-    cross: Float32s
-    weights: Float32s
-    biases: Float32s
-    shapes: Int64s
-
-    @classmethod
-    def build(cls, form: PairForm) -> _FlatHead | None:
-        head = form.head
-        if not head.has_mlp:
-            return None
-        weights = np.concatenate([weight.ravel() for weight, _ in head.tail])
-        biases = np.concatenate([bias for _, bias in head.tail])
-        shapes = np.array([weight.shape for weight, _ in head.tail], dtype=np.int64)
-        return cls(np.ascontiguousarray(head.cross), weights, biases, shapes)
+def _flat(head: Head) -> tuple[Float32s, Float32s, Float32s, Int64s]:
+    """The head as flat arrays: W, then every tail layer's weights and biases one after the other, and their shapes."""
+    weights = np.concatenate([weight.ravel() for weight, _ in head.tail])
+    biases = np.concatenate([bias for _, bias in head.tail])
+    shapes = np.array([weight.shape for weight, _ in head.tail], dtype=np.int64)
+    return np.ascontiguousarray(head.cross), weights, biases, shapes
 
 
 def may_overflow(form: PairForm) -> bool:
@@ -237,15 +220,14 @@ def may_overflow(form: PairForm) -> bool:
     users, items, head = form.users, form.items, form.head
 
     def top(side: Side, part: str) -> float:
-        values = getattr(side, part)
-        return float(np.abs(values).max()) if values.size else 0.0
+        return float(np.abs(getattr(side, part)).max(initial=0))
 
     bound = top(users, "bias") + top(items, "bias") + top(users, "dot") * top(items, "dot") * max(users.dot.shape[1], 1)
     if not head.has_mlp:
         return bound >= _SAFE
     z = top(users, "fields") * top(items, "fields") * max(users.fields.shape[2], 1)
     hidden = top(users, "hidden") + top(items, "hidden")
-    hidden += z * (float(np.abs(head.cross).astype(np.float64).sum(axis=1).max()) if head.cross.size else 0.0)
+    hidden += z * float(np.abs(head.cross).astype(np.float64).sum(axis=1).max(initial=0))
     for weight, bias in head.tail:
         hidden = hidden * float(np.abs(weight).astype(np.float64).sum(axis=1).max()) + float(np.abs(bias).max())
         bound = max(bound, hidden)
@@ -263,5 +245,4 @@ def _refuse_overflow(form: PairForm, user_index: Int64s, candidates: Int64s) -> 
         with np.errstate(over="ignore", invalid="ignore"):
             scores = form.score_pairs(np.full(len(candidates), user), candidates)
         if not np.isfinite(scores).all():
-            message = f"user row {user}: a score is NaN or infinite; the model is not usable, train it again"
-            raise ScoreError(message)
+            raise ScoreError(f"user row {user}: a score is NaN or infinite; the model is not usable, train it again")

@@ -14,8 +14,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import logging
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from sdk.models.pair_form import Head, PairForm
 from sdk.models.torch_form import Part, TorchHead, part_of, taken
 from sdk.scoring.engine import may_overflow
 from sdk.scoring.gpu_bounds import ErrorBound
+from sdk.scoring.packed import mean_norm, promising_first
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,7 @@ LOW = 2**32 - 1
 """The bits of a key that hold the complement of a place."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tile:
+class Tile(NamedTuple):
     """How much a program scores at once.
 
     Attributes:
@@ -97,6 +96,22 @@ def scores_of(keys: Tensor) -> Tensor:
     return torch.where(upper < 0, upper ^ 0x7FFFFFFF, upper).view(torch.float32)
 
 
+def places_of(rows: Int64s, num_items: int, device: torch.device) -> Tensor:
+    """(num_items,) int64: where each item row stands among the given ones; -1 where it does not."""
+    place = np.full(num_items, -1, dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    return torch.from_numpy(place).to(device)
+
+
+def seen_places(seen: Seen, first: int, num_rows: int, place: Tensor) -> tuple[Tensor, Tensor]:
+    """Users, counted from ``first``, and the places of what they must not be given."""
+    indptr = torch.from_numpy(seen.indptr[first : first + num_rows + 1]).to(place.device)
+    pairs = torch.from_numpy(seen.items[seen.indptr[first] : seen.indptr[first + num_rows]]).to(place.device)
+    who = torch.repeat_interleave(torch.arange(num_rows, device=place.device), indptr.diff(), output_size=len(pairs))
+    what = place[pairs.long()]
+    return who[what >= 0], what[what >= 0]
+
+
 def _weights(head: Head, device: torch.device) -> tuple[Tensor, ...]:
     """The head as the kernel reads it, from ``cross`` to ``last_bias``: transposed, and padded to powers of two."""
     nothing = torch.zeros(1)
@@ -135,12 +150,10 @@ class FusedScorer:
         self.precision = precision if len(form.head.tail) > 1 else "ieee"  # else no product is in lower precision
         self.tile = tile or (MLP_TILE if form.head.has_mlp else DOT_TILE)
         self.num_again = 0
-        order = _promising_first(form, candidates)
+        order = promising_first(form.items, candidates, mean_norm(form.users))
         self._items = part_of(form.items, candidates[order], device)
         self._item_row = torch.from_numpy(order.astype(np.int32)).to(device)
-        place = np.full(len(form.items), -1, dtype=np.int64)
-        place[candidates[order]] = np.arange(len(order))
-        self._place = torch.from_numpy(place).to(device)
+        self._place = places_of(candidates[order], len(form.items), device)
         self._place_of_row = torch.from_numpy(np.argsort(order)).to(device)
         self._head, self._weights = TorchHead(form.head).to(device), _weights(form.head, device)
         self._bound = None
@@ -185,23 +198,18 @@ class FusedScorer:
         """The keys with scores in float32, by the plain formula."""
         hidden = max([1, *self._head.cross.shape, users.dot.shape[1]])
         step = max(1, _RESCORED_BYTES // (4 * kept.shape[1] * hidden))
-        parts = [self._rescored_part(taken(users, slice(a, a + step)), kept[a : a + step])
-                 for a in range(0, len(kept), step)]  # fmt: skip
-        return torch.cat(parts)
-
-    def _rescored_part(self, users: Part, kept: Tensor) -> Tensor:
-        real = kept != NOTHING
-        rows = torch.where(real, LOW - (kept & LOW), 0)
-        items = taken(self._items, self._place_of_row[rows])
-        return torch.where(real, keys_of(self._head(Part(*(part[:, None] for part in users)), items), rows), NOTHING)
+        rows = torch.where(kept == NOTHING, 0, LOW - (kept & LOW))
+        parts = []
+        for start in range(0, len(kept), step):
+            part = slice(start, start + step)
+            items = taken(self._items, self._place_of_row[rows[part]])
+            scores = self._head(Part(*(values[part, None] for values in users)), items)
+            parts.append(keys_of(scores, rows[part]))
+        return torch.where(kept == NOTHING, NOTHING, torch.cat(parts))
 
     def _watched(self, seen: Seen, first: int, num_rows: int) -> Tensor:
         """(B, words) int32 bitmap of what each user must not be given, by places in the kernel's order of items."""
-        indptr = torch.from_numpy(seen.indptr[first : first + num_rows + 1]).to(self.device)
-        pairs = torch.from_numpy(seen.items[seen.indptr[first] : seen.indptr[first + num_rows]]).to(self.device)
-        who = torch.repeat_interleave(torch.arange(num_rows, device=self.device), indptr.diff(), output_size=len(pairs))
-        what = self._place[pairs.long()]
-        who, what = who[what >= 0], what[what >= 0]
+        who, what = seen_places(seen, first, num_rows, self._place)
         words = -(-len(self._item_row) // 32)
         watched = torch.zeros(num_rows * words, dtype=torch.int32, device=self.device)
         bits = torch.ones_like(what, dtype=torch.int32) << (what % 32).to(torch.int32)
@@ -284,15 +292,6 @@ def _certain(kept: Tensor, best: Tensor, bound: Tensor) -> Tensor:
     everything = kept[:, -1] == NOTHING  # fewer than could be kept: nothing was left out
     most = scores_of(kept[:, -1]).double() + bound
     return everything | (scores_of(best[:, -1]).double() > most)
-
-
-def _promising_first(form: PairForm, candidates: Int64s) -> Int64s:
-    """Places of the candidates, likeliest first: lists fill with good items early, and few later ones beat them."""
-    norms = np.linalg.norm(form.items.dot[candidates], axis=1)
-    sample = form.users.dot[:: max(1, len(form.users) // 1024)]
-    usual = float(np.linalg.norm(sample, axis=1).mean()) if len(sample) else 0.0
-    order: Int64s = np.argsort(-(form.items.bias[candidates] + usual * norms), kind="stable")
-    return order
 
 
 def _ranges(num_items: int, width: int, capacity: int) -> list[tuple[int, int]]:

@@ -19,7 +19,16 @@ from sdk.features.seen import Seen
 from sdk.models.pair_form import PairForm
 from sdk.models.torch_form import Part, TorchHead, part_of, taken
 from sdk.scoring.engine import candidate_rows, check_length
-from sdk.scoring.gpu_engine import LOW, NOTHING, FusedScorer, keys_of, scores_of, why_not
+from sdk.scoring.gpu_engine import (
+    LOW,
+    NOTHING,
+    FusedScorer,
+    keys_of,
+    places_of,
+    scores_of,
+    seen_places,
+    why_not,
+)  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +68,7 @@ class TorchEngine:
         self.fused = self._fused_scorer(fused, precision)
         self._items = part_of(form.items, self.candidates, self.device)
         self._head = TorchHead(form.head).to(self.device)
-        self._place = np.full(len(form.items), -1, dtype=np.int64)
-        self._place[self.candidates] = np.arange(len(self.candidates))
+        self._place = places_of(self.candidates, len(form.items), self.device)
         widest = max([1, *form.head.cross.shape, *(len(bias) for _, bias in form.head.tail)])
         self._users_per_tile = max(1, _tile_bytes(self.device) // (4 * _ITEMS_PER_TILE * widest))
         if self.fused is not None:
@@ -99,17 +107,16 @@ class TorchEngine:
                 parts.append(self._tile(user_index[first:last], seen, first, width).cpu())
                 first = last
                 continue
-            except torch.cuda.OutOfMemoryError:
-                self._require_smaller_tile()
+            except torch.cuda.OutOfMemoryError as error:
+                if self._users_per_tile == 1:
+                    message = (
+                        "the GPU's memory does not hold one user's scores beside this model; score with --device cpu"
+                    )
+                    raise ScoreError(message) from error
+            self._users_per_tile //= 2
             torch.cuda.empty_cache()  # the failed tile's tensors are gone by now; the same users again
         keys = torch.cat(parts).numpy() if parts else np.zeros((0, width), dtype=np.int64)
         return self._lists(keys)
-
-    def _require_smaller_tile(self) -> None:
-        if self._users_per_tile == 1:
-            message = "the GPU's memory does not hold one user's scores beside this model; score with --device cpu"
-            raise ScoreError(message)
-        self._users_per_tile //= 2
 
     def _tile(self, rows: Int64s, seen: Seen, first: int, width: int) -> Tensor:
         """(B, width) int64 keys of a tile's best, best first; the least key stands for nothing."""
@@ -117,27 +124,18 @@ class TorchEngine:
             return self.fused.best(rows, seen, first, width)
         users = Part(*(part[:, None] for part in part_of(self.form.users, rows, self.device)))
         best = torch.full((len(rows), width), NOTHING, dtype=torch.int64, device=self.device)
-        who, what = self._seen_pairs(seen, first, len(rows))
+        who, what = seen_places(seen, first, len(rows), self._place)
         for start in range(0, len(self.candidates), _ITEMS_PER_TILE):
             cut = slice(start, min(start + _ITEMS_PER_TILE, len(self.candidates)))
             scores = self._head(users, taken(self._items, cut))
             if not bool(torch.isfinite(scores).all()):
                 bad = int(rows[int((~torch.isfinite(scores)).any(1).nonzero()[0])])
-                message = f"user row {bad}: a score is NaN or infinite; the model is not usable, train it again"
-                raise ScoreError(message)
+                raise ScoreError(f"user row {bad}: a score is NaN or infinite; the model is not usable, train it again")
             keys = keys_of(scores, torch.arange(cut.start, cut.stop, device=self.device))
             inside = (what >= cut.start) & (what < cut.stop)
             keys[who[inside], what[inside] - cut.start] = NOTHING
             best = torch.cat([best, keys], dim=1).topk(width, dim=1).values
         return best
-
-    def _seen_pairs(self, seen: Seen, first: int, num_rows: int) -> tuple[Tensor, Tensor]:
-        """Rows of the tile and places of the candidates that they have seen."""
-        indptr = seen.indptr[first : first + num_rows + 1]
-        who = np.repeat(np.arange(num_rows), np.diff(indptr))
-        what = self._place[seen.items[indptr[0] : indptr[-1]]]
-        there = what >= 0
-        return torch.from_numpy(who[there]).to(self.device), torch.from_numpy(what[there]).to(self.device)
 
     def _lists(self, keys: Int64s) -> BestRows:
         real = keys != NOTHING

@@ -114,7 +114,7 @@ def test_more_than_a_buffer_holds_is_done_again_in_halves(monkeypatch):
         return merged
 
     monkeypatch.setattr(FusedScorer, "_filtered", noted)
-    monkeypatch.setattr(gpu_engine, "_promising_first", lambda _, candidates: np.arange(len(candidates)))
+    monkeypatch.setattr(gpu_engine, "promising_first", lambda _, candidates, __: np.arange(len(candidates)))
     got = fused(form).top_k(np.arange(2), Seen.nothing(2), 4)
     assert_equal_lists(got, Engine(form).top_k(np.arange(2), Seen.nothing(2), 4))
     assert any(failed for *_, failed in cuts)
