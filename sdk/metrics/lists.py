@@ -2,7 +2,7 @@
 
 Lists come as a padded (U, w) integer array with ``lengths`` (U,) saying how many entries of each row are real (all of
 them where it is None), or as a sequence of U one-dimensional arrays. The best item comes first. A value per user is
-NaN where the user has nothing to measure; ``user_mean`` and ``bootstrap_interval`` leave those out.
+NaN where the user has nothing to measure; ``user_mean`` and ``intervals.mean_intervals`` leave those out.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 Lists: TypeAlias = NDArray[np.integer[Any]] | Sequence[NDArray[np.integer[Any]]]
 Lengths: TypeAlias = NDArray[np.integer[Any]] | None
-Interval: TypeAlias = tuple[float, float]
 
 _USERS_AT_ONCE = 1024
 
@@ -119,32 +118,11 @@ def user_mean(per_user_values: Float64s) -> float:
     Raises:
         ValueError: every value is NaN, or there is none.
     """
-    return float(_measured("user_mean", per_user_values).mean())
-
-
-def bootstrap_interval(
-    per_user_values: Float64s, level: float = 0.95, samples: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over users (Efron and Tibshirani 1993, chapter 13).
-
-    Args:
-        per_user_values: (U,) float64; NaN users are left out.
-        level: share of resampled means inside, between 0 and 1.
-        samples: resamplings, at least 1.
-        seed: of the resampling; the same seed gives the same interval.
-
-    Raises:
-        ValueError: a parameter is out of range, or every value is NaN.
-    """
-    if not 0 < level < 1 or samples < 1:
-        raise ValueError(
-            f"bootstrap_interval: got level={level}, samples={samples}; expected 0 < level < 1, samples >= 1"
-        )
-    values = _measured("bootstrap_interval", per_user_values)
-    rng = np.random.default_rng(seed)
-    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(samples)]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    kept = per_user_values[~np.isnan(per_user_values)]
+    if not len(kept):
+        count = len(per_user_values)
+        raise ValueError(f"user_mean: none of {count} users has a value; nothing was held out for any of them")
+    return float(kept.mean())
 
 
 def coverage(recommended: Lists, catalogue_size: int, *, lengths: Lengths = None) -> float:
@@ -177,7 +155,7 @@ def gini(recommended: Lists, catalogue_ids: Int64s, *, lengths: Lengths = None) 
     num_items = len(catalogue_ids)
     if num_items < 2 or not real.any():
         raise ValueError(f"gini: got {num_items} catalogue items, {int(real.sum())} recommendations; needs 2 and 1")
-    counts = np.sort(np.bincount(_rows_of(items[real], catalogue_ids), minlength=num_items))
+    counts = np.sort(np.bincount(rows_of(items[real], catalogue_ids), minlength=num_items))
     weights = 2 * np.arange(1, num_items + 1) - num_items - 1
     return float((weights * counts).sum() / ((num_items - 1) * counts.sum()))
 
@@ -264,13 +242,6 @@ def _summed_vectors(unit: csr_matrix, rows: Int64s, real: Bools) -> Float64s:
     return _squares(csr_matrix((np.ones(len(named)), named, ends), (len(rows), unit.shape[0])) @ unit)
 
 
-def _measured(owner: str, values: Float64s) -> Float64s:
-    kept = values[~np.isnan(values)]
-    if not len(kept):
-        raise ValueError(f"{owner}: none of {len(values)} users has a value; nothing was held out for any of them")
-    return kept
-
-
 def _summed(gains: Float64s) -> Float64s:
     """(U,) sums of each row from left to right, so that padding behind a list never changes a bit."""
     return np.cumsum(gains, axis=1)[:, -1] if gains.shape[1] else np.zeros(len(gains))
@@ -289,13 +260,13 @@ def _hits(recommended: Lists, relevant: RelevanceSets, k: int, lengths: Lengths)
         raise ValueError(f"lists of {len(items)} users, held-out items of {len(relevant)}; expected the same users")
     items, real = items[:, :k], real[:, :k]
     _refuse_repeats(items, real)
-    return real & _held_out(items, relevant), np.minimum(relevant.counts, k)
+    return real & named_in(items, relevant), np.minimum(relevant.counts, k)
 
 
-def _held_out(items: Int64s, relevant: RelevanceSets) -> Bools:
-    """(U, w) whether each entry is one of its user's held-out items."""
-    known, code = np.unique(relevant.item_ids, return_inverse=True)
-    held = np.sort(np.repeat(np.arange(len(relevant)), relevant.counts) * len(known) + code)
+def named_in(items: Int64s, sets: RelevanceSets) -> Bools:
+    """(U, w) bool, whether each entry of a padded array is one of its user's items."""
+    known, code = np.unique(sets.item_ids, return_inverse=True)
+    held = np.sort(np.repeat(np.arange(len(sets)), sets.counts) * len(known) + code)
     is_known, place = _find(items, known)
     key = np.arange(len(items))[:, None] * len(known) + place
     return is_known & _find(key, held)[0]
@@ -346,11 +317,16 @@ def _padded_rows(
     if len(ids) != num_items:
         raise ValueError(f"catalogue_ids: got {len(ids)} ids for {num_items} items")
     rows = np.zeros(items.shape, np.int64)
-    rows[real] = _rows_of(items[real], ids)
+    rows[real] = rows_of(items[real], ids)
     return rows, real
 
 
-def _rows_of(items: Int64s, catalogue_ids: Int64s) -> Int64s:
+def rows_of(items: Int64s, catalogue_ids: Int64s) -> Int64s:
+    """(N,) int64 places of ids among unique ones in any order.
+
+    Raises:
+        ValueError: one is not among them.
+    """
     order = np.argsort(catalogue_ids, kind="stable")
     found, place = _find(items, catalogue_ids[order])
     if not found.all():

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 from sklearn import metrics as sklearn_metrics
 
-from sdk.metrics import pointwise as metrics
-from sdk.metrics.pointwise import RelevanceSets
+from sdk.metrics import lists as metrics
+from sdk.metrics.lists import RelevanceSets
 
 LISTS = st.lists(st.integers(-2, 6), unique=True, max_size=9)
 USERS = st.lists(st.tuples(LISTS, st.sets(st.integers(-4, 8))), min_size=1, max_size=6)
@@ -258,28 +258,3 @@ def test_user_mean_leaves_out_users_with_nothing_held_out():
     assert metrics.user_mean(np.array([1.0, np.nan, 0.5])) == 0.75
     with pytest.raises(ValueError, match="none of 2 users has a value"):
         metrics.user_mean(np.array([np.nan, np.nan]))
-
-
-def test_bootstrap_interval_covers_the_truth_about_as_often_as_it_says():
-    rng = np.random.default_rng(7)
-    inside = 0
-    for trial in range(200):
-        low, high = metrics.bootstrap_interval(rng.exponential(size=80), 0.9, 200, seed=trial)
-        inside += low <= 1 <= high
-    assert 0.80 <= inside / 200 <= 0.97  # binomial noise of 200 trials is 0.02
-
-
-def test_bootstrap_interval_has_the_width_theory_gives_and_repeats():
-    values = np.random.default_rng(8).normal(size=2000)
-    low, high = metrics.bootstrap_interval(np.append(values, np.nan), seed=3)
-    half_width = 1.96 * values.std() / math.sqrt(len(values))
-    assert low == pytest.approx(values.mean() - half_width, abs=0.15 * half_width)
-    assert high == pytest.approx(values.mean() + half_width, abs=0.15 * half_width)
-    assert metrics.bootstrap_interval(np.append(values, np.nan), seed=3) == (low, high)
-    assert metrics.bootstrap_interval(values, seed=4) != (low, high)
-
-
-@pytest.mark.parametrize(("level", "samples"), [(0, 10), (1, 10), (0.9, 0)])
-def test_bootstrap_interval_refuses_senseless_parameters(level, samples):
-    with pytest.raises(ValueError, match="expected 0 < level < 1"):
-        metrics.bootstrap_interval(np.ones(3), level, samples)

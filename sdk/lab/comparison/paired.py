@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdk.base.types import Float64s, Int64s
-from sdk.metrics.intervals import draws
+from sdk.metrics.intervals import ratio_intervals
+
+_SAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,6 @@ class Difference:
 def paired_difference(
     first: Sequence[tuple[Int64s, Float64s]],
     second: Sequence[tuple[Int64s, Float64s]],
-    *,
-    samples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
 ) -> Difference:
     """Mean of first minus second, with a percentile bootstrap interval that resamples users.
 
@@ -46,9 +44,6 @@ def paired_difference(
     Args:
         first: one (user ids, values) pair per split, each id once.
         second: the same splits and users, of the other model.
-        samples: resamplings, at least 1.
-        level: share of resampled means inside, between 0 and 1.
-        seed: of the resampling.
 
     Raises:
         ValueError: the users differ, or there are none.
@@ -62,7 +57,6 @@ def paired_difference(
         raise ValueError(message)
     gaps = np.concatenate([a - b for (_, a), (_, b) in zip(first, second, strict=True)])
     users, row = np.unique(user, return_inverse=True)
-    total, count = np.bincount(row, weights=gaps), np.bincount(row)
-    means = [(times @ total) / (times @ count) for times in draws(len(users), samples, seed)]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Difference(float(gaps.mean()), float(low), float(high), len(users), len(gaps))
+    total, count = np.bincount(row, weights=gaps).astype(np.float64), np.bincount(row)
+    ((low, high),) = ratio_intervals(total[:, None], count[:, None], _SAMPLES)
+    return Difference(float(gaps.mean()), low, high, len(users), len(gaps))

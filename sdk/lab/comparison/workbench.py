@@ -25,7 +25,7 @@ from sdk.lab.comparison.peer_tuning import Settings, Tuned, draw_settings, tune
 from sdk.lab.comparison.protocols import Task
 from sdk.lab.comparison.rating_peers import RatingProblem, Scored
 from sdk.measure.list_evaluation import evaluate_lists
-from sdk.metrics.lists import RelevanceSets, ndcg, recall, user_mean
+from sdk.metrics.lists import RelevanceSets, ndcg, user_mean
 from sdk.metrics.pointwise import auc, log_loss
 
 log = logging.getLogger(__name__)
@@ -127,13 +127,13 @@ class Workbench:
         return [(RatingMatrix.of(task), *_relevance(task)) for task in self.task.tuning()]
 
     def _list_result(self, items: Int64s, lengths: Int64s, tuned: Tuned, seconds: float) -> Result:
-        users, relevant = self._asked
         interactions, catalogue = self.task.dataset.interactions, self._ratings.item_id
-        found = evaluate_lists(items, lengths, users, interactions, self.task.list_parts, catalogue)
-        figures = {name: float(getattr(found, name)) for name in _LIST_FIGURES}
-        intervals = {name: found.intervals[name] for name in ("ndcg10", "recall20")}
-        per_user = (ndcg(items, relevant, 10, lengths=lengths), recall(items, relevant, 20, lengths=lengths))
-        values = tuple(tuple(map(float, each)) for each in per_user)
+        users = self._asked[0]
+        measured = evaluate_lists(items, lengths, users, interactions, self.task.list_parts, catalogue)
+        found, pooled = measured.whole(), ("ndcg10", "recall20")
+        figures = {name: float(found.values[name]) for name in _LIST_FIGURES}
+        intervals = {name: found.intervals[name] for name in pooled}
+        values = [tuple(measured.per_user[name].tolist()) for name in pooled]
         return Result(
             figures, intervals, tuned.settings, tuned.tried, _finite(tuned.value), seconds,
             tuple(users.tolist()), *values,
