@@ -53,9 +53,7 @@ def mean_intervals(values: Float64s, samples: int = MOST_SAMPLES, seed: int = 0)
     return ratio_intervals(np.where(known, values, 0), known, samples, seed)
 
 
-def ratio_intervals(
-    sums: Float64s, counts: NDArray[Any], samples: int = MOST_SAMPLES, seed: int = 0
-) -> list[Interval]:
+def ratio_intervals(sums: Float64s, counts: NDArray[Any], samples: int = MOST_SAMPLES, seed: int = 0) -> list[Interval]:
     """The 95 % interval of each column's sum over its count, of users who bring several values each.
 
     Args:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from sdk.base.errors import OutputError
+from sdk.measure.charts import best_epoch, draw_auc
 from sdk.measure.slices import Slice
-from sdk.measure.training_report import auc_chart_text, best_epoch, draw_auc, write_reports
+from sdk.measure.training_report import write_reports
 from sdk.metrics.pointwise import EpochRecord, MetricRow, SliceFigures, calibration
 
 SPLIT = "random 80%/20%, validation 10% of training, seed 42"
@@ -119,18 +120,6 @@ def test_slices_follow_the_table_and_stand_in_the_json(tmp_path):
     assert "| light users (1 to 9) | 4 | 55 | 0.7500 | – |" in page.splitlines()
     assert "python -m sdk evaluate" in page
     assert json.loads((tmp_path / "metrics.json").read_text("utf-8"))["slices"][0]["values"] == {"auc": 0.75}
-
-
-def test_the_terminal_table_marks_each_best_epoch_and_leaves_missing_epochs_blank():
-    assert auc_chart_text(two_models()).splitlines() == [
-        "epoch     DLRM        NCF",
-        "    1   0.7500     0.7400",
-        "    2   0.7900     0.7850 *",
-        "    3   0.8000 *   0.7800",
-        "    4   0.7900",
-        "* best epoch by validation AUC",
-    ]
-    assert auc_chart_text({}) == auc_chart_text({"dlrm": []}) == "no epochs were recorded"
 
 
 def test_the_best_epoch_is_the_first_of_equals():
