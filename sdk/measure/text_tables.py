@@ -38,7 +38,10 @@ def as_text(page: Page) -> list[str]:
     cells = [page.header, *(tuple(map(str, row)) for row in page.rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     sides = [str.rjust if name in page.figures else str.ljust for name in page.header]
-    lines = ("  ".join(side(*each) for side, *each in zip(sides, row, widths, strict=True)).rstrip() for row in cells)
+    lines = (
+        "  ".join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)).rstrip()
+        for row in cells
+    )
     return [page.title, *([page.note] if page.note else []), "", *lines]
 
 
