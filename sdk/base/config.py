@@ -348,7 +348,19 @@ class TrainingConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """Everything a training run depends on, beside the data."""
+    """Everything a training run depends on, beside the data.
+
+    Attributes:
+        data: what is read.
+        split: how ratings are parted.
+        features: how ratings and titles are encoded.
+        content: of the content model.
+        dlrm: of the DLRM.
+        ncf: of NCF.
+        history: of the history model.
+        training: of the rankers' training loop.
+        models: which models are trained; joined by commas on the command line.
+    """
 
     data: DataConfig = field(default_factory=DataConfig)
     split: SplitConfig = field(default_factory=SplitConfig)

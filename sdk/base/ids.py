@@ -187,6 +187,22 @@ def count_of(value: object, name: str, least: int = 1) -> int:
     return min(number, MAX_ID)
 
 
+def rows_of(known: NDArray[Any], wanted: NDArray[Any]) -> Int64s:
+    """Where each wanted value stands among ascending known ones; -1 where it does not. Quicker than ``np.isin``.
+
+    Args:
+        known: (N,) ascending ids, or keys of another kind.
+        wanted: of any shape.
+
+    Returns:
+        int64 of the shape of ``wanted``.
+    """
+    if not len(known):
+        return np.full(wanted.shape, -1, dtype=np.int64)
+    at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where(known[at] == wanted, at, -1)
+
+
 def _short(value: object) -> str:
     try:
         text = repr(value)

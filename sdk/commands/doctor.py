@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from sdk.commands.options import new_command
+from sdk.shell.cli import new_parser
 from sdk.shell.terminal import say
 
 if TYPE_CHECKING:
@@ -20,11 +20,10 @@ NOT_HEALTHY = 2
 
 def add(commands: Any) -> None:
     """The command's options."""
-    parser = new_command(
-        commands, "doctor", _doctor, "say what is installed, which device there is, and how to get what is missing",
-        "python -m sdk doctor",
+    parser = new_parser(
+        commands.add_parser, "doctor", "say what is installed, which device there is, and how to get what is missing",
+        "python -m sdk doctor", work=_doctor, only_prints=True,
     )  # fmt: skip
-    parser.set_defaults(only_prints=True)
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
     parser.add_argument(
         "--warm-up", action="store_true",

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdk.base.errors import UsageError
 from sdk.commands.naming import Facts, facts_of, item_named, listing
-from sdk.commands.options import add_bundle, new_command
-from sdk.shell.cli import whole_number
+from sdk.shell.cli import add_bundle, new_parser, whole_number
 from sdk.shell.terminal import Page, show
 
 if TYPE_CHECKING:
@@ -58,12 +57,12 @@ class _List:
 
 def add(commands: Any) -> None:
     """The command's options."""
-    parser = new_command(
-        commands, "recommend", _recommend, "a user's or a visitor's best unseen titles, each with the reason",
+    parser = new_parser(
+        commands.add_parser, "recommend", "a user's or a visitor's best unseen titles, each with the reason",
         'python -m sdk recommend --user 42 --bundle bundle\n'
         '  python -m sdk recommend --liked "Heat (1995)" --liked Alien --bundle bundle',
+        work=_recommend, only_prints=True,
     )  # fmt: skip
-    parser.set_defaults(only_prints=True)
     reader = parser.add_mutually_exclusive_group(required=True)
     reader.add_argument("--user", type=whole_number, help="user_id")
     liked_help = "a title that a visitor liked (#7: item_id 7), no user of the bundle; may be given several times"

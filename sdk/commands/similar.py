@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sdk.commands.naming import Facts, facts_of, item_named, listing
-from sdk.commands.options import add_bundle, new_command
-from sdk.shell.cli import whole_number
+from sdk.shell.cli import add_bundle, new_parser, whole_number
 from sdk.shell.terminal import Page, show
 
 if TYPE_CHECKING:
@@ -42,11 +41,10 @@ class _Row:
 
 def add(commands: Any) -> None:
     """The command's options."""
-    parser = new_command(
-        commands, "similar", _similar, "titles like a title, each with the reason",
-        'python -m sdk similar "The Dark Knight" --bundle bundle',
+    parser = new_parser(
+        commands.add_parser, "similar", "titles like a title, each with the reason",
+        'python -m sdk similar "The Dark Knight" --bundle bundle', work=_similar, only_prints=True,
     )  # fmt: skip
-    parser.set_defaults(only_prints=True)
     parser.add_argument("title", help='a title, with a year if need be: "Heat (1995)"; or #7 for item_id 7')
     add_bundle(parser)
     parser.add_argument("--k", type=whole_number, default=10, help="how many")

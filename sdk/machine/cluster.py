@@ -6,16 +6,17 @@ import contextlib
 import importlib.metadata
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sdk.base.errors import OutputError, ScoreError, UsageError
 from sdk.machine.device import resolve_device
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 ANSWER_S = 20.0
 """How long a scheduler may take to answer."""
@@ -41,9 +42,9 @@ class ClusterConfig:
     """Where work is done: nowhere else, in ``workers`` processes of this machine, or on the cluster at ``address``.
 
     Attributes:
-        workers: worker processes to start here; None starts none.
-        address: of a Dask scheduler, such as ``tcp://10.0.0.5:8786``; None asks none.
-        worker_memory: most that one worker started here may hold, such as ``4GiB``; None is its share of all memory.
+        workers: worker processes to start here and divide the work among; none unless given.
+        address: of a Dask scheduler, ``tcp://HOST:PORT``, whose cluster divides the work; none unless given.
+        worker_memory: most that one worker started here may hold, such as ``4GiB``; its share of all unless given.
     """
 
     workers: int | None = None
@@ -226,30 +227,74 @@ def training_cluster(config: ClusterConfig, out: Path) -> Iterator[None]:
 _PACKAGES = ("marquee", "nvtabular", "merlin-core", "pandas", "numpy", "pyarrow", "dask")
 
 
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
 def _look_around(folder: Path) -> tuple[dict[str, str], str]:
     """On a worker: its package versions, and the name of a file that it wrote to a folder."""
-    probe = folder / f".worker-{uuid.uuid4().hex}"
+    probe = folder / new_probe()
     probe.touch()
-    return {name: importlib.metadata.version(name) for name in _PACKAGES}, probe.name
+    return _versions(), probe.name
 
 
 def _check_workers(client: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    expected = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    answers = client.run(_look_around, folder, on_error="return")
-    seen = {path.name for path in folder.glob(".worker-*")}
-    for name in seen:
-        (folder / name).unlink()
-    for address, answer in answers.items():
-        if isinstance(answer, BaseException):
-            message = f"worker {address}: cannot write to {folder} ({answer}). Give an --out that all workers share."
-            raise OutputError(message) from answer
-        versions, probe = answer
-        if probe not in seen:
-            message = f"worker {address}: what it writes to {folder} is not seen here. Give an --out that all share."
-            raise OutputError(message)
+
+    def seen() -> set[str]:
+        found = list(folder.glob(f"{PROBE}*"))
+        for path in found:
+            path.unlink()
+        return {path.name for path in found}
+
+    expected = _versions()
+    for address, versions in ask_workers(client, _look_around, (folder,), seen, str(folder), _SHARED).items():
         differing = {name: found for name, found in versions.items() if found != expected[name]}
         if differing:
             wanted = {name: expected[name] for name in differing}
             message = f"worker {address}: has {differing}, here are {wanted}. Give every worker the same environment."
             raise UsageError(message)
+
+
+PROBE = ".worker-"
+"""What the name of a file starts with that a worker writes to show that it can."""
+_SHARED = "Give an --out that all workers share."
+
+
+def new_probe() -> str:
+    """A name for a worker's file that no other has."""
+    return f"{PROBE}{uuid.uuid4().hex}"
+
+
+def ask_workers(
+    client: Any,
+    look: Callable[..., tuple[T, str]],
+    args: tuple[Any, ...],
+    seen: Callable[[], set[str]],
+    place: str,
+    remedy: str,
+) -> dict[str, T]:
+    """Ask every worker, before any work, what it has, and whether what it writes is seen here.
+
+    Args:
+        client: of the cluster.
+        look: what each worker does: it writes a file of a ``new_probe`` name, and returns what it has and that name.
+        args: of ``look``.
+        seen: the names of such files that are there; it deletes them.
+        place: where they are written, for the message.
+        remedy: what to do where that fails, for the message.
+
+    Returns:
+        Worker's address -> what it has.
+
+    Raises:
+        OutputError: a worker cannot write there, or writes to another place than is read here.
+    """
+    answers: dict[str, Any] = client.run(look, *args, on_error="return")
+    probes = seen()
+    for address, answer in answers.items():
+        if isinstance(answer, BaseException):
+            raise OutputError(f"worker {address}: cannot write to {place} ({answer}). {remedy}") from answer
+        if answer[1] not in probes:
+            raise OutputError(f"worker {address}: what it writes to {place} is not seen here. {remedy}")
+    return {address: has for address, (has, _) in answers.items()}
