@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdk.base.errors import DataError
+from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float32s, Float64s, Int32s, Int64s, Interactions
 from sdk.metrics.intervals import MOST_SAMPLES, mean_intervals
 from sdk.metrics.lists import (
@@ -27,8 +28,8 @@ from sdk.metrics.lists import (
     named_in,
     ndcg,
     novelty,
+    places_of,
     recall,
-    rows_of,
 )
 from sdk.metrics.pointwise import SliceFigures
 
@@ -231,17 +232,16 @@ def evaluate_lists(
     """
     held, train = interactions.take(parts.held_out), interactions.take(parts.train)
     wanted, row = np.unique(held.user_id, return_inverse=True)
-    listless = wanted[~np.isin(wanted, user_id)]
-    if len(listless):
+    order = np.argsort(user_id, kind="stable")
+    at = rows_of(user_id[order], wanted)
+    if (at < 0).any():
         raise DataError(
-            f"user {listless[0]} has titles held out but no list ({len(listless)} such users); "
+            f"user {wanted[at < 0][0]} has titles held out but no list ({(at < 0).sum()} such users); "
             "give a list for every user of the data"
         )
-    at = rows_of(wanted, user_id)
-    items, sizes = item_id[at], lengths[at]
+    items, sizes = item_id[order[at]], lengths[order[at]]
     _refuse_seen(items, sizes, wanted, train)
-    rated = train.item_id[np.isin(train.item_id, catalogue_ids)]
-    counts = np.bincount(rows_of(rated, catalogue_ids), minlength=len(catalogue_ids))
+    counts = np.bincount(places_of(train.item_id, catalogue_ids), minlength=len(catalogue_ids))
     catalogue = RatedCatalogue(catalogue_ids, counts, len(np.unique(train.user_id)), item_vectors)
     relevant = RelevanceSets.from_pairs(row.astype(np.int64), held.item_id, len(wanted))
     return MeasuredLists.build("", items, sizes, relevant, catalogue)
@@ -249,8 +249,8 @@ def evaluate_lists(
 
 def _refuse_seen(items: Int64s, sizes: Int32s | Int64s, users: Int64s, train: Interactions) -> None:
     """A list that names training titles was made by other rules, so its figures would compare with nothing."""
-    ours = np.isin(train.user_id, users)
-    seen = RelevanceSets.from_pairs(rows_of(train.user_id[ours], users), train.item_id[ours], len(users))
+    row = rows_of(users, train.user_id)
+    seen = RelevanceSets.from_pairs(row[row >= 0], train.item_id[row >= 0], len(users))
     bad = named_in(items, seen) & (np.arange(items.shape[1]) < sizes[:, None])
     if bad.any():
         row, rank = np.argwhere(bad)[0]

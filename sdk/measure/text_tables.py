@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from sdk.base.printable import number
 from sdk.measure.slices import Slice
 from sdk.metrics.pointwise import Interval, SliceFigures
 from sdk.shell.terminal import Page
 
-NOT_MEASURED = "–"
 _BORDERS = "In brackets: the training ratings that a user or title has."
 
 
@@ -20,12 +20,9 @@ def display(model: str) -> str:
 
 def figure(value: float | None, interval: Interval | None = None, decimals: int = 4) -> str:
     """``0.8223 ±0.0148``: a value and half the width of its interval; a dash where it was not measured."""
-    if value is None or not math.isfinite(value):
-        return NOT_MEASURED
-    text = f"{value:.{decimals}f}"
     if interval is None or not all(map(math.isfinite, interval)):
-        return text
-    return f"{text} ±{(interval[1] - interval[0]) / 2:.{decimals}f}"
+        return number(value, decimals)
+    return f"{number(value, decimals)} ±{number((interval[1] - interval[0]) / 2, decimals)}"
 
 
 def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], note: str = "") -> Page:
@@ -78,6 +75,6 @@ def slice_table(
         mine = [found[part.name, model] for model in models if (part.name, model) in found]
         if mine:
             figures = [figure(row.values.get(name), row.intervals.get(name), decimals) for row in mine]
-            counts = (f"{mine[0].num_users:,}", f"{mine[0].num_rows:,}")
+            counts = map(number, (mine[0].num_users, mine[0].num_rows))
             lines.append((f"{part.name} ({part.rule})", *counts, *figures))
     return table(title, ("slice", "users", "rows", *map(display, models)), lines, _BORDERS)

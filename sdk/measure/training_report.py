@@ -11,6 +11,7 @@ from typing import Any
 
 from sdk.base.errors import OutputError
 from sdk.base.files import json_text, write_file
+from sdk.base.printable import number
 from sdk.base.rights import reason
 from sdk.measure.charts import History, best_epoch, draw_auc, draw_calibration
 from sdk.measure.slices import Slice
@@ -122,7 +123,7 @@ def _rows_page(table: Sequence[MetricRow]) -> Page:
         (
             display(row.model),
             *map(figure, (row.auc, row.log_loss, row.calibration_error)),
-            f"{row.num_rows:,}",
+            number(row.num_rows),
             row.note,
         )
         for row in table

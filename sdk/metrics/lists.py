@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float32s, Float64s, Int64s
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def gini(recommended: Lists, catalogue_ids: Int64s, *, lengths: Lengths = None) 
     num_items = len(catalogue_ids)
     if num_items < 2 or not real.any():
         raise ValueError(f"gini: got {num_items} catalogue items, {int(real.sum())} recommendations; needs 2 and 1")
-    counts = np.sort(np.bincount(rows_of(items[real], catalogue_ids), minlength=num_items))
+    counts = np.sort(np.bincount(places_of(items[real], catalogue_ids), minlength=num_items))
     weights = 2 * np.arange(1, num_items + 1) - num_items - 1
     return float((weights * counts).sum() / ((num_items - 1) * counts.sum()))
 
@@ -267,18 +268,9 @@ def named_in(items: Int64s, sets: RelevanceSets) -> Bools:
     """(U, w) bool, whether each entry of a padded array is one of its user's items."""
     known, code = np.unique(sets.item_ids, return_inverse=True)
     held = np.sort(np.repeat(np.arange(len(sets)), sets.counts) * len(known) + code)
-    is_known, place = _find(items, known)
+    place = rows_of(known, items)
     key = np.arange(len(items))[:, None] * len(known) + place
-    return is_known & _find(key, held)[0]
-
-
-def _find(wanted: Int64s, ascending: Int64s) -> tuple[Bools, Int64s]:
-    """Whether each wanted value is there, and where (0 if not); much faster than ``np.isin`` on many values."""
-    if not len(ascending):
-        return np.zeros(wanted.shape, bool), np.zeros(wanted.shape, np.int64)
-    place = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
-    found: Bools = ascending[place] == wanted
-    return found, np.where(found, place, 0)
+    return np.asarray((place >= 0) & (rows_of(held, key) >= 0))
 
 
 def _refuse_repeats(items: Int64s, real: Bools) -> None:
@@ -317,19 +309,19 @@ def _padded_rows(
     if len(ids) != num_items:
         raise ValueError(f"catalogue_ids: got {len(ids)} ids for {num_items} items")
     rows = np.zeros(items.shape, np.int64)
-    rows[real] = rows_of(items[real], ids)
+    rows[real] = places_of(items[real], ids)
     return rows, real
 
 
-def rows_of(items: Int64s, catalogue_ids: Int64s) -> Int64s:
+def places_of(items: Int64s, catalogue_ids: Int64s) -> Int64s:
     """(N,) int64 places of ids among unique ones in any order.
 
     Raises:
         ValueError: one is not among them.
     """
     order = np.argsort(catalogue_ids, kind="stable")
-    found, place = _find(items, catalogue_ids[order])
-    if not found.all():
-        missing = items[int(found.argmin())]
+    at = rows_of(catalogue_ids[order], items)
+    if (at < 0).any():
+        missing = items[int((at < 0).argmax())]
         raise ValueError(f"item {missing} is recommended but not in the catalogue of {len(order)} items")
-    return order[place]
+    return order[at]
