@@ -12,17 +12,13 @@ but 3 of the 3,403 pairs are the links'; for those 3 the links name another of T
 from __future__ import annotations
 
 import logging
-import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sdk.data.titles import bare, names_in
+
 log = logging.getLogger(__name__)
-_BRACKETS = re.compile(r"\(([^()]*)\)")
-_ALSO_KNOWN_AS = re.compile(r"a\.?k\.?a\.?\s+", re.IGNORECASE)
-_APOSTROPHES = re.compile("['’‘`´]")
-_NO_LETTER = re.compile(r"[\W_]+")
 Key = tuple[str, int]
 
 
@@ -57,13 +53,9 @@ def _films_of(item: Mapping[str, Any], named: Mapping[Key, set[int]]) -> set[int
 
 def names_of(title: str) -> set[str]:
     """The normalised names by which a display title is known."""
-    in_brackets = (_ALSO_KNOWN_AS.sub("", name, count=1) for name in _BRACKETS.findall(title))
-    names = {normalised(name) for name in (title, _BRACKETS.sub(" ", title), *in_brackets)}
-    return names - {""}
+    return {normalised(name) for name in names_in(title)} - {""}
 
 
 def normalised(title: str) -> str:
     """Letters and digits in lower case without accents, with one blank in place of what is between them."""
-    letters = unicodedata.normalize("NFKD", title.casefold().replace("&", " and "))
-    bare = "".join(letter for letter in letters if not unicodedata.combining(letter))
-    return _NO_LETTER.sub(" ", _APOSTROPHES.sub("", bare)).strip()
+    return bare(title.casefold().replace("&", " and "))

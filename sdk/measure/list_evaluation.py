@@ -17,6 +17,7 @@ import numpy as np
 from sdk.base.errors import DataError
 from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float32s, Float64s, Int32s, Int64s, Interactions
+from sdk.data.splits import before_and_asked, drawn, time_at
 from sdk.metrics.intervals import MOST_SAMPLES, mean_intervals
 from sdk.metrics.lists import (
     RelevanceSets,
@@ -79,9 +80,10 @@ def split_positives(
         DataError: a part would be empty.
     """
     rows = np.arange(len(interactions), dtype=np.int64) if within is None else within
-    positive = rows[interactions.rating[rows] >= like_at]
-    held_out = positive[np.random.default_rng(seed).random(len(positive)) < share]
-    return _parts(rows, held_out, held_out, f"{share:g} of {len(positive):,} positives, seed {seed}")
+    positive = np.flatnonzero(interactions.rating[rows] >= like_at)
+    held_out = positive[drawn(len(positive), share, seed)]
+    rule = f"{share:g} of {len(positive):,} positives, seed {seed}"
+    return _parts(np.delete(rows, held_out), rows[held_out], rule)
 
 
 def split_by_time(interactions: Interactions, *, share: float = 0.2, like_at: float = LIKE_AT) -> ListSplit:
@@ -93,20 +95,13 @@ def split_by_time(interactions: Interactions, *, share: float = 0.2, like_at: fl
     Raises:
         DataError: a part would be empty.
     """
-    if not len(interactions):
-        message = "a time split of 0 ratings leaves none to train on"
-        raise DataError(message)
-    rows = np.arange(len(interactions), dtype=np.int64)
-    ordered = np.sort(interactions.timestamp)
-    moment = ordered[min(len(ordered) - 1, len(ordered) - round(share * len(ordered)))]
-    after: Bools = interactions.timestamp >= moment
-    warm = np.isin(interactions.user_id, interactions.user_id[~after])
-    held_out = rows[after & warm & (interactions.rating >= like_at)]
-    return _parts(rows, rows[after], held_out, f"latest {share:g} of {len(rows):,} ratings")
+    size, times = len(interactions), interactions.timestamp
+    moment = time_at(times, min(size - 1, size - round(share * size))) if size else 0
+    before, asked = before_and_asked(interactions.user_id, times, interactions.rating >= like_at, moment)
+    return _parts(np.flatnonzero(before), np.flatnonzero(asked), f"latest {share:g} of {size:,} ratings")
 
 
-def _parts(rows: Int64s, removed: Int64s, held_out: Int64s, rule: str) -> ListSplit:
-    train = rows[~np.isin(rows, removed)]
+def _parts(train: Int64s, held_out: Int64s, rule: str) -> ListSplit:
     if not len(train) or not len(held_out):
         raise DataError(
             f"a list split ({rule}) leaves {len(train):,} ratings to train on and {len(held_out):,} to find; "
