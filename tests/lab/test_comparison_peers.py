@@ -11,8 +11,8 @@ from small import planted, tables_for
 
 from sdk.features.tables import FIRST_KNOWN
 from sdk.lab.comparison import rating_peers
+from sdk.lab.comparison.contenders import draw_settings, tune
 from sdk.lab.comparison.list_peers import RatingMatrix, ease, fit_ials, ials, item_knn, lists_of, popularity
-from sdk.lab.comparison.peer_tuning import draw_settings, tune
 from sdk.lab.comparison.rating_peers import RatingProblem, biased_mf, gradient_boosting, means, pair_features
 from sdk.metrics.pointwise import auc
 

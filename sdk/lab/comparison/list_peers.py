@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float32s, Int64s
 from sdk.lab.comparison.protocols import Task
 from sdk.machine import decompositions
@@ -51,8 +52,7 @@ class RatingMatrix:
         """A task's training part."""
         train = task.dataset.interactions.take(task.train)
         users, items = (table.column(0).to_numpy() for table in (task.dataset.users, task.dataset.items))
-        user, item = np.searchsorted(users, train.user_id), np.searchsorted(items, train.item_id)
-        return cls(user, item, train.rating, users, items)
+        return cls(rows_of(users, train.user_id), rows_of(items, train.item_id), train.rating, users, items)
 
     @property
     def shape(self) -> tuple[int, int]:
