@@ -85,12 +85,7 @@ def auc_interval(user: Index, labels: Index, scores: Floats, samples: int = MOST
 
 
 def likelihood_intervals(
-    user: Index,
-    labels: Index,
-    logits: Floats,
-    bins: Calibration,
-    samples: int = MOST_SAMPLES,
-    seed: int = 0,
+    user: Index, labels: Index, logits: Floats, bins: Calibration, samples: int = MOST_SAMPLES, seed: int = 0
 ) -> tuple[Interval, Interval]:
     """The 95 % intervals of the log loss and of the expected calibration error over users.
 

@@ -112,10 +112,7 @@ CONTENDERS: tuple[Contender, ...] = (
         },
     ),
     Contender(
-        name="EASE, likes",
-        protocols=_LISTS,
-        fit=list_peers.ease,
-        grid={"watched": (0.0,), "penalty": _PENALTIES},
+        name="EASE, likes", protocols=_LISTS, fit=list_peers.ease, grid={"watched": (0.0,), "penalty": _PENALTIES}
     ),
     Contender(
         name="EASE, likes and watched (0.6)",

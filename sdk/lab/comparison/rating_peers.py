@@ -160,11 +160,7 @@ def pair_features(
     left_out = _left_out(problem, rows, statistics)
     columns, names = [], []
     for side, table, index, own in zip(
-        ("user", "item"),
-        (problem.users, problem.items),
-        (rows.user_index, rows.item_index),
-        left_out,
-        strict=True,
+        ("user", "item"), (problem.users, problem.items), (rows.user_index, rows.item_index), left_out, strict=True
     ):
         codes = [name for name in table.codes if name != "id"]
         columns += [own, table.dense[index, len(STATISTIC_NAMES) :]]

@@ -123,8 +123,7 @@ class Difference:
 
 
 def paired_difference(
-    first: Sequence[tuple[Int64s, Float64s]],
-    second: Sequence[tuple[Int64s, Float64s]],
+    first: Sequence[tuple[Int64s, Float64s]], second: Sequence[tuple[Int64s, Float64s]]
 ) -> Difference:
     """Mean of first minus second, with a percentile bootstrap interval that resamples users.
 
