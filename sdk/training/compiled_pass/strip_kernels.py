@@ -33,6 +33,8 @@ _F32 = 4  # bytes
 
 # columns of a network's table of layers
 INPUTS, OUTPUTS, X_LINE, Y_LINE, WEIGHTS, BIASES, HAS_RELU, PASSES_BACK, IS_LIST = range(9)
+# of a side's lines: its dense vector, that vector's place in the top MLP's input, its part of the dot path, its bias
+DENSE, TOP, DOT, BIAS = range(4)
 
 
 @compiled
@@ -42,19 +44,19 @@ def _outer(left: int, rows: int, right: int, columns: int, stride: int, strips: 
     r = 0
     while r < rows:
         is_high = r + height <= rows
-        x, at, c = left + r * LINE, out + r * columns * _F32, 0
-        while c + width <= columns:
-            if is_high:
-                outer_block(x, right + c * LINE, stride, strips, at + c * _F32, columns)
-            else:
-                outer_row(x, right + c * LINE, stride, strips, at + c * _F32, columns)
-            c += width
+        c = 0
         while c < columns:
-            if is_high:
-                outer_column(x, right + c * LINE, stride, strips, at + c * _F32, columns)
+            is_wide = c + width <= columns
+            x, y, to = left + r * LINE, right + c * LINE, out + (r * columns + c) * _F32
+            if is_high and is_wide:
+                outer_block(x, y, stride, strips, to, columns)
+            elif is_high:
+                outer_column(x, y, stride, strips, to, columns)
+            elif is_wide:
+                outer_row(x, y, stride, strips, to, columns)
             else:
-                outer_one(x, right + c * LINE, stride, strips, at + c * _F32, columns)
-            c += 1
+                outer_one(x, y, stride, strips, to, columns)
+            c += width if is_wide else 1
         r += height if is_high else 1
 
 
@@ -81,112 +83,82 @@ def _scatter(scatters: Int64s, first: int, stop: int, gradient: Float32s) -> Non
 
 
 @compiled_loosely
-def _dots(left: int, num_left: int, right: int, num_right: int, dim: int, own: bool, out: int, at: int) -> None:
-    """Dot products of the vectors from line ``left`` with those from line ``right``; of one's own, each pair once."""
-    for f in range(num_left):
-        for g in range(f + 1 if own else 0, num_right):
-            dot_lines(at + (left + f * dim) * LINE, at + (right + g * dim) * LINE, dim, at + out * LINE)
-            out += 1
-
-
-@compiled_loosely
-def _dots_back(
-    left: int, num_left: int, right: int, num_right: int, dim: int, own: bool, out: int, at: int, to: int
-) -> None:
-    """Add what ``_dots`` passes back to the gradients of its vectors."""
-    for f in range(num_left):
-        for g in range(f + 1 if own else 0, num_right):
-            a, b = (left + f * dim) * LINE, (right + g * dim) * LINE
-            add_scaled_lines(to + out * LINE, at + b, dim, to + a)
-            add_scaled_lines(to + out * LINE, at + a, dim, to + b)
-            out += 1
-
-
-@compiled_loosely
-def _ahead(layers: Int64s, first: int, last: int, matrices: Float32s, biases: Float32s, values: Float32s) -> None:
+def _ahead(layers: Int64s, first: int, last: int, weights: Float32s, values: Float32s) -> None:
     """Layers ``first`` to ``last``, forward."""
-    at, at_matrices, at_biases = values.ctypes.data, matrices.ctypes.data, biases.ctypes.data
+    at, at_weights = values.ctypes.data, weights.ctypes.data
     for n in range(first, last):
         layer = layers[n]
         x, y = at + layer[X_LINE] * LINE, at + layer[Y_LINE] * LINE
-        weights, bias = at_matrices + layer[WEIGHTS] * _F32, at_biases + layer[BIASES] * _F32
+        matrix, bias = at_weights + layer[WEIGHTS] * _F32, at_weights + layer[BIASES] * _F32
         inputs, outputs = layer[INPUTS], layer[OUTPUTS]
         if layer[HAS_RELU]:
-            product_relu(x, inputs, weights, inputs, bias, y, LANES, outputs)
+            product_relu(x, inputs, matrix, inputs, bias, y, LANES, outputs)
         else:
-            product(x, inputs, weights, inputs, bias, y, LANES, outputs)
+            product(x, inputs, matrix, inputs, bias, y, LANES, outputs)
 
 
 @compiled_loosely
-def _back(
-    layers: Int64s, first: int, last: int, transposed: Float32s, zeros: Float32s, values: Float32s, gradient: Float32s
-) -> None:
+def _back(layers: Int64s, first: int, last: int, transposed: Float32s, values: Float32s, gradient: Float32s) -> None:
     """The layers backward, last to first: gradients of their inputs, where anything before them wants these."""
-    at = gradient.ctypes.data
+    at, zeros = gradient.ctypes.data, transposed.ctypes.data
     for n in range(last - 1, first - 1, -1):
         layer = layers[n]
         inputs, outputs, y = layer[INPUTS], layer[OUTPUTS], layer[Y_LINE]
         if layer[HAS_RELU]:
             stop_where_off(values.ctypes.data + y * LINE, outputs, at + y * LINE)
         if layer[PASSES_BACK]:
-            weights = transposed.ctypes.data + layer[WEIGHTS] * _F32
-            product(at + y * LINE, outputs, weights, outputs, zeros.ctypes.data,
-                    at + layer[X_LINE] * LINE, LANES, inputs)  # fmt: skip
+            matrix = zeros + layer[WEIGHTS] * _F32
+            product(at + y * LINE, outputs, matrix, outputs, zeros, at + layer[X_LINE] * LINE, LANES, inputs)
 
 
 @compiled_loosely
-def _meet(sides: Int64s, dim: int, top: int, values: Float32s) -> None:
-    """The top MLP's input from both sides' vectors."""
+def _meet(sides: Int64s, meetings: Int64s, dim: int, values: Float32s) -> None:
+    """The top MLP's input from both sides' vectors: the dense ones, and dot products of pairs."""
+    at = values.ctypes.data
     for s in range(2):
-        fields, num_fields = sides[s, 0], sides[s, 1]
-        dense = fields + (num_fields - 1) * dim
+        dense, top = sides[s, DENSE], sides[s, TOP]
         values[top : top + dim] = values[dense : dense + dim]
-        _dots(fields, num_fields, fields, num_fields, dim, True, top + dim, values.ctypes.data)
-        top += dim + num_fields * (num_fields - 1) // 2
-    _dots(sides[0, 0], sides[0, 1], sides[1, 0], sides[1, 1], dim, False, top, values.ctypes.data)
+    for n in range(len(meetings)):
+        meeting = meetings[n]
+        dot_lines(at + meeting[0] * LINE, at + meeting[1] * LINE, dim, at + meeting[2] * LINE)
 
 
 @compiled_loosely
-def _meet_back(sides: Int64s, dim: int, top: int, values: Float32s, gradient: Float32s) -> None:
+def _meet_back(
+    sides: Int64s, meetings: Int64s, dim: int, num_fields: int, values: Float32s, gradient: Float32s
+) -> None:
     """Gradients of both sides' vectors, from that of the top MLP's input."""
     at, to = values.ctypes.data, gradient.ctypes.data
+    gradient[: num_fields * dim] = 0
     for s in range(2):
-        fields, num_fields = sides[s, 0], sides[s, 1]
-        gradient[fields : fields + num_fields * dim] = 0
-    for s in range(2):
-        fields, num_fields = sides[s, 0], sides[s, 1]
-        dense = fields + (num_fields - 1) * dim
+        dense, top = sides[s, DENSE], sides[s, TOP]
         gradient[dense : dense + dim] += gradient[top : top + dim]
-        _dots_back(fields, num_fields, fields, num_fields, dim, True, top + dim, at, to)
-        top += dim + num_fields * (num_fields - 1) // 2
-    _dots_back(sides[0, 0], sides[0, 1], sides[1, 0], sides[1, 1], dim, False, top, at, to)
+    for n in range(len(meetings)):
+        meeting = meetings[n]
+        a, b, out = meeting[0] * LINE, meeting[1] * LINE, to + meeting[2] * LINE
+        add_scaled_lines(out, at + b, dim, to + a)
+        add_scaled_lines(out, at + a, dim, to + b)
 
 
 @compiled_loosely
-def _score(sides: Int64s, dot_dim: int, has_bias: bool, out: int, values: Float32s) -> None:
+def _score(sides: Int64s, dot_dim: int, out: int, values: Float32s) -> None:
     """Add the dot path and the biases to the top MLP's output, in place."""
     for d in range(dot_dim):
         for lane in range(LANES):
-            values[out, lane] += values[sides[0, 2] + d, lane] * values[sides[1, 2] + d, lane]
-    if has_bias:
-        values[out] += values[sides[0, 3]] + values[sides[1, 3]]
+            values[out, lane] += values[sides[0, DOT] + d, lane] * values[sides[1, DOT] + d, lane]
+    values[out] += values[sides[0, BIAS]] + values[sides[1, BIAS]]
 
 
 @compiled_loosely
-def _score_back(
-    sides: Int64s, dot_dim: int, has_bias: bool, out: int, bias_penalty: Float32s, values: Float32s, gradient: Float32s
-) -> None:
-    """Gradients of the dot path's vectors and of the biases, the latter's penalty included (0 for lanes of no row)."""
+def _score_back(sides: Int64s, dot_dim: int, out: int, values: Float32s, gradient: Float32s) -> None:
+    """Gradients of the dot path's vectors and of the biases."""
     for d in range(dot_dim):
-        a, b = sides[0, 2] + d, sides[1, 2] + d
+        a, b = sides[0, DOT] + d, sides[1, DOT] + d
         for lane in range(LANES):
             gradient[a, lane] = gradient[out, lane] * values[b, lane]
             gradient[b, lane] = gradient[out, lane] * values[a, lane]
-    if has_bias:
-        for s in range(2):
-            line = sides[s, 3]
-            for lane in range(LANES):
-                gradient[line, lane] = gradient[out, lane] + bias_penalty[lane] * values[line, lane]
+    for s in range(2):
+        gradient[sides[s, BIAS]] = gradient[out]
 
 
 @compiled_loosely
@@ -204,9 +176,7 @@ def _losses(scores: Float32s, labels: Float32s, share: float, gradient: Float32s
 
 
 @compiled_loosely
-def _weight_gradients(
-    layers: Int64s, strips: int, values: Float32s, gradient: Float32s, matrices: Float32s, biases: Float32s
-) -> None:
+def _weight_gradients(layers: Int64s, strips: int, values: Float32s, gradient: Float32s, weights: Float32s) -> None:
     """Add a block's gradients of all layers; a list's matrix has a line per input, the others' one per output."""
     stride = values.shape[1] * LINE
     for n in range(len(layers)):
@@ -214,7 +184,7 @@ def _weight_gradients(
         inputs, outputs = layer[INPUTS], layer[OUTPUTS]
         x = values.ctypes.data + layer[X_LINE] * LINE
         y = gradient.ctypes.data + layer[Y_LINE] * LINE
-        out = matrices.ctypes.data + layer[WEIGHTS] * _F32
+        out = weights.ctypes.data + layer[WEIGHTS] * _F32
         if layer[IS_LIST]:
             _outer(x, inputs, y, outputs, stride, strips, out)
         else:
@@ -224,23 +194,23 @@ def _weight_gradients(
                 for s in range(strips):
                     for lane in range(LANES):
                         total += gradient[s, layer[Y_LINE] + o, lane]
-                biases[layer[BIASES] + o] += total
+                weights[layer[BIASES] + o] += total
 
 
 @compiled_loosely
 def pass_rows(
-    layers: Int64s, num_below: int, sides: Int64s, shape: Int64s, gathers: Int64s, scatters: Int64s, index: Int64s,
-    labels: Float32s, start: int, stop: int, scales: Float32s,
-    matrices: Float32s, transposed: Float32s, biases: Float32s,
-    values: Float32s, gradient: Float32s, matrix_gradients: Float32s, bias_gradients: Float32s,
+    layers: Int64s, num_below: int, sides: Int64s, meetings: Int64s, penalised: Int64s, shape: Int64s,
+    gathers: Int64s, scatters: Int64s, index: Int64s, labels: Float32s, start: int, stop: int, scales: Float32s,
+    weights: Float32s, transposed: Float32s, values: Float32s, gradient: Float32s, weight_gradients: Float32s,
 ) -> float:  # fmt: skip
     """Some rows of a batch through the network and back; their part of the batch's mean loss.
 
     Args:
         layers: (L, 9) int64; see the columns' names. The first ``num_below`` belong to one side each.
-        sides: (2, 4) int64 of the user and the item: line of its first vector, vectors, lines of its dot part and bias.
-        shape: width of a vector, width of the dot path, whether there are biases, line of the top MLP's input and of
-            its output.
+        sides: (2, 4) int64 of the user and the item; see the columns' names.
+        meetings: (M, 3) int64: lines of two vectors that meet, and of their dot product.
+        penalised: (N, 2) int64: a line that an L2 penalty counts, and which of ``scales`` it has.
+        shape: width of a vector, number of vectors (their lines come first), width of the dot path, line of the score.
         gathers: (T, 4) int64: address of a float32 table, its width, the first line that its rows go to, line of
             ``index`` that says which.
         scatters: (G, 3) int64: address of a (B, width) float32 array, width, the first line of gradients for it.
@@ -248,37 +218,31 @@ def pass_rows(
         labels: (B,) float32.
         start: the first row; ``stop`` one behind the last.
         scales: 1 / B, and the gradient of the two penalties by a list's vector and by a bias, each over its value.
-        matrices: all layers' (outputs, inputs) weights, flat; ``transposed`` the same as (inputs, outputs).
-        biases: flat, followed by as many zeros as a layer has lines at the most.
+        weights: flat: as many zeros as a layer has lines at the most, then the layers' (outputs, inputs) matrices and
+            biases; ``transposed`` the same with (inputs, outputs) matrices.
         values: (S, lines, LANES) float32 room for activations; ``gradient`` the same.
-        matrix_gradients: flat, added to, each matrix as its parameter lies; ``bias_gradients`` likewise.
+        weight_gradients: like ``weights``, added to, each matrix as its parameter lies.
     """
-    dim, dot_dim, has_bias, top, out = shape[0], shape[1], shape[2] != 0, shape[3], shape[4]
-    zeros = biases[len(biases) - values.shape[1] :]
-    list_penalty, bias_penalty = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
+    dim, num_fields, dot_dim, out = shape[0], shape[1], shape[2], shape[3]
     loss = 0.0
     for block in range(start, stop, len(values) * LANES):
         strips = min(len(values), (stop - block + LANES - 1) // LANES)
         for s in range(strips):
             first, a, g = block + s * LANES, values[s], gradient[s]
             _gather(gathers, index, first, stop, a)
-            _ahead(layers, 0, num_below, matrices, biases, a)
-            _meet(sides, dim, top, a)
-            _ahead(layers, num_below, len(layers), matrices, biases, a)
-            _score(sides, dot_dim, has_bias, out, a)
+            _ahead(layers, 0, num_below, weights, a)
+            _meet(sides, meetings, dim, a)
+            _ahead(layers, num_below, len(layers), weights, a)
+            _score(sides, dot_dim, out, a)
             loss += _losses(a[out], labels[first:stop], scales[0], g[out])
-            for lane in range(LANES):
-                counts = np.float32(1) if first + lane < stop else np.float32(0)
-                list_penalty[lane], bias_penalty[lane] = scales[1] * counts, scales[2] * counts
-            _score_back(sides, dot_dim, has_bias, out, bias_penalty, a, g)
-            _back(layers, num_below, len(layers), transposed, zeros, a, g)
-            _meet_back(sides, dim, top, a, g)
-            for n in range(num_below):
-                if layers[n, IS_LIST]:
-                    for line in range(layers[n, Y_LINE], layers[n, Y_LINE] + dim):
-                        for lane in range(LANES):
-                            g[line, lane] += list_penalty[lane] * a[line, lane]
-            _back(layers, 0, num_below, transposed, zeros, a, g)
+            _score_back(sides, dot_dim, out, a, g)
+            _back(layers, num_below, len(layers), transposed, a, g)
+            _meet_back(sides, meetings, dim, num_fields, a, g)
+            for n in range(len(penalised)):
+                line, penalty = penalised[n, 0], scales[penalised[n, 1]]
+                for lane in range(min(LANES, stop - first)):
+                    g[line, lane] += penalty * a[line, lane]
+            _back(layers, 0, num_below, transposed, a, g)
             _scatter(scatters, first, stop, g)
-        _weight_gradients(layers, strips, values, gradient, matrix_gradients, bias_gradients)
+        _weight_gradients(layers, strips, values, gradient, weight_gradients)
     return loss
