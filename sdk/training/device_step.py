@@ -2,7 +2,7 @@
 
 Batches of the size of the first are copied into buffers that stay where they are, so that forward pass, backward pass
 and optimiser can be one CUDA graph; others, as an epoch's last, take the same step kernel by kernel. It runs on the CPU
-as well, and is tested there against ``PlainStep``.
+as well, and is tested there against a plain step by autograd.
 """
 
 from __future__ import annotations

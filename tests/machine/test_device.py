@@ -12,7 +12,7 @@ import pytest
 import torch
 from pair_forms import random_form
 from small import dataset, planted, run_config
-from small_steps import CONFIG, KINDS, adam, batch_of, ranker
+from small_steps import CONFIG, KINDS, PlainStep, adam, batch_of, ranker
 from small_training import SMALL, assert_same_weights, fresh, state_of
 
 from sdk.__main__ import main
@@ -29,7 +29,6 @@ from sdk.training.device_graph import CudaGraph, _capturable
 from sdk.training.device_step import DeviceStep
 from sdk.training.loop import train
 from sdk.training.pipeline import train_bundle
-from sdk.training.steps import PlainStep
 
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from small import planted
-from small_steps import CONFIG, KINDS, adam, batch_of, ranker
+from small_steps import CONFIG, KINDS, PlainStep, adam, batch_of, ranker
 from small_training import SMALL, fresh
 
 import sdk
@@ -25,7 +25,6 @@ from sdk.metrics.pointwise import auc
 from sdk.models.predict import predict
 from sdk.training.device_step import DeviceStep
 from sdk.training.process_share import Shard
-from sdk.training.steps import PlainStep
 
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 WORKER = """

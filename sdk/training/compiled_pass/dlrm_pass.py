@@ -35,14 +35,14 @@ class Gathered(NamedTuple):
     Attributes:
         table: (R, width) float32, contiguous.
         line: the first one.
-        index: which of the pass's indices says which rows.
+        rows: which of the pass's indices says which rows.
         embedding: of which the table is the weight; None where it is not trained.
         penalised: whether the L2 penalty on vectors counts it.
     """
 
     table: Tensor
     line: int
-    index: str
+    rows: str
     embedding: nn.Embedding | None = None
     penalised: bool = True
 
@@ -154,9 +154,9 @@ class DLRMPass:
         self.shape = np.array([dim, sum(map(len, vectors)), model.config.dot_dim, out], dtype=np.int64)
         self.layers = _table(layout.layers, 9)
         self.trained = [entry for entry in layout.gathered if entry.embedding is not None]
-        self.index_names = {name: n for n, name in enumerate(dict.fromkeys(entry.index for entry in layout.gathered))}
+        self.index_names = {name: n for n, name in enumerate(dict.fromkeys(entry.rows for entry in layout.gathered))}
         self.gathers = _table(
-            [(e.table.data_ptr(), e.table.shape[1], e.line, self.index_names[e.index]) for e in layout.gathered], 4
+            [(e.table.data_ptr(), e.table.shape[1], e.line, self.index_names[e.rows]) for e in layout.gathered], 4
         )
         self.weights, self.transposed, self.total = np.zeros((3, layout.num_weights), dtype=np.float32)
         self.copies = list(self._copies())
