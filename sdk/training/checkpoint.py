@@ -7,7 +7,6 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,13 +59,12 @@ class Checkpoint:
         from safetensors import SafetensorError
         from safetensors.torch import save
 
-        tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-        tensors |= {f"best.{name}": tensor for name, tensor in (self.best or {}).items()}
-        tensors |= _optimiser_tensors(optimiser)
+        groups = {"model": model.state_dict(), "best": self.best or {}}
+        groups |= {f"optimiser.{number}": state for number, state in optimiser.state_dict()["state"].items()}
+        tensors = {f"{group}.{name}": t.contiguous() for group, parts in groups.items() for name, t in parts.items()}
         history = json.dumps([dataclasses.asdict(record) for record in self.history])
-        contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
         try:
-            write_file(path, save(contiguous, {"history": history, "best_epoch": str(self.best_epoch)}))
+            write_file(path, save(tensors, {"history": history, "best_epoch": str(self.best_epoch)}))
         except (SafetensorError, OSError) as error:
             why = reason(error, path)
             message = f"{path}: a checkpoint cannot be written ({why}); make room there, or choose another --out"
@@ -77,16 +75,21 @@ class Checkpoint:
         """Read a checkpoint into model and optimiser; an absent or unreadable one means a fresh start."""
         if path is None or not path.exists():
             return cls()
-        from safetensors import SafetensorError
+        from safetensors import SafetensorError, safe_open
 
         try:
-            tensors, metadata = _read(path)
+            groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimiser": {}}
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata()
+                for key in file.keys():  # noqa: SIM118
+                    group, _, name = key.partition(".")
+                    groups[group][name] = file.get_tensor(key)
             history = tuple(EpochRecord(**record) for record in json.loads(metadata["history"]))
-            state = cls(history, int(metadata["best_epoch"]), _under("best.", tensors) or None)
-            _require_fit(model, _under("model.", tensors))
-            _require_fit(model, state.best or model.state_dict())
-            _restore_optimiser(optimiser, tensors)
-            model.load_state_dict(_under("model.", tensors))
+            state = cls(history, int(metadata["best_epoch"]), groups["best"] or None)
+            _require_fit(model, groups["model"])
+            _require_fit(model, state.best or groups["model"])
+            _restore_optimiser(optimiser, groups["optimiser"])
+            model.load_state_dict(groups["model"])
         except (SafetensorError, RuntimeError, KeyError, ValueError, TypeError, OSError) as error:
             log.warning("%s: not a usable checkpoint (%s); training starts afresh", path, error)
             return cls()
@@ -94,38 +97,18 @@ class Checkpoint:
         return state
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-
-
 def _require_fit(model: nn.Module, weights: dict[str, Tensor]) -> None:
     """Refuse weights of another model before any is copied: ``load_state_dict`` would copy those that fit first."""
     mine, theirs = ({n: tuple(t.shape) for n, t in ws.items()} for ws in (model.state_dict(), weights))
     if mine != theirs:
-        odd = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
-        message = f"{odd[0]} is {theirs.get(odd[0])}, the model's {mine.get(odd[0])}"
+        odd = min(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
+        message = f"{odd} is {theirs.get(odd)}, the model's {mine.get(odd)}"
         raise ValueError(message)
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    return {
-        f"optimiser.{number}.{name}": tensor
-        for number, state in optimiser.state_dict()["state"].items()
-        for name, tensor in state.items()
-    }
-
-
 def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    whole: dict[str, Any] = optimiser.state_dict()
-    whole["state"] = {}
-    for key, tensor in _under("optimiser.", tensors).items():
-        number, name = key.split(".", 1)
-        whole["state"].setdefault(int(number), {})[name] = tensor
-    optimiser.load_state_dict(whole)
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        number, _, name = key.partition(".")
+        state.setdefault(int(number), {})[name] = tensor
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})

@@ -30,7 +30,7 @@ from sdk.models.pair_model import PairModel, initialise_embeddings
 from sdk.models.predict import one_torch_thread, predict
 from sdk.training.checkpoint import Checkpoint
 from sdk.training.device_step import DeviceStep
-from sdk.training.process_share import ALONE, Shard
+from sdk.training.process_share import ALONE, Share
 from sdk.training.steps import ChunkedStep
 from sdk.training.table_adam import group_places
 
@@ -93,7 +93,7 @@ def train(
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     device: str = "cpu",
-    shard: Shard = ALONE,
+    share: Share = ALONE,
     bf16: bool = False,
 ) -> TrainingResult:
     """Train in place.
@@ -107,7 +107,7 @@ def train(
         num_epochs: overrides ``config.max_epochs``.
         checkpoint: file written after each epoch; if it exists and fits, training goes on from it.
         device: where to train, in torch's words; the model is moved there, and back to the CPU at the end.
-        shard: this process's share of every batch, where several train one model; all must call this alike.
+        share: this process's share of every batch, where several train one model; all must call this alike.
         bf16: whether a GPU computes matrix products in bfloat16.
         on_epoch: told of each epoch once it is saved; whatever it raises ends training and is passed on.
 
@@ -118,74 +118,55 @@ def train(
     batch_size = config.batch_size or batch_size_for(len(rows))
     sampling = NegativeSampling.build(rows, model.items.num_rows, config.negatives, config.num_negatives)
     loader = InteractionLoader(rows, batch_size, seed=config.seed, negatives=sampling, device=device)
-    optimiser = _adam(model, config)
+    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
     state = Checkpoint.restore(checkpoint, model, optimiser)
-    last = num_epochs or config.max_epochs
-    while len(state.history) < last and not _is_stale(state, config, validation):
-        epoch = len(state.history) + 1
-        with _step_for(model, optimiser, config, shard, bf16=bf16) as step:
-            loss, rows_per_s = _run_epoch(model, loader, step, config, name, epoch, last)
-        record = _measure(model, validation, epoch, loss, rows_per_s, shard)
-        state = state.after(record, model, keep_best=validation is not None)
-        _log_epoch(name, state.history[-1], last, shown=validation is not None)
+    last, is_measured = num_epochs or config.max_epochs, validation is not None
+    while len(state.history) < last and not (is_measured and len(state.history) - state.best_epoch >= config.patience):
+        loader.set_epoch(len(state.history) + 1)
+        title = f"{name} epoch {loader.epoch}/{last}"
+        with _step_for(model, optimiser, config, share, bf16=bf16) as step:
+            loss, rows_per_s = _run_epoch(model, loader, step, config.seed, title)
+        if not math.isfinite(loss):
+            message = f"{name}: the training loss became {loss} in epoch {loader.epoch}. Lower the learning rate."
+            raise ScoreError(message)
+        score, validation_loss = _measured(model, validation, share)
+        record = EpochRecord(loader.epoch, loss, score, validation_loss, rows_per_s)
+        state = state.after(record, model, keep_best=is_measured)
+        figures = f", validation AUC {score:.4f}, log loss {validation_loss:.4f}" if is_measured else ""
+        log.info("%s: training loss %.4f%s, %s rows/s", title, loss, figures, f"{rows_per_s:,.0f}")
         state.save(checkpoint, optimiser, model)
         if on_epoch is not None:
-            on_epoch(state.history[-1])
+            on_epoch(record)
     state.load_best_into(model)
     model.to("cpu").eval()
     return TrainingResult(state.history, state.best_epoch)
 
 
-def _adam(model: PairModel, config: TrainingConfig) -> torch.optim.Adam:
-    """Adam over all parameters, in one fused pass per step."""
-    return torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
-
-
 @contextmanager
 def _step_for(
-    model: PairModel, optimiser: torch.optim.Optimizer, config: TrainingConfig, shard: Shard = ALONE, *, bf16: bool
+    model: PairModel, optimiser: torch.optim.Optimizer, config: TrainingConfig, share: Share, *, bf16: bool
 ) -> Iterator[Step]:
     """The step that suits the model's device; on a CPU, torch itself runs single-threaded meanwhile."""
-    if model.users.dense.device.type != "cpu" or shard.size > 1:
-        yield DeviceStep(model, optimiser, config, shard=shard, bf16=bf16)
+    if model.users.dense.device.type != "cpu" or share.size > 1:
+        yield DeviceStep(model, optimiser, config, share=share, bf16=bf16)
         return
     with one_torch_thread(), ChunkedStep(model, optimiser, config) as step:
         yield step
 
 
-def _is_stale(state: Checkpoint, config: TrainingConfig, validation: EncodedInteractions | None) -> bool:
-    return validation is not None and len(state.history) - state.best_epoch >= config.patience
-
-
-def _run_epoch(
-    model: PairModel,
-    loader: InteractionLoader,
-    step: Step,
-    config: TrainingConfig,
-    name: str,
-    epoch: int,
-    last: int,
-) -> tuple[float, float]:
+def _run_epoch(model: PairModel, loader: InteractionLoader, step: Step, seed: int, title: str) -> tuple[float, float]:
     """One pass over the rows: (mean training loss, rows/s)."""
     model.train()
-    loader.set_epoch(epoch)
-    generator = torch.Generator(loader.device).manual_seed(config.seed * 1_000_003 + epoch)
+    generator = torch.Generator(loader.device).manual_seed(seed * 1_000_003 + loader.epoch)
     start, done = time.perf_counter(), 0
     summed: float | Tensor = 0.0
-    with _progress(f"{name} epoch {epoch}/{last}", loader.num_rows) as advance:
+    with _progress(title, loader.num_rows) as advance:
         for batch in loader:
-            summed += _step(step, batch, generator) * len(batch.label)
+            summed += step(batch, generator) * len(batch.label)
             done += len(batch.label)
             advance(len(batch.label))
     total = float(summed)  # waits for the device
-    if not math.isfinite(total):
-        message = f"{name}: the training loss became {total} in epoch {epoch}. Lower the learning rate."
-        raise ScoreError(message)
     return total / max(done, 1), done / max(time.perf_counter() - start, 1e-9)
-
-
-def _step(step: Step, pairs: PairBatch, generator: torch.Generator) -> float | Tensor:
-    return step(pairs, generator)
 
 
 @contextmanager
@@ -200,24 +181,10 @@ def _progress(title: str, num_rows: int) -> Iterator[Callable[[int], object]]:
         yield bar.update
 
 
-def _measure(
-    model: PairModel,
-    validation: EncodedInteractions | None,
-    epoch: int,
-    loss: float,
-    rows_per_s: float,
-    shard: Shard,
-) -> EpochRecord:
+def _measured(model: PairModel, validation: EncodedInteractions | None, share: Share) -> tuple[float, float]:
+    """AUC and log loss of the validation part."""
     if validation is None:
-        return EpochRecord(epoch, loss, math.nan, math.nan, rows_per_s)
+        return math.nan, math.nan
     scores = predict(model, validation)
-    score = shard.first_ones(auc(validation.label, scores), model.users.dense.device)
-    return EpochRecord(epoch, loss, score, log_loss(validation.label, scores), rows_per_s)
-
-
-def _log_epoch(name: str, record: EpochRecord, last: int, *, shown: bool) -> None:
-    figures = f", validation AUC {record.auc:.4f}, log loss {record.log_loss:.4f}" if shown else ""
-    log.info(
-        "%s epoch %d/%d: training loss %.4f%s, %s rows/s",
-        name, record.epoch, last, record.train_loss, figures, f"{record.rows_per_s:,.0f}",
-    )  # fmt: skip
+    score = share.first_ones(auc(validation.label, scores), model.users.dense.device)
+    return score, log_loss(validation.label, scores)
