@@ -5,10 +5,9 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import json
-import math
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from sdk.features.encode import Features
 from sdk.features.interactions import StoredInteractions
 from sdk.features.table_files import write_table
 from sdk.measure.evaluation import Evaluation, label_rule
-from sdk.measure.training_report import write_reports
+from sdk.measure.training_report import plain_values, write_reports
 from sdk.metrics.pointwise import EpochRecord
 from sdk.models.content.model import ContentModel
 from sdk.models.history.model import HistoryModel
@@ -138,7 +137,7 @@ def _info(trained: Trained, tables: Mapping[str, Any], folder: Path) -> dict[str
             "label_rule": label_rule(config),
             "validation_auc": dict(validation),
             "history": _history_metrics(trained.history),
-            "test": [{k: _number(v) for k, v in asdict(row).items() if k != "intervals"} for row in rows],
+            "test": [plain_values(row) for row in rows],
         },
         "packages": {**{name: _version(name) for name in _PACKAGES}, "python": platform.python_version()},
         "files": {path.relative_to(folder).as_posix(): sha256_of(path) for path in files},
@@ -152,10 +151,6 @@ def _history_metrics(history: HistoryModel | None) -> dict[str, Any] | None:
     choice = None if history.choice is None else history.choice.to_json()
     by_time = {} if history.time_choice is None else {"time_choice": history.time_choice.to_json()}
     return {"penalty": history.config.penalty, "choice": choice, **by_time}
-
-
-def _number(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _version(package: str) -> str:

@@ -6,6 +6,8 @@ from generators seeded by (seed, epoch), so a run resumed from a checkpoint ends
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 import math
 import sys
@@ -17,10 +19,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sdk.base.config import TrainingConfig
-from sdk.base.errors import ScoreError
+from sdk.base.errors import OutputError, ScoreError
+from sdk.base.files import write_file
+from sdk.base.rights import reason
 from sdk.base.streams import is_terminal
 from sdk.features.encode import EncodedInteractions
 from sdk.features.loaders import InteractionLoader, NegativeSampling, PairBatch
@@ -28,7 +32,6 @@ from sdk.machine.code_cache import give_torch_a_folder
 from sdk.metrics.pointwise import EpochRecord, auc, log_loss
 from sdk.models.pair_model import PairModel, initialise_embeddings
 from sdk.models.predict import one_torch_thread, predict
-from sdk.training.checkpoint import Checkpoint
 from sdk.training.device_step import DeviceStep
 from sdk.training.process_share import ALONE, Share
 from sdk.training.steps import ChunkedStep
@@ -38,17 +41,82 @@ log = logging.getLogger(__name__)
 Step = Callable[[PairBatch, torch.Generator], float | Tensor]
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingResult:
-    """What training left behind, beside the weights in the model.
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """Where training stands.
 
     Attributes:
-        history: one record per epoch; empty of validation figures where there was no validation part.
-        best_epoch: 1-based epoch whose weights the model holds.
+        history: the finished epochs.
+        best_epoch: 1-based; 0 before the first.
+        best: the best epoch's weights.
     """
 
-    history: tuple[EpochRecord, ...]
-    best_epoch: int
+    history: tuple[EpochRecord, ...] = ()
+    best_epoch: int = 0
+    best: dict[str, Tensor] | None = None
+
+    def after(self, record: EpochRecord, model: nn.Module, *, keep_best: bool) -> Checkpoint:
+        """The state after one more epoch; it is the best if its AUC is, or if nothing is measured."""
+        history = (*self.history, record)
+        if not keep_best:
+            return Checkpoint(history, record.epoch, None)
+        if self.best_epoch and record.auc <= self.history[self.best_epoch - 1].auc:
+            return Checkpoint(history, self.best_epoch, self.best)
+        weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        return Checkpoint(history, record.epoch, weights)
+
+    def load_best_into(self, model: nn.Module) -> None:
+        """Give the model the best epoch's weights (none kept: it has them already)."""
+        if self.best is not None:
+            model.load_state_dict(self.best)
+
+    def save(self, path: Path | None, optimiser: torch.optim.Optimizer, model: nn.Module) -> None:
+        """Write everything needed to go on, aside and then renamed.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        if path is None:
+            return
+        from safetensors import SafetensorError
+        from safetensors.torch import save
+
+        groups = {"model": model.state_dict(), "best": self.best or {}}
+        groups |= {f"optimiser.{number}": state for number, state in optimiser.state_dict()["state"].items()}
+        tensors = {f"{group}.{name}": t.contiguous() for group, parts in groups.items() for name, t in parts.items()}
+        history = json.dumps([dataclasses.asdict(record) for record in self.history])
+        try:
+            write_file(path, save(tensors, {"history": history, "best_epoch": str(self.best_epoch)}))
+        except (SafetensorError, OSError) as error:
+            why = reason(error, path)
+            message = f"{path}: a checkpoint cannot be written ({why}); make room there, or choose another --out"
+            raise OutputError(message) from error
+
+    @classmethod
+    def restore(cls, path: Path | None, model: nn.Module, optimiser: torch.optim.Optimizer) -> Checkpoint:
+        """Read a checkpoint into model and optimiser; an absent or unreadable one means a fresh start."""
+        if path is None or not path.exists():
+            return cls()
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimiser": {}}
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata()
+                for key in file.keys():  # noqa: SIM118
+                    group, _, name = key.partition(".")
+                    groups[group][name] = file.get_tensor(key)
+            history = tuple(EpochRecord(**record) for record in json.loads(metadata["history"]))
+            state = cls(history, int(metadata["best_epoch"]), groups["best"] or None)
+            _require_fit(model, groups["model"])
+            _require_fit(model, state.best or groups["model"])
+            _restore_optimiser(optimiser, groups["optimiser"])
+            model.load_state_dict(groups["model"])
+        except (SafetensorError, RuntimeError, KeyError, ValueError, TypeError, OSError) as error:
+            log.warning("%s: not a usable checkpoint (%s); training starts afresh", path, error)
+            return cls()
+        log.info("going on from %s after epoch %d", path, len(history))
+        return state
 
 
 def batch_size_for(num_rows: int) -> int:
@@ -95,7 +163,7 @@ def train(
     device: str = "cpu",
     share: Share = ALONE,
     bf16: bool = False,
-) -> TrainingResult:
+) -> Checkpoint:
     """Train in place.
 
     Args:
@@ -139,7 +207,7 @@ def train(
             on_epoch(record)
     state.load_best_into(model)
     model.to("cpu").eval()
-    return TrainingResult(state.history, state.best_epoch)
+    return state
 
 
 @contextmanager
@@ -188,3 +256,20 @@ def _measured(model: PairModel, validation: EncodedInteractions | None, share: S
     scores = predict(model, validation)
     score = share.first_ones(auc(validation.label, scores), model.users.dense.device)
     return score, log_loss(validation.label, scores)
+
+
+def _require_fit(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Refuse weights of another model before any is copied: ``load_state_dict`` would copy those that fit first."""
+    mine, theirs = ({n: tuple(t.shape) for n, t in ws.items()} for ws in (model.state_dict(), weights))
+    if mine != theirs:
+        odd = min(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
+        message = f"{odd} is {theirs.get(odd)}, the model's {mine.get(odd)}"
+        raise ValueError(message)
+
+
+def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        number, _, name = key.partition(".")
+        state.setdefault(int(number), {})[name] = tensor
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})

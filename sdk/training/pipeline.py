@@ -35,7 +35,7 @@ from sdk.models.pair_model import PairModel
 from sdk.models.predict import predict
 from sdk.models.ranker import averaged, build_ranker, mixed
 from sdk.training.bundle_writer import Trained, write_bundle
-from sdk.training.loop import TrainingResult, seeded, train
+from sdk.training.loop import Checkpoint, seeded, train
 from sdk.training.process_share import ALONE, Share
 
 log = logging.getLogger(__name__)
@@ -323,7 +323,7 @@ def _refit(run: _Run, name: str, fit: _Fit, selected: _Selected) -> PairModel:
 def _trained(
     run: _Run, name: str, fit: _Fit, validation: EncodedInteractions | None, training: TrainingConfig,
     label: str, file: str, num_epochs: int | None = None,
-) -> tuple[PairModel, TrainingResult]:  # fmt: skip
+) -> tuple[PairModel, Checkpoint]:  # fmt: skip
     """One network; where several processes train it there is no checkpoint: they may stop at different epochs."""
     share, features = run.where.share, fit.features
     model = seeded(lambda: build_ranker(name, run.config, features.users, features.items), training)

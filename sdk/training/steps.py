@@ -114,7 +114,7 @@ class ChunkedStep:
         gradients = [self._room(n, size, entry.table.shape[1]) for n, entry in enumerate(entries)]
         done = self._map(lambda rows: compiled(rows, index, labels, gradients), _cut(size))
         compiled.set_gradients([flat for _, flat in done])
-        ids = {name: index[place] for name, place in compiled.index_names.items()}
+        ids = dict(zip(compiled.index_names, index, strict=True))
         looked = [
             Looked(entry.embedding, ids[entry.rows], gradient, entry.penalised)
             for entry, gradient in zip(entries, gradients, strict=True)

@@ -14,8 +14,7 @@ from sdk.features.encode import EncodedInteractions
 from sdk.features.tables import UNKNOWN
 from sdk.metrics.pointwise import EpochRecord, auc
 from sdk.models.predict import predict
-from sdk.training.checkpoint import Checkpoint
-from sdk.training.loop import batch_size_for, train
+from sdk.training.loop import Checkpoint, batch_size_for, train
 
 RANKERS = ("dlrm", "ncf", "neumf")
 

@@ -78,26 +78,22 @@ class Layout:
         self.num_weights += parameter.numel()
         return self.num_weights - parameter.numel()
 
-    def add_mlp(self, layers: nn.Sequential, x: int, last: int | None, *, last_relu: bool, passes_back: bool) -> int:
-        """Linear layers from line ``x`` on; the line of the last one's output, ``last`` if given."""
+    def add_mlp(self, layers: nn.Sequential, x: int, out: int, *, last_relu: bool, passes_back: bool) -> None:
+        """Linear layers from line ``x`` to line ``out``."""
         linears = [layer for layer in layers if isinstance(layer, nn.Linear)]
-        for number, linear in enumerate(linears):
-            is_last = number == len(linears) - 1
-            y = last if is_last and last is not None else self.take(linear.out_features)
-            has_relu, back = int(last_relu or not is_last), int(passes_back or number > 0)
-            sizes, places = (
-                (linear.in_features, linear.out_features),
-                (self.place(linear.weight), self.place(linear.bias)),
-            )
-            self.layers.append((*sizes, x, y, *places, has_relu, back, 0))
+        for number, linear in enumerate(linears, start=1):
+            is_last = number == len(linears)
+            y = out if is_last else self.take(linear.out_features)
+            places = (self.place(linear.weight), self.place(linear.bias))
+            flags = (last_relu or not is_last, passes_back or number > 1, False)
+            self.layers.append((linear.in_features, linear.out_features, x, y, *places, *flags))
             x = y
-        return x
 
     def add_list(self, index: str, shares: Tensor, weight: Tensor, y: int) -> None:
         """A list-valued field: its vector, from line ``y`` on, is the shares times the embeddings."""
         x, (inputs, outputs) = self.take(shares.shape[1]), weight.shape
         self.gathered.append(Gathered(shares, x, index))
-        self.layers.append((inputs, outputs, x, y, self.place(weight), 0, 0, 0, 1))
+        self.layers.append((inputs, outputs, x, y, self.place(weight), 0, False, False, True))
         self.penalised += [(line, 1) for line in range(y, y + outputs)]
 
     def add_side(self, side: str, arch: SideArch, table: TableBuffers, fields: Iterator[int]) -> tuple[int, int, int]:
@@ -146,17 +142,17 @@ class DLRMPass:
         ]
         self.num_below = len(layout.layers)
         assert model.top_mlp is not None
-        top = layout.take(model.top_linears()[0].in_features)
-        out = layout.add_mlp(model.top_mlp, top, None, last_relu=False, passes_back=True)
+        top, out = layout.take(model.top_linears()[0].in_features), layout.take(1)
+        layout.add_mlp(model.top_mlp, top, out, last_relu=False, passes_back=True)
         tops, meetings = _meetings(vectors, dim, top)
         self.sides = _table([(dense, at, dot, bias) for (dense, dot, bias), at in zip(lines, tops, strict=True)], 4)
         self.meetings, self.penalised = _table(meetings, 3), _table(layout.penalised, 2)
         self.shape = np.array([dim, sum(map(len, vectors)), model.config.dot_dim, out], dtype=np.int64)
         self.layers = _table(layout.layers, 9)
         self.trained = [entry for entry in layout.gathered if entry.embedding is not None]
-        self.index_names = {name: n for n, name in enumerate(dict.fromkeys(entry.rows for entry in layout.gathered))}
+        self.index_names = list(dict.fromkeys(entry.rows for entry in layout.gathered))
         self.gathers = _table(
-            [(e.table.data_ptr(), e.table.shape[1], e.line, self.index_names[e.rows]) for e in layout.gathered], 4
+            [(e.table.data_ptr(), e.table.shape[1], e.line, self.index_names.index(e.rows)) for e in layout.gathered], 4
         )
         self.weights, self.transposed, self.total = np.zeros((3, layout.num_weights), dtype=np.float32)
         self.copies = list(self._copies())
@@ -179,19 +175,15 @@ class DLRMPass:
 
     def indices(self, pairs: PairBatch, drawn: tuple[Tensor, Tensor] | None) -> Int64s:
         """(I, B) int64 rows of the gathered tables, in the order of ``index_names``."""
-        index = np.empty((len(self.index_names), len(pairs.label)), dtype=np.int64)
         kind = (pairs.rated * (1 + pairs.label)).long()
-        for number, (side, rows, table) in enumerate(
-            (("user", pairs.user_index, self.model.users), ("item", pairs.item_index, self.model.items))
-        ):
-            found = {"row": rows, "statistics": kind * table.num_rows + rows}
-            found |= {name: table.codes_of(name, rows) for name in table.code_names}
-            if drawn is not None:
-                found["id"] = found["id"].masked_fill(drawn[number] < self.model.id_dropout, UNKNOWN)
-            for name, values in found.items():
-                if (place := self.index_names.get(f"{side} {name}")) is not None:
-                    index[place] = values.numpy()
-        return index
+        found: dict[str, Tensor] = {}
+        sides = (("user", pairs.user_index, self.model.users), ("item", pairs.item_index, self.model.items))
+        for (side, rows, table), numbers in zip(sides, drawn or (None, None), strict=True):
+            found |= {f"{side} {name}": table.codes_of(name, rows) for name in table.code_names}
+            found |= {f"{side} row": rows, f"{side} statistics": kind * table.num_rows + rows}
+            if numbers is not None:
+                found[f"{side} id"] = found[f"{side} id"].masked_fill(numbers < self.model.id_dropout, UNKNOWN)
+        return np.stack([found[name].numpy() for name in self.index_names])
 
     def __call__(
         self, rows: slice, index: Int64s, labels: Float32s, outputs: Sequence[Float32s]

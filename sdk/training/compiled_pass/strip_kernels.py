@@ -141,37 +141,31 @@ def _meet_back(
 
 
 @compiled_loosely
-def _score(sides: Int64s, dot_dim: int, out: int, values: Float32s) -> None:
-    """Add the dot path and the biases to the top MLP's output, in place."""
+def _judge(
+    sides: Int64s, dot_dim: int, out: int, labels: Float32s, share: float, values: Float32s, gradient: Float32s
+) -> float:
+    """Add the dot path and the biases to the top MLP's output; binary cross-entropy of that score, summed over a
+    strip's rows and times ``share``, and its gradients by the score, the dot path's vectors and the biases.
+    """
+    a, b = sides[0, DOT], sides[1, DOT]
     for d in range(dot_dim):
         for lane in range(LANES):
-            values[out, lane] += values[sides[0, DOT] + d, lane] * values[sides[1, DOT] + d, lane]
+            values[out, lane] += values[a + d, lane] * values[b + d, lane]
     values[out] += values[sides[0, BIAS]] + values[sides[1, BIAS]]
-
-
-@compiled_loosely
-def _score_back(sides: Int64s, dot_dim: int, out: int, values: Float32s, gradient: Float32s) -> None:
-    """Gradients of the dot path's vectors and of the biases."""
-    for d in range(dot_dim):
-        a, b = sides[0, DOT] + d, sides[1, DOT] + d
-        for lane in range(LANES):
-            gradient[a, lane] = gradient[out, lane] * values[b, lane]
-            gradient[b, lane] = gradient[out, lane] * values[a, lane]
-    for s in range(2):
-        gradient[sides[s, BIAS]] = gradient[out]
-
-
-@compiled_loosely
-def _losses(scores: Float32s, labels: Float32s, share: float, gradient: Float32s) -> float:
-    """Binary cross-entropy of a strip's rows, summed and times ``share``, and its gradient by the score."""
     total = 0.0
-    gradient[:] = 0
+    gradient[out] = 0
     for lane in range(min(LANES, len(labels))):
-        score, label = scores[lane], labels[lane]
+        score, label = values[out, lane], labels[lane]
         small = np.exp(-abs(score))
         total += max(score, np.float32(0)) - score * label + np.log1p(small)
         positive = (np.float32(1) if score >= 0 else small) / (1 + small)
-        gradient[lane] = (positive - label) * share
+        gradient[out, lane] = (positive - label) * share
+    for d in range(dot_dim):
+        for lane in range(LANES):
+            gradient[a + d, lane] = gradient[out, lane] * values[b + d, lane]
+            gradient[b + d, lane] = gradient[out, lane] * values[a + d, lane]
+    for s in range(2):
+        gradient[sides[s, BIAS]] = gradient[out]
     return total * share
 
 
@@ -233,9 +227,7 @@ def pass_rows(
             _ahead(layers, 0, num_below, weights, a)
             _meet(sides, meetings, dim, a)
             _ahead(layers, num_below, len(layers), weights, a)
-            _score(sides, dot_dim, out, a)
-            loss += _losses(a[out], labels[first:stop], scales[0], g[out])
-            _score_back(sides, dot_dim, out, a, g)
+            loss += _judge(sides, dot_dim, out, labels[first:stop], scales[0], a, g)
             _back(layers, num_below, len(layers), transposed, a, g)
             _meet_back(sides, meetings, dim, num_fields, a, g)
             for n in range(len(penalised)):
