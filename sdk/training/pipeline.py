@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -35,10 +34,8 @@ from sdk.models.pair_model import PairModel
 from sdk.models.predict import predict
 from sdk.models.ranker import averaged, build_ranker, mixed
 from sdk.training.bundle_writer import Trained, write_bundle
-from sdk.training.loop import Checkpoint, seeded, train
+from sdk.training.loop import seeded, train
 from sdk.training.process_share import ALONE, Share
-
-log = logging.getLogger(__name__)
 
 _SEEDS_APART = 1_000_003  # between two members, so that runs with neighbouring seeds share none
 
@@ -78,12 +75,7 @@ class _Run:
 
 
 def train_bundle(
-    dataset: Dataset,
-    config: RunConfig,
-    out: str | Path,
-    *,
-    force: bool = False,
-    device: str = "auto",
+    dataset: Dataset, config: RunConfig, out: str | Path, *, force: bool = False, device: str = "auto"
 ) -> Bundle:
     """Train the configured models on a data set and write them as one bundle.
 
@@ -232,7 +224,7 @@ class _Fit(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Selected:
-    """A ranker after early stopping.
+    """A ranker after early stopping, or one network of it.
 
     Attributes:
         model: the ranker.
@@ -288,21 +280,17 @@ def _fit(run: _Run, rows: Interactions, vectors: Float32s, folder: str) -> _Fit:
 
 def _select(run: _Run, name: str, fit: _Fit, validation: EncodedInteractions) -> _Selected:
     """Train each member with early stopping on the validation part; the first also with each of the settings tried."""
-
-    def stopped(training: TrainingConfig, label: str, file: str) -> _Selected:
-        model, result = _trained(run, name, fit, validation, training, label, f"{name}.selecting-{file}")
-        score = result.history[result.best_epoch - 1].auc
-        return _Selected(model, training, result.history, (result.best_epoch,), score)
-
     tried = [
-        stopped(training, f"{name}, settings {number}" if number else name, f"0.{number}")
+        _trained(
+            run, name, fit, validation, training, f", settings {number}" if number else "", f"selecting-0.{number}"
+        )
         for number, training in enumerate(run.config.training_of(name))
     ]
     best = max(tried, key=lambda member: member.auc)
-    members = [best] + [
-        stopped(_member_training(best.training, place), f"{name} member {place + 1}", f"{place}")
-        for place in range(1, run.config.members_of(name, len(fit.rows)))
-    ]
+    members = [best]
+    for place in range(1, run.config.members_of(name, len(fit.rows))):
+        training = _member_training(best.training, place)
+        members.append(_trained(run, name, fit, validation, training, f" member {place + 1}", f"selecting-{place}"))
     model = averaged([member.model for member in members])
     epochs = tuple(member.epochs[0] for member in members)
     return replace(best, model=model, epochs=epochs, auc=_validation_auc(run, model, validation))
@@ -312,26 +300,25 @@ def _refit(run: _Run, name: str, fit: _Fit, selected: _Selected) -> PairModel:
     """Train on training and validation part together, each member for as many epochs as were its best."""
     members = []
     for place, num_epochs in enumerate(selected.epochs):
-        training, label = (
-            _member_training(selected.training, place),
-            f"{name} refit" + (f" {place + 1}" if place else ""),
-        )
-        members.append(_trained(run, name, fit, None, training, label, f"{name}.refitting-{place}", num_epochs)[0])
+        training, which = _member_training(selected.training, place), f" {place + 1}" if place else ""
+        member = _trained(run, name, fit, None, training, f" refit{which}", f"refitting-{place}", num_epochs)
+        members.append(member.model)
     return averaged(members)
 
 
 def _trained(
     run: _Run, name: str, fit: _Fit, validation: EncodedInteractions | None, training: TrainingConfig,
     label: str, file: str, num_epochs: int | None = None,
-) -> tuple[PairModel, Checkpoint]:  # fmt: skip
+) -> _Selected:  # fmt: skip
     """One network; where several processes train it there is no checkpoint: they may stop at different epochs."""
     share, features = run.where.share, fit.features
     model = seeded(lambda: build_ranker(name, run.config, features.users, features.items), training)
+    checkpoint = run.work / f"{name}.{file}.safetensors" if share.size == 1 else None
     result = train(
-        model, fit.rows, validation, training, name=label, num_epochs=num_epochs,
-        checkpoint=run.work / f"{file}.safetensors" if share.size == 1 else None, device=run.where.device, share=share,
+        model, fit.rows, validation, training, name=f"{name}{label}", num_epochs=num_epochs,
+        checkpoint=checkpoint, device=run.where.device, share=share,
     )  # fmt: skip
-    return model, result
+    return _Selected(model, training, result.history, (result.best_epoch,), result.history[result.best_epoch - 1].auc)
 
 
 def _member_training(training: TrainingConfig, place: int) -> TrainingConfig:

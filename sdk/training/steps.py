@@ -63,11 +63,7 @@ class ChunkedStep:
     """
 
     def __init__(
-        self,
-        model: PairModel,
-        optimiser: torch.optim.Optimizer,
-        config: TrainingConfig,
-        num_workers: int | None = None,
+        self, model: PairModel, optimiser: torch.optim.Optimizer, config: TrainingConfig, num_workers: int | None = None
     ) -> None:
         self.model, self.optimiser, self.config = model, optimiser, config
         self.num_workers = num_workers or usable_cores()

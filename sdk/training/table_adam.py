@@ -49,10 +49,7 @@ class Looked(NamedTuple):
 
 
 def update_tables(
-    optimiser: torch.optim.Optimizer,
-    looked: Sequence[Looked],
-    penalty: float,
-    run: Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]],
+    optimiser: torch.optim.Optimizer, looked: Sequence[Looked], penalty: float, run: Callable[..., list[Any]]
 ) -> None:
     """Take one step of every table.
 
@@ -60,7 +57,7 @@ def update_tables(
         optimiser: Adam, of whose state the moments are.
         looked: one entry per table.
         penalty: where an entry counts it, added to a row's gradient per lookup, times the row.
-        run: does some work for each of several tasks, perhaps at once.
+        run: ``run(work, tasks)`` does some work for each of several tasks, perhaps at once.
     """
     shared = {id(each.ids): each for each in looked}
     places = run(lambda each: group_places(each.ids, each.table.num_embeddings), list(shared.values()))

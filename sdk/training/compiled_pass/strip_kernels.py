@@ -12,20 +12,15 @@ from __future__ import annotations
 import numpy as np
 
 from sdk.base.types import Float32s, Int64s
-from sdk.machine.compiled import compiled, compiled_loosely
-from sdk.scoring.kernels import LANES
+from sdk.machine.compiled import compiled_loosely
+from sdk.scoring.kernels import LANES, address_of
 from sdk.scoring.products import product, product_relu
 from sdk.training.compiled_pass.strip_lines import (
     LINE,
-    OUTER,
     add_scaled_lines,
+    copy_float,
     dot_lines,
-    float_at,
-    outer_block,
-    outer_column,
-    outer_one,
-    outer_row,
-    put_float,
+    outer,
     stop_where_off,
 )
 
@@ -37,55 +32,34 @@ INPUTS, OUTPUTS, X_LINE, Y_LINE, WEIGHTS, BIASES, HAS_RELU, PASSES_BACK, IS_LIST
 DENSE, TOP, DOT, BIAS = range(4)
 
 
-@compiled
-def _outer(left: int, rows: int, right: int, columns: int, stride: int, strips: int, out: int) -> None:
-    """Add left right', summed over the rows of all strips, to the (rows, columns) matrix at ``out``."""
-    height, width = OUTER
-    r = 0
-    while r < rows:
-        is_high = r + height <= rows
-        c = 0
-        while c < columns:
-            is_wide = c + width <= columns
-            x, y, to = left + r * LINE, right + c * LINE, out + (r * columns + c) * _F32
-            if is_high and is_wide:
-                outer_block(x, y, stride, strips, to, columns)
-            elif is_high:
-                outer_column(x, y, stride, strips, to, columns)
-            elif is_wide:
-                outer_row(x, y, stride, strips, to, columns)
-            else:
-                outer_one(x, y, stride, strips, to, columns)
-            c += width if is_wide else 1
-        r += height if is_high else 1
-
-
 @compiled_loosely
 def _gather(gathers: Int64s, index: Int64s, first: int, stop: int, values: Float32s) -> None:
     """Fill lines with table rows; lanes behind the last row repeat it."""
+    at = address_of(values)
     for t in range(len(gathers)):
         table, width, line, which = gathers[t, 0], gathers[t, 1], gathers[t, 2], gathers[t, 3]
         for lane in range(LANES):
             source = table + index[which, min(first + lane, stop - 1)] * width * _F32
             for d in range(width):
-                values[line + d, lane] = float_at(source + d * _F32)
+                copy_float(source + d * _F32, at + (line + d) * LINE + lane * _F32)
 
 
 @compiled_loosely
 def _scatter(scatters: Int64s, first: int, stop: int, gradient: Float32s) -> None:
     """Write lines of gradients as rows of arrays."""
+    at = address_of(gradient)
     for t in range(len(scatters)):
         out, width, line = scatters[t, 0], scatters[t, 1], scatters[t, 2]
         for lane in range(min(LANES, stop - first)):
             target = out + (first + lane) * width * _F32
             for d in range(width):
-                put_float(target + d * _F32, gradient[line + d, lane])
+                copy_float(at + (line + d) * LINE + lane * _F32, target + d * _F32)
 
 
 @compiled_loosely
 def _ahead(layers: Int64s, first: int, last: int, weights: Float32s, values: Float32s) -> None:
     """Layers ``first`` to ``last``, forward."""
-    at, at_weights = values.ctypes.data, weights.ctypes.data
+    at, at_weights = address_of(values), address_of(weights)
     for n in range(first, last):
         layer = layers[n]
         x, y = at + layer[X_LINE] * LINE, at + layer[Y_LINE] * LINE
@@ -100,12 +74,12 @@ def _ahead(layers: Int64s, first: int, last: int, weights: Float32s, values: Flo
 @compiled_loosely
 def _back(layers: Int64s, first: int, last: int, transposed: Float32s, values: Float32s, gradient: Float32s) -> None:
     """The layers backward, last to first: gradients of their inputs, where anything before them wants these."""
-    at, zeros = gradient.ctypes.data, transposed.ctypes.data
+    at, zeros = address_of(gradient), address_of(transposed)
     for n in range(last - 1, first - 1, -1):
         layer = layers[n]
         inputs, outputs, y = layer[INPUTS], layer[OUTPUTS], layer[Y_LINE]
         if layer[HAS_RELU]:
-            stop_where_off(values.ctypes.data + y * LINE, outputs, at + y * LINE)
+            stop_where_off(address_of(values) + y * LINE, outputs, at + y * LINE)
         if layer[PASSES_BACK]:
             matrix = zeros + layer[WEIGHTS] * _F32
             product(at + y * LINE, outputs, matrix, outputs, zeros, at + layer[X_LINE] * LINE, LANES, inputs)
@@ -114,7 +88,7 @@ def _back(layers: Int64s, first: int, last: int, transposed: Float32s, values: F
 @compiled_loosely
 def _meet(sides: Int64s, meetings: Int64s, dim: int, values: Float32s) -> None:
     """The top MLP's input from both sides' vectors: the dense ones, and dot products of pairs."""
-    at = values.ctypes.data
+    at = address_of(values)
     for s in range(2):
         dense, top = sides[s, DENSE], sides[s, TOP]
         values[top : top + dim] = values[dense : dense + dim]
@@ -128,7 +102,7 @@ def _meet_back(
     sides: Int64s, meetings: Int64s, dim: int, num_fields: int, values: Float32s, gradient: Float32s
 ) -> None:
     """Gradients of both sides' vectors, from that of the top MLP's input."""
-    at, to = values.ctypes.data, gradient.ctypes.data
+    at, to = address_of(values), address_of(gradient)
     gradient[: num_fields * dim] = 0
     for s in range(2):
         dense, top = sides[s, DENSE], sides[s, TOP]
@@ -176,13 +150,13 @@ def _weight_gradients(layers: Int64s, strips: int, values: Float32s, gradient: F
     for n in range(len(layers)):
         layer = layers[n]
         inputs, outputs = layer[INPUTS], layer[OUTPUTS]
-        x = values.ctypes.data + layer[X_LINE] * LINE
-        y = gradient.ctypes.data + layer[Y_LINE] * LINE
-        out = weights.ctypes.data + layer[WEIGHTS] * _F32
+        x = address_of(values) + layer[X_LINE] * LINE
+        y = address_of(gradient) + layer[Y_LINE] * LINE
+        out = address_of(weights) + layer[WEIGHTS] * _F32
         if layer[IS_LIST]:
-            _outer(x, inputs, y, outputs, stride, strips, out)
+            outer(x, inputs, y, outputs, stride, strips, out)
         else:
-            _outer(y, outputs, x, inputs, stride, strips, out)
+            outer(y, outputs, x, inputs, stride, strips, out)
             for o in range(outputs):
                 total = np.float32(0)
                 for s in range(strips):
