@@ -27,6 +27,7 @@ _SMALL = 1 << 26
 _MAX_RATIO = 100  # of unpacked to packed bytes, above _SMALL; MovieLens and TMDB pack to between a half and a fifth
 _MAX_DEPTH = 3  # of folders in folders
 _MEND = "Fetch or export the file again."
+_DO_NOT_USE = "Do not use this archive; fetch it again from its publisher."
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +212,7 @@ def _of_zip(path: Path) -> dict[str, dict[str, str]]:
         infos = [info for info in archive.infolist() if not info.filename.endswith("/")]
     _refuse_bombs(path, infos)
     for member in [info.filename for info in infos]:
-        _require_inside(path, member)
+        parts_inside(path, member)
         folder = member.rpartition("/")[0]
         if not folder.startswith("__MACOSX"):
             folders.setdefault(folder, []).append(member)
@@ -223,11 +224,16 @@ def _refuse_bombs(path: Path, infos: Sequence[zipfile.ZipInfo]) -> None:
     for info in infos:
         if info.file_size > max(_SMALL, _MAX_RATIO * info.compress_size):
             problem = f"its member {info.filename!r} unpacks to {info.file_size:,} bytes from {info.compress_size:,}"
-            raise UnusableFileError(path, problem, "Do not use this archive; fetch it again from its publisher.")
+            raise UnusableFileError(path, problem, _DO_NOT_USE)
 
 
-def _require_inside(path: Path, member: str) -> None:
+def parts_inside(path: Path, member: str) -> tuple[str, ...]:
+    """The parts of a member's path in an archive.
+
+    Raises:
+        UnusableFileError: it leads out of the archive.
+    """
     parts = PurePosixPath(member.replace("\\", "/")).parts
     if not parts or ".." in parts or member.startswith(("/", "\\")) or ":" in parts[0]:
-        problem = f"its member {member!r} points outside the archive"
-        raise UnusableFileError(path, problem, "Do not use this archive; fetch it again from its publisher.")
+        raise UnusableFileError(path, f"its member {member!r} points outside the archive", _DO_NOT_USE)
+    return parts

@@ -15,10 +15,10 @@ from sdk.base.config import DataConfig
 from sdk.base.errors import UnusableFileError
 from sdk.data.archive import Source
 from sdk.data.forms import METADATA_FILE, Form
-from sdk.data.records import csv_records, split_records
+from sdk.data.records import add_once, read_rows
 from sdk.data.times import seconds_of
 from sdk.data.titles import clean_genres, split_title
-from sdk.data.validation import DUPLICATE_ID, MISSING_TITLE, UNKNOWN_ITEM, BadRowError, RejectLog, whole_number
+from sdk.data.validation import MISSING_TITLE, UNKNOWN_ITEM, BadRowError, whole_number
 
 log = logging.getLogger(__name__)
 BAD_FLAG = "a genre flag is neither 0 nor 1"
@@ -29,10 +29,9 @@ _PUBLISHED_GENRES = (
     "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
 )  # fmt: skip
 _MOVIE_COLUMNS = ("movieId", "title", "genres")
-_TAG_COLUMNS = ("userId", "movieId", "tag", "timestamp")
-_LINK_COLUMNS = ("movieId", "tmdbId")
 _BEFORE_FLAGS = ("movie id", "title", "release date", "video release date", "IMDb URL")
 Rows = dict[int, dict[str, Any]]
+Tags = dict[int, list[str]]
 Parse = Callable[[Sequence[str]], dict[str, Any]]
 
 
@@ -70,17 +69,14 @@ def read_items(
 
 
 def _read_titles(source: Source, form: Form, config: DataConfig) -> tuple[Rows, pa.Table]:
-    log, rows = RejectLog(form.items), Rows()
+    rows = Rows()
     columns, parse, separator = _title_format(source, form, config)
 
     def add(fields: Sequence[str]) -> None:
         row = parse(fields)
-        if row["item_id"] in rows:
-            raise BadRowError(DUPLICATE_ID)
-        rows[row["item_id"]] = row
+        add_once(rows, row["item_id"], row)
 
-    log.read(form.records(source, log, columns, separator), add)
-    rejects = log.finish(source.where(form.items), config)
+    rejects = read_rows(source, form.items, columns, add, config, separator=separator, encoding=form.encoding)
     if not rows:
         raise UnusableFileError(source.where(form.items), "it holds no title", "Export it again, with its rows.")
     return rows, rejects
@@ -101,16 +97,11 @@ def _linked_titles(source: Source, form: Form, links: Mapping[int, int | None], 
 
 
 def _title_format(source: Source, form: Form, config: DataConfig) -> tuple[Sequence[str], Parse, str]:
-    """A titles file's columns, how to parse a row, and the separator where it is not the ratings' own."""
+    """A titles file's columns, how to parse a row, and the separator."""
     if form.name != "100k":
-        return _MOVIE_COLUMNS, _title, ""
+        return _MOVIE_COLUMNS, lambda fields: _item(fields[0], fields[1], fields[2].split("|")), form.separator
     genres = _genre_names(source, config)
     return (*_BEFORE_FLAGS, *genres), _flagged_title(genres), "|"
-
-
-def _title(fields: Sequence[str]) -> dict[str, Any]:
-    item_id, title, genres = fields
-    return _item(item_id, title, genres.split("|"))
 
 
 def _flagged_title(genres: Sequence[str]) -> Parse:
@@ -150,65 +141,44 @@ def _genre_names(source: Source, config: DataConfig) -> Sequence[str]:
     def add(fields: Sequence[str]) -> None:
         names[whole_number(fields[1], "genre number")] = fields[0]
 
-    log = RejectLog(_GENRES_FILE)
-    log.read(split_records(source, log, "|", 2, "latin-1"), add)
-    log.finish(source.where(_GENRES_FILE), config)
+    read_rows(source, _GENRES_FILE, ("name", "number"), add, config, separator="|", encoding="latin-1")
     if sorted(names) != list(range(len(names))):
         problem = f"its genres are numbered {sorted(names)}, not from 0 without a gap"
         raise UnusableFileError(source.where(_GENRES_FILE), problem, "Fetch the data set again.")
     return [names[number] for number in range(len(names))]
 
 
-def _read_tags(source: Source, form: Form, items: Collection[int], config: DataConfig) -> tuple[Any, pa.Table]:
-    tags: dict[int, list[str]] = defaultdict(list)
-    if not form.tags or form.tags not in source:
-        return tags, schema.REJECTS.empty_table()
+def _read_tags(source: Source, form: Form, items: Collection[int], config: DataConfig) -> tuple[Tags, pa.Table]:
+    tags: Tags = defaultdict(list)
 
-    def parse(fields: Sequence[str]) -> None:
-        item_id, tag = _tag(fields, items)
+    def add(fields: Sequence[str]) -> None:
+        whole_number(fields[0], "user id")
+        item_id, tag = _known(fields[1], items), fields[2].strip().lower()
+        seconds_of(fields[3])
+        if not tag:
+            raise BadRowError(MISSING_TAG)
         tags[item_id].append(tag)
 
-    log = RejectLog(form.tags)
-    log.read(form.records(source, log, _TAG_COLUMNS), parse)
-    return tags, log.finish(source.where(form.tags), config)
-
-
-def _tag(fields: Sequence[str], items: Collection[int]) -> tuple[int, str]:
-    whole_number(fields[0], "user id")
-    item_id, tag = _known(fields[1], items), fields[2].strip().lower()
-    seconds_of(fields[3])
-    if not tag:
-        raise BadRowError(MISSING_TAG)
-    return item_id, tag
+    columns = ("userId", "movieId", "tag", "timestamp")
+    rejects = read_rows(source, form.tags, columns, add, config, separator=form.separator, encoding=form.encoding)
+    return tags, rejects
 
 
 def _read_links(
     source: Source, form: Form, items: Collection[int] | None, config: DataConfig
 ) -> tuple[dict[int, int | None], pa.Table]:
-    """Links of the known titles; of all where ``items`` is None, since titles are made of them."""
+    """Links of the known titles, some of them blank; of all where ``items`` is None, since titles are made of them."""
     links: dict[int, int | None] = {}
-    if form.links not in source:
-        return links, schema.REJECTS.empty_table()
 
-    def parse(fields: Sequence[str]) -> None:
-        item_id = whole_number(fields[0], "item id") if items is None else _known(fields[0], items)
-        tmdb_id = _tmdb_id(fields[1])
-        if item_id in links:
-            raise BadRowError(DUPLICATE_ID)
-        links[item_id] = tmdb_id
+    def add(fields: Sequence[str]) -> None:
+        item_id, tmdb_id = _known(fields[0], items), fields[1]
+        add_once(links, item_id, whole_number(tmdb_id, "TMDB id") if tmdb_id.strip() else None)
 
-    log = RejectLog(form.links)
-    log.read(csv_records(source, log, _LINK_COLUMNS), parse)
-    return links, log.finish(source.where(form.links), config)
+    return links, read_rows(source, form.links, ("movieId", "tmdbId"), add, config)
 
 
-def _tmdb_id(text: str) -> int | None:
-    """A TMDB id; blank is legal."""
-    return whole_number(text, "TMDB id") if text.strip() else None
-
-
-def _known(text: str, items: Collection[int]) -> int:
+def _known(text: str, items: Collection[int] | None) -> int:
     item_id = whole_number(text, "item id")
-    if item_id not in items:
+    if items is not None and item_id not in items:
         raise BadRowError(UNKNOWN_ITEM)
     return item_id

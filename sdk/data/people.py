@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +13,8 @@ from sdk.base.config import DataConfig
 from sdk.base.types import Int64s
 from sdk.data.archive import Source
 from sdk.data.forms import Form
-from sdk.data.validation import DUPLICATE_ID, BadRowError, RejectLog, whole_number
+from sdk.data.records import add_once, read_rows
+from sdk.data.validation import BadRowError, whole_number
 
 OCCUPATIONS = (
     "other or not specified", "academic/educator", "artist", "clerical/admin", "college/grad student",
@@ -51,31 +52,23 @@ def read_users(source: Source, form: Form, rated: Int64s, config: DataConfig) ->
 
 
 def _read_attributes(source: Source, form: Form, config: DataConfig) -> tuple[dict[int, dict[str, Any]], pa.Table]:
-    if not form.users or form.users not in source:
-        return {}, schema.REJECTS.empty_table()
     known: dict[int, dict[str, Any]] = {}
-    of_100k = form.name == "100k"
-    columns, separator = (_FIELDS_100K, "|") if of_100k else (_FIELDS_1M, "")
-    parse: Callable[[Sequence[str]], dict[str, Any]] = _user_100k if of_100k else _user_1m
+    columns, separator, parse = (
+        (_FIELDS_100K, "|", _user_100k) if form.name == "100k" else (_FIELDS_1M, form.separator, _user_1m)
+    )
 
     def add(fields: Sequence[str]) -> None:
-        user = parse(fields)
-        if user["user_id"] in known:
-            raise BadRowError(DUPLICATE_ID)
-        known[user["user_id"]] = user
+        user = parse(*fields)
+        add_once(known, user["user_id"], user)
 
-    log = RejectLog(form.users)
-    log.read(form.records(source, log, columns, separator), add)
-    return known, log.finish(source.where(form.users), config)
+    return known, read_rows(source, form.users, columns, add, config, separator=separator, encoding=form.encoding)
 
 
-def _user_100k(fields: Sequence[str]) -> dict[str, Any]:
-    user_id, age, gender, occupation, zip_code = fields
+def _user_100k(user_id: str, age: str, gender: str, occupation: str, zip_code: str) -> dict[str, Any]:
     return _user(user_id, gender, age, occupation.strip(), zip_code)
 
 
-def _user_1m(fields: Sequence[str]) -> dict[str, Any]:
-    user_id, gender, age, occupation, zip_code = fields
+def _user_1m(user_id: str, gender: str, age: str, occupation: str, zip_code: str) -> dict[str, Any]:
     number = whole_number(occupation, "occupation")
     if number >= len(OCCUPATIONS):
         raise BadRowError(f"the occupation is none of 0 to {len(OCCUPATIONS) - 1}")

@@ -100,12 +100,8 @@ def read_ratings(
     return Ratings(interactions.take(~loses), rejects, _order_without(order, loses))
 
 
-@dataclass(slots=True)
-class _Parsed:
-    """One block: the accepted rows' columns, and the rejected rows with a reason each, ascending."""
-
-    columns: Columns
-    rejected: dict[int, str]
+_Parsed = tuple[Columns, dict[int, str]]
+"""Of one block: the accepted rows' columns, and the rejected rows with a reason each, ascending."""
 
 
 @dataclass(slots=True)
@@ -117,19 +113,12 @@ class _Read:
     rejected_rows: list[Int64s] = field(default_factory=list)
     total: int = 0
 
-    def add(self, parsed: _Parsed) -> None:
-        for name in COLUMNS:
-            self.columns[name].append(_compact(parsed.columns[name]))
-
     def rejects(self) -> pa.Table:
         return pa.concat_tables([schema.REJECTS.empty_table(), *self.tables])
 
     def interactions(self) -> Interactions:
         """The accepted rows; the compact blocks are given up on the way."""
-        whole = {}
-        for name, dtype in DTYPES.items():
-            whole[name] = np.concatenate(self.columns.pop(name), dtype=dtype)
-        return Interactions(**whole)
+        return Interactions(*(np.concatenate(self.columns.pop(name), dtype=dtype) for name, dtype in DTYPES.items()))
 
     def data_rows(self, accepted: Int64s) -> Int64s:
         """Which row of the file each accepted row was, by stepping over the rejected ones."""
@@ -147,20 +136,22 @@ def _read_blocks(source: Source, file: str, layout: Layout, parser: _Parser) -> 
     size, shown = source.size(file), one_line(file)
     with tqdm(total=size, desc=shown, unit="B", unit_scale=True, leave=False, disable=hidden) as bar:
         for block in blocks(source, file, layout):
-            parsed = parser.parse(block)
-            read.add(parsed)
+            columns, rejected = parser.parse(block)
+            for name, values in columns.items():
+                read.columns[name].append(_compact(values))
             read.total += block.num_lines
-            if parsed.rejected:
-                rows = np.fromiter(parsed.rejected, np.int64)
+            if rejected:
+                rows = np.fromiter(rejected, np.int64)
                 read.rejected_rows.append(rows + block.first)
-                read.tables.append(_table(file, layout, block, rows, list(parsed.rejected.values())))
+                read.tables.append(_table(file, layout, block, rows, list(rejected.values())))
             bar.update(len(block.data) + 1)
     return read
 
 
 def _table(file: str, layout: Layout, block: Block, rows: Int64s, reasons: list[str]) -> pa.Table:
     lines = (rows + block.first + layout.header_lines + 1).tolist()
-    return rejects_table(file, lines, reasons, [block.lines[row].decode("utf-8", "replace") for row in rows])
+    texts = (block.lines[row].decode("utf-8", "replace") for row in rows)
+    return rejects_table(file, list(zip(lines, reasons, texts, strict=True)))
 
 
 def _duplicates(source: Source, file: str, layout: Layout, rows: Int64s) -> pa.Table:
@@ -274,14 +265,12 @@ class _Parser:
     def _split(self, text: str) -> list[str]:
         if not text.strip():
             raise BadRowError(validation.EMPTY_LINE)
+        separator = self._layout.separator
         try:
-            fields = next(csv.reader([text], strict=True)) if self._layout.separator == "," else None
+            fields = next(csv.reader([text], strict=True)) if separator == "," else text.split(separator)
         except csv.Error as error:
             raise BadRowError(f"not valid CSV: {error}") from None
-        fields = text.split(self._layout.separator) if fields is None else fields
-        if len(fields) != len(self._layout.names):
-            few = len(fields) < len(self._layout.names)
-            raise BadRowError(validation.TOO_FEW_FIELDS if few else validation.TOO_MANY_FIELDS)
+        validation.require_width(fields, len(self._layout.names))
         return fields
 
     def _plain_rating(self, text: str) -> str:
@@ -307,7 +296,7 @@ class _Parser:
             columns = {name: column[~bad] for name, column in columns.items()}
         if self._layout.time.per_second > 1:
             columns = columns | {"timestamp": columns["timestamp"] // self._layout.time.per_second}
-        return _Parsed(columns, dict(sorted(rejected.items())))
+        return columns, dict(sorted(rejected.items()))
 
     def _faults(self, columns: Columns) -> Iterator[tuple[str, Bools]]:
         rating, low, high = columns["rating"], self._config.rating_min, self._config.rating_max
@@ -315,12 +304,9 @@ class _Parser:
             self._meet(float(rating.min()), float(rating.max()))
         yield self._off_scale, (rating < low) | (rating > high)
         yield OFF_STEP, (np.clip(rating, low, high) * 2) % 1 != 0  # an infinity has no remainder
-        yield from self._time_faults(columns["timestamp"])
-        if self._known is not None:
-            yield validation.UNKNOWN_ITEM, ~np.isin(columns["item_id"], self._known)
-
-    def _time_faults(self, time: Int64s) -> Iterator[tuple[str, Bools]]:
-        form = self._layout.time
+        form, time = self._layout.time, columns["timestamp"]
         yield BEFORE_1970, time < 0
         yield form.not_this, time < form.least
         yield validation.LATE_TIMESTAMP, time > (validation.MAX_TIMESTAMP + 1) * form.per_second - 1
+        if self._known is not None:
+            yield validation.UNKNOWN_ITEM, ~np.isin(columns["item_id"], self._known)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from sdk.base.config import NegativeKind
 from sdk.features.encode import EncodedInteractions
-from sdk.features.negatives import NegativeSampler
+from sdk.features.negatives import NegativeSampling
 
 
 class PairBatch(NamedTuple):
@@ -31,28 +29,6 @@ class PairBatch(NamedTuple):
     item_index: Tensor
     label: Tensor
     rated: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class NegativeSampling:
-    """Implicit training: positives alone, each with sampled unrated items as negatives.
-
-    Attributes:
-        sampler: what may be drawn.
-        per_positive: negatives for each positive.
-    """
-
-    sampler: NegativeSampler
-    per_positive: int
-
-    @classmethod
-    def build(
-        cls, known: EncodedInteractions, num_items: int, kind: NegativeKind, per_positive: int
-    ) -> NegativeSampling | None:
-        """The sampling that a training config asks for; None where it asks for none."""
-        if kind == "none":
-            return None
-        return cls(NegativeSampler.build(known, num_items, kind), per_positive)
 
 
 class InteractionLoader(IterableDataset[PairBatch]):
@@ -124,7 +100,7 @@ class InteractionLoader(IterableDataset[PairBatch]):
         users, items = self.interactions.user_index[liked], self.interactions.item_index[liked]
         rng = np.random.default_rng([self.seed or 0, self.epoch])
         drawn_for = np.repeat(users, negatives.per_positive)
-        drawn, found = negatives.sampler.sample(drawn_for, rng)
+        drawn, found = negatives.sample(drawn_for, rng)
         user_index = np.concatenate([users, drawn_for[found]])
         positive = np.zeros(len(user_index), dtype=np.int8)
         positive[: len(users)] = 1

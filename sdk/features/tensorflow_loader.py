@@ -57,7 +57,7 @@ def tensorflow_loader(
     _require("number of interactions", len(interactions), 1)
     _require("batch_size", batch_size, 1)
     _require("seed", seed, 0)
-    loader = _loader_class()
+    loader = _derived(_merlin_loader())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Merlin calls its CPU mode experimental
         return loader(_dataset(interactions), batch_size, seed if shuffle else None)
@@ -114,7 +114,7 @@ class _Passes:
 
 
 def _merlin_loader() -> Any:
-    """Merlin's class; it and TensorFlow take seconds to import."""
+    """Merlin's class. TensorFlow takes seconds to import, and is looked for at each call: it may have gone or come."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -130,11 +130,6 @@ def _merlin_loader() -> Any:
             raise UsageError(NO_GPU_SUPPORT)
         from merlin.dataloader.tensorflow import Loader
     return Loader
-
-
-def _loader_class() -> Any:
-    """Our kind of Merlin's loader. TensorFlow is looked for at each call, for it may have gone or come."""
-    return _derived(_merlin_loader())
 
 
 @cache

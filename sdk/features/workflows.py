@@ -35,11 +35,9 @@ def fit_interactions(user_ids: Int64s, item_ids: Int64s, config: FeatureConfig, 
     nvt = nvtabular()
     from sdk.features.ops import BinarizeLabel
 
-    vocabularies = {
-        "user_id": pd.Series(user_ids, name="user_id"),
-        "item_id": pd.Series(item_ids, name="item_id"),
-    }
-    rows = ["user_id", "item_id"] >> nvt.ops.Categorify(vocabs=vocabularies, out_path=str(work))
+    ids = {"user_id": user_ids, "item_id": item_ids}
+    vocabularies = {name: pd.Series(known, name=name) for name, known in ids.items()}
+    rows = list(ids) >> nvt.ops.Categorify(vocabs=vocabularies, out_path=str(work))
     label = ["rating"] >> BinarizeLabel(config.like_above)
     first = pd.DataFrame({"user_id": user_ids[:1], "item_id": item_ids[:1], "rating": np.zeros(1, np.float32)})
     return _fit(rows + label, first)
