@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdk.base.errors import DataError
-from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float32s, Float64s, Int32s, Int64s, Interactions
 from sdk.data.splits import before_and_asked, drawn, time_at
 from sdk.metrics.intervals import MOST_SAMPLES, mean_intervals
@@ -26,10 +25,8 @@ from sdk.metrics.lists import (
     gini,
     hit_rate,
     intra_list_diversity,
-    named_in,
     ndcg,
     novelty,
-    places_of,
     recall,
 )
 from sdk.metrics.pointwise import SliceFigures
@@ -198,58 +195,3 @@ class MeasuredLists:
         every = dict(zip(per_user, mean_intervals(table, samples), strict=True)) if means and samples else {}
         intervals = {name: interval for name, interval in every.items() if name in means}
         return SliceFigures(self.model, part, int(users.sum()), num_rows, means, intervals)
-
-
-def evaluate_lists(
-    item_id: Int64s,
-    lengths: Int32s | Int64s,
-    user_id: Int64s,
-    interactions: Interactions,
-    parts: ListSplit,
-    catalogue_ids: Int64s,
-    *,
-    item_vectors: Float32s | csr_matrix | None = None,
-) -> MeasuredLists:
-    """Measure lists against what was held out, of the users who have something held out, ascending.
-
-    Args:
-        item_id: (B, w) int64, best first; w should be at least 20.
-        lengths: (B,) real entries of each row.
-        user_id: (B,) int64, unique: whose list each row is. Users with nothing held out are left out.
-        interactions: what ``parts`` points into.
-        parts: the split.
-        catalogue_ids: (I,) int64 unique ids of all titles that could be recommended.
-        item_vectors: (I, D) float, dense or sparse, aligned with ``catalogue_ids``: what diversity is measured by.
-
-    Raises:
-        DataError: a user with something held out has no list, or a list names a title rated in the training part.
-        ValueError: a list names a title twice, or one outside the catalogue.
-    """
-    held, train = interactions.take(parts.held_out), interactions.take(parts.train)
-    wanted, row = np.unique(held.user_id, return_inverse=True)
-    order = np.argsort(user_id, kind="stable")
-    at = rows_of(user_id[order], wanted)
-    if (at < 0).any():
-        raise DataError(
-            f"user {wanted[at < 0][0]} has titles held out but no list ({(at < 0).sum()} such users); "
-            "give a list for every user of the data"
-        )
-    items, sizes = item_id[order[at]], lengths[order[at]]
-    _refuse_seen(items, sizes, wanted, train)
-    counts = np.bincount(places_of(train.item_id, catalogue_ids), minlength=len(catalogue_ids))
-    catalogue = RatedCatalogue(catalogue_ids, counts, len(np.unique(train.user_id)), item_vectors)
-    relevant = RelevanceSets.from_pairs(row.astype(np.int64), held.item_id, len(wanted))
-    return MeasuredLists.build("", items, sizes, relevant, catalogue)
-
-
-def _refuse_seen(items: Int64s, sizes: Int32s | Int64s, users: Int64s, train: Interactions) -> None:
-    """A list that names training titles was made by other rules, so its figures would compare with nothing."""
-    row = rows_of(users, train.user_id)
-    seen = RelevanceSets.from_pairs(row[row >= 0], train.item_id[row >= 0], len(users))
-    bad = named_in(items, seen) & (np.arange(items.shape[1]) < sizes[:, None])
-    if bad.any():
-        row, rank = np.argwhere(bad)[0]
-        raise DataError(
-            f"the list of user {users[row]} names title {items[row, rank]} at rank {rank + 1}, which the user rated in "
-            "the training part; expected lists that exclude those. Pass them to the engine as seen"
-        )

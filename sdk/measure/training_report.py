@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from sdk.base.files import json_text, write_file
 from sdk.base.printable import number
 from sdk.base.rights import reason
 from sdk.measure.charts import History, best_epoch, draw_auc, draw_calibration
-from sdk.measure.slices import Slice
+from sdk.measure.evaluation import Evaluation
 from sdk.measure.text_tables import as_markdown, as_section, display, figure, slice_table
 from sdk.metrics.pointwise import Calibration, EpochRecord, MetricRow, SliceFigures
 from sdk.shell.terminal import Page
@@ -24,17 +24,7 @@ log = logging.getLogger(__name__)
 _COLUMNS = ("model", "AUC", "log loss", "ECE", "rows", "note")
 
 
-def write_reports(
-    folder: Path,
-    history: History,
-    table: Sequence[MetricRow],
-    calibrations: Mapping[str, Calibration],
-    *,
-    split: str,
-    label_rule: str,
-    slices: Sequence[Slice] = (),
-    slice_rows: Sequence[SliceFigures] = (),
-) -> None:
+def write_reports(folder: Path, history: History, evaluation: Evaluation) -> None:
     """Write ``auc_per_epoch.png``, ``calibration.png``, ``metrics.json`` and ``metrics.md``.
 
     Training speed stays out of all four, so two runs that learn the same write the same.
@@ -42,37 +32,51 @@ def write_reports(
     Args:
         folder: made if absent; files of these names are replaced.
         history: model name to its epochs, in order. A chart with nothing to show is not written.
-        table: one row per model, in the order to show.
-        calibrations: model name to its calibration on the test rows.
-        split: the split in words, with its seed (``SplitConfig.describe()``).
-        label_rule: which rating is a positive label, in words, e.g. ``rating > 3``.
-        slices: parts of users and titles measured on their own.
-        slice_rows: one line per model and slice.
+        evaluation: what the test rows say, without lists.
 
     Raises:
         OutputError: the folder or a file cannot be written.
     """
+    split, rule = evaluation.split, evaluation.label_rule
     content = {
         "split": split,
-        "label_rule": label_rule,
-        "models": plain_values(table),
+        "label_rule": rule,
+        "models": plain_values(evaluation.rows),
         "history": {model: plain_values(records) for model, records in history.items()},
         "best_epoch": {model: best_epoch(records).epoch for model, records in history.items() if records},
-        "calibration": calibration_values(calibrations),
-        "slices": plain_values(slice_rows),
+        "calibration": calibration_values(evaluation.calibrations),
+        "slices": plain_values(evaluation.slice_rows),
     }
-    lines = ["# Results on the test rows", "", _about(split, label_rule), "", *as_markdown(_rows_page(table)), ""]
-    if best := [_best_in_words(model, records) for model, records in history.items() if records]:
-        lines += [f"Best epochs by validation AUC: {'; '.join(best)}.", ""]
-    if slice_rows:
-        more = "Intervals and the lists over the full catalogue: `python -m sdk evaluate`."
-        lines += [*as_section(slice_table("AUC per slice", slices, slice_rows, "auc")), "", more, ""]
-    files = {"metrics.json": json_text(content, allow_nan=False).encode(), "metrics.md": "\n".join(lines).encode()}
+    text = "\n".join(_page(history, evaluation)).encode()
+    files = {"metrics.json": json_text(content, allow_nan=False).encode(), "metrics.md": text}
     if any(history.values()):
-        files["auc_per_epoch.png"] = draw_auc(history, f"{split}; positive: {label_rule}")
-    if calibrations:
-        files["calibration.png"] = draw_calibration(calibrations, f"test rows; positive: {label_rule}")
+        files["auc_per_epoch.png"] = draw_auc(history, f"{split}; positive: {rule}")
+    if evaluation.calibrations:
+        files["calibration.png"] = draw_calibration(evaluation.calibrations, f"test rows; positive: {rule}")
     write_files(folder, files)
+
+
+def _page(history: History, evaluation: Evaluation) -> Iterator[str]:
+    about = f"Split: {evaluation.split}. Positive label: {evaluation.label_rule}."
+    rows = tuple(
+        (
+            display(row.model),
+            *map(figure, (row.auc, row.log_loss, row.calibration_error)),
+            number(row.num_rows),
+            row.note,
+        )
+        for row in evaluation.rows
+    )
+    page = Page("", _COLUMNS, rows, frozenset(_COLUMNS[1:-1]))
+    yield from ("# Results on the test rows", "", f"{about} ECE: expected calibration error. –: not measured.", "")
+    yield from (*as_markdown(page), "")
+    best = [(model, best_epoch(records), len(records)) for model, records in history.items() if records]
+    if best:
+        words = (f"{display(model)} {epoch.epoch} of {count} ({epoch.auc:.4f})" for model, epoch, count in best)
+        yield from (f"Best epochs by validation AUC: {'; '.join(words)}.", "")
+    if evaluation.slice_rows:
+        yield from as_section(slice_table("AUC per slice", evaluation.slices, evaluation.slice_rows, "auc"))
+        yield from ("", "Intervals and the lists over the full catalogue: `python -m sdk evaluate`.", "")
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -112,25 +116,3 @@ def calibration_values(calibrations: Mapping[str, Calibration]) -> dict[str, dic
         model: {name: values.tolist() for name, values in asdict(found).items()}
         for model, found in calibrations.items()
     }
-
-
-def _about(split: str, label_rule: str) -> str:
-    return f"Split: {split}. Positive label: {label_rule}. ECE: expected calibration error. –: not measured."
-
-
-def _rows_page(table: Sequence[MetricRow]) -> Page:
-    rows = (
-        (
-            display(row.model),
-            *map(figure, (row.auc, row.log_loss, row.calibration_error)),
-            number(row.num_rows),
-            row.note,
-        )
-        for row in table
-    )
-    return Page("", _COLUMNS, tuple(rows), frozenset(_COLUMNS[1:-1]))
-
-
-def _best_in_words(model: str, records: Sequence[EpochRecord]) -> str:
-    best = best_epoch(records)
-    return f"{display(model)} {best.epoch} of {len(records)} ({best.auc:.4f})"

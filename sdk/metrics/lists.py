@@ -1,13 +1,12 @@
 """How good each user's list is: one value per user, or one for the whole catalogue. Pure functions on arrays.
 
 Lists come as a padded (U, w) integer array with ``lengths`` (U,) saying how many entries of each row are real (all of
-them where it is None), or as a sequence of U one-dimensional arrays. The best item comes first. A value per user is
+them where it is None). The best item comes first. A value per user is
 NaN where the user has nothing to measure; ``user_mean`` and ``intervals.mean_intervals`` leave those out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,7 +19,7 @@ from sdk.base.types import Bools, Float32s, Float64s, Int64s
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-Lists: TypeAlias = NDArray[np.integer[Any]] | Sequence[NDArray[np.integer[Any]]]
+Lists: TypeAlias = NDArray[np.integer[Any]]
 Lengths: TypeAlias = NDArray[np.integer[Any]] | None
 
 _USERS_AT_ONCE = 1024
@@ -156,7 +155,7 @@ def gini(recommended: Lists, catalogue_ids: Int64s, *, lengths: Lengths = None) 
     num_items = len(catalogue_ids)
     if num_items < 2 or not real.any():
         raise ValueError(f"gini: got {num_items} catalogue items, {int(real.sum())} recommendations; needs 2 and 1")
-    counts = np.sort(np.bincount(places_of(items[real], catalogue_ids), minlength=num_items))
+    counts = np.sort(np.bincount(_places_of(items[real], catalogue_ids), minlength=num_items))
     weights = 2 * np.arange(1, num_items + 1) - num_items - 1
     return float((weights * counts).sum() / ((num_items - 1) * counts.sum()))
 
@@ -166,13 +165,13 @@ def novelty(
     item_counts: NDArray[np.integer[Any]],
     num_users: int,
     *,
-    catalogue_ids: Int64s | None = None,
+    catalogue_ids: Int64s,
     lengths: Lengths = None,
 ) -> Float64s:
     """Mean self-information of each list, bits: log2(num_users / users who rated the item) (Zhou et al. 2010).
 
     Args:
-        recommended: U lists of item ids, or of rows of ``item_counts`` where ``catalogue_ids`` is None.
+        recommended: U lists of item ids.
         item_counts: (I,) users who rated each item; an item that nobody rated counts as if one had.
         num_users: users in the training data, at least the largest count.
         catalogue_ids: (I,) unique item ids, one per row of ``item_counts``.
@@ -195,13 +194,13 @@ def intra_list_diversity(
     recommended: Lists,
     item_vectors: Float32s | csr_matrix,
     *,
-    catalogue_ids: Int64s | None = None,
+    catalogue_ids: Int64s,
     lengths: Lengths = None,
 ) -> Float64s:
     """Mean cosine distance (1 - cosine) over the pairs of each list (Ziegler et al. 2005, 'intra-list similarity').
 
     Args:
-        recommended: U lists of item ids, or of rows of ``item_vectors`` where ``catalogue_ids`` is None.
+        recommended: U lists of item ids.
         item_vectors: (I, D) float, dense or sparse, any length; a zero vector is at distance 1 from everything.
         catalogue_ids: (I,) unique item ids, one per row of ``item_vectors``.
         lengths: (U,) real entries of each row of a padded array.
@@ -261,10 +260,10 @@ def _hits(recommended: Lists, relevant: RelevanceSets, k: int, lengths: Lengths)
         raise ValueError(f"lists of {len(items)} users, held-out items of {len(relevant)}; expected the same users")
     items, real = items[:, :k], real[:, :k]
     _refuse_repeats(items, real)
-    return real & named_in(items, relevant), np.minimum(relevant.counts, k)
+    return real & _named_in(items, relevant), np.minimum(relevant.counts, k)
 
 
-def named_in(items: Int64s, sets: RelevanceSets) -> Bools:
+def _named_in(items: Int64s, sets: RelevanceSets) -> Bools:
     """(U, w) bool, whether each entry of a padded array is one of its user's items."""
     known, code = np.unique(sets.item_ids, return_inverse=True)
     held = np.sort(np.repeat(np.arange(len(sets)), sets.counts) * len(known) + code)
@@ -287,33 +286,24 @@ def _refuse_repeats(items: Int64s, real: Bools) -> None:
 
 def _padded(recommended: Lists, lengths: Lengths) -> tuple[Int64s, Bools]:
     """(U, w) int64 item ids, and which of them are real."""
-    if isinstance(recommended, np.ndarray):
-        items = recommended.astype(np.int64, copy=False)
-        size = np.full(len(items), items.shape[1]) if lengths is None else np.asarray(lengths)
-    else:
-        size = np.array([len(row) for row in recommended], dtype=np.int64)
-        items = np.zeros((len(size), size.max(initial=0)), np.int64)
-        for row, ids in enumerate(recommended):
-            items[row, : len(ids)] = ids
+    items = recommended.astype(np.int64, copy=False)
+    size = np.full(len(items), items.shape[1]) if lengths is None else np.asarray(lengths)
     if size.shape != (len(items),) or (size < 0).any() or (size > items.shape[1]).any():
         raise ValueError(f"lengths: expected ({len(items)},) values from 0 to {items.shape[1]}")
     return items, np.arange(items.shape[1]) < size[:, None]
 
 
-def _padded_rows(
-    recommended: Lists, num_items: int, catalogue_ids: Int64s | None, lengths: Lengths
-) -> tuple[Int64s, Bools]:
+def _padded_rows(recommended: Lists, num_items: int, catalogue_ids: Int64s, lengths: Lengths) -> tuple[Int64s, Bools]:
     """(U, w) catalogue rows, 0 where not real, and which are real."""
     items, real = _padded(recommended, lengths)
-    ids = np.arange(num_items) if catalogue_ids is None else catalogue_ids
-    if len(ids) != num_items:
-        raise ValueError(f"catalogue_ids: got {len(ids)} ids for {num_items} items")
+    if len(catalogue_ids) != num_items:
+        raise ValueError(f"catalogue_ids: got {len(catalogue_ids)} ids for {num_items} items")
     rows = np.zeros(items.shape, np.int64)
-    rows[real] = places_of(items[real], ids)
+    rows[real] = _places_of(items[real], catalogue_ids)
     return rows, real
 
 
-def places_of(items: Int64s, catalogue_ids: Int64s) -> Int64s:
+def _places_of(items: Int64s, catalogue_ids: Int64s) -> Int64s:
     """(N,) int64 places of ids among unique ones in any order.
 
     Raises:

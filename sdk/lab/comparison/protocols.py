@@ -21,7 +21,7 @@ from sdk.base.config import SplitConfig
 from sdk.base.errors import DataError
 from sdk.base.types import Dataset, Int64s
 from sdk.data.splits import before_and_asked, split, time_at
-from sdk.measure.list_evaluation import LIKE_AT, ListSplit, split_by_time, split_positives
+from sdk.measure.list_evaluation import LIKE_AT, split_by_time, split_positives
 
 Protocol = Literal["A", "B", "C", "rolling"]
 CHOICES = ("A", "B", "C")
@@ -66,11 +66,6 @@ class Task:
             interactions=self.dataset.interactions.take(self.train),
             fingerprint=digest.hexdigest(),
         )
-
-    @property
-    def list_parts(self) -> ListSplit:
-        """The split in the form that ``sdk.measure.list_evaluation`` measures lists with."""
-        return ListSplit(self.train, self.test)
 
     def tuning(self) -> tuple[Task, ...]:
         """The tasks that peers are tuned on, cut from the training part alone.

@@ -24,7 +24,7 @@ from sdk.lab.comparison.list_peers import RatingMatrix, Scorer, lists_of
 from sdk.lab.comparison.protocols import Task
 from sdk.lab.comparison.rating_peers import RatingProblem, Scored
 from sdk.lab.comparison.results import Result
-from sdk.measure.list_evaluation import evaluate_lists
+from sdk.measure.list_evaluation import MeasuredLists
 from sdk.metrics.lists import RelevanceSets, ndcg, user_mean
 from sdk.metrics.pointwise import auc, log_loss
 from sdk.models.predict import predict
@@ -87,13 +87,14 @@ class Workbench:
         return _relevance(self.task)
 
     def _lists(self, contender: Contender, tuned: Tuned) -> Result:
-        users, interactions = self._asked[0], self.task.dataset.interactions
+        (users, relevant), ratings = self._asked, self._ratings
+        rows = rows_of(ratings.user_id, users)
         if contender.fit is None:
             items, lengths = ours.lists(self.bundle, contender.form, users, _LENGTH)
         else:
-            scorer = contender.fit(self._ratings, **tuned.settings)
-            items, lengths = lists_of(scorer, self._ratings, rows_of(self._ratings.user_id, users), _LENGTH)
-        lists = evaluate_lists(items, lengths, users, interactions, self.task.list_parts, self._ratings.item_id)
+            items, lengths = lists_of(contender.fit(ratings, **tuned.settings), ratings, rows, _LENGTH)
+        ratings.refuse_seen(rows, items, lengths)
+        lists = MeasuredLists.build(contender.name, items, lengths, relevant, ratings.catalogue)
         found, pooled = lists.whole(), ("ndcg10", "recall20")
         figures = {name: float(found.values[name]) for name in _LIST_FIGURES}
         intervals = {name: found.intervals[name] for name in pooled}
