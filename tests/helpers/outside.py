@@ -7,6 +7,7 @@ import functools
 import resource
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 _WATCHERS: list[Callable[[str, tuple[object, ...]], None]] = []
 
@@ -48,6 +49,29 @@ def failing(event: str, error: BaseException, *, at: str = "", when: int = 1) ->
 
     with watched(watcher):
         yield seen
+
+
+@contextlib.contextmanager
+def contents_of(path: Path) -> Iterator[list[bytes | None]]:
+    """What a reader would find in a file meanwhile, each change once, looked for at every step of the process."""
+    found: list[bytes | None] = []
+    looking = False
+
+    def watcher(event: str, args: tuple[object, ...]) -> None:
+        nonlocal looking
+        if looking or not event.startswith(("open", "os.", "shutil.")):
+            return
+        looking = True
+        try:
+            content = path.read_bytes() if path.exists() else None
+        finally:
+            looking = False
+        if [content] != found[-1:]:
+            found.append(content)
+
+    with watched(watcher):
+        yield found
+        watcher("os.", ())
 
 
 @contextlib.contextmanager
