@@ -13,19 +13,21 @@ from batch.gates.config import GateConfig, read_config
 from batch.job.job import Job, check_date
 from batch.store.clock import check_not_ahead
 from sdk.base.errors import UsageError
+from sdk.machine.cluster import ClusterConfig
 from sdk.machine.device import DEVICES
 from sdk.shell.cli import (
     EXIT_CODES,
     CommandParser,
     HelpFormatter,
+    add_cluster_options,
     add_logging_options,
     finite_number,
     location_argument,
+    made_of,
     path_argument,
     run_command,
     whole_number,
 )
-from sdk.shell.cluster_options import add_cluster_options, cluster_from
 from sdk.shell.terminal import say
 
 if TYPE_CHECKING:
@@ -217,7 +219,8 @@ def _job(args: argparse.Namespace) -> Job:
             raise UsageError(message)
     gates = GateConfig() if args.gates is None else read_config(args.gates)
     special: dict[str, Any] = {
-        "gates": gates, "skip_gate": tuple(args.skip_gate), "ratings_until": None, "cluster": cluster_from(args),
+        "gates": gates, "skip_gate": tuple(args.skip_gate), "ratings_until": None,
+        "cluster": made_of(ClusterConfig, args),
     }  # fmt: skip
     names = {field.name for field in dataclasses.fields(Job)} - special.keys()
     return Job(**{name: getattr(args, name) for name in names}, **special)

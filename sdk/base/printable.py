@@ -1,9 +1,10 @@
 """Text as people may see it. Titles, names of files and what somebody typed are data: they must neither steer a
-terminal nor pass for lines of ours. Files and JSON keep what was given.
+terminal nor pass for lines of ours. Files and JSON keep what was given. How numbers are shown is decided here, too.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 
@@ -33,3 +34,18 @@ def filled_in(value: object) -> object:
 def is_hidden(char: str) -> bool:
     """Whether a character steers what shows it, or shows nothing."""
     return unicodedata.category(char) in _HIDDEN and char not in _JOINERS
+
+
+def number(value: float | None, decimals: int | None = None, nothing: str = "–") -> str:
+    """A number for people: ``1,234`` where it is whole by its type, else ``0.8223``; a dash where there is none.
+
+    Args:
+        value: the number; None, NaN and infinities count as none.
+        decimals: shown of a float; None shows four significant digits.
+        nothing: what is shown where there is none.
+    """
+    if value is None or not math.isfinite(value):
+        return nothing
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if decimals is None else f"{value:.{decimals}f}"

@@ -20,7 +20,7 @@ from sdk.base.errors import UsageError
 from sdk.commands.datasets import read_dataset
 from sdk.commands.train import add_options, report, run_config
 from sdk.machine.device import resolve_device
-from sdk.shell.cli import EXIT_CODES, CommandParser, HelpFormatter, add_logging_options, run_command
+from sdk.shell.cli import CommandParser, new_parser, run_command
 from sdk.training.pipeline import Where, require_room, take_part, train_where
 from sdk.training.process_share import Share
 
@@ -36,14 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of ``python -m sdk train`` that make sense for several processes."""
-    parser = CommandParser(
-        prog="torchrun --nproc-per-node N -m sdk.training.distributed",
-        description="Train one bundle with several processes.",
-        epilog="example:\n  torchrun --nproc-per-node 2 -m sdk.training.distributed --sample --out bundle\n\n"
-        + EXIT_CODES,
-        formatter_class=HelpFormatter,
-    )
-    add_logging_options(parser)
+    parser: argparse.ArgumentParser = new_parser(
+        CommandParser, "torchrun --nproc-per-node N -m sdk.training.distributed",
+        "train one bundle with several processes",
+        "torchrun --nproc-per-node 2 -m sdk.training.distributed --sample --out bundle",
+    )  # fmt: skip
     add_options(parser)
     return parser
 
@@ -64,8 +61,7 @@ def joined(device: str) -> Iterator[Where]:
     import torch.distributed as dist
 
     if missing := [name for name in _FROM_TORCHRUN if name not in os.environ]:
-        message = f"{', '.join(missing)}: not set; start this with torchrun, or train with python -m sdk train"
-        raise UsageError(message)
+        raise UsageError(f"{', '.join(missing)}: not set; start this with torchrun, or train with python -m sdk train")
     found, place = resolve_device(device), int(os.environ["LOCAL_RANK"])
     if found == "cuda":
         if place >= torch.cuda.device_count():

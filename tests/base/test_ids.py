@@ -19,7 +19,7 @@ from small import dataset, run_config
 from batch.job.id_files import read_ids
 from export.calls import recommend_call
 from sdk.base.errors import DataError, UsageError
-from sdk.base.ids import count_of, ids_of
+from sdk.base.ids import count_of, ids_of, rows_of
 from sdk.bundles.bundle import Bundle
 from sdk.data.validation import BadRowError
 from sdk.data.validation import whole_number as field
@@ -152,6 +152,15 @@ def test_a_length_is_a_whole_number_of_at_least_1(k):
 def test_a_length_of_any_type_is_read_and_a_huge_one_is_cut():
     assert [count_of(k, "k") for k in (5, 5.0, np.int8(5), np.uint64(5), np.float32(5))] == [5] * 5
     assert count_of(10**30, "k") == 2**63 - 1
+
+
+@pytest.mark.parametrize("known", [[], [4], [-3, 0, 4, 2**62]])
+def test_rows_are_found_as_by_a_slow_search(known):
+    wanted = np.array([[4, -3, 5], [2**62, 2**63 - 1, -(2**63)]])
+    slow = [[known.index(each) if each in known else -1 for each in row] for row in wanted.tolist()]
+    found = rows_of(np.array(known, np.int64), wanted)
+    assert found.dtype == np.int64
+    assert found.tolist() == slow
 
 
 @pytest.fixture(scope="module")

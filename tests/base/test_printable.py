@@ -17,7 +17,7 @@ from small import dataset, run_config
 from sdk.__main__ import main
 from sdk.base.errors import DataError, MissingColumnError, TooManyRejectsError
 from sdk.base.logs import JsonLines, TextLines
-from sdk.base.printable import one_line, printable
+from sdk.base.printable import number, one_line, printable
 from sdk.bundles.bundle import Bundle
 from sdk.training.pipeline import train_bundle
 
@@ -47,6 +47,16 @@ def test_what_is_shown_has_no_control_and_loses_nothing_else(text):
 def test_known_answers():
     assert one_line(EVIL) == SHOWN
     assert one_line(KEPT) == printable(KEPT) == KEPT
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "shown"),
+    [(1234567, {}, "1,234,567"), (1234567, {"decimals": 2}, "1,234,567"), (0.82234567, {}, "0.8223"),
+     (1234.5, {"decimals": 1}, "1234.5"), (0.00001234, {}, "1.234e-05"), (None, {}, "–"), (float("nan"), {}, "–"),
+     (float("inf"), {"nothing": "none"}, "none"), (0, {"nothing": "none"}, "0"), (2.0, {"decimals": 0}, "2")],
+)  # fmt: skip
+def test_numbers_for_people(value, options, shown):
+    assert number(value, **options) == shown
 
 
 def test_errors_and_log_lines_of_hostile_names_are_one_line():

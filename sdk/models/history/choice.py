@@ -18,6 +18,7 @@ import numpy as np
 
 from sdk.base.config import HistoryConfig
 from sdk.base.types import Bools, Float32s, Float64s, Int64s
+from sdk.data.splits import drawn
 from sdk.metrics.lists import RelevanceSets, ndcg, user_mean
 from sdk.models.history.fit import ItemRegression, low_rank, prepared
 from sdk.models.history.inputs import Floats, Index, balanced, discount, most_rated, rating_matrix
@@ -199,7 +200,7 @@ def _draw(
 ) -> Draw | None:
     user, _, rating = columns
     rng = np.random.default_rng((config.seed, number))
-    held = (rating >= config.like_at) & (rng.random(len(rating)) < _HELD_OUT)
+    held = (rating >= config.like_at) & drawn(len(rating), _HELD_OUT, rng)
     measured = np.intersect1d(user[held], user[~held])
     if len(measured) < FEWEST_MEASURED:
         return None

@@ -19,6 +19,7 @@ import numpy as np
 
 from sdk.base.config import HistoryConfig
 from sdk.base.types import Float32s, Int64s
+from sdk.data.splits import before_and_asked, time_at
 from sdk.models.history.choice import (
     FEWEST_MEASURED,
     MAX_MEASURED,
@@ -215,9 +216,8 @@ def _moment(
 ) -> list[_Moment]:
     """The moment that a share of the ratings, by time, ends at; none where nothing is asked of a user with a past."""
     user, _, rating = columns
-    start, end = _time_at(timestamp, share), _time_at(timestamp, share + _WINDOW)
-    before = timestamp < start
-    asked = ~before & (timestamp < end) & (rating >= config.like_at) & np.isin(user, user[before])
+    start, end = (time_at(timestamp, round(upto * len(timestamp))) for upto in (share, share + _WINDOW))
+    before, asked = before_and_asked(user, timestamp, rating >= config.like_at, start, end)
     measured = np.unique(user[asked])
     if not len(measured):
         return []
@@ -226,11 +226,3 @@ def _moment(
         measured = np.sort(rng.choice(measured, MAX_MEASURED, replace=False))
     draw = draw_of(columns, shape, (before, asked), measured, features, config)
     return [_Moment(draw, np.flatnonzero(before & np.isin(user, measured)), measured)]
-
-
-def _time_at(timestamp: Int64s, share: float) -> int:
-    """The time of the rating that the share of all, by time, ends at; after all of them for a share of 1."""
-    place = round(share * len(timestamp))
-    if place >= len(timestamp):
-        return int(timestamp.max()) + 1
-    return int(np.partition(timestamp, place)[place])
