@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sdk.base.errors import OutputError
 from sdk.shell.cli import (
@@ -21,11 +19,6 @@ from sdk.shell.cli import (
 )
 from sdk.shell.terminal import say
 
-if TYPE_CHECKING:
-    pass
-
-log = logging.getLogger(__name__)
-
 
 def build_parser() -> CommandParser:
     """The command line."""
@@ -38,13 +31,8 @@ def build_parser() -> CommandParser:
     parser.add_argument(
         "--bundle", type=path_argument, required=True, metavar="BUNDLE", help="the bundle the night came from"
     )
-    parser.add_argument(
-        "--out",
-        type=location_argument,
-        required=True,
-        metavar="OUT",
-        help="where nights are published: a folder or a URL",
-    )
+    out = "where nights are published: a folder or a URL"
+    parser.add_argument("--out", type=location_argument, required=True, metavar="OUT", help=out)
     parser.add_argument("--run-date", metavar="YYYY-MM-DD", help="the night; the latest unless given")
     add_logging_options(parser)
     return parser
@@ -86,7 +74,7 @@ def rebuild(bundle_path: Path, out: str | Path, run_date: str | None = None) -> 
         check_date(run_date, "--run-date")
     target = open_target(out)
     try:
-        return write_report(published_night(target, run_date or target.latest()), load(bundle_path))
+        return write_report(published_night(target, run_date or target.latest(), load(bundle_path)))
     except OSError as error:
         raise write_failed(out, error) from error
     except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:

@@ -10,8 +10,7 @@ from typing import Any
 
 from batch.job.job import Job, check_date
 from batch.run.night import dry_run
-from batch.run.observe import Watching, watched
-from batch.run.summary import summary
+from batch.run.outcome import Report, summary
 from batch.store.layout import night_of
 from batch.store.nights import beyond_the_last
 from batch.store.places import open_target
@@ -43,7 +42,7 @@ def night_job(job: Job, date: str) -> Job:
     return dataclasses.replace(job, run_date=date, ratings_until=None if job.ratings is None else date)
 
 
-def backfill(job: Job, dates: list[str], watching: Watching) -> Iterator[dict[str, Any]]:
+def backfill(job: Job, dates: list[str], score: Callable[[Job], Report]) -> Iterator[dict[str, Any]]:
     """Score and publish each night that is not published yet; all of them where the job says ``force``.
 
     A published night is left as it is, whatever it was made from, and one that ``keep`` would delete is not made. The
@@ -52,7 +51,7 @@ def backfill(job: Job, dates: list[str], watching: Watching) -> Iterator[dict[st
     Args:
         job: what the nights have in common; its ``run_date`` is not looked at.
         dates: the nights, in this order.
-        watching: who looks at each of them.
+        score: makes one of them, such as ``batch.run.night.run``.
 
     Returns:
         The values of each night, for the command's output.
@@ -60,7 +59,7 @@ def backfill(job: Job, dates: list[str], watching: Watching) -> Iterator[dict[st
     Raises:
         MarqueeError: a night failed, as ``run`` raises it.
     """
-    return _each(job, _fates(job, dates), lambda night: summary(watched(night, watching)))
+    return _each(job, _fates(job, dates), lambda night: summary(score(night)))
 
 
 def planned_backfill(job: Job, dates: list[str]) -> Iterator[dict[str, Any]]:

@@ -27,7 +27,6 @@ from batch.job.id_files import read_ids
 from batch.job.inputs import end_of_day
 from batch.run.backfill import backfill, dates_between
 from batch.run.night import run
-from batch.run.observe import Watching
 from batch.score import main
 from sdk.base import schema
 from sdk.base.errors import BundleError, DataError, MissingColumnError, QualityGateError, UsageError
@@ -611,7 +610,7 @@ def test_options_that_do_not_go_together_are_exit_code_2(bundle_path, tmp_path, 
 
 def test_dates_between_cross_a_month():
     assert dates_between("2028-02-28", "2028-03-01") == ["2028-02-28", "2028-02-29", "2028-03-01"]
-    assert list(backfill(job(Path("b"), "memory://nothing"), [], Watching())) == []
+    assert list(backfill(job(Path("b"), "memory://nothing"), [], run)) == []
 
 
 def test_a_dry_run_counts_what_was_asked_for(bundle_path, fresh_path, tmp_path, capsys):
