@@ -16,7 +16,7 @@ from export.manifest import FORMAT_VERSION, MANIFEST, MODELS, check_repository, 
 from export.options import ExportOptions
 from export.selfcheck import check_ranker
 from export.workflow_model import write_compiled, write_nvtabular
-from sdk import __version__
+from sdk.base import __version__
 from sdk.base.errors import OutputError, UsageError
 from sdk.base.files import json_text, lock_of, locked, new_folder, put_in_place, remove, show, sync_tree
 from sdk.base.paths import as_path

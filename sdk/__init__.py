@@ -16,6 +16,8 @@ import importlib.util
 import sys
 from typing import TYPE_CHECKING, Any
 
+from sdk.base import __version__
+
 if TYPE_CHECKING:
     from sdk.base.config import (
         ContentConfig,
@@ -81,7 +83,6 @@ _HOME = {
     "write_sample": "sdk.data.sample.writer",
 }
 
-__version__ = "0.1.0"
 __all__ = [
     "Bundle", "BundleError", "BundleInfo", "ConfigError", "ContentConfig", "ContentModel", "DLRMConfig", "DataConfig",
     "DataError", "Dataset", "Evaluation", "FeatureConfig", "Interactions", "LockedError", "MarqueeError", "NCFConfig",

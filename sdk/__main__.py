@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from sdk import __version__
+from sdk.base import __version__
 from sdk.commands import compare, doctor, download, evaluate, recommend, similar, train, tune
 from sdk.shell.cli import EXIT_CODES, CommandParser, HelpFormatter, add_completion_option, run_command
 

@@ -2,3 +2,5 @@
 
 Uses nothing of ours. Begin with `types` (the frozen values between stages) and `errors` (their exit codes).
 """
+
+__version__ = "0.1.0"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from sdk import __version__
+from sdk.base import __version__
 from sdk.base.config import RunConfig, to_json
 from sdk.base.errors import BundleError
 from sdk.base.files import standing

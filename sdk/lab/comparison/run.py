@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sdk import __version__
+from sdk.base import __version__
 from sdk.base.config import RANKERS, RunConfig, to_json
 from sdk.base.errors import ConfigError
 from sdk.base.types import Dataset
