@@ -65,12 +65,13 @@ def other_config() -> RunConfig:
 
 
 def nights(bundle: Path, folder: Path, ratings: Path) -> Path:
-    """An output of two nights, the second with all that can be asked for, and readers who are held."""
+    """An output of three nights, the last with all that can be asked for, and readers who are held."""
     out = folder / "nightly"
     for name, ids in (("users", "1\n2\n5\n"), ("allow", "\n".join(map(str, range(3, 50)))), ("block", "1,3\n")):
         (folder / name).write_text(ids)
     files = {name: folder / name for name in ("users", "allow", "block")}
-    run(Job(bundle=bundle, out=out, run_date="2026-11-25", k=5))
+    for date in ("2026-11-24", "2026-11-25"):
+        run(Job(bundle=bundle, out=out, run_date=date, k=5))
     asked: dict[str, Any] = {"users_per_part": 30, "audience": 3, "ratings": ratings, **files}
     loose = GateConfig(max_title_fallback=0.0, min_coverage=1.0)
     skipped = ("titles.fallback", "users.coverage", "titles.coverage")
@@ -151,7 +152,7 @@ OF_NIGHTS: Damage = {
     "a night without `_SUCCESS`": lambda n: (n / "_SUCCESS").unlink(),
     "a `manifest.json` that cannot be read": lambda n: (n / "manifest.json").unlink(),
     "a `checksum` that is not that of the other keys": lambda n: rewritten(n / "manifest.json", run_record="mine"),
-    "a `run_date` that is not its folder's": lambda n: resealed_night(n, run_date="2026-11-24"),
+    "a `run_date` that is not its folder's": lambda n: resealed_night(n, run_date="2026-11-23"),
     "a `manifest.json` of another form": lambda n: resealed_night(n, counts=[]),
     "a part that is absent or of another size": lambda n: (n / "user_items" / "part-00000.parquet").unlink(),
     "a part whose hash differs": lambda n: flipped(n / "user_items" / "part-00000.parquet"),

@@ -7,6 +7,7 @@ import json
 import shutil
 import types
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -61,6 +62,7 @@ def read(artefacts: Mapping[str, list[Path]]) -> Mapping[str, list[tuple[Content
 # the page and the artefacts ----------------------------------------------------------------------------------------
 
 
+@cache
 def described(kind: str, file: str, name: str) -> Row | None:
     """The row of the page that says the most of it."""
     rows = [row for row in ROWS if (row.kind, row.file) == (kind, file) and row.means(name)]
