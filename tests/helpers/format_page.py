@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 from safetensors import safe_open
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "format.md"
-_DATA = re.compile(r"\*|\[\]|NUMBER|MODEL|RANKER|COLUMN|(?<![A-Z])[LM](?![A-Za-z])")
 KINDS = ("bundle", "night", "repository")
 RUN_SETTINGS = ("data", "split", "features", "content", "dlrm", "ncf", "history", "training")
+_DATA = re.compile(r"\*|\[\]|NUMBER|MODEL|RANKER|COLUMN|(?<![A-Z])[LM](?![A-Za-z])")
+"""Words of the page for names and numbers that data give."""
 
 _NAMES = {
     "bundle": [
@@ -78,10 +79,7 @@ class Row:
     @property
     def is_about_data(self) -> bool:
         """Whether it stands for as many things as there happen to be."""
-        return (
-            re.search(r"\*|\[\]|NUMBER|MODEL|RANKER|COLUMN|(?<![A-Z])[LM](?![A-Za-z])", self.name + self.file)
-            is not None
-        )
+        return _DATA.search(self.name + self.file) is not None
 
     def means(self, name: str) -> bool:
         return re.fullmatch(re.escape(self.name).replace(r"\*", r"[^\[]+?"), name) is not None
@@ -104,7 +102,6 @@ def tables(text: str) -> Iterator[tuple[str, str, list[str], list[list[str]]]]:
             section, title = line[3:].split(",")[0].lower(), ""
         elif line.startswith("### "):
             title = line
-    return
 
 
 def rows_of(text: str) -> list[Row]:
