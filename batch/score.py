@@ -55,7 +55,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_cluster_options(parser)
     add_fields(parser, Job, "keep")
     add_fields(parser, Job, "gates", type=path_argument, metavar="FILE", required=False)
-    add_fields(parser, Job, "skip_gate", action="append", default=[], metavar="NAME")
+    skipped = "publish whatever this gate of docs/gates.md says, and note it in the manifest; may be given again"
+    add_fields(parser, Job, "skip_gate", action="append", default=[], metavar="NAME", help=skipped)
     add_fields(parser, Job, "force")
     group = parser.add_argument_group("who and what", "files hold one id a line, or the named columns (CSV, Parquet)")
     add_fields(group, Job, "ratings", "users", "items", "allow", "deny", "block", "audience")

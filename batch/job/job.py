@@ -38,7 +38,7 @@ class Job:
         memory_mib: most MiB that the engine's buffers may take, chosen unless given; it changes no byte.
         keep: published nights that stay, with their reports and run records, newest first; all unless given.
         gates: what a night must keep to before it is published; a file is a JSON object of the thresholds to change.
-        skip_gate: a gate that stops nothing, as a table of ``docs/gates.md`` names it, which the manifest notes.
+        skip_gate: gates that stop nothing, as ``--skip-gate`` names them; the manifest notes them.
         cluster: where shards are scored; it changes no byte.
         ratings: ratings newer than the bundle, in one of MovieLens' forms: a file, a folder or a zip.
         ratings_until: the last day, ``YYYY-MM-DD`` in UTC, whose ratings count; None counts them all.

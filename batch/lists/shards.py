@@ -211,7 +211,7 @@ def write_shard(job: Job, shard: Shard) -> ShardRecord:
 
 @lru_cache(maxsize=1)
 def scorer_of(job: Job) -> tuple[Scorer, str]:
-    """The scorer of this process, kept until ``forget``, and the digest of everything that the job's content depends on.
+    """The scorer of this process, until ``forget``, and the digest of all that the job's content depends on.
 
     Raises:
         BundleError: the bundle is absent, altered or of another version.
