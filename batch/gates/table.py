@@ -191,18 +191,12 @@ def _why_no_auc(facts: BundleFacts | None, whose: str) -> str:
     return f"{whose} holds no ranker" if facts.model is None else f"{whose} holds no validation AUC"
 
 
-_RISEN = Bound(
-    "max_fallback_rise", lambda value, past: past + value, lambda got, past: got - past,
-    "{} above the previous night's",
-)  # fmt: skip
-_SHARE = Bound(
-    "min_coverage_ratio", lambda value, past: value * past, lambda got, past: got / past,
-    "{} of the previous night's",
-)  # fmt: skip
-_EVEN = Bound(
-    "min_evenness_ratio", lambda value, past: 1 - value * (1 - past), lambda got, past: (1 - got) / (1 - past),
-    "1 minus it {} of the previous night's",
-)  # fmt: skip
+_RISEN = Bound("max_fallback_rise", lambda value, past: past + value, lambda got, past: got - past,
+               "{} above the previous night's")  # fmt: skip
+_SHARE = Bound("min_coverage_ratio", lambda value, past: value * past, lambda got, past: got / past,
+               "{} of the previous night's")  # fmt: skip
+_EVEN = Bound("min_evenness_ratio", lambda value, past: 1 - value * (1 - past),
+              lambda got, past: (1 - got) / (1 - past), "1 minus it {} of the previous night's")  # fmt: skip
 _COVERED, _SPREAD = ("min_coverage", _SHARE), ("max_gini", _EVEN)
 
 
