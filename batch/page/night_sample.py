@@ -18,7 +18,7 @@ from sdk.scoring.recommender import POPULAR
 MAX_USERS = 20_000
 MAX_ROWS = 1_000_000
 TOP = 10
-_LEAST_PARTS = 8
+LEAST_PARTS = 8
 _COLUMNS = ["user_id", "rank", "item_id", "score", "source"]
 
 
@@ -70,7 +70,7 @@ def sample_users(target: Target, folder: str) -> Sample:
     first = _read(target, paths[0])
     users, rows = max(first["user_id"].nunique(), 1), max(len(first), 1)
     most = max(min(MAX_USERS, MAX_ROWS * users // rows), 1)
-    chosen = [paths[i] for i in _spread(len(paths), max(-(-most // users), _LEAST_PARTS))]
+    chosen = [paths[i] for i in _spread(len(paths), max(-(-most // users), LEAST_PARTS))]
     each = max(most // len(chosen), 1)
     found = [_thinned(first if path == paths[0] else _read(target, path), each) for path in chosen]
     return Sample.of(pd.concat(found, ignore_index=True), [path.rpartition("/")[2] for path in chosen])
