@@ -120,11 +120,9 @@ def _codes(workflow: Any, ids: Mapping[str, Int64s]) -> pd.DataFrame:
 
 
 def _tally(index: Int32s, label: NDArray[np.int8], num_known: int) -> tuple[Float64s, Float64s]:
-    """Per row, the reserved ones included: number of ratings and of likes."""
-    rows = num_known + FIRST_KNOWN
-    count = np.bincount(index, minlength=rows).astype(np.float64)
-    likes = np.bincount(index, weights=label, minlength=rows).astype(np.float64)
-    count[:FIRST_KNOWN] = likes[:FIRST_KNOWN] = 0
+    """Of each known row: number of ratings and of likes."""
+    counts = (np.bincount(index, weights=weights, minlength=num_known + FIRST_KNOWN) for weights in (None, label))
+    count, likes = (each[FIRST_KNOWN:].astype(np.float64) for each in counts)
     return count, likes
 
 
@@ -157,7 +155,7 @@ def _encode_side(
     count, likes = tally
     prior_rate = float(likes.sum() / max(count.sum(), 1.0))
     raw = raw_statistics(count, likes, prior_rate, config.rate_prior)
-    table = frame.table.assign(**dict(zip(STATISTIC_NAMES, raw[FIRST_KNOWN:].T, strict=True)))
+    table = frame.table.assign(**dict(zip(STATISTIC_NAMES, raw.T, strict=True)))
     names = (*STATISTIC_NAMES, *frame.numeric)
     workflow = workflows.fit_attributes(table, (*frame.categorical, *frame.lists), names, work)
     encoded = workflows.transform(workflow, table)
@@ -167,7 +165,7 @@ def _encode_side(
     statistics = Statistics(count, likes, prior_rate, config.rate_prior, mean, std)
     multi_hot = {name: _multi_hot(encoded[name], cards[name]) for name in frame.lists}
     dense = encoded[list(names)].to_numpy(np.float32)
-    return EncodedTable.of_known(ids, codes, cards, multi_hot, dense, names, statistics), workflow
+    return EncodedTable(ids, codes, cards, multi_hot, dense, names, statistics).with_reserved_rows(), workflow
 
 
 def _multi_hot(lists: pd.Series[Any], cardinality: int) -> Float32s:
