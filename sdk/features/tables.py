@@ -93,7 +93,7 @@ class EncodedTable:
                 raise DataError(f"codes of {name!r} lie outside 0 to {self.cardinalities[name] - 1}")
 
     def with_reserved_rows(self) -> EncodedTable:
-        """The table of known rows alone that this is, with the three reserved rows, which follow from rules, in front."""
+        """Put the three reserved rows, which follow from rules, in front of a table of known rows alone."""
         none, statistics = np.zeros(FIRST_KNOWN, dtype=np.int64), self.statistics
         return replace(
             self,
