@@ -85,7 +85,7 @@ def load(path: str | Path, config: DataConfig = _DEFAULT) -> tuple[pa.Table, pa.
         UnusableFileError: a file is empty or damaged.
         TooManyRejectsError: more of a file's rows are bad than the configuration allows.
     """
-    return read_films(find_source(path, WANTED, lambda names: film_form(names) is not None), config)
+    return read_films(*find_source(path, WANTED, film_form), config)
 
 
 def film_form(names: Collection[str]) -> FilmForm | None:
@@ -94,10 +94,8 @@ def film_form(names: Collection[str]) -> FilmForm | None:
     return next((form for form in found if form.keywords or form.credits in names), None)
 
 
-def read_films(source: Source, config: DataConfig) -> tuple[pa.Table, pa.Table]:
-    """``load`` where the folder is found already: one of which ``film_form`` knows the form."""
-    form = film_form(source.members)
-    assert form is not None, "the caller looked"
+def read_films(source: Source, form: FilmForm, config: DataConfig) -> tuple[pa.Table, pa.Table]:
+    """``load`` where the folder is found already."""
     files = TextFiles(source, config)
     films = _read_movies(files, form)
     _read_details(files, form, form.keywords, ("id", "keywords"), films, _keywords)
