@@ -24,7 +24,7 @@ from sdk.data.validation import BadRowError, require_width
 log = logging.getLogger(__name__)
 COLUMNS: tuple[str, ...] = ("user_id", "item_id", "rating", "timestamp")
 _PUBLISHED = ("userId", "movieId", "rating", "timestamp")
-_BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 16 << 20
 _SAMPLE_LINES = 100
 DTYPES = {"user_id": np.int64, "item_id": np.int64, "rating": np.float32, "timestamp": np.int64}
 Values = NDArray[Any]
@@ -144,7 +144,7 @@ def blocks(source: Source, file: str, layout: Layout) -> Iterator[Block]:
     with source.open(file) as stream:
         for _ in range(layout.header_lines):
             read_line(stream, source.where(file))
-        while chunk := stream.read(_BLOCK_BYTES):
+        while chunk := stream.read(BLOCK_BYTES):
             chunk = held + chunk + read_line(stream, source.where(file))
             content = chunk.rstrip(b"\r\n")
             line_end, _, held = chunk[len(content) :].partition(b"\n")  # held: empty lines, if more lines follow
