@@ -18,6 +18,8 @@ from sdk.features import workflows
 from sdk.features.tables import FIRST_KNOWN, STATISTIC_NAMES, EncodedTable, Statistics, raw_statistics
 
 USER_ATTRIBUTES = ("gender", "occupation", "zip_prefix")
+_NUMBERS = ("age", "year")
+_CONTENT = "content_"
 _LIST = "genres"  # the only attribute that has several values
 NO_GENRE = "(none)"  # NVTabular refuses a column whose lists are all empty
 
@@ -120,7 +122,7 @@ def _tally(index: Int32s, label: NDArray[np.int8], num_known: int) -> tuple[Floa
 def _user_frame(users: pa.Table) -> pd.DataFrame:
     """The users' attributes that anything is known of."""
     table = users.to_pandas()
-    return table[[name for name in (*USER_ATTRIBUTES, "age") if table[name].notna().any()]]
+    return table[[name for name in (*USER_ATTRIBUTES, *_NUMBERS) if name in table and table[name].notna().any()]]
 
 
 def _item_frame(items: pa.Table, content_vectors: Float32s) -> pd.DataFrame:
@@ -129,7 +131,7 @@ def _item_frame(items: pa.Table, content_vectors: Float32s) -> pd.DataFrame:
     table[_LIST] = [list(values) if len(values) else [NO_GENRE] for values in table[_LIST]]
     if not table["year"].notna().any():
         del table["year"]
-    content = {f"content_{d}": content_vectors[:, d] for d in range(content_vectors.shape[1])}
+    content = {f"{_CONTENT}{d}": content_vectors[:, d] for d in range(content_vectors.shape[1])}
     return pd.concat([table, pd.DataFrame(content, index=table.index)], axis=1)
 
 
@@ -147,8 +149,9 @@ def _encode_side(
     prior_rate = float(likes.sum() / max(count.sum(), 1.0))
     raw = raw_statistics(count, likes, prior_rate, config.rate_prior)
     table = frame.assign(**dict(zip(STATISTIC_NAMES, raw.T, strict=True)))
-    categorical = [name for name in map(str, frame) if name in (*USER_ATTRIBUTES, _LIST)]
-    names = (*STATISTIC_NAMES, *(name for name in map(str, frame) if name not in categorical))
+    categorical = [name for name in (*USER_ATTRIBUTES, _LIST) if name in frame]
+    numeric = [name for name in _NUMBERS if name in frame]  # by these very strings: a pickle tells equal ones apart
+    names = (*STATISTIC_NAMES, *numeric, *(name for name in map(str, frame) if name.startswith(_CONTENT)))
     workflow = workflows.fit_attributes(table, categorical, names, work)
     encoded = workflows.transform(workflow, table)
     codes |= {name: encoded[name].to_numpy(np.int64) for name in categorical if name != _LIST}
