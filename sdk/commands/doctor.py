@@ -174,12 +174,10 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _as_text(found: Examination, caches: Sequence[CodeCache]) -> str:
+    system = f"{found.system}; {found.cores} cores, {found.memory_gib:g} GiB"
+    facts = {"marquee": found.version, "python": found.python, "system": system, "device": found.device}
     lines = [
-        f"marquee      {found.version}",
-        f"python       {found.python}",
-        f"system       {found.system}; {found.cores} cores, {found.memory_gib:g} GiB",
-        f"device       {found.device}",
-        f"vector unit  {found.vector_unit}",
+        *(f"{name:13s}{value}" for name, value in (facts | {"vector unit": found.vector_unit}).items()),
         "",
         "compiled code, kept so that it is compiled once:",
         *map(_cache_line, caches),
