@@ -81,7 +81,7 @@ def page(night: NightShown, bundle: Bundle) -> str:
     sample = sample_users(night.target, night.folder)
     gates = [_gate(gate) for gate in night.checks.get("gates", ())]
     environment = Environment(
-        loader=PackageLoader("batch"), autoescape=True, undefined=StrictUndefined, finalize=filled_in
+        loader=PackageLoader("batch.page"), autoescape=True, undefined=StrictUndefined, finalize=filled_in
     )
     return environment.get_template("night.html").render(
         night=night,

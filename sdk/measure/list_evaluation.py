@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdk.base.errors import DataError
-from sdk.base.types import Bools, Float32s, Float64s, Int32s, Int64s, Interactions
+from sdk.base.types import Float32s, Float64s, Int32s, Int64s, Interactions
+from sdk.data.splits import before_and_asked, drawn, time_at
 from sdk.metrics.lists import (
     Interval,
     RelevanceSets,
@@ -82,7 +83,7 @@ def split_positives(
     """
     rows = np.arange(len(interactions), dtype=np.int64) if within is None else within
     positive = rows[interactions.rating[rows] >= like_at]
-    held_out = positive[np.random.default_rng(seed).random(len(positive)) < share]
+    held_out = positive[drawn(len(positive), share, seed)]
     return _parts(rows, held_out, held_out, f"{share:g} of {len(positive):,} positives, seed {seed}")
 
 
@@ -99,12 +100,11 @@ def split_by_time(interactions: Interactions, *, share: float = 0.2, like_at: fl
         message = "a time split of 0 ratings leaves none to train on"
         raise DataError(message)
     rows = np.arange(len(interactions), dtype=np.int64)
-    ordered = np.sort(interactions.timestamp)
-    moment = ordered[min(len(ordered) - 1, len(ordered) - round(share * len(ordered)))]
-    after: Bools = interactions.timestamp >= moment
-    warm = np.isin(interactions.user_id, interactions.user_id[~after])
-    held_out = rows[after & warm & (interactions.rating >= like_at)]
-    return _parts(rows, rows[after], held_out, f"latest {share:g} of {len(rows):,} ratings")
+    place = min(len(rows) - 1, len(rows) - round(share * len(rows)))
+    moment = time_at(interactions.timestamp, place)
+    liked = interactions.rating >= like_at
+    before, asked = before_and_asked(interactions.user_id, interactions.timestamp, liked, moment)
+    return _parts(rows, rows[~before], rows[asked], f"latest {share:g} of {len(rows):,} ratings")
 
 
 def _parts(rows: Int64s, removed: Int64s, held_out: Int64s, rule: str) -> ListSplit:

@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from sdk.base.config import SplitConfig
 from sdk.base.errors import ConfigError, DataError
-from sdk.base.types import Dataset, Int64s, Interactions
-from sdk.data.splits import split
+from sdk.base.types import Dataset, Int64s
+from sdk.data.splits import before_and_asked, split, time_at
 from sdk.measure.list_evaluation import LIKE_AT, ListSplit, split_by_time, split_positives
 
 Protocol = Literal["A", "B", "C", "rolling"]
@@ -143,26 +143,21 @@ def rolling_tasks(dataset: Dataset, cuts: Sequence[float] = CUTS, seed: int = 0)
         DataError: no cut gives a task.
     """
     ratings = dataset.interactions
-    ordered = np.sort(ratings.timestamp)
-    moments = [int(ordered[min(len(ordered) - 1, round(cut * len(ordered)))]) for cut in cuts]
-    ends = [*moments[1:], int(ordered[-1]) + 1]
+    size, liked = len(ratings), ratings.rating >= LIKE_AT
+    moments = [time_at(ratings.timestamp, min(size - 1, round(cut * size))) for cut in cuts]
+    ends = [*moments[1:], time_at(ratings.timestamp, size)]
     tasks = []
     for cut, start, end in zip(cuts, moments, ends, strict=True):
-        train, test = _window(ratings, start, end)
-        if len(train) and len(test):
-            tasks.append(Task("rolling", f"after {cut:.0%}", seed, dataset, train, test))
+        before, asked = before_and_asked(ratings.user_id, ratings.timestamp, liked, start, end)
+        if before.any() and asked.any():
+            tasks.append(
+                Task("rolling", f"after {cut:.0%}", seed, dataset, np.flatnonzero(before), np.flatnonzero(asked))
+            )
     if not tasks:
         raise DataError(
             f"{len(ratings):,} ratings leave no user with some before and a like after any of {len(cuts)} cuts"
         )
     return tasks
-
-
-def _window(ratings: Interactions, start: int, end: int) -> tuple[Int64s, Int64s]:
-    before = ratings.timestamp < start
-    warm = np.isin(ratings.user_id, ratings.user_id[before])
-    asked = ~before & (ratings.timestamp < end) & warm & (ratings.rating >= LIKE_AT)
-    return np.flatnonzero(before), np.flatnonzero(asked)
 
 
 def without_tags(dataset: Dataset) -> Dataset:
