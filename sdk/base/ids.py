@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.base.errors import UsageError
+from sdk.base.errors import UnknownItemError, UsageError
 from sdk.base.types import Int64s
 
 MAX_ID = 2**63 - 1
@@ -190,6 +190,18 @@ def rows_of(known: NDArray[Any], wanted: NDArray[Any]) -> Int64s:
         return np.full(wanted.shape, -1, dtype=np.int64)
     at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
     return np.where(known[at] == wanted, at, -1)
+
+
+def title_rows(known: Int64s, item_id: Int64s) -> Int64s:
+    """``rows_of`` titles that must be known.
+
+    Raises:
+        UnknownItemError: one is not; names the first.
+    """
+    rows = rows_of(known, item_id)
+    if len(wrong := np.flatnonzero(rows < 0)):
+        raise UnknownItemError(int(item_id[wrong[0]]), len(known))
+    return rows
 
 
 def _short(value: object) -> str:

@@ -100,3 +100,32 @@ class TopK:
         """Row b's real item ids and scores, best first."""
         n = int(self.lengths[b])
         return self.item_id[b, :n], self.scores[b, :n]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BestRows:
+    """The best rows of a table for each query, best first; equal scores go to the smaller row.
+
+    Attributes:
+        row: (B, k) int64, -1 past the query's length.
+        scores: (B, k) float32, -inf past the query's length.
+        lengths: (B,) int32.
+    """
+
+    row: Int64s
+    scores: Float32s
+    lengths: Int32s
+
+    @classmethod
+    def empty(cls, num_queries: int, k: int) -> BestRows:
+        """Lists without a row, to be filled in place."""
+        return cls(
+            np.full((num_queries, k), -1, np.int64),
+            np.full((num_queries, k), -np.inf, np.float32),
+            np.zeros(num_queries, np.int32),
+        )
+
+    @property
+    def item_index(self) -> Int64s:
+        """``row``, where the table is that of the items."""
+        return self.row

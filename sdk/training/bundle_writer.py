@@ -98,11 +98,7 @@ def _write_files(trained: Trained, folder: Path) -> dict[str, Any]:
 def _write_reports(trained: Trained, folder: Path) -> None:
     folder.mkdir()
     if (evaluation := trained.evaluation) is not None:
-        write_reports(
-            folder, trained.histories, evaluation.rows, evaluation.calibrations,
-            split=evaluation.split, label_rule=evaluation.label_rule,
-            slices=evaluation.slices, slice_rows=evaluation.slice_rows,
-        )  # fmt: skip
+        write_reports(folder, trained.histories, evaluation)
     stages = {"seconds": {name: round(s, 2) for name, s in trained.stages.seconds.items()}}
     (folder / "stages.json").write_text(json.dumps(stages, indent=2) + "\n", "utf-8")
 
@@ -131,7 +127,7 @@ def _info(trained: Trained, tables: Mapping[str, Any], folder: Path) -> dict[str
             "label_rule": label_rule(config),
             "validation_auc": dict(validation),
             "history": _history_metrics(trained.history),
-            "test": [plain_values(row) for row in rows],
+            "test": plain_values(rows),
         },
         "packages": {**{name: _version(name) for name in _PACKAGES}, "python": platform.python_version()},
         "files": {path.relative_to(folder).as_posix(): sha256_of(path) for path in files},
