@@ -134,21 +134,12 @@ class FusedScorer:
         candidates: (C,) int64 item rows, ascending; at least one.
         device: where the kernel runs.
         precision: of the inner products of the tail: ``ieee`` (float32), ``tf32x3`` or ``tf32``; see ``ErrorBound``.
-        tile: the kernel's tile; None takes the one for the model's kind.
     """
 
-    def __init__(
-        self,
-        form: PairForm,
-        candidates: Int64s,
-        device: torch.device,
-        *,
-        precision: str = "ieee",
-        tile: Tile | None = None,
-    ) -> None:
+    def __init__(self, form: PairForm, candidates: Int64s, device: torch.device, *, precision: str = "ieee") -> None:
         self.form, self.device = form, device
         self.precision = precision if len(form.head.tail) > 1 else "ieee"  # else no product is in lower precision
-        self.tile = tile or (MLP_TILE if form.head.has_mlp else DOT_TILE)
+        self.tile = MLP_TILE if form.head.has_mlp else DOT_TILE
         self.num_again = 0
         order = promising_first(form.items, candidates, mean_norm(form.users))
         self._items = part_of(form.items, candidates[order], device)

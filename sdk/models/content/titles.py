@@ -153,7 +153,8 @@ def name_keys(title: str) -> list[str]:
 
 def name_key(name: str) -> str:
     """A name without case, accents, punctuation and articles; ``II`` and ``Part II`` after the first word are ``2``."""
-    words = _words(_MOVED_ARTICLE.sub(_article_first, name.strip()))
+    moved = _MOVED_ARTICLE.sub(_article_first, name.strip())
+    words = _NOT_WORD.sub(" ", _APOSTROPHE.sub("", fold(moved).replace("&", " and "))).split()
     if len(words) > 1 and words[0] in _ARTICLES:
         words = words[1:]
     key = " ".join([*words[:1], *(_ROMAN.get(word, word) for word in words[1:])])
@@ -162,8 +163,3 @@ def name_key(name: str) -> str:
 
 def _article_first(found: re.Match[str]) -> str:
     return found[2] + ("" if found[2].endswith(("'", "’")) else " ") + found[1]
-
-
-def _words(name: str) -> list[str]:
-    text = _APOSTROPHE.sub("", fold(name).replace("&", " and "))
-    return _NOT_WORD.sub(" ", text).split()

@@ -15,7 +15,6 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from sdk.base.errors import MissingColumnError
 from sdk.base.types import Float64s, Int64s
@@ -165,8 +164,6 @@ def title_tokens(title: str) -> list[str]:
 
 def as_vocabulary(tokens: Tokens, least: int) -> list[str]:
     """The distinct tokens of at least ``least`` titles, in code point order."""
-    distinct = pc.dictionary_encode(tokens.token)
-    names = distinct.dictionary.to_pylist()
-    pairs = np.unique(tokens.row * max(len(names), 1) + distinct.indices.to_numpy(zero_copy_only=False))
-    counts: NDArray[np.int64] = np.bincount(pairs % max(len(names), 1), minlength=len(names))
-    return sorted(name for name, count in zip(names, counts, strict=True) if count >= least)
+    once_a_title = pa.table({"row": tokens.row, "token": tokens.token}).group_by(["row", "token"]).aggregate([])
+    found = pc.value_counts(once_a_title["token"])
+    return sorted(found.field("values").filter(pc.greater_equal(found.field("counts"), least)).to_pylist())

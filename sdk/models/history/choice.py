@@ -20,8 +20,8 @@ from sdk.base.config import HistoryConfig
 from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float32s, Float64s, Int64s
 from sdk.metrics.lists import RelevanceSets, ndcg, user_mean
-from sdk.models.history.fit import ItemRegression, low_rank, prepared
-from sdk.models.history.inputs import Floats, Index, balanced, discount, most_rated, rating_matrix
+from sdk.models.history.fit import ItemRegression, factors, prepared
+from sdk.models.history.inputs import Floats, Index, balanced, most_rated, rating_matrix
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -116,10 +116,7 @@ class Draw:
 
     def factors(self, penalty: float) -> tuple[Float32s, Float32s]:
         """(N, r) float32 ``item_in`` and ``item_out`` of the titles that take part."""
-        config = self.part.config
-        importance, factor = np.sqrt(self.counts + 1.0), discount(self.counts, config.item_exponent)
-        cut = (config.rank or len(self.counts), config.seed, _POWER_STEPS)
-        return low_rank(self.solve(penalty), importance, factor, *cut)
+        return factors(self.solve(penalty), self.counts, self.part.config, _POWER_STEPS)
 
     def ndcg10_per_list(self, factors: tuple[Float32s, Float32s], histories: csr_matrix) -> Float64s:
         """(M,) float64 of the lists that the measured users' titles make with the given weights, none of them 0."""

@@ -28,7 +28,7 @@ from sdk.base.stored_arrays import read_arrays, read_json, write_arrays, write_j
 from sdk.base.types import Float32s, Int64s
 from sdk.features.tables import FIRST_KNOWN
 from sdk.models.history.choice import FALLBACK, FEWEST_MEASURED, PenaltyChoice, choose_penalty
-from sdk.models.history.fit import extend, fit_regression, low_rank
+from sdk.models.history.fit import extend, factors, fit_regression
 from sdk.models.history.inputs import (
     Floats,
     Index,
@@ -312,9 +312,7 @@ def _factors(
     """``item_in`` and ``item_out`` of all rows: the fitted titles' by the regression, the others' by their features."""
     scaled = balanced(history[np.diff(history.indptr) > 0], config.user_exponent)[:, fitted]
     own = features[fitted]
-    regression = fit_regression(scaled, own, penalty)
-    importance, factor = np.sqrt(counts[fitted] + 1.0), discount(counts, config.item_exponent)[fitted]
-    pair = low_rank(regression, importance, factor, config.rank or len(fitted), config.seed)
+    pair = factors(fit_regression(scaled, own, penalty), counts[fitted], config)
     rest = np.setdiff1d(np.arange(FIRST_KNOWN, len(counts)), fitted)
     out = np.zeros((2, len(counts), pair[0].shape[1]), np.float32)
     for whole, part in zip(out, pair, strict=True):
