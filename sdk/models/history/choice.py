@@ -52,12 +52,14 @@ class Choice:
         return {**{each.name: getattr(self, each.name) for each in fields(self)}, **tables}  # type: ignore[arg-type]
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what ``to_json`` wrote.
+    def from_json(cls, values: Mapping[str, Any] | None) -> Self | None:
+        """Read what ``to_json`` wrote; None where nothing was chosen.
 
         Raises:
             KeyError, TypeError, ValueError: it did not.
         """
+        if values is None:
+            return None
         tables = {name: {float(key): float(value) for key, value in values[name]} for name in cls.TABLES}
         return cls(**{**values, **tables})
 
