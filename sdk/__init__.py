@@ -50,38 +50,22 @@ if TYPE_CHECKING:
     from sdk.models.content.model import ContentModel
     from sdk.training.pipeline import train_bundle as train
 
-_HOME = {
-    "Bundle": "sdk.bundles.bundle",
-    "BundleError": "sdk.base.errors",
-    "BundleInfo": "sdk.bundles.bundle",
-    "ConfigError": "sdk.base.errors",
-    "ContentConfig": "sdk.base.config",
-    "ContentModel": "sdk.models.content.model",
-    "DLRMConfig": "sdk.base.config",
-    "DataConfig": "sdk.base.config",
-    "DataError": "sdk.base.errors",
-    "Dataset": "sdk.base.types",
-    "Evaluation": "sdk.measure.evaluation",
-    "FeatureConfig": "sdk.base.config",
-    "Interactions": "sdk.base.types",
-    "LockedError": "sdk.base.errors",
-    "MarqueeError": "sdk.base.errors",
-    "NCFConfig": "sdk.base.config",
-    "OutputError": "sdk.base.errors",
-    "QualityGateError": "sdk.base.errors",
-    "RunConfig": "sdk.base.config",
-    "ScoreError": "sdk.base.errors",
-    "SplitConfig": "sdk.base.config",
-    "TopK": "sdk.base.types",
-    "TrainingConfig": "sdk.base.config",
-    "UsageError": "sdk.base.errors",
-    "download": "sdk.data.download",
-    "evaluate": "sdk.measure.evaluation:evaluate_bundle",
-    "load": "sdk.bundles.bundle",
-    "load_movielens": "sdk.data.movielens:load",
-    "train": "sdk.training.pipeline:train_bundle",
-    "write_sample": "sdk.data.sample.writer",
+_NAMES = {
+    "sdk.base.config": "ContentConfig DLRMConfig DataConfig FeatureConfig NCFConfig RunConfig SplitConfig "
+    "TrainingConfig",
+    "sdk.base.errors": "BundleError ConfigError DataError LockedError MarqueeError OutputError QualityGateError "
+    "ScoreError UsageError",
+    "sdk.base.types": "Dataset Interactions TopK",
+    "sdk.bundles.bundle": "Bundle BundleInfo load",
+    "sdk.data.download": "download",
+    "sdk.data.movielens": "load_movielens=load",
+    "sdk.data.sample.writer": "write_sample",
+    "sdk.measure.evaluation": "Evaluation evaluate=evaluate_bundle",
+    "sdk.models.content.model": "ContentModel",
+    "sdk.training.pipeline": "train=train_bundle",
 }
+"""Module -> the public names that it is home of, each with its own name there where that is another."""
+_HOME = {name.partition("=")[0]: (module, name) for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "Bundle", "BundleError", "BundleInfo", "ConfigError", "ContentConfig", "ContentModel", "DLRMConfig", "DataConfig",
@@ -109,8 +93,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         message = f"module 'sdk' has no attribute {name!r}; it has {', '.join(_HOME)}"
         raise AttributeError(message)
-    module, _, attribute = _HOME[name].partition(":")
-    value = getattr(importlib.import_module(module), attribute or name)
+    module, named = _HOME[name]
+    value = getattr(importlib.import_module(module), named.rpartition("=")[2])
     globals()[name] = value
     return value
 

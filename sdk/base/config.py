@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from sdk.base.errors import ConfigError
 
@@ -24,27 +35,56 @@ C = TypeVar("C")
 _MAX_WEIGHT = 1e6  # far above any that helps, far below what float32 overflows at
 
 
+class Limit(NamedTuple):
+    """What the values of a field must be: a test, and the same in words. It stands in the field's type."""
+
+    holds: Callable[[Any], bool]
+    expected: str
+
+
+_NOT_NEGATIVE, _SOME = Limit(lambda value: value >= 0, "at least 0"), Limit(lambda value: value >= 1, "at least 1")
+Amount = Annotated[float, _NOT_NEGATIVE]
+Size = Annotated[int, _NOT_NEGATIVE]
+Count = Annotated[int, _SOME]
+Positive = Annotated[float, Limit(lambda value: value > 0, "above 0")]
+Share = Annotated[float, Limit(lambda value: 0 <= value < 1, "a share from 0 up to, not including, 1")]
+Seed = Annotated[int, Limit(lambda value: 0 <= value < 2**32, "a whole number from 0 to 4294967295")]
+Widths = Annotated[tuple[int, ...], Limit(lambda widths: all(w >= 1 for w in widths), "widths of at least 1")]
+SomeWidths = Annotated[tuple[int, ...], Limit(lambda w: len(w) > 0 and min(w) >= 1, "one or more widths, at least 1")]
+Factors = Annotated[tuple[float, ...], Limit(lambda f: len(f) >= 1 and min(f) >= 0, "one or more, none negative")]
+Weight = Annotated[float, Limit(lambda value: 0 <= value <= _MAX_WEIGHT, f"from 0 to {_MAX_WEIGHT:g}")]
+SomeWeight = Annotated[float, Limit(lambda value: 0 < value <= _MAX_WEIGHT, f"above 0, at most {_MAX_WEIGHT:g}")]
+Stars = Annotated[float, Limit(lambda value: abs(value) <= _MAX_WEIGHT, f"at most {_MAX_WEIGHT:g}")]
+
+
+class Checked:
+    """A frozen dataclass whose fields' types say what their values may be.
+
+    Raises:
+        ConfigError: a value is beyond its ``Limit``, or none of the words of its ``Literal``.
+    """
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            value, inner = getattr(self, name), get_args(hint)
+            may_be_none = type(None) in inner
+            kind = inner[0] if may_be_none else hint
+            words = get_args(kind) if get_origin(kind) is Literal else ()
+            limits = [Limit(words.__contains__, f"one of {words}")] if words else getattr(kind, "__metadata__", ())
+            for limit in limits:
+                ok = (may_be_none and value is None) or limit.holds(value)
+                _check(self, name, ok, f"{limit.expected}, or None" if may_be_none else limit.expected)
+
+
 def _check(config: object, name: str, ok: bool, expected: str) -> None:
     if not ok:
         raise ConfigError(type(config).__name__, name, getattr(config, name), expected)
 
 
-def _check_share(config: object, *names: str) -> None:
-    for name in names:
-        _check(config, name, 0 <= getattr(config, name) < 1, "a share from 0 up to, not including, 1")
-
-
-def _check_at_least(config: object, least: float, *names: str) -> None:
-    for name in names:
-        _check(config, name, getattr(config, name) >= least, f"at least {least}")
-
-
-def _check_seed(config: SplitConfig | HistoryConfig | TrainingConfig) -> None:
-    _check(config, "seed", 0 <= config.seed < 2**32, "a whole number from 0 to 4294967295")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataConfig:
+class DataConfig(Checked):
     """What is read and how much of it may be bad.
 
     Attributes:
@@ -53,17 +93,17 @@ class DataConfig:
         rating_max: highest rating on the scale, stars.
     """
 
-    max_reject_share: float = 0.05
+    max_reject_share: Share = 0.05
     rating_min: float = 0.5
     rating_max: float = 5.0
 
     def __post_init__(self) -> None:
-        _check_share(self, "max_reject_share")
+        Checked.__post_init__(self)
         _check(self, "rating_max", self.rating_max > self.rating_min, "above rating_min")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SplitConfig:
+class SplitConfig(Checked):
     """How ratings are parted into training, validation and test.
 
     Attributes:
@@ -74,14 +114,9 @@ class SplitConfig:
     """
 
     kind: SplitKind = "random"
-    test_share: float = 0.2
-    validation_share: float = 0.1
-    seed: int = 42
-
-    def __post_init__(self) -> None:
-        _check(self, "kind", self.kind in get_args(SplitKind), f"one of {get_args(SplitKind)}")
-        _check_share(self, "test_share", "validation_share")
-        _check_seed(self)
+    test_share: Share = 0.2
+    validation_share: Share = 0.1
+    seed: Seed = 42
 
     def describe(self) -> str:
         """The split in words, printed with every metric measured on it."""
@@ -93,7 +128,7 @@ class SplitConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureConfig:
+class FeatureConfig(Checked):
     """How ratings and titles become encoded tables.
 
     Attributes:
@@ -106,15 +141,11 @@ class FeatureConfig:
     """
 
     like_above: float = 3.0
-    min_user_ratings: int = 2
-    min_item_ratings: int = 2
-    content_dim: int = 8
-    tag_min_items: int = 5
-    rate_prior: float = 5.0
-
-    def __post_init__(self) -> None:
-        _check_at_least(self, 0, "min_user_ratings", "min_item_ratings", "content_dim", "rate_prior")
-        _check_at_least(self, 1, "tag_min_items")
+    min_user_ratings: Size = 2
+    min_item_ratings: Size = 2
+    content_dim: Size = 8
+    tag_min_items: Count = 5
+    rate_prior: Amount = 5.0
 
 
 CONTENT_FIELDS = (
@@ -123,7 +154,7 @@ CONTENT_FIELDS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ContentConfig:
+class ContentConfig(Checked):
     """The content model: one weighted TF-IDF block per field (Salton and Buckley 1988).
 
     Attributes:
@@ -140,15 +171,15 @@ class ContentConfig:
             }
         )
     )  # fmt: skip
-    max_cast: int = 5
-    min_document_count: int = 2
+    max_cast: Count = 5
+    min_document_count: Count = 2
 
     def __post_init__(self) -> None:
+        Checked.__post_init__(self)
         unknown = sorted(set(self.weights) - set(CONTENT_FIELDS))
         _check(self, "weights", not unknown, f"only the fields {', '.join(CONTENT_FIELDS)}")
         _check(self, "weights", all(w >= 0 for w in self.weights.values()), "no negative weight")
         _check(self, "weights", any(w > 0 for w in self.weights.values()), "at least one weight above 0")
-        _check_at_least(self, 1, "max_cast", "min_document_count")
         object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -161,7 +192,7 @@ def members_for(num_rows: int, most: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DLRMConfig:
+class DLRMConfig(Checked):
     """DLRM (Naumov et al. 2019, arXiv:1906.00091) with bias terms and a regularised dot path.
 
     Attributes:
@@ -178,22 +209,14 @@ class DLRMConfig:
             differently.
     """
 
-    embedding_dim: int = 32
-    bottom_mlp: tuple[int, ...] = (64,)
-    top_mlp: tuple[int, ...] = (64, 32)
-    dot_dim: int = 64
+    embedding_dim: Count = 32
+    bottom_mlp: Widths = (64,)
+    top_mlp: SomeWidths = (64, 32)
+    dot_dim: Size = 64
     biases: bool = True
-    id_dropout: float = 0.02
-    num_members: int | None = None
-    ncf_share: float = 0.25
-
-    def __post_init__(self) -> None:
-        _check_at_least(self, 1, "embedding_dim")
-        _check_at_least(self, 0, "dot_dim")
-        _check(self, "num_members", self.num_members is None or self.num_members >= 1, "at least 1, or None")
-        _check(self, "top_mlp", len(self.top_mlp) >= 1 and min(self.top_mlp) >= 1, "one or more widths of at least 1")
-        _check(self, "bottom_mlp", all(w >= 1 for w in self.bottom_mlp), "widths of at least 1")
-        _check_share(self, "id_dropout", "ncf_share")
+    id_dropout: Share = 0.02
+    num_members: Count | None = None
+    ncf_share: Share = 0.25
 
     def members_for(self, num_rows: int) -> int:
         """How many networks are averaged for a number of training rows: four below half a million, one above two."""
@@ -201,7 +224,7 @@ class DLRMConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NCFConfig:
+class NCFConfig(Checked):
     """Neural collaborative filtering on ids alone.
 
     Attributes:
@@ -218,23 +241,13 @@ class NCFConfig:
     """
 
     variant: NCFVariant = "dot"
-    embedding_dim: int = 32
-    mlp_layers: tuple[int, ...] = (64, 32)
+    embedding_dim: Count = 32
+    mlp_layers: SomeWidths = (64, 32)
     biases: bool = True
-    id_dropout: float = 0.02
-    num_members: int | None = None
-    rate_factor: float = 2.0
-    l2_factors: tuple[float, ...] = (1.0, 0.75, 1.5)
-
-    def __post_init__(self) -> None:
-        _check(self, "variant", self.variant in get_args(NCFVariant), f"one of {get_args(NCFVariant)}")
-        _check_at_least(self, 1, "embedding_dim")
-        _check(self, "mlp_layers", len(self.mlp_layers) >= 1 and min(self.mlp_layers) >= 1, "one or more widths")
-        _check_share(self, "id_dropout")
-        _check(self, "num_members", self.num_members is None or self.num_members >= 1, "at least 1, or None")
-        _check(self, "rate_factor", self.rate_factor > 0, "above 0")
-        factors = self.l2_factors
-        _check(self, "l2_factors", len(factors) >= 1 and min(factors) >= 0, "one or more, none negative")
+    id_dropout: Share = 0.02
+    num_members: Count | None = None
+    rate_factor: Positive = 2.0
+    l2_factors: Factors = (1.0, 0.75, 1.5)
 
     def members_for(self, num_rows: int) -> int:
         """How many networks are averaged for a number of training rows: three below 700,000, one above a million."""
@@ -242,7 +255,7 @@ class NCFConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryConfig:
+class HistoryConfig(Checked):
     """How a history becomes a list. The defaults were chosen on a validation part of MovieLens latest-small.
 
     The penalty must fit the data, so it is chosen from the training ratings (``sdk.models.history.choice``).
@@ -271,35 +284,22 @@ class HistoryConfig:
         ranker_weight: of a ranker's logit, added to this model's score in a list; more lists titles that few watch.
     """
 
-    rank: int | None = None
-    like_at: float = 4.0
-    star_weight: float = 0.4
-    least_weight: float = 0.3
-    penalty: float | None = None
-    user_exponent: float = 0.15
-    item_exponent: float = 0.08
-    content_weight: float = 0.6
-    popularity_weight: float = 0.03
-    popularity_boost: float = 20.0
-    boost_titles: float = 4.0
-    half_life_days: float | None = None
-    max_titles: int = 12_000
-    seed: int = 0
-    feature_dim: int = 256
-    ranker_weight: float = 0.003
-
-    def __post_init__(self) -> None:
-        _check(self, "rank", self.rank is None or self.rank >= 1, "at least 1, or None")
-        _check_at_least(self, 1, "max_titles")
-        _check_at_least(self, 0, "star_weight", "user_exponent", "item_exponent", "content_weight", "ranker_weight")
-        _check_at_least(self, 0, "popularity_weight", "popularity_boost", "feature_dim")
-        _check_seed(self)
-        _check(self, "boost_titles", self.boost_titles > 0, "above 0")
-        _check(self, "penalty", self.penalty is None or self.penalty > 0, "above 0, or None")
-        _check(self, "half_life_days", self.half_life_days is None or self.half_life_days >= 0, "at least 0, or None")
-        _check(self, "least_weight", 0 < self.least_weight <= _MAX_WEIGHT, f"above 0, at most {_MAX_WEIGHT:g}")
-        _check(self, "star_weight", self.star_weight <= _MAX_WEIGHT, f"at most {_MAX_WEIGHT:g}")
-        _check(self, "like_at", abs(self.like_at) <= _MAX_WEIGHT, f"at most {_MAX_WEIGHT:g}")
+    rank: Count | None = None
+    like_at: Stars = 4.0
+    star_weight: Weight = 0.4
+    least_weight: SomeWeight = 0.3
+    penalty: Positive | None = None
+    user_exponent: Amount = 0.15
+    item_exponent: Amount = 0.08
+    content_weight: Amount = 0.6
+    popularity_weight: Amount = 0.03
+    popularity_boost: Amount = 20.0
+    boost_titles: Positive = 4.0
+    half_life_days: Amount | None = None
+    max_titles: Count = 12_000
+    seed: Seed = 0
+    feature_dim: Size = 256
+    ranker_weight: Amount = 0.003
 
     def weights(self, rating: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """(N,) float32 weight of each rating in a history: 1 for the least like, more above, less below."""
@@ -308,7 +308,7 @@ class HistoryConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingConfig:
+class TrainingConfig(Checked):
     """The training loop, the same for both models by default.
 
     Attributes:
@@ -325,30 +325,37 @@ class TrainingConfig:
         seed: of initialisation, order and sampling.
     """
 
-    max_epochs: int = 30
-    patience: int = 3
-    batch_size: int | None = None
-    learning_rate: float = 3e-3
-    embedding_l2: float = 0.03
-    bias_l2: float = 0.005
-    embedding_std: float = 0.05
+    max_epochs: Count = 30
+    patience: Count = 3
+    batch_size: Count | None = None
+    learning_rate: Positive = 3e-3
+    embedding_l2: Amount = 0.03
+    bias_l2: Amount = 0.005
+    embedding_std: Amount = 0.05
     negatives: NegativeKind = "none"
-    num_negatives: int = 4
+    num_negatives: Count = 4
     refit: bool = True
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        _check_at_least(self, 1, "max_epochs", "patience", "num_negatives")
-        _check(self, "batch_size", self.batch_size is None or self.batch_size >= 1, "at least 1, or None")
-        _check(self, "learning_rate", self.learning_rate > 0, "above 0")
-        _check_at_least(self, 0, "embedding_l2", "bias_l2", "embedding_std")
-        _check_seed(self)
-        _check(self, "negatives", self.negatives in get_args(NegativeKind), f"one of {get_args(NegativeKind)}")
+    seed: Seed = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunConfig:
-    """Everything a training run depends on, beside the data."""
+class RunConfig(Checked):
+    """Everything a training run depends on, beside the data.
+
+    A configuration's types say what it takes: a ``Count`` is a whole number of at least 1, a ``Size`` one of at least
+    0, an ``Amount`` a number of at least 0, a ``Positive`` one above 0, a ``Share`` one from 0 up to, not including, 1.
+
+    Attributes:
+        data: what is read.
+        split: how ratings are parted.
+        features: how ratings and titles are encoded.
+        content: of the content model.
+        dlrm: of the DLRM.
+        ncf: of NCF.
+        history: of the history model.
+        training: of the rankers' training loop.
+        models: which models are trained; joined by commas on the command line.
+    """
 
     data: DataConfig = field(default_factory=DataConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
@@ -361,6 +368,7 @@ class RunConfig:
     models: tuple[ModelName, ...] = ("dlrm", "ncf", "history", "content")
 
     def __post_init__(self) -> None:
+        Checked.__post_init__(self)
         known = get_args(ModelName)
         _check(self, "models", bool(self.models) and set(self.models) <= set(known), f"one or more of {known}")
         _check(self, "models", len(set(self.models)) == len(self.models), "each model once")
@@ -441,10 +449,6 @@ def _fits(hint: Any, value: Any) -> bool:
         return isinstance(value, Mapping) and all(_fits(inner[1], one) for one in value.values())
     if origin is Literal:
         return isinstance(value, str)
-    return _is_plain(hint, value)
-
-
-def _is_plain(hint: type, value: Any) -> bool:
     if hint is float:
         return type(value) in (int, float) and abs(value) < math.inf
     return type(value) is hint

@@ -16,14 +16,14 @@
     ├── QualityGateError (6)  a night's lists failed a check
     └── LockedError (7)       another run holds the lock
 
-Arguments are kept in ``args`` and the text is made in ``__str__``, so each error survives pickling on its
-way out of a worker process.
+Each survives pickling on its way out of a worker process, whatever it is made of.
 """
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sdk.base.printable import one_line
 
@@ -35,6 +35,9 @@ class MarqueeError(Exception):
 
     def __str__(self) -> str:
         return one_line(super().__str__())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]  # no __init__
 
 
 class UsageError(MarqueeError):
@@ -54,11 +57,7 @@ class ConfigError(UsageError):
     """
 
     def __init__(self, owner: str, name: str, got: object, expected: str) -> None:
-        super().__init__(owner, name, got, expected)
-        self.owner, self.name, self.got, self.expected = owner, name, got, expected
-
-    def __str__(self) -> str:
-        return f"{self.owner}.{self.name}: got {self.got!r}, expected {self.expected}."
+        super().__init__(f"{owner}.{name}: got {got!r}, expected {expected}.")
 
 
 class UnknownItemError(UsageError):
@@ -70,12 +69,8 @@ class UnknownItemError(UsageError):
     """
 
     def __init__(self, item_id: int, num_items: int) -> None:
-        super().__init__(item_id, num_items)
-        self.item_id, self.num_items = item_id, num_items
-
-    def __str__(self) -> str:
-        return (
-            f"item_id {self.item_id}: not among the model's {self.num_items:,} titles. "
+        super().__init__(
+            f"item_id {item_id}: not among the model's {num_items:,} titles. "
             "Use an id of the catalogue it was trained on, or train again with this title."
         )
 
@@ -96,12 +91,8 @@ class MissingFileError(DataError):
     """
 
     def __init__(self, path: object, wanted: str, found: Sequence[str] = ()) -> None:
-        super().__init__(path, wanted, tuple(found))
-        self.path, self.wanted, self.found = path, wanted, tuple(found)
-
-    def __str__(self) -> str:
-        there = f"it has {', '.join(self.found[:12])}" if self.found else "nothing is there"
-        return one_line(f"{self.path}: no {self.wanted} ({there}). See 'Inputs' in README.md for the files we read.")
+        there = f"it has {', '.join(found[:12])}" if found else "nothing is there"
+        super().__init__(f"{path}: no {wanted} ({there}). See 'Inputs' in README.md for the files we read.")
 
 
 class MissingColumnError(DataError):
@@ -114,12 +105,8 @@ class MissingColumnError(DataError):
     """
 
     def __init__(self, path: object, column: str, found: Sequence[str]) -> None:
-        super().__init__(path, column, tuple(found))
-        self.path, self.column, self.found = path, column, tuple(found)
-
-    def __str__(self) -> str:
-        return one_line(
-            f"{self.path}: no column {self.column!r} (it has {', '.join(self.found[:40]) or 'no columns'}). "
+        super().__init__(
+            f"{path}: no column {column!r} (it has {', '.join(found[:40]) or 'no columns'}). "
             "Rename it, or see 'Inputs' in README.md for the columns we read."
         )
 
@@ -134,11 +121,7 @@ class UnusableFileError(DataError):
     """
 
     def __init__(self, path: object, problem: str, remedy: str) -> None:
-        super().__init__(path, problem, remedy)
-        self.path, self.problem, self.remedy = path, problem, remedy
-
-    def __str__(self) -> str:
-        return one_line(f"{self.path}: {self.problem}. {self.remedy}")
+        super().__init__(f"{path}: {problem}. {remedy}")
 
 
 class TooManyRejectsError(DataError):
@@ -164,16 +147,10 @@ class TooManyRejectsError(DataError):
         remedy: str = "",
         adjustable: bool = True,
     ) -> None:
-        super().__init__(path, rejected, total, allowed_share, reasons, remedy, adjustable)
-        self.path, self.rejected, self.total = path, rejected, total
-        self.allowed_share, self.reasons = allowed_share, reasons
-        self.remedy, self.adjustable = remedy, adjustable
-
-    def __str__(self) -> str:
-        few = self.adjustable and 2 * self.rejected <= self.total  # else hardly any data would be left
-        return one_line(
-            f"{self.path}: {self.rejected:,} of {self.total:,} rows are bad ({self.reasons}); "
-            f"at most {self.allowed_share:.1%} may be. {self.remedy or 'Mend the file.'}"
+        few = adjustable and 2 * rejected <= total  # else hardly any data would be left
+        super().__init__(
+            f"{path}: {rejected:,} of {total:,} rows are bad ({reasons}); "
+            f"at most {allowed_share:.1%} may be. {remedy or 'Mend the file.'}"
             + (" Or do without them: raise --max-reject-share (data.max_reject_share in --config)." if few else "")
         )
 

@@ -2,81 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 import pyarrow as pa
 
-_STRINGS = pa.list_(pa.string())
+_INT64, _INT32, _FLOAT32, _STRING = pa.int64(), pa.int32(), pa.float32(), pa.string()
+_STRINGS = pa.list_(_STRING)
 
-RATINGS = pa.schema(
-    [
-        pa.field("user_id", pa.int64(), nullable=False),
-        pa.field("item_id", pa.int64(), nullable=False),
-        pa.field("rating", pa.float32(), nullable=False),
-        pa.field("timestamp", pa.int64(), nullable=False),
-    ]
+
+def _schema(columns: Mapping[str, pa.DataType], may_be_null: Collection[str] = ()) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, nullable=name in may_be_null) for name, kind in columns.items()])
+
+
+RATINGS = _schema({"user_id": _INT64, "item_id": _INT64, "rating": _FLOAT32, "timestamp": _INT64})
+
+ITEMS = _schema(
+    {
+        "item_id": _INT64,
+        "title": _STRING,  # display name, without the year
+        "year": _INT32,  # null where the title carries none
+        "genres": _STRINGS,  # sorted, empty where none are listed
+        "tags": _STRINGS,  # users' tags, lower case, repeated as often as given
+        "tmdb_id": _INT64,  # null where links.csv has none
+        "overview": _STRING,  # "" where unknown
+        "keywords": _STRINGS,
+        "cast": _STRINGS,  # billing order
+        "directors": _STRINGS,
+        "crew": _STRINGS,  # writers, composers, cinematographers …; no directors
+        "companies": _STRINGS,
+    },
+    may_be_null=("year", "tmdb_id"),
 )
 
-ITEMS = pa.schema(
-    [
-        pa.field("item_id", pa.int64(), nullable=False),
-        pa.field("title", pa.string(), nullable=False),  # display name, without the year
-        pa.field("year", pa.int32()),  # null where the title carries none
-        pa.field("genres", _STRINGS, nullable=False),  # sorted, empty where none are listed
-        pa.field("tags", _STRINGS, nullable=False),  # users' tags, lower case, repeated as often as given
-        pa.field("tmdb_id", pa.int64()),  # null where links.csv has none
-        pa.field("overview", pa.string(), nullable=False),  # "" where unknown
-        pa.field("keywords", _STRINGS, nullable=False),
-        pa.field("cast", _STRINGS, nullable=False),  # billing order
-        pa.field("directors", _STRINGS, nullable=False),
-        pa.field("crew", _STRINGS, nullable=False),  # writers, composers, cinematographers …; no directors
-        pa.field("companies", _STRINGS, nullable=False),
-    ]
+USERS = _schema(
+    {"user_id": _INT64, "gender": _STRING, "age": _INT32, "occupation": _STRING, "zip_prefix": _STRING},
+    may_be_null=("gender", "age", "occupation", "zip_prefix"),  # where the data set has none
 )
+"""``zip_prefix`` is the first three characters."""
 
-USERS = pa.schema(
-    [
-        pa.field("user_id", pa.int64(), nullable=False),
-        pa.field("gender", pa.string()),  # null where the data set has none
-        pa.field("age", pa.int32()),
-        pa.field("occupation", pa.string()),
-        pa.field("zip_prefix", pa.string()),  # first three characters
-    ]
-)
+REJECTS = _schema({"file": _STRING, "line": _INT64, "reason": _STRING, "text": _STRING})
+"""``line`` 1 is the first line of the file, header included; ``text`` is the row, shortened to 200 characters."""
 
-REJECTS = pa.schema(
-    [
-        pa.field("file", pa.string(), nullable=False),
-        pa.field("line", pa.int64(), nullable=False),  # 1 = first line of the file, header included
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("text", pa.string(), nullable=False),  # the offending row, shortened to 200 characters
-    ]
-)
 
-USER_ITEMS = pa.schema(
-    [
-        pa.field("user_id", pa.int64(), nullable=False),
-        pa.field("rank", pa.int32(), nullable=False),
-        pa.field("item_id", pa.int64(), nullable=False),
-        pa.field("score", pa.float32(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-    ]
-)
+def _lists(query: str, answer: str) -> pa.Schema:
+    return _schema({query: _INT64, "rank": _INT32, answer: _INT64, "score": _FLOAT32, "source": _STRING})
 
-ITEM_ITEMS = pa.schema(
-    [
-        pa.field("item_id", pa.int64(), nullable=False),
-        pa.field("rank", pa.int32(), nullable=False),
-        pa.field("similar_item_id", pa.int64(), nullable=False),
-        pa.field("score", pa.float32(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-    ]
-)
 
-ITEM_USERS = pa.schema(
-    [
-        pa.field("item_id", pa.int64(), nullable=False),
-        pa.field("rank", pa.int32(), nullable=False),
-        pa.field("user_id", pa.int64(), nullable=False),
-        pa.field("score", pa.float32(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-    ]
-)
+USER_ITEMS = _lists("user_id", "item_id")
+ITEM_ITEMS = _lists("item_id", "similar_item_id")
+ITEM_USERS = _lists("item_id", "user_id")

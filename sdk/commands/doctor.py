@@ -1,39 +1,161 @@
-"""python -m sdk doctor."""
+"""python -m sdk doctor: what this machine and this environment can do, and how to get what lacks."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+import os
+import platform
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
-from sdk.commands.options import new_command
+from sdk.machine.device import usable_cores
+from sdk.shell.cli import new_parser
 from sdk.shell.terminal import say
 
 if TYPE_CHECKING:
-    from sdk.commands.examination import Examination, Package
     from sdk.machine.code_cache import CodeCache
 
 NOT_HEALTHY = 2
+DISTRIBUTION = "marquee"
+EXTRAS = {
+    "server": "run a real Triton server: python -m export serve",
+    "compare": "measure iALS and LightGBM beside ours: python -m sdk compare",
+    "tune": "search for settings: python -m sdk tune",
+    "onnx": "export a ranker for ONNX Runtime: python -m export --backend onnxruntime",
+    "s3": "write nights to s3://",
+    "gcs": "write nights to gs://",
+    "web": "browse lists: examples/web_app",
+    "tensorflow": "feed encoded interactions to TensorFlow",
+}
+State = Literal["ok", "absent", "other version"]
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One package that Marquee asks for.
+
+    Attributes:
+        name: the distribution.
+        asked: the versions that do, such as ``<1.6,>=1.5``; empty where any does.
+        found: the version installed; None where it is absent.
+        state: how the two compare.
+        extra: the optional part that asks for it; empty for what every installation needs.
+    """
+
+    name: str
+    asked: str
+    found: str | None
+    state: State
+    extra: str
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What the doctor found.
+
+    Attributes:
+        version: of Marquee.
+        python: version and path of the interpreter.
+        system: operating system and processor.
+        cores: that this process may run on.
+        memory_gib: of the machine.
+        device: ``cuda`` with the GPU's name, or ``cpu`` with the reason.
+        vector_unit: the widest vector instructions that the scoring engine uses here.
+        packages: what every installation needs.
+        extras: optional part -> its packages.
+    """
+
+    version: str
+    python: str
+    system: str
+    cores: int
+    memory_gib: float
+    device: str
+    vector_unit: str
+    packages: tuple[Package, ...]
+    extras: dict[str, tuple[Package, ...]]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether everything that every installation needs is there in a version that does."""
+        return all(package.state == "ok" for package in self.packages)
+
+    def remedy(self, extra: str) -> str:
+        """How to get an optional part; nothing where it is there."""
+        if not self.extras[extra]:
+            return "unknown to the installed release; install the project again"
+        lacking = ", ".join(package.name for package in self.extras[extra] if package.state != "ok")
+        return f"pip install 'marquee[{extra}]' ({lacking})" if lacking else ""
+
+
+def examine() -> Examination:
+    """Look at the machine and the installed packages; nothing is changed."""
+    packages = packages_of(importlib.metadata.requires(DISTRIBUTION) or [])
+    return Examination(
+        version=importlib.metadata.version(DISTRIBUTION),
+        python=f"{platform.python_version()} ({sys.executable})",
+        system=f"{platform.system()} {platform.release()}, {platform.machine()}",
+        cores=usable_cores(),
+        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        device=_device(),
+        vector_unit=_vector_unit(),
+        packages=tuple(package for package in packages if not package.extra),
+        extras={extra: tuple(p for p in packages if p.extra == extra) for extra in EXTRAS},
+    )
+
+
+def packages_of(requirements: Iterable[str]) -> list[Package]:
+    """Every requirement that holds for this interpreter, compared with what is installed."""
+    from packaging.requirements import Requirement
+
+    found = []
+    for asked in map(Requirement, requirements):
+        asks = [extra for extra in ("", *EXTRAS) if asked.marker is None or asked.marker.evaluate({"extra": extra})]
+        try:
+            version = importlib.metadata.version(asked.name)
+            state: State = "ok" if asked.specifier.contains(version, prereleases=True) else "other version"
+        except importlib.metadata.PackageNotFoundError:
+            version, state = None, "absent"
+        found += [Package(asked.name, str(asked.specifier), version, state, extra) for extra in asks[:1]]
+    return found
+
+
+def _device() -> str:
+    try:
+        import torch
+    except ImportError:
+        return "unknown: torch is not installed"
+    if torch.cuda.is_available():
+        return f"cuda: {torch.cuda.get_device_name(0)}, torch {torch.__version__}"
+    return f"cpu: torch {torch.__version__} finds no GPU"
+
+
+def _vector_unit() -> str:
+    try:
+        from llvmlite import binding
+    except ImportError:
+        return "unknown: numba is not installed"
+    features = binding.get_host_cpu_features()
+    known = {"avx512f": "AVX-512", "avx2": "AVX2", "neon": "NEON"}
+    return next((unit for name, unit in known.items() if features.get(name)), "none that the engine knows")
 
 
 def add(commands: Any) -> None:
     """The command's options."""
-    parser = new_command(
-        commands, "doctor", _doctor, "say what is installed, which device there is, and how to get what is missing",
-        "python -m sdk doctor",
+    parser = new_parser(
+        commands.add_parser, "doctor", "say what is installed, which device there is, and how to get what is missing",
+        "python -m sdk doctor", work=_doctor, only_prints=True,
     )  # fmt: skip
-    parser.set_defaults(only_prints=True)
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
-    parser.add_argument(
-        "--warm-up", action="store_true",
-        help="first compile what scores models and finds similar titles, where it is not kept from an earlier run",
-    )  # fmt: skip
+    warm_help = "first compile what scores models and finds similar titles, where it is not kept from an earlier run"
+    parser.add_argument("--warm-up", action="store_true", help=warm_help)
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from sdk.commands.examination import examine
     from sdk.machine.code_cache import mend
 
     caches = mend()
@@ -52,13 +174,10 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _as_text(found: Examination, caches: Sequence[CodeCache]) -> str:
-    from sdk.commands.examination import EXTRAS
-
-    machine = f"{found.cores} cores" + (f", {found.memory_gib:g} GiB" if found.memory_gib else "")
     lines = [
         f"marquee      {found.version}",
         f"python       {found.python}",
-        f"system       {found.system}; {machine}",
+        f"system       {found.system}; {found.cores} cores, {found.memory_gib:g} GiB",
         f"device       {found.device}",
         f"vector unit  {found.vector_unit}",
         "",
@@ -71,7 +190,7 @@ def _as_text(found: Examination, caches: Sequence[CodeCache]) -> str:
         "optional parts:",
     ]
     for extra, purpose in EXTRAS.items():
-        remedy = _remedy(found, extra)
+        remedy = found.remedy(extra)
         lines.append(f"  {extra:11s} {'missing' if remedy else 'ok':8s} {purpose}")
         lines += [f"  {'':20s} {remedy}"] if remedy else []
     if not found.healthy:
@@ -86,19 +205,10 @@ def _cache_line(cache: CodeCache) -> str:
     return f"  {cache.folder}: {cache.kept} kept{removed}{problem}"
 
 
-def _remedy(found: Examination, extra: str) -> str:
-    """How to get an optional part; nothing where it is there."""
-    if not found.extras[extra]:
-        return "unknown to the installed release; install the project again"
-    lacking = ", ".join(package.name for package in found.lacking(extra))
-    return f"pip install 'marquee[{extra}]' ({lacking})" if lacking else ""
-
-
 def _lines(packages: Sequence[Package]) -> Iterator[str]:
     """Name, version and state in columns."""
     versions = [package.found or "absent" for package in packages]
-    name_width = max((len(package.name) for package in packages), default=0)
-    version_width = max(map(len, versions), default=0)
+    names, width = max(len(package.name) for package in packages), max(map(len, versions))
     for package, version in zip(packages, versions, strict=True):
         asked = f"  (asked: {package.asked})" if package.state != "ok" else ""
-        yield f"  {package.name:{name_width}s}  {version:{version_width}s}  {package.state}{asked}"
+        yield f"  {package.name:{names}s}  {version:{width}s}  {package.state}{asked}"

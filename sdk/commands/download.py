@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from sdk.commands.options import new_command
-from sdk.shell.cli import path_argument
+from sdk.shell.cli import new_parser, path_argument
 from sdk.shell.terminal import say
 
 
 def add(commands: Any) -> None:
     """The command's options."""
-    parser = new_command(
-        commands, "download", _download, "fetch a public data set, resuming and checking its published checksum",
-        "python -m sdk download ml-25m --to data",
+    parser = new_parser(
+        commands.add_parser, "download", "fetch a public data set, resuming and checking its published checksum",
+        "python -m sdk download ml-25m --to data", work=_download,
     )  # fmt: skip
     parser.add_argument("name", help="ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest or ml-latest-small")
     parser.add_argument("--to", type=path_argument, required=True, metavar="DIR", help="folder to put the zip in")

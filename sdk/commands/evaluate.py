@@ -7,9 +7,8 @@ import json
 import logging
 from typing import Any
 
-from sdk.base.errors import UsageError
-from sdk.commands.options import add_bundle, new_command
-from sdk.shell.cli import between, path_argument, whole_number
+from sdk.base.ids import count_of
+from sdk.shell.cli import add_bundle, between, new_parser, path_argument, whole_number
 from sdk.shell.terminal import show
 
 log = logging.getLogger(__name__)
@@ -17,28 +16,19 @@ log = logging.getLogger(__name__)
 
 def add(commands: Any) -> None:
     """The command's options."""
-    parser = new_command(
-        commands, "evaluate", _evaluate, "measure a bundle's models and lists on the test part that training never saw",
-        "python -m sdk evaluate --bundle bundle --reports evaluation",
+    parser = new_parser(
+        commands.add_parser, "evaluate", "measure a bundle's models and lists on the test part that training never saw",
+        "python -m sdk evaluate --bundle bundle --reports evaluation", work=_evaluate, only_prints=True,
     )  # fmt: skip
-    parser.set_defaults(only_prints=True)
     add_bundle(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, which holds every figure, instead of tables")
     parser.add_argument(
         "--reports", type=path_argument, metavar="DIR", help="write evaluation.json, evaluation.md and charts there"
     )
-    parser.add_argument(
-        "--samples",
-        type=between(0, 10**6),
-        default=1000,
-        help="resamplings of the users behind each interval; 0 for no intervals",
-    )
-    parser.add_argument(
-        "--max-list-users",
-        type=whole_number,
-        default=20_000,
-        help="of more users with a held-out like, measure a seeded sample",
-    )
+    samples_help = "resamplings of the users behind each interval; 0 for no intervals"
+    parser.add_argument("--samples", type=between(0, 10**6), default=1000, help=samples_help)
+    most_help = "of more users with a held-out like, measure a seeded sample"
+    parser.add_argument("--max-list-users", type=whole_number, default=20_000, help=most_help)
 
 
 def _evaluate(args: argparse.Namespace) -> int:
@@ -47,13 +37,10 @@ def _evaluate(args: argparse.Namespace) -> int:
     from sdk.measure.evaluation_report import as_pages, as_text, as_values, write_evaluation
     from sdk.measure.training_report import write_files
 
-    for option, least in (("samples", 0), ("max_list_users", 1)):
-        if getattr(args, option) < least:
-            raise UsageError(f"--{option.replace('_', '-')}: got {getattr(args, option)}, expected at least {least}")
-    bundle = load(args.bundle)
+    most_users, bundle = count_of(args.max_list_users, "--max-list-users"), load(args.bundle)
     if args.reports is not None:
         write_files(args.reports, {})  # what cannot be written is said before any work
-    evaluation = evaluate_bundle(bundle, samples=args.samples, max_list_users=args.max_list_users)
+    evaluation = evaluate_bundle(bundle, samples=args.samples, max_list_users=most_users)
     if evaluation.lists is None:
         text = "no lists are measured: no test rating is at least %g (history.like_at in train's --config)"
         log.warning(text, bundle.info.config.history.like_at)

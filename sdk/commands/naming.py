@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sdk.base.errors import UnknownItemError, UsageError
-from sdk.shell.terminal import Cell, Page
+from sdk.shell.terminal import Cell, Page, show
 
 if TYPE_CHECKING:
     from sdk.bundles.bundle import Bundle
@@ -37,25 +37,43 @@ class Facts:
         return f"{self.display}  [{', '.join(self.genres)}]" if self.genres else self.display
 
 
-def listing(title: str, rows: Iterable[tuple[Facts, float, Cell]]) -> Page:
-    """A ranked list for a terminal.
+def show_list(head: str, rows: Sequence[tuple[Facts, float, Cell]], empty: str, figure: str) -> None:
+    """Print a ranked list, as a table where a person looks at it.
 
     Args:
-        title: whose list it is, and by what.
-        rows: facts, score and reason of each title, best first.
+        head: whose list it is, and by what.
+        rows: facts, score and reason of each title, best first; a reason in several lines stands below its title.
+        empty: what is said where there are no rows.
+        figure: how a line shows a score.
     """
-    ranked = [(str(rank), f"{score:.3f}", facts, reason) for rank, (facts, score, reason) in enumerate(rows, start=1)]
-    wide = tuple(
-        (rank, score, facts.title, str(facts.year or ""), ", ".join(facts.genres), reason)
-        for rank, score, facts, reason in ranked
-    )
-    tall = tuple(
-        (rank, score, (facts.display, *([", ".join(facts.genres)] if facts.genres else [])), reason)
-        for rank, score, facts, reason in ranked
-    )
+    show(_as_lines(head, rows, empty, figure), lambda: [_as_page(head, rows, empty)])
+
+
+def _as_lines(head: str, rows: Sequence[tuple[Facts, float, Cell]], empty: str, figure: str) -> Iterator[str]:
+    yield from (head,) if rows else (head, f"  {empty}")
+    for rank, (facts, score, reason) in enumerate(rows, start=1):
+        start = f"{rank:3d}  {score:{figure}}  {facts.as_text()}"
+        yield from (
+            (f"{start}  ({reason})",) if isinstance(reason, str) else (start, *(f"     {each}" for each in reason))
+        )
+
+
+def _as_page(head: str, rows: Sequence[tuple[Facts, float, Cell]], empty: str) -> Page:
+    wide, tall = [], []
+    for rank, (facts, score, reason) in enumerate(rows, start=1):
+        start, genres = (str(rank), f"{score:.3f}"), ", ".join(facts.genres)
+        reason = reason if isinstance(reason, str) else tuple(map(str.strip, reason))
+        wide.append((*start, facts.title, str(facts.year or ""), genres, reason))
+        tall.append((*start, tuple(filter(None, (facts.display, genres))), reason))
     figures = frozenset({"#", "score", "year"})
-    narrow = Page(title, ("#", "score", "title, genres", "reason"), tall, figures)
-    return Page(title, ("#", "score", "title", "year", "genres", "reason"), wide, figures, narrow=narrow)
+    narrow = Page(head, ("#", "score", "title, genres", "reason"), tuple(tall), figures) if rows else None
+    header = ("#", "score", "title", "year", "genres", "reason")
+    return Page(head, header, tuple(wide), figures, note="" if rows else empty, narrow=narrow)
+
+
+def as_lists(shared: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """What two titles share, as JSON values."""
+    return {field: list(tokens) for field, tokens in shared.items()}
 
 
 def item_named(bundle: Bundle, query: str) -> int:
@@ -70,13 +88,11 @@ def item_named(bundle: Bundle, query: str) -> int:
         return _item_of_id(bundle, int(query.strip()[1:]))
     matches = bundle.find_title(query)
     if not matches:
-        message = f"no title like {query!r} in {bundle.path}"
-        raise UsageError(message)
+        raise UsageError(f"no title like {query!r} in {bundle.path}")
     ids = [match.item_id for match in matches]
     names = _told_apart(bundle, ids)
     if not matches[0].exact:
-        message = f"no title {query!r} in {bundle.path}. Did you mean {', '.join(map(repr, names))}?"
-        raise UsageError(message)
+        raise UsageError(f"no title {query!r} in {bundle.path}. Did you mean {', '.join(map(repr, names))}?")
     if len(matches) > 1:
         how = f" (each by its id: '#{matches[1].item_id}')" if names != bundle.titles(ids) else ""
         log.info("%r: taken as %s; there is %s, too%s", query, names[0], ", ".join(names[1:]), how)

@@ -4,49 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sdk.commands.naming import Facts, facts_of, item_named, listing
-from sdk.commands.options import add_bundle, new_command
-from sdk.shell.cli import whole_number
-from sdk.shell.terminal import Page, show
+from sdk.commands.naming import Facts, as_lists, facts_of, item_named, show_list
+from sdk.shell.cli import add_bundle, new_parser, whole_number
 
 if TYPE_CHECKING:
-    from sdk.bundles.bundle import Bundle
     from sdk.models.content.reasons import Reasons
-
-_NOTHING = "nothing is known of it that another title shares"
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One similar title."""
-
-    facts: Facts
-    score: float
-    source: str
-    reasons: Reasons
-
-    @property
-    def reason(self) -> str:
-        parts = (self.reasons.describe(), "liked by the same people" if self.learned > 0 else "")
-        return "; ".join(filter(None, parts))
-
-    @property
-    def learned(self) -> float:
-        from sdk.models.content.hybrid import HYBRID, learned_part
-
-        return learned_part(self.score, self.reasons.score) if self.source == HYBRID else 0.0
 
 
 def add(commands: Any) -> None:
     """The command's options."""
-    parser = new_command(
-        commands, "similar", _similar, "titles like a title, each with the reason",
-        'python -m sdk similar "The Dark Knight" --bundle bundle',
+    parser = new_parser(
+        commands.add_parser, "similar", "titles like a title, each with the reason",
+        'python -m sdk similar "The Dark Knight" --bundle bundle', work=_similar, only_prints=True,
     )  # fmt: skip
-    parser.set_defaults(only_prints=True)
     parser.add_argument("title", help='a title, with a year if need be: "Heat (1995)"; or #7 for item_id 7')
     add_bundle(parser)
     parser.add_argument("--k", type=whole_number, default=10, help="how many")
@@ -60,46 +32,28 @@ def _similar(args: argparse.Namespace) -> int:
 
     bundle = load(args.bundle)
     item_id = item_named(bundle, args.title)
-    wanted, rows = facts_of(bundle, [item_id])[0], _rows(bundle, item_id, args.k, args.kind)
+    lists = bundle.similar([item_id], args.k, kind=args.kind)
+    (ids, scores), source = lists.row(0), str(lists.source[0])
+    wanted, *found = facts_of(bundle, [item_id, *ids.tolist()])
+    items = [
+        _item(rank, facts, score, source, bundle.explain(item_id, facts.item_id))
+        for rank, (facts, score) in enumerate(zip(found, scores.tolist(), strict=True), start=1)
+    ]
     if args.json:
-        print(_as_json(wanted, rows))
+        print(json.dumps({**wanted.as_json(), "items": items}))
     else:
-        show(_as_lines(wanted, rows), lambda: [_as_page(wanted, rows)])
+        head = f"like {wanted.display}, by {source}:" if items else f"like {wanted.display}:"
+        rows = [(facts, item["score"], item["reason"]) for facts, item in zip(found, items, strict=True)]
+        show_list(head, rows, "nothing is known of it that another title shares", ".3f")
     return 0
 
 
-def _rows(bundle: Bundle, item_id: int, k: int, kind: Any) -> list[_Row]:
-    lists = bundle.similar([item_id], k, kind=kind)
-    ids, scores = lists.row(0)
-    source = str(lists.source[0])
-    reasons = [bundle.explain(item_id, other) for other in ids.tolist()]
-    rows = zip(facts_of(bundle, ids.tolist()), scores.tolist(), reasons, strict=True)
-    return [_Row(facts, score, source, why) for facts, score, why in rows]
+def _item(rank: int, facts: Facts, score: float, source: str, why: Reasons) -> dict[str, Any]:
+    from sdk.models.content.hybrid import HYBRID, learned_part
 
-
-def _head(wanted: Facts, rows: list[_Row]) -> str:
-    return f"like {wanted.display}, by {rows[0].source}:" if rows else f"like {wanted.display}:"
-
-
-def _as_page(wanted: Facts, rows: list[_Row]) -> Page:
-    page = listing(_head(wanted, rows), ((row.facts, row.score, row.reason) for row in rows))
-    return page if rows else replace(page, note=_NOTHING, narrow=None)
-
-
-def _as_lines(wanted: Facts, rows: list[_Row]) -> list[str]:
-    lines = [
-        f"{rank:3d}  {row.score:.3f}  {row.facts.as_text()}  ({row.reason})" for rank, row in enumerate(rows, start=1)
-    ]
-    return [_head(wanted, rows), *(lines or [f"  {_NOTHING}"])]
-
-
-def _as_json(wanted: Facts, rows: list[_Row]) -> str:
-    items = [
-        {
-            "rank": rank, **row.facts.as_json(), "score": row.score, "source": row.source, "reason": row.reason,
-            "cosine": row.reasons.score, "learned": row.learned, "contributions": dict(row.reasons.contributions),
-            "shared": {field: list(tokens) for field, tokens in row.reasons.shared.items()},
-        }
-        for rank, row in enumerate(rows, start=1)
-    ]  # fmt: skip
-    return json.dumps({**wanted.as_json(), "items": items})
+    learned = learned_part(score, why.score) if source == HYBRID else 0.0
+    reason = "; ".join(filter(None, (why.describe(), "liked by the same people" if learned > 0 else "")))
+    return {
+        "rank": rank, **facts.as_json(), "score": score, "source": source, "reason": reason, "cosine": why.score,
+        "learned": learned, "contributions": dict(why.contributions), "shared": as_lists(why.shared),
+    }  # fmt: skip

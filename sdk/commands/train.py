@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from sdk.base.config import RunConfig
 from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
-from sdk.commands.options import new_command
 from sdk.lab.tuning.space import with_fields
-from sdk.machine.cluster import training_cluster
+from sdk.machine.cluster import ClusterConfig, training_cluster
 from sdk.machine.device import DEVICES, resolve_device
-from sdk.shell.cli import finite_number, path_argument, whole_number
-from sdk.shell.cluster_options import add_cluster_options, cluster_from
+from sdk.shell.cli import add_cluster_options, add_fields, joined, made_of, new_parser, path_argument
 from sdk.shell.terminal import say, show_markdown
 
 if TYPE_CHECKING:
     from sdk.bundles.bundle import Bundle
 
 log = logging.getLogger(__name__)
-_FIELDS = {
+_SETTINGS = {
     "models": "models",
     "seed": "training.seed",
     "split": "split.kind",
@@ -35,9 +33,9 @@ _FIELDS = {
 
 def add(commands: Any) -> None:
     """The command's options."""
-    parser = new_command(
-        commands, "train", _train, "train the models on ratings and titles, and write one bundle",
-        "python -m sdk train --movielens ml-25m.zip --tmdb tmdb-5000 --out bundle",
+    parser = new_parser(
+        commands.add_parser, "train", "train the models on ratings and titles, and write one bundle",
+        "python -m sdk train --movielens ml-25m.zip --tmdb tmdb-5000 --out bundle", work=_train,
     )  # fmt: skip
     add_options(parser)
     add_cluster_options(parser)
@@ -62,32 +60,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     """Options that override the configuration; one that is not given leaves its field alone."""
-    default = RunConfig()
-
-    def add(option: str, value: object, text: str, **more: Any) -> None:
-        help_text = f"{text} (default: --config's, else {value})"
-        parser.add_argument(option, default=argparse.SUPPRESS, help=help_text, **more)
-
-    add("--models", ",".join(default.models), "which models to train, joined by commas", type=_names)
-    add("--seed", default.training.seed, "of initialisation, order and sampling", type=whole_number)
-    kinds = ("random", "time", "leave-last-out")
-    add("--split", default.split.kind, "how to hold out the test ratings", choices=kinds)
-    add("--split-seed", default.split.seed, "of the random split", type=whole_number)
-    add("--like-above", default.features.like_above, "ratings above this many stars are likes", type=finite_number)
-    add("--max-epochs", default.training.max_epochs, "upper limit per model", type=whole_number)
-    share = "share of a file's rows that may be bad before the run stops"
-    add("--max-reject-share", default.data.max_reject_share, share, type=finite_number)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    for option, field in _SETTINGS.items():
+        section, _, name = field.rpartition(".")
+        owner = getattr(RunConfig(), section) if section else RunConfig()
+        value, more = getattr(owner, name), {"type": joined(str, "names of models")} if name == "models" else {}
+        flag = f"--{option.replace('_', '-')}"
+        (action,) = add_fields(parser, type(owner), name, flag=flag, dest=option, default=argparse.SUPPRESS, **more)
+        action.help = f"{action.help} (default: --config's, else {','.join(value) if more else value})"
 
 
 def _train(args: argparse.Namespace) -> int:
     from sdk.training.freshness import is_up_to_date
     from sdk.training.pipeline import require_room, train_bundle
 
-    config, force, cluster = run_config(args), args.force or args.if_new, cluster_from(args)
+    config, force, cluster = run_config(args), args.force or args.if_new, made_of(ClusterConfig, args)
     resolve_device(args.device)
     require_room(args.out, force=force)
     dataset = read_dataset(args, config)
@@ -110,5 +96,5 @@ def report(bundle: Bundle) -> None:
 
 def run_config(args: argparse.Namespace) -> RunConfig:
     """The configuration file's settings, or the defaults, overridden by the options that were given."""
-    given = {field: getattr(args, name) for name, field in _FIELDS.items() if hasattr(args, name)}
+    given = {field: getattr(args, name) for name, field in _SETTINGS.items() if hasattr(args, name)}
     return with_fields(read_config(args.config), given)

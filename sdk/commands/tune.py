@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from sdk.base.errors import DataError
 from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
-from sdk.commands.options import new_command
 from sdk.lab.tuning.space import SPACES, with_fields
-from sdk.shell.cli import between, path_argument, seconds, seed_number
+from sdk.shell.cli import between, new_parser, path_argument, seconds, seed_number
 from sdk.shell.terminal import say, show_markdown
 
 if TYPE_CHECKING:
@@ -20,19 +19,17 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """The command's options."""
-    parser = new_command(
-        commands, "tune", _tune, "search for a model's best settings on validation parts; the test part is not read",
+    parser = new_parser(
+        commands.add_parser, "tune",
+        "search for a model's best settings on validation parts; the test part is not read",
         "python -m sdk tune --movielens ml-latest-small --model dlrm --trials 40 --study tune.db --out tuned",
+        work=_tune,
     )  # fmt: skip
     add_dataset(parser)
     add_config(parser)
     parser.add_argument("--model", choices=tuple(SPACES), required=True, help="which model to tune")
     parser.add_argument(
-        "--study",
-        type=path_argument,
-        required=True,
-        metavar="FILE.db",
-        help="SQLite file; the same command goes on with it",
+        "--study", type=path_argument, required=True, metavar="FILE.db", help="SQLite file; the same command goes on"
     )
     parser.add_argument(
         "--trials", type=between(1, 10**6), default=40, help="finished trials that the study shall have in all"

@@ -6,15 +6,18 @@ import argparse
 import contextlib
 import difflib
 import errno
+import inspect
 import logging
 import math
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import MISSING, fields
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from sdk.base.errors import BundleError, DataError, MarqueeError, OutputError, UsageError
 from sdk.base.logs import LOG_FORMATS, configure, facts, new_run_id
@@ -22,9 +25,11 @@ from sdk.base.paths import as_location, as_path
 from sdk.base.printable import one_line
 from sdk.base.rights import DENIED, reason
 from sdk.base.streams import Guarded, guarded
+from sdk.machine.cluster import ClusterConfig
 from sdk.shell.completion import SHELLS, completes_files, completion_script
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 log = logging.getLogger(__name__)
 _SHOWN = 60  # characters of a wrong value
 _LARGEST = 1e9
@@ -110,18 +115,25 @@ class _PrintCompletion(argparse.Action):
         parser.exit()
 
 
-def between(least: int, most: int, expected: str = "") -> Callable[[str], int]:
-    """The ``type`` of an option that takes whole numbers of a range, which ``expected`` may put in words."""
+def _whole(text: str) -> int:
+    from sdk.base.ids import whole
 
-    def parse(text: str) -> int:
-        from sdk.base.ids import NoIdError, whole
+    return whole(text)
 
-        with contextlib.suppress(NoIdError):
-            number = whole(text)
-            if least <= number <= most:
+
+def _number(text: str) -> float:
+    return float(text) if text.isascii() and "_" not in text else math.nan
+
+
+def between(least: N, most: N, expected: str = "", read: Callable[[str], N] = _whole) -> Callable[[str], N]:
+    """The ``type`` of an option that takes numbers of a range, which ``expected`` may put in words; whole ones."""
+
+    def parse(text: str) -> N:
+        with contextlib.suppress(ValueError):
+            if least <= (number := read(text)) <= most:
                 return number
-        message = f"got {text[:_SHOWN]!r}, expected {expected or f'a whole number from {least} to {most}'}"
-        raise argparse.ArgumentTypeError(message)
+        asked = expected or f"a whole number from {least} to {most}"
+        raise argparse.ArgumentTypeError(f"got {text[:_SHOWN]!r}, expected {asked}")
 
     return parse
 
@@ -132,62 +144,69 @@ port_number = between(0, 65535, "a port from 0 to 65535")
 """The ``type`` of an option that takes a port; 0 stands for a free one."""
 seed_number = between(0, 2**32 - 1)
 """The ``type`` of an option that takes a seed."""
+finite_number = between(-_LARGEST, _LARGEST, f"a number from {-_LARGEST:g} to {_LARGEST:g}", _number)
+"""The ``type`` of an option that takes a number, neither NaN nor beyond what seconds or MiB may be."""
+seconds = between(0, _LARGEST, "seconds, 0 or more", _number)
+"""The ``type`` of an option that takes a length of time in seconds."""
 
 
-def finite_number(text: str) -> float:
-    """An option's value as a number, neither NaN nor beyond what seconds or MiB may be.
+def joined(parse: Callable[[str], T], expected: str = "values") -> Callable[[str], tuple[T, ...]]:
+    """The ``type`` of an option that takes several values joined by commas; one that is given twice counts once."""
 
-    Raises:
-        argparse.ArgumentTypeError: it is none.
+    def parse_all(text: str) -> tuple[T, ...]:
+        with contextlib.suppress(argparse.ArgumentTypeError):
+            if found := tuple(dict.fromkeys(parse(part.strip()) for part in text.split(",") if part.strip())):
+                return found
+        raise argparse.ArgumentTypeError(f"got {text[:_SHOWN]!r}, expected {expected}, joined by commas")
+
+    return parse_all
+
+
+def _meant(read: Callable[[str], T]) -> Callable[[str], T]:
+    @completes_files
+    def parse(text: str) -> T:
+        try:
+            return read(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse
+
+
+path_argument = _meant(as_path)
+"""The ``type`` of an option that takes a path on this machine: ``sdk.base.paths.as_path``."""
+location_argument = _meant(as_location)
+"""The ``type`` of an option that takes a path or a store's URL: ``sdk.base.paths.as_location``."""
+
+
+def new_parser(make: Callable[..., Any], name: str, summary: str, example: str, **defaults: Any) -> Any:
+    """A command's parser, with a real example and the exit codes below its options, and the options of every command.
+
+    Args:
+        make: ``CommandParser``, or ``add_parser`` of what holds a program's subcommands.
+        name: of the program or the subcommand.
+        summary: what it does, in a few words.
+        example: one command line or several, and what else is worth knowing.
+        defaults: set in what the parser reads: ``work`` does a subcommand's work; and see ``run_command``.
     """
-    try:
-        number = float(text) if text.isascii() and "_" not in text else math.nan
-    except ValueError:
-        number = math.nan
-    if not abs(number) <= _LARGEST:
-        message = f"got {text[:_SHOWN]!r}, expected a number from {-_LARGEST:g} to {_LARGEST:g}"
-        raise argparse.ArgumentTypeError(message)
-    return number
+    outermost = make is CommandParser
+    more = {} if outermost else {"help": summary}
+    description, epilog = f"{summary[0].upper()}{summary[1:]}.", f"example:\n  {example}\n\n{EXIT_CODES}"
+    parser = make(name, description=description, epilog=epilog, formatter_class=HelpFormatter, **more)
+    add_logging_options(parser, outermost=outermost)
+    parser.set_defaults(**defaults)
+    return parser
 
 
-def seconds(text: str) -> float:
-    """An option's value as a length of time in seconds, 0 or more.
-
-    Raises:
-        argparse.ArgumentTypeError: it is none.
-    """
-    number = finite_number(text)
-    if number < 0:
-        message = f"got {text!r}, expected seconds, 0 or more"
-        raise argparse.ArgumentTypeError(message)
-    return number
-
-
-@completes_files
-def path_argument(text: str) -> Path:
-    """An option's value as a path on this machine: ``sdk.base.paths.as_path``.
-
-    Raises:
-        argparse.ArgumentTypeError: it is none; the message says what to give.
-    """
-    return _meant(as_path, text)
-
-
-@completes_files
-def location_argument(text: str) -> str:
-    """An option's value as a path or a store's URL: ``sdk.base.paths.as_location``.
-
-    Raises:
-        argparse.ArgumentTypeError: it is neither; the message says what to give.
-    """
-    return _meant(as_location, text)
-
-
-def _meant(read: Callable[[str], T], text: str) -> T:
-    try:
-        return read(text)
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+def add_logging_options(parser: argparse.ArgumentParser, *, outermost: bool = True) -> None:
+    """How much is logged and in which form, the same in every command; an outermost parser completes itself, too."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="log warnings and errors only")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log details, and a traceback with an error")
+    logged = "log lines for people or for machines"
+    parser.add_argument("--log-format", choices=LOG_FORMATS, default="text", help=logged)
+    parser.add_argument("--run-id", metavar="TEXT", help="name of the run in JSON log lines; made up unless given")
+    if outermost:
+        add_completion_option(parser)
 
 
 def add_completion_option(parser: argparse.ArgumentParser) -> None:
@@ -198,16 +217,69 @@ def add_completion_option(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_logging_options(parser: argparse.ArgumentParser, *, outermost: bool = True) -> None:
-    """How much is logged and in which form, the same in every command; an outermost parser completes itself, too."""
-    parser.add_argument("-q", "--quiet", action="store_true", help="log warnings and errors only")
-    parser.add_argument("-v", "--verbose", action="store_true", help="log details, and a traceback with an error")
-    parser.add_argument(
-        "--log-format", choices=LOG_FORMATS, default="text", help="log lines for people or for machines"
-    )
-    parser.add_argument("--run-id", metavar="TEXT", help="name of the run in JSON log lines; made up unless given")
-    if outermost:
-        add_completion_option(parser)
+_WAYS: dict[tuple[Any, ...], dict[str, Any]] = {
+    (int,): {"type": whole_number, "metavar": "N"},
+    (float,): {"type": finite_number, "metavar": "X"},
+    (bool,): {"action": "store_true"},
+    (Path,): {"type": path_argument, "metavar": "PATH"},
+    (str, Path): {"type": location_argument, "metavar": "OUT"},
+}
+"""What an option is like whose field has this type."""
+
+
+def add_fields(parser: Any, owner: type, *names: str, flag: str = "", **more: Any) -> list[argparse.Action]:
+    """Options for fields of a frozen dataclass: their names, types, defaults and help are the fields' own.
+
+    ``made_of`` makes the dataclass of what was given. A field of type Literal takes one of its words; the help is what
+    the class's docstring says below ``Attributes``.
+
+    Args:
+        parser: of the command, or a group of its options.
+        owner: the dataclass.
+        names: of its fields.
+        flag: the option's name, where it is not the field's.
+        more: of ``add_argument``, where a field's type does not say it: ``metavar``, a narrower ``type``, ``choices``.
+    """
+    hints, defaults = get_type_hints(owner), {field.name: field.default for field in fields(owner)}
+    added = []
+    for name in names:
+        kinds = [kind for kind in get_args(hints[name]) if kind is not type(None)] or [hints[name]]
+        way = {"choices": kinds} if get_origin(hints[name]) is Literal else _WAYS.get(tuple(kinds), {})
+        required = {"required": True} if defaults[name] is MISSING else {"default": defaults[name]}
+        found = {"help": _said_of(owner).get(name), "dest": name, **way, **required, **more}
+        added.append(parser.add_argument(flag or f"--{name.replace('_', '-')}", **found))
+    return added
+
+
+def _said_of(owner: type) -> dict[str, str]:
+    """What a class's docstring says of its attributes, as help texts: plain, on one line, without the last stop."""
+    _, _, text = (inspect.getdoc(owner) or "").partition("Attributes:")
+    found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text, re.M)
+    return {name: " ".join(text.replace("``", "").replace("%", "%%").split()).removesuffix(".") for name, text in found}
+
+
+def made_of(owner: Callable[..., T], args: argparse.Namespace, **more: Any) -> T:
+    """The dataclass that ``add_fields`` made options for, of what was given; what has no option takes its default.
+
+    Raises:
+        UsageError: as the dataclass raises it.
+    """
+    names = [field.name for field in fields(owner)]  # type: ignore[arg-type]
+    given = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    return owner(**{**given, **more})
+
+
+def add_bundle(parser: argparse.ArgumentParser, **more: Any) -> None:
+    """``--bundle``; it is ``bundle`` unless ``more`` says something else."""
+    way = {"default": Path("bundle"), "metavar": "BUNDLE", "help": "a trained bundle"}
+    parser.add_argument("--bundle", type=path_argument, **{**way, **more})
+
+
+def add_cluster_options(parser: argparse.ArgumentParser) -> None:
+    """``--workers``, ``--dask`` and ``--worker-memory``, the same in every command, for a ``ClusterConfig``."""
+    add_fields(parser, ClusterConfig, "workers")
+    add_fields(parser, ClusterConfig, "address", flag="--dask", metavar="ADDRESS")
+    add_fields(parser, ClusterConfig, "worker_memory", metavar="SIZE")
 
 
 def run_command(work: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sdk.__main__ import main
-from sdk.commands import examination as doctor
+from sdk.commands import doctor
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -43,13 +43,13 @@ def test_it_finds_the_versions_that_pip_installed():
     ],
 )
 def test_a_package_is_compared_with_what_is_asked(requirement, state):
-    (package,) = doctor._packages([requirement])
+    (package,) = doctor.packages_of([requirement])
     assert package.state == state
     assert package.extra == ("tune" if "extra" in requirement else "")
 
 
 def test_requirements_of_other_interpreters_and_of_developers_are_left_out():
-    assert doctor._packages(['numpy; python_version < "3"', 'ruff; extra == "dev"']) == []
+    assert doctor.packages_of(['numpy; python_version < "3"', 'ruff; extra == "dev"']) == []
 
 
 def test_a_healthy_environment_is_exit_code_0_and_strict_json(capsys):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from export.__main__ import main as export_main
 from sdk.__main__ import main
-from sdk.shell.cli import Terminated, run_command
+from sdk.shell.cli import CommandParser, Terminated, add_fields, made_of, new_parser, run_command, seconds
 
 
 @pytest.mark.parametrize(
@@ -75,8 +78,56 @@ def test_an_unknown_word_after_export_is_no_missing_option(given, said, capsys):
 
 
 def test_what_to_compare_is_checked_before_any_data_is_read(tmp_path, capsys):
-    assert main(["compare", "--movielens", str(tmp_path / "none"), "--protocols", "A,X"]) == 2
-    assert "--protocols: got 'A,X', expected one or more of A, B, C" in capsys.readouterr().err
+    for option, wrong, expected in (
+        ("--protocols", "A,X", "one or more of A, B, C"), ("--protocols", ",", "one or more of A, B, C"),
+        ("--seeds", "1,-1", "seeds from 0 to 4294967295"), ("--budget", "0", "a whole number from 1 to 1000000"),
+    ):  # fmt: skip
+        with pytest.raises(SystemExit) as stop:
+            main(["compare", "--movielens", str(tmp_path / "none"), option, wrong])
+        assert stop.value.code == 2
+        assert f"{option}: got {wrong!r}, expected {expected}" in capsys.readouterr().err
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked for.
+
+    Attributes:
+        out: where it goes, a path
+            or a URL.
+        kind: ``near`` or ``far``: 5 % apart.
+        most: how many. None is all.
+        weight: of each.
+        quick: whether it is a trial.
+        unsaid: has no option.
+    """
+
+    out: str | Path
+    kind: Literal["near", "far"] = "near"
+    most: int | None = None
+    weight: float = 0.5
+    quick: bool = False
+    unsaid: int = 3
+
+
+def test_options_are_what_the_dataclass_says_of_its_fields(capsys):
+    parser = new_parser(CommandParser, "asked", "ask for something", "asked --out here", only_prints=True)
+    add_fields(parser, Asked, "kind", "most", "quick")
+    add_fields(parser, Asked, "out", metavar="PLACE")
+    add_fields(parser, Asked, "weight", flag="--heavy", type=seconds)
+    asked = parser.parse_args(["--out", "s3://nights/", "--kind", "far", "--heavy", "2", "--quick"])
+    assert made_of(Asked, asked, unsaid=4) == Asked("s3://nights", "far", None, 2.0, quick=True, unsaid=4)
+    assert made_of(Asked, parser.parse_args(["--out", "x", "--most", "7"])) == Asked("x", most=7)
+    assert asked.only_prints
+    for wrong in (["--out", "x", "--kind", "by"], ["--out", "x", "--most", "1.5"], ["--heavy=-1", "--out=x"], []):
+        with pytest.raises(SystemExit) as stop:
+            parser.parse_args(wrong)
+        assert stop.value.code == 2
+    text = " ".join(parser.format_help().split())
+    for said in ("--out PLACE where it goes, a path or a URL", "--kind {near,far} near or far: 5 % apart (default: ",
+                 "--most N how many. None is all -", "whether it is a trial", "example: asked --out here"):  # fmt: skip
+        assert said in text
+    assert "unsaid" not in text
 
 
 @pytest.mark.parametrize("command", ["download", "train", "tune", "evaluate", "similar", "recommend"])

@@ -19,6 +19,7 @@ import numpy as np
 from sdk.base.config import HistoryConfig
 from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float32s, Float64s, Int64s
+from sdk.data.splits import drawn
 from sdk.metrics.lists import RelevanceSets, ndcg, user_mean
 from sdk.models.history.fit import ItemRegression, factors, prepared
 from sdk.models.history.inputs import Floats, Index, balanced, most_rated, rating_matrix
@@ -255,7 +256,7 @@ def _draws(part: Part) -> list[Draw]:
 
 def _draw(part: Part, number: int) -> Draw | None:
     rng = np.random.default_rng((part.config.seed, number))
-    held = (part.rating >= part.config.like_at) & (rng.random(len(part.rating)) < _HELD_OUT)
+    held = (part.rating >= part.config.like_at) & drawn(len(part.rating), _HELD_OUT, rng)
     return part.draw(~held, held, rng, FEWEST_MEASURED)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from sdk.base.config import HistoryConfig
 from sdk.base.types import Float32s, Int64s
+from sdk.data.splits import before_and_asked, time_at
 from sdk.models.history.choice import MAX_MEASURED, Choice, Draw, Part
 from sdk.models.history.inputs import Floats, Index
 
@@ -118,9 +119,9 @@ class Moments:
         for share in MOMENTS:
             if sum(len(draw.measured) for draw in found) >= MAX_MEASURED:
                 break
-            start, end = _time_at(times, share), _time_at(times, share + _WINDOW)
-            asked = likes & (times >= start) & (times < end)
-            draw = part.draw(times < start, asked, np.random.default_rng(config.seed))
+            start, end = (time_at(times, round(upto * len(times))) for upto in (share, share + _WINDOW))
+            before, asked = before_and_asked(part.user, times, likes, start, end)
+            draw = part.draw(before, asked, np.random.default_rng(config.seed))
             found += [] if draw is None else [draw]
         return cls(times, tuple(found))
 
@@ -150,11 +151,3 @@ class Moments:
                 weights = aged_weights(draw.part.config, rating, user, times, days)
                 total[place] += draw.ndcg10_per_list(factors, draw.histories(weights)).sum()
         return [round(float(each), 6) for each in total / self.num_lists]
-
-
-def _time_at(timestamp: Int64s, share: float) -> int:
-    """The time of the rating that the share of all, by time, ends at; after all of them for a share of 1."""
-    place = round(share * len(timestamp))
-    if place >= len(timestamp):
-        return int(timestamp.max()) + 1
-    return int(np.partition(timestamp, place)[place])
