@@ -163,6 +163,8 @@ def title_tokens(title: str) -> list[str]:
 
 def as_vocabulary(tokens: Tokens, least: int) -> list[str]:
     """The distinct tokens of at least ``least`` titles, in code point order."""
-    once_a_title = pa.table({"row": tokens.row, "token": tokens.token}).group_by(["row", "token"]).aggregate([])
-    found = pc.value_counts(once_a_title["token"])
-    return sorted(found.field("values").filter(pc.greater_equal(found.field("counts"), least)).to_pylist())
+    distinct = pc.dictionary_encode(tokens.token)
+    names = distinct.dictionary.to_pylist()
+    pairs = np.unique(tokens.row * max(len(names), 1) + distinct.indices.to_numpy(zero_copy_only=False))
+    counts = np.bincount(pairs % max(len(names), 1), minlength=len(names))
+    return sorted(name for name, count in zip(names, counts, strict=True) if count >= least)
