@@ -139,14 +139,15 @@ def test_a_selection_in_lower_precision_is_proven_or_done_again(close, monkeypat
         for part in (form.items.bias, form.items.dot, form.items.hidden, form.items.fields):
             part *= np.float32(1e-3)
     engine = fused(form, precision="tf32")
-    weights, original = engine.fused._weights, FusedScorer._launch
+    weights, original = engine.fused._weights, FusedScorer._filtered
     rounded = (weights[0], cut_to_tf32(weights[1]), *weights[2:])
 
-    def launch(self, users, watched, least, kept, cut, precision):
+    def filtered(self, *arguments):
+        *arguments, precision = arguments
         self._weights = rounded if precision == "tf32" else weights
-        original(self, users, watched, least, kept, cut, "ieee")
+        return original(self, *arguments, "ieee")
 
-    monkeypatch.setattr(FusedScorer, "_launch", launch)
+    monkeypatch.setattr(FusedScorer, "_filtered", filtered)
     got = engine.top_k(np.arange(16), seen, 10)
     assert engine.fused.num_again == 16 if close else engine.fused.num_again < 16
     check(got, all_scores(form), seen, 10)
