@@ -159,7 +159,8 @@ def test_shapes_that_do_not_fit_take_the_plain_path(form, reason, caplog):
 
 
 def test_without_triton_the_plain_path_is_taken(monkeypatch):
-    monkeypatch.setitem(sys.modules, "triton", None)  # as if it were not installed
+    for name in ("triton", "triton.language"):
+        monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
     assert why_not(random_form(4, 30, (3, 1, 0, 0, 1, []), mlp=False), 27) == "triton is not installed"
 
 
