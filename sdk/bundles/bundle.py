@@ -19,7 +19,7 @@ from sdk.base.types import Int64s, TopK
 from sdk.bundles.info import FORMAT_VERSION, INFO, BundleInfo, read_info, verify
 
 if TYPE_CHECKING:
-    from sdk.bundles.explanations import Explanation
+    from sdk.bundles.answers import Explanation
     from sdk.features.interactions import StoredInteractions
     from sdk.features.tables import EncodedTable
     from sdk.models.content.model import ContentModel
@@ -306,7 +306,7 @@ class Bundle:
         Raises:
             UsageError: k < 1, a title is unknown, or the bundle has no history model.
         """
-        from sdk.bundles.visitors import visitor_list
+        from sdk.bundles.answers import visitor_list
         from sdk.scoring.filters import rows_of
 
         history, k = self._need_history(), count_of(k, "k")
@@ -352,7 +352,7 @@ class Bundle:
             UsageError: max_titles < 1, a title or model is unknown, both or neither of user and likes are given, or
                 likes are given and the bundle has no history model.
         """
-        from sdk.bundles.explanations import Explainer
+        from sdk.bundles.answers import Explainer
         from sdk.scoring.filters import rows_of
 
         if (user_id is None) == (liked is None):

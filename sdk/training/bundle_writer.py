@@ -24,7 +24,7 @@ from sdk.features.encode import Features
 from sdk.features.interactions import StoredInteractions
 from sdk.features.table_files import write_table
 from sdk.measure.evaluation import Evaluation, label_rule
-from sdk.measure.training_report import plain_values, write_reports
+from sdk.measure.evaluation_report import plain_values, write_reports
 from sdk.metrics.pointwise import EpochRecord
 from sdk.models.content.model import ContentModel
 from sdk.models.history.model import HistoryModel

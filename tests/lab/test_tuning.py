@@ -15,9 +15,8 @@ from sdk.base.config import HistoryConfig, RunConfig, from_json, to_json
 from sdk.base.errors import ConfigError, LockedError, OutputError, ScoreError, UnusableFileError, UsageError
 from sdk.data.splits import split
 from sdk.lab.tuning.objectives import HistoryObjective, RankerObjective
-from sdk.lab.tuning.search import Search, Trial, TuningResult, tune
+from sdk.lab.tuning.search import Search, Trial, TuningResult, opened_study, tune
 from sdk.lab.tuning.space import SPACES, Choice, Range, field_of, space_around, with_fields
-from sdk.lab.tuning.study import opened_study
 from sdk.lab.tuning.study_report import as_json, as_markdown, draw_history, draw_slices, fields_to_set, write_tuning
 from sdk.measure.list_evaluation import split_positives
 from sdk.shell.cli import Terminated

@@ -14,8 +14,8 @@ import pytest
 from sdk.base.errors import OutputError
 from sdk.measure.charts import best_epoch, draw_auc
 from sdk.measure.evaluation import Evaluation
+from sdk.measure.evaluation_report import write_reports
 from sdk.measure.slices import Slice
-from sdk.measure.training_report import write_reports
 from sdk.metrics.pointwise import EpochRecord, MetricRow, SliceFigures, calibration
 
 SPLIT = "random 80%/20%, validation 10% of training, seed 42"
