@@ -23,7 +23,7 @@ from sdk.models.predict import predict
 
 if TYPE_CHECKING:
     from sdk.bundles.bundle import Bundle
-    from sdk.measure.bundle_lists import ListEvaluation
+    from sdk.measure.list_evaluation import ListEvaluation
 
 LEAST_OF_A_LABEL = 30  # rows of each label that a slice needs for an AUC
 
@@ -125,7 +125,7 @@ def evaluate_bundle(bundle: Bundle, *, samples: int = MOST_SAMPLES, max_list_use
         UsageError: the bundle holds neither a ranker nor a history model, or was trained without a test part.
     """
     from sdk.features.interactions import TEST
-    from sdk.measure.bundle_lists import MAX_USERS, evaluate_lists_of
+    from sdk.measure.list_evaluation import MAX_USERS, evaluate_lists_of
 
     config, learnt = bundle.info.config, learnt_parts(bundle.info.config)
     names, test = list(config.rankers), bundle.interactions.only(TEST)

@@ -21,8 +21,8 @@ from sdk.metrics.pointwise import Calibration, EpochRecord, MetricRow, SliceFigu
 from sdk.shell.terminal import Page
 
 if TYPE_CHECKING:
-    from sdk.measure.bundle_lists import ListEvaluation
     from sdk.measure.evaluation import Evaluation
+    from sdk.measure.list_evaluation import ListEvaluation
 
 log = logging.getLogger(__name__)
 

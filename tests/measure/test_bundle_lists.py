@@ -14,9 +14,8 @@ from small import dataset, run_config
 from sdk.__main__ import main
 from sdk.base.config import FeatureConfig
 from sdk.features.interactions import TEST
-from sdk.measure.bundle_lists import ListTask, evaluate_lists_of, recommenders
 from sdk.measure.evaluation import evaluate_bundle, learnt_parts
-from sdk.measure.list_evaluation import MeasuredLists, RatedCatalogue
+from sdk.measure.list_evaluation import ListTask, MeasuredLists, RatedCatalogue, evaluate_lists_of, recommenders
 from sdk.metrics.lists import RelevanceSets
 from sdk.training.pipeline import train_bundle
 

@@ -31,7 +31,7 @@ class Contender:
             settings to logits); None for ours.
         grid: the settings that a peer may choose from; the first of each entry is the usual one.
         package: what a peer needs to be installed beside Marquee, if anything.
-        form: for ours, which form or ranker of the bundle is asked, see ``ours.lists`` and ``ours.logits``.
+        form: for ours, which form or ranker of the bundle is asked, see ``workbench.lists_by``.
     """
 
     name: str

@@ -117,10 +117,10 @@ class RankerObjective:
 
     def _run(self, config: RunConfig, repeat: int, on_epoch: Callable[[EpochRecord], None] | None) -> float:
         config = config.with_seed(config.training.seed + repeat)
-        features, *parts = self._part(config.features)
+        features, learnt, validation = self._part(config.features)
         training = config.training_of(self._model)[0]  # a study varies the penalty itself
         model = seeded(lambda: build_ranker(self._model, config, features.users, features.items), training)
-        result = train(model, *parts, training, name=f"{self._model} trial", on_epoch=on_epoch)
+        result = train(model, learnt, validation, training, name=f"{self._model} trial", on_epoch=on_epoch)
         return result.history[result.best_epoch - 1].auc
 
     def _part(self, config: FeatureConfig) -> tuple[Features, EncodedInteractions, EncodedInteractions]:

@@ -17,8 +17,8 @@ from sdk.bundles.fresh import FreshBundle, FreshRatings
 from sdk.data.splits import split
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
-from sdk.lab.comparison.ours import run_config as compared_config
 from sdk.lab.comparison.protocols import tasks_for
+from sdk.lab.comparison.workbench import run_config as compared_config
 from sdk.metrics.lists import RelevanceSets, ndcg
 from sdk.models.history import recency as history_recency
 from sdk.models.history.model import HistoryModel
