@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -30,26 +29,23 @@ Labels: TypeAlias = NDArray[np.generic]
 _ROWS_AT_ONCE = 1 << 16  # of two (rows, D) float32 gathers: 32 MiB at D = 64
 
 
-def popularity_scores(item_index: Index, labels: Labels, num_items: int, *, smoothing: float = 1.0) -> Float32s:
+def popularity_scores(item_index: Index, labels: Labels, num_items: int) -> Float32s:
     """Log of each item's likes: what to recommend to somebody of whom nothing is known.
 
     Args:
         item_index: (N,) items of the training rows.
         labels: (N,) of 0 and 1, or bool; 1 is a like.
         num_items: I.
-        smoothing: added to each count, above 0, so that an item without likes has a finite score.
 
     Returns:
-        (I,) float32: ``log(likes + smoothing)``.
+        (I,) float32: ``log(likes + 1)``.
 
     Raises:
-        ValueError: the lengths differ, an index or a label is out of range, or smoothing is not above 0.
+        ValueError: the lengths differ, an index or a label is out of range.
     """
-    if not smoothing > 0:
-        raise ValueError(f"popularity_scores: got smoothing={smoothing}, expected above 0")
     likes = _checked_likes("popularity_scores", labels, item_index=(item_index, num_items))
     counts = np.bincount(item_index, weights=likes, minlength=num_items)
-    return np.log(counts + smoothing).astype(np.float32)
+    return np.log(counts + 1).astype(np.float32)
 
 
 class _Terms(NamedTuple):
@@ -238,12 +234,11 @@ def _sgd_epoch(
             q[d] += rate * (error * old - vector_l2 * q[d])
 
 
-@lru_cache(maxsize=1)
-def _compiled_epoch() -> Callable[..., None]:
+@cache
+def _compiled_epoch() -> Any:
     import numba
 
-    compiled: Any = numba.njit(_sgd_epoch)
-    return compiled
+    return numba.njit(_sgd_epoch)
 
 
 def _damped(index: Index, likes: Bools, size: int, damping: float, share: float) -> Float64s:

@@ -14,7 +14,9 @@ from sdk.base.config import RunConfig
 from sdk.base.errors import DataError, UsageError
 from sdk.base.types import Bools, Float32s
 from sdk.features.encode import EncodedInteractions
+from sdk.features.interactions import TEST, TRAIN, VALIDATION
 from sdk.measure.baselines import BiasedMF, MeansBaseline, popularity_scores
+from sdk.measure.list_evaluation import MAX_USERS, ListEvaluation, evaluate_lists_of
 from sdk.measure.slices import USERS, Slice, item_slices, user_slices
 from sdk.metrics.intervals import MOST_SAMPLES, auc_interval, likelihood_intervals, samples_for
 from sdk.metrics.pointwise import Calibration, Interval, MetricRow, SliceFigures, auc, calibration, log_loss, sigmoid
@@ -23,7 +25,6 @@ from sdk.models.predict import predict
 
 if TYPE_CHECKING:
     from sdk.bundles.bundle import Bundle
-    from sdk.measure.list_evaluation import ListEvaluation
 
 LEAST_OF_A_LABEL = 30  # rows of each label that a slice needs for an AUC
 
@@ -60,8 +61,6 @@ def label_rule(config: RunConfig) -> str:
 
 def learnt_parts(config: RunConfig) -> tuple[int, ...]:
     """The parts of the split that the final models learnt from."""
-    from sdk.features.interactions import TRAIN, VALIDATION
-
     return (TRAIN, VALIDATION) if config.training.refit else (TRAIN,)
 
 
@@ -124,9 +123,6 @@ def evaluate_bundle(bundle: Bundle, *, samples: int = MOST_SAMPLES, max_list_use
     Raises:
         UsageError: the bundle holds neither a ranker nor a history model, or was trained without a test part.
     """
-    from sdk.features.interactions import TEST
-    from sdk.measure.list_evaluation import MAX_USERS, evaluate_lists_of
-
     config, learnt = bundle.info.config, learnt_parts(bundle.info.config)
     names, test = list(config.rankers), bundle.interactions.only(TEST)
     if not (names or "history" in bundle.info.models) or not len(test.rows):

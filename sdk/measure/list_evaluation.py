@@ -306,7 +306,7 @@ def evaluate_lists_of(
     known = bundle.interactions.only(*learnt)
     seen = known.seen(len(bundle.encoded_users)).take(task.user_index)
     catalogue, item_ids = _catalogue(bundle, known), bundle.encoded_items.ids
-    relevant = RelevanceSets.from_pairs(task.row, item_ids[task.item_index], len(task.user_index))
+    relevant = RelevanceSets(task.row, item_ids[task.item_index], len(task.user_index))
     measured = []
     for name, recommender in recommenders(bundle, learnt).items():
         found = recommender.recommend(task.user_index, seen, _LENGTH)
@@ -351,6 +351,6 @@ def _in_slice(lists: MeasuredLists, part: Slice, task: ListTask, item_ids: Int64
         mine = part.members[task.user_index]
         return lists.figures(part.name, lists.per_user, mine, int(mine[task.row].sum()), samples)
     held = part.members[task.item_index]
-    relevant = RelevanceSets.from_pairs(task.row[held], item_ids[task.item_index[held]], len(task.user_index))
+    relevant = RelevanceSets(task.row[held], item_ids[task.item_index[held]], len(task.user_index))
     values = {"recall20": recall(lists.items, relevant, _LENGTH, lengths=lists.lengths)}
     return lists.figures(part.name, values, relevant.counts > 0, int(held.sum()), samples)

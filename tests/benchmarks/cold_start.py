@@ -151,7 +151,7 @@ def visitors(ratings: Ratings, rng: np.random.Generator) -> Visitors:
     row = (np.cumsum(size >= FEWEST_LIKES) - 1)[row]
     asked, told, item = enough & (place < 0), enough & (place >= 0), liked.item[order]
     number = int((size >= FEWEST_LIKES).sum())
-    return Visitors(row[told], item[told], place[told], RelevanceSets.from_pairs(row[asked], item[asked], number))
+    return Visitors(row[told], item[told], place[told], RelevanceSets(row[asked], item[asked], number))
 
 
 def serve(learnt: Ratings, waiting: Visitors) -> dict[tuple[str, int], tuple[NDArray[np.float64], NDArray[np.float64]]]:
@@ -192,7 +192,7 @@ def new_titles(ratings: Ratings) -> dict[str, tuple[float, float, float]]:
     users = np.intersect1d(asked.user, learnt.user)
     mine = np.isin(asked.user, users)
     row, item = np.searchsorted(users, asked.user[mine]), asked.item[mine]
-    relevant = RelevanceSets.from_pairs(row, item, len(users))
+    relevant = RelevanceSets(row, item, len(users))
     known = learnt.matrix(0.0)[users]
     weights = csr_matrix((HistoryConfig().weights(learnt.stars), (learnt.user, learnt.item)), learnt.shape)[users]
     found = {}

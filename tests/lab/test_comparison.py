@@ -103,7 +103,7 @@ def test_tags_are_taken_away_where_time_counts():
 
 
 @pytest.mark.parametrize(
-    "bad", [{"protocols": ("D",)}, {"protocols": ()}, {"seeds": ()}, {"seeds": (1, 1)}, {"seeds": (-1,)}]
+    "bad", [{"protocols": ("D",)}, {"protocols": ()}, {"seeds": ()}, {"seeds": (1, 1)}, {"seeds": (-1,)}, {"budget": 0}]
 )
 def test_unusable_choices_are_refused(bad, tmp_path):
     with pytest.raises(ConfigError):

@@ -81,7 +81,7 @@ def test_every_figure_is_that_of_lists_made_by_brute_force(bundle, evaluation, n
     catalogue = RatedCatalogue(
         items.known_ids, counts, len(set(stored.user_index[learnt].tolist())), bundle.content.transform(bundle.items)
     )
-    relevant = RelevanceSets.from_pairs(place, items.ids[stored.item_index[liked]], len(wanted))
+    relevant = RelevanceSets(place, items.ids[stored.item_index[liked]], len(wanted))
     expected = MeasuredLists.build(name, padded[at], lengths[at], relevant, catalogue).whole(0)
     row = next(row for row in evaluation.lists.rows if row.model == name)
     assert (row.num_users, row.num_rows) == (expected.num_users, len(liked))

@@ -138,12 +138,8 @@ def _present(task: Task) -> list[Contender]:
 
 
 def _measure_task(task: Task, config: CompareConfig, out: Path, progress: _Progress) -> Iterator[tuple[str, Result]]:
-    store, run, budget = (
-        ResultStore(out / "results"),
-        workbench.run_config(task, quick=config.quick),
-        config.settings_tried,
-    )
-    label = f"{task.protocol} {task.name}"
+    store, label = ResultStore(out / "results"), f"{task.protocol} {task.name}"
+    run, budget = workbench.run_config(task, quick=config.quick), config.settings_tried
     bench = workbench.Workbench(task, run, out / "work" / label.replace(" ", "-").replace("%", ""), budget)
     for contender in _present(task):
         facts, name = _facts(task, contender, to_json(run), budget), f"{label} {contender.name}"

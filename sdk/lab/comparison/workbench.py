@@ -21,7 +21,7 @@ import numpy as np
 from sdk.base.config import RunConfig, SplitConfig
 from sdk.base.errors import BundleError
 from sdk.base.ids import rows_of
-from sdk.base.types import Float32s, Int64s
+from sdk.base.types import Int64s
 from sdk.bundles.bundle import Bundle, load
 from sdk.bundles.fresh import encoded
 from sdk.features.interactions import TRAIN, VALIDATION
@@ -95,12 +95,6 @@ def lists_by(bundle: Bundle, form: str, user_id: Int64s, k: int) -> tuple[Int64s
         seen = bundle.interactions.seen(len(users)).take(index)
         found = Recommender(form, ranked_by, users, items).recommend(index, seen, k)
     return found.item_id, found.lengths.astype(np.int64)
-
-
-def content_vectors(bundle: Bundle) -> Float32s:
-    """(I, C) float32, the content vectors that are among the DLRM's features."""
-    config = bundle.info.config
-    return bundle.content.vectors(config.features.content_dim, seed=config.training.seed)
 
 
 class Workbench:
@@ -202,8 +196,9 @@ class Workbench:
         work = self.folder / "tuning"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        train, vectors = dataset.interactions.take(inner.train), content_vectors(self.bundle)
-        features = fit_features(train, dataset.users, dataset.items, vectors, self.config.features, work)
+        train, config = dataset.interactions.take(inner.train), self.config
+        vectors = self.bundle.content.vectors(config.features.content_dim, seed=config.training.seed)
+        features = fit_features(train, dataset.users, dataset.items, vectors, config.features, work)
         asked = features.encode(dataset.interactions.take(inner.test))
         return RatingProblem(features.users, features.items, features.encode(train), asked, self.task.seed)
 
@@ -227,4 +222,4 @@ def _relevance(task: Task) -> tuple[Int64s, RelevanceSets]:
     """The users of whom something is asked, ascending, and what."""
     asked = task.dataset.interactions.take(task.test)
     users, row = np.unique(asked.user_id, return_inverse=True)
-    return users, RelevanceSets.from_pairs(row.astype(np.int64), asked.item_id, len(users))
+    return users, RelevanceSets(row.astype(np.int64), asked.item_id, len(users))

@@ -108,14 +108,11 @@ class RankerObjective:
             best = max(best, record.auc)
             report(record.epoch, best)
 
-        values = [self._run(config, 0, hear), *(self.once(config, repeat) for repeat in range(1, repeats))]
+        values = [self.once(config, 0, hear), *(self.once(config, repeat) for repeat in range(1, repeats))]
         return math.fsum(values) / len(values)
 
-    def once(self, config: RunConfig, repeat: int) -> float:
+    def once(self, config: RunConfig, repeat: int, on_epoch: Callable[[EpochRecord], None] | None = None) -> float:
         """The best epoch's validation AUC with seed ``config.training.seed + repeat``."""
-        return self._run(config, repeat, None)
-
-    def _run(self, config: RunConfig, repeat: int, on_epoch: Callable[[EpochRecord], None] | None) -> float:
         config = config.with_seed(config.training.seed + repeat)
         features, learnt, validation = self._part(config.features)
         training = config.training_of(self._model)[0]  # a study varies the penalty itself
@@ -179,7 +176,7 @@ class HistoryObjective:
         held_user, held_item = self._rows(self._dataset.interactions.take(parts.held_out))
         wanted, row = np.unique(held_user, return_inverse=True)
         lists = Engine(form).top_k(wanted, Seen.build(user, item, shape[0]).take(wanted), _LIST_LENGTH)
-        relevant = RelevanceSets.from_pairs(row.astype(np.int64), held_item, len(wanted))
+        relevant = RelevanceSets(row.astype(np.int64), held_item, len(wanted))
         return user_mean(ndcg(lists.item_index, relevant, _LIST_LENGTH, lengths=lists.lengths))
 
     def _rows(self, ratings: Interactions) -> tuple[Int64s, Int64s]:

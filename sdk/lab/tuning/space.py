@@ -130,13 +130,16 @@ def text_of(value: Any) -> str:
     return number(value) if isinstance(value, float) else label_of(value)
 
 
+_TRAINING: Space = (
+    Range("training.learning_rate", 5e-4, 1e-2, log=True),
+    Range("training.embedding_l2", 3e-3, 0.3, log=True),
+    Range("training.bias_l2", 5e-4, 0.05, log=True),
+    Range("training.embedding_std", 0.01, 0.2, log=True),
+)
 SPACES: Mapping[str, Space] = MappingProxyType(
     {
         "dlrm": (
-            Range("training.learning_rate", 5e-4, 1e-2, log=True),
-            Range("training.embedding_l2", 3e-3, 0.3, log=True),
-            Range("training.bias_l2", 5e-4, 0.05, log=True),
-            Range("training.embedding_std", 0.01, 0.2, log=True),
+            *_TRAINING,
             Range("dlrm.id_dropout", 0.0, 0.3),
             Choice("dlrm.embedding_dim", (8, 16, 32, 64)),
             Choice("dlrm.dot_dim", (16, 32, 64, 128)),
@@ -145,10 +148,7 @@ SPACES: Mapping[str, Space] = MappingProxyType(
             Choice("features.content_dim", (0, 8, 32)),
         ),
         "ncf": (
-            Range("training.learning_rate", 5e-4, 1e-2, log=True),
-            Range("training.embedding_l2", 3e-3, 0.3, log=True),
-            Range("training.bias_l2", 5e-4, 0.05, log=True),
-            Range("training.embedding_std", 0.01, 0.2, log=True),
+            *_TRAINING,
             Range("ncf.id_dropout", 0.0, 0.3),
             Choice("ncf.embedding_dim", (16, 32, 64, 128)),
             Choice("ncf.variant", ("dot", "neumf")),

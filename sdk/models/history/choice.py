@@ -241,7 +241,7 @@ def draw_of(
 
 def _held_out(user: Int64s, item: Int64s, measured: Int64s) -> RelevanceSets:
     mine: Bools = np.isin(user, measured)
-    return RelevanceSets.from_pairs(np.searchsorted(measured, user[mine]), item[mine], len(measured))
+    return RelevanceSets(np.searchsorted(measured, user[mine]), item[mine], len(measured))
 
 
 def _top(scores: Float32s) -> Int64s:

@@ -124,7 +124,7 @@ def refitted(columns, share, half_life, penalty=WHOLE.penalty):
     rated = np.isin(np.arange(SHAPE[1]), item)
     engine = Engine(model.to_pair_form(*known, SHAPE[0], time[past]), rated)
     found = engine.top_k(measured, Seen.build(*known[:2], SHAPE[0]).take(measured), 10)
-    relevant = RelevanceSets.from_pairs(row, item[asked], len(measured))
+    relevant = RelevanceSets(row, item[asked], len(measured))
     return ndcg(found.item_index, relevant, 10, lengths=found.lengths)
 
 
