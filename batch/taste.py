@@ -8,19 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch.store.layout import ITEM_ITEMS, LATEST, LAYOUTS, SUCCESS, USER_ITEMS, night_of
+from batch.job.job import Job
+from batch.store.layout import ITEM_ITEMS, LATEST, LAYOUTS, USER_ITEMS, night_of
 from sdk.base.errors import OutputError, UsageError
 from sdk.base.printable import one_line
-from sdk.shell.cli import (
-    EXIT_CODES,
-    CommandParser,
-    HelpFormatter,
-    add_logging_options,
-    location_argument,
-    path_argument,
-    run_command,
-    whole_number,
-)
+from sdk.shell.cli import CommandParser, add_bundle, add_fields, new_parser, run_command, whole_number
 from sdk.shell.terminal import say
 
 if TYPE_CHECKING:
@@ -30,27 +22,14 @@ if TYPE_CHECKING:
 
 def build_parser() -> CommandParser:
     """The command line."""
-    parser = CommandParser(
-        prog="python -m batch.taste",
-        description="Show a few users' and titles' lists of the latest published night, by title.",
-        epilog=f"example:\n  python -m batch.taste --bundle bundle --out nightly\n\n{EXIT_CODES}",
-        formatter_class=HelpFormatter,
-    )
-    parser.add_argument(
-        "--bundle", type=path_argument, required=True, metavar="BUNDLE", help="the bundle the night came from"
-    )
-    parser.add_argument(
-        "--out",
-        type=location_argument,
-        required=True,
-        metavar="OUT",
-        help="where nights are published: a folder or a URL",
-    )
+    summary = "show a few users' and titles' lists of the latest published night, by title"
+    example = "python -m batch.taste --bundle bundle --out nightly"
+    parser: CommandParser = new_parser(CommandParser, "python -m batch.taste", summary, example, only_prints=True)
+    add_bundle(parser, required=True, default=None, help="the bundle the night came from")
+    add_fields(parser, Job, "out")
     parser.add_argument("--users", type=whole_number, default=3, help="how many users")
     parser.add_argument("--items", type=whole_number, default=3, help="how many titles: the most rated ones")
     parser.add_argument("--k", type=whole_number, default=5, help="how many entries of each list")
-    add_logging_options(parser)
-    parser.set_defaults(only_prints=True)
     return parser
 
 
@@ -83,24 +62,23 @@ def taste(bundle_path: Path, out: str | Path, *, num_users: int = 3, num_items: 
 
     from batch.store.places import open_target
     from sdk.bundles.bundle import load
+    from sdk.features.tables import FIRST_KNOWN
 
     for option, value in (("users", num_users), ("items", num_items), ("k", k)):
         if value < 0:
-            message = f"--{option}: got {value}, expected at least 0"
-            raise UsageError(message)
+            raise UsageError(f"--{option}: got {value}, expected at least 0")
     bundle, target = load(bundle_path), open_target(out)
-    night = _latest_night(target)
-    users = bundle.encoded_users.known_ids
-    picked = users[np.linspace(0, len(users) - 1, min(num_users, len(users))).astype(np.int64)]
-    rated = bundle.encoded_items.statistics.count[3:]
-    titles = bundle.encoded_items.known_ids[np.argsort(-rated, kind="stable")[:num_items]]
+    night, users = _latest_night(target), bundle.encoded_users.known_ids
+    picked = users[np.linspace(0, len(users) - 1, min(num_users, len(users))).astype(np.int64)].tolist()
+    rated = bundle.encoded_items.statistics.count[FIRST_KNOWN:]
+    items = bundle.encoded_items.known_ids[np.argsort(-rated, kind="stable")[:num_items]].tolist()
+    heads = {USER_ITEMS: {user: f"user {user}:" for user in picked}}
+    heads[ITEM_ITEMS] = {item: f"like {title}:" for item, title in zip(items, bundle.titles(items), strict=True)}
     lines = [f"published: {target.describe(night)}", ""]
-    lists = _lists(target, night, USER_ITEMS, picked.tolist(), k)
-    for user in picked.tolist():
-        lines += [f"user {user}:", *_entries(lists[user], bundle, k)]
-    lists = _lists(target, night, ITEM_ITEMS, titles.tolist(), k)
-    for item, title in zip(titles.tolist(), bundle.titles(titles.tolist()), strict=True):
-        lines += [f"like {title}:", *_entries(lists[item], bundle, k)]
+    for side, asked in heads.items():
+        lists = _lists(target, night, side, list(asked), k)
+        for one, head in asked.items():
+            lines += [head, *_entries(lists[one], bundle, k)]
     return "\n".join(map(one_line, lines))
 
 
@@ -112,13 +90,12 @@ def _latest_night(target: Target) -> str:
     """
     try:
         date = target.latest()
-        if date is not None and target.read(f"{night_of(date)}/{SUCCESS}") is not None:
-            return night_of(date)
+        if target.is_complete(date):
+            return night_of(str(date))
     except OSError as error:
         raise _unreadable(target.location, error) from error
     problem = f"{LATEST} is missing or damaged" if date is None else f"{LATEST} names {date}, which is not complete"
-    message = f"{target.location}: no night is published there ({problem}). Run python -m batch.score."
-    raise OutputError(message)
+    raise OutputError(f"{target.location}: no night is published there ({problem}). Run python -m batch.score.")
 
 
 def _lists(target: Target, night: str, side: str, wanted: Sequence[int], k: int) -> dict[int, list[int]]:

@@ -4,46 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import RefusedRequestError, ServerUnavailableError
-from sdk.base.errors import ConfigError, MarqueeError, UsageError
+from sdk.base.config import Amount, Checked, Positive, Size
+from sdk.base.errors import MarqueeError, UsageError
 from sdk.base.ids import count_of, ids_of
 from sdk.base.types import Float32s, Int32s, Int64s
 
 Ids: TypeAlias = "Sequence[int] | NDArray[np.integer[Any]]"
-PROTOCOLS = ("http", "grpc")
+Protocol = Literal["http", "grpc"]
 _DTYPES = {"int64": "INT64", "int32": "INT32"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClientOptions:
+class ClientOptions(Checked):
     """How a client asks.
 
     Attributes:
-        protocol: ``http`` or ``grpc``, what the address speaks.
+        protocol: what the address speaks, ``http`` or ``grpc``.
         timeout_s: how long one attempt may take, connecting included.
         retries: further attempts after a lost connection; a refusal or a time-out is never tried again.
         backoff_s: wait before the first further attempt; it doubles with each.
     """
 
-    protocol: str = "http"
-    timeout_s: float = 30.0
-    retries: int = 2
-    backoff_s: float = 0.1
-
-    def __post_init__(self) -> None:
-        for name, ok, expected in (
-            ("protocol", self.protocol in PROTOCOLS, f"one of {', '.join(PROTOCOLS)}"),
-            ("timeout_s", self.timeout_s > 0, "above 0 seconds"),
-            ("retries", self.retries >= 0, "0 or more"),
-            ("backoff_s", self.backoff_s >= 0, "0 or more seconds"),
-        ):
-            if not ok:
-                raise ConfigError(type(self).__name__, name, getattr(self, name), expected)
+    protocol: Protocol = "http"
+    timeout_s: Positive = 30.0
+    retries: Size = 2
+    backoff_s: Amount = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,11 +77,9 @@ class Call:
 
     def tensors(self, module: Any) -> dict[str, Any]:
         """The ``inputs`` and ``outputs`` of a tritonclient's ``infer``, made with its own classes."""
-        inputs = []
-        for name, values in self.inputs.items():
-            tensor = module.InferInput(name, [len(values)], _DTYPES[str(values.dtype)])
+        inputs = [module.InferInput(name, [len(v)], _DTYPES[str(v.dtype)]) for name, v in self.inputs.items()]
+        for tensor, values in zip(inputs, self.inputs.values(), strict=True):
             tensor.set_data_from_numpy(values)
-            inputs.append(tensor)
         return {"inputs": inputs, "outputs": [module.InferRequestedOutput(name) for name in self.outputs]}
 
 
@@ -114,11 +103,8 @@ def recommend_call(user_id: Ids, k: int, exclude: Ids | None) -> Call:
     Raises:
         UsageError: an input holds what is no id, or is empty.
     """
-    inputs: dict[str, NDArray[Any]] = {"user_id": _ids("recommend", "user_id", user_id), "k": _k("recommend", k)}
     excluded = ids_of(() if exclude is None else exclude, "recommend: input 'exclude'")
-    if len(excluded):
-        inputs["exclude"] = excluded
-    return Call("recommend", inputs, ("item_id", "score"))
+    return _list_call("recommend", "user_id", user_id, k, {"exclude": excluded} if len(excluded) else {})
 
 
 def similar_call(item_id: Ids, k: int) -> Call:
@@ -127,11 +113,15 @@ def similar_call(item_id: Ids, k: int) -> Call:
     Raises:
         UsageError: an input holds what is no id, or is empty.
     """
-    inputs: dict[str, NDArray[Any]] = {
-        "item_id": _ids("similar_items", "item_id", item_id),
-        "k": _k("similar_items", k),
-    }
-    return Call("similar_items", inputs, ("item_id", "score"))
+    return _list_call("similar_items", "item_id", item_id, k, {})
+
+
+def _list_call(model: str, name: str, ids: Ids, k: int, others: Mapping[str, Int64s]) -> Call:
+    length, most = count_of(k, f"{model}: input 'k'"), np.iinfo(np.int32).max
+    if length > most:
+        raise UsageError(f"{model}: input 'k': got {length}, expected at most {most}")
+    inputs: dict[str, Any] = {name: _ids(model, name, ids), "k": np.array([length], dtype=np.int32), **others}
+    return Call(model, inputs, ("item_id", "score"))
 
 
 def _ids(model: str, name: str, values: int | Ids) -> Int64s:
@@ -141,18 +131,10 @@ def _ids(model: str, name: str, values: int | Ids) -> Int64s:
     return ids
 
 
-def _k(model: str, k: int) -> Int32s:
-    number, most = count_of(k, f"{model}: input 'k'"), np.iinfo(np.int32).max
-    if number > most:
-        raise UsageError(f"{model}: input 'k': got {number}, expected at most {most}")
-    return np.array([number], dtype=np.int32)
-
-
 def lists_of(result: Any) -> Lists:
     """An answer of ``recommend`` or ``similar_items``."""
     item_id = result.as_numpy("item_id")
-    lengths = (item_id >= 0).sum(axis=1).astype(np.int32)
-    return Lists(item_id, result.as_numpy("score"), lengths)
+    return Lists(item_id, result.as_numpy("score"), (item_id >= 0).sum(axis=1).astype(np.int32))
 
 
 def is_lost(error: BaseException) -> bool:
@@ -181,14 +163,24 @@ def _is_client_error(error: BaseException) -> bool:
     return type(error).__module__.partition(".")[0] in ("aiohttp", "geventhttpclient", "http")
 
 
-def translated(error: Exception, url: str, call: Call) -> MarqueeError:
+def seconds_to_wait(error: Exception, attempt: int, options: ClientOptions, url: str, call: Call) -> float:
+    """How long to wait before the next attempt.
+
+    Raises:
+        RefusedRequestError: the server says that the request is wrong.
+        ServerUnavailableError: there was no answer, and another attempt is not allowed or would not help.
+    """
+    if is_lost(error) and attempt < options.retries:
+        return options.backoff_s * 2**attempt
+    raise _translated(error, url, call) from error
+
+
+def _translated(error: Exception, url: str, call: Call) -> MarqueeError:
     """What a failed request means, naming the model and its inputs."""
     if is_timeout(error):
         return ServerUnavailableError(url, call.model, "the time-out passed")
     message = getattr(error, "message", None)
     text = str(message()) if callable(message) else str(error) or type(error).__name__
-    if is_lost(error):
-        return ServerUnavailableError(url, call.model, text)
-    if _status(error) in _OURS_TO_MEND:
+    if not is_lost(error) and _status(error) in _OURS_TO_MEND:
         return RefusedRequestError(call.model, call.describe(), text)
-    return ServerUnavailableError(url, call.model, f"the server failed: {text}")
+    return ServerUnavailableError(url, call.model, text if is_lost(error) else f"the server failed: {text}")

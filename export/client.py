@@ -8,21 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from types import TracebackType
+from importlib import import_module
 from typing import Any
 
-from export.calls import (
-    Call,
-    ClientOptions,
-    Ids,
-    Lists,
-    is_lost,
-    lists_of,
-    rank_call,
-    recommend_call,
-    similar_call,
-    translated,
-)
+from export import calls
+from export.calls import Call, ClientOptions, Ids, Lists
 from sdk.base.types import Float32s
 
 __all__ = ["AsyncClient", "Client", "ClientOptions", "Lists"]
@@ -38,15 +28,13 @@ class Client:
 
     def __init__(self, url: str, options: ClientOptions | None = None) -> None:
         self.url, self.options = url, options or ClientOptions()
-        self._module = _sync_module(self.options.protocol)
+        self._module: Any = import_module(f"tritonclient.{self.options.protocol}")
         self._connection = self._connect()
 
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -58,7 +46,7 @@ class Client:
         try:
             return bool(self._connection.is_server_ready())
         except Exception as error:
-            if is_lost(error) or isinstance(error, TimeoutError):
+            if calls.is_lost(error) or isinstance(error, TimeoutError):
                 return False
             raise
 
@@ -74,7 +62,7 @@ class Client:
             RefusedRequestError: the server says that the request is wrong.
             ServerUnavailableError: there was no answer.
         """
-        scores: Float32s = self._ask(rank_call(user_id, item_id)).as_numpy("score")
+        scores: Float32s = self._ask(calls.rank_call(user_id, item_id)).as_numpy("score")
         return scores
 
     def recommend(self, user_id: Ids, k: int = 10, exclude: Ids | None = None) -> Lists:
@@ -90,7 +78,7 @@ class Client:
             RefusedRequestError: the server says that the request is wrong.
             ServerUnavailableError: there was no answer.
         """
-        return lists_of(self._ask(recommend_call(user_id, k, exclude)))
+        return calls.lists_of(self._ask(calls.recommend_call(user_id, k, exclude)))
 
     def similar_items(self, item_id: Ids, k: int = 10) -> Lists:
         """The k titles most like each of the B given ones, by content.
@@ -100,32 +88,26 @@ class Client:
             RefusedRequestError: the server says that the request is wrong.
             ServerUnavailableError: there was no answer.
         """
-        return lists_of(self._ask(similar_call(item_id, k)))
+        return calls.lists_of(self._ask(calls.similar_call(item_id, k)))
 
     def _connect(self) -> Any:
         limit = self.options.timeout_s
         http = {"connection_timeout": limit, "network_timeout": limit} if self.options.protocol == "http" else {}
         return self._module.InferenceServerClient(self.url, **http)
 
-    def _ask(self, call: Call) -> Any:
-        for attempt in range(self.options.retries + 1):
-            try:
-                return self._infer(call)
-            except Exception as error:
-                if not is_lost(error) or attempt == self.options.retries:
-                    raise translated(error, self.url, call) from error
-                self._reconnect()
-                time.sleep(self.options.backoff_s * 2**attempt)
-        raise AssertionError
+    def _ask(self, call: Call, attempt: int = 0) -> Any:
+        try:
+            return self._infer(call)
+        except Exception as error:
+            wait_s = calls.seconds_to_wait(error, attempt, self.options, self.url, call)
+        self._connection.close()  # one that broke off half way through an answer is not used again
+        self._connection = self._connect()
+        time.sleep(wait_s)
+        return self._ask(call, attempt + 1)
 
     def _infer(self, call: Call) -> Any:
         limit = {"client_timeout": self.options.timeout_s} if self.options.protocol == "grpc" else {}
         return self._connection.infer(call.model, **call.tensors(self._module), **limit)
-
-    def _reconnect(self) -> None:
-        """A connection that broke off half way through an answer is not used again."""
-        self._connection.close()
-        self._connection = self._connect()
 
 
 class AsyncClient:
@@ -138,15 +120,13 @@ class AsyncClient:
 
     def __init__(self, url: str, options: ClientOptions | None = None) -> None:
         self.url, self.options = url, options or ClientOptions()
-        self._module = _async_module(self.options.protocol)
+        self._module: Any = import_module(f"tritonclient.{self.options.protocol}.aio")
         self._connection = self._module.InferenceServerClient(url)
 
     async def __aenter__(self) -> AsyncClient:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -155,44 +135,22 @@ class AsyncClient:
 
     async def rank(self, user_id: int | Ids, item_id: Ids) -> Float32s:
         """(N,) float32 scores (logits) of N pairs; see ``Client.rank``."""
-        scores: Float32s = (await self._ask(rank_call(user_id, item_id))).as_numpy("score")
+        scores: Float32s = (await self._ask(calls.rank_call(user_id, item_id))).as_numpy("score")
         return scores
 
     async def recommend(self, user_id: Ids, k: int = 10, exclude: Ids | None = None) -> Lists:
         """Each user's k best unseen titles; see ``Client.recommend``."""
-        return lists_of(await self._ask(recommend_call(user_id, k, exclude)))
+        return calls.lists_of(await self._ask(calls.recommend_call(user_id, k, exclude)))
 
     async def similar_items(self, item_id: Ids, k: int = 10) -> Lists:
         """The k titles most like each given one; see ``Client.similar_items``."""
-        return lists_of(await self._ask(similar_call(item_id, k)))
+        return calls.lists_of(await self._ask(calls.similar_call(item_id, k)))
 
-    async def _ask(self, call: Call) -> Any:
-        for attempt in range(self.options.retries + 1):
-            try:
-                inferring = self._connection.infer(call.model, **call.tensors(self._module))
-                return await asyncio.wait_for(inferring, self.options.timeout_s)
-            except Exception as error:
-                if not is_lost(error) or attempt == self.options.retries:
-                    raise translated(error, self.url, call) from error
-                await asyncio.sleep(self.options.backoff_s * 2**attempt)
-        raise AssertionError
-
-
-def _sync_module(protocol: str) -> Any:
-    if protocol == "grpc":
-        import tritonclient.grpc as grpc_module
-
-        return grpc_module
-    import tritonclient.http as http_module
-
-    return http_module
-
-
-def _async_module(protocol: str) -> Any:
-    if protocol == "grpc":
-        import tritonclient.grpc.aio as grpc_module
-
-        return grpc_module
-    import tritonclient.http.aio as http_module
-
-    return http_module
+    async def _ask(self, call: Call, attempt: int = 0) -> Any:
+        try:
+            inferring = self._connection.infer(call.model, **call.tensors(self._module))
+            return await asyncio.wait_for(inferring, self.options.timeout_s)
+        except Exception as error:
+            wait_s = calls.seconds_to_wait(error, attempt, self.options, self.url, call)
+        await asyncio.sleep(wait_s)
+        return await self._ask(call, attempt + 1)

@@ -10,8 +10,7 @@ from export.options import ExportOptions
 
 COMPOSED = ("nvt_workflow", "ranker")  # the steps of rank; its config pins their version
 _ON_GPU = ("ranker", "recommend")  # a workflow looks ids up, and similar titles are few: no work for a GPU
-_VARIANTS = {"pytorch": "variants/ranker_pytorch", "onnxruntime": "variants/ranker_onnxruntime"}
-_FILE_NAMES = {"pytorch": "model.pt", "onnxruntime": "model.onnx"}
+_NATIVE_FILES = {"pytorch": "model.pt", "onnxruntime": "model.onnx"}
 
 
 def sources() -> Path:
@@ -21,7 +20,7 @@ def sources() -> Path:
 
 def native_file(backend: str) -> str:
     """The name of a native backend's model file."""
-    return _FILE_NAMES[backend]
+    return _NATIVE_FILES[backend]
 
 
 def configuration(model: str, options: ExportOptions, version: int) -> Any:
@@ -32,14 +31,23 @@ def configuration(model: str, options: ExportOptions, version: int) -> Any:
         options: what the user chose.
         version: the version being exported; ``rank`` names it for its steps.
     """
-    folder = _VARIANTS.get(options.backend, model) if model == "ranker" else model
-    config = read_config(sources() / folder / "config.pbtxt")
+    is_native = model == "ranker" and options.backend in _NATIVE_FILES
+    config = read_config(sources() / (f"variants/ranker_{options.backend}" if is_native else model) / "config.pbtxt")
     if model == "rank":
         _pin(config, options, version)
-    elif model in COMPOSED:
-        _fill_batching(config, options)
+        return config
+    (group,) = config.instance_group
+    group.count = options.instances
+    if model in _ON_GPU and options.instance_kind == "gpu":
+        group.kind = type(group).KIND_GPU
+    if model in COMPOSED:
+        config.max_batch_size = options.max_batch
+        if options.max_queue_delay_us:
+            config.dynamic_batching.max_queue_delay_microseconds = options.max_queue_delay_us
     else:
-        _fill_limits(config, options)
+        for name in ("max_ids", "max_k", "max_results"):
+            config.parameters[name].string_value = str(getattr(options, name))
+    config.version_policy.latest.num_versions = options.keep_versions + (model in COMPOSED)
     if model == "ranker" and not options.warm_up:
         config.ClearField("model_warmup")
     return config
@@ -61,37 +69,13 @@ def config_text(config: Any) -> str:
 
 
 def _pin(config: Any, options: ExportOptions, version: int) -> None:
-    steps = {step.model_name: step for step in config.ensemble_scheduling.step}
-    for step in steps.values():
+    for step in config.ensemble_scheduling.step:
         step.model_version = version
-    if options.backend == "pytorch":
-        ranker = steps["ranker"]
-        _rename(ranker.input_map, user_index="user_index__0", item_index="item_index__1")
-        _rename(ranker.output_map, score="score__0")
+        if step.model_name == "ranker" and options.backend == "pytorch":
+            _rename(step.input_map, user_index="user_index__0", item_index="item_index__1")
+            _rename(step.output_map, score="score__0")
 
 
 def _rename(mapping: Any, **names: str) -> None:
     for old, new in names.items():
         mapping[new] = mapping.pop(old)
-
-
-def _fill_batching(config: Any, options: ExportOptions) -> None:
-    config.max_batch_size = options.max_batch
-    if options.max_queue_delay_us:
-        config.dynamic_batching.max_queue_delay_microseconds = options.max_queue_delay_us
-    _fill_instances(config, options)
-    config.version_policy.latest.num_versions = 1 + options.keep_versions
-
-
-def _fill_limits(config: Any, options: ExportOptions) -> None:
-    for name in ("max_ids", "max_k", "max_results"):
-        config.parameters[name].string_value = str(getattr(options, name))
-    _fill_instances(config, options)
-    config.version_policy.latest.num_versions = options.keep_versions
-
-
-def _fill_instances(config: Any, options: ExportOptions) -> None:
-    (group,) = config.instance_group
-    group.count = options.instances
-    if config.name in _ON_GPU and options.instance_kind == "gpu":
-        group.kind = type(group).KIND_GPU

@@ -38,11 +38,7 @@ class RefusedRequestError(UsageError):
     """
 
     def __init__(self, model: str, tensors: str, reason: str) -> None:
-        super().__init__(model, tensors, reason)
-        self.model, self.tensors, self.reason = model, tensors, reason
-
-    def __str__(self) -> str:
-        return f"model {self.model!r} refused the request ({self.tensors}): {self.reason}"
+        super().__init__(f"model {model!r} refused the request ({tensors}): {reason}")
 
 
 class ServerUnavailableError(OutputError):
@@ -55,11 +51,5 @@ class ServerUnavailableError(OutputError):
     """
 
     def __init__(self, url: str, model: str, problem: str) -> None:
-        super().__init__(url, model, problem)
-        self.url, self.model, self.problem = url, model, problem
-
-    def __str__(self) -> str:
-        return (
-            f"{self.url}: no answer from model {self.model!r} ({self.problem}). "
-            "Check that the server runs (python -m export serve REPO) and that the address is its own."
-        )
+        remedy = "Check that the server runs (python -m export serve REPO) and that the address is its own."
+        super().__init__(f"{url}: no answer from model {model!r} ({problem}). {remedy}")

@@ -36,11 +36,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise _unreadable(error, path) from error
     except (ValueError, KeyError, TypeError) as error:
-        message = f"{path}: not readable ({error}). Export the repository again."
-        raise RepositoryError(message) from error
+        raise RepositoryError(f"{path}: not readable ({error}). Export the repository again.") from error
     if version != FORMAT_VERSION:
-        message = f"{path}: format version {version!r}, this release reads {FORMAT_VERSION}. Export it again."
-        raise RepositoryError(message)
+        problem = f"format version {version!r}, this release reads {FORMAT_VERSION}"
+        raise RepositoryError(f"{path}: {problem}. Export it again.")
     return values
 
 
@@ -61,27 +60,22 @@ def check_repository(repository: Path) -> dict[str, Any]:
         RepositoryError: the folder is no repository, or a file is absent or altered.
     """
     try:
-        return _checked(repository)
+        if not (repository / MANIFEST).exists():
+            problem = f"no {MANIFEST}, so no model repository of ours"
+            raise RepositoryError(f"{repository}: {problem}. Write one: python -m export --help.")
+        facts = read_manifest(repository)
+        for model in facts["models"]:
+            if not (config := repository / model / "config.pbtxt").is_file():
+                raise RepositoryError(f"{config}: missing. Copy the repository again, whole.")
+        for folder in version_folders(repository):
+            _check_version(folder)
     except OSError as error:
         raise _unreadable(error, repository) from error
+    return facts
 
 
 def _unreadable(error: OSError, path: Path) -> RepositoryError:
     return RepositoryError(f"{error.filename or path}: not readable ({reason(error, path)})")
-
-
-def _checked(repository: Path) -> dict[str, Any]:
-    if not (repository / MANIFEST).exists():
-        message = f"{repository}: no {MANIFEST}, so no model repository of ours. Write one: python -m export --help."
-        raise RepositoryError(message)
-    facts = read_manifest(repository)
-    for model in facts["models"]:
-        if not (repository / model / "config.pbtxt").is_file():
-            message = f"{repository / model / 'config.pbtxt'}: missing. Copy the repository again, whole."
-            raise RepositoryError(message)
-    for folder in version_folders(repository):
-        _check_version(folder)
-    return facts
 
 
 def _check_version(folder: Path) -> None:
@@ -90,5 +84,4 @@ def _check_version(folder: Path) -> None:
         got = sha256_of(path) if path.is_file() else None
         if got != expected:
             what = "missing" if got is None else f"altered (sha256 {got[:12]}, expected {expected[:12]})"
-            message = f"{path}: {what}. Copy the repository again, whole, or export it again."
-            raise RepositoryError(message)
+            raise RepositoryError(f"{path}: {what}. Copy the repository again, whole, or export it again.")

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
+from sdk.base.config import Checked, Limit
 from sdk.base.errors import ConfigError
 
 Backend = Literal["python", "pytorch", "onnxruntime"]
 WorkflowForm = Literal["nvtabular", "compiled"]
 InstanceKind = Literal["cpu", "gpu"]
-BACKENDS: tuple[str, ...] = get_args(Backend)
-WORKFLOW_FORMS: tuple[str, ...] = get_args(WorkflowForm)
-INSTANCE_KINDS: tuple[str, ...] = get_args(InstanceKind)
-
-
-MOST, MOST_INSTANCES = 2**31 - 1, 1024  # Triton's own numbers have 32 bits; each instance is a process
+_MOST = 2**31 - 1  # Triton's own numbers have 32 bits
+Instances = Annotated[int, Limit(lambda value: 1 <= value <= 1024, "at least 1, at most 1024: each is a process")]
+Number = Annotated[int, Limit(lambda value: 1 <= value <= _MOST, f"at least 1, at most {_MOST}")]
+Delay = Annotated[int, Limit(lambda value: 0 <= value <= _MOST, f"0 to {_MOST} microseconds")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExportOptions:
+class ExportOptions(Checked):
     """How a bundle becomes a model repository.
 
     Attributes:
         model: the ranker: ``dlrm``, ``ncf``, or ``best`` by the bundle's validation AUC.
-        backend: what runs the ranker. ``pytorch`` and ``onnxruntime`` need a server that has them.
+        backend: what runs the ranker; ``pytorch`` and ``onnxruntime`` need a server that has them.
         workflow: ``nvtabular``, the fitted workflow itself; or ``compiled``, its vocabularies as sorted arrays.
         instances: processes per model.
         instance_kind: where the ranker and ``recommend`` run; ``gpu`` only with ``pytorch`` or ``onnxruntime``.
@@ -38,33 +37,20 @@ class ExportOptions:
     """
 
     model: str = "best"
-    backend: str = "python"
-    workflow: str = "nvtabular"
-    instances: int = 1
-    instance_kind: str = "cpu"
-    max_batch: int = 65536
-    max_queue_delay_us: int = 0
-    max_ids: int = 65536
-    max_k: int = 1000
-    max_results: int = 4_000_000
-    keep_versions: int = 1
+    backend: Backend = "python"
+    workflow: WorkflowForm = "nvtabular"
+    instances: Instances = 1
+    instance_kind: InstanceKind = "cpu"
+    max_batch: Number = 65536
+    max_queue_delay_us: Delay = 0
+    max_ids: Number = 65536
+    max_k: Number = 1000
+    max_results: Number = 4_000_000
+    keep_versions: Number = 1
     warm_up: bool = True
 
     def __post_init__(self) -> None:
-        self._require_one_of("backend", BACKENDS)
-        self._require_one_of("workflow", WORKFLOW_FORMS)
-        self._require_one_of("instance_kind", INSTANCE_KINDS)
-        for name in ("instances", "max_batch", "max_ids", "max_k", "max_results", "keep_versions"):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
-            most = MOST_INSTANCES if name == "instances" else MOST
-            self._require(name, getattr(self, name) <= most, f"at most {most}")
-        self._require("max_queue_delay_us", 0 <= self.max_queue_delay_us <= MOST, f"0 to {MOST} microseconds")
-        native = self.backend != "python" or self.instance_kind == "cpu"
-        self._require("instance_kind", native, "cpu with the python backend; choose pytorch or onnxruntime for a GPU")
-
-    def _require_one_of(self, name: str, allowed: tuple[str, ...]) -> None:
-        self._require(name, getattr(self, name) in allowed, f"one of {', '.join(allowed)}")
-
-    def _require(self, name: str, ok: bool, expected: str) -> None:
-        if not ok:
-            raise ConfigError(type(self).__name__, name, getattr(self, name), expected)
+        Checked.__post_init__(self)
+        if self.backend == "python" and self.instance_kind != "cpu":
+            expected = "cpu with the python backend; choose pytorch or onnxruntime for a GPU"
+            raise ConfigError(type(self).__name__, "instance_kind", self.instance_kind, expected)

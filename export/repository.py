@@ -6,16 +6,15 @@ import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from export.arrays import content_arrays, form_arrays, list_arrays, write_arrays
+from export.arrays import Arrays, content_arrays, form_arrays, list_arrays, vocabulary_arrays, write_arrays
 from export.configs import config_text, configuration, native_file, read_config, sources
 from export.manifest import FORMAT_VERSION, MANIFEST, MODELS, check_repository, read_manifest, write_manifest
 from export.options import ExportOptions
 from export.selfcheck import check_ranker
-from export.workflow_model import write_compiled, write_nvtabular
+from export.workflow_model import write_workflow
 from sdk.base import __version__
 from sdk.base.errors import OutputError, UsageError
 from sdk.base.files import json_text, lock_of, locked, new_folder, put_in_place, remove, show, sync_tree
@@ -23,7 +22,6 @@ from sdk.base.paths import as_path
 from sdk.base.rights import reason
 from sdk.bundles.bundle import Bundle, load
 from sdk.models.pair_form import PairForm
-from sdk.models.pair_model import PairModel
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +68,8 @@ def export_repository(bundle: str | Path, out: str | Path, options: ExportOption
         with locked(lock_of(target), busy):
             return _export(job, target)
     except OSError as error:
-        message = f"{error.filename or target}: cannot be written ({reason(error, target)}); choose another --out"
-        raise OutputError(message) from error
+        problem = f"cannot be written ({reason(error, target)}); choose another --out"
+        raise OutputError(f"{error.filename or target}: {problem}") from error
 
 
 class _Job:
@@ -81,18 +79,10 @@ class _Job:
         self.bundle, self.options = bundle, options
         self.name = bundle.resolve_model(options.model)
         self.models = tuple(m for m in MODELS if m != "similar_items" or "content" in bundle.info.models)
+        self.ranker = bundle.model(options.model)
+        self.form = self.ranker.lower()
+        self.form.check()
 
-    @cached_property
-    def ranker(self) -> PairModel:
-        return self.bundle.model(self.options.model)
-
-    @cached_property
-    def form(self) -> PairForm:
-        form = self.ranker.lower()
-        form.check()
-        return form
-
-    @cached_property
     def list_form(self) -> PairForm:
         form = self.bundle.list_form(self.options.model) or self.form
         form.check()
@@ -127,8 +117,8 @@ def _next_version(target: Path) -> int:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return 1
     if not (target / MANIFEST).is_file():
-        message = f"{target}: there, and no model repository of ours (no {MANIFEST}). Choose another --out."
-        raise OutputError(message)
+        problem = f"there, and no model repository of ours (no {MANIFEST})"
+        raise OutputError(f"{target}: {problem}. Choose another --out.")
     _drop_unfinished(target)
     return 1 + max(int(folder.name) for folder in _versions(target))
 
@@ -147,14 +137,10 @@ def _drop_unfinished(target: Path) -> None:
 
 
 def _write(job: _Job, staging: Path, version: int) -> None:
-    writers: dict[str, Callable[[_Job, Path], None]] = {
-        "nvt_workflow": _write_workflow, "ranker": _write_ranker, "recommend": _write_recommend,
-        "similar_items": _write_similar_items, "rank": _write_rank,
-    }  # fmt: skip
     for model in job.models:
         folder = staging / model / str(version)
         folder.mkdir(parents=True)
-        writers[model](job, folder)
+        _write_version(job, model, folder)
         write_manifest(folder, job.facts())
         text = config_text(configuration(model, job.options, version))
         (staging / model / "config.pbtxt").write_text(text, "utf-8")
@@ -162,49 +148,36 @@ def _write(job: _Job, staging: Path, version: int) -> None:
     (staging / MANIFEST).write_text(json_text(facts), "utf-8")
 
 
-def _write_workflow(job: _Job, folder: Path) -> None:
-    write = write_compiled if job.options.workflow == "compiled" else write_nvtabular
-    write(job.bundle, folder)
-    _copy_shared(folder)
+_ARRAYS: dict[str, Callable[[_Job], Arrays]] = {
+    "nvt_workflow": lambda job: vocabulary_arrays(job.bundle),
+    "ranker": lambda job: form_arrays(job.form),
+    "recommend": lambda job: list_arrays(job.bundle, job.list_form()),
+    "similar_items": lambda job: content_arrays(job.bundle),
+}
+"""What the models on arrays read. ``rank`` is not among them: Triton wants a folder of its version, no file in it."""
 
 
-def _write_ranker(job: _Job, folder: Path) -> None:
-    backend = job.options.backend
+def _write_version(job: _Job, model: str, folder: Path) -> None:
+    """What a model is made of, and its copy of the reviewed source where it is Python's."""
+    options, source = job.options, model
+    if model == "ranker" and options.backend != "python":
+        _write_native(job.form, options.backend, folder)
+    elif model in _ARRAYS:
+        if model == "nvt_workflow" and options.workflow == "nvtabular":
+            write_workflow(job.bundle, folder)
+            source = "variants/nvt_workflow_nvtabular"
+        else:
+            write_arrays(folder, _ARRAYS[model](job))
+        for path in (*(sources() / source / "1").glob("*.py"), sources() / "marquee_serving.py"):
+            shutil.copyfile(path, folder / path.name)
+
+
+def _write_native(form: PairForm, backend: str, folder: Path) -> None:
     if backend == "pytorch":
-        from export.torch_ranker import write_torchscript
-
-        write_torchscript(job.form, folder / native_file(backend))
-    elif backend == "onnxruntime":
-        from export.onnx_ranker import write_onnx
-
-        write_onnx(job.form, folder / native_file(backend))
+        from export.torch_ranker import write_torchscript as write
     else:
-        write_arrays(folder, form_arrays(job.form))
-        _copy_sources("ranker", folder)
-
-
-def _write_recommend(job: _Job, folder: Path) -> None:
-    write_arrays(folder, list_arrays(job.bundle, job.list_form))
-    _copy_sources("recommend", folder)
-
-
-def _write_similar_items(job: _Job, folder: Path) -> None:
-    write_arrays(folder, content_arrays(job.bundle))
-    _copy_sources("similar_items", folder)
-
-
-def _write_rank(job: _Job, folder: Path) -> None:
-    """An ensemble has no files of its own: Triton wants the version's folder, and the manifest is in it."""
-
-
-def _copy_sources(model: str, folder: Path) -> None:
-    for source in (sources() / model / "1").glob("*.py"):
-        shutil.copyfile(source, folder / source.name)
-    _copy_shared(folder)
-
-
-def _copy_shared(folder: Path) -> None:
-    shutil.copyfile(sources() / "marquee_serving.py", folder / "marquee_serving.py")
+        from export.onnx_ranker import write_onnx as write
+    write(form, folder / native_file(backend))
 
 
 def _require_same_configs(staging: Path, target: Path) -> None:
@@ -212,11 +185,10 @@ def _require_same_configs(staging: Path, target: Path) -> None:
     for model in read_manifest(staging)["models"]:
         there = target / model / "config.pbtxt"
         if not there.is_file() or _unpinned(staging / model / "config.pbtxt") != _unpinned(there):
-            message = (
+            raise UsageError(
                 f"{there}: differs from what these options would write, and one configuration serves all versions of a "
                 "model. Export with the options of the first version (manifest.json has them), or choose another --out."
             )
-            raise UsageError(message)
 
 
 def _unpinned(path: Path) -> Any:

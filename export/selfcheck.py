@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from export.arrays import ARRAYS
 from export.configs import native_file
 from export.errors import ParityError
 from export.options import ExportOptions
@@ -26,8 +27,8 @@ _PAIRS = 512
 Scorer = Callable[[Int64s, Int64s], Float32s]
 
 
-def sdk_scores(ranker: PairModel, user_index: Int64s, item_index: Int64s) -> Float32s:
-    """(N,) float32 logits of the trained network itself, not of its pair form."""
+def sdk_scores(ranker: Any, user_index: Int64s, item_index: Int64s) -> Float32s:
+    """(N,) float32 logits of the trained network itself (a ``PairModel``), not of its pair form."""
     import torch
 
     with torch.no_grad():
@@ -51,11 +52,10 @@ def check_ranker(bundle: Bundle, ranker: PairModel, folder: Path, options: Expor
     gap = np.abs(scorer(users, items) - sdk_scores(ranker, users, items))
     if not gap.max() <= TOLERANCE:
         worst = int(gap.argmax())
-        message = (
+        raise ParityError(
             f"{folder}: rows {users[worst]} and {items[worst]} score {gap[worst]:g} apart from the SDK, at most "
             f"{TOLERANCE:g} is expected; nothing was published. This is a defect of ours: please report it."
         )
-        raise ParityError(message)
 
 
 def load_scorer(folder: Path, backend: str) -> Scorer | None:
@@ -72,30 +72,18 @@ def load_scorer(folder: Path, backend: str) -> Scorer | None:
 
 
 def _load_python(folder: Path) -> Scorer:
-    pair_score = _module(folder / "pair_score.py")
-    arrays = {path.stem: np.load(path, allow_pickle=False) for path in (folder / "arrays").glob("*.npy")}
-    scorer: Scorer = pair_score.PairScorer(arrays)
+    module = types.ModuleType("marquee_exported_pair_score")  # run without leaving a __pycache__ beside it
+    exec(compile((folder / "pair_score.py").read_text("utf-8"), "pair_score.py", "exec"), module.__dict__)
+    arrays = {path.stem: np.load(path, allow_pickle=False) for path in (folder / ARRAYS).glob("*.npy")}
+    scorer: Scorer = module.PairScorer(arrays)
     return scorer
-
-
-def _module(path: Path) -> Any:
-    """The module at a path, run without leaving a ``__pycache__`` beside it."""
-    module = types.ModuleType(f"marquee_exported_{path.stem}")
-    exec(compile(path.read_text("utf-8"), str(path), "exec"), module.__dict__)
-    return module
 
 
 def _load_torch(folder: Path) -> Scorer:
     import torch
 
     model = torch.jit.load(str(folder / native_file("pytorch")))
-
-    def score(users: Int64s, items: Int64s) -> Float32s:
-        with torch.no_grad():
-            scores: Float32s = model(torch.from_numpy(users[:, None]), torch.from_numpy(items[:, None])).numpy()[:, 0]
-        return scores
-
-    return score
+    return lambda users, items: sdk_scores(model, users[:, None], items[:, None])[:, 0]
 
 
 def _load_onnx(folder: Path) -> Scorer | None:
@@ -107,7 +95,6 @@ def _load_onnx(folder: Path) -> Scorer | None:
 
     def score(users: Int64s, items: Int64s) -> Float32s:
         (scores,) = session.run(["score"], {"user_index": users[:, None], "item_index": items[:, None]})
-        result: Float32s = scores[:, 0]
-        return result
+        return np.asarray(scores[:, 0], np.float32)
 
     return score

@@ -6,6 +6,7 @@ with TritonServer(repository) as server:
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import http.client
 import logging
@@ -20,14 +21,13 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from typing import Annotated, NamedTuple
 
 from export.errors import ServerStartError
 from export.server_files import environment, lay_out_backend, lay_out_python, own_python_path, tritonserver_folder
-from sdk.base.errors import ConfigError
+from sdk.base.config import Checked, Limit, Size
 
 log = logging.getLogger(__name__)
 
@@ -36,21 +36,22 @@ _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.05
 _ATTEMPTS = 3  # a port that was free may be taken before the server binds it
 _SERVICES = {"Started HTTPService at", "Started GRPCInferenceService at"}
+Port = Annotated[int, Limit(lambda value: 1 <= value <= 65535, "a port from 1 to 65535")]
 _REASONS = re.compile(r"failed to load '(?P<model>[^']+)' version \d+: (?P<reason>.+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerOptions:
+class ServerOptions(Checked):
     """How the server runs.
 
     Attributes:
-        host: address to bind; loopback unless told.
-        http_port: None finds a free one.
-        grpc_port: None finds a free one.
-        metrics_port: None finds a free one.
-        poll_s: how often the repository is looked at for new versions; 0 never.
-        start_timeout_s: how long all models may take to load.
-        stop_timeout_s: how long requests in flight, and clients that keep a connection open, hold up a stop.
+        host: address to bind; anything but loopback is open to others.
+        http_port: port of HTTP; a free one unless given.
+        grpc_port: port of gRPC; a free one unless given.
+        metrics_port: port of the metrics; a free one unless given.
+        poll_s: seconds between two looks for new versions; 0 never looks.
+        start_timeout_s: how long all models may take to load, seconds.
+        stop_timeout_s: seconds that requests in flight, and clients that keep a connection open, may hold up a stop.
         model_control: whether clients may use the model-repository extension.
         shared_memory: whether clients may use the shared-memory extensions.
         python_path: folders on the models' ``sys.path``; None: those of this interpreter.
@@ -59,10 +60,10 @@ class ServerOptions:
     """
 
     host: str = LOOPBACK
-    http_port: int | None = None
-    grpc_port: int | None = None
-    metrics_port: int | None = None
-    poll_s: int = 2
+    http_port: Port | None = None
+    grpc_port: Port | None = None
+    metrics_port: Port | None = None
+    poll_s: Size = 2
     start_timeout_s: float = 180.0
     stop_timeout_s: float = 5.0
     model_control: bool = False
@@ -71,18 +72,8 @@ class ServerOptions:
     end_with_parent: bool = False
     verbose: bool = False
 
-    def __post_init__(self) -> None:
-        for name in ("http_port", "grpc_port", "metrics_port"):
-            port = getattr(self, name)
-            if port is not None and not 1 <= port <= 65535:
-                expected = "a port from 1 to 65535, or none to find one"
-                raise ConfigError(type(self).__name__, name, port, expected)
-        if self.poll_s < 0:
-            raise ConfigError(type(self).__name__, "poll_s", self.poll_s, "0 or more seconds")
 
-
-@dataclass(frozen=True, slots=True)
-class Ports:
+class Ports(NamedTuple):
     """Where one server listens."""
 
     http: int
@@ -103,17 +94,15 @@ class TritonServer:
         self.options = options or ServerOptions()
         self.ports: Ports | None = None
         self._process: subprocess.Popen[str] | None = None
-        self._reader: threading.Thread | None = None
         self._lines: deque[str] = deque(maxlen=2000)
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._reader: threading.Thread | None = None
+        self._leavings = contextlib.ExitStack()
         self._prefix = f"marquee_{os.getpid()}_{secrets.token_hex(4)}"
 
     def __enter__(self) -> TritonServer:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     @property
@@ -147,25 +136,24 @@ class TritonServer:
         Raises:
             ServerStartError: the server cannot run here, a model did not load, or the time-out passed.
         """
-        for attempt in range(1, _ATTEMPTS + 1):
+        may_find_others = None in (self.options.http_port, self.options.grpc_port, self.options.metrics_port)
+        for attempts_left in reversed(range(_ATTEMPTS)):
             try:
                 self._launch()
                 self._wait_until_ready()
+                break
             except BaseException as error:
                 self.stop()
-                if attempt < _ATTEMPTS and self._may_find_other_ports() and _is_taken_port(error):
-                    continue
-                raise
-            break
+                is_taken = isinstance(error, ServerStartError) and "already in use" in str(error).lower()
+                if not (attempts_left and may_find_others and is_taken):
+                    raise
         return self
 
     def stop(self) -> None:
         """End the server, letting requests in flight finish; nothing is left behind. Safe to call twice."""
-        process = self._process
-        if process is not None:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-            self._await_end(process)
+        if self._process is not None:
+            self._process.terminate()
+            self._await_end(self._process)
         self._clean_up()
 
     def kill(self) -> None:
@@ -186,48 +174,38 @@ class TritonServer:
             ServerStartError: the server ended by itself.
         """
         code = self._running().wait()
-        message = f"{self.repository}: the server ended by itself (exit code {code}); {self._last_words()}"
-        raise ServerStartError(message)
+        problem = f"the server ended by itself (exit code {code})"
+        raise ServerStartError(f"{self.repository}: {problem}; {self._last_words()}")
 
     def _launch(self) -> None:
-        home = tritonserver_folder()
-        self._folder = tempfile.TemporaryDirectory(prefix="marquee-server-")
-        backends = lay_out_backend(home, Path(self._folder.name))
-        programs = lay_out_python(Path(self._folder.name), self.options.python_path or own_python_path())
-        self.ports = self._choose_ports()
+        home, options = tritonserver_folder(), self.options
+        self._leavings.callback(self._clear_shared_memory)
+        folder = Path(self._leavings.enter_context(tempfile.TemporaryDirectory(prefix="marquee-server-")))
+        backends = lay_out_backend(home, folder)
+        programs = lay_out_python(folder, options.python_path or own_python_path())
+        self.ports = _ports(options)
         self._lines.clear()
         self._process = subprocess.Popen(
             [str(home / "bin" / "tritonserver"), *self._arguments(self.ports, backends)],
-            env=environment(home, programs), cwd=self._folder.name, text=True, errors="replace",
+            env=environment(home, programs), cwd=folder, text=True, errors="replace",
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-            preexec_fn=_end_with_parent if self.options.end_with_parent else None,
+            preexec_fn=_end_with_parent if options.end_with_parent else None,
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read_log, args=(self._process,), daemon=True)
         self._reader.start()
+        self._leavings.callback(self._reader.join, timeout=10)
+        self._leavings.callback(_end_group, self._process.pid)
 
     def _arguments(self, ports: Ports, backends: Path) -> list[str]:
         options = self.options
         poll = ["--model-control-mode=poll", f"--repository-poll-secs={options.poll_s}"] if options.poll_s else []
         return [
             f"--model-repository={self.repository}", f"--backend-directory={backends}", *poll,
-            f"--http-address={options.host}", f"--http-port={ports.http}",
-            f"--grpc-address={options.host}", f"--grpc-port={ports.grpc}",
-            f"--metrics-address={options.host}", f"--metrics-port={ports.metrics}",
+            *(f"--{kind}-address={options.host}" for kind in Ports._fields),
+            *(f"--{kind}-port={port}" for kind, port in ports._asdict().items()),
             f"--exit-timeout-secs={int(options.stop_timeout_s)}", "--disable-auto-complete-config",
             f"--backend-config=python,shm-region-prefix-name={self._prefix}", *_restrictions(options),
         ]  # fmt: skip
-
-    def _choose_ports(self) -> Ports:
-        options = self.options
-        wanted = (options.http_port, options.grpc_port, options.metrics_port)
-        for port in wanted:
-            if port is not None:
-                _require_free(options.host, port)
-        free = iter(_free_ports(options.host, wanted.count(None)))
-        return Ports(*(next(free) if port is None else port for port in wanted))
-
-    def _may_find_other_ports(self) -> bool:
-        return None in (self.options.http_port, self.options.grpc_port, self.options.metrics_port)
 
     def _read_log(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
@@ -243,9 +221,8 @@ class TritonServer:
             if not self.is_running():
                 raise ServerStartError(self._why_it_ended())
             if time.monotonic() > deadline:
-                raise ServerStartError(
-                    f"{self.repository}: not ready after {self.options.start_timeout_s:g} s; {self._last_words()}"
-                )
+                waited = f"not ready after {self.options.start_timeout_s:g} s"
+                raise ServerStartError(f"{self.repository}: {waited}; {self._last_words()}")
             time.sleep(_POLL_S)
 
     def _is_ready(self) -> bool:
@@ -263,13 +240,11 @@ class TritonServer:
     def _why_it_ended(self) -> str:
         if self._reader is not None:
             self._reader.join(timeout=5)
-        found = dict.fromkeys(
-            f"model {m['model']!r}: {m['reason'].strip(chr(34))}" for m in map(_REASONS.search, self._lines) if m
-        )
+        failed = [m for m in map(_REASONS.search, self._lines) if m]
+        found = dict.fromkeys(f"model {m['model']!r}: {m['reason'].strip(chr(34))}" for m in failed)
         why = "; ".join(found) or self._last_words()
-        return (
-            f"{self.repository}: the server did not start. {why}. Export the repository again, or mend what it names."
-        )
+        remedy = "Export the repository again, or mend what it names."
+        return f"{self.repository}: the server did not start. {why}. {remedy}"
 
     def _last_words(self) -> str:
         errors = [line for line in self._lines if re.match(r"E\d{4} |error:", line)] or list(self._lines)
@@ -285,13 +260,10 @@ class TritonServer:
 
     def _clean_up(self) -> None:
         """Forget the process, and remove its folder and what a killed server leaves in shared memory."""
-        if self._process is not None and self._reader is not None:
-            _end_group(self._process.pid)
-            self._reader.join(timeout=10)
+        self._leavings.close()
         self._process = None
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
+
+    def _clear_shared_memory(self) -> None:
         for region in Path("/dev/shm").glob(f"{self._prefix}*"):
             region.unlink(missing_ok=True)
 
@@ -317,32 +289,21 @@ def _restrictions(options: ServerOptions) -> list[str]:
     return [f"--http-restricted-api={setting}", f"--grpc-restricted-protocol={setting}"]
 
 
-def _free_ports(host: str, count: int) -> list[int]:
-    """Ports that are free at this moment, all different."""
-    sockets = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind((host, 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
-def _require_free(host: str, port: int) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as each:
-        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that just ended is no hindrance
-        try:
-            each.bind((host, port))
-        except OSError as error:
-            message = (
-                f"{host}:{port}: cannot be listened on ({error.strerror}). Choose another port, or none to find one."
-            )
-            raise ServerStartError(message) from error
-
-
-def _is_taken_port(error: BaseException) -> bool:
-    return isinstance(error, ServerStartError) and "already in use" in str(error).lower()
+def _ports(options: ServerOptions) -> Ports:
+    """The ports that are asked for, if they are free, and others that are free at this moment; all different."""
+    found = []
+    with contextlib.ExitStack() as stack:
+        for port in (options.http_port, options.grpc_port, options.metrics_port):
+            each = stack.enter_context(socket.socket())
+            if port is not None:
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that just ended is no hindrance
+            try:
+                each.bind((options.host, port or 0))
+            except OSError as error:
+                problem = f"{options.host}:{port or 0}: cannot be listened on ({error.strerror})"
+                raise ServerStartError(f"{problem}. Choose another port, or none to find one.") from error
+            found.append(each.getsockname()[1])
+    return Ports(*found)
 
 
 def _end_with_parent() -> None:
@@ -352,8 +313,5 @@ def _end_with_parent() -> None:
 
 def _end_group(group: int) -> None:
     """End the models' processes of a server that is gone: the server's own session, nobody else's."""
-    end: Callable[[int, int], None] = os.killpg
-    try:
-        end(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)

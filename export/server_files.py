@@ -23,8 +23,7 @@ def tritonserver_folder() -> Path:
     spec = importlib.util.find_spec("pytriton")
     folder = Path(spec.origin).parent / "tritonserver" if spec is not None and spec.origin else None
     if folder is None or not (folder / "bin" / "tritonserver").is_file():
-        message = f"no tritonserver here: the package nvidia-pytriton is not installed. {_REMEDY}"
-        raise ServerStartError(message)
+        raise ServerStartError(f"no tritonserver here: the package nvidia-pytriton is not installed. {_REMEDY}")
     return folder
 
 
@@ -37,8 +36,8 @@ def lay_out_backend(home: Path, folder: Path) -> Path:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     stub = home / "python_backend_stubs" / version / "triton_python_backend_stub"
     if not stub.is_file():
-        message = f"{stub}: the bundled server has no Python backend for Python {version}. Use Python 3.10 or 3.11."
-        raise ServerStartError(message)
+        problem = f"the bundled server has no Python backend for Python {version}"
+        raise ServerStartError(f"{stub}: {problem}. Use Python 3.10 or 3.11.")
     target = folder / "backends" / "python"
     target.mkdir(parents=True)
     for file in (home / "backends" / "python").iterdir():
@@ -99,12 +98,10 @@ def own_python_path() -> tuple[str, ...]:
 def _libpython_folder() -> Path:
     name = str(sysconfig.get_config_var("INSTSONAME") or "")
     folder = Path(str(sysconfig.get_config_var("LIBDIR") or ""))
-    multiarch = folder / str(sysconfig.get_config_var("MULTIARCH") or "")
-    for place in (folder, multiarch):
+    for place in (folder, folder / str(sysconfig.get_config_var("MULTIARCH") or "")):
         if ".so" in name and (place / name).is_file():
             return place
-    message = (
+    raise ServerStartError(
         f"{folder}: no shared libpython ({name or 'none'}), which the server's Python backend needs. "
         "Use a Python built with --enable-shared, or install your system's libpython3.11."
     )
-    raise ServerStartError(message)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export.calls import Lists
+from export.calls import Lists, Protocol
 from export.client import Client, ClientOptions
 from export.errors import ParityError
 from export.manifest import check_repository
@@ -43,7 +43,7 @@ def verify(
     bundle: str | Path,
     url: str,
     *,
-    protocol: str = "http",
+    protocol: Protocol = "http",
     num_pairs: int = 2000,
     num_lists: int = 50,
     k: int = 20,
@@ -68,20 +68,28 @@ def verify(
     """
     facts, opened = check_repository(Path(repository)), load(bundle)
     if facts["bundle"]["data"] != dict(opened.info.data) or facts["bundle"]["created"] != opened.info.created:
-        message = f"{repository}: not exported from {bundle} (its bundle was created {facts['bundle']['created']})"
-        raise BundleError(message)
-    rng = np.random.default_rng(seed)
+        created = facts["bundle"]["created"]
+        raise BundleError(f"{repository}: not exported from {bundle} (its bundle was created {created})")
+    rng, ranker, titles = np.random.default_rng(seed), facts["ranker"], 0
     with Client(url, ClientOptions(protocol=protocol)) as client:
-        gap = _compare_pairs(client, opened, facts["ranker"], num_pairs, rng)
-        users = _compare_users(client, opened, facts["ranker"], num_lists, k, rng)
-        titles = _compare_titles(client, opened, num_lists, k, rng) if "similar_items" in facts["models"] else 0
-    return Verified(facts["ranker"], num_pairs, gap, users, titles)
+        gap = _compare_pairs(client, opened, ranker, num_pairs, rng)
+        ids = np.append(_some(opened.encoded_users.known_ids, num_lists, rng), _UNKNOWN_USERS)
+        users = _compare("recommend", "user", ids, client.recommend(ids, k), opened.recommend(ids, k, model=ranker))
+        if "similar_items" in facts["models"]:
+            ids = _some(opened.encoded_items.known_ids, num_lists, rng)
+            titles = _compare("similar_items", "item", ids, client.similar_items(ids, k), opened.similar(ids, k))
+    return Verified(ranker, num_pairs, gap, users, titles)
+
+
+def _some(ids: Int64s, count: int, rng: np.random.Generator) -> Int64s:
+    return rng.choice(ids, min(count, len(ids)), replace=False)
 
 
 def _compare_pairs(client: Client, bundle: Bundle, ranker: str, count: int, rng: np.random.Generator) -> float:
     users = rng.choice(np.append(bundle.encoded_users.known_ids, _UNKNOWN_USERS), count)
     items = rng.choice(bundle.encoded_items.known_ids, count)
-    served = np.concatenate([client.rank(users[part], items[part]) for part in _parts(count)])
+    parts = [slice(start, start + 1000) for start in range(0, count, 1000)]
+    served = np.concatenate([client.rank(users[part], items[part]) for part in parts])
     rows = bundle.encoded_users.index_of(users), bundle.encoded_items.index_of(items)
     expected = sdk_scores(bundle.model(ranker), *rows)
     gap = np.abs(served - expected)
@@ -94,46 +102,27 @@ def _compare_pairs(client: Client, bundle: Bundle, ranker: str, count: int, rng:
     return float(gap.max())
 
 
-def _parts(count: int) -> list[slice]:
-    return [slice(start, start + 1000) for start in range(0, count, 1000)]
+def _compare(model: str, what: str, ids: Int64s, served: Lists, expected: TopK) -> int:
+    """How many lists were compared.
 
-
-def _compare_users(client: Client, bundle: Bundle, ranker: str, count: int, k: int, rng: np.random.Generator) -> int:
-    known = bundle.encoded_users.known_ids
-    users = np.append(rng.choice(known, min(count, len(known)), replace=False), _UNKNOWN_USERS)
-    _require_same("recommend", "user", users, client.recommend(users, k), bundle.recommend(users, k, model=ranker))
-    return len(users)
-
-
-def _compare_titles(client: Client, bundle: Bundle, count: int, k: int, rng: np.random.Generator) -> int:
-    known = bundle.encoded_items.known_ids
-    items = rng.choice(known, min(count, len(known)), replace=False)
-    _require_same("similar_items", "item", items, client.similar_items(items, k), bundle.similar(items, k))
-    return len(items)
-
-
-def _require_same(model: str, what: str, ids: Int64s, served: Lists, expected: TopK) -> None:
-    """By the SDK's scores, every rank is worth what the SDK would put there: near-ties may swap, nothing else."""
+    By the SDK's scores, every rank is worth what the SDK would put there: near-ties may swap, nothing else.
+    """
     for b, asked in enumerate(ids):
         if not _is_same(served.row(b), expected.row(b)):
             raise ParityError(
                 f"{model}: {what} {asked}: the server lists {served.row(b)[0][:5].tolist()} …, the SDK "
                 f"{expected.row(b)[0][:5].tolist()} …. Export the bundle again, or serve its repository."
             )
+    return len(ids)
 
 
 def _is_same(served: tuple[Int64s, Float32s], expected: tuple[Int64s, Float32s]) -> bool:
-    if len(served[0]) != len(expected[0]) or len(set(served[0].tolist())) != len(served[0]):
+    items = served[0].tolist()
+    if len(items) != len(expected[0]) or len(set(items)) != len(items):
         return False
     if not np.allclose(served[1], expected[1], rtol=0, atol=TOLERANCE):
         return False
-    return np.array_equal(served[0], expected[0]) or _swaps_only_ties(served, expected)
-
-
-def _swaps_only_ties(served: tuple[Int64s, Float32s], expected: tuple[Int64s, Float32s]) -> bool:
     worth = dict(zip(expected[0].tolist(), expected[1].tolist(), strict=True))
-    last = float(expected[1][-1])  # a title that the SDK does not list may only tie with its last one
-    gaps = [
-        abs(worth.get(item, last) - score) for item, score in zip(served[0].tolist(), served[1].tolist(), strict=True)
-    ]
-    return max(gaps) <= TOLERANCE
+    last = float(expected[1][-1]) if items else 0.0  # a title that the SDK does not list may only tie with its last one
+    swapped = [abs(worth.get(item, last) - score) for item, score in zip(items, served[1].tolist(), strict=True)]
+    return items == expected[0].tolist() or max(swapped) <= TOLERANCE

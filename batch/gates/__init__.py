@@ -1,6 +1,6 @@
 """What a night must pass before it is published: names, thresholds, words and verdicts in one table.
 
-Uses `sdk`. Begin with `config.GateConfig`.
+Uses `sdk`. Begin with `table.GATES`; `figures.Figures` is what an audit found, `config.GateConfig` the thresholds.
 """
 
 from batch.gates.config import GateConfig

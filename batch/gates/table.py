@@ -2,59 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-USERS, TITLES, AUDIENCES, BUNDLE = "users", "titles", "audiences", "bundle"
+from batch.gates.config import GateConfig
+from batch.gates.figures import AUDIENCES, TITLES, USERS, BundleFacts, Counted, Figures
+from sdk.base.errors import UsageError
+
+LISTS, SCORES, TOPS = ("k", "include_seen"), ("k", "model", "include_seen"), ("top", "include_seen")
+"""What must be the same for two nights' lists, scores or tops to be of the same kind."""
+_OF_USERS = ("model", "include_seen")
+"""Of that, what makes no difference to titles."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Facts:
     """What the gates of one side look at, or those of the bundle.
 
     Attributes:
         side: ``users``, ``titles``, ``audiences`` or ``bundle``.
-        tonight: the side's figures, as the manifest holds them.
-        before: the previous night's; empty where there is none, or where it was asked for something else.
-        bundle: tonight's facts of the bundle and the options.
-        bundle_before: the previous night's.
-        settings: every threshold by name.
+        tonight: the side's figures; None of the bundle.
+        bundle: what they depend on.
+        config: the thresholds.
+        previous: the previous night's figures; None without one.
+        why: why the side is not compared with it; empty where it is.
         counts: gate -> rows or lists that are wrong.
         first: gate -> the first of them in words.
         unchecked: gates that nothing can fail -> why.
         served: whether the bundle has a model for this side.
-        why: why nothing is compared; empty where something is.
     """
 
     side: str
-    tonight: Mapping[str, Any]
-    before: Mapping[str, Any]
-    bundle: Mapping[str, Any]
-    bundle_before: Mapping[str, Any]
-    settings: Mapping[str, float]
+    tonight: Counted | None = None
+    bundle: BundleFacts
+    config: GateConfig
+    previous: Figures | None
+    why: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     first: Mapping[str, str] = field(default_factory=dict)
     unchecked: Mapping[str, str] = field(default_factory=dict)
     served: bool = True
-    why: str = ""
 
-    def other(self, names: Collection[str]) -> str:
-        """Which of these facts differs from the previous night's, in words; empty where all are the same."""
-        if self.why or not self.bundle_before:
+    def both(self, name: str) -> tuple[float | None, float | None]:
+        """A figure of tonight, and the previous night's: None where it means nothing, or where nothing is compared."""
+        before = None if self.why or self.previous is None else getattr(self.previous, self.side)
+        now, past = (getattr(figures, name, None) for figures in (self.tonight, before))
+        return None if now is None else float(now), None if past is None else float(past)
+
+    def differing(self, *names: str) -> str:
+        """Which of these facts is not the previous night's, in words; empty where all are the same."""
+        before = None if self.previous is None else self.previous.bundle
+        if self.why or before is None:
             return self.why or "no previous night"
         for name in names:
-            now, past = self._compared(name, self.bundle), self._compared(name, self.bundle_before)
-            if now != past:
+            now, past = (self._compared(name, facts) for facts in (self.bundle, before))
+            if now != past and not (self.side == TITLES and name in _OF_USERS):
                 return f"not comparable: the previous night has {name.replace('_', ' ')} {past!r}"
         return ""
 
-    def _compared(self, name: str, facts: Mapping[str, Any]) -> Any:
+    def _compared(self, name: str, facts: BundleFacts) -> object:
         """A fact; ``top`` is how much of a list's top there can be."""
-        if name != "top":
-            return facts.get(name)
-        k = number(facts.get("k"))
-        return k and min(k, self.settings["depth"])
+        return facts.k and min(float(facts.k), self.config.depth) if name == "top" else getattr(facts, name)
 
 
 class Reading(NamedTuple):
@@ -71,11 +80,6 @@ class Reading(NamedTuple):
     note: str = ""
     past: float | None = None
     alone: str = ""
-
-
-def number(value: object) -> float | None:
-    """A figure from a manifest; None for what is none."""
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 Figure = Callable[[Facts], Reading]
@@ -126,230 +130,160 @@ class Gate:
         return next(iter(self.bounds.values()))[0].setting.startswith("max_")
 
 
-def _wrong_rows(name: str) -> Figure:
-    def figure(facts: Facts) -> Reading:
-        if name in facts.unchecked and not facts.counts.get(name):
-            return Reading(None, facts.unchecked[name])
-        return Reading(facts.counts.get(name, 0), facts.first.get(name, ""))
-
-    return figure
-
-
 def _measured(name: str, nothing: str) -> Figure:
-    """A figure of tonight, ``nothing`` being why there may be none."""
+    """A figure of tonight, ``nothing`` being why there may be none, beside that of a night with lists of its kind."""
 
     def figure(facts: Facts) -> Reading:
-        got = number(facts.tonight[name])
-        return Reading(got, "" if got is not None else nothing)
-
-    return figure
-
-
-def _beside(name: str, nothing: str) -> Figure:
-    """A figure of tonight that is held to the previous night's too, where lists of the same kind were made."""
-
-    def figure(facts: Facts) -> Reading:
-        alone = facts.other(_SAME_LISTS[facts.side])
-        past = None if alone else number(facts.before.get(name))
-        got = number(facts.tonight[name])
+        (got, past), alone = facts.both(name), facts.differing(*LISTS)
         note = nothing if got is None else ""
-        return Reading(got, note, past, alone or f"the previous night has no {name}")
+        return Reading(got, note, None if alone else past, alone or f"the previous night has no {name}")
 
     return figure
 
 
-def _between(name: str, same: Mapping[str, tuple[str, ...]]) -> Figure:
+def _between(name: str, *same: str) -> Figure:
     """A figure of both nights together, which means something where these facts are the same."""
 
     def figure(facts: Facts) -> Reading:
-        got, other = number(facts.tonight[name]), facts.other(same[facts.side])
-        note = other or ("" if got is not None else "one of the two nights has nothing to compare")
+        got, note = facts.both(name)[0], facts.differing(*same)
+        note = note or ("one of the two nights has nothing to compare" if got is None else "")
         return Reading(None if note else got, note)
 
     return figure
 
 
 def _length_ratio(facts: Facts) -> Reading:
-    note = facts.other(_SAME_LISTS[facts.side])
-    now, past = number(facts.tonight["mean_length"]), number(facts.before.get("mean_length"))
+    (now, past), note = facts.both("mean_length"), facts.differing(*LISTS)
     if note or not now or not past:
         return Reading(None, note or "one of the two nights has no lists")
     return Reading(now / past)
 
 
 def _fallback(facts: Facts) -> Reading:
-    name = "established_fallback" if facts.side == USERS else "fallback"
-    got, past = number(facts.tonight[name]), number(facts.before.get(name))
-    limit = facts.settings["max_user_fallback" if facts.side == USERS else "max_title_fallback"]
+    users = facts.side == USERS
+    got, past = facts.both("established_fallback" if users else "fallback")
+    limit = facts.config.max_user_fallback if users else facts.config.max_title_fallback
     if not facts.served and (past is None or past > limit):
         return Reading(None, "the bundle has no model for this side")
-    nobody = "nobody has as many ratings as established_ratings" if facts.side == USERS else "no lists"
-    return Reading(got, nobody if got is None else "", past, facts.other(()) or "the previous night has no lists")
+    nobody = "nobody has as many ratings as established_ratings" if users else "no lists"
+    note = nobody if got is None else ""
+    return Reading(got, note, past, facts.differing() or "the previous night has no lists")
 
 
 def _auc(facts: Facts) -> Reading:
-    note = _why_no_auc(facts.bundle, "the bundle")
-    return Reading(None if note else number(facts.bundle["validation_auc"]), note)
+    return Reading(facts.bundle.validation_auc, _why_no_auc(facts.bundle, "the bundle"))
 
 
 def _auc_drop(facts: Facts) -> Reading:
-    note = _why_no_auc(facts.bundle, "the bundle") or facts.other(("data", "label_rule", "split"))
-    note = note or _why_no_auc(facts.bundle_before, "the previous night's bundle")
-    if note:
-        return Reading(None, note)
-    return Reading(float(facts.bundle_before["validation_auc"]) - float(facts.bundle["validation_auc"]))
+    before = None if facts.previous is None else facts.previous.bundle
+    note = _why_no_auc(facts.bundle, "the bundle") or facts.differing("data", "label_rule", "split")
+    note = note or _why_no_auc(before, "the previous night's bundle")
+    now, past = (None if found is None else found.validation_auc for found in (facts.bundle, before))
+    return Reading(None, note) if note or now is None or past is None else Reading(past - now)
 
 
-def _why_no_auc(facts: Mapping[str, Any], whose: str) -> str:
+def _why_no_auc(facts: BundleFacts | None, whose: str) -> str:
     """Empty where there is a validation AUC to compare."""
-    if number(facts.get("validation_auc")) is not None:
+    if facts is None or facts.validation_auc is not None:
         return ""
-    return f"{whose} holds no ranker" if facts.get("model") is None else f"{whose} holds no validation AUC"
+    return f"{whose} holds no ranker" if facts.model is None else f"{whose} holds no validation AUC"
 
 
-_SAME_LISTS = {USERS: ("k", "include_seen"), TITLES: ("k",)}
-"""Side -> what must be the same for two nights' lists to be of the same kind."""
-_SAME_SCORES = {USERS: ("k", "model", "include_seen"), TITLES: ("k",)}
-_SAME_TOPS = {USERS: ("top", "include_seen"), TITLES: ("top",)}
-_SAME_IDS: Mapping[str, tuple[str, ...]] = {USERS: (), TITLES: ()}
+_RISEN = Bound("max_fallback_rise", lambda value, past: past + value, lambda got, past: got - past)
+"""At most so much above the previous night's."""
+_COVERED = ("min_coverage", Bound("min_coverage_ratio", lambda value, past: value * past, lambda got, past: got / past))
+"""At least such a share of the previous night's, too."""
+_EVEN = Bound(
+    "min_evenness_ratio", lambda value, past: 1 - value * (1 - past), lambda got, past: (1 - got) / (1 - past)
+)
+"""A Gini index of which the rest to 1 is at least such a share of the previous night's."""
 
 
-def _risen(setting: str) -> Bound:
-    """At most so much above the previous night's."""
-    return Bound(setting, lambda value, past: past + value, lambda got, past: got - past)
-
-
-def _share(setting: str) -> Bound:
-    """At least such a share of the previous night's."""
-    return Bound(setting, lambda value, past: value * past, lambda got, past: got / past)
-
-
-def _evenness(setting: str) -> Bound:
-    """A Gini index of which the rest to 1 is at least such a share of the previous night's."""
-    return Bound(setting, lambda value, past: 1 - value * (1 - past), lambda got, past: (1 - got) / (1 - past))
-
-
-def _gate(name: str, figure: Figure, measures: str, means: str, **bounds: tuple[Bound | str, ...] | str) -> Gate:
+def _gate(name: str, figure: Figure, measures: str, means: str, **bounds: str | tuple[str | Bound, ...]) -> Gate:
+    """A gate; a side's bounds may be given as the one setting that is the threshold itself."""
     several = {side: (found,) if isinstance(found, str) else found for side, found in bounds.items()}
     found = {side: tuple(Bound(b) if isinstance(b, str) else b for b in each) for side, each in several.items()}
     return Gate(name, found, figure, measures, means)
 
 
-def _row_gate(name: str, measures: str, means: str, setting: str, *sides: str) -> Gate:
-    return _gate(
-        name, _wrong_rows(name), measures, means, **dict.fromkeys(sides or (USERS, TITLES, AUDIENCES), setting)
-    )
+def _rows(
+    name: str, setting: str, measures: str, means: str, sides: Sequence[str] = (USERS, TITLES, AUDIENCES)
+) -> Gate:
+    """A gate on wrong rows or lists, which the audit counts under its name."""
 
+    def figure(facts: Facts) -> Reading:
+        if name in facts.unchecked and not facts.counts.get(name):
+            return Reading(None, facts.unchecked[name])
+        return Reading(facts.counts.get(name, 0), facts.first.get(name, ""))
 
-_COVERED = ("min_coverage", _share("min_coverage_ratio"))
-_SPREAD = ("max_gini", _evenness("min_evenness_ratio"))
+    return _gate(name, figure, measures, means, **dict.fromkeys(sides, setting))
+
 
 GATES = (
-    _gate(
-        "rows", _measured("rows", "nothing was read"),
-        "rows of all lists together",
-        "everything was kept back or is rated already, or parts were lost",
-        users="min_rows", titles="min_rows",
-    ),
-    _row_gate(
-        "complete", "ids that should have a list and have none", "parts were lost, or scoring stopped early",
-        "max_missing",
-    ),
-    _row_gate(
-        "known", "rows with ids that the bundle does not have", "the parts come from another bundle or are damaged",
-        "max_unknown",
-    ),
-    _row_gate(
-        "ranks", "rows whose rank does not follow the one before", "rows were lost or parts are damaged",
-        "max_rank_gaps",
-    ),
-    _row_gate(
-        "order", "rows that score above the row before them", "a list is not sorted: a defect, or damaged parts",
-        "max_rising_scores",
-    ),
-    _row_gate(
-        "repeats", "titles named twice in a list, and lists that stand twice", "a part was written twice or is damaged",
-        "max_repeats",
-    ),
-    _row_gate(
-        "finite", "rows with a score that is no finite number, or with a null",
-        "the model diverged, or parts are damaged", "max_not_finite",
-    ),
-    _row_gate(
-        "lengths", "lists of another length than k and what is left to list allow",
-        "lists were cut, or k is not what was asked", "max_wrong_lengths",
-    ),
-    _row_gate("asked", "lists that were not asked for", "the staged parts are of another run", "max_unasked"),
-    _row_gate(
-        "denied", "rows that name what was denied, not allowed or blocked",
-        "a list of titles to keep back did not work", "max_denied",
-    ),
-    _row_gate(
-        "seen", "rows that show a user what they have rated", "the filter of rated titles did not work", "max_seen",
-        USERS, AUDIENCES,
-    ),
-    _row_gate("itself", "titles listed as similar to themselves", "the content model is wrong", "max_self", TITLES),
-    _gate(
-        "length_ratio", _length_ratio,
-        "mean list length over the previous night's",
-        "something takes titles out of the lists",
-        users="min_length_ratio", titles="min_length_ratio",
-    ),
-    _gate(
-        "fallback", _fallback,
-        "share served by popularity",
-        "the model knows too few: lost training data, or too high a minimum of ratings",
-        users=("max_user_fallback", _risen("max_fallback_rise")),
-        titles=("max_title_fallback", _risen("max_fallback_rise")),
-    ),
-    _gate(
-        "flat", _measured("flat", "no list of a model has two scores"),
-        "share of lists whose scores are all the same",
-        "the model gives everything one score: not trained, or diverged",
-        users="max_flat_users", titles="max_flat_titles",
-    ),
-    _gate(
-        "sameness", _measured("sameness", "the lists have too few titles to choose from"),
-        "share of the other lists that hold a title of a top, of those that could",
-        "everybody gets one list: personal taste is lost",
-        users="max_sameness", titles="max_title_sameness",
-    ),
-    _gate(
-        "coverage", _beside("coverage", "no titles"),
-        "share of the catalogue that is listed anywhere",
-        "half the catalogue is gone, or the lists shrank to a few titles",
-        users=_COVERED, titles=_COVERED,
-    ),
-    _gate(
-        "gini", _beside("gini", "fewer than two titles, or none is listed"),
-        "Gini index of how often each title is listed",
-        "a few titles take most places",
-        users=_SPREAD, titles=_SPREAD,
-    ),
-    _gate(
-        "kept", _between("kept", _SAME_IDS),
-        "share of the previous night's ids that have a list tonight",
-        "users or titles are gone from the data",
-        users="min_kept", titles="min_kept",
-    ),
-    _gate(
-        "overlap", _between("overlap", _SAME_TOPS),
-        "mean Jaccard index of the tops of both nights",
-        "another or an untrained model, or mixed-up ids",
-        users="min_user_overlap", titles="min_title_overlap",
-    ),
-    _gate(
-        "drift", _between("drift", _SAME_SCORES),
-        "population stability index of the scores against the previous night's",
-        "scores of another scale: another model, or an option changed",
-        users="max_drift", titles="max_drift",
-    ),
+    _gate("rows", _measured("rows", "nothing was read"), "rows of all lists together",
+          "everything was kept back or is rated already, or parts were lost", users="min_rows", titles="min_rows"),
+    _rows("complete", "max_missing", "ids that should have a list and have none",
+          "parts were lost, or scoring stopped early"),
+    _rows("known", "max_unknown", "rows with ids that the bundle does not have",
+          "the parts come from another bundle or are damaged"),
+    _rows("ranks", "max_rank_gaps", "rows whose rank does not follow the one before",
+          "rows were lost or parts are damaged"),
+    _rows("order", "max_rising_scores", "rows that score above the row before them",
+          "a list is not sorted: a defect, or damaged parts"),
+    _rows("repeats", "max_repeats", "titles named twice in a list, and lists that stand twice",
+          "a part was written twice or is damaged"),
+    _rows("finite", "max_not_finite", "rows with a score that is no finite number, or with a null",
+          "the model diverged, or parts are damaged"),
+    _rows("lengths", "max_wrong_lengths", "lists of another length than k and what is left to list allow",
+          "lists were cut, or k is not what was asked"),
+    _rows("asked", "max_unasked", "lists that were not asked for", "the staged parts are of another run"),
+    _rows("denied", "max_denied", "rows that name what was denied, not allowed or blocked",
+          "a list of titles to keep back did not work"),
+    _rows("seen", "max_seen", "rows that show a user what they have rated",
+          "the filter of rated titles did not work", (USERS, AUDIENCES)),
+    _rows("itself", "max_self", "titles listed as similar to themselves", "the content model is wrong", (TITLES,)),
+    _gate("length_ratio", _length_ratio, "mean list length over the previous night's",
+          "something takes titles out of the lists", users="min_length_ratio", titles="min_length_ratio"),
+    _gate("fallback", _fallback, "share served by popularity",
+          "the model knows too few: lost training data, or too high a minimum of ratings",
+          users=("max_user_fallback", _RISEN), titles=("max_title_fallback", _RISEN)),
+    _gate("flat", _measured("flat", "no list of a model has two scores"),
+          "share of lists whose scores are all the same",
+          "the model gives everything one score: not trained, or diverged",
+          users="max_flat_users", titles="max_flat_titles"),
+    _gate("sameness", _measured("sameness", "the lists have too few titles to choose from"),
+          "share of the other lists that hold a title of a top, of those that could",
+          "everybody gets one list: personal taste is lost", users="max_sameness", titles="max_title_sameness"),
+    _gate("coverage", _measured("coverage", "no titles"), "share of the catalogue that is listed anywhere",
+          "half the catalogue is gone, or the lists shrank to a few titles", users=_COVERED, titles=_COVERED),
+    _gate("gini", _measured("gini", "fewer than two titles, or none is listed"),
+          "Gini index of how often each title is listed", "a few titles take most places",
+          users=("max_gini", _EVEN), titles=("max_gini", _EVEN)),
+    _gate("kept", _between("kept"), "share of the previous night's ids that have a list tonight",
+          "users or titles are gone from the data", users="min_kept", titles="min_kept"),
+    _gate("overlap", _between("overlap", *TOPS), "mean Jaccard index of the tops of both nights",
+          "another or an untrained model, or mixed-up ids", users="min_user_overlap", titles="min_title_overlap"),
+    _gate("drift", _between("drift", *SCORES),
+          "population stability index of the scores against the previous night's",
+          "scores of another scale: another model, or an option changed", users="max_drift", titles="max_drift"),
     _gate("auc", _auc, "validation AUC of the ranker", "the ranker is no better than chance", bundle="min_auc"),
-    _gate(
-        "auc_drop", _auc_drop,
-        "fall of the validation AUC since the previous night",
-        "training went wrong, or the new ratings are odd",
-        bundle="max_auc_drop",
-    ),
+    _gate("auc_drop", _auc_drop, "fall of the validation AUC since the previous night",
+          "training went wrong, or the new ratings are odd", bundle="max_auc_drop"),
 )  # fmt: skip
 """Every gate, in the order of the manifest."""
+BY_NAME = {gate.name: gate for gate in GATES}
+
+
+def check_skips(names: Sequence[str]) -> tuple[str, ...]:
+    """Names as ``--skip-gate`` takes them, ``overlap`` for both sides or ``users.overlap`` for one; sorted, once each.
+
+    Raises:
+        UsageError: no gate has such a name.
+    """
+    known = {*BY_NAME, *(f"{side}.{gate.name}" for gate in GATES for side in gate.bounds)}
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"--skip-gate: got {name!r}, expected one of {', '.join(BY_NAME)}, or one side's, such as users.overlap"
+            )
+    return tuple(sorted(set(names)))

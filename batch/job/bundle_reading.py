@@ -58,8 +58,7 @@ def reading(opened: OpenedBundle) -> Iterator[None]:
             raise  # of another input that is read meanwhile
         raise _vanished(path, error) from error
     if now != opened.sha256:
-        message = f"{path}: was replaced while it was read. Nothing was published; run the same command again."
-        raise BundleError(message)
+        raise BundleError(f"{path}: was replaced while it was read. Nothing was published; run the same command again.")
 
 
 def _vanished(path: Path, error: Exception) -> BundleError:

@@ -24,16 +24,14 @@ from sdk.base.arrow_memory import reader_of
 from sdk.base.errors import MissingColumnError, MissingFileError, UnusableFileError, UsageError
 from sdk.base.ids import NoIdError, ids_of, whole_id
 from sdk.base.types import Int64s
-from sdk.data.records import refuse_separator
+from sdk.data.foreign import refuse_foreign
+from sdk.data.records import positions, refuse_separator
 
 USER_ID, ITEM_ID = "user_id", "item_id"
-_NAMES = {USER_ID: ("userid",), ITEM_ID: ("itemid", "movieid")}
 _PARQUET_SUFFIXES = frozenset({".parquet", ".parq", ".pq"})
-_OTHER_FORMS = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "Zstandard",
-                b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}  # fmt: skip
+_HEAD = 64
 _PLAIN = re.compile(r"[0-9]{1,18}", re.ASCII)
 _NAME = re.compile(r"[^0-9]*[A-Za-z_]")
-_NO_NAME = re.compile(r"[^a-z0-9]")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,23 +114,18 @@ def _read(path: Path, data: bytes, columns: Sequence[str]) -> list[Int64s]:
         data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
         if data[:4] == b"PAR1":
             return _parquet(path, data, columns)
-        _refuse_other_forms(path, data)
+        refuse_foreign(data[:_HEAD], str(path))
+        if path.suffix.lower() in _PARQUET_SUFFIXES or (not data and path.suffix.lower() == ".gz"):
+            raise UnusableFileError(path, f"it is no {path.suffix[1:]} file, or cut short", "Write it again.")
         return _text(path, data.decode("utf-8-sig"), columns)
     except (pa.ArrowException, OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise UnusableFileError(path, f"it cannot be read ({error})", "Write it again.") from error
 
 
-def _refuse_other_forms(path: Path, data: bytes) -> None:
-    form = next((form for start, form in _OTHER_FORMS.items() if data.startswith(start)), None)
-    if form is not None:
-        raise UnusableFileError(path, f"it is {form}, expected text in UTF-8, gzip or Parquet", "Write it as one.")
-    if path.suffix.lower() in _PARQUET_SUFFIXES or (not data and path.suffix.lower() == ".gz"):
-        raise UnusableFileError(path, f"it is no {path.suffix[1:]} file, or cut short", "Write it again.")
-
-
 def _parquet(path: Path, data: bytes, columns: Sequence[str]) -> list[Int64s]:
     file = pq.ParquetFile(reader_of(data))
-    names = [file.schema_arrow.names[at] for at in _places(path, file.schema_arrow.names, columns)]
+    found = file.schema_arrow.names
+    names = [found[at] for at in positions(found, columns, str(path))]
     table = file.read(columns=names)
     return [_column(path, name, table.column(name)) for name in names]
 
@@ -161,11 +154,10 @@ def _text(path: Path, text: str, columns: Sequence[str]) -> list[Int64s]:
     reader = csv.reader((line for _, line in numbered), strict=True)
     for _, line in numbered[:1]:
         refuse_separator(line.strip(), line.split(","), str(path))
-    at, width = tuple(range(len(columns))), len(columns)
+    at, width = list(range(len(columns))), len(columns)
     if numbered and _NAME.match(numbered[0][1].strip()):
         header = next(reader)
-        _require_header(path, header, numbered[1][1] if len(numbered) > 1 else "", columns)
-        at, width = _places(path, header, columns), len(header)
+        at, width = _named(path, header, numbered[1][1] if len(numbered) > 1 else "", columns), len(header)
     rows, lines = [], []
     for row in reader:
         lines.append(numbered[reader.line_num - 1][0])
@@ -177,13 +169,16 @@ def _text(path: Path, text: str, columns: Sequence[str]) -> list[Int64s]:
     return [_ids_in(path, each, f"the {name} in line", lines) for name, each in zip(columns, texts, strict=True)]
 
 
-def _require_header(path: Path, header: Sequence[str], second: str, columns: Sequence[str]) -> None:
-    """Refuse a first line that names nothing because there are no names, only ids that are no numbers."""
-    known = {name for column in columns for name in _NAMES[column]}
-    is_header = _has_ids(second.split(",")) and not _has_ids(header)
-    if len(header) == len(columns) and not is_header and not known & set(map(_plain_name, header)):
-        problem = f"line 1 is {','.join(header)[:60]!r}, expected {', '.join(columns)} as whole numbers, or these names"
-        raise UnusableFileError(path, problem, "Write numbers; ids that are text are not read.")
+def _named(path: Path, header: Sequence[str], second: str, columns: Sequence[str]) -> list[int]:
+    """Where each column stands; a first line that names nothing may be ids that are no numbers, not names."""
+    try:
+        return positions(header, columns, str(path))
+    except (MissingColumnError, UnusableFileError) as error:
+        if len(header) != len(columns) or (_has_ids(second.split(",")) and not _has_ids(header)):
+            raise
+        expected = f"expected {', '.join(columns)} as whole numbers, or these names"
+        problem = f"line 1 is {','.join(header)[:60]!r}, {expected}"
+        raise UnusableFileError(path, problem, "Write numbers; ids that are text are not read.") from error
 
 
 def _has_ids(fields: Sequence[str]) -> bool:
@@ -201,31 +196,6 @@ def _ids_in(path: Path, texts: Sequence[str], where: str, numbers: Sequence[int]
             problem = f"{where} {numbers[at]} {error}: {text[:60]!r}, expected whole numbers up to 2**63 - 1"
             raise UnusableFileError(path, problem, "Mend the line.") from error
     return found
-
-
-def _places(path: Path, found: Sequence[str], columns: Sequence[str]) -> tuple[int, ...]:
-    """Where each column stands, by its exact name or else by one that means the same.
-
-    Raises:
-        MissingColumnError: a column is not there.
-        UnusableFileError: it is there twice.
-    """
-    return tuple(_place(path, found, column) for column in columns)
-
-
-def _place(path: Path, found: Sequence[str], column: str) -> int:
-    exact = [at for at, name in enumerate(found) if name.strip() == column]
-    alike = exact or [at for at, name in enumerate(found) if _plain_name(name) in _NAMES[column]]
-    if not alike:
-        raise MissingColumnError(path, column, found)
-    if len(alike) > 1:
-        problem = f"it has {len(alike)} columns of {column}: {', '.join(found[at] for at in alike)}"
-        raise UnusableFileError(path, problem, "Leave one.")
-    return alike[0]
-
-
-def _plain_name(name: str) -> str:
-    return _NO_NAME.sub("", name.lower())
 
 
 def _unique(arrays: Sequence[Int64s]) -> tuple[Int64s, ...]:

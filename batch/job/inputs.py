@@ -21,7 +21,6 @@ from sdk.bundles.bundle import Bundle
 from sdk.bundles.fresh import FreshBundle, FreshRatings
 from sdk.data.fingerprint import fingerprint
 from sdk.data.movielens import load_ratings
-from sdk.data.ratings import Ratings
 from sdk.data.validation import MAX_TIMESTAMP, sorted_order
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
@@ -109,31 +108,21 @@ def _with_ratings(job: Job, bundle: Bundle) -> tuple[Bundle, dict[str, Any], dic
     until = MAX_TIMESTAMP if job.ratings_until is None else end_of_day(job.ratings_until)
     read = load_ratings(job.ratings, config=bundle.info.config.data, until=until)
     fresh = FreshRatings.of(bundle, read.interactions)
+    rated = fresh.ratings
     counts = {
-        "fresh_ratings": len(fresh.ratings),
-        "fresh_users": len(np.unique(fresh.ratings.user_id)),
-        "new_users": len(fresh.new_users),
-        "ratings_of_unknown_titles": fresh.unknown_items,
-        "rejected_ratings": read.rejects.num_rows,
-    }
-    _warn(job.ratings, read, fresh.unknown_items)
-    pins = {"ratings": {"fingerprint": _fingerprint(fresh), "rows": len(fresh.ratings)}}
-    return FreshBundle(bundle, fresh), pins, counts
-
-
-def _warn(path: Path, read: Ratings, unknown: int) -> None:
-    if read.rejects.num_rows:
+        "fresh_ratings": len(rated), "fresh_users": len(np.unique(rated.user_id)), "new_users": len(fresh.new_users),
+        "ratings_of_unknown_titles": fresh.unknown_items, "rejected_ratings": read.rejects.num_rows,
+    }  # fmt: skip
+    if rejected := read.rejects.num_rows:
         first = read.rejects.slice(0, 1).to_pylist()[0]
-        log.warning("%s: %d rows set aside; the first is line %d: %s", path, read.rejects.num_rows, first["line"],
-                    first["reason"])  # fmt: skip
-    if unknown:
-        log.warning("%s: %d ratings are of titles that the bundle does not have: ignored", path, unknown)
-
-
-def _fingerprint(fresh: FreshRatings) -> str:
-    """Of the ratings that count, whatever the order of their rows: so a file that grew gives an old night again."""
-    rated, none = fresh.ratings, pa.table({})
-    return fingerprint(rated, none, none, sorted_order(rated.user_id, rated.item_id))
+        said = "%s: %d rows set aside; the first is line %d: %s"
+        log.warning(said, job.ratings, rejected, first["line"], first["reason"])
+    if fresh.unknown_items:
+        said = "%s: %d ratings are of titles that the bundle does not have: ignored"
+        log.warning(said, job.ratings, fresh.unknown_items)
+    # whatever the order of their rows, so that a file that grew gives an old night again
+    found = fingerprint(rated, pa.table({}), pa.table({}), sorted_order(rated.user_id, rated.item_id))
+    return FreshBundle(bundle, fresh), {"ratings": {"fingerprint": found, "rows": len(rated)}}, counts
 
 
 def end_of_day(date: str) -> int:
@@ -145,15 +134,16 @@ def end_of_day(date: str) -> int:
 def _asked(job: Job, bundle: Bundle, pins: dict[str, Any], counts: dict[str, int]) -> Asked:
     files = _read_files(job)
     users, items = bundle.encoded_users, bundle.encoded_items
-    wanted = {name: _known(files[name], table, getattr(job, name), name)
-              for name, table in (("users", users), ("items", items)) if name in files}  # fmt: skip
+    for name, table in (("users", users), ("items", items)):
+        if name in files:
+            _require_known(files[name].ids, table, f"--{name} {getattr(job, name)}")
     allowed = _allowed(files, items, counts)
-    some = wanted.get("items", items.known_ids)
+    some = files["items"].ids if "items" in files else items.known_ids
     audience = some if allowed is None else some[allowed[items.index_of(some)]]
     if job.audience is not None:
         _check_audience(job, bundle)
     return Asked(
-        users=wanted.get("users", users.known_ids),
+        users=files["users"].ids if "users" in files else users.known_ids,
         items=some,
         audience=audience if job.audience is not None else audience[:0],
         allowed=allowed,
@@ -164,28 +154,27 @@ def _asked(job: Job, bundle: Bundle, pins: dict[str, Any], counts: dict[str, int
 
 
 def _read_files(job: Job) -> dict[str, IdFile]:
-    named = {name: getattr(job, name) for name in _ID_OPTIONS if getattr(job, name) is not None}
-    for name, path in named.items():
-        if job.cluster.is_used and path.exists() and not (path.is_file() or path.is_dir()):
+    found = {}
+    for name, columns in _ID_OPTIONS.items():
+        path: Path | None = getattr(job, name)
+        if path is not None and job.cluster.is_used and path.exists() and not (path.is_file() or path.is_dir()):
             raise UsageError(f"--{name}: {path} can be read only once, and --workers read it, too; give it as a file")
-    return {
-        name: read_ids(path, *_ID_OPTIONS[name], may_be_empty=name in _MAY_BE_EMPTY) for name, path in named.items()
-    }
+        if path is not None:
+            found[name] = read_ids(path, *columns, may_be_empty=name in _MAY_BE_EMPTY)
+    return found
 
 
-def _known(file: IdFile, table: EncodedTable, path: Path, option: str) -> Int64s:
-    """The ids of a file, all of which the bundle must have.
+def _require_known(ids: Int64s, table: EncodedTable, option: str) -> None:
+    """Refuse ids of a file that the bundle does not have.
 
     Raises:
-        UsageError: it does not; the message names the first few.
+        UsageError: there are such; the message names the first few.
     """
-    unknown = file.ids[table.index_of(file.ids) == UNKNOWN]
+    unknown = ids[table.index_of(ids) == UNKNOWN]
     if len(unknown):
         named = ", ".join(map(str, unknown[:5].tolist()))
-        remedy = "Leave them out, or give their --ratings." if option == "users" else "Leave them out."
-        message = f"--{option} {path}: {len(unknown)} ids are not in the bundle; the first are {named}. {remedy}"
-        raise UsageError(message)
-    return file.ids
+        remedy = "Leave them out, or give their --ratings." if option.startswith("--users") else "Leave them out."
+        raise UsageError(f"{option}: {len(unknown)} ids are not in the bundle; the first are {named}. {remedy}")
 
 
 def _allowed(files: Mapping[str, IdFile], items: EncodedTable, counts: dict[str, int]) -> Bools | None:
@@ -193,10 +182,9 @@ def _allowed(files: Mapping[str, IdFile], items: EncodedTable, counts: dict[str,
     if "allow" not in files and "deny" not in files:
         return None
     allowed = np.full(len(items), "allow" not in files)
-    if "allow" in files:
-        allowed[_rows(files["allow"].ids, items, "allow", counts)] = True
-    if "deny" in files:
-        allowed[_rows(files["deny"].ids, items, "deny", counts)] = False
+    for option, value in (("allow", True), ("deny", False)):
+        if option in files:
+            allowed[_rows(files[option].ids, items, option, counts)] = value
     allowed[:FIRST_KNOWN] = False
     counts["titles_that_may_be_listed"] = int(allowed.sum())
     if not allowed.any():
@@ -229,8 +217,8 @@ def _blocked(file: IdFile | None, users: EncodedTable, items: EncodedTable, coun
 
 def _check_audience(job: Job, bundle: Bundle) -> None:
     if bundle.resolve_model(job.model) is None and bundle.history is None:
-        message = f"--audience: {bundle.path} holds no model of users; train it with --models dlrm,history,content"
-        raise UsageError(message)
+        remedy = "train it with --models dlrm,history,content"
+        raise UsageError(f"--audience: {bundle.path} holds no model of users; {remedy}")
     if resolve_device(job.device) != "cpu":
-        message = f"--audience: got --device {job.device}, a GPU here; audiences are made with --device cpu only"
-        raise UsageError(message)
+        limit = "audiences are made with --device cpu only"
+        raise UsageError(f"--audience: got --device {job.device}, a GPU here; {limit}")

@@ -8,7 +8,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batch.gates.config import GateConfig, check_skips
+from batch.gates.config import GateConfig
+from batch.gates.table import check_skips
 from batch.store.layout import night_of
 from sdk.base.errors import UsageError
 from sdk.base.ids import count_of
@@ -24,29 +25,29 @@ class Job:
     """One night's work.
 
     Attributes:
-        bundle: the trained bundle's folder.
-        out: where nights are published, one folder each: a path, or a URL that fsspec writes to.
+        bundle: a trained bundle's folder.
+        out: where nights are published, one folder each: a path, or a URL such as ``s3://bucket/nights``.
         run_date: the night, ``YYYY-MM-DD``; it names the folder; a run refuses one far ahead of the machine's date.
         k: list length, at least 1.
-        model: ``dlrm``, ``ncf`` or ``best``.
-        include_seen: whether titles that the user has rated may appear.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        force: whether a night that is published already may be replaced, and one may lie far ahead.
+        model: ``dlrm``, ``ncf``, or ``best`` by validation AUC.
+        include_seen: whether to list titles that the user has rated, too.
+        device: where to score: ``auto``, ``cpu`` or ``cuda``.
+        force: whether to write a night again that is published, or one whose date lies far ahead.
         users_per_part: users in one Parquet file, and in memory at a time.
-        threads: None scores on every core; it changes no byte.
-        memory_mib: most that the engine's buffers may take; None chooses. It changes no byte.
-        keep: published nights that stay, newest first; None keeps all.
-        gates: what a night must keep to before it is published; it changes no list.
-        skip_gate: gates that stop nothing, as ``--skip-gate`` names them.
+        threads: cores to score on, every one unless given; it changes no byte.
+        memory_mib: most MiB that the engine's buffers may take, chosen unless given; it changes no byte.
+        keep: published nights that stay, with their reports and run records, newest first; all unless given.
+        gates: what a night must keep to before it is published; a file is a JSON object of the thresholds to change.
+        skip_gate: gates that stop nothing, as ``--skip-gate`` names them; the manifest notes them.
         cluster: where shards are scored; it changes no byte.
-        ratings: ratings newer than the bundle, in one of MovieLens' forms.
+        ratings: ratings newer than the bundle, in one of MovieLens' forms: a file, a folder or a zip.
         ratings_until: the last day, ``YYYY-MM-DD`` in UTC, whose ratings count; None counts them all.
-        users: file of the user_ids that get a list; None gives one to all.
-        items: file of the item_ids that get a list; None gives one to all.
-        allow: file of the only item_ids that may be recommended; None allows all.
+        users: file of the user_ids that get a list; all get one unless given.
+        items: file of the item_ids that get a list and an audience; all get one unless given.
+        allow: file of the only item_ids that may be recommended; all may unless given.
         deny: file of item_ids that are recommended to nobody.
         block: file of (user_id, item_id) pairs: what is not recommended to whom.
-        audience: users listed for each title; None lists none.
+        audience: best users listed for each title, in ``item_users/``; none unless given.
     """
 
     bundle: Path
@@ -112,14 +113,10 @@ def _check_apart(bundle: Path, location: str) -> None:
     Raises:
         UsageError: ``location`` is the bundle, or lies inside it.
     """
-    if "://" not in location and _real(location).is_relative_to(_real(bundle)):
-        message = f"--out: {location} lies inside --bundle {bundle}, which is never written to; give another folder"
-        raise UsageError(message)
-
-
-def _real(path: str | Path) -> Path:
-    """Where links lead; ``Path.resolve`` raises RuntimeError on those that lead in a circle."""
-    return Path(os.path.realpath(path))
+    real_out, real_bundle = Path(os.path.realpath(location)), os.path.realpath(bundle)  # resolve trips over circles
+    if "://" not in location and real_out.is_relative_to(real_bundle):
+        problem = f"{location} lies inside --bundle {bundle}, which is never written to"
+        raise UsageError(f"--out: {problem}; give another folder")
 
 
 def check_date(text: str, option: str) -> None:
@@ -131,8 +128,6 @@ def check_date(text: str, option: str) -> None:
     try:
         parsed = datetime.date.fromisoformat(text)
     except ValueError as error:
-        message = f"{option}: got {text!r}, expected a date such as 2026-11-23"
-        raise UsageError(message) from error
+        raise UsageError(f"{option}: got {text!r}, expected a date such as 2026-11-23") from error
     if parsed.isoformat() != text:
-        message = f"{option}: got {text!r}, expected it written as {parsed.isoformat()}"
-        raise UsageError(message)
+        raise UsageError(f"{option}: got {text!r}, expected it written as {parsed.isoformat()}")

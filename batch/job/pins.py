@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import platform
 from typing import Any
@@ -53,11 +54,8 @@ def ranked_by(job: Job, bundle: Bundle) -> str:
 
 def package_versions() -> dict[str, str]:
     """The packages that score and write, and Python: name -> version."""
-    return {**{name: _version(name) for name in _PACKAGES}, "python": platform.python_version()}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed as a package"
+    found = dict.fromkeys(_PACKAGES, "not installed as a package")
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return {**found, "python": platform.python_version()}

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from batch.lists.audience import long_form
+from batch.lists.parts import audience_table
 from sdk.base import schema
+from sdk.base.ids import rows_of
 from sdk.base.types import Int64s
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
@@ -81,29 +82,26 @@ class Slices:
         part = PairForm(form.users.take(self.user_index[known]), form.items, form.head)
         seen = self.seen.take(known)
         for shard in shards:
-            yield pa.concat_tables([self._portion(part, known, seen, ids) for ids in self._cut(shard)])
-
-    def _cut(self, item_ids: Int64s) -> list[Int64s]:
-        return [item_ids[start : start + self.at_a_time] for start in range(0, len(item_ids), self.at_a_time)]
+            starts = range(0, len(shard), self.at_a_time)
+            portions = (shard[start : start + self.at_a_time] for start in starts)
+            yield pa.concat_tables([self._portion(part, known, seen, ids) for ids in portions])
 
     def _portion(self, form: PairForm, known: Int64s, seen: Seen, item_ids: Int64s) -> pa.Table:
         """A few titles: an engine that holds these alone, so that nothing grows with the catalogue."""
-        rows = self.recommender.items.index_of(item_ids)
+        made_by = self.recommender
+        rows = made_by.items.index_of(item_ids)
         items = form.items.take(np.concatenate([np.arange(FIRST_KNOWN), rows]))
-        engine = Engine(
-            PairForm(form.users, items, form.head),
-            threads=self.recommender.threads,
-            memory_mib=self.recommender.memory_mib,
-        )
+        titles = PairForm(form.users, items, form.head)
+        engine = Engine(titles, threads=made_by.threads, memory_mib=made_by.memory_mib)
         _, best = engine.top_k_and_audience(np.arange(len(known)), _only(seen, rows), self.size)
         found = Audience(rows, self.user_index[known[best.item_index]], best.scores, best.lengths)
-        return long_form(self.recommender, self.user_index, found)
+        return audience_table(made_by, self.user_index, found)
 
 
 def _only(seen: Seen, rows: Int64s) -> Seen:
     """The pairs of some item rows (ascending), which become rows ``FIRST_KNOWN``, ``FIRST_KNOWN + 1``, ….."""
     num_users = len(seen.indptr) - 1
     users = np.repeat(np.arange(num_users), np.diff(seen.indptr))
-    place = np.minimum(np.searchsorted(rows, seen.items), len(rows) - 1)
-    here = rows[place] == seen.items
+    place = rows_of(rows, seen.items)
+    here = place >= 0
     return Seen.build(users[here], FIRST_KNOWN + place[here], num_users)

@@ -52,21 +52,13 @@ class Progress:
         self.bar.update(size)
         rate = self.done / max(time.perf_counter() - self.start, 1e-9)
         left = (self.total - self.done) / max(rate, 1e-9)
+        pairs = {"pairs_per_s": round(rate * self.pairs_each, 1)} if self.pairs_each else {}
         log.log(
             logging.INFO if self.bar.disable else logging.DEBUG,  # lines would tear the bar
             "%s: part %d/%d, %d of %d, %.0f %s/s, %.0f s left",
             self.stage, self.part, self.parts, self.done, self.total, rate, self.unit, left,
-            extra=facts(**self._facts(rate, left), **values),
+            extra=facts(
+                stage=self.stage, part=self.part, parts=self.parts, done=self.done, total=self.total,
+                **{f"{self.unit}_per_s": round(rate, 1)}, seconds_left=round(left, 1), **pairs, **values,
+            ),
         )  # fmt: skip
-
-    def _facts(self, rate: float, left: float) -> dict[str, Any]:
-        found = {
-            "stage": self.stage,
-            "part": self.part,
-            "parts": self.parts,
-            "done": self.done,
-            "total": self.total,
-            f"{self.unit}_per_s": round(rate, 1),
-            "seconds_left": round(left, 1),
-        }
-        return {**found, "pairs_per_s": round(rate * self.pairs_each, 1)} if self.pairs_each else found

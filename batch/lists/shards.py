@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from batch.job.bundle_reading import reading
 from batch.job.inputs import OpenedJob, open_job
-from batch.job.parts import part_bytes, table_of
 from batch.job.pins import pinned_inputs
-from batch.lists.audience import cut, long_form, merge, partial_bytes, partial_name, read_partials
+from batch.lists.audience import cut, merge, partial_name, read_partials
 from batch.lists.audience_slices import Slices, titles_at_a_time
+from batch.lists.parts import audience_table, part_bytes, table_of
 from batch.store.journal import Journal, ShardRecord
 from batch.store.layout import ITEM_ITEMS, ITEM_USERS, LAYOUTS, USER_ITEMS
 from batch.store.places import open_target
@@ -58,47 +58,24 @@ class Shard:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """A shard's lists, not yet encoded.
+    """A shard's lists, not yet encoded: that is left to whoever writes them.
 
     Attributes:
         shard: which.
-        ids: (B,) int64, the queries.
-        lists: their lists, row for row.
+        table: makes the lists in the side's layout.
+        fallback: lists that popularity made.
         partials: file beside the journal's records -> the shard's part of some titles' audiences, as Parquet.
     """
 
     shard: Shard
-    ids: Int64s
-    lists: TopK
-    partials: Mapping[str, bytes] = field(default_factory=dict)
-
-    @property
-    def fallback(self) -> int:
-        """Lists that popularity made."""
-        return int((self.lists.source == POPULAR).sum())
-
-    def table(self) -> pa.Table:
-        """The lists in the side's layout."""
-        return table_of(self.ids, self.lists, LAYOUTS[self.shard.side])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Merged:
-    """A shard of audiences, not yet encoded; the attributes are those of ``Scored`` that a part is written from.
-
-    Attributes:
-        shard: which.
-        audiences: ``schema.ITEM_USERS``.
-    """
-
-    shard: Shard
-    audiences: pa.Table
+    table: Callable[[], pa.Table]
     fallback: int = 0
     partials: Mapping[str, bytes] = field(default_factory=dict)
 
-    def table(self) -> pa.Table:
-        """The audiences in the side's layout."""
-        return self.audiences
+
+def _listed(shard: Shard, ids: Int64s, lists: TopK, partials: Mapping[str, bytes]) -> Scored:
+    fallback = int((lists.source == POPULAR).sum())
+    return Scored(shard, partial(table_of, ids, lists, LAYOUTS[shard.side]), fallback, partials)
 
 
 def shards_of(num_users: int, num_items: int, size: int, num_audiences: int = 0) -> tuple[Shard, ...]:
@@ -147,7 +124,7 @@ class Scorer:
         if self.content is not None and asked.allowed is not None:
             self.content = self.content.listing(bundle.encoded_items.ids[asked.allowed])
 
-    def score(self, shard: Shard) -> Scored | Merged:
+    def score(self, shard: Shard) -> Scored:
         """A shard's lists. Audiences are merged from what the shards of users left, so these must be written before.
 
         Raises:
@@ -159,34 +136,35 @@ class Scorer:
         if shard.side == ITEM_USERS:
             return self._audience(shard)
         ids = self.asked.items[shard.start : shard.stop]
-        return Scored(shard, ids, self.recommender.similar(self.content, ids, self.k, self.asked.allowed))
+        return _listed(shard, ids, self.recommender.similar(self.content, ids, self.k, self.asked.allowed), {})
 
     def _users(self, shard: Shard) -> Scored:
         ids = self.asked.users[shard.start : shard.stop]
         index = self.bundle.encoded_users.index_of(ids)
         args = (index, self.seen.take(index), self.k)
         if not self.audience:
-            return Scored(shard, ids, self.recommender.recommend(*args, self.asked.allowed))
+            return _listed(shard, ids, self.recommender.recommend(*args, self.asked.allowed), {})
         lists, parts = self._with_audience(*args, self.audience)
-        partials = {partial_name(n, shard.number): partial_bytes(part) for n, part in enumerate(parts)}
-        return Scored(shard, ids, lists, partials)
+        encoded = (part_bytes(part, page_checksums=True) for part in parts)
+        return _listed(shard, ids, lists, {partial_name(n, shard.number): data for n, data in enumerate(encoded)})
 
     def _with_audience(self, index: Int64s, seen: Seen, k: int, size: int) -> tuple[TopK, Iterable[pa.Table]]:
         """Users' lists, and their part of the titles' audiences by title shard: in one pass where memory allows it."""
         recommender, allowed = self.recommender, self.asked.allowed
         title_shards = [self.asked.audience[other.start : other.stop] for other in self._shards(ITEM_USERS)]
-        num_titles = len(self.bundle.encoded_items) if allowed is None else int(allowed.sum())
+        num_titles = self.asked.num_candidates or len(self.bundle.encoded_items)
         budget = (self.job.memory_mib, len(index), num_titles, self.job.threads or usable_cores())
         if titles_at_a_time(max(k, size), *budget) == num_titles:
             lists, found = recommender.recommend_with_audience(index, seen, k, size, allowed)
-            return lists, cut(long_form(recommender, index, found), title_shards)
+            return lists, cut(audience_table(recommender, index, found), title_shards)
         slices = Slices(recommender, index, seen, size, titles_at_a_time(size, *budget))
         return recommender.recommend(index, seen, k, allowed), slices.tables(title_shards)
 
-    def _audience(self, shard: Shard) -> Merged:
+    def _audience(self, shard: Shard) -> Scored:
         numbers = [other.number for other in self._shards(USER_ITEMS)]
         parts = read_partials(open_target(self.job.out), self.job.run_date, shard.number, numbers)
-        return Merged(shard, merge(parts, self.audience))
+        merged = merge(parts, self.audience)
+        return Scored(shard, lambda: merged)
 
     def _shards(self, side: str) -> list[Shard]:
         asked = self.asked
@@ -194,20 +172,18 @@ class Scorer:
         return [shard for shard in every if shard.side == side]
 
 
-def store(journal: Journal, scored: Scored | Merged) -> ShardRecord:
+def store(journal: Journal, scored: Scored) -> ShardRecord:
     """Encode a shard's lists, write its partial lists and its part, then its record to the journal.
 
     Raises:
         OSError: it cannot be written.
         OutputError: the same, where a store's client says it in its own way.
     """
-    partials = {}
-    for partial, data in scored.partials.items():
-        journal.target.write(f"{journal.folder}/{partial}", data, durable=False)
-        partials[partial] = hashlib.sha256(data).hexdigest()
+    for name, data in scored.partials.items():
+        journal.target.write(f"{journal.folder}/{name}", data, durable=False)
+    partials = {name: hashlib.sha256(data).hexdigest() for name, data in scored.partials.items()}
     table = scored.table()
-    data = part_bytes(table)
-    name = scored.shard.name
+    data, name = part_bytes(table), scored.shard.name
     journal.target.write(f"{journal.staging}/{name}", data)
     sha256 = hashlib.sha256(data).hexdigest()
     record = ShardRecord(name, table.num_rows, scored.fallback, sha256, len(data), partials)
@@ -228,26 +204,22 @@ def write_shard(job: Job, shard: Shard) -> ShardRecord:
         ScoreError: a score is NaN or infinite.
         OSError: the part cannot be written.
     """
-    scorer, digest = _scorer_of(job)
+    scorer, digest = scorer_of(job)
     journal = Journal(open_target(job.out), job.run_date, digest)
     return journal.finished(shard.name) or store(journal, scorer.score(shard))
 
 
-def inputs_digest(job: Job) -> str:
-    """Of everything that a job's content depends on, as this process has it: the digest of its scorer's inputs.
+@lru_cache(maxsize=1)
+def scorer_of(job: Job) -> tuple[Scorer, str]:
+    """The scorer of this process, until ``forget``, and the digest of all that the job's content depends on.
 
     Raises:
         BundleError: the bundle is absent, altered or of another version.
     """
-    return _scorer_of(job)[1]
+    opened = open_job(job)
+    return Scorer(job, opened), digest_of(pinned_inputs(job, opened))
 
 
 def forget() -> None:
     """Let go of the model that this process keeps for ``write_shard``."""
-    _scorer_of.cache_clear()
-
-
-@lru_cache(maxsize=1)
-def _scorer_of(job: Job) -> tuple[Scorer, str]:
-    opened = open_job(job)
-    return Scorer(job, opened), digest_of(pinned_inputs(job, opened))
+    scorer_of.cache_clear()

@@ -14,7 +14,7 @@ from typing import Any
 
 from batch.job.job import Job
 from batch.job.pins import package_versions
-from batch.lists.shards import Shard, forget, inputs_digest, write_shard
+from batch.lists.shards import Shard, forget, scorer_of, write_shard
 from batch.store.journal import Journal, ShardRecord
 from batch.store.places import open_target
 from sdk.base.errors import BundleError, OutputError
@@ -22,12 +22,11 @@ from sdk.base.files import sha256_of
 from sdk.base.logs import facts
 from sdk.base.stages import peak_memory_mib
 from sdk.bundles.bundle import INFO
-from sdk.machine.cluster import WORKERS_S, connect, num_slots
+from sdk.machine.cluster import PROBE, WORKERS_S, ask_workers, connect, new_probe, num_slots
 from sdk.machine.device import resolve_device, usable_cores
 
 log = logging.getLogger(__name__)
 
-_PROBE = ".worker-"
 _LOOK_S = 5.0
 _DRAIN_S = 600.0
 _loading = threading.Lock()
@@ -102,12 +101,12 @@ class WorkerPool:
         """Some finished ones; looks after the workers meanwhile."""
         from distributed import wait
 
-        while True:
+        found: list[Any] = []
+        while not found:
             with contextlib.suppress(TimeoutError):
-                found = wait(list(pending), timeout=_LOOK_S, return_when="FIRST_COMPLETED").done
-                self._look()
-                return list(found)
+                found = list(wait(list(pending), timeout=_LOOK_S, return_when="FIRST_COMPLETED").done)
             self._look()
+        return found
 
     def _look(self) -> None:
         """Every few seconds: say which workers were lost, and give up where none has been there for long."""
@@ -121,11 +120,10 @@ class WorkerPool:
         if workers:
             self._seen_any = now
         elif now - self._seen_any > WORKERS_S:
-            message = (
+            raise OutputError(
                 f"no worker has been there for {WORKERS_S:.0f} s. Nothing was published; finished parts are kept. "
                 "Start workers and run the same command."
             )
-            raise OutputError(message)
 
     def _drain(self, pending: Mapping[Any, Shard]) -> None:
         from distributed import wait
@@ -152,12 +150,8 @@ def worker_pool(job: Job, inputs: Mapping[str, Any], journal: Journal) -> Iterat
         sent = _for_workers(job)
         check_workers(client, sent, inputs, journal)
         workers, slots = len(client.nthreads()), num_slots(client)
-        log.info(
-            "%d workers, %d shards at a time",
-            workers,
-            slots,
-            extra=facts(stage="cluster", workers=workers, slots=slots),
-        )
+        counts = facts(stage="cluster", workers=workers, slots=slots)
+        log.info("%d workers, %d shards at a time", workers, slots, extra=counts)
         yield WorkerPool(client, sent, journal.digest)
         with contextlib.suppress(OSError):
             client.run(forget)  # a cluster outlives the night: its workers need not keep the model
@@ -172,10 +166,9 @@ def _for_workers(job: Job) -> Job:
     """
     here = job.cluster.workers
     threads = max((job.threads or usable_cores()) // here, 1) if here else job.threads or 1
-    values = {field.name: getattr(job, field.name) for field in dataclasses.fields(job)}
+    out = job.out if "://" in str(job.out) else Path(job.out)
+    values = {**{field.name: getattr(job, field.name) for field in dataclasses.fields(job)}, "out": out}
     paths: dict[str, Any] = {name: value.absolute() for name, value in values.items() if isinstance(value, Path)}
-    if "://" not in str(job.out):
-        paths["out"] = Path(job.out).absolute()
     return dataclasses.replace(job, **paths, threads=threads)
 
 
@@ -186,52 +179,43 @@ def check_workers(client: Any, job: Job, inputs: Mapping[str, Any], journal: Jou
         BundleError: a worker has no such bundle, another one, or other package versions.
         OutputError: a worker cannot write to the output, or writes to another place than the driver reads.
     """
-    answers: Mapping[str, Any] = client.run(look_around, job, journal.folder, on_error="return")
-    seen = {name for name in journal.target.files(journal.folder) if name.startswith(_PROBE)}
-    for name in seen:
-        journal.target.remove(f"{journal.folder}/{name}")
-    for address, answer in answers.items():
-        if isinstance(answer, BaseException):
-            message = f"worker {address}: {job.out} cannot be written from there ({answer}). {_SHARED}"
-            raise OutputError(message) from answer
-        for name, found in answer["inputs"].items():
-            if found != inputs[name]:
-                _refuse(address, job, name, found, inputs[name])
-        if answer["probe"] not in seen:
-            message = f"worker {address}: what it writes to {job.out} is not seen here. {_SHARED}"
-            raise OutputError(message)
+
+    def seen() -> set[str]:
+        names = {name for name in journal.target.files(journal.folder) if name.startswith(PROBE)}
+        for name in names:
+            journal.target.remove(f"{journal.folder}/{name}")
+        return names
+
+    answers = ask_workers(client, look_around, (job, journal.folder), seen, str(job.out), _SHARED)
+    for address, found in answers.items():
+        for name, value in found.items():
+            if value != inputs[name]:
+                raise BundleError(f"worker {address}: {_differs(job, name, value, inputs[name])}")
 
 
 _SHARED = "Give an --out that every worker and this process share: a shared folder, or a store such as s3://."
 
 
-def _refuse(address: str, job: Job, name: str, found: Any, expected: Any) -> None:
+def _differs(job: Job, name: str, found: Any, expected: Any) -> str:
     if name == "bundle_sha256":
         problem = f"{job.bundle} {'is another bundle there' if found else 'holds no bundle there'}"
-        remedy = "Put the same bundle at the same path on every worker."
-    else:
-        differing = found if not isinstance(found, dict) else {n: v for n, v in found.items() if v != expected.get(n)}
-        wanted = expected if not isinstance(found, dict) else {n: expected.get(n) for n in differing}
-        problem, remedy = f"{name} there {differing}, here {wanted}", "Give every worker the same environment."
-    message = f"worker {address}: {problem}. Nothing was scored. {remedy}"
-    raise BundleError(message)
+        return f"{problem}. Nothing was scored. Put the same bundle at the same path on every worker."
+    if isinstance(found, dict):
+        found = {name: value for name, value in found.items() if value != expected.get(name)}
+        expected = {name: expected.get(name) for name in found}
+    return f"{name} there {found}, here {expected}. Nothing was scored. Give every worker the same environment."
 
 
-def look_around(job: Job, folder: str) -> dict[str, Any]:
+def look_around(job: Job, folder: str) -> tuple[dict[str, Any], str]:
     """On a worker: what it has of a job's inputs, and the name of a file that it wrote to the output.
 
     Raises:
         OSError: it cannot write there.
     """
-    info = job.bundle / INFO
-    found = {
-        "bundle_sha256": sha256_of(info) if info.is_file() else "",
-        "packages": package_versions(),
-        "device": resolve_device(job.device),
-    }
-    probe = f"{_PROBE}{uuid.uuid4().hex}"
+    info, probe = job.bundle / INFO, new_probe()
     open_target(job.out).write(f"{folder}/{probe}", b"", durable=False)
-    return {"inputs": found, "probe": probe}
+    bundle = sha256_of(info) if info.is_file() else ""
+    return {"bundle_sha256": bundle, "packages": package_versions(), "device": resolve_device(job.device)}, probe
 
 
 def write_on_worker(job: Job, shard: Shard, digest: str) -> Done:
@@ -246,14 +230,13 @@ def write_on_worker(job: Job, shard: Shard, digest: str) -> Done:
 
     worker = str(get_worker().name)
     with _loading:  # a worker with several threads loads the model once
-        if inputs_digest(job) != digest:
+        if scorer_of(job)[1] != digest:
             forget()  # kept from a bundle that was replaced since
-        if inputs_digest(job) != digest:
-            message = (
+        if scorer_of(job)[1] != digest:
+            raise BundleError(
                 f"worker {worker}: its bundle, files or packages are not those that this night began with. Nothing was "
                 "published. Give it the same, restart it and run the same command: finished parts are kept."
             )
-            raise BundleError(message)
     return Done(write_shard(job, shard), worker, round(peak_memory_mib(), 1))
 
 

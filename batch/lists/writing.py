@@ -71,8 +71,7 @@ def check_staged(folder: Path, records: Sequence[ShardRecord], where: str) -> No
     """
     bad = first_altered(folder, {record.path: record.sha256 for record in records})
     if bad is not None:
-        message = (
+        raise OutputError(
             f"{where}/{bad}: changed since it was written. Nothing was published. "
             "Run the same command: this part is written again. Check the disk if it happens twice."
         )
-        raise OutputError(message)

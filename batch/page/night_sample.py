@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+import pandas as pd
 
-from batch.checks.side_audit import Lookup
+from batch.checks.audit import published_part
 from batch.store.layout import USER_ITEMS
 from batch.store.target import Target
-from sdk.base.arrow_memory import reader_of
-from sdk.base.errors import OutputError
 from sdk.base.types import Bools, Float32s, Float64s, Int32s, Int64s
+from sdk.features.tables import FIRST_KNOWN, EncodedTable
 from sdk.scoring.recommender import POPULAR
 
 MAX_USERS = 20_000
@@ -48,6 +44,13 @@ class Sample:
     fallback: Bools
     parts: tuple[str, ...]
 
+    @classmethod
+    def of(cls, rows: pd.DataFrame, parts: Sequence[str]) -> Sample:
+        """From rows whose lists are runs of one user's."""
+        user, users = pd.factorize(rows["user_id"])
+        rank, item, score = (rows[name].to_numpy() for name in ("rank", "item_id", "score"))
+        return cls(users.to_numpy(), user, rank, item, score, (rows["source"] == POPULAR).to_numpy(), tuple(parts))
+
 
 def sample_users(target: Target, folder: str) -> Sample:
     """Users spread evenly over a night: all of them where they are at most 20,000, with at most 1,000,000 rows.
@@ -62,15 +65,15 @@ def sample_users(target: Target, folder: str) -> Sample:
         OutputError: a part cannot be read.
     """
     names = sorted(name for name in target.files(f"{folder}/{USER_ITEMS}") if name.startswith("part-"))
-    first = _of_part(_read(target, folder, names[0])) if names else None
-    if first is None:
-        return _joined([], ())
-    users, rows = max(len(first.users), 1), max(len(first.item), 1)
+    if not names:
+        return Sample.of(pd.DataFrame({name: [] for name in _COLUMNS}), ())
+    first = _read(target, folder, names[0])
+    users, rows = max(first["user_id"].nunique(), 1), max(len(first), 1)
     most = max(min(MAX_USERS, MAX_ROWS * users // rows), 1)
     chosen = [names[i] for i in _spread(len(names), max(-(-most // users), _LEAST_PARTS))]
     each = max(most // len(chosen), 1)
-    found = [_thinned(first if name == names[0] else _of_part(_read(target, folder, name)), each) for name in chosen]
-    return _joined(found, chosen)
+    found = [_thinned(first if name == names[0] else _read(target, folder, name), each) for name in chosen]
+    return Sample.of(pd.concat(found, ignore_index=True), chosen)
 
 
 def same_parts(target: Target, folder: str, parts: Sequence[str]) -> Iterator[Sample]:
@@ -82,18 +85,12 @@ def same_parts(target: Target, folder: str, parts: Sequence[str]) -> Iterator[Sa
     there = target.files(f"{folder}/{USER_ITEMS}")
     for name in parts:
         if name in there:
-            yield _of_part(_read(target, folder, name))
+            yield Sample.of(_read(target, folder, name), ())
 
 
-def _read(target: Target, folder: str, name: str) -> pa.Table:
-    path = f"{folder}/{USER_ITEMS}/{name}"
-    try:
-        return pq.read_table(
-            reader_of(target.read(path) or b""), columns=_COLUMNS, read_dictionary=["source"]
-        )  # fmt: skip
-    except (pa.ArrowException, OSError) as error:
-        message = f"{target.describe(path)}: not readable as Parquet ({error}); the report is left out"
-        raise OutputError(message) from error
+def _read(target: Target, folder: str, name: str) -> pd.DataFrame:
+    rows: pd.DataFrame = published_part(target, f"{folder}/{USER_ITEMS}/{name}", _COLUMNS).to_pandas()
+    return rows
 
 
 def _spread(count: int, most: int) -> Int64s:
@@ -101,68 +98,30 @@ def _spread(count: int, most: int) -> Int64s:
     return np.unique(np.linspace(0, count, min(count, most), endpoint=False).astype(np.int64))
 
 
-def _of_part(table: pa.Table) -> Sample:
-    """A part's lists: runs of one user's rows."""
-    ids = table.column("user_id").to_numpy()
-    begins = np.append(True, ids[1:] != ids[:-1])[: len(ids)]
-    return Sample(
-        users=ids[begins],
-        user=np.cumsum(begins) - 1,
-        rank=table.column("rank").to_numpy(),
-        item=table.column("item_id").to_numpy(),
-        score=table.column("score").to_numpy(),
-        fallback=np.asarray(pc.equal(table.column("source"), POPULAR)).astype(np.bool_),
-        parts=(),
-    )
+def _thinned(part: pd.DataFrame, most: int) -> pd.DataFrame:
+    users = part["user_id"].unique()
+    return part[part["user_id"].isin(users[_spread(len(users), most)])]
 
 
-def _thinned(part: Sample, most: int) -> Sample:
-    kept = np.zeros(len(part.users), dtype=np.bool_)
-    kept[_spread(len(part.users), most)] = True
-    rows = kept[part.user]
-    return Sample(
-        part.users[kept], (np.cumsum(kept) - 1)[part.user[rows]], part.rank[rows], part.item[rows],
-        part.score[rows], part.fallback[rows], (),
-    )  # fmt: skip
-
-
-def _joined(found: Sequence[Sample], parts: Sequence[str]) -> Sample:
-    starts = np.cumsum([0, *(len(each.users) for each in found)])
-    shifted = [each.user + start for each, start in zip(found, starts[:-1], strict=True)]
-    return Sample(
-        users=_joined_column([each.users for each in found], np.int64),
-        user=_joined_column(shifted, np.int64),
-        rank=_joined_column([each.rank for each in found], np.int32),
-        item=_joined_column([each.item for each in found], np.int64),
-        score=_joined_column([each.score for each in found], np.float32),
-        fallback=_joined_column([each.fallback for each in found], np.bool_),
-        parts=tuple(parts),
-    )
-
-
-def _joined_column(columns: Sequence[Any], kind: type) -> Any:
-    return np.concatenate([np.zeros(0, kind), *columns])
-
-
-def coverage_by_rank(sample: Sample, titles: Lookup) -> Float64s:
+def coverage_by_rank(sample: Sample, titles: EncodedTable) -> Float64s:
     """(k,) share of the catalogue that stands in a sampled list at this rank or a better one."""
     depth = int(sample.rank.max()) if len(sample.rank) else 0
     return _shares_reached(sample, sample.rank - 1, depth, titles)
 
 
-def coverage_by_users(sample: Sample, titles: Lookup) -> Float64s:
+def coverage_by_users(sample: Sample, titles: EncodedTable) -> Float64s:
     """(U,) share of the catalogue in the lists of the first so many sampled users, in an order drawn with seed 0."""
     order = np.random.default_rng(0).permutation(len(sample.users))
     return _shares_reached(sample, order[sample.user], len(order), titles)
 
 
-def _shares_reached(sample: Sample, step: Int64s | Int32s, steps: int, titles: Lookup) -> Float64s:
+def _shares_reached(sample: Sample, step: Int64s | Int32s, steps: int, titles: EncodedTable) -> Float64s:
     """(steps,) share of the titles that a row names at this step or an earlier one."""
-    place = titles.find(sample.item)
+    place, num_titles = titles.index_of(sample.item) - FIRST_KNOWN, len(titles.known_ids)
     known = (place >= 0) & (step >= 0)
-    first = np.full(len(titles), steps, dtype=np.int64)
+    first = np.full(num_titles, steps, dtype=np.int64)
     np.minimum.at(first, place[known], step[known])
-    return np.bincount(first, minlength=steps + 1)[:steps].cumsum() / max(len(titles), 1)
+    return np.bincount(first, minlength=steps + 1)[:steps].cumsum() / max(num_titles, 1)
 
 
 def churn(sample: Sample, before: Sample) -> Float64s:
@@ -172,18 +131,11 @@ def churn(sample: Sample, before: Sample) -> Float64s:
         sample: tonight's.
         before: of the night before.
     """
-    users, here, there = np.intersect1d(sample.users, before.users, return_indices=True)
-    (place, now), (place_before, old) = _tops(sample, here), _tops(before, there)
-    items, key = np.unique(np.concatenate([now, old]), return_inverse=True)
-    keys = np.concatenate([place, place_before]) * len(items) + key
-    new = ~np.isin(keys[: len(now)], keys[len(now) :])
-    sizes = np.bincount(place, minlength=len(users))
-    return np.bincount(place[new], minlength=len(users)) / np.maximum(sizes, 1)
+    now, old = (_top(one) for one in (sample, before))
+    both = now[now["user"].isin(old["user"])].merge(old.drop_duplicates(), how="left", indicator="new")
+    return both["new"].eq("left_only").groupby(both["user"]).mean().to_numpy()
 
 
-def _tops(sample: Sample, chosen: Int64s) -> tuple[Int64s, Int64s]:
-    """Per row of the chosen users' tops: the user's place among them, and the title."""
-    place = np.full(len(sample.users), -1, dtype=np.int64)
-    place[chosen] = np.arange(len(chosen))
-    rows = (place[sample.user] >= 0) & (sample.rank <= TOP)
-    return place[sample.user[rows]], sample.item[rows]
+def _top(sample: Sample) -> pd.DataFrame:
+    top = sample.rank <= TOP
+    return pd.DataFrame({"user": sample.users[sample.user[top]], "item": sample.item[top]})

@@ -6,19 +6,17 @@ import datetime
 import logging
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from batch.gates.config import GateResult, count_verdicts
-from batch.run.outcome import Outcome
-from batch.run.summary import Report
-from batch.store.layout import ITEM_ITEMS, USER_ITEMS
+from batch.gates.figures import Figures
+from batch.run.outcome import Attempt, Outcome, Report
 from sdk.base.errors import OutputError, UsageError
 from sdk.base.files import write_file
 from sdk.base.rights import reason
@@ -26,15 +24,14 @@ from sdk.base.stages import peak_memory_mib
 
 log = logging.getLogger(__name__)
 
-_SIDES = {USER_ITEMS: "users", ITEM_ITEMS: "titles"}
-_SIDE_FIGURES = {
+_OF_SIDES = {
     "fallback": ("fallback_ratio", "Share of lists that popularity made."),
     "coverage": ("coverage_ratio", "Share of the catalogue that stands in at least one list."),
     "gini": ("gini_ratio", "Gini index of how often each title is listed: 0 all equally often, 1 one title only."),
     "overlap": ("overlap_ratio", "Mean Jaccard index of the lists' tops and those of the night before."),
     "drift": ("score_drift", "Population stability index of the scores against the night before."),
 }
-"""Figure of one side in the manifest -> end of the metric's name, and its help."""
+"""Figure of one side -> end of the metric's name, and its help."""
 
 
 def check_writable(path: Path) -> None:
@@ -46,17 +43,16 @@ def check_writable(path: Path) -> None:
     """
     try:
         if path.is_dir() or not path.parent.is_dir():
-            message = f"--metrics-file: {path}: expected a file in a folder that exists, such as /var/lib/node_exporter/a.prom"  # noqa: E501
-            raise UsageError(message)
+            such = "a file in a folder that exists, such as /var/lib/node_exporter/a.prom"
+            raise UsageError(f"--metrics-file: {path}: expected {such}")
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
         error.filename = str(path)
-        message = f"--metrics-file: {path}: cannot be written ({reason(error)})"
-        raise OutputError(message) from error
+        raise OutputError(f"--metrics-file: {path}: cannot be written ({reason(error)})") from error
 
 
-def write_metrics(path: Path, outcome: Outcome) -> None:
+def write_metrics(path: Path, attempt: Attempt, exit_code: int, outcome: Outcome | None = None) -> None:
     """Replace the file in one step.
 
     What this run has no figure for stays as the run before left it: after a failure the figures of the last published
@@ -64,96 +60,82 @@ def write_metrics(path: Path, outcome: Outcome) -> None:
 
     Args:
         path: the file; node_exporter reads names that end in ``.prom``.
-        outcome: how the run ended.
+        attempt: the run, which ends now.
+        exit_code: of the command.
+        outcome: how the night was decided; None where the run failed before.
 
     Raises:
         OSError: it cannot be written.
     """
+    fresh = {family.name: family for family in _of_run(attempt, exit_code, outcome)}
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Families([*_kept(path, fresh := list(families(outcome))), *fresh]))
+    registry.register(_Families(_before(path) | fresh))
     write_file(path, generate_latest(registry), durable=False)
 
 
 class _Families(Collector):
     """What a registry asks for families that are made already."""
 
-    def __init__(self, found: Sequence[Metric]) -> None:
-        self.found = sorted(found, key=lambda family: family.name)
+    def __init__(self, found: Mapping[str, Metric]) -> None:
+        self.found = found
 
     def collect(self) -> Iterator[Metric]:
-        yield from self.found
+        yield from (self.found[name] for name in sorted(self.found))
 
 
-def _kept(path: Path, fresh: Sequence[Metric]) -> list[Metric]:
-    """The families of an earlier file that are not written anew."""
-    names = {family.name for family in fresh}
+def _before(path: Path) -> dict[str, Metric]:
+    """The families of an earlier file."""
     try:
         before = list(text_string_to_metric_families(path.read_text("utf-8")))
     except FileNotFoundError:
-        return []
+        return {}
     except (ValueError, IndexError, KeyError) as error:
         log.warning("%s: not readable as metrics (%s); written anew", path, error)
-        return []
-    return [family for family in before if family.name.startswith("marquee_") and family.name not in names]
+        return {}
+    return {family.name: family for family in before if family.name.startswith("marquee_")}
 
 
-def families(outcome: Outcome) -> Iterator[Metric]:
+def _of_run(attempt: Attempt, exit_code: int, outcome: Outcome | None) -> Iterator[Metric]:
     """Every metric that a run has a figure for."""
-    yield _gauge("run_last_exit_code", "Exit code of the last run; 0 is a published night.", outcome.exit_code)
-    yield _gauge("run_last_timestamp_seconds", "When the last run ended, in Unix time.", outcome.finished_s)
+    now, stages = time.time(), attempt.stages.seconds
+    yield _gauge("run_last_exit_code", "Exit code of the last run; 0 is a published night.", exit_code)
+    yield _gauge("run_last_timestamp_seconds", "When the last run ended, in Unix time.", now)
     yield _gauge("run_peak_memory_bytes", "Most memory that the last run held.", peak_memory_mib() * 2**20)
-    stages = outcome.attempt.stages.seconds
-    yield _by_label("run_stage_duration_seconds", "How long each stage of the last run took.", "stage", stages)
-    if outcome.checks:
-        yield from _gates(outcome.checks.get("gates", ()))
-    if outcome.report is not None:
-        yield from _night(outcome.report, outcome.finished_s)
-        yield from _sides(outcome.checks)
+    yield _gauge("run_stage_duration_seconds", "How long each stage of the last run took.", stages, "stage")
+    if outcome is None:
+        return
+    figures = outcome.shown.figures
+    passed = {gate.name: float(gate.passed) for gate in figures.gates if gate.got is not None}
+    yield _gauge("gates", "Gates of the last audited night by what they said.", figures.verdicts, "verdict")
+    yield _gauge("gate_passed", "Whether a gate passed; absent where nothing was compared.", passed, "gate")
+    if isinstance(outcome.ended, Report):
+        yield _gauge("run_last_success_timestamp_seconds", "When a run last succeeded, in Unix time.", now)
+        yield from _of_night(outcome.ended, figures)
 
 
-def _night(report: Report, finished_s: float) -> Iterator[Metric]:
-    rows = {"users": report.user_rows, "titles": report.item_rows}
-    yield _gauge("run_last_success_timestamp_seconds", "When a run last succeeded, in Unix time.", finished_s)
-    yield _gauge(
-        "night_date_timestamp_seconds", "The published night's date, midnight UTC.", _midnight(report.run_date)
-    )
+def _of_night(report: Report, figures: Figures) -> Iterator[Metric]:
+    yield _date("night", "The published night's date, midnight UTC.", report.run_date)
     if report.latest is not None:
-        yield _gauge(
-            "latest_date_timestamp_seconds",
-            "The date of the night that readers use, midnight UTC.",
-            _midnight(report.latest),
-        )
-    yield _by_label("night_rows", "Rows of the published night.", "side", rows)
+        yield _date("latest", "The date of the night that readers use, midnight UTC.", report.latest)
+    rows = {"users": report.user_rows, "titles": report.item_rows}
+    yield _gauge("night_rows", "Rows of the published night.", rows, "side")
     yield _gauge("run_resumed_parts", "Parts that an interrupted run had finished before.", report.resumed_parts)
-    rates = {"users": report.users_per_s, "titles": report.titles_per_s, "pairs": report.pairs_per_s}
-    for what, rate in rates.items():
-        if rate:
+    for what in ("users", "titles", "pairs"):
+        if rate := getattr(report, f"{what}_per_s"):
             yield _gauge(f"run_{what}_per_second", f"{what.capitalize()} scored and written a second.", rate)
+    for figure, (name, text) in _OF_SIDES.items():
+        found = {"users": getattr(figures.users, figure), "titles": getattr(figures.titles, figure)}
+        yield _gauge(f"night_{name}", text, {side: value for side, value in found.items() if value is not None}, "side")
 
 
-def _midnight(date: str) -> float:
-    return datetime.datetime.fromisoformat(date).replace(tzinfo=datetime.timezone.utc).timestamp()
+def _date(what: str, text: str, date: str) -> Metric:
+    midnight = datetime.datetime.fromisoformat(date).replace(tzinfo=datetime.timezone.utc)
+    return _gauge(f"{what}_date_timestamp_seconds", text, midnight.timestamp())
 
 
-def _sides(checks: Mapping[str, Any]) -> Iterator[Metric]:
-    for figure, (name, text) in _SIDE_FIGURES.items():
-        found = {side: checks.get(folder, {}).get(figure) for folder, side in _SIDES.items()}
-        yield _by_label(f"night_{name}", text, "side", {side: v for side, v in found.items() if v is not None})
-
-
-def _gates(gates: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
-    found = {gate["name"]: GateResult.read(gate).verdict for gate in gates}
-    compared = {name: float(each == "passed") for name, each in found.items() if each != "not compared"}
-    yield _by_label("gates", "Gates of the last audited night by what they said.", "verdict", count_verdicts(gates))
-    yield _by_label("gate_passed", "Whether a gate passed; absent where nothing was compared.", "gate", compared)
-
-
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"marquee_{name}", text, value=value)
-
-
-def _by_label(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(f"marquee_{name}", text, labels=[label])
-    for key, value in values.items():
-        family.add_metric([key], float(value) if math.isfinite(value) else math.nan)
+def _gauge(name: str, text: str, value: float | Mapping[str, float], label: str = "") -> Metric:
+    """One figure, or one for each value of a label."""
+    family = GaugeMetricFamily(f"marquee_{name}", text, labels=[label] if label else [])
+    for key, each in value.items() if isinstance(value, Mapping) else [("", value)]:
+        family.add_metric([key] if label else [], float(each) if math.isfinite(each) else math.nan)
     return family

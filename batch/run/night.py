@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batch.checks.audit import audit
-from batch.checks.previous import previous_night
+from batch.checks.audit import audit, previous_night
+from batch.checks.expectations import expectations
+from batch.gates.figures import Figures
+from batch.gates.judge import GatesFailedError
 from batch.job.inputs import OpenedJob, open_job
 from batch.job.job import Job
 from batch.job.pins import pinned_inputs
-from batch.lists.shards import Scorer
+from batch.lists.shards import Scorer, Shard
 from batch.lists.writing import Write, check_staged, write_shards, written_here
-from batch.run.attempt import Attempt
-from batch.run.estimate import Estimate, check_room, estimate
-from batch.run.plan import Plan, job_shards, plan
-from batch.run.summary import NOTHING_WRITTEN, Report, Written, log_night, report_of
+from batch.page.report_page import NightShown
+from batch.run.outcome import Attempt, Outcome, Report
+from batch.run.plan import Estimate, Plan, check_room, estimate, job_shards, plan
 from batch.store.clock import check_not_ahead
-from batch.store.journal import Journal
-from batch.store.layout import ITEM_ITEMS, ITEM_USERS, USER_ITEMS, record_of, staging_of
+from batch.store.journal import Journal, ShardRecord
+from batch.store.layout import COUNTS, ITEM_ITEMS, ITEM_USERS, LAYOUTS, USER_ITEMS, record_of, staging_of
 from batch.store.nights import retain
 from batch.store.places import open_target
 from batch.store.publish import pointed, publish, read_manifest, recover
@@ -32,7 +33,8 @@ from sdk.base.errors import MarqueeError, OutputError, QualityGateError, ScoreEr
 from sdk.base.files import digest_of
 from sdk.base.logs import facts
 from sdk.base.rights import reason
-from sdk.base.stages import Stages
+from sdk.base.stages import peak_memory_mib
+from sdk.bundles.fresh import FreshBundle
 
 log = logging.getLogger(__name__)
 
@@ -57,10 +59,28 @@ class Night:
     inputs: Mapping[str, Any]
     attempt: Attempt
 
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Written:
+    """What stands in the staging folder, and how much of it this run made.
+
+    Attributes:
+        records: of every part, in the shards' order.
+        scored: what this run made; the other parts stood there before.
+        peaks: worker -> the most memory that it held, MiB.
+    """
+
+    records: Sequence[ShardRecord] = ()
+    scored: Sequence[Shard] = ()
+    peaks: Mapping[str, float] = field(default_factory=dict)
+
     @property
-    def stages(self) -> Stages:
-        """What takes how long."""
-        return self.attempt.stages
+    def counts(self) -> dict[str, int]:
+        """Rows and fallback lists of either side, as a manifest has them."""
+        sides = [[each for each in self.records if each.path.startswith(f"{side}/")] for side in LAYOUTS]
+        rows = [sum(each.rows for each in mine) for mine in sides]
+        fallback = [sum(each.fallback for each in mine) for mine in sides]
+        return dict(zip(COUNTS, [*rows, *fallback[:2]], strict=True))
 
 
 def run(job: Job, attempt: Attempt | None = None) -> Report:
@@ -80,13 +100,22 @@ def run(job: Job, attempt: Attempt | None = None) -> Report:
         QualityGateError: the lists failed the audit; nothing was published.
         LockedError: another run is at work on the same output.
     """
+    return decide(job, attempt or Attempt()).published()
+
+
+def decide(job: Job, attempt: Attempt) -> Outcome:
+    """``run`` with all that those who watch a night look at; a night that its gates refused is an outcome, too.
+
+    Raises:
+        MarqueeError: as ``run`` raises it, but for gates that failed.
+    """
     check_not_ahead(job.run_date, "--run-date", force=job.force)
     with _faults_explained(job):
         _refuse_second(job)
-        night = _open(job, attempt or Attempt())
+        night = _open(job, attempt)
         with night.target.lock():
             recover(night.target)
-            return _run_locked(night)
+            return _decide_locked(night)
 
 
 def dry_run(job: Job) -> tuple[Plan, Estimate]:
@@ -144,113 +173,135 @@ def _faults_explained(job: Job) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not (isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"):  # torch's, on a GPU
             raise
-        message = (
+        raise ScoreError(
             f"memory ran out ({error or 'no details'}). Nothing was published. Run again with a lower --memory-mib, "
             f"which keeps finished parts, or with fewer --users-per-part (now {job.users_per_part}), "
             "which makes them again."
-        )
-        raise ScoreError(message) from error
+        ) from error
 
 
-def _run_locked(night: Night) -> Report:
+def _decide_locked(night: Night) -> Outcome:
     job, target = night.job, night.target
     published = None if job.force else read_manifest(target, job.run_date)
     if published is not None and published["inputs"] != night.inputs:
-        message = f"{night.planned.night}: already published from other inputs; pass --force to replace it"
-        raise OutputError(message)
-    manifest, written = (published, NOTHING_WRITTEN) if published is not None else _score_and_publish(night)
+        raise OutputError(f"{night.planned.night}: already published from other inputs; pass --force to replace it")
+    try:
+        if published is None:
+            figures, written = _score_and_publish(night)
+        else:
+            figures, written = Figures.read(published), Written()
+    except GatesFailedError as error:
+        known = {"run_id": night.attempt.run_id, "seconds": dict(night.attempt.stages.seconds)}
+        said = error.message.removeprefix(f"{target.describe(staging_of(job.run_date))}: ")
+        return Outcome(_shown(night, error.figures, error.figures.to_json()["bundle"], known, said), error)
     if job.keep is not None:
         retain(target, job.keep, job.run_date)
-    status, to = "published" if published is None else "already published", pointed(target, job.run_date)
-    report = report_of(night.planned, manifest, to, status, night.attempt, written)
-    if published is None or read_record(target, job.run_date) is None:
-        write_record(target, job.run_date, asdict(report))
-    log_night(report)
-    return report
+    report = _report(night, figures, written, published)
+    record = None if published is None else read_record(target, job.run_date)
+    if record is None:
+        record = asdict(report)
+        write_record(target, job.run_date, record)
+    log.log(
+        logging.INFO if report.not_latest is None else logging.WARNING,
+        "night %s: %s%s, %d rows for users, %d for titles, %.0f users/s",
+        report.run_date, report.status, f", but {report.not_latest}" if report.not_latest else "",
+        report.user_rows, report.item_rows, report.users_per_s,
+        extra=facts(event="night", **asdict(report)),
+    )  # fmt: skip
+    return Outcome(_shown(night, figures, night.inputs, record), report)
 
 
-def _score_and_publish(night: Night) -> tuple[Mapping[str, Any], Written]:
-    job, target, stages = night.job, night.target, night.stages
+def _shown(
+    night: Night, figures: Figures, inputs: Mapping[str, Any], record: Mapping[str, Any], refusal: str | None = None
+) -> NightShown:
+    bundle = night.opened.bundle
+    trained = bundle.trained if isinstance(bundle, FreshBundle) else bundle  # as batch.report will open it
+    return NightShown(night.job.run_date, night.target, trained, figures, inputs, record, refusal)
+
+
+def _report(night: Night, figures: Figures, made: Written, published: Mapping[str, Any] | None) -> Report:
+    planned, seconds = night.planned, night.attempt.stages.seconds
+    to, counts = pointed(night.target, night.job.run_date), made.counts if published is None else published["counts"]
+    users_per_s, titles_per_s = (
+        round(sum(shard.size for shard in made.scored if shard.side == side) / seconds[stage], 1)
+        if seconds.get(stage) else 0.0
+        for side, stage in ((USER_ITEMS, "scoring users"), (ITEM_ITEMS, "scoring titles"))
+    )  # fmt: skip
+    rows = sum(record.rows for record in made.records)
+    return Report(
+        night=planned.night, run_date=night.job.run_date, latest=to.latest, not_latest=to.not_latest,
+        run_id=night.attempt.run_id, model=planned.model,
+        status="published" if published is None else "already published", gate_verdicts=figures.verdicts,
+        **{name: counts[name] for name in COUNTS}, asked=planned.asked, parts=planned.parts,
+        resumed_parts=len(made.records) - len(made.scored),
+        bytes_per_row=round(sum(record.bytes for record in made.records) / rows, 3) if rows else 0.0,
+        users_per_s=users_per_s, titles_per_s=titles_per_s,
+        pairs_per_s=round(users_per_s * planned.num_candidates, 1), peak_memory_mib=round(peak_memory_mib(), 1),
+        worker_peak_memory_mib=dict(sorted(made.peaks.items())),
+        seconds={name: round(took, 3) for name, took in seconds.items()},
+    )  # fmt: skip
+
+
+def _score_and_publish(night: Night) -> tuple[Figures, Written]:
+    job, target, stages = night.job, night.target, night.attempt.stages
     journal = Journal(target, job.run_date, digest_of(night.inputs))
     journal.keep_refused()
     written = _write_lists(night, journal)
     staging = target.describe(staging_of(job.run_date))
     with stages.time("checking"), target.on_disk(staging_of(job.run_date)) as folder:
         check_staged(folder, written.records, staging)
-        with _refusal_noted(journal):
-            checks = audit(
-                folder, night.opened.bundle, job,
-                config=job.gates, skip=job.skip_gate, previous=previous_night(target, job.run_date),
-                asked=night.opened.asked, where=staging,
-            )  # fmt: skip
-    manifest = _manifest(night, written, checks)
+        expected = expectations(night.opened.bundle, job, night.opened.asked)
+        try:
+            figures = audit(folder, expected, previous_night(target, job.run_date), staging)
+        except QualityGateError:
+            with contextlib.suppress(OSError, OutputError):  # the refusal matters more
+                journal.note_refusal()  # so that what is staged is kept, as the message promises
+            raise
     with stages.time("publishing"):
-        publish(target, journal, manifest)
-    return manifest, written
-
-
-@contextlib.contextmanager
-def _refusal_noted(journal: Journal) -> Iterator[None]:
-    """Where gates fail, have what is staged kept, as their message promises."""
-    try:
-        yield
-    except QualityGateError:
-        with contextlib.suppress(OSError, OutputError):  # the refusal matters more
-            journal.note_refusal()
-        raise
+        publish(target, journal, _manifest(night, written, figures))
+    return figures, written
 
 
 def _write_lists(night: Night, journal: Journal) -> Written:
     """Write what is not yet finished."""
-    shards = job_shards(night.job, night.opened.asked)
-    with night.stages.time("looking for finished parts"):
+    stages, shards = night.attempt.stages, job_shards(night.job, night.opened.asked)
+    with stages.time("looking for finished parts"):
         done = journal.resume([shard.name for shard in shards])
     if done:
         values = facts(stage="looking for finished parts", resumed_parts=len(done), parts=len(shards))
         log.info("resuming: %d of %d parts are done", len(done), len(shards), extra=values)
     check_room(night.target, night.planned, sum(record.bytes for record in done.values()))
     todo = [shard for shard in shards if shard.name not in done]
-    peaks: dict[str, float] = {}
-    if todo:
-        with contextlib.ExitStack() as stack:
-            with night.stages.time("preparing the model"):
-                write = stack.enter_context(_writing(night, journal, peaks))
-            for side, what in ((USER_ITEMS, "users"), (ITEM_ITEMS, "titles"), (ITEM_USERS, "audiences")):
-                mine = [shard for shard in todo if shard.side == side]
-                if not mine:
-                    continue
+    peaks: Mapping[str, float] = {}
+    with contextlib.ExitStack() as stack:
+        if todo:
+            with stages.time("preparing the model"):
+                write, peaks = _writing(night, journal, stack)
+        for side, what in ((USER_ITEMS, "users"), (ITEM_ITEMS, "titles"), (ITEM_USERS, "audiences")):
+            if mine := [shard for shard in todo if shard.side == side]:
                 each = night.planned.num_candidates if what == "users" else 0
-                with night.stages.time(f"scoring {what}"):
+                with stages.time(f"scoring {what}"):
                     done |= {record.path: record for record in write_shards(write, mine, what, each)}
-    return Written(
-        records=[done[shard.name] for shard in shards],
-        resumed_parts=len(shards) - len(todo),
-        scored_users=sum(shard.size for shard in todo if shard.side == USER_ITEMS),
-        scored_items=sum(shard.size for shard in todo if shard.side == ITEM_ITEMS),
-        worker_peaks=peaks,
-    )
+    return Written([done[shard.name] for shard in shards], todo, peaks)
 
 
-@contextlib.contextmanager
-def _writing(night: Night, journal: Journal, peaks: dict[str, float]) -> Iterator[Write]:
-    """How shards are written: in this process, or by the workers of a cluster, whose peak memory is noted."""
+def _writing(night: Night, journal: Journal, stack: contextlib.ExitStack) -> tuple[Write, Mapping[str, float]]:
+    """How shards are written, in this process or by a cluster's workers until the stack ends; their peak memory."""
     if not night.job.cluster.is_used:
-        yield written_here(Scorer(night.job, night.opened), journal)
-        return
+        return written_here(Scorer(night.job, night.opened), journal), {}
     from batch.lists.workers import worker_pool
 
-    with worker_pool(night.job, night.inputs, journal) as pool:
-        yield pool.write
-        peaks |= pool.peaks
+    pool = stack.enter_context(worker_pool(night.job, night.inputs, journal))
+    return pool.write, pool.peaks
 
 
-def _manifest(night: Night, written: Written, checks: Mapping[str, Any]) -> dict[str, Any]:
+def _manifest(night: Night, written: Written, figures: Figures) -> dict[str, Any]:
     """What is published beside the lists: nothing in it differs between two runs of the same inputs."""
     return {
         "run_date": night.job.run_date,
         "inputs": night.inputs,
         "counts": written.counts,
-        "checks": checks,
+        "checks": figures.to_json(),
         "files": {record.path: record.sha256 for record in written.records},
         "bytes": {record.path: record.bytes for record in written.records},
         "rows": {record.path: record.rows for record in written.records},

@@ -33,12 +33,11 @@ def check_not_ahead(run_date: str, option: str, *, force: bool) -> None:
         UsageError: it is far ahead, and ``force`` is not given.
     """
     if not force and is_far_ahead(run_date):
-        message = (
+        raise UsageError(
             f"{option}: got {run_date}, {_days_ahead(run_date):,} days after this machine's date, {today()}; expected "
             f"at most {DAYS_AHEAD}. Correct the date or the machine's clock; pass --force if it is meant: readers then "
             "stay on it until that day, or until --rollback"
         )
-        raise UsageError(message)
 
 
 def _days_ahead(run_date: str) -> int:

@@ -75,10 +75,8 @@ class Journal:
             self.target.set_aside(self.staging, aside)
             place = self.target.describe(aside)
             values = facts(stage="looking for finished parts", refused=place)
-            log.warning(
-                "the refused night that was staged is of other inputs; kept until this one is published, as %s",
-                place, extra=values,
-            )  # fmt: skip
+            kept = "the refused night that was staged is of other inputs; kept until this one is published, as %s"
+            log.warning(kept, place, extra=values)
         self.target.remove(f"{self.folder}/{_REFUSED}")
 
     def resume(self, expected: Sequence[str]) -> dict[str, ShardRecord]:
@@ -93,30 +91,28 @@ class Journal:
         Returns:
             Part -> record.
         """
-        staged = self.target.files(self.staging)
+        staged, found = self.target.files(self.staging), self.target.files(self.folder)
+        partials = {name for name in found if name.startswith(f"{PARTIALS}/")}
         kept = {}
-        found = self.target.files(self.folder)
-        for name in found:
-            if name.startswith(f"{PARTIALS}/") or name == _REFUSED:
-                continue
+        for name in sorted(found.keys() - partials - {_REFUSED}):
             record = _opened(self.target.read(f"{self.folder}/{name}"), self.digest)
-            if record is None or name != f"{record.path}.json" or record.path not in expected:
-                self.target.remove(f"{self.folder}/{name}")
-            elif staged.get(record.path) == record.bytes and self._is_whole(record):
-                kept[record.path] = record
+            part = name.removesuffix(".json")
+            if record is not None and part == record.path and part in expected and self._is_staged(record, staged):
+                kept[part] = record
             else:
                 self.target.remove(f"{self.folder}/{name}")
         stray = sorted(staged.keys() - kept.keys())
         for name in stray:
             self.target.remove(f"{self.staging}/{name}")
-        needed = {name for record in kept.values() for name in record.partials}
-        for name in found:
-            if name.startswith(f"{PARTIALS}/") and name not in needed:
-                self.target.remove(f"{self.folder}/{name}")
+        for name in partials - {name for record in kept.values() for name in record.partials}:
+            self.target.remove(f"{self.folder}/{name}")
         if stray:
             values = facts(stage="looking for finished parts", deleted_files=len(stray))
             log.info("%d staged files are of other inputs, unfinished or damaged: deleted", len(stray), extra=values)
         return kept
+
+    def _is_staged(self, record: ShardRecord, staged: Mapping[str, int]) -> bool:
+        return staged.get(record.path) == record.bytes and self._is_whole(record)
 
     def _is_whole(self, record: ShardRecord) -> bool:
         files = {f"{self.staging}/{record.path}": record.sha256}

@@ -17,10 +17,8 @@ COUNTS = ("user_rows", "item_rows", "audience_rows", "fallback_users", "fallback
 PARTIALS = "audience"
 """Folder beside a journal's records, with what audiences are merged from."""
 
-_FOLDER = re.compile(
-    r"(run_date=|\.staging-|\.journal-|\.publishing-|\.replaced-|\.removed-)([0-9]{4}-[0-9]{2}-[0-9]{2})"
-)
-_REFUSED = re.compile(r"(\.refused-)([0-9]{4}-[0-9]{2}-[0-9]{2})-[0-9a-f]{8}")
+_OURS = r"run_date=|\.staging-|\.journal-|\.publishing-|\.replaced-|\.removed-"
+_FOLDER = re.compile(rf"({_OURS}|(?P<refused>\.refused-))([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})(?(refused)-[0-9a-f]{{8}})")
 
 
 def night_of(run_date: str) -> str:
@@ -73,10 +71,15 @@ def refused_report_of(run_date: str) -> str:
     return f"{REPORTS}/refused-{run_date}.html"
 
 
+def debris_of(run_date: str) -> tuple[str, ...]:
+    """What making a night leaves behind; the note that it is being shown goes last."""
+    return replaced_of(run_date), staging_of(run_date), journal_of(run_date), publishing_of(run_date)
+
+
 def folder_date(name: str) -> tuple[str, str] | None:
     """What a folder in OUT is, as (prefix, date): ``("run_date=", "2026-11-23")``; None for anything else."""
-    found = _FOLDER.fullmatch(name) or _REFUSED.fullmatch(name)
+    found = _FOLDER.fullmatch(name)
     try:
-        return (found[1], datetime.date.fromisoformat(found[2]).isoformat()) if found else None
+        return (found[1], datetime.date.fromisoformat(found[3]).isoformat()) if found else None
     except ValueError:  # 2026-13-77
         return None

@@ -9,17 +9,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from batch.store.layout import (
-    REPORTS,
-    RUNS,
-    SUCCESS,
-    folder_date,
-    night_of,
-    removed_of,
-    replaced_of,
-    staging_of,
-)
-from batch.store.target import Target, file_lock
+from batch.store.layout import REPORTS, RUNS, SUCCESS, night_of, removed_of, replaced_of, staging_of
+from batch.store.target import Target
 from sdk.base.errors import OutputError
 from sdk.base.files import put_back, remove, show, swap, sweep, sync_folder, write_file
 from sdk.base.rights import reason
@@ -37,24 +28,20 @@ class LocalTarget(Target):
     def __init__(self, root: Path) -> None:
         self.root, self.location = root, str(root)
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def _lock_file(self) -> Path:
         """See ``Target``. The lock is the system's own, so it ends with its process, however that ends."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            message = f"{self.root}: cannot be made ({reason(error, self.root)}); choose another --out"
-            raise OutputError(message) from error
-        with file_lock(self.root / ".lock", self.location):
-            yield
+            problem = f"cannot be made ({reason(error, self.root)})"
+            raise OutputError(f"{self.root}: {problem}; choose another --out") from error
+        return self.root / ".lock"
 
     def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
         """See ``Target``: written aside, flushed to the disk, renamed."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(
-            path, data, durable=durable, tidy=False
-        )  # what is left of a killed run, recover and the journal find
+        write_file(path, data, durable=durable, tidy=False)  # what a killed run left, recover and the journal find
 
     def read(self, name: str) -> bytes | None:
         """See ``Target``."""
@@ -94,30 +81,22 @@ class LocalTarget(Target):
         if swap(staging, night, old):
             show(staging, old)
 
-    def mark(self, run_date: str) -> str:
+    def mark(self, folder: str) -> str:
         """See ``Target``: a folder keeps its inode through a rename."""
-        return str((self.root / staging_of(run_date)).stat().st_ino)
-
-    def is_shown(self, run_date: str, mark: str) -> bool:
-        """See ``Target``."""
-        night = self.root / night_of(run_date)
-        return (night / SUCCESS).exists() and str(night.stat().st_ino) == mark
+        return str((self.root / folder).stat().st_ino)
 
     def retire(self, run_date: str) -> None:
         """See ``Target``: out of sight in one rename, then deleted."""
-        aside = self.root / removed_of(run_date)
-        self.remove(aside.name)
-        show(self.root / night_of(run_date), aside)
-        self.remove(aside.name)
+        aside = removed_of(run_date)
+        self.set_aside(night_of(run_date), aside)
+        self.remove(aside)
 
     def recover(self) -> None:
         """See ``Target``: a night that stepped aside for one that never came is put back."""
-        for name in self.folders():
-            prefix, date = folder_date(name) or ("", "")
-            if prefix == ".replaced-":
-                put_back(self.root / night_of(date), self.root / name)
-            if prefix in (".replaced-", ".removed-"):
-                self.remove(name)
+        for name, date in self.dated(".replaced-"):
+            put_back(self.root / night_of(date), self.root / name)
+        for name, _ in self.dated(".replaced-", ".removed-"):
+            self.remove(name)
         for folder in (self.root, self.root / RUNS, self.root / REPORTS):
             sweep(folder)
 

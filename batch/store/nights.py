@@ -94,7 +94,9 @@ def rollback(out: str, to: str | None = None, *, hold: bool = False, force: bool
         was, held = target.latest(), hold or target.is_held()
         chosen = to if to is not None else target.night_before(was or "")
         if chosen is None or chosen not in target.nights():
-            raise OutputError(_no_such_night(target, to, was))
+            have = ", ".join(target.nights()[-5:]) or "none"
+            wanted = f"no complete night {to}" if to else f"no complete night before {was or 'LATEST, which is absent'}"
+            raise OutputError(f"{target.location}: {wanted}; complete nights: {have}. LATEST stays as it is.")
         read_manifest(target, chosen)  # readers are not sent to a night of which somebody has deleted a part
         if held:
             target.write(HOLD, f"{chosen}\n".encode())  # first: killed from here on, the next run points readers to it
@@ -127,24 +129,13 @@ def _looked_after(out: str) -> Iterator[Target]:
     """An output with nights, locked and recovered."""
     target = open_target(out)
     try:
-        _require(target)
+        if not target.folders():
+            raise OutputError(f"{target.location}: no night is published there")
         with target.lock():
             recover(target)
             yield target
     except OSError as error:
         raise write_failed(out, error) from error
-
-
-def _require(target: Target) -> None:
-    if not target.folders():
-        message = f"{target.location}: no night is published there"
-        raise OutputError(message)
-
-
-def _no_such_night(target: Target, to: str | None, was: str | None) -> str:
-    have = ", ".join(target.nights()[-5:]) or "none"
-    wanted = f"no complete night {to}" if to else f"no complete night before {was or 'LATEST, which is absent'}"
-    return f"{target.location}: {wanted}; complete nights: {have}. LATEST stays as it is."
 
 
 def retain(target: Target, keep: int, run_date: str) -> list[str]:
@@ -210,15 +201,12 @@ def verify(out: str, run_date: str | None = None) -> Verified:
         date = run_date or target.latest()
         manifest = read_manifest(target, date) if date else None
         if manifest is None or date is None:
-            message = f"{target.location}: no night {date or 'named by LATEST'} is published there"
-            raise OutputError(message)
-        night = night_of(date)
-        with target.on_disk(night) as folder:
+            raise OutputError(f"{target.location}: no night {date or 'named by LATEST'} is published there")
+        place = target.describe(night_of(date))
+        with target.on_disk(night_of(date)) as folder:
             bad = first_altered(folder, manifest["files"])
     except OSError as error:
-        message = f"{error.filename or out}: cannot be read ({error.strerror or error})"
-        raise OutputError(message) from error
+        raise OutputError(f"{error.filename or out}: cannot be read ({error.strerror or error})") from error
     if bad is not None:
-        message = f"{target.describe(night)}/{bad}: altered since it was published. Write it again with --force."
-        raise OutputError(message)
-    return Verified(target.describe(night), len(manifest["files"]), sum(manifest["bytes"].values()))
+        raise OutputError(f"{place}/{bad}: altered since it was published. Write it again with --force.")
+    return Verified(place, len(manifest["files"]), sum(manifest["bytes"].values()))

@@ -8,22 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from batch.gates.config import count_verdicts
+from batch.gates.figures import Figures
 from batch.store import clock
 from batch.store.clock import is_due, is_far_ahead
 from batch.store.journal import Journal
-from batch.store.layout import (
-    COUNTS,
-    LATEST,
-    MANIFEST,
-    SUCCESS,
-    folder_date,
-    journal_of,
-    night_of,
-    publishing_of,
-    replaced_of,
-    staging_of,
-)
+from batch.store.layout import COUNTS, LATEST, MANIFEST, SUCCESS, debris_of, night_of, publishing_of, staging_of
 from batch.store.target import Target, missing_or_altered
 from sdk.base.errors import OutputError
 from sdk.base.files import digest_of, json_text
@@ -39,25 +28,24 @@ def read_manifest(target: Target, run_date: str) -> Mapping[str, Any] | None:
         OutputError: something stands there that is no published night, or its manifest was altered.
     """
     night = night_of(run_date)
-    found = target.files(night)
+    found, place = target.files(night), target.describe(night)
     if not found or (SUCCESS not in found and not target.renames):
         return None
+    again = "Pass --force to write the night again."
     try:
         manifest = json.loads(target.read(f"{night}/{MANIFEST}") or b"")
         checksum = manifest.pop("checksum")
         whole = SUCCESS in found and digest_of(manifest) == checksum and manifest["run_date"] == run_date
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        message = f"{target.describe(night)}: stands there but holds no readable {MANIFEST} ({error}). Move it away, or pass --force."  # noqa: E501
-        raise OutputError(message) from error
+        problem = f"stands there but holds no readable {MANIFEST} ({error})"
+        raise OutputError(f"{place}: {problem}. Move it away, or pass --force.") from error
     if not whole:
-        message = f"{target.describe(night)}: its {MANIFEST} was altered, or {SUCCESS} is missing. Pass --force to write the night again."  # noqa: E501
-        raise OutputError(message)
+        raise OutputError(f"{place}: its {MANIFEST} was altered, or {SUCCESS} is missing. {again}")
     if not _is_of_this_form(manifest):
-        message = (
-            f"{target.describe(night)}: its {MANIFEST} is not of this release. Pass --force to write the night again."
-        )
-        raise OutputError(message)
-    _check_sizes(target, night, found, manifest)
+        raise OutputError(f"{place}: its {MANIFEST} is not of this release. {again}")
+    if bad := missing_or_altered(found, manifest["bytes"]):
+        problem = f"missing or cut since it was published ({len(bad)} such parts)"
+        raise OutputError(f"{place}/{bad[0]}: {problem}. {again}")
     return {**manifest, "checksum": checksum}
 
 
@@ -65,20 +53,10 @@ def _is_of_this_form(manifest: Mapping[str, Any]) -> bool:
     if not all(isinstance(manifest.get(name), dict) for name in ("inputs", "counts", "checks", "files", "bytes")):
         return False
     try:
-        count_verdicts(manifest["checks"].get("gates", ()))
+        Figures.read(manifest)
     except (TypeError, AttributeError):  # lines without what every release writes
         return False
     return all(type(manifest["counts"].get(name)) is int for name in COUNTS)
-
-
-def _check_sizes(target: Target, night: str, found: Mapping[str, int], manifest: Mapping[str, Any]) -> None:
-    bad = missing_or_altered(found, manifest["bytes"])
-    if bad:
-        message = (
-            f"{target.describe(night)}/{bad[0]}: missing or cut since it was published"
-            f" ({len(bad)} such parts). Pass --force to write the night again."
-        )
-        raise OutputError(message)
 
 
 def publish(target: Target, journal: Journal, manifest: Mapping[str, Any]) -> str:
@@ -92,10 +70,11 @@ def publish(target: Target, journal: Journal, manifest: Mapping[str, Any]) -> st
     """
     run_date = journal.run_date
     checksum = digest_of(manifest)
-    text = json_text({**manifest, "checksum": checksum})
-    target.write(f"{staging_of(run_date)}/{MANIFEST}", text.encode())
+    target.write(f"{staging_of(run_date)}/{MANIFEST}", json_text({**manifest, "checksum": checksum}).encode())
     target.hide(run_date)
-    target.write(_intent(run_date), target.mark(run_date).encode())  # killed from here on, the next run finishes
+    target.write(
+        _intent(run_date), target.mark(staging_of(run_date)).encode()
+    )  # killed from here on, the next run finishes
     target.show(run_date)
     _finish(target, run_date)
     return checksum
@@ -110,14 +89,12 @@ def recover(target: Target) -> None:
         OSError: the output cannot be read or written.
     """
     target.recover()
-    for name in target.folders():
-        prefix, run_date = folder_date(name) or ("", "")
-        if prefix == ".publishing-":
-            _finish_if_shown(target, run_date)
-    mend_pointer(target)
+    for _, run_date in target.dated(".publishing-"):
+        _finish_if_shown(target, run_date)
+    _mend_pointer(target)
 
 
-def mend_pointer(target: Target) -> None:
+def _mend_pointer(target: Target) -> None:
     """Where ``LATEST`` is missing, damaged or names no complete night, point to the newest one; a warning says so.
 
     Readers who are held are pointed to the night that they are held on, if that is complete. A night that is dated
@@ -177,9 +154,8 @@ def pointed(target: Target, run_date: str) -> Pointed:
     if latest is None or latest < run_date:
         return Pointed(latest, f"readers stay on {latest}, to which they were sent back; {move}")
     if not is_due(latest):
-        return Pointed(
-            latest, f"readers stay on {latest}, which lies after this machine's date, {clock.today()}; {move}"
-        )
+        ahead = f"which lies after this machine's date, {clock.today()}"
+        return Pointed(latest, f"readers stay on {latest}, {ahead}; {move}")
     return Pointed(latest, f"readers stay on the later night {latest}")
 
 
@@ -188,13 +164,10 @@ def _intent(run_date: str) -> str:
 
 
 def _finish_if_shown(target: Target, run_date: str) -> None:
-    mark = target.read(_intent(run_date))
+    mark, night = target.read(_intent(run_date)), night_of(run_date)
     if mark is not None and target.is_shown(run_date, mark.decode("utf-8", "replace")):
-        log.info(
-            "%s: was published by a run that was killed; finishing its work",
-            night_of(run_date),
-            extra=facts(stage="recovering", night=night_of(run_date)),
-        )
+        values = facts(stage="recovering", night=night)
+        log.info("%s: was published by a run that was killed; finishing its work", night, extra=values)
         _finish(target, run_date)
     else:
         target.remove(publishing_of(run_date))
@@ -207,8 +180,8 @@ def _finish(target: Target, run_date: str) -> None:
         chosen = run_date
     if chosen != target.latest():
         point(target, chosen)
-    refused = [name for name in target.folders() if folder_date(name) == (".refused-", run_date)]
-    for name in (*refused, replaced_of(run_date), staging_of(run_date), journal_of(run_date), publishing_of(run_date)):
+    refused = [name for name, date in target.dated(".refused-") if date == run_date]
+    for name in (*refused, *debris_of(run_date)):
         target.remove(name)
 
 

@@ -10,13 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from batch.store.layout import (
-    HOLD,
-    LATEST,
-    SUCCESS,
-    folder_date,
-    night_of,
-)
+from batch.store.layout import HOLD, LATEST, SUCCESS, folder_date, night_of
 from sdk.base.errors import MarqueeError, OutputError
 from sdk.base.files import locked, sha256_of
 from sdk.base.rights import reason
@@ -43,14 +37,21 @@ class Target(ABC):
         """A name as people see it: with OUT in front."""
         return f"{self.location}/{name}"
 
-    @abstractmethod
-    def lock(self) -> AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
         """Keep other runs out; makes OUT where it is missing.
 
         Raises:
             LockedError: another run is at work.
             OutputError: OUT cannot be made.
         """
+        busy = f"{self.location}: another run is at work here; wait for it, or give another --out"
+        with locked(self._lock_file(), busy, keep=True):
+            yield
+
+    @abstractmethod
+    def _lock_file(self) -> Path:
+        """On this machine; the folder in which it lies is there."""
 
     @abstractmethod
     def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
@@ -89,13 +90,16 @@ class Target(ABC):
     def show(self, run_date: str) -> None:
         """Make the staged night, its manifest included, the published one; ``_SUCCESS`` comes last or with the rest."""
 
-    @abstractmethod
-    def mark(self, run_date: str) -> str:
-        """What tells the staged night from one that stands in its place already."""
+    def mark(self, folder: str) -> str:
+        """What tells a folder from one that stands in its place already; it keeps it when it is shown.
 
-    @abstractmethod
+        None is needed where the marker of the old night goes before.
+        """
+        return ""
+
     def is_shown(self, run_date: str, mark: str) -> bool:
         """Whether the staged night of which ``mark`` was taken has become the published one."""
+        return self.is_complete(run_date) and self.mark(night_of(run_date)) == mark
 
     @abstractmethod
     def retire(self, run_date: str) -> None:
@@ -113,11 +117,14 @@ class Target(ABC):
         """Room left; None where that is not known."""
         return None
 
+    def dated(self, *prefixes: str) -> list[tuple[str, str]]:
+        """The folders of some kinds, such as ``run_date=``, each with its date; sorted by name."""
+        found = ((name, *(folder_date(name) or ("", ""))) for name in self.folders())
+        return [(name, date) for name, prefix, date in found if prefix in prefixes]
+
     def nights(self) -> list[str]:
         """The dates of the published nights that are complete, oldest first."""
-        found = [parsed for name in self.folders() if (parsed := folder_date(name))]
-        dates = [date for prefix, date in found if prefix == "run_date="]
-        return sorted(date for date in dates if self.is_complete(date))
+        return [date for _, date in self.dated("run_date=") if self.is_complete(date)]
 
     def night_before(self, run_date: str) -> str | None:
         """The newest complete night before a date, whatever ``LATEST`` says; None where there is none."""
@@ -129,7 +136,7 @@ class Target(ABC):
 
     def latest(self) -> str | None:
         """The night that readers use; None where there is none, or where the pointer is damaged: a warning says so."""
-        return self._dated(LATEST)
+        return self._date_in(LATEST)
 
     def is_held(self) -> bool:
         """Whether no later night may become the one that readers use."""
@@ -137,54 +144,37 @@ class Target(ABC):
 
     def held_on(self) -> str | None:
         """The night that readers are held on; None where they are not held, or where the note is damaged."""
-        return self._dated(HOLD)
+        return self._date_in(HOLD)
 
-    def _dated(self, name: str) -> str | None:
+    def _date_in(self, name: str) -> str | None:
         found = self.read(name)
-        if found is None:
-            return None
-        date = found.decode("utf-8", "replace").strip()
-        if folder_date(night_of(date)) is None:
+        date = (found or b"").decode("utf-8", "replace").strip()
+        if folder_date(night_of(date)) is not None:
+            return date
+        if found is not None:
             log.warning("%s: holds no date (%.40r): read as absent", self.describe(name), date)
-            return None
-        return date
+        return None
 
 
-@contextlib.contextmanager
-def file_lock(path: Path, location: str) -> Iterator[None]:
-    """Hold a lock file.
-
-    Raises:
-        LockedError: another process holds it.
-        OutputError: the file cannot be made.
-    """
-    with locked(path, f"{location}: another run is at work here; wait for it, or give another --out", keep=True):
-        yield
-
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
-_TAKEN = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP}
+_ANOTHER_OUT = "Make it writable for this account, or give another --out."
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Free some room and run the same command"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _ANOTHER_OUT),
+    **dict.fromkeys(
+        (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP),
+        "Something else stands there: move it away and run the same command",
+    ),
+}
 
 
 def write_failed(where: object, error: OSError) -> MarqueeError:
     """What a failed write means and what to do about it."""
-    if error.errno in _FULL:
-        remedy = "Free some room and run the same command: finished parts are kept."
-    elif error.errno in _FORBIDDEN or isinstance(error, PermissionError):
-        remedy = "Make it writable for this account, or give another --out."
-    elif error.errno in _TAKEN:
-        remedy = "Something else stands there: move it away and run the same command; finished parts are kept."
-    else:
-        remedy = "Run the same command again: finished parts are kept."
-    why = reason(error, _path(where))
-    return OutputError(
-        f"{error.filename or where}: cannot be written ({why}). What was published still stands. {remedy}"
-    )
-
-
-def _path(where: object) -> Path | None:
-    return Path(str(where)) if "://" not in str(where) else None
+    usual = _ANOTHER_OUT if isinstance(error, PermissionError) else "Run the same command again"
+    remedy = _REMEDIES.get(error.errno or 0, usual)
+    remedy += "" if remedy is _ANOTHER_OUT else ": finished parts are kept."
+    why = reason(error, None if "://" in str(where) else Path(str(where)))
+    problem = f"cannot be written ({why}). What was published still stands"
+    return OutputError(f"{error.filename or where}: {problem}. {remedy}")
 
 
 def missing_or_altered(found: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:

@@ -61,8 +61,7 @@ def joined(device: str) -> Iterator[Where]:
     import torch.distributed as dist
 
     if missing := [name for name in _FROM_TORCHRUN if name not in os.environ]:
-        message = f"{', '.join(missing)}: not set; start this with torchrun, or train with python -m sdk train"
-        raise UsageError(message)
+        raise UsageError(f"{', '.join(missing)}: not set; start this with torchrun, or train with python -m sdk train")
     found, place = resolve_device(device), int(os.environ["LOCAL_RANK"])
     if found == "cuda":
         if place >= torch.cuda.device_count():

@@ -10,6 +10,7 @@ import io
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
@@ -40,59 +41,61 @@ _MAX_FIELD = 1 << 26  # characters; a TMDB cast can exceed the csv module's own 
 Value = TypeVar("Value")
 
 
-def read_rows(
-    source: Source,
-    file: str,
-    columns: Sequence[str],
-    add: Callable[[Sequence[str]], None],
-    config: DataConfig,
-    *,
-    separator: str = ",",
-    encoding: str = "utf-8",
-) -> pa.Table:
-    """Hand the fields of each row of a file to ``add``; a row for which it raises ``BadRowError`` is set aside.
+@dataclass(frozen=True)
+class TextFiles:
+    """The small text files of one data set.
 
-    Quoted fields of a CSV may span lines. A quote that is never closed costs the line it stands on, not the rest.
-
-    Args:
-        source: where the file lies.
-        file: its name; a file that is not there has no rows.
-        columns: the fields of a row: read by name from a CSV's header, by position elsewhere.
-        add: takes a row's fields, in the order of ``columns``.
-        config: how many rows may be bad.
-        separator: ``,`` in a CSV file with a header; else what stands between fields, with neither header nor quotes.
-        encoding: ``latin-1`` or ``utf-8``.
-
-    Returns:
-        The rejected rows in line order, ``schema.REJECTS``.
-
-    Raises:
-        MissingColumnError: a CSV's header lacks one of the columns.
-        UnusableFileError: the file is damaged, or a CSV without header.
-        TooManyRejectsError: more rows are bad than the configuration allows.
+    Attributes:
+        source: where they lie.
+        config: how many rows of each may be bad.
+        encoding: ``latin-1`` or ``utf-8``, of those that are no CSV.
+        rejects: ``schema.REJECTS`` of each file read so far, in line order.
     """
-    if file not in source:
-        return schema.REJECTS.empty_table()
-    where, is_csv, num_good = source.where(file), separator == ",", 0
-    rejects: list[tuple[int, str, str]] = []
-    with source.open(file) as stream:
-        header = csv_header(stream, where) if is_csv else columns
-        at = positions(header, columns, where) if is_csv else range(len(columns))
-        lines = _Lines(stream, where, encoding, skipped=int(is_csv))
-        for number, line in _with_content(lines, rejects):
-            taken = [line]
-            try:
-                fields = _parse_csv(taken, lines) if is_csv else line.rstrip("\r\n").split(separator)
-                if not all(map(is_unicode, taken)):  # bytes not valid in the encoding were left as lone surrogates
-                    raise BadRowError(NOT_UTF8)
-                require_width(fields, len(header))
-                add([fields[position] for position in at])
-                num_good += 1
-            except BadRowError as bad:
-                rejects.append((number, str(bad), "".join(taken).rstrip("\r\n")))
-    table = rejects_table(file, sorted(rejects))
-    check_share(where, table, num_good + len(rejects), config)
-    return table
+
+    source: Source
+    config: DataConfig
+    encoding: str = "utf-8"
+    rejects: list[pa.Table] = field(default_factory=lambda: [schema.REJECTS.empty_table()])
+
+    def read(
+        self, file: str, columns: Sequence[str], add: Callable[[Sequence[str]], None], separator: str = ","
+    ) -> None:
+        """Hand the fields of each row of a file to ``add``; a row for which it raises ``BadRowError`` is set aside.
+
+        Quoted fields of a CSV may span lines. A quote that is never closed costs the line it stands on, not the rest.
+
+        Args:
+            file: its name; a file that is not there has no rows.
+            columns: the fields of a row: read by name from a CSV's header, by position elsewhere.
+            add: takes a row's fields, in the order of ``columns``.
+            separator: ``,`` in a CSV file with a header; else what stands between fields, without header and quotes.
+
+        Raises:
+            MissingColumnError: a CSV's header lacks one of the columns.
+            UnusableFileError: the file is damaged, or a CSV without header.
+            TooManyRejectsError: more rows are bad than the configuration allows.
+        """
+        if file not in self.source:
+            return
+        where, is_csv, num_good = self.source.where(file), separator == ",", 0
+        rejects: list[tuple[int, str, str]] = []
+        with self.source.open(file) as stream:
+            header = csv_header(stream, where) if is_csv else columns
+            at = positions(header, columns, where) if is_csv else range(len(columns))
+            lines = _Lines(stream, where, "utf-8" if is_csv else self.encoding, skipped=int(is_csv))
+            for number, line in _with_content(lines, rejects):
+                taken = [line]
+                try:
+                    fields = _parse_csv(taken, lines) if is_csv else line.rstrip("\r\n").split(separator)
+                    if not all(map(is_unicode, taken)):  # bytes not valid in the encoding were left as lone surrogates
+                        raise BadRowError(NOT_UTF8)
+                    require_width(fields, len(header))
+                    add([fields[position] for position in at])
+                    num_good += 1
+                except BadRowError as bad:
+                    rejects.append((number, str(bad), "".join(taken).rstrip("\r\n")))
+        self.rejects.append(rejects_table(file, sorted(rejects)))
+        check_share(where, self.rejects[-1], num_good + len(rejects), self.config)
 
 
 def add_once(rows: dict[int, Value], key: int, value: Value) -> None:
@@ -106,17 +109,15 @@ def add_once(rows: dict[int, Value], key: int, value: Value) -> None:
     rows[key] = value
 
 
-class _Lines:
+class _Lines(Iterator[str]):
     """Physical lines that can be put back, and the number of the line last taken."""
 
     def __init__(self, stream: io.BufferedReader, where: str, encoding: str, *, skipped: int) -> None:
         # split at \n only: a lone \r is content; bytes that are not valid become lone surrogates, found later
-        self._lines = (line.decode(encoding, "surrogateescape") for line in _bounded(stream, where))
+        stored = iter(lambda: read_line(stream, where), b"")
+        self._lines = (line.decode(encoding, "surrogateescape") for line in stored)
         self._back: deque[str] = deque()
         self.number = skipped
-
-    def __iter__(self) -> _Lines:
-        return self
 
     def __next__(self) -> str:
         line = self._back.popleft() if self._back else next(self._lines)
@@ -128,17 +129,11 @@ class _Lines:
         self.number -= len(lines)
 
 
-def _bounded(stream: io.BufferedReader, where: str) -> Iterator[bytes]:
-    """Lines as they are stored; a longer one, unpacked from a damaged or hostile file, would fill the memory."""
-    while line := read_line(stream, where):
-        yield line
-
-
 def read_line(stream: io.BufferedReader, where: str) -> bytes:
     """The next line with its end, empty at the end of the file.
 
     Raises:
-        UnusableFileError: it is longer than any line of ours.
+        UnusableFileError: it is longer than any line of ours; one from a damaged or hostile file would fill the memory.
     """
     line = stream.readline(_MAX_LINE)
     if len(line) == _MAX_LINE:

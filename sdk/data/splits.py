@@ -132,9 +132,8 @@ def _require_order(ascending: Int64s, cut: int) -> None:
 def _is_last_of_user(user_id: Int64s, timestamp: Int64s) -> Bools:
     """Each user's latest row, for users with at least two rows (a user's only row stays in training)."""
     order = np.lexsort((timestamp, user_id))
-    users = user_id[order]
-    ends = np.append(users[1:] != users[:-1], True) if len(users) else np.zeros(0, dtype=np.bool_)
-    starts = np.append(True, users[1:] != users[:-1]) if len(users) else ends
+    begins = np.ones(len(order) + 1, dtype=np.bool_)  # whether another user's rows begin, the end included
+    begins[1:-1] = np.diff(user_id[order]) != 0
     last = np.zeros(len(user_id), dtype=np.bool_)
-    last[order[ends & ~starts]] = True
+    last[order[begins[1:] & ~begins[:-1]]] = True
     return last

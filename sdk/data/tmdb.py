@@ -17,9 +17,8 @@ from sdk.base.config import DataConfig
 from sdk.base.errors import UnusableFileError
 from sdk.data.archive import Source, find_source
 from sdk.data.forms import METADATA_FILE
-from sdk.data.records import add_once, read_rows
-from sdk.data.title_join import links_by_title
-from sdk.data.titles import clean_genres
+from sdk.data.records import TextFiles, add_once
+from sdk.data.titles import clean_genres, links_by_title
 from sdk.data.validation import MISSING_TITLE, BadRowError, is_unicode, whole_number
 
 MAX_CAST = 20
@@ -102,14 +101,12 @@ def read_films(source: Source, config: DataConfig) -> tuple[pa.Table, pa.Table]:
     """``load`` where the folder is found already: one of which ``film_form`` knows the form."""
     form = film_form(source.members)
     assert form is not None, "the caller looked"
-    films, rejects = _read_movies(source, form, config)
-    details = (
-        (form.keywords, ("id", "keywords"), _keywords),
-        (form.credits, (form.credits_id, "cast", "crew"), _credits),
-    )
-    more = [_read_details(source, form, file, columns, films, read, config) for file, columns, read in details]
+    files = TextFiles(source, config)
+    films = _read_movies(files, form)
+    _read_details(files, form, form.keywords, ("id", "keywords"), films, _keywords)
+    _read_details(files, form, form.credits, (form.credits_id, "cast", "crew"), films, _credits)
     table = pa.Table.from_pylist([films[tmdb_id] for tmdb_id in sorted(films)], schema=FILMS)
-    return table, pa.concat_tables([rejects, *more])
+    return table, pa.concat_tables(files.rejects)
 
 
 def add_to_items(items: pa.Table, films: pa.Table) -> pa.Table:
@@ -130,7 +127,7 @@ def add_to_items(items: pa.Table, films: pa.Table) -> pa.Table:
 
 
 def link_by_title(items: pa.Table, films: pa.Table) -> pa.Table:
-    """Fill in the ``tmdb_id`` of the titles that ``sdk.data.title_join`` finds by title and year.
+    """Fill in the ``tmdb_id`` of the titles that ``sdk.data.titles`` finds by title and year.
 
     Args:
         items: ``schema.ITEMS`` of a data set that has no links; every ``tmdb_id`` is replaced.
@@ -157,29 +154,27 @@ def _joined(item: dict[str, Any], film: Mapping[str, Any] | None) -> dict[str, A
     return item | details | {"genres": genres, "year": film["year"] if item["year"] is None else item["year"]}
 
 
-def _read_movies(source: Source, form: FilmForm, config: DataConfig) -> tuple[Films, pa.Table]:
+def _read_movies(files: TextFiles, form: FilmForm) -> Films:
     films: Films = {}
 
     def add(fields: Sequence[str]) -> None:
         film = _film(*fields)
         add_once(films, film["tmdb_id"], film)
 
-    columns = _FILM_COLUMNS if form.keywords else (*_FILM_COLUMNS, "keywords")
-    rejects = read_rows(source, form.movies, columns, add, config)
+    files.read(form.movies, _FILM_COLUMNS if form.keywords else (*_FILM_COLUMNS, "keywords"), add)
     if not films:
-        raise UnusableFileError(source.where(form.movies), "it holds no film", "Fetch it again.")
-    return films, rejects
+        raise UnusableFileError(files.source.where(form.movies), "it holds no film", "Fetch it again.")
+    return films
 
 
 def _read_details(
-    source: Source,
+    files: TextFiles,
     form: FilmForm,
     file: str,
     columns: Sequence[str],
     films: Films,
     details: Callable[..., dict[str, Any]],
-    config: DataConfig,
-) -> pa.Table:
+) -> None:
     """Add what a file knows of the films, in whose first column their id stands."""
     met: Films = {}
 
@@ -190,7 +185,7 @@ def _read_details(
         add_once(met, tmdb_id, details(*fields[1:]))
         films[tmdb_id] |= met[tmdb_id]
 
-    return read_rows(source, file, columns, add, config)
+    files.read(file, columns, add)
 
 
 def _film(

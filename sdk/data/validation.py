@@ -54,7 +54,6 @@ REMEDIES = MappingProxyType(
     }
 )
 """What mends a reason, by a pattern of it: of FILE, or of the files called TITLES and RATINGS in the same folder."""
-_NO_REMEDIES: Mapping[str, str] = MappingProxyType({})
 _TEXT_LENGTH = 200
 
 
@@ -85,7 +84,7 @@ def check_share(
     rejects: pa.Table,
     total: int,
     config: DataConfig,
-    remedies: Mapping[str, str] = _NO_REMEDIES,
+    remedies: Mapping[str, str] = MappingProxyType({}),
     *,
     adjustable: bool = True,
 ) -> None:
@@ -96,7 +95,7 @@ def check_share(
         rejects: its rows set aside, ``schema.REJECTS``.
         total: its rows.
         config: the share allowed.
-        remedies: what mends a reason, by the reason, beside ``REMEDIES``.
+        remedies: what mends a reason, by a pattern of it, before ``REMEDIES``.
         adjustable: whether the caller has options that raise the share.
 
     Raises:
@@ -107,15 +106,11 @@ def check_share(
     counts = pc.value_counts(rejects["reason"].combine_chunks()).to_pylist()
     counts.sort(key=lambda entry: (-entry["counts"], entry["values"]))
     reasons = "; ".join(f"{entry['counts']:,} x {entry['values']}" for entry in counts[:3])
-    remedy = _for_file(_remedy_of(counts[0]["values"], remedies), where)
+    known = {**remedies, **REMEDIES}.items()
+    remedy = next((remedy for pattern, remedy in known if re.search(pattern, counts[0]["values"])), "")
+    remedy = _for_file(remedy, where)
     share = config.max_reject_share
     raise TooManyRejectsError(where, rejects.num_rows, total, share, reasons, remedy, adjustable)
-
-
-def _remedy_of(reason: str, remedies: Mapping[str, str]) -> str:
-    if reason in remedies:
-        return remedies[reason]
-    return next((remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, reason)), "")
 
 
 def _for_file(remedy: str, where: object) -> str:
@@ -148,10 +143,8 @@ def whole_number(text: str, what: str) -> int:
 
 def is_unicode(text: str) -> bool:
     """Whether the text can be written as UTF-8, that is, holds no lone surrogate."""
-    if text.isascii():
-        return True
     try:
-        text.encode("utf-8")
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True

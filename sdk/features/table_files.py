@@ -65,7 +65,8 @@ def read_table(path: Path, id_name: str, facts: Mapping[str, Any]) -> tuple[pa.T
     try:
         table = pq.read_table(path, partitioning=None)  # date=2026-11-23 above a bundle is no column of it
         table.validate(full=True)
-        raw = table.select([n for n in table.column_names if not _is_encoded(n)])
+        others = [name for name in table.column_names if name not in (_DENSE, _COUNT, _LIKES)]
+        raw = table.select([name for name in others if not name.startswith((_CODE, _SHARES))])
         _check_raw(raw, id_name)
         encoded = _decode(table, id_name, facts)
         _check_encoded(encoded)
@@ -122,10 +123,6 @@ def _check_encoded(encoded: EncodedTable) -> None:
         wrong.append("code_id, which is absent,")
     if wrong:
         raise ValueError(f"{wrong[0]} holds values that it cannot have")
-
-
-def _is_encoded(name: str) -> bool:
-    return name in (_DENSE, _COUNT, _LIKES) or name.startswith((_CODE, _SHARES))
 
 
 def _decode(table: pa.Table, id_name: str, facts: Mapping[str, Any]) -> EncodedTable:

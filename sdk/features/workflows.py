@@ -16,11 +16,18 @@ import pandas as pd
 
 from sdk.base.config import FeatureConfig
 from sdk.base.types import Float64s, Int64s, Interactions
-from sdk.features.nvtabular_import import nvtabular
 
 WORKFLOWS = ("interactions", "codes", "users", "items")
 PARTITION_ROWS = 5_000_000
 """Rows of a table that are fitted and transformed together."""
+
+
+def nvtabular() -> Any:
+    """The nvtabular module, imported quietly on first use: it takes seconds, and warns of what a CPU machine lacks."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import nvtabular as module
+    return module
 
 
 def fit_interactions(user_ids: Int64s, item_ids: Int64s, config: FeatureConfig, work: Path) -> Any:

@@ -14,9 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from sdk.base.config import RunConfig, to_json
-from sdk.base.errors import OutputError
 from sdk.base.files import json_text, new_folder, put_in_place, sha256_of
-from sdk.base.rights import reason
 from sdk.base.stages import Stages
 from sdk.base.types import Dataset
 from sdk.bundles.info import FORMAT_VERSION, INFO, sealed
@@ -69,18 +67,14 @@ def write_bundle(trained: Trained, target: Path) -> None:
     """Write ``target`` whole or not at all; a bundle that stands there is replaced. The caller holds its lock.
 
     Raises:
-        OutputError: the folder cannot be written; a bundle that stood there does so still.
+        OSError: the folder cannot be written; a bundle that stood there does so still.
     """
-    try:
-        with new_folder(target) as staging:
-            with trained.stages.time("writing"):
-                tables = _write_files(trained, staging)
-                _write_reports(trained, staging / "reports")
-            (staging / INFO).write_text(json_text(sealed(_info(trained, tables, staging))), "utf-8")
-            put_in_place(staging, target)
-    except OSError as error:
-        message = f"{error.filename or target}: cannot be written ({reason(error, target)}); nothing was left behind"
-        raise OutputError(message) from error
+    with new_folder(target) as staging:
+        with trained.stages.time("writing"):
+            tables = _write_files(trained, staging)
+            _write_reports(trained, staging / "reports")
+        (staging / INFO).write_text(json_text(sealed(_info(trained, tables, staging))), "utf-8")
+        put_in_place(staging, target)
 
 
 def _write_files(trained: Trained, folder: Path) -> dict[str, Any]:

@@ -27,8 +27,7 @@ from sdk.base.files import write_file
 from sdk.base.rights import reason
 from sdk.base.streams import is_terminal
 from sdk.features.encode import EncodedInteractions
-from sdk.features.loaders import InteractionLoader, PairBatch
-from sdk.features.negatives import NegativeSampling
+from sdk.features.loaders import InteractionLoader, NegativeSampling, PairBatch
 from sdk.machine.code_cache import give_torch_a_folder
 from sdk.metrics.pointwise import EpochRecord, auc, log_loss
 from sdk.models.pair_model import PairModel, initialise_embeddings

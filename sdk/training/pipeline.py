@@ -112,10 +112,15 @@ def train_where(dataset: Dataset, config: RunConfig, out: str | Path, where: Whe
     parts = split(dataset.interactions, config.split)
     config = learnable(dataset.interactions, parts, config)
     busy = f"{target}: another run is training this bundle; wait for it, or choose another --out"
-    with locked(lock_of(target), busy):
-        work = _work_folder(target, dataset, config)
-        write_bundle(_train(_Run(dataset, config, parts, work, where, Stages())), target)
-        remove(work)
+    try:
+        with locked(lock_of(target), busy):
+            work = _work_folder(target, dataset, config)
+            write_bundle(_train(_Run(dataset, config, parts, work, where, Stages())), target)
+            remove(work)
+    except OSError as error:
+        found, why = error.filename or target, reason(error, target)
+        message = f"{found}: cannot be written or deleted ({why}); make room there, or choose another --out"
+        raise OutputError(message) from error
     return load(target)
 
 
@@ -143,14 +148,10 @@ def _work_folder(target: Path, dataset: Dataset, config: RunConfig) -> Path:
     """A folder beside the bundle, named by what the run depends on, for checkpoints and NVTabular's files."""
     start = f".{target.name}.marquee-work-"
     work = target.with_name(f"{start}{digest_of([dataset.fingerprint, to_json(config)])[:12]}")
-    try:
-        for other in target.parent.iterdir():
-            if other.name.startswith(start) and (other != work or other.is_symlink() or not other.is_dir()):
-                remove(other)
-        work.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = f"{error.filename or work}: cannot be made or deleted ({reason(error, work)}); choose another --out"
-        raise OutputError(message) from error
+    for other in target.parent.iterdir():
+        if other.name.startswith(start) and (other != work or other.is_symlink() or not other.is_dir()):
+            remove(other)
+    work.mkdir(parents=True, exist_ok=True)
     return work
 
 

@@ -26,8 +26,7 @@ from sdk.base.config import TrainingConfig
 from sdk.base.types import Float32s, Int64s
 from sdk.features.loaders import PairBatch
 from sdk.machine.device import usable_cores
-from sdk.models.lookups import Lookup, Lookups
-from sdk.models.pair_model import Batch, PairModel, uniform
+from sdk.models.pair_model import Batch, Lookup, Lookups, PairModel, uniform
 from sdk.models.predict import single_threaded
 from sdk.training.compiled_pass.dlrm_pass import DLRMPass
 from sdk.training.table_adam import Looked, update_tables

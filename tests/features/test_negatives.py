@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from sdk.features.encode import EncodedInteractions
-from sdk.features.loaders import InteractionLoader
-from sdk.features.negatives import NegativeSampling
+from sdk.features.loaders import InteractionLoader, NegativeSampling
 from sdk.features.tables import FIRST_KNOWN
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_steps import CONFIG, KINDS, PlainStep, adam, batch_of, ranker
 
-from sdk.models.field_products import pairs_across, pairs_within
+from sdk.models.pair_model import pairs_across, pairs_within
 from sdk.training import steps, table_adam
 from sdk.training.steps import ChunkedStep
 from sdk.training.table_adam import group_places

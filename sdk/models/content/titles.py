@@ -95,8 +95,7 @@ class TitleIndex:
         """
         limit = count_of(limit, "find_title: limit")
         if not isinstance(query, str):
-            message = f"find_title: got {query!r}, expected text, such as 'Heat (1995)'"
-            raise UsageError(message)
+            raise UsageError(f"find_title: got {query!r}, expected text, such as 'Heat (1995)'")
         name, year = split_year(query)
         named = self._named(name)
         exact = [m for m in named if year is None or m.year == year]

@@ -20,10 +20,12 @@ from night_files import tree
 from safetensors.numpy import load_file, save_file
 
 import sdk
-from batch.checks.audit import SIDES, PreviousNight, audit_parts, expectations, local_parts
-from batch.checks.previous import previous_night
-from batch.gates.config import NAMES, GateConfig, GateResult, GatesFailedError, check_skips, enforce, judge, read_config
-from batch.gates.table import GATES, Reading
+from batch.checks.audit import PreviousNight, audit_parts, local_parts, previous_night
+from batch.checks.expectations import expectations
+from batch.gates.config import GateConfig, read_config
+from batch.gates.figures import FOLDERS, BundleFacts, Figures, GateResult
+from batch.gates.judge import GatesFailedError, describe, enforce, judge
+from batch.gates.table import BY_NAME, GATES, Reading, check_skips
 from batch.job.job import Job
 from batch.run.night import run
 from batch.score import main
@@ -55,8 +57,8 @@ def out(published, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def rules(bundle):
-    return expectations(bundle, K, "best", GateConfig(), include_seen=False)
+def rules(bundle, bundle_path):
+    return expectations(bundle, Job(bundle=bundle_path, out="memory://none", run_date=FIRST, k=K))
 
 
 # one night against another, part by part ---------------------------------------------------------------------------
@@ -65,8 +67,8 @@ def rules(bundle):
 def sides(night: Path) -> dict[str, pa.Table]:
     layouts = {"users": schema.USER_ITEMS, "titles": schema.ITEM_ITEMS}
     found = {}
-    for side, folder in SIDES.items():
-        found[side] = pa.concat_tables([table.cast(layouts[side]) for _, table in local_parts(night / folder)])
+    for side, layout in layouts.items():
+        found[side] = pa.concat_tables([table.cast(layout) for _, table in local_parts(night / FOLDERS[side])])
     return found
 
 
@@ -81,16 +83,23 @@ def manifest(published) -> dict[str, object]:
     return json.loads((published / f"run_date={FIRST}" / "manifest.json").read_text())
 
 
-def gates(tonight, rules, before=None, manifest=None, config=None) -> dict[str, dict[str, object]]:
+def previous_of(before: dict[str, pa.Table], manifest: dict[str, object]) -> PreviousNight:
+    return PreviousNight(
+        manifest["run_date"], Figures.read(manifest), {side: [(side, table)] for side, table in before.items()}
+    )
+
+
+def gates(tonight, rules, before=None, manifest=None, config=None) -> dict[str, GateResult]:
     """Gate -> its line, failed or not."""
-    previous = None if before is None else PreviousNight(manifest, {side: [(side, t)] for side, t in before.items()})
+    previous = None if before is None else previous_of(before, manifest)
     parts = {side: [(side, table)] for side, table in tonight.items()}
-    checks = audit_parts(parts, rules, config or GateConfig(), skip=NAMES, previous=previous)
-    return {line["name"]: line for line in checks["gates"]}
+    expected = dataclasses.replace(rules, config=config or GateConfig(), skip=tuple(BY_NAME))
+    figures = audit_parts(parts, expected, previous)
+    return {line.name: line for line in figures.gates}
 
 
 def failed(*args, **kwargs) -> set[str]:
-    return {name for name, line in gates(*args, **kwargs).items() if not line["passed"]}
+    return {name for name, line in gates(*args, **kwargs).items() if not line.passed}
 
 
 def with_column(table: pa.Table, name: str, values) -> pa.Table:
@@ -100,15 +109,15 @@ def with_column(table: pa.Table, name: str, values) -> pa.Table:
 
 def test_a_night_like_the_one_before_passes(lists, rules, manifest):
     found = gates(lists, rules, lists, manifest)
-    assert {name for name, line in found.items() if not line["passed"]} == set()
-    assert found["users.overlap"]["got"] == found["titles.overlap"]["got"] == found["users.kept"]["got"] == 1.0
-    assert found["users.drift"]["got"] == found["bundle.auc_drop"]["got"] == 0.0
+    assert {name for name, line in found.items() if not line.passed} == set()
+    assert found["users.overlap"].got == found["titles.overlap"].got == found["users.kept"].got == 1.0
+    assert found["users.drift"].got == found["bundle.auc_drop"].got == 0.0
 
 
 def test_the_first_night_is_compared_with_nothing(lists, rules):
     found = gates(lists, rules)
     for gate in ("overlap", "drift", "kept"):
-        assert (found[f"users.{gate}"]["got"], found[f"users.{gate}"]["note"]) == (None, "no previous night")
+        assert (found[f"users.{gate}"].got, found[f"users.{gate}"].note) == (None, "no previous night")
 
 
 def test_scores_of_another_scale_trip_drift(lists, rules, manifest):
@@ -120,7 +129,7 @@ def test_scores_of_another_model_are_not_compared(lists, rules, manifest):
     scaled = {**lists, "users": with_column(lists["users"], "score", lists["users"]["score"].to_numpy() * 30)}
     other = {**manifest, "checks": {**manifest["checks"], "bundle": {**manifest["checks"]["bundle"], "model": "ncf"}}}
     line = gates(scaled, rules, lists, other)["users.drift"]
-    assert (line["passed"], line["got"], line["note"]) == (
+    assert (line.passed, line.got, line.note) == (
         True,
         None,
         "not comparable: the previous night has model 'ncf'",
@@ -155,8 +164,8 @@ def test_overlap_is_the_mean_of_jaccard_indices_of_users_on_both_nights(lists, r
     ]
     both = tops[0].keys() & tops[1].keys()
     expected = np.mean([len(tops[0][u] & tops[1][u]) / len(tops[0][u] | tops[1][u]) for u in both])
-    assert got["users.overlap"]["got"] == pytest.approx(expected)
-    assert got["users.kept"]["got"] == pytest.approx(len(both) / len(tops[1]))
+    assert got["users.overlap"].got == pytest.approx(expected)
+    assert got["users.kept"].got == pytest.approx(len(both) / len(tops[1]))
 
 
 def test_a_catalogue_of_which_half_is_gone_trips_kept(lists, rules, manifest):
@@ -195,8 +204,8 @@ def test_most_users_on_the_fallback_trip_it(lists, rules, bundle):
     ids = lists["users"]["user_id"].to_numpy()
     source = np.where(ids <= 30, "popular", lists["users"]["source"].to_numpy(zero_copy_only=False))
     found = gates({**lists, "users": with_column(lists["users"], "source", source)}, rules)
-    assert {name for name, line in found.items() if not line["passed"]} == {"users.fallback"}
-    assert found["users.fallback"]["got"] == 30 / 40  # user 999 has one rating, so the model need not know them
+    assert {name for name, line in found.items() if not line.passed} == {"users.fallback"}
+    assert found["users.fallback"].got == 30 / 40  # user 999 has one rating, so the model need not know them
 
 
 def test_a_share_on_the_fallback_that_leaps_trips_it(lists, rules, manifest):
@@ -213,7 +222,7 @@ def test_lists_half_as_long_as_the_night_before_trip_length_ratio(lists, rules, 
     assert {"users.length_ratio", "titles.length_ratio", "users.lengths"} <= found
     checks = manifest["checks"]
     other_k = {**manifest, "checks": {**checks, "bundle": {**checks["bundle"], "k": 100}}}
-    assert gates(short, rules, lists, other_k)["titles.length_ratio"]["got"] is None
+    assert gates(short, rules, lists, other_k)["titles.length_ratio"].got is None
 
 
 @pytest.mark.parametrize(
@@ -231,9 +240,9 @@ def test_the_validation_auc_is_compared_where_it_can_be(lists, rules, manifest, 
     higher = {**mine, **changes, "validation_auc": mine["validation_auc"] + changes.get("validation_auc", 0.02)}
     before = {**manifest, "checks": {**manifest["checks"], "bundle": higher}}
     line = gates(lists, rules, lists, before)["bundle.auc_drop"]
-    assert line["passed"] is passed
-    assert line["got"] == (None if got is None else pytest.approx(got))
-    assert line["note"].startswith("not comparable") is (got is None)
+    assert line.passed is passed
+    assert line.got == (None if got is None else pytest.approx(got))
+    assert line.note.startswith("not comparable") is (got is None)
 
 
 def test_an_auc_that_cannot_be_compared_says_why(lists, rules, manifest):
@@ -245,26 +254,39 @@ def test_an_auc_that_cannot_be_compared_says_why(lists, rules, manifest):
     for note, facts in nights.items():
         before = {**manifest, "checks": {**checks, "bundle": facts}}
         line = gates(lists, rules, lists, before)["bundle.auc_drop"]
-        assert (line["got"], line["passed"], line["note"]) == (None, True, note)
+        assert (line.got, line.passed, line.note) == (None, True, note)
     for note, facts in nights.items():
-        found = gates(lists, dataclasses.replace(rules, bundle=facts), lists, manifest)
+        found = gates(lists, dataclasses.replace(rules, bundle=BundleFacts(**facts)), lists, manifest)
         tonight = note.replace("previous night's ", "")
-        assert [found[f"bundle.{name}"]["note"] for name in ("auc", "auc_drop")] == [tonight, tonight]
+        assert [found[f"bundle.{name}"].note for name in ("auc", "auc_drop")] == [tonight, tonight]
 
 
 def test_a_ranker_worse_than_chance_trips_auc(lists, rules):
-    worse = dataclasses.replace(rules, bundle={**rules.bundle, "validation_auc": 0.49})
+    worse = dataclasses.replace(rules, bundle=dataclasses.replace(rules.bundle, validation_auc=0.49))
     assert failed(lists, worse) == {"bundle.auc"}
 
 
 def test_a_previous_night_without_figures_is_no_obstacle(lists, rules):
     assert failed(lists, rules, lists, {"run_date": FIRST}) == set()
+    broken = {"run_date": FIRST, "inputs": [], "checks": {"user_items": 3, "bundle": {"k": "5"}, "scope": 1}}
+    assert failed(lists, rules, lists, broken) == set()
+
+
+def test_figures_are_read_from_a_manifest_as_they_were_written(manifest):
+    figures = Figures.read(manifest)
+    assert json.dumps(figures.to_json(), sort_keys=True) == json.dumps(manifest["checks"], sort_keys=True)
+    assert Figures.read({"checks": figures.to_json()}) == figures
+    older = {name: value for name, value in manifest["checks"]["bundle"].items() if name != "include_seen"}
+    before = {**manifest, "checks": {**manifest["checks"], "bundle": older}}
+    assert Figures.read(before).bundle.include_seen is manifest["inputs"]["include_seen"]
+    with pytest.raises(TypeError):  # lines of gates without what every release writes
+        Figures.read({"checks": {"gates": [{"name": "users.rows"}]}})
 
 
 def test_a_previous_night_that_cannot_be_read_is_said_not_hidden(lists, rules, manifest, caplog):
     broken = {**lists, "users": lists["users"].drop_columns(["score"])}
     found = gates(lists, rules, broken, manifest)
-    assert found["users.overlap"]["note"] == "the previous night cannot be read"
+    assert found["users.overlap"].note == "the previous night cannot be read"
     assert "cannot be read" in caplog.text
 
 
@@ -362,12 +384,12 @@ def test_wrong_options_stop_before_any_work(bundle_path, tmp_path, capsys, extra
 def test_a_night_is_held_against_the_one_that_it_replaces(bundle_path, out, caplog):
     target = open_target(out)
     assert previous_night(target, FIRST) is None
-    assert previous_night(target, SECOND).manifest["run_date"] == FIRST
+    assert previous_night(target, SECOND).run_date == FIRST
     run(Job(bundle=bundle_path, out=out, run_date=SECOND, k=K, threads=1))
-    assert previous_night(target, SECOND).manifest["run_date"] == FIRST
-    assert previous_night(target, "2026-11-30").manifest["run_date"] == SECOND
+    assert previous_night(target, SECOND).run_date == FIRST
+    assert previous_night(target, "2026-11-30").run_date == SECOND
     (out / "LATEST").write_text(FIRST + "\n")  # rolled back
-    assert previous_night(target, "2026-11-30").manifest["run_date"] == FIRST
+    assert previous_night(target, "2026-11-30").run_date == FIRST
     path = out / f"run_date={FIRST}" / "manifest.json"
     path.write_text(path.read_text().replace('"k": 5', '"k": 6'))
     assert previous_night(target, SECOND) is None
@@ -463,7 +485,7 @@ def test_judge_compares_the_right_way_round():
     assert not held("users.drift", float("nan")).passed
     skipped = judge("users.drift", Reading(9), GateConfig(), ["drift"])
     with pytest.raises(QualityGateError, match=r"here: 1 of 2 gates failed(.|\n)*users\.overlap"):
-        enforce([held("users.overlap", 0.1, min_user_overlap=0.5), skipped], "here")
+        enforce(Figures(gates=(held("users.overlap", 0.1, min_user_overlap=0.5), skipped)), "here")
     assert check_skips(["users.drift", "auc", "auc"]) == ("auc", "users.drift")
 
 
@@ -491,7 +513,7 @@ def test_what_a_failing_message_says_makes_the_gate_pass(gate, side, data):
     result = judge(name, reading, GateConfig(**values))
     if result.verdict != "failed":
         return
-    said = result.describe()
+    said = describe(result)
     changes = dict(re.findall(r"(\w+) to ([0-9.e+-]+)(?= and | in --gates)", said))
     assert changes.keys() <= values.keys()
     moved = GateConfig(**{**values, **{setting: json.loads(value) for setting, value in changes.items()}})
@@ -505,7 +527,7 @@ def test_what_a_failing_message_says_makes_the_gate_pass(gate, side, data):
 
 
 def test_a_figure_that_is_no_number_names_no_setting_that_could_not_help():
-    said = judge("users.drift", Reading(float("nan")), GateConfig()).describe()
+    said = describe(judge("users.drift", Reading(float("nan")), GateConfig()))
     assert "--skip-gate users.drift." in said
     assert "max_drift" not in said
 
@@ -515,20 +537,20 @@ def test_a_message_names_every_setting_that_stands_in_the_way(lists, rules, mani
     same = {**lists, "users": one_list_for_all(lists, bundle)}
     config = GateConfig(min_coverage=0.9, max_gini=0.1, max_sameness=1.0, min_user_overlap=0.0, max_drift=99.0)
 
-    def failing(config: GateConfig) -> dict[str, dict[str, object]]:
+    def failing(config: GateConfig) -> dict[str, GateResult]:
         """Without a gate that is skipped: the titles' lists are the same, and fail the same settings."""
-        previous = PreviousNight(manifest, {side: [(side, table)] for side, table in lists.items()})
+        expected, parts = dataclasses.replace(rules, config=config), {side: [(side, t)] for side, t in same.items()}
         try:
-            audit_parts({side: [(side, table)] for side, table in same.items()}, rules, config, previous=previous)
+            audit_parts(parts, expected, previous_of(lists, manifest))
         except GatesFailedError as error:
-            return {line["name"]: line for line in error.checks["gates"] if not line["passed"]}
+            return {line.name: line for line in error.figures.gates if not line.passed}
         return {}
 
     found = failing(config)
-    assert found["users.coverage"]["settings"].keys() == {"min_coverage", "min_coverage_ratio"}
-    assert found["users.gini"]["settings"].keys() == {"max_gini", "min_evenness_ratio"}
-    assert found["titles.gini"]["settings"] == {"max_gini": found["users.gini"]["settings"]["max_gini"]}
-    moved = {setting: value for line in found.values() for setting, value in line["settings"].items()}
+    assert found["users.coverage"].settings.keys() == {"min_coverage", "min_coverage_ratio"}
+    assert found["users.gini"].settings.keys() == {"max_gini", "min_evenness_ratio"}
+    assert found["titles.gini"].settings == {"max_gini": found["users.gini"].settings["max_gini"]}
+    moved = {setting: value for line in found.values() for setting, value in line.settings.items()}
     assert failing(dataclasses.replace(config, **moved)) == {}
 
 
@@ -540,27 +562,29 @@ def test_gates_that_cannot_fail_on_the_first_night_are_not_counted_as_passed(lis
     for name in ("coverage", "gini"):
         for side in ("users", "titles"):
             line = found[f"{side}.{name}"]
-            assert (line["verdict"], line["got"], line["note"]) == ("not compared", None, "no previous night")
-            assert gates(lists, rules, lists, manifest)[f"{side}.{name}"]["verdict"] == "passed"
-    assert found["users.fallback"]["verdict"] == "passed"  # a limit of its own
+            assert (line.verdict, line.got, line.note) == ("not compared", None, "no previous night")
+            assert gates(lists, rules, lists, manifest)[f"{side}.{name}"].verdict == "passed"
+    assert found["users.fallback"].verdict == "passed"  # a limit of its own
     limited = gates(lists, rules, config=GateConfig(min_coverage=0.1))["users.coverage"]
-    assert limited["verdict"] == "passed"
+    assert limited.verdict == "passed"
 
 
-def test_what_nothing_could_fail_is_not_counted_as_passed(lists, rules, bundle):
+def test_what_nothing_could_fail_is_not_counted_as_passed(lists, rules, bundle, bundle_path):
     found = gates(lists, rules)
-    assert found["users.denied"]["verdict"] == found["titles.asked"]["verdict"] == "not compared"
-    assert found["users.seen"]["verdict"] == "passed"
-    everything = expectations(bundle, K, "best", GateConfig(), include_seen=True)
+    assert found["users.denied"].verdict == found["titles.asked"].verdict == "not compared"
+    assert found["users.seen"].verdict == "passed"
+    everything = expectations(
+        bundle, Job(bundle=bundle_path, out="memory://none", run_date=FIRST, k=K, include_seen=True)
+    )
     line = gates(lists, everything)["users.seen"]
-    assert (line["verdict"], line["note"]) == ("not compared", "rated titles may be listed")
+    assert (line.verdict, line.note) == ("not compared", "rated titles may be listed")
 
 
 def test_every_line_without_a_figure_says_why(lists, rules, manifest):
     for found in (gates(lists, rules), gates(lists, rules, lists, manifest)):
         for line in found.values():
-            assert (line["verdict"] == "not compared") is (line["got"] is None)
-            assert line["got"] is not None or line["note"], line["name"]
+            assert (line.verdict == "not compared") is (line.got is None)
+            assert line.got is not None or line.note, line.name
 
 
 @pytest.mark.parametrize(
@@ -576,16 +600,18 @@ def test_nights_of_another_kind_are_not_compared(lists, rules, manifest, changes
     """Of another k, only that which does not hang on it; tops of ten are the same where both k are ten or more."""
     checks = manifest["checks"]
     before = {**manifest, "checks": {**checks, "bundle": {**checks["bundle"], **changes}}}
-    tonight = dataclasses.replace(rules, bundle={**rules.bundle, "k": 10}) if changes == {"k": 100} else rules
+    tonight = rules
+    if changes == {"k": 100}:
+        tonight = dataclasses.replace(rules, bundle=dataclasses.replace(rules.bundle, k=10))
     if changes == {"k": 100}:
         before["checks"]["bundle"]["k"] = 100
     found = gates(lists, tonight, lists, before)
     compared = ("length_ratio", "coverage", "gini", "kept", "overlap", "drift")
-    got = {name for name in compared if found[f"users.{name}"]["verdict"] == "not compared"}
+    got = {name for name in compared if found[f"users.{name}"].verdict == "not compared"}
     assert got == alone
     name = next(iter(changes)).replace("_", " ")
     for gate in alone:
-        note = found[f"users.{gate}"]["note"]
+        note = found[f"users.{gate}"].note
         assert note.startswith(f"not comparable: the previous night has {name}") or (gate, "top" in note) == (
             "overlap", True,
         )  # fmt: skip

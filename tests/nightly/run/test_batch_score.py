@@ -22,7 +22,7 @@ from made_up import BARE_ITEM, COLD_USER, NUM_ITEMS, NUM_USERS, tiny_config, wri
 
 import sdk
 from batch.job.job import Job
-from batch.run.night import Report, run
+from batch.run import Report, run
 from batch.score import main
 from sdk.base import schema
 from sdk.base.errors import UsageError

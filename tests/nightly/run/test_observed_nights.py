@@ -21,7 +21,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import sdk
 from batch import report
-from batch.checks.side_audit import Lookup
 from batch.lists.progress import Progress
 from batch.page import night_sample as report_sample
 from batch.page import report_page
@@ -285,7 +284,7 @@ def test_the_curves_equal_the_slow_way(two_nights, bundle):
     sample = report_sample.sample_users(open_target(out), f"run_date={SECOND}")
     users, before = rows_of(out, "user_items"), rows_of(out, "user_items", FIRST)
     assert sorted(sample.users) == sorted(set(users["user_id"]))
-    titles = Lookup(bundle.encoded_items.known_ids)
+    titles = bundle.encoded_items
     by_rank = [users[users["rank"] <= rank]["item_id"].nunique() / 61 for rank in range(1, 11)]
     np.testing.assert_allclose(report_sample.coverage_by_rank(sample, titles), by_rank)
     by_users = report_sample.coverage_by_users(sample, titles)

@@ -1,0 +1,125 @@
+"""What a night made from a bundle must look like: the rules of each side, and what its figures depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from batch.checks.side_audit import SideRules
+from batch.gates.config import GateConfig
+from batch.gates.figures import AUDIENCES, TITLES, USERS, BundleFacts
+from batch.job.inputs import Asked, everything
+from batch.job.job import Job
+from sdk.base.types import Bools, Int64s
+from sdk.bundles.bundle import Bundle
+from sdk.features.seen import Seen
+from sdk.features.tables import FIRST_KNOWN, UNKNOWN
+from sdk.scoring.recommender import HISTORY
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Expectations:
+    """What a night is held against.
+
+    Attributes:
+        rules: side -> what its lists must keep to.
+        bundle: what the figures depend on.
+        config: the thresholds.
+        skip: gates that stop nothing, as ``--skip-gate`` names them.
+    """
+
+    rules: Mapping[str, SideRules]
+    bundle: BundleFacts
+    config: GateConfig
+    skip: Sequence[str] = ()
+
+
+def expectations(bundle: Bundle, job: Job, asked: Asked | None = None) -> Expectations:
+    """What a night must look like.
+
+    Args:
+        bundle: what it is made from.
+        job: the night.
+        asked: who gets a list, and of what; None asks for everything.
+
+    Raises:
+        UsageError: the bundle has no such model.
+    """
+    users, titles = bundle.encoded_users.known_ids, bundle.encoded_items.known_ids
+    num_users, asked = len(bundle.encoded_users), asked or everything(bundle)
+    rated = None if job.include_seen else bundle.interactions.seen(num_users)
+    allowed = np.ones(len(titles), np.bool_) if asked.allowed is None else asked.allowed[FIRST_KNOWN:]
+    given = np.bincount(bundle.interactions.rows.user_index, minlength=num_users)[FIRST_KNOWN:]
+    resolved, models = bundle.resolve_model(job.model), bundle.info.models
+    barred = asked.barred(rated or Seen.nothing(num_users))
+    depth, listable = job.gates.depth, None if asked.allowed is None else allowed
+    common: dict[str, Any] = {"answers": titles, "k": job.k, "depth": depth, "allowed": listable}
+    user_rules = SideRules(
+        side=USERS, queries=users, expected=_among(users, asked.users),
+        left=allowed.sum() - _counted(barred, allowed), seen=rated, blocked=asked.blocked,
+        established=given >= job.gates.established_ratings, served=resolved is not None or HISTORY in models,
+        scope=_scope(asked, "users", "allow"), **common,
+    )  # fmt: skip
+    title_rules = SideRules(
+        side=TITLES, queries=titles, expected=_among(titles, asked.items), left=allowed.sum() - allowed,
+        served="content" in models, scope=_scope(asked, "items", "allow"), **common,
+    )  # fmt: skip
+    rules = {USERS: user_rules, TITLES: title_rules}
+    if job.audience is not None:
+        rules[AUDIENCES] = _audience_rules(bundle, asked, barred, user_rules, job.audience)
+    metrics = bundle.info.metrics
+    facts = BundleFacts(
+        data=bundle.info.data.get("name"), model=resolved, k=job.k, include_seen=job.include_seen,
+        label_rule=metrics.get("label_rule"), split=metrics.get("split"),
+        validation_auc=None if resolved is None else dict(metrics.get("validation_auc") or {}).get(resolved),
+    )  # fmt: skip
+    return Expectations(rules, facts, job.gates, job.skip_gate)
+
+
+def _audience_rules(bundle: Bundle, asked: Asked, barred: Seen, user_rules: SideRules, size: int) -> SideRules:
+    """The users' rules turned round: titles are asked about, and the users that a model knows are listed."""
+    titles = bundle.encoded_items.known_ids
+    eligible = user_rules.expected & _known_to_a_model(bundle)[FIRST_KNOWN:]
+    turned, seen, blocked = (_turned(one, bundle) for one in (barred, user_rules.seen, asked.blocked))
+    shown = 0 if turned is None else _counted(turned, eligible)
+    return SideRules(
+        side=AUDIENCES, queries=titles, answers=user_rules.queries, expected=_among(titles, asked.audience),
+        left=eligible.sum() - shown, k=size, seen=seen, depth=user_rules.depth, allowed=eligible, blocked=blocked,
+    )  # fmt: skip
+
+
+def _turned(seen: Seen | None, bundle: Bundle) -> Seen | None:
+    """The same pairs by item row."""
+    if seen is None:
+        return None
+    users = np.repeat(np.arange(len(seen.indptr) - 1), np.diff(seen.indptr))
+    return Seen.build(seen.items.astype(np.int64), users, len(bundle.encoded_items))
+
+
+def _counted(seen: Seen, known: Bools) -> Int64s:
+    """(R - 3,) int64: how many of each row's entries are marked in ``known``, both without the reserved rows."""
+    rows = np.repeat(np.arange(len(seen.indptr) - 1), np.diff(seen.indptr))
+    which = np.append(np.zeros(FIRST_KNOWN, np.bool_), known)
+    return np.bincount(rows[which[seen.items]], minlength=len(seen.indptr) - 1)[FIRST_KNOWN:]
+
+
+def _known_to_a_model(bundle: Bundle) -> Bools:
+    """(R_user,) bool: who has an embedding of their own, or a rating that says something to the history model."""
+    known: Bools = bundle.encoded_users.codes["id"] != UNKNOWN
+    if bundle.history is not None:
+        rows, weights = bundle.interactions.rows, bundle.history.config.weights(bundle.interactions.rating)
+        tells = (weights != 0) & bundle.history.item_in.any(axis=1)[rows.item_index]
+        known = known | (np.bincount(rows.user_index[tells], minlength=len(known)) > 0)
+    return known
+
+
+def _among(known: Int64s, ids: Int64s) -> Bools:
+    return np.isin(known, ids, assume_unique=True)
+
+
+def _scope(asked: Asked, *options: str) -> dict[str, str]:
+    """What narrows a side: who is asked about, and a list of the only titles allowed."""
+    return {name: asked.pins[name]["sha256"] for name in options if name in asked.pins}
