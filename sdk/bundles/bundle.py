@@ -245,7 +245,7 @@ class Bundle:
         tables = (self.encoded_users, self.encoded_items)
         return Recommender(source, form, *tables, threads=threads, memory_mib=memory_mib, device=device)
 
-    def _kept_recommender(self, model: str) -> Recommender:
+    def kept_recommender(self, model: str) -> Recommender:
         """``recommender(model)``, made once."""
         if model not in self._recommenders:
             self._recommenders[model] = self.recommender(model)
@@ -284,7 +284,7 @@ class Bundle:
 
         k, users = count_of(k, "k"), ids_of(user_ids, "user_ids")
         index = self.encoded_users.index_of(users)
-        recommender = self._kept_recommender(model)
+        recommender = self.kept_recommender(model)
         seen = Seen.nothing(len(index)) if include_seen else self._seen.take(index)
         if deny_by_user:
             by_user = {id_of(user, "deny_by_user"): item_ids for user, item_ids in deny_by_user.items()}
@@ -363,7 +363,7 @@ class Bundle:
         explainer = Explainer(users, items, self.history, lambda: self.interactions, self.titles, shared, most)
         rows = rows_of(items, item_ids)
         if user_id is not None:
-            return explainer.for_user(id_of(user_id, "user_id"), rows, self._kept_recommender(model))
+            return explainer.for_user(id_of(user_id, "user_id"), rows, self.kept_recommender(model))
         return explainer.for_visitor(self._need_history(), rows_of(items, liked or (), "liked"), rows)
 
     def find_title(self, query: str, limit: int = 5) -> list[Match]:
