@@ -362,9 +362,9 @@ class Bundle:
         shared, most = self.explain if self.has_content else None, count_of(max_titles, "max_titles")
         explainer = Explainer(users, items, self.history, lambda: self.interactions, self.titles, shared, most)
         rows = rows_of(items, item_ids)
-        if user_id is not None:
-            return explainer.for_user(id_of(user_id, "user_id"), rows, self.kept_recommender(model))
-        return explainer.for_visitor(self._need_history(), rows_of(items, liked or (), "liked"), rows)
+        if liked is not None:
+            return explainer.for_visitor(self._need_history(), rows_of(items, liked, "liked"), rows)
+        return explainer.for_user(id_of(user_id, "user_id"), rows, self.kept_recommender(model))
 
     def find_title(self, query: str, limit: int = 5) -> list[Match]:
         """Titles by name, best first; close ones where none is the same."""

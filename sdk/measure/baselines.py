@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.base.errors import ConfigError, ScoreError
+from sdk.base.errors import ScoreError
 from sdk.base.streams import is_terminal
 from sdk.base.types import Bools, Float32s, Float64s
 
@@ -111,10 +111,6 @@ class _Baseline:
             out[rows] += np.einsum("nd,nd->n", terms.user_vector[user_index[rows]], terms.item_vector[item_index[rows]])
         return out
 
-    def _require(self, name: str, ok: bool, expected: str) -> None:
-        if not ok:
-            raise ConfigError(type(self).__name__, name, getattr(self, name), expected)
-
 
 Model = TypeVar("Model", bound=_Baseline)
 
@@ -130,10 +126,6 @@ class MeansBaseline(_Baseline):
 
     user_damping: float = 5.0
     item_damping: float = 5.0
-
-    def __post_init__(self) -> None:
-        self._require("user_damping", self.user_damping > 0, "above 0")
-        self._require("item_damping", self.item_damping > 0, "above 0")
 
     def _learnt(
         self, user: Index, item: Index, likes: Bools, shape: tuple[int, int], rng: np.random.Generator
@@ -168,13 +160,6 @@ class BiasedMF(_Baseline):
     bias_l2: float = 0.02
     vector_l2: float = 0.04
     initial_std: float = 0.05
-
-    def __post_init__(self) -> None:
-        self._require("num_epochs", self.num_epochs >= 1, "at least 1")
-        self._require("learning_rate", self.learning_rate > 0, "above 0")
-        self._require("learning_rate_decay", 0 < self.learning_rate_decay <= 1, "above 0 and at most 1")
-        for name in ("embedding_dim", "bias_l2", "vector_l2", "initial_std"):
-            self._require(name, getattr(self, name) >= 0, "at least 0")
 
     def _learnt(
         self, user: Index, item: Index, likes: Bools, shape: tuple[int, int], rng: np.random.Generator

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _COLUMNS = ("model", "AUC", "log loss", "ECE", "rows", "note")
-_POINTWISE = (("AUC", "auc"), ("log loss", "log_loss"), ("calibration error", "calibration_error"))
+_POINTWISE = (("AUC", "auc", 4), ("log loss", "log_loss", 4), ("calibration error", "calibration_error", 4))
 _FOUND = (
     ("NDCG@10", "ndcg10", 3), ("Recall@20", "recall20", 3), ("MAP@10", "map10", 3), ("hit rate@10", "hit_rate10", 3),
 )  # fmt: skip
@@ -76,12 +76,7 @@ def write_reports(folder: Path, history: History, evaluation: Evaluation) -> Non
 def _training_page(history: History, evaluation: Evaluation) -> Iterator[str]:
     about = f"Split: {evaluation.split}. Positive label: {evaluation.label_rule}."
     rows = tuple(
-        (
-            display(row.model),
-            *map(figure, (row.auc, row.log_loss, row.calibration_error)),
-            number(row.num_rows),
-            row.note,
-        )
+        (display(row.model), *map(figure, row.values.values()), number(row.num_rows), row.note)
         for row in evaluation.rows
     )
     page = Page("", _COLUMNS, rows, frozenset(_COLUMNS[1:-1]))
@@ -204,13 +199,8 @@ def _rating_pages(evaluation: Evaluation) -> list[Page]:
     head = (
         f"{evaluation.rows[0].num_rows:,} test ratings. Split: {evaluation.split}. Positive: {evaluation.label_rule}."
     )
-    rows = (
-        (display(row.model), *(figure(getattr(row, key), row.intervals.get(key)) for _, key in _POINTWISE))
-        for row in evaluation.rows
-    )
-    header = ("model", *(name for name, _ in _POINTWISE))
     return [
-        table("Ratings", header, rows, f"{head} {_how_sure(evaluation.samples)}".rstrip()),
+        _figures("Ratings", evaluation.rows, _POINTWISE, f"{head} {_how_sure(evaluation.samples)}".rstrip()),
         slice_table("AUC per slice", evaluation.slices, evaluation.slice_rows, "auc"),
     ]
 
@@ -226,8 +216,8 @@ def _list_pages(evaluation: Evaluation, lists: ListEvaluation) -> list[Page]:
     head = f"{measured[0].upper()}{measured[1:]}. The first line is what batch.score writes by default."
     users, titles = (_of_side(evaluation, lists.slices, side) for side in (USERS, TITLES))
     return [
-        _list_page("Lists", lists.rows, _FOUND, f"{head} {_how_sure(lists.samples)}".rstrip()),
-        _list_page("Variety of the top tens", lists.rows, _VARIETY, _EXPLAINED),
+        _figures("Lists", lists.rows, _FOUND, f"{head} {_how_sure(lists.samples)}".rstrip()),
+        _figures("Variety of the top tens", lists.rows, _VARIETY, _EXPLAINED),
         slice_table("NDCG@10 per slice of the users", evaluation.slices, users, "ndcg10", 3),
         slice_table(
             "Recall@20 of the held-out titles per slice of the titles", evaluation.slices, titles, "recall20", 3
@@ -240,7 +230,9 @@ def _of_side(evaluation: Evaluation, rows: Sequence[SliceFigures], side: str) ->
     return [row for row in rows if row.part in names]
 
 
-def _list_page(title: str, rows: Sequence[SliceFigures], columns: Sequence[tuple[str, str, int]], note: str) -> Page:
+def _figures(
+    title: str, rows: Sequence[MetricRow | SliceFigures], columns: Sequence[tuple[str, str, int]], note: str
+) -> Page:
     lines = (
         (display(row.model), *(figure(row.values.get(key), row.intervals.get(key), n) for _, key, n in columns))
         for row in rows

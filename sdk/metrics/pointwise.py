@@ -60,6 +60,11 @@ class MetricRow:
     note: str = ""
     intervals: Mapping[str, Interval] = field(default_factory=dict)
 
+    @property
+    def values(self) -> dict[str, float]:
+        """The three figures by their names."""
+        return {"auc": self.auc, "log_loss": self.log_loss, "calibration_error": self.calibration_error}
+
 
 @dataclass(frozen=True, slots=True)
 class SliceFigures:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdk.base.errors import ConfigError, MarqueeError, ScoreError
+from sdk.base.errors import ScoreError
 from sdk.measure import baselines
 from sdk.measure.baselines import BiasedMF, MeansBaseline, popularity_scores
 from sdk.metrics.pointwise import auc, calibration, log_loss
@@ -208,25 +208,6 @@ def test_prediction_refuses_an_index_it_never_knew_and_an_unfitted_model(kind):
     with pytest.raises(ValueError, match="expected"):
         model.predict(np.array([0, 1]), np.array([0]))
     assert model.predict(np.array([], np.int64), np.array([], np.int64)).shape == (0,)
-
-
-@pytest.mark.parametrize(
-    ("kind", "name", "value"),
-    [
-        (MeansBaseline, "user_damping", 0),
-        (MeansBaseline, "item_damping", -1),
-        (BiasedMF, "num_epochs", 0),
-        (BiasedMF, "learning_rate", 0),
-        (BiasedMF, "learning_rate_decay", 1.1),
-        (BiasedMF, "vector_l2", -0.1),
-        (BiasedMF, "embedding_dim", -1),
-    ],
-)
-def test_a_setting_out_of_range_is_named(kind, name, value):
-    with pytest.raises(ConfigError, match=rf"{kind.__name__}\.{name}: got {value}") as caught:
-        kind(**{name: value})
-    assert isinstance(caught.value, MarqueeError)
-    assert caught.value.exit_code == 2
 
 
 def movielens_small(path):

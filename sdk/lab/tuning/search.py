@@ -121,7 +121,6 @@ def tune(
     repeats: int = 2,
     confirm: int = 0,
     timeout_s: float | None = None,
-    space: Space | None = None,
 ) -> TuningResult:
     """Search for a model's best settings on validation parts, going on with the study if it is there.
 
@@ -134,7 +133,6 @@ def tune(
         repeats: training seeds (draws, for the history model) whose mean is a trial's value, at least 1.
         confirm: further seeds with which the given run and the best one are repeated at the end.
         timeout_s: no trial is started after this many seconds.
-        space: None takes ``sdk.lab.tuning.space.SPACES``, widened where ``config`` lies outside.
 
     Raises:
         UsageError: Optuna is not installed, the study is of other data or settings, or a number is out of range.
@@ -145,7 +143,7 @@ def tune(
     """
     for name, number, least in (("num_trials", num_trials, 1), ("repeats", repeats, 1), ("confirm", confirm, 0)):
         count_of(number, name, least)
-    space = space or space_around(model, config)
+    space = space_around(model, config)
     facts = _facts(dataset, config, model, space, repeats)
     with opened_study(Path(study), model, facts) as opened, tempfile.TemporaryDirectory(prefix="marquee-tune-") as work:
         objective = objective_of(model, dataset, config, Path(work))
