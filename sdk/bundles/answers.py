@@ -195,18 +195,11 @@ class Explainer:
         itself = rated.rows == row
         because = self._because(rated, row, added)
         little = "ranked high by the ranker" if ranker > bias else "liked by many"
-        return self._named(
-            row,
-            source,
-            score,
-            liked=float(added[rated.liked & ~itself].sum()),
-            watched=float(added[~rated.liked & ~itself].sum()),
-            itself=float(added[itself].sum()),
-            popularity=bias,
-            ranker=ranker,
-            because=because,
-            note="" if because else f"no title of the history speaks for it: {little}",
-        )
+        note = "" if because else f"no title of the history speaks for it: {little}"
+        sides = (rated.liked & ~itself, ~rated.liked & ~itself, itself)
+        liked, watched, own = (float(added[rows].sum()) for rows in sides)
+        parts = {"liked": liked, "watched": watched, "itself": own, "popularity": bias, "ranker": ranker}
+        return self._named(row, source, score, **parts, because=because, note=note)
 
     def _because(self, rated: _Rated, row: int, added: Float64s) -> tuple[Because, ...]:
         speaks = (added > _ROUNDING) & (rated.rows != row)

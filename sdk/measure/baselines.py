@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +48,8 @@ def popularity_scores(item_index: Index, labels: Labels, num_items: int) -> Floa
     return np.log(counts + 1).astype(np.float32)
 
 
-class _Terms(NamedTuple):
-    """What training leaves: score(u, i) = mean + user_bias[u] + item_bias[i] + <user_vector[u], item_vector[i]>."""
+class Terms(NamedTuple):
+    """What fitting leaves: score(u, i) = mean + user_bias[u] + item_bias[i] + <user_vector[u], item_vector[i]>."""
 
     mean: np.float32
     user_bias: Float32s
@@ -57,66 +57,23 @@ class _Terms(NamedTuple):
     user_vector: Float32s
     item_vector: Float32s
 
-
-@dataclass(slots=True, eq=False)
-class _Baseline:
-    """What both have in common: rows are checked, terms are learnt and added up."""
-
-    _terms: _Terms | None = field(default=None, init=False, repr=False)
-
-    def fit(
-        self: Model, user_index: Index, item_index: Index, labels: Labels, num_users: int, num_items: int, seed: int = 0
-    ) -> Model:
-        """Learn from rated pairs, and return this model.
-
-        Args:
-            user_index: (N,) integers, 0 to ``num_users`` - 1.
-            item_index: (N,) integers, 0 to ``num_items`` - 1.
-            labels: (N,) of 0 and 1, or bool, with both present.
-            num_users: U.
-            num_items: I.
-            seed: of whatever is drawn.
-
-        Raises:
-            ValueError: the lengths differ, an index or a label is out of range, or one class is missing.
-            ScoreError: training diverged; the message says what to lower.
-        """
-        owner = f"{type(self).__name__}.fit"
-        likes = _checked_likes(owner, labels, user_index=(user_index, num_users), item_index=(item_index, num_items))
-        if likes.all() or not likes.any():
-            raise ValueError(f"{owner}: {int(likes.sum())} of {len(likes)} labels are 1; expected some of each class")
-        self._terms = self._learnt(user_index, item_index, likes, (num_users, num_items), np.random.default_rng(seed))
-        return self
-
-    def _learnt(
-        self, user: Index, item: Index, likes: Bools, shape: tuple[int, int], rng: np.random.Generator
-    ) -> _Terms:
-        raise NotImplementedError
-
     def predict(self, user_index: Index, item_index: Index) -> Float32s:
         """(N,) float32 logits of the given pairs.
 
         Raises:
             ValueError: the lengths differ, or an index is out of the fitted range.
-            RuntimeError: ``fit`` has not been called.
         """
-        owner, terms = f"{type(self).__name__}.predict", self._terms
-        if terms is None:
-            raise RuntimeError(f"{owner}: not fitted yet; call fit first")
-        _check_index(owner, "user_index", user_index, len(terms.user_bias), len(item_index))
-        _check_index(owner, "item_index", item_index, len(terms.item_bias), len(user_index))
-        out = terms.mean + terms.user_bias[user_index] + terms.item_bias[item_index]
+        _check_index("predict", "user_index", user_index, len(self.user_bias), len(item_index))
+        _check_index("predict", "item_index", item_index, len(self.item_bias), len(user_index))
+        out = self.mean + self.user_bias[user_index] + self.item_bias[item_index]
         for start in range(0, len(out), _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)
-            out[rows] += np.einsum("nd,nd->n", terms.user_vector[user_index[rows]], terms.item_vector[item_index[rows]])
+            out[rows] += np.einsum("nd,nd->n", self.user_vector[user_index[rows]], self.item_vector[item_index[rows]])
         return out
 
 
-Model = TypeVar("Model", bound=_Baseline)
-
-
-@dataclass(slots=True, eq=False)
-class MeansBaseline(_Baseline):
+@dataclass(frozen=True, slots=True)
+class MeansBaseline:
     """A user's and an item's own share of likes, added on the logit scale; it knows nothing of taste.
 
     Attributes:
@@ -127,17 +84,20 @@ class MeansBaseline(_Baseline):
     user_damping: float = 5.0
     item_damping: float = 5.0
 
-    def _learnt(
-        self, user: Index, item: Index, likes: Bools, shape: tuple[int, int], rng: np.random.Generator
-    ) -> _Terms:
+    def fit(
+        self, user_index: Index, item_index: Index, labels: Labels, num_users: int, num_items: int, seed: int = 0
+    ) -> Terms:
+        """Learn the shares. Nothing is random; arguments and errors as ``BiasedMF.fit``."""
+        shape = (num_users, num_items)
+        likes = _checked_rows("MeansBaseline.fit", user_index, item_index, labels, shape)
         share = float(likes.mean())
-        sides = zip((user, item), shape, (self.user_damping, self.item_damping), strict=True)
+        sides = zip((user_index, item_index), shape, (self.user_damping, self.item_damping), strict=True)
         biases = (_logit(_damped(index, likes, size, damping, share)) - _logit(share) for index, size, damping in sides)
-        return _Terms(_logit(share), *biases, *(np.zeros((size, 0), np.float32) for size in shape))
+        return Terms(_logit(share), *biases, *(np.zeros((size, 0), np.float32) for size in shape))
 
 
-@dataclass(slots=True, eq=False)
-class BiasedMF(_Baseline):
+@dataclass(frozen=True, slots=True)
+class BiasedMF:
     """Biased matrix factorisation (Koren et al. 2009, equation 4) on likes, with logistic loss.
 
     Stochastic gradient descent, one row at a time; the L2 penalties apply to the terms of each row as it is seen, so
@@ -161,13 +121,29 @@ class BiasedMF(_Baseline):
     vector_l2: float = 0.04
     initial_std: float = 0.05
 
-    def _learnt(
-        self, user: Index, item: Index, likes: Bools, shape: tuple[int, int], rng: np.random.Generator
-    ) -> _Terms:
+    def fit(
+        self, user_index: Index, item_index: Index, labels: Labels, num_users: int, num_items: int, seed: int = 0
+    ) -> Terms:
+        """Learn biases and vectors from rated pairs.
+
+        Args:
+            user_index: (N,) integers, 0 to ``num_users`` - 1.
+            item_index: (N,) integers, 0 to ``num_items`` - 1.
+            labels: (N,) of 0 and 1, or bool, with both present.
+            num_users: U.
+            num_items: I.
+            seed: of the initial vectors and of the order of rows.
+
+        Raises:
+            ValueError: the lengths differ, an index or a label is out of range, or one class is missing.
+            ScoreError: training diverged; the message says what to lower.
+        """
+        shape, rng = (num_users, num_items), np.random.default_rng(seed)
+        likes = _checked_rows("BiasedMF.fit", user_index, item_index, labels, shape)
         biases = [np.zeros(size, np.float32) for size in shape]
-        vectors = [self._initial(rng, index, size) for index, size in zip((user, item), shape, strict=True)]
-        terms = _Terms(_logit(float(likes.mean())), *biases, *vectors)
-        self._descend(rng, user, item, likes.astype(np.float32), terms)
+        vectors = [self._initial(rng, index, size) for index, size in zip((user_index, item_index), shape, strict=True)]
+        terms = Terms(_logit(float(likes.mean())), *biases, *vectors)
+        self._descend(rng, user_index, item_index, likes.astype(np.float32), terms)
         return terms
 
     def _initial(self, rng: np.random.Generator, index: Index, size: int) -> Float32s:
@@ -175,7 +151,7 @@ class BiasedMF(_Baseline):
         vectors[np.bincount(index, minlength=size) == 0] = 0  # never trained, so it must not speak
         return vectors
 
-    def _descend(self, rng: np.random.Generator, user: Index, item: Index, likes: Float32s, terms: _Terms) -> None:
+    def _descend(self, rng: np.random.Generator, user: Index, item: Index, likes: Float32s, terms: Terms) -> None:
         from tqdm import tqdm
 
         hidden, one_epoch = not is_terminal(sys.stderr), _compiled_epoch()
@@ -233,6 +209,13 @@ def _damped(index: Index, likes: Bools, size: int, damping: float, share: float)
 
 def _logit(share: Any) -> Any:
     return (np.log(share) - np.log1p(-np.asarray(share))).astype(np.float32)[()]
+
+
+def _checked_rows(owner: str, user: Index, item: Index, labels: Labels, shape: tuple[int, int]) -> Bools:
+    likes = _checked_likes(owner, labels, user_index=(user, shape[0]), item_index=(item, shape[1]))
+    if likes.all() or not likes.any():
+        raise ValueError(f"{owner}: {int(likes.sum())} of {len(likes)} labels are 1; expected some of each class")
+    return likes
 
 
 def _checked_likes(owner: str, labels: Labels, **indices: tuple[Index, int]) -> Bools:

@@ -22,18 +22,8 @@ from sdk.base.types import Bools, Float32s, Float64s, Int32s, Int64s, Interactio
 from sdk.data.splits import before_and_asked, drawn, time_at
 from sdk.features.tables import FIRST_KNOWN
 from sdk.measure.slices import USERS, Slice
+from sdk.metrics import lists as metrics
 from sdk.metrics.intervals import MOST_SAMPLES, mean_intervals
-from sdk.metrics.lists import (
-    RelevanceSets,
-    average_precision,
-    coverage,
-    gini,
-    hit_rate,
-    intra_list_diversity,
-    ndcg,
-    novelty,
-    recall,
-)
 from sdk.metrics.pointwise import SliceFigures
 
 if TYPE_CHECKING:
@@ -45,10 +35,10 @@ if TYPE_CHECKING:
 
 LIKE_AT = 4.0
 _PER_USER: tuple[tuple[str, Callable[..., Float64s], int], ...] = (
-    ("ndcg10", ndcg, 10),
-    ("recall20", recall, 20),
-    ("map10", average_precision, 10),
-    ("hit_rate10", hit_rate, 10),
+    ("ndcg10", metrics.ndcg, 10),
+    ("recall20", metrics.recall, 20),
+    ("map10", metrics.average_precision, 10),
+    ("hit_rate10", metrics.hit_rate, 10),
 )
 MAX_USERS = 20_000
 POPULARITY = "popularity"
@@ -159,7 +149,12 @@ class MeasuredLists:
 
     @classmethod
     def build(
-        cls, model: str, items: Int64s, lengths: Int32s | Int64s, relevant: RelevanceSets, catalogue: RatedCatalogue
+        cls,
+        model: str,
+        items: Int64s,
+        lengths: Int32s | Int64s,
+        relevant: metrics.RelevanceSets,
+        catalogue: RatedCatalogue,
     ) -> MeasuredLists:
         """Measure lists by what was held out for each of the same users.
 
@@ -168,9 +163,9 @@ class MeasuredLists:
         """
         values = {name: metric(items, relevant, k, lengths=lengths) for name, metric, k in _PER_USER}
         top, named = items[:, :10], {"catalogue_ids": catalogue.ids, "lengths": np.minimum(lengths, 10)}
-        values["novelty"] = novelty(top, catalogue.counts, catalogue.num_users, **named)
+        values["novelty"] = metrics.novelty(top, catalogue.counts, catalogue.num_users, **named)
         if catalogue.vectors is not None:
-            values["diversity"] = intra_list_diversity(top, catalogue.vectors, **named)
+            values["diversity"] = metrics.intra_list_diversity(top, catalogue.vectors, **named)
         return cls(model, items, lengths, catalogue, len(relevant.item_ids), values)
 
     def whole(self, samples: int = MOST_SAMPLES) -> SliceFigures:
@@ -181,10 +176,10 @@ class MeasuredLists:
         everyone = np.ones(len(self.items), dtype=np.bool_)
         figures = self.figures("all", self.per_user, everyone, self.num_held_out, samples)
         top, size, ids = self.items[:, :10], np.minimum(self.lengths, 10), self.catalogue.ids
-        covered = coverage(top, len(ids), lengths=size)
+        covered = metrics.coverage(top, len(ids), lengths=size)
         variety = {
             "coverage": covered,
-            "gini": gini(top, ids, lengths=size),
+            "gini": metrics.gini(top, ids, lengths=size),
             "distinct_in_top10": round(covered * len(ids)),
         }
         return replace(figures, values={**figures.values, **variety})
@@ -306,7 +301,7 @@ def evaluate_lists_of(
     known = bundle.interactions.only(*learnt)
     seen = known.seen(len(bundle.encoded_users)).take(task.user_index)
     catalogue, item_ids = _catalogue(bundle, known), bundle.encoded_items.ids
-    relevant = RelevanceSets(task.row, item_ids[task.item_index], len(task.user_index))
+    relevant = metrics.RelevanceSets(task.row, item_ids[task.item_index], len(task.user_index))
     measured = []
     for name, recommender in recommenders(bundle, learnt).items():
         found = recommender.recommend(task.user_index, seen, _LENGTH)
@@ -351,6 +346,6 @@ def _in_slice(lists: MeasuredLists, part: Slice, task: ListTask, item_ids: Int64
         mine = part.members[task.user_index]
         return lists.figures(part.name, lists.per_user, mine, int(mine[task.row].sum()), samples)
     held = part.members[task.item_index]
-    relevant = RelevanceSets(task.row[held], item_ids[task.item_index[held]], len(task.user_index))
-    values = {"recall20": recall(lists.items, relevant, _LENGTH, lengths=lists.lengths)}
+    relevant = metrics.RelevanceSets(task.row[held], item_ids[task.item_index[held]], len(task.user_index))
+    values = {"recall20": metrics.recall(lists.items, relevant, _LENGTH, lengths=lists.lengths)}
     return lists.figures(part.name, values, relevant.counts > 0, int(held.sum()), samples)

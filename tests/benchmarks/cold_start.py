@@ -28,7 +28,7 @@ from sdk.base.types import Bools, Dataset, Float32s, Int64s, Interactions
 from sdk.bundles.bundle import Bundle
 from sdk.features.encode import EncodedInteractions
 from sdk.features.tables import FIRST_KNOWN
-from sdk.measure.baselines import MeansBaseline
+from sdk.measure.baselines import MeansBaseline, Terms
 from sdk.measure.list_evaluation import LIKE_AT
 from sdk.metrics.lists import RelevanceSets, ndcg, recall, user_mean
 from sdk.metrics.pointwise import auc
@@ -230,7 +230,7 @@ def ranker(dataset: Dataset) -> dict[str, dict[str, float]]:
         return {name: _aucs(bundle, means, rows.take(np.flatnonzero(part))) for name, part in parts.items()}
 
 
-def _aucs(bundle: Bundle, means: MeansBaseline, rows: Interactions) -> dict[str, float]:
+def _aucs(bundle: Bundle, means: Terms, rows: Interactions) -> dict[str, float]:
     label = (rows.rating > bundle.info.config.features.like_above).astype(np.int8)
     user, item = (
         table.index_of(ids).astype(np.int32)
