@@ -154,7 +154,7 @@ class BiasedMF:
     def _descend(self, rng: np.random.Generator, user: Index, item: Index, likes: Float32s, terms: Terms) -> None:
         from tqdm import tqdm
 
-        hidden, one_epoch = not is_terminal(sys.stderr), _compiled_epoch()
+        hidden, one_epoch = not is_terminal(sys.stderr), compiled_epoch()
         l2 = np.float32(self.bias_l2), np.float32(self.vector_l2)
         for epoch in tqdm(range(self.num_epochs), desc="matrix factorisation", unit="epoch", disable=hidden):
             rate = np.float32(self.learning_rate * self.learning_rate_decay**epoch)
@@ -165,7 +165,7 @@ class BiasedMF:
         log.info("matrix factorisation: %d rows, %d epochs", len(likes), self.num_epochs)
 
 
-def _sgd_epoch(
+def sgd_epoch(
     user: Index,
     item: Index,
     likes: Float32s,
@@ -196,10 +196,11 @@ def _sgd_epoch(
 
 
 @cache
-def _compiled_epoch() -> Any:
+def compiled_epoch() -> Any:
+    """``sgd_epoch`` as numba compiles it."""
     import numba
 
-    return numba.njit(_sgd_epoch)
+    return numba.njit(sgd_epoch)
 
 
 def _damped(index: Index, likes: Bools, size: int, damping: float, share: float) -> Float64s:

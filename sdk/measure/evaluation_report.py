@@ -71,6 +71,7 @@ def write_reports(folder: Path, history: History, evaluation: Evaluation) -> Non
     if evaluation.calibrations:
         files["calibration.png"] = draw_calibration(evaluation.calibrations, f"test rows; positive: {rule}")
     write_files(folder, files)
+    log.info("reports: %s", ", ".join(files))  # no folder: a bundle's is a staging one, and soon renamed
 
 
 def _training_page(history: History, evaluation: Evaluation) -> Iterator[str]:
@@ -105,7 +106,6 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         where = error.filename or folder
         message = f"{where}: cannot write the reports ({reason(error)}). Choose a folder that can be written."
         raise OutputError(message) from error
-    log.info("reports: %s", ", ".join(files))  # no folder: a bundle's is a staging one, and soon renamed
 
 
 def plain_values(rows: Sequence[MetricRow | SliceFigures | EpochRecord]) -> list[dict[str, Any]]:
@@ -148,6 +148,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     if evaluation.lists is not None:
         files["lists.png"] = draw_lists(*_chart_rows(evaluation, evaluation.lists))
     write_files(folder, files)
+    log.info("reports: %s", ", ".join(files))
 
 
 def as_values(evaluation: Evaluation) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def one_step(rng, rate, l2):
     before = [rng.normal(size=2), rng.normal(size=2), rng.normal(size=(2, 3)), rng.normal(size=(2, 3))]
     after = [values.copy() for values in before]
     row = (np.array([1]), np.array([0]), np.array([1.0]), np.array([0]))
-    baselines._compiled_epoch()(*row, 0.3, *after, rate, *l2)
+    baselines.compiled_epoch()(*row, 0.3, *after, rate, *l2)
     return before, after
 
 
@@ -145,12 +145,12 @@ def test_a_step_follows_the_gradient_of_the_penalised_loss():
             assert step == pytest.approx(-slope, abs=1e-7), f"part {part}, place {place}"
 
 
-def test_the_compiled_epoch_does_what_its_python_source_says():
+def test_thecompiled_epoch_does_what_its_python_source_says():
     rng = np.random.default_rng(2)
     user, item, likes = rng.integers(0, 5, 60), rng.integers(0, 6, 60), rng.integers(0, 2, 60).astype(np.float64)
     start = [rng.normal(size=5), rng.normal(size=6), rng.normal(size=(5, 4)), rng.normal(size=(6, 4))]
     results = []
-    for epoch in (baselines._sgd_epoch, baselines._compiled_epoch()):
+    for epoch in (baselines.sgd_epoch, baselines.compiled_epoch()):
         state = [values.copy() for values in start]
         epoch(user, item, likes, np.arange(60), 0.1, *state, 0.05, 0.02, 0.04)
         results.append(state)

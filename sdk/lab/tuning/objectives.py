@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
@@ -36,24 +36,6 @@ Report = Callable[[int, float], None]
 
 _FIRST_DRAW = 7
 _LIST_LENGTH = 10
-
-
-class Objective(Protocol):
-    """A figure to maximise.
-
-    Attributes:
-        metric: what the figure is.
-        patience: number of the first report that may end a measurement early.
-    """
-
-    metric: ClassVar[str]
-    patience: ClassVar[int]
-
-    def measure(self, config: RunConfig, repeats: int, report: Report) -> float:
-        """The mean of ``repeats`` repetitions; ``report`` hears of it from step 1 on."""
-
-    def once(self, config: RunConfig, repeat: int) -> float:
-        """One repetition, numbered from 0."""
 
 
 def _content_vectors(dataset: Dataset, config: RunConfig) -> Callable[[int, int], Float32s]:
@@ -183,6 +165,11 @@ class HistoryObjective:
         """Rows of the users' and of the items' table, as the encoded tables number them."""
         users, items = (table.column(0).to_numpy() for table in (self._dataset.users, self._dataset.items))
         return rows_of(users, ratings.user_id) + FIRST_KNOWN, rows_of(items, ratings.item_id) + FIRST_KNOWN
+
+
+Objective: TypeAlias = RankerObjective | HistoryObjective
+"""A figure to maximise: ``metric`` says which, ``patience`` from which report on a measurement may be ended early.
+``measure`` is the mean of repetitions and tells of the value so far from step 1 on, ``once`` is one of them."""
 
 
 def objective_of(model: str, dataset: Dataset, config: RunConfig, work: Path) -> Objective:
