@@ -182,16 +182,9 @@ def _baselines(
     fitted_on: EncodedInteractions, test: EncodedInteractions, shape: tuple[int, int], seed: int, samples: int
 ) -> Iterator[_Scored]:
     users, items, labels = fitted_on.user_index, fitted_on.item_index, fitted_on.label
-    for name, baseline in (
-        ("biased MF", BiasedMF(num_epochs=_baseline_epochs(len(labels)))),
-        ("user and item means", MeansBaseline()),
-    ):
+    epochs = min(40, max(8, 40_000_000 // max(len(labels), 1)))  # more rows need fewer passes
+    for name, baseline in (("biased MF", BiasedMF(num_epochs=epochs)), ("user and item means", MeansBaseline())):
         fitted = baseline.fit(users, items, labels, *shape, seed=seed)
         yield _Scored(name, test, fitted.predict(test.user_index, test.item_index), samples)
     popular = popularity_scores(items, labels, shape[1])[test.item_index]
     yield _Scored("popularity", test, popular, samples, "its scores are no logits")
-
-
-def _baseline_epochs(num_rows: int) -> int:
-    """40 passes up to a million rows, fewer beyond, never under 8: more rows need fewer passes."""
-    return min(40, max(8, 40_000_000 // max(num_rows, 1)))

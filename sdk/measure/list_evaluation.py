@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdk.base.errors import DataError
+from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float32s, Float64s, Int32s, Int64s, Interactions
 from sdk.data.splits import before_and_asked, drawn, time_at
 from sdk.features.tables import FIRST_KNOWN
@@ -267,9 +268,9 @@ class ListTask:
         kept = eligible
         if len(eligible) > max_users:
             kept = np.sort(np.random.default_rng(seed).choice(eligible, max_users, replace=False))
-        mine = np.isin(users, kept)
-        items = test.rows.item_index[liked[mine]].astype(np.int64)
-        return cls(kept, np.searchsorted(kept, users[mine]), items, len(eligible))
+        row = rows_of(kept, users)
+        items = test.rows.item_index[liked[row >= 0]].astype(np.int64)
+        return cls(kept, row[row >= 0], items, len(eligible))
 
 
 def evaluate_lists_of(
