@@ -193,7 +193,7 @@ class Part:
         solve = prepared(balanced(history[np.diff(history.indptr) > 0], self.config.user_exponent), self.features)
         place = rows_of(measured, self.user)
         named = asked & (place >= 0)
-        held_out = RelevanceSets.from_pairs(place[named], self.item[named], len(measured))
+        held_out = RelevanceSets(place[named], self.item[named], len(measured))
         counts = np.bincount(item, minlength=self.shape[1])
         return Draw(self, np.flatnonzero(known & (place >= 0)), measured, held_out, solve, counts)
 
