@@ -149,9 +149,10 @@ def _job(args: argparse.Namespace) -> Job:
     if args.backfill is not None:
         if args.run_date is not None:
             raise UsageError(f"--run-date: got {args.run_date}, not together with --backfill, which names the nights")
-        for date in args.backfill:
-            check_date(date, "--backfill")
-            check_not_ahead(date, "--backfill", force=args.force)
+        from batch.run.backfill import dates_between
+
+        args.backfill = dates_between(*args.backfill)
+        check_not_ahead(args.backfill[-1], "--backfill", force=args.force)
         args.run_date = args.backfill[0]
     for name in ("bundle", "run_date"):
         if getattr(args, name) is None:
@@ -161,13 +162,12 @@ def _job(args: argparse.Namespace) -> Job:
 
 
 def _backfill(args: argparse.Namespace, job: Job, score: Callable[[Job], Report]) -> Iterator[dict[str, Any]]:
-    from batch.run.backfill import backfill, dates_between, finish_interrupted, planned_backfill
+    from batch.run.backfill import backfill, finish_interrupted, planned_backfill
 
-    dates = dates_between(*args.backfill)
     if args.dry_run:
-        return planned_backfill(job, dates)
+        return planned_backfill(job, args.backfill)
     finish_interrupted(job)
-    return backfill(job, dates, score)
+    return backfill(job, args.backfill, score)
 
 
 def _look_after_nights(args: argparse.Namespace) -> dict[str, Any]:

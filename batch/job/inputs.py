@@ -1,10 +1,14 @@
-"""What a night is asked for beside the bundle: newer ratings, who gets a list, and what may stand in it."""
+"""A night's inputs: the bundle, which can vanish or be replaced while it is read, and what is asked for beside it.
+
+Two bundles are never mixed. Beside it: newer ratings, who gets a list, and what may stand in it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +16,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from batch.job.bundle_reading import OpenedBundle, open_bundle, reading
 from batch.job.id_files import ITEM_ID, USER_ID, IdFile, read_ids
 from batch.job.job import Job
-from sdk.base.errors import UsageError
+from sdk.base.errors import BundleError, UsageError
+from sdk.base.files import sha256_of, standing
+from sdk.base.rights import reason
 from sdk.base.types import Bools, Int64s
-from sdk.bundles.bundle import Bundle
+from sdk.bundles.bundle import INFO, Bundle, load
 from sdk.bundles.fresh import FreshBundle, FreshRatings
 from sdk.data.fingerprint import fingerprint
 from sdk.data.movielens import load_ratings
@@ -68,6 +73,61 @@ class Asked:
         users = [np.repeat(np.arange(num_users), np.diff(part.indptr)) for part in (seen, self.blocked)]
         items = np.concatenate([seen.items, self.blocked.items]).astype(np.int64)
         return Seen.build(np.concatenate(users), items, num_users)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenedBundle:
+    """A bundle, and which one it was when it was opened.
+
+    Attributes:
+        bundle: its files are read as they are needed.
+        sha256: of its ``bundle.json``, taken before the bundle was checked and opened.
+    """
+
+    bundle: Bundle
+    sha256: str
+
+
+def open_bundle(path: Path) -> OpenedBundle:
+    """Open a bundle, checking every file's sha256.
+
+    Raises:
+        BundleError: it is absent, altered or of another version.
+    """
+    try:
+        info = standing(path) / INFO
+        sha256 = sha256_of(info) if info.is_file() else ""
+        return OpenedBundle(load(path), sha256)
+    except OSError as error:
+        raise _vanished(path, error) from error
+
+
+@contextlib.contextmanager
+def reading(opened: OpenedBundle) -> Iterator[None]:
+    """Read more of a bundle that was opened before.
+
+    Raises:
+        BundleError: a file of it is gone, unreadable or broken, or another bundle stands there since it was opened.
+    """
+    path = opened.bundle.path
+    try:
+        yield
+        now = sha256_of(path / INFO)
+    except (OSError, pa.ArrowException) as error:
+        if isinstance(error, PermissionError) and path.absolute() not in Path(str(error.filename)).absolute().parents:
+            raise  # of another input that is read meanwhile
+        raise _vanished(path, error) from error
+    if now != opened.sha256:
+        raise BundleError(f"{path}: was replaced while it was read. Nothing was published; run the same command again.")
+
+
+def _vanished(path: Path, error: Exception) -> BundleError:
+    if isinstance(error, PermissionError):
+        return BundleError(f"{error.filename or path}: cannot be read: {reason(error, path)}. Nothing was published.")
+    return BundleError(
+        f"{path}: vanished or changed while it was read ({error}). "
+        "Nothing was published. Put the bundle back, whole, and run the same command."
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from batch.job.bundle_reading import reading
-from batch.job.inputs import OpenedJob, open_job
+from batch.job.inputs import OpenedJob, open_job, reading
 from batch.job.pins import pinned_inputs
-from batch.lists.audience import cut, merge, partial_name, read_partials
-from batch.lists.audience_slices import Slices, titles_at_a_time
+from batch.lists.audience import Slices, cut, merge, partial_name, read_partials, titles_at_a_time
 from batch.lists.parts import audience_table, part_bytes, table_of
 from batch.store.journal import Journal, ShardRecord
 from batch.store.layout import ITEM_ITEMS, ITEM_USERS, LAYOUTS, USER_ITEMS

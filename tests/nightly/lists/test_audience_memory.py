@@ -11,8 +11,8 @@ from made_up import COLD_USER
 from night_files import DATE, job, tree
 from small import encoded_table
 
-import batch.lists.audience_slices
-from batch.lists.audience_slices import Slices, titles_at_a_time
+import batch.lists.audience
+from batch.lists.audience import Slices, titles_at_a_time
 from batch.run.night import run
 from sdk.features.seen import Seen
 from sdk.models.pair_form import Head, PairForm, Side
@@ -27,7 +27,7 @@ PORTIONS_MIB = 0.09
 @pytest.fixture
 def taken(monkeypatch):
     """Bytes of every audience's buffers, as they are made."""
-    monkeypatch.setattr(batch.lists.audience_slices, "_LEAST_TITLES", LANES)
+    monkeypatch.setattr(batch.lists.audience, "LEAST_TITLES", LANES)
     found, real = [], engine._Audience.__init__
 
     def counted(self, *args):
