@@ -7,34 +7,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from batch.job.job import Job, check_date
 from sdk.base.errors import OutputError
-from sdk.shell.cli import (
-    EXIT_CODES,
-    CommandParser,
-    HelpFormatter,
-    add_logging_options,
-    location_argument,
-    path_argument,
-    run_command,
-)
+from sdk.shell.cli import CommandParser, add_bundle, add_fields, new_parser, run_command
 from sdk.shell.terminal import say
 
 
 def build_parser() -> CommandParser:
     """The command line."""
-    parser = CommandParser(
-        prog="python -m batch.report",
-        description="Write the HTML report of a published night again, to OUT/reports/run_date=YYYY-MM-DD.html.",
-        epilog=f"example:\n  python -m batch.report --bundle bundle --out nightly\n\n{EXIT_CODES}",
-        formatter_class=HelpFormatter,
-    )
-    parser.add_argument(
-        "--bundle", type=path_argument, required=True, metavar="BUNDLE", help="the bundle the night came from"
-    )
-    out = "where nights are published: a folder or a URL"
-    parser.add_argument("--out", type=location_argument, required=True, metavar="OUT", help=out)
+    summary = "write the HTML report of a published night again, to OUT/reports/run_date=YYYY-MM-DD.html"
+    example = "python -m batch.report --bundle bundle --out nightly"
+    parser: CommandParser = new_parser(CommandParser, "python -m batch.report", summary, example)
+    add_bundle(parser, required=True, default=None, help="the bundle the night came from")
+    add_fields(parser, Job, "out")
     parser.add_argument("--run-date", metavar="YYYY-MM-DD", help="the night; the latest unless given")
-    add_logging_options(parser)
     return parser
 
 
@@ -64,7 +50,6 @@ def rebuild(bundle_path: Path, out: str | Path, run_date: str | None = None) -> 
         BundleError: the bundle cannot be read.
         OutputError: there is no such night, or the report cannot be written.
     """
-    from batch.job.job import check_date
     from batch.page.report_page import published_night, write_report
     from batch.store.places import open_target
     from batch.store.target import write_failed
@@ -78,8 +63,8 @@ def rebuild(bundle_path: Path, out: str | Path, run_date: str | None = None) -> 
     except OSError as error:
         raise write_failed(out, error) from error
     except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
-        message = f"{target.location}: the manifest or the run record of this night is not of this release ({error!r}). Write the night again with --force."  # noqa: E501
-        raise OutputError(message) from error
+        problem = f"the manifest or the run record of this night is not of this release ({error!r})"
+        raise OutputError(f"{target.location}: {problem}. Write the night again with --force.") from error
 
 
 if __name__ == "__main__":

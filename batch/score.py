@@ -6,8 +6,9 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from batch.gates.config import GateConfig, read_config
 from batch.job.job import Job, check_date
@@ -26,9 +27,6 @@ from sdk.shell.cli import (
     run_command,
 )
 from sdk.shell.terminal import say
-
-if TYPE_CHECKING:
-    from batch.run.outcome import Report
 
 _EXAMPLE = """\
 python -m batch.score --bundle bundle --out nightly --run-date 2026-11-23
@@ -130,16 +128,15 @@ def _work(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     job = _job(args)
     from batch.run.night import dry_run
     from batch.run.observe import watched
-    from batch.run.outcome import summary
 
     score = partial(watched, run_id=args.run_id, metrics_file=args.metrics_file, with_report=not args.no_report)
     if args.backfill is not None:
-        yield from _backfill(args, job, score)
+        yield from _backfill(args, job, lambda night: asdict(score(night)))
     elif args.dry_run:
         planned, estimated = dry_run(job)
-        yield summary(planned) | summary(estimated)
+        yield asdict(planned) | asdict(estimated)
     else:
-        yield summary(score(job))
+        yield asdict(score(job))
 
 
 _A_DATE = "2026-11-23"
@@ -161,17 +158,16 @@ def _job(args: argparse.Namespace) -> Job:
     return made_of(Job, args, gates=gates, skip_gate=tuple(args.skip_gate), cluster=made_of(ClusterConfig, args))
 
 
-def _backfill(args: argparse.Namespace, job: Job, score: Callable[[Job], Report]) -> Iterator[dict[str, Any]]:
-    from batch.run.backfill import backfill, finish_interrupted, planned_backfill
+def _backfill(args: argparse.Namespace, job: Job, work: Callable[[Job], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    from batch.run.backfill import backfill, finish_interrupted, planned
 
     if args.dry_run:
-        return planned_backfill(job, args.backfill)
+        return backfill(job, args.backfill, planned)
     finish_interrupted(job)
-    return backfill(job, args.backfill, score)
+    return backfill(job, args.backfill, work)
 
 
 def _look_after_nights(args: argparse.Namespace) -> dict[str, Any]:
-    from batch.run.outcome import summary
     from batch.store.nights import release, rollback, verify
 
     if args.backfill is not None:
@@ -180,10 +176,10 @@ def _look_after_nights(args: argparse.Namespace) -> dict[str, Any]:
         if getattr(args, option):
             check_date(getattr(args, option), f"--{option.replace('_', '-')}")
     if args.verify:
-        return summary(verify(args.out, args.run_date))
+        return asdict(verify(args.out, args.run_date))
     if args.release:
-        return summary(release(args.out))
-    return summary(rollback(args.out, args.rollback or None, hold=args.hold, force=args.force))
+        return asdict(release(args.out))
+    return asdict(rollback(args.out, args.rollback or None, hold=args.hold, force=args.force))
 
 
 def _says_nothing(value: object) -> bool:

@@ -8,8 +8,7 @@ import sdk
 from sdk.features.interactions import TEST, TRAIN, VALIDATION
 from sdk.features.tables import EncodedTable
 from sdk.metrics.pointwise import auc
-from sdk.models.lookups import look_up
-from sdk.models.pair_model import Batch, PairModel, SideTensors, TableBuffers, mlp, squared_norms
+from sdk.models.pair_model import Batch, PairModel, SideTensors, TableBuffers, look_up, mlp, squared_norms
 from sdk.models.predict import predict
 from sdk.scoring.engine import Engine
 from sdk.training.loop import seeded, train

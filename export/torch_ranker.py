@@ -8,61 +8,41 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from export.arrays import form_arrays
-from sdk.models.pair_form import PairForm
+from sdk.models.pair_form import PairForm, Side
+from sdk.models.torch_form import Part, TorchHead
 
 
-class PairModule(nn.Module):
-    """A model in pair form: (B, 1) int64 user rows and (B, 1) int64 item rows in, (B, 1) float32 logits out.
+class _Rows(nn.Module):
+    """One side, from which rows are taken."""
 
-    Args:
-        form: the lowered model.
-    """
+    bias: Tensor
+    dot: Tensor
+    hidden: Tensor
+    fields: Tensor
+
+    def __init__(self, side: Side) -> None:
+        super().__init__()
+        for name, values in zip(Part._fields, side.parts, strict=True):
+            self.register_buffer(name, torch.from_numpy(values.copy()))
+
+    def forward(self, rows: Tensor) -> Part:
+        return Part(self.bias[rows], self.dot[rows], self.hidden[rows], self.fields[rows])
+
+
+class _PairModule(nn.Module):
+    """A model in pair form: (B, 1) int64 user rows and (B, 1) int64 item rows in, (B, 1) float32 logits out."""
 
     def __init__(self, form: PairForm) -> None:
         super().__init__()
-        for name, values in form_arrays(form).items():
-            if not name.startswith("tail_"):
-                self.register_buffer(name, torch.from_numpy(values.copy()))
-        self.tail = nn.ModuleList(_linear(weight, bias) for weight, bias in form.head.tail)
-        self.has_mlp = form.head.has_mlp
-        self.has_cross = form.head.cross.shape[1] > 0 if form.head.has_mlp else False
-
-    user_bias: Tensor
-    user_dot: Tensor
-    user_hidden: Tensor
-    user_fields: Tensor
-    item_bias: Tensor
-    item_dot: Tensor
-    item_hidden: Tensor
-    item_fields: Tensor
-    cross: Tensor
+        self.users, self.items, self.head = _Rows(form.users), _Rows(form.items), TorchHead(form.head)
 
     def forward(self, user_index: Tensor, item_index: Tensor) -> Tensor:
         """The scores of one batch."""
-        u, i = user_index.reshape(-1), item_index.reshape(-1)
-        score = self.user_bias[u] + self.item_bias[i] + (self.user_dot[u] * self.item_dot[i]).sum(1)
-        if self.has_mlp:
-            hidden = self.user_hidden[u] + self.item_hidden[i]
-            if self.has_cross:
-                z = torch.bmm(self.user_fields[u], self.item_fields[i].transpose(1, 2))
-                hidden = hidden + z.flatten(1) @ self.cross.t()
-            for layer in self.tail:
-                hidden = layer(torch.relu(hidden))
-            score = score + hidden[:, 0]
+        score: Tensor = self.head(self.users(user_index.reshape(-1)), self.items(item_index.reshape(-1)))
         return score.unsqueeze(1)
-
-
-def _linear(weight: object, bias: object) -> nn.Linear:
-    weights, biases = torch.as_tensor(weight), torch.as_tensor(bias)
-    layer = nn.Linear(weights.shape[1], weights.shape[0])
-    with torch.no_grad():
-        layer.weight.copy_(weights)
-        layer.bias.copy_(biases)
-    return layer
 
 
 def write_torchscript(form: PairForm, path: Path) -> None:
     """Write ``model.pt``, which libtorch loads without Python."""
-    scripted = torch.jit.script(PairModule(form).eval())
+    scripted = torch.jit.script(_PairModule(form).eval())
     torch.jit.freeze(scripted).save(str(path))

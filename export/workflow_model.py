@@ -51,7 +51,7 @@ def _run_merlin(bundle: Bundle, work: str) -> Any:
     from merlin.systems.dag.ops.workflow import TransformWorkflow
     from merlin.systems.dag.runtimes.triton.ops.workflow import TransformWorkflowTriton
 
-    from sdk.features.nvtabular_import import nvtabular
+    from sdk.features.workflows import nvtabular
 
     workflow = nvtabular().Workflow.load(str(bundle.path / "workflow" / "interactions"))
     operator = TransformWorkflowTriton(TransformWorkflow(workflow, label_columns=[LABEL]))

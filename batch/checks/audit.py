@@ -14,14 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch.checks.drift import SCORE_BINS, jaccard, population_stability, score_histogram, tops
-from batch.checks.expectations import Expectations, expectations
+from batch.checks.expectations import Expectations
 from batch.checks.side_audit import Lists, SideAudit, SideRules, layout_problem, share, take_apart
-from batch.gates.config import GateConfig
 from batch.gates.figures import AUDIENCES, BUNDLE, FOLDERS, TITLES, USERS, Counted, Figures, GateResult
 from batch.gates.judge import agreed, enforce, lines_of
 from batch.gates.table import Facts, check_skips
-from batch.job.inputs import Asked
-from batch.job.job import Job
 from batch.lists.progress import Progress
 from batch.store.layout import night_of
 from batch.store.publish import read_manifest
@@ -30,11 +27,12 @@ from sdk.base.arrow_memory import reader_of
 from sdk.base.config import to_json
 from sdk.base.errors import MarqueeError, OutputError
 from sdk.base.types import Int32s
-from sdk.bundles.bundle import Bundle
 
 log = logging.getLogger(__name__)
 Parts = Iterable[tuple[str, pa.Table]]
 """Parts as (name for messages, rows); strings may be dictionaries."""
+SIDES = (USERS, TITLES)
+"""The sides that are compared with the night before."""
 _COMPARED = frozenset({"kept", "overlap", "drift"})
 """The figures that lie between two nights."""
 
@@ -79,10 +77,6 @@ def previous_night(target: Target, run_date: str) -> PreviousNight | None:
     return PreviousNight(date, Figures.read(manifest), parts)
 
 
-SIDES = (USERS, TITLES)
-"""The sides that are compared with the night before."""
-
-
 def published_part(target: Target, path: str, columns: Sequence[str] | None = None) -> pa.Table:
     """A part, whole in memory, so that it may lie on any store; ``source`` is a dictionary.
 
@@ -93,36 +87,26 @@ def published_part(target: Target, path: str, columns: Sequence[str] | None = No
         data = reader_of(target.read(path) or b"")
         return pq.read_table(data, columns=columns, read_dictionary=["source"])
     except (pa.ArrowException, OSError) as error:
-        message = f"{target.describe(path)}: missing or not readable as Parquet ({error})"
-        raise OutputError(message) from error
+        raise OutputError(f"{target.describe(path)}: missing or not readable as Parquet ({error})") from error
 
 
 def audit(
-    staging: Path,
-    bundle: Bundle,
-    job: Job,
-    *,
-    previous: PreviousNight | None = None,
-    asked: Asked | None = None,
-    where: str | None = None,
+    staging: Path, expected: Expectations, previous: PreviousNight | None = None, where: str | None = None
 ) -> Figures:
     """Hold a staged night on this machine to every gate; see ``audit_parts``.
 
     Args:
         staging: the folder that holds ``user_items`` and ``item_items``.
-        bundle: what the night was made from.
-        job: the night.
+        expected: what the night is held against.
         previous: the night to compare with; None where there is none.
-        asked: who gets a list, and of what; None asks for everything.
         where: what messages call the night; None takes ``staging``.
 
     Raises:
         QualityGateError: a gate failed; the message names each.
         OutputError: a staged part cannot be read.
     """
-    expected = expectations(bundle, job, asked)
     parts = {side: local_parts(staging / folder) for side, folder in FOLDERS.items()}
-    return audit_parts(parts, expected, job.gates, skip=job.skip_gate, previous=previous, where=where or str(staging))
+    return audit_parts(parts, expected, previous, where or str(staging))
 
 
 def local_parts(folder: Path) -> Iterator[tuple[str, pa.Table]]:
@@ -137,39 +121,30 @@ def local_parts(folder: Path) -> Iterator[tuple[str, pa.Table]]:
             try:  # source as a dictionary takes a tenth of the time of strings
                 table = pq.read_table(path, partitioning=None, read_dictionary=["source"])
             except (pa.ArrowException, OSError) as error:
-                message = (
+                raise OutputError(
                     f"{path}: not readable as Parquet ({error}). Nothing was published. Delete this staged part and "
                     "run the same command, which makes it again."
-                )
-                raise OutputError(message) from error
+                ) from error
             yield f"{folder.name}/{path.name}", table
             progress.step(1, side=folder.name, shard=f"{folder.name}/{path.name}", rows=table.num_rows)
 
 
 def audit_parts(
-    parts: Mapping[str, Parts],
-    expected: Expectations,
-    config: GateConfig,
-    *,
-    skip: Sequence[str] = (),
-    previous: PreviousNight | None = None,
-    where: str = "the staged night",
+    parts: Mapping[str, Parts], expected: Expectations, previous: PreviousNight | None = None, where: str = "the night"
 ) -> Figures:
     """Hold a night to every gate, reading each part once, one at a time.
 
     Args:
         parts: side -> its parts, each read once.
         expected: what they are held against.
-        config: the thresholds.
-        skip: gates that stop nothing.
         previous: the night to compare with; its parts are read once, too.
         where: what messages call the night.
 
     Raises:
         QualityGateError: a gate failed; the message names each.
-        UsageError: no gate has a name in ``skip``.
+        UsageError: no gate has a name that is to be skipped.
     """
-    skipped, before = check_skips(skip), None if previous is None else previous.figures
+    skipped, before = check_skips(expected.skip), None if previous is None else previous.figures
     sides: dict[str, Any] = {}
     lines: list[GateResult] = []
     for side, rules in expected.rules.items():
@@ -178,17 +153,17 @@ def audit_parts(
             found.add(name, table)
         sides[side], why = _measured(found, previous)
         facts = Facts(
-            side=side, tonight=sides[side], bundle=expected.bundle, config=config, previous=before, why=why,
+            side=side, tonight=sides[side], bundle=expected.bundle, config=expected.config, previous=before, why=why,
             counts=found.wrong, first=found.first, unchecked=rules.unchecked, served=rules.served,
         )  # fmt: skip
         mine = lines_of(facts, skipped)
         lines += mine
         apart = {line.name.partition(".")[2] for line in mine if line.got is None}
         sides[side] = dataclasses.replace(sides[side], **dict.fromkeys(apart & _COMPARED))  # of no meaning: taken back
-    lines += lines_of(Facts(side=BUNDLE, bundle=expected.bundle, config=config, previous=before), skipped)
+    lines += lines_of(Facts(side=BUNDLE, bundle=expected.bundle, config=expected.config, previous=before), skipped)
     figures = Figures(
         **sides, bundle=expected.bundle, scope={side: expected.rules[side].scope for side in SIDES},
-        thresholds=to_json(config), skipped=skipped, previous=None if previous is None else previous.run_date,
+        thresholds=to_json(expected.config), skipped=skipped, previous=None if previous is None else previous.run_date,
         gates=agreed(lines),
     )  # fmt: skip
     enforce(figures, where)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sdk.base.types import Bools, Float32s, Float64s, Int32s, Int64s
+from sdk.base.types import Float32s, Float64s, Int32s, Int64s
 
 SCORE_BINS = 1 << 16
 NOT_LISTED = -1
@@ -44,12 +44,8 @@ def population_stability(previous: Int64s, tonight: Int64s, bins: int = 10) -> f
     reached = np.cumsum(previous) / previous.sum()
     ends = np.unique(np.searchsorted(reached, np.arange(1, bins) / bins) + 1)
     starts = np.concatenate([[0], ends[ends < len(previous)]])
-    p, q = (_shares(np.add.reduceat(histogram, starts)) for histogram in (tonight, previous))
+    p, q = (np.maximum(np.add.reduceat(each, starts) / each.sum(), _LEAST_SHARE) for each in (tonight, previous))
     return float(((p - q) * np.log(p / q)).sum())
-
-
-def _shares(counts: Int64s) -> Float64s:
-    return np.maximum(counts / counts.sum(), _LEAST_SHARE)
 
 
 def tops(list_row: Int64s, rank: Int32s, answers: Int64s, num_lists: int, depth: int) -> Int32s:
@@ -79,13 +75,8 @@ def jaccard(left: Int32s, right: Int32s) -> Float64s:
     for column in range(left.shape[1]):
         title = left[:, column, None]
         both += ((right == title) & (title != NOT_LISTED)).any(axis=1)
-    either = _sizes(left) + _sizes(right) - both
+    either = (left != NOT_LISTED).sum(axis=1) + (right != NOT_LISTED).sum(axis=1) - both
     return np.where(either > 0, both / np.maximum(either, 1), 1.0)
-
-
-def _sizes(top: Int32s) -> Int64s:
-    listed: Bools = top != NOT_LISTED
-    return listed.sum(axis=1)
 
 
 def sameness(listed_in: Int64s, eligible: Int64s) -> float | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from batch.checks.side_audit import SideRules
+from batch.gates.config import GateConfig
 from batch.gates.figures import AUDIENCES, TITLES, USERS, BundleFacts
 from batch.job.inputs import Asked, everything
 from batch.job.job import Job
@@ -26,10 +27,14 @@ class Expectations:
     Attributes:
         rules: side -> what its lists must keep to.
         bundle: what the figures depend on.
+        config: the thresholds.
+        skip: gates that stop nothing, as ``--skip-gate`` names them.
     """
 
     rules: Mapping[str, SideRules]
     bundle: BundleFacts
+    config: GateConfig
+    skip: Sequence[str] = ()
 
 
 def expectations(bundle: Bundle, job: Job, asked: Asked | None = None) -> Expectations:
@@ -37,7 +42,7 @@ def expectations(bundle: Bundle, job: Job, asked: Asked | None = None) -> Expect
 
     Args:
         bundle: what it is made from.
-        job: the night; of its gates, ``depth`` and ``established_ratings`` are looked at.
+        job: the night.
         asked: who gets a list, and of what; None asks for everything.
 
     Raises:
@@ -71,7 +76,7 @@ def expectations(bundle: Bundle, job: Job, asked: Asked | None = None) -> Expect
         label_rule=metrics.get("label_rule"), split=metrics.get("split"),
         validation_auc=None if resolved is None else dict(metrics.get("validation_auc") or {}).get(resolved),
     )  # fmt: skip
-    return Expectations(rules, facts)
+    return Expectations(rules, facts, job.gates, job.skip_gate)
 
 
 def _audience_rules(bundle: Bundle, asked: Asked, barred: Seen, user_rules: SideRules, size: int) -> SideRules:

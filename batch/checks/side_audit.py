@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -171,11 +172,10 @@ class SideAudit:
 
     def _take_apart(self, name: str, table: pa.Table) -> Lists:
         if problem := layout_problem(name, table, self.rules.layout):
-            message = (
+            raise QualityGateError(
                 f"{problem}. Nothing was published; the staging folder is kept for a look until the night is "
                 "published. Another program wrote this part: delete it and run the same command, which makes it again."
             )
-            raise QualityGateError(message)
         if nulls := sum(column.null_count for column in table.columns):
             self._note("finite", nulls, f"{name} holds a null")
         return take_apart(name, table, self.rules)
@@ -201,9 +201,8 @@ class SideAudit:
         """Titles named twice and titles seen, by one sort of (list, title) keys."""
         keys = lists.list_row * self._width + lists.answer + 1
         ordered = np.sort(keys)
-        twice = ordered[1:][(ordered[1:] == ordered[:-1]) & (ordered[1:] % self._width > 0)]
-        if len(twice):
-            again = np.isin(keys, twice) & ~_first_of_each(keys)
+        if (ordered[1:] == ordered[:-1]).any():
+            again = pd.Series(keys).duplicated().to_numpy() & (lists.answer >= 0)
             self._report(lists, "repeats", again, "names title {answer} again for {id}")
         shows = "shows user {id} title {answer}" if self.rules.side == USERS else "lists user {answer} for title {id}"
         self._check_barred(lists, "seen", self.rules.seen, keys, ordered, f"{shows}, which they have rated")
@@ -291,8 +290,7 @@ def share(part: float, whole: int) -> float | None:
 
 def take_apart(name: str, table: pa.Table, rules: SideRules) -> Lists:
     """A part's columns and where its lists begin; rows that hold a null are left out."""
-    if any(column.null_count for column in table.columns):
-        table = table.drop_null()
+    table = table.drop_null()
     ids, rank, answers, score = (table.column(column).to_numpy() for column in rules.layout.names[:4])
     begins = np.append(True, ids[1:] != ids[:-1])[: len(ids)]
     starts = np.flatnonzero(begins)
@@ -315,12 +313,6 @@ def layout_problem(name: str, table: pa.Table, layout: pa.Schema) -> str:
         return ""
     have, want = (", ".join(f"{column} {kind}" for column, kind in columns) for columns in (got, wanted))
     return f"{name}: its columns are {have}, expected {want}"
-
-
-def _first_of_each(keys: Int64s) -> Bools:
-    first = np.zeros(len(keys), dtype=np.bool_)
-    first[np.unique(keys, return_index=True)[1]] = True
-    return first
 
 
 def _places(known: Int64s, ids: Int64s) -> Int64s:

@@ -112,6 +112,5 @@ def read_config(path: Path) -> GateConfig:
         message = f"--gates {path}: not readable as JSON ({error}); give a file such as {{'min_user_overlap': 0.05}}"
         raise UsageError(message.replace("'", '"')) from error
     if not isinstance(values, dict):
-        message = f"--gates {path}: got a {type(values).__name__}, expected a JSON object of thresholds"
-        raise UsageError(message)
+        raise UsageError(f"--gates {path}: got a {type(values).__name__}, expected a JSON object of thresholds")
     return from_json(GateConfig, values)

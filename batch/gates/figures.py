@@ -176,7 +176,7 @@ class Figures:
             bundle=_taken(BundleFacts, {"include_seen": inputs.get("include_seen"), **bundle}) if bundle else None,
             scope={side: _part(scope, side) for side in scope},
             thresholds=_part(checks, "thresholds"),
-            skipped=tuple(checks.get("skipped", ())),
+            skipped=tuple(checks["skipped"]) if isinstance(checks.get("skipped"), list) else (),
             previous=checks["previous"] if isinstance(checks.get("previous"), str) else None,
             gates=tuple(read_line(line) for line in checks.get("gates", ())),
         )

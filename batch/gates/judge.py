@@ -9,9 +9,10 @@ from collections.abc import Collection, Sequence
 
 from batch.gates.config import WHOLE, GateConfig
 from batch.gates.figures import Figures, GateResult
-from batch.gates.table import BY_NAME, Bound, Facts, Reading, gates_of
+from batch.gates.table import BY_NAME, GATES, Bound, Facts, Reading
 from sdk.base.errors import QualityGateError
 from sdk.base.logs import facts
+from sdk.base.printable import number
 
 log = logging.getLogger(__name__)
 _LEAST = 1e-12
@@ -42,7 +43,8 @@ def lines_of(side: Facts, skip: Collection[str]) -> list[GateResult]:
         side: what they look at.
         skip: gates that stop nothing.
     """
-    return [judge(f"{side.side}.{gate.name}", gate.figure(side), side.config, skip) for gate in gates_of(side.side)]
+    mine = [gate for gate in GATES if side.side in gate.bounds]
+    return [judge(f"{side.side}.{gate.name}", gate.figure(side), side.config, skip) for gate in mine]
 
 
 def judge(name: str, reading: Reading, config: GateConfig, skip: Collection[str] = ()) -> GateResult:
@@ -131,7 +133,7 @@ def describe(result: GateResult) -> str:
     measures = BY_NAME[result.name.partition(".")[2]].measures
     where = f" ({result.note})" if result.note else ""
     limit = "at most" if result.at_most else "at least"
-    got, threshold = _shown(result.got), _shown(result.threshold)
+    got, threshold = number(result.got, nothing="no number"), number(result.threshold)
     got = repr(result.got) if got == threshold else got
     changes = " and ".join(f"{name} to {value!r}" for name, value in result.settings.items())
     return (
@@ -139,7 +141,3 @@ def describe(result: GateResult) -> str:
         f"It may mean: {result.meaning}. If the lists are right, pass --skip-gate {result.name}"
         f"{f', or set {changes} in --gates FILE.json' if changes else ''}."
     )
-
-
-def _shown(value: float | None) -> str:
-    return "nothing" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

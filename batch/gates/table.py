@@ -189,19 +189,14 @@ def _why_no_auc(facts: BundleFacts | None, whose: str) -> str:
     return f"{whose} holds no ranker" if facts.model is None else f"{whose} holds no validation AUC"
 
 
-def _risen(setting: str) -> Bound:
-    """At most so much above the previous night's."""
-    return Bound(setting, lambda value, past: past + value, lambda got, past: got - past)
-
-
-def _share(setting: str) -> Bound:
-    """At least such a share of the previous night's."""
-    return Bound(setting, lambda value, past: value * past, lambda got, past: got / past)
-
-
-def _evenness(setting: str) -> Bound:
-    """A Gini index of which the rest to 1 is at least such a share of the previous night's."""
-    return Bound(setting, lambda value, past: 1 - value * (1 - past), lambda got, past: (1 - got) / (1 - past))
+_RISEN = Bound("max_fallback_rise", lambda value, past: past + value, lambda got, past: got - past)
+"""At most so much above the previous night's."""
+_COVERED = ("min_coverage", Bound("min_coverage_ratio", lambda value, past: value * past, lambda got, past: got / past))
+"""At least such a share of the previous night's, too."""
+_EVEN = Bound(
+    "min_evenness_ratio", lambda value, past: 1 - value * (1 - past), lambda got, past: (1 - got) / (1 - past)
+)
+"""A Gini index of which the rest to 1 is at least such a share of the previous night's."""
 
 
 def _gate(name: str, figure: Figure, measures: str, means: str, **bounds: str | tuple[str | Bound, ...]) -> Gate:
@@ -223,9 +218,6 @@ def _rows(
 
     return _gate(name, figure, measures, means, **dict.fromkeys(sides, setting))
 
-
-_COVERED = ("min_coverage", _share("min_coverage_ratio"))
-_SPREAD = ("max_gini", _evenness("min_evenness_ratio"))
 
 GATES = (
     _gate("rows", _measured("rows", "nothing was read"), "rows of all lists together",
@@ -254,8 +246,7 @@ GATES = (
           "something takes titles out of the lists", users="min_length_ratio", titles="min_length_ratio"),
     _gate("fallback", _fallback, "share served by popularity",
           "the model knows too few: lost training data, or too high a minimum of ratings",
-          users=("max_user_fallback", _risen("max_fallback_rise")),
-          titles=("max_title_fallback", _risen("max_fallback_rise"))),
+          users=("max_user_fallback", _RISEN), titles=("max_title_fallback", _RISEN)),
     _gate("flat", _measured("flat", "no list of a model has two scores"),
           "share of lists whose scores are all the same",
           "the model gives everything one score: not trained, or diverged",
@@ -267,7 +258,7 @@ GATES = (
           "half the catalogue is gone, or the lists shrank to a few titles", users=_COVERED, titles=_COVERED),
     _gate("gini", _measured("gini", "fewer than two titles, or none is listed"),
           "Gini index of how often each title is listed", "a few titles take most places",
-          users=_SPREAD, titles=_SPREAD),
+          users=("max_gini", _EVEN), titles=("max_gini", _EVEN)),
     _gate("kept", _between("kept"), "share of the previous night's ids that have a list tonight",
           "users or titles are gone from the data", users="min_kept", titles="min_kept"),
     _gate("overlap", _between("overlap", *TOPS), "mean Jaccard index of the tops of both nights",
@@ -283,11 +274,6 @@ GATES = (
 BY_NAME = {gate.name: gate for gate in GATES}
 
 
-def gates_of(side: str) -> Sequence[Gate]:
-    """Those of a side, or of the bundle, in the table's order."""
-    return [gate for gate in GATES if side in gate.bounds]
-
-
 def check_skips(names: Sequence[str]) -> tuple[str, ...]:
     """Names as ``--skip-gate`` takes them, ``overlap`` for both sides or ``users.overlap`` for one; sorted, once each.
 
@@ -297,8 +283,7 @@ def check_skips(names: Sequence[str]) -> tuple[str, ...]:
     known = {*BY_NAME, *(f"{side}.{gate.name}" for gate in GATES for side in gate.bounds)}
     for name in names:
         if name not in known:
-            message = (
+            raise UsageError(
                 f"--skip-gate: got {name!r}, expected one of {', '.join(BY_NAME)}, or one side's, such as users.overlap"
             )
-            raise UsageError(message)
     return tuple(sorted(set(names)))

@@ -22,12 +22,8 @@ _FROM_PAGE = {_INK: "currentColor", _GRID: "var(--line)", _FIRST: "var(--first)"
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "marquee",
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
     "grid.color": _GRID,
+    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color"), _INK),
 }
 _POINTS = 300
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from batch.checks.audit import published_part
-from batch.gates.figures import Figures, GateResult
+from batch.gates.figures import Figures
 from batch.page import night_charts as charts
 from batch.page.night_sample import Sample, churn, coverage_by_rank, coverage_by_users, same_parts, sample_users
 from batch.store.layout import ITEM_ITEMS, night_of, refused_report_of, report_of, staging_of
@@ -23,11 +20,13 @@ from batch.store.run_record import read_record
 from batch.store.target import Target
 from sdk.base.errors import OutputError
 from sdk.base.logs import facts
-from sdk.base.printable import filled_in
+from sdk.base.printable import filled_in, number
 from sdk.base.types import Float64s
 from sdk.bundles.bundle import Bundle
 
 log = logging.getLogger(__name__)
+Taste = tuple[str, str, list[str]]
+"""A heading, a note, and a list's first titles."""
 _TASTE_USERS, _TASTE_TITLES, _TASTE_DEPTH, _LIKED = 6, 3, 8, 3
 
 
@@ -40,7 +39,7 @@ class NightShown:
         target: where it lies.
         bundle: what it was made from, for titles and years.
         figures: what its audit found.
-        inputs: what it was made from, as its manifest says; empty where it was refused.
+        inputs: what it was made from, as its manifest says; of a refused one, what its audit noted of that.
         record: seconds per stage and rates, as the run record holds them; may be empty.
         refusal: why it was not published; None where it was.
     """
@@ -54,11 +53,6 @@ class NightShown:
     refusal: str | None = None
 
     @property
-    def status(self) -> str:
-        """In a word."""
-        return "published" if self.refusal is None else "refused"
-
-    @property
     def folder(self) -> str:
         """Where it lies in the target: the published night, or the staged one that was refused."""
         return night_of(self.run_date) if self.refusal is None else staging_of(self.run_date)
@@ -68,11 +62,6 @@ class NightShown:
         """Where its parts lie: OUT as it was given, or its name alone where that is a path from the root."""
         out = self.target.location
         return f"{Path(out).name if Path(out).is_absolute() else out}/{self.folder}".removeprefix("/")
-
-    @property
-    def seconds(self) -> Mapping[str, float]:
-        """Stage -> seconds of the run that made it."""
-        return self.record.get("seconds") or {}
 
 
 def page(night: NightShown) -> str:
@@ -87,59 +76,15 @@ def page(night: NightShown) -> str:
     environment = Environment(
         loader=PackageLoader("batch.page"), autoescape=True, undefined=StrictUndefined, finalize=filled_in
     )
-    environment.filters["number"] = _number
+    environment.filters["number"] = number
     return environment.get_template("night.html").render(
-        night=night,
-        figures=_figures(night),
-        gates=[(True, _saying(night, "failed", "skipped", "not compared")), (False, _saying(night, "passed"))],
-        gate_summary=Counter(gate.verdict for gate in night.figures.gates),
-        sample=sample,
-        charts=_charts(night, sample),
+        night=night, sample=sample, charts=_charts(night, sample),
         tastes=[*_user_tastes(night.bundle, sample), *_title_tastes(night)],
-        whole=sum(night.seconds.values()) or 1.0,
-        inputs=night.inputs or (asdict(night.figures.bundle) if night.figures.bundle else {}),
-    )
+    )  # fmt: skip
 
 
-def _saying(night: NightShown, *verdicts: str) -> list[GateResult]:
-    """The gates with these verdicts, in their order."""
-    return [gate for said in verdicts for gate in night.figures.gates if gate.verdict == said]
-
-
-def _number(value: object) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _figures(night: NightShown) -> list[tuple[str, str]]:
-    """The figures on top of the page; those that are not known are left out."""
-    users, titles, record = night.figures.users, night.figures.titles, night.record
-    found = {
-        "users": users.queries,
-        "titles": titles.queries,
-        "rows": (users.rows or 0) + (titles.rows or 0) or None,
-        "fallback users": _percent(users.fallback),
-        "catalogue coverage": _percent(users.coverage),
-        "Gini index": users.gini,
-        "overlap with the night before": users.overlap,
-        "validation AUC": night.figures.bundle and night.figures.bundle.validation_auc,
-        "users per second": record.get("users_per_s") and round(record["users_per_s"]),
-        "seconds": round(sum(night.seconds.values()), 1) or None,
-        "peak memory, MiB": record.get("peak_memory_mib") and round(record["peak_memory_mib"]),
-    }
-    return [(name, _number(value)) for name, value in found.items() if value is not None]
-
-
-def _percent(share: float | None) -> str | None:
-    return None if share is None else f"{100 * share:.1f} %"
-
-
-def _charts(night: NightShown, sample: Sample) -> list[dict[str, Any]]:
-    from markupsafe import Markup
-
+def _charts(night: NightShown, sample: Sample) -> list[tuple[str, str, str]]:
+    """Titles, captions and SVG."""
     if not len(sample.item):
         return []
     personal, titles, whole = ~sample.fallback, night.bundle.encoded_items, night.figures.users.coverage
@@ -156,7 +101,7 @@ def _charts(night: NightShown, sample: Sample) -> list[dict[str, Any]]:
     if len(shares):
         caption = f"Of {len(shares):,} users with a list on {night.figures.previous}, too."
         found.append(("New titles in the top 10", caption, charts.churn_chart(shares)))
-    return [{"title": title, "caption": caption, "svg": Markup(svg)} for title, caption, svg in found]
+    return found
 
 
 def _churn(night: NightShown, sample: Sample) -> Float64s:
@@ -166,7 +111,7 @@ def _churn(night: NightShown, sample: Sample) -> Float64s:
     return np.concatenate([np.zeros(0), *(churn(sample, part) for part in before)])
 
 
-def _user_tastes(bundle: Bundle, sample: Sample) -> list[dict[str, Any]]:
+def _user_tastes(bundle: Bundle, sample: Sample) -> list[Taste]:
     """Lists of a few sampled users, drawn with seed 0, each beside what the user rated highest."""
     count = min(_TASTE_USERS, len(sample.users))
     chosen = np.sort(np.random.default_rng(0).choice(len(sample.users), count, replace=False))
@@ -174,11 +119,9 @@ def _user_tastes(bundle: Bundle, sample: Sample) -> list[dict[str, Any]]:
     for place in chosen.tolist():
         rows = np.flatnonzero((sample.user == place) & (sample.rank <= _TASTE_DEPTH))
         popular = bool(sample.fallback[rows].any())
-        found.append({
-            "heading": f"User {sample.users[place]}",
-            "note": "made by popularity" if popular else _liked(bundle, int(sample.users[place])),
-            "titles": bundle.titles(sample.item[rows[np.argsort(sample.rank[rows])]]),
-        })  # fmt: skip
+        note = "made by popularity" if popular else _liked(bundle, int(sample.users[place]))
+        titles = bundle.titles(sample.item[rows[np.argsort(sample.rank[rows])]])
+        found.append((f"User {sample.users[place]}", note, titles))
     return found
 
 
@@ -190,25 +133,19 @@ def _liked(bundle: Bundle, user_id: int) -> str:
     return f"rated highest: {'; '.join(names)}" if names else ""
 
 
-def _title_tastes(night: NightShown) -> list[dict[str, Any]]:
+def _title_tastes(night: NightShown) -> list[Taste]:
     """Lists of the most rated titles of the first part."""
     folder, bundle = f"{night.folder}/{ITEM_ITEMS}", night.bundle
     names = sorted(name for name in night.target.files(folder) if name.startswith("part-"))
     if not names:
         return []
-    table = published_part(night.target, f"{folder}/{names[0]}")
-    ids = np.unique(table.column("item_id").to_numpy())
+    rows = published_part(night.target, f"{folder}/{names[0]}").to_pandas()
+    ids = np.unique(rows["item_id"])
     rated = bundle.encoded_items.statistics.count[bundle.encoded_items.index_of(ids)]
     chosen = ids[np.argsort(-rated, kind="stable")[:_TASTE_TITLES]]
-    return [
-        {"heading": f"Like {name}", "note": "", "titles": bundle.titles(_similar(table, item))}
-        for name, item in zip(bundle.titles(chosen), chosen.tolist(), strict=True)
-    ]
-
-
-def _similar(table: pa.Table, item: int) -> Any:
-    wanted = pc.and_(pc.equal(table.column("item_id"), item), pc.less_equal(table.column("rank"), _TASTE_DEPTH))
-    return table.filter(wanted).sort_by("rank").column("similar_item_id").to_numpy()
+    lists = [rows[rows["item_id"] == item].nsmallest(_TASTE_DEPTH, "rank")["similar_item_id"] for item in chosen]
+    titles = [bundle.titles(similar.to_numpy()) for similar in lists]
+    return [(f"Like {name}", "", similar) for name, similar in zip(bundle.titles(chosen), titles, strict=True)]
 
 
 def published_night(target: Target, run_date: str | None, bundle: Bundle) -> NightShown:
@@ -219,8 +156,7 @@ def published_night(target: Target, run_date: str | None, bundle: Bundle) -> Nig
     """
     manifest = None if run_date is None else read_manifest(target, run_date)
     if manifest is None or run_date is None:
-        message = f"{target.location}: no night {run_date or 'named by LATEST'} is published there"
-        raise OutputError(message)
+        raise OutputError(f"{target.location}: no night {run_date or 'named by LATEST'} is published there")
     record = read_record(target, run_date) or {}
     return NightShown(run_date, target, bundle, Figures.read(manifest), manifest["inputs"], record)
 

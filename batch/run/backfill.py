@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import numpy as np
 
 from batch.job.job import Job, check_date
 from batch.run.night import dry_run
-from batch.run.outcome import Report, summary
 from batch.store.layout import night_of
 from batch.store.nights import beyond_the_last
 from batch.store.places import open_target
@@ -30,20 +30,14 @@ def dates_between(first: str, last: str) -> list[str]:
     """
     for date in (first, last):
         check_date(date, "--backfill")
-    start, stop = datetime.date.fromisoformat(first), datetime.date.fromisoformat(last)
-    if stop < start:
-        message = f"--backfill: got {first} to {last}, expected the earlier date first"
-        raise UsageError(message)
-    return [(start + datetime.timedelta(days=days)).isoformat() for days in range((stop - start).days + 1)]
+    if last < first:
+        raise UsageError(f"--backfill: got {first} to {last}, expected the earlier date first")
+    dates: list[str] = np.arange(np.datetime64(first), np.datetime64(last) + 1).astype(str).tolist()
+    return dates
 
 
-def night_job(job: Job, date: str) -> Job:
-    """The job of one night of a range: of newer ratings, those up to the end of that day count (UTC)."""
-    return dataclasses.replace(job, run_date=date, ratings_until=None if job.ratings is None else date)
-
-
-def backfill(job: Job, dates: list[str], score: Callable[[Job], Report]) -> Iterator[dict[str, Any]]:
-    """Score and publish each night that is not published yet; all of them where the job says ``force``.
+def backfill(job: Job, dates: list[str], work: Callable[[Job], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Work on each night that is not published yet; on all of them where the job says ``force``.
 
     A published night is left as it is, whatever it was made from, and one that ``keep`` would delete is not made. The
     first failure ends the range: the nights before it stay published, and the same command goes on from there.
@@ -51,25 +45,27 @@ def backfill(job: Job, dates: list[str], score: Callable[[Job], Report]) -> Iter
     Args:
         job: what the nights have in common; its ``run_date`` is not looked at.
         dates: the nights, in this order.
-        score: makes one of them, such as ``batch.run.night.run``.
+        work: scores and publishes one, or says what that would take.
 
-    Returns:
+    Yields:
         The values of each night, for the command's output.
 
     Raises:
+        OutputError: something stands in a night's place that is no whole night.
         MarqueeError: a night failed, as ``run`` raises it.
     """
-    return _each(job, _fates(job, dates), lambda night: summary(score(night)))
+    for date, fate in _fates(job, dates).items():
+        if fate == _TO_DO:  # of newer ratings, those up to the end of that day count (UTC)
+            yield work(dataclasses.replace(job, run_date=date, ratings_until=None if job.ratings is None else date))
+        else:
+            log.info("%s: %s", night_of(date), fate, extra=facts(event=fate, run_date=date))
+            yield {"night": open_target(job.out).describe(night_of(date)), "run_date": date, "status": fate}
 
 
-def planned_backfill(job: Job, dates: list[str]) -> Iterator[dict[str, Any]]:
-    """What ``backfill`` would do, night by night; nothing is written."""
-    return _each(job, _fates(job, dates), _planned)
-
-
-def _planned(job: Job) -> dict[str, Any]:
-    planned, estimated = dry_run(job)
-    return {"run_date": job.run_date, "status": _TO_DO, **summary(planned), **summary(estimated)}
+def planned(job: Job) -> dict[str, Any]:
+    """What scoring a night would take; nothing is written."""
+    plan, estimate = dry_run(job)
+    return {"run_date": job.run_date, "status": _TO_DO, **dataclasses.asdict(plan), **dataclasses.asdict(estimate)}
 
 
 _TO_DO, _PASSED_OVER = "to be scored", "passed over"
@@ -94,18 +90,6 @@ def _fates(job: Job, dates: list[str]) -> dict[str, str]:
         message = "%d of %d nights are left out, as --keep %d would delete them: %s to %s"
         log.warning(message, len(left_out), len(dates), job.keep, left_out[0], left_out[-1], extra=values)
     return fates | dict.fromkeys(left_out, f"left out, as --keep {job.keep} would delete it")
-
-
-def _each(job: Job, fates: Mapping[str, str], work: Callable[[Job], dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for date, fate in fates.items():
-        if fate == _TO_DO:
-            yield work(night_job(job, date))
-            continue
-        log.info("%s: %s", night_of(date), _SAID.get(fate, fate), extra=facts(event=fate, run_date=date))
-        yield {"night": open_target(job.out).describe(night_of(date)), "run_date": date, "status": fate}
-
-
-_SAID = {_PASSED_OVER: "published already; passed over"}
 
 
 def finish_interrupted(job: Job) -> None:

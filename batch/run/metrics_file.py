@@ -43,14 +43,13 @@ def check_writable(path: Path) -> None:
     """
     try:
         if path.is_dir() or not path.parent.is_dir():
-            message = f"--metrics-file: {path}: expected a file in a folder that exists, such as /var/lib/node_exporter/a.prom"  # noqa: E501
-            raise UsageError(message)
+            such = "a file in a folder that exists, such as /var/lib/node_exporter/a.prom"
+            raise UsageError(f"--metrics-file: {path}: expected {such}")
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
         error.filename = str(path)
-        message = f"--metrics-file: {path}: cannot be written ({reason(error)})"
-        raise OutputError(message) from error
+        raise OutputError(f"--metrics-file: {path}: cannot be written ({reason(error)})") from error
 
 
 def write_metrics(path: Path, attempt: Attempt, exit_code: int, outcome: Outcome | None = None) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batch.checks.audit import audit, previous_night
+from batch.checks.expectations import expectations
 from batch.gates.figures import Figures
 from batch.gates.judge import GatesFailedError
 from batch.job.inputs import OpenedJob, open_job
@@ -172,20 +173,18 @@ def _faults_explained(job: Job) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not (isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"):  # torch's, on a GPU
             raise
-        message = (
+        raise ScoreError(
             f"memory ran out ({error or 'no details'}). Nothing was published. Run again with a lower --memory-mib, "
             f"which keeps finished parts, or with fewer --users-per-part (now {job.users_per_part}), "
             "which makes them again."
-        )
-        raise ScoreError(message) from error
+        ) from error
 
 
 def _decide_locked(night: Night) -> Outcome:
     job, target = night.job, night.target
     published = None if job.force else read_manifest(target, job.run_date)
     if published is not None and published["inputs"] != night.inputs:
-        message = f"{night.planned.night}: already published from other inputs; pass --force to replace it"
-        raise OutputError(message)
+        raise OutputError(f"{night.planned.night}: already published from other inputs; pass --force to replace it")
     try:
         if published is None:
             figures, written = _score_and_publish(night)
@@ -194,7 +193,7 @@ def _decide_locked(night: Night) -> Outcome:
     except GatesFailedError as error:
         known = {"run_id": night.attempt.run_id, "seconds": dict(night.attempt.stages.seconds)}
         said = error.message.removeprefix(f"{target.describe(staging_of(job.run_date))}: ")
-        return Outcome(_shown(night, error.figures, {}, known, said), error)
+        return Outcome(_shown(night, error.figures, error.figures.to_json()["bundle"], known, said), error)
     if job.keep is not None:
         retain(target, job.keep, job.run_date)
     report = _report(night, figures, written, published)
@@ -251,9 +250,9 @@ def _score_and_publish(night: Night) -> tuple[Figures, Written]:
     staging = target.describe(staging_of(job.run_date))
     with stages.time("checking"), target.on_disk(staging_of(job.run_date)) as folder:
         check_staged(folder, written.records, staging)
-        previous, opened = previous_night(target, job.run_date), night.opened
+        expected = expectations(night.opened.bundle, job, night.opened.asked)
         try:
-            figures = audit(folder, opened.bundle, job, previous=previous, asked=opened.asked, where=staging)
+            figures = audit(folder, expected, previous_night(target, job.run_date), staging)
         except QualityGateError:
             with contextlib.suppress(OSError, OutputError):  # the refusal matters more
                 journal.note_refusal()  # so that what is staged is kept, as the message promises

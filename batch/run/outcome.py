@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
-
-import numpy as np
+from dataclasses import dataclass, field
 
 from batch.gates.judge import GatesFailedError
 from batch.page.report_page import NightShown
@@ -103,9 +100,3 @@ class Outcome:
         if isinstance(self.ended, Report):
             return self.ended
         raise self.ended
-
-
-def summary(result: Any) -> dict[str, Any]:
-    """A report, a plan or another of the command's results as plain JSON values."""
-    values = asdict(result)
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}

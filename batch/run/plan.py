@@ -87,21 +87,16 @@ def plan(job: Job, opened: OpenedJob) -> Plan:
     parts = [len(range(0, total, job.users_per_part)) for total in (users, items, audiences)]
     return Plan(
         model=ranked_by(job, bundle),
-        num_users=users,
-        num_items=items,
-        num_candidates=candidates,
-        num_audiences=audiences,
+        num_users=users, num_items=items, num_candidates=candidates, num_audiences=audiences,
         num_pairs=users * candidates,
-        user_parts=parts[0],
-        item_parts=parts[1],
-        audience_parts=parts[2],
+        user_parts=parts[0], item_parts=parts[1], audience_parts=parts[2],
         max_user_rows=users * min(job.k, candidates),
         max_item_rows=items * min(job.k, max(bundle.items.num_rows - 1, 0), candidates),
         max_audience_rows=audiences * min(job.audience or 0, users),
         max_partial_rows=audiences * min((job.audience or 0) * parts[0], users),
         asked=dict(asked.counts),
         night=open_target(job.out).describe(night_of(job.run_date)),
-    )
+    )  # fmt: skip
 
 
 def job_shards(job: Job, asked: Asked) -> tuple[Shard, ...]:
@@ -215,8 +210,7 @@ def check_room(target: Target, planned: Plan, staged_bytes: int) -> None:
     per_row = rates.bytes_per_row if rates else _BYTES_PER_ROW
     needed = math.ceil((planned.max_rows + planned.max_partial_rows) * per_row) - staged_bytes
     if free is not None and free < needed:
-        message = (
+        raise OutputError(
             f"{target.location}: about {needed / 2**20:,.0f} MiB are needed, {free / 2**20:,.0f} MiB are free. "
             "Nothing was started. Free some room, give another --out, or a smaller --k."
         )
-        raise OutputError(message)

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from batch.gates.figures import Figures, GateResult
+
 _COUNTS = {
     "user_rows": "Rows in users' lists", "item_rows": "Rows in titles' lists",
     "fallback_users": "Users served by popularity", "fallback_items": "Titles served by popularity",
 }  # fmt: skip
+_ABSENT = {"name": "", "passed": False, "got": None, "threshold": None, "at_most": False, "meaning": ""}
 _ORDER = ("failed", "skipped", "passed", "not compared")
-_SIDES = {"user_items": "users' lists", "item_items": "titles' lists"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,42 +37,46 @@ class Gate:
 
 def figures(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Labels and values: model, data, counts, and what the lists look like."""
-    inputs, checks = _part(manifest, "inputs"), _part(manifest, "checks")
-    data, bundle = _part(inputs, "data"), _part(checks, "bundle")
+    inputs, found_out = _part(manifest, "inputs"), _read(manifest)
+    data, bundle = _part(inputs, "data"), found_out.bundle
     found = [
         ("Model", inputs.get("model")), ("Titles per list", inputs.get("k")), ("Data set", data.get("name")),
         ("Users", data.get("num_users")), ("Titles", data.get("num_items")), ("Ratings", data.get("num_ratings")),
-        ("Validation AUC", bundle.get("validation_auc")),
+        ("Validation AUC", None if bundle is None else bundle.validation_auc),
         *((label, _part(manifest, "counts").get(name)) for name, label in _COUNTS.items()),
-        *_shape(checks),
-        ("Compared with the night of", checks.get("previous")),
+        *_shape(found_out),
+        ("Compared with the night of", found_out.previous),
     ]  # fmt: skip
     return [(label, _text(value)) for label, value in found if isinstance(value, (str, int, float))]
 
 
 def gates(manifest: Mapping[str, Any]) -> list[Gate]:
     """The checks: those that failed or were skipped first, those with nothing to compare with last."""
-    listed = _part(manifest, "checks").get("gates")
-    rows = [_gate(one) for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    rows = [_gate(one) for one in _read(manifest).gates]
     return sorted(rows, key=lambda gate: _ORDER.index(gate.state))
 
 
-def _shape(checks: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for side, label in _SIDES.items():
-        part = _part(checks, side)
-        found.append((f"Share of the catalogue in {label}", _percent(part.get("coverage"))))
-        found.append((f"Gini index of {label}", part.get("gini")))
-    return found
+def _read(manifest: Mapping[str, Any]) -> Figures:
+    """What the audit found; a gate's line that lacks something is shown without it."""
+    checks = _part(manifest, "checks")
+    listed = checks.get("gates")
+    lines = [_ABSENT | one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    return Figures.read({**manifest, "checks": {**checks, "gates": lines}})
 
 
-def _gate(one: Mapping[str, Any]) -> Gate:
-    passed = "passed" if one.get("passed") else "skipped" if one.get("skipped") else "failed"
-    state = passed if one.get("got") is not None else "not compared"
-    bound = f"{'at most' if one.get('at_most') else 'at least'} {_text(one.get('threshold'))}"
-    return Gate(
-        str(one.get("name", "")), _text(one.get("got")), bound, state, str(one.get("note") or one.get("meaning", ""))
-    )
+def _shape(found: Figures) -> list[tuple[str, Any]]:
+    lines: list[tuple[str, Any]] = []
+    for side, label in ((found.users, "users' lists"), (found.titles, "titles' lists")):
+        lines += [
+            (f"Share of the catalogue in {label}", _percent(side.coverage)),
+            (f"Gini index of {label}", side.gini),
+        ]
+    return lines
+
+
+def _gate(one: GateResult) -> Gate:
+    bound = f"{'at most' if one.at_most else 'at least'} {_text(one.threshold)}"
+    return Gate(str(one.name), _text(one.got), bound, one.verdict, str(one.note or one.meaning))
 
 
 def _part(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:

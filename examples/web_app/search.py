@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,8 +13,8 @@ from rapidfuzz import fuzz, process
 from rapidfuzz.distance import OSA
 
 from sdk.base.types import Int64s
+from sdk.data.titles import bare
 
-_NOT_WORD = re.compile(r"[\W_]+")
 _YEAR = re.compile(r" [0-9]{4}$")
 _ARTICLES = frozenset({"a", "an", "the"})
 _LONGEST_KEY = 60  # letters of a title that are compared
@@ -28,9 +27,7 @@ _PARTIAL = 0.85  # what such a part, or the same words in another order, is wort
 
 def fold(text: str) -> str:
     """Lower case without accents and punctuation: ``Amélie!`` is ``amelie``."""
-    plain = unicodedata.normalize("NFKD", text.replace("'", "").replace("’", ""))
-    letters = "".join(letter for letter in plain if not unicodedata.combining(letter))
-    return _NOT_WORD.sub(" ", letters.casefold()).strip()
+    return bare(text).casefold()
 
 
 class SearchIndex:

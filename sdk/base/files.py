@@ -318,25 +318,19 @@ def locked(path: Path, busy: str, *, wait: bool = False, keep: bool = False) -> 
 
 def _taken(path: Path, busy: str, *, wait: bool) -> int:
     while True:
-        handle = _lock_file(path)
-        try:
-            _flock(handle, busy, wait=wait)
+        with contextlib.ExitStack() as unless_held:
+            handle = _lock_file(path)
+            unless_held.callback(os.close, handle)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if not wait:
+                    raise LockedError(busy) from error
+                log.info("%s", busy)
+                fcntl.flock(handle, fcntl.LOCK_EX)
             if _is_at(handle, path):
+                unless_held.pop_all()
                 return handle
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
-
-
-def _flock(handle: int, busy: str, *, wait: bool) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        if not wait:
-            raise LockedError(busy) from error
-        log.info("%s", busy)
-        fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def _lock_file(path: Path) -> int:

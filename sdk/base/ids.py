@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.base.errors import UsageError
+from sdk.base.errors import UnknownItemError, UsageError
 from sdk.base.types import Int64s
 
 MAX_ID = 2**63 - 1
@@ -129,22 +129,14 @@ def _one_row(values: Any, name: str) -> NDArray[Any]:
     array = np.asarray(values)
     array = array.reshape(1) if array.ndim == 0 else array
     if array.ndim != 1 or array.dtype.kind in "mMcV":
-        message = f"{name}: got {array.dtype} of shape {array.shape}, expected one row of ids"
-        raise UsageError(message)
+        raise UsageError(f"{name}: got {array.dtype} of shape {array.shape}, expected one row of ids")
     return array
 
 
 def _listed(values: list[Any]) -> NDArray[Any]:
-    if set(map(type, values)) <= {int} and all(_LEAST <= end <= MAX_ID for end in _ends(values)):
+    if set(map(type, values)) <= {int} and (not values or _LEAST <= min(values) <= max(values) <= MAX_ID):
         return np.array(values, dtype=np.int64)
-    array = np.empty(len(values), dtype=object)
-    for at, value in enumerate(values):
-        array[at] = value
-    return array
-
-
-def _ends(values: list[int]) -> tuple[int, ...]:
-    return (min(values), max(values)) if values else ()
+    return np.fromiter(values, dtype=object, count=len(values))
 
 
 def _numbered(at: int, value: object, name: str) -> int:
@@ -165,8 +157,7 @@ def id_of(value: object, name: str) -> int:
     """
     found = ids_of(value, name)
     if len(found) != 1:
-        message = f"{name}: got {len(found)} ids, expected one"
-        raise UsageError(message)
+        raise UsageError(f"{name}: got {len(found)} ids, expected one")
     return int(found[0])
 
 
@@ -179,11 +170,9 @@ def count_of(value: object, name: str, least: int = 1) -> int:
     try:
         number = int(value) if type(value) is int else whole(None if isinstance(value, str) else value)
     except NoIdError as error:
-        message = f"{name}: got {_short(value)}, expected a whole number of at least {least}"
-        raise UsageError(message) from error
+        raise UsageError(f"{name}: got {_short(value)}, expected a whole number of at least {least}") from error
     if number < least:
-        message = f"{name}: got {number}, expected at least {least}"
-        raise UsageError(message)
+        raise UsageError(f"{name}: got {number}, expected at least {least}")
     return min(number, MAX_ID)
 
 
@@ -201,6 +190,18 @@ def rows_of(known: NDArray[Any], wanted: NDArray[Any]) -> Int64s:
         return np.full(wanted.shape, -1, dtype=np.int64)
     at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
     return np.where(known[at] == wanted, at, -1)
+
+
+def title_rows(known: Int64s, item_id: Int64s) -> Int64s:
+    """``rows_of`` titles that must be known.
+
+    Raises:
+        UnknownItemError: one is not; names the first.
+    """
+    rows = rows_of(known, item_id)
+    if len(wrong := np.flatnonzero(rows < 0)):
+        raise UnknownItemError(int(item_id[wrong[0]]), len(known))
+    return rows
 
 
 def _short(value: object) -> str:

@@ -73,24 +73,20 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """A record as one line of JSON; a number that JSON does not know becomes its text."""
-        moment = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
+        moment = datetime.fromtimestamp(record.created, timezone.utc)
         values: dict[str, Any] = {
-            "time": moment,
+            "time": moment.isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "run_id": self.run_id,
             "message": record.getMessage(),
         }
-        values |= {name: value for name, value in _facts_of(record).items() if name not in values}
+        found: Mapping[str, Any] = getattr(record, _FACTS, {})
+        values |= {name: value for name, value in found.items() if name not in values}
         if record.exc_info:
             values["traceback"] = self.formatException(record.exc_info)
         text = json.dumps(_plain(values), ensure_ascii=False, allow_nan=False)
         return "".join(json.dumps(char)[1:-1] if char > "~" and is_hidden(char) else char for char in text)
-
-
-def _facts_of(record: logging.LogRecord) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = getattr(record, _FACTS, {})
-    return found
 
 
 def _plain(value: Any) -> Any:

@@ -55,11 +55,10 @@ def as_location(given: str | os.PathLike[str]) -> str:
         return str(as_path(text))
     scheme, place = url[1].lower(), url[2].rstrip("/")
     if "@" in place.split("/")[0] or "?" in place:
-        message = (
+        raise UsageError(
             f"a {scheme}:// URL with a user, a password or a query. "
             "Give credentials in the environment or in fsspec's configuration, never in the URL."
         )
-        raise UsageError(message)
     if scheme in _WEB:
         raise _refused(text, "a folder, or a store such as s3://bucket/nights", "A web address cannot be written to.")
     if not place or (scheme in _BUCKETS and not _PLACE.fullmatch(place.split("/")[0])):
@@ -74,21 +73,20 @@ def _plain(given: str | os.PathLike[str]) -> str:
     if not text.strip():
         message = "got nothing, expected a path; is a variable of the command line unset?"
         raise UsageError(message)
-    if _UNSEEN.search(text):
-        raise _refused(text, "a path without line breaks and control characters", "Leave them out.")
-    if text != text.strip():
-        raise _refused(text, "a path without blanks at its ends", "Leave them out.")
-    if text == "-":
-        raise _refused(text, "a path", "Standard input and output are not used here; ./- is a file of that name.")
-    if variable := _VARIABLE.search(text):
-        remedy = f"No shell put in what {variable[0]} stands for: write it in double quotes or none, or write it out."
-        raise _refused(text, "a path without variables", remedy)
-    if "://" in text and not _URL.match(text):
-        raise _refused(text, "a path, or one URL", "Leave out what stands before the URL.")
-    if text[0] == text[-1] and text[0] in "'\"":
-        raise _refused(text, "a path without quotes around it", "Leave them out.")
-    if _DRIVE.match(text):
-        raise _refused(text, "a path of this system, such as /data/nights", "Give it as it is named here.")
+    variable = _VARIABLE.search(text)
+    unset = f"No shell put in what {variable and variable[0]} stands for: write it in double quotes or none, or write"
+    cases = (
+        (_UNSEEN.search(text), "a path without line breaks and control characters", "Leave them out."),
+        (text != text.strip(), "a path without blanks at its ends", "Leave them out."),
+        (text == "-", "a path", "Standard input and output are not used here; ./- is a file of that name."),
+        (variable, "a path without variables", f"{unset} it out."),
+        ("://" in text and not _URL.match(text), "a path, or one URL", "Leave out what stands before the URL."),
+        (text[0] == text[-1] and text[0] in "'\"", "a path without quotes around it", "Leave them out."),
+        (_DRIVE.match(text), "a path of this system, such as /data/nights", "Give it as it is named here."),
+    )
+    for is_so, expected, remedy in cases:
+        if is_so:
+            raise _refused(text, expected, remedy)
     return text
 
 

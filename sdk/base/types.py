@@ -18,10 +18,10 @@ Float64s = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
-def _require_same_length(owner: str, **columns: NDArray[np.generic]) -> None:
-    lengths = {name: len(column) for name, column in columns.items()}
+def _require_same_length(value: object, *names: str) -> None:
+    lengths = {name: len(getattr(value, name)) for name in names}
     if len(set(lengths.values())) > 1:
-        raise ValueError(f"{owner}: columns differ in length: {lengths}")
+        raise ValueError(f"{type(value).__name__}: columns differ in length: {lengths}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,13 +41,7 @@ class Interactions:
     timestamp: Int64s
 
     def __post_init__(self) -> None:
-        _require_same_length(
-            "Interactions",
-            user_id=self.user_id,
-            item_id=self.item_id,
-            rating=self.rating,
-            timestamp=self.timestamp,
-        )
+        _require_same_length(self, "user_id", "item_id", "rating", "timestamp")
 
     def __len__(self) -> int:
         return len(self.user_id)
@@ -97,7 +91,7 @@ class TopK:
     def __post_init__(self) -> None:
         if self.item_id.shape != self.scores.shape:
             raise ValueError(f"TopK: item_id is {self.item_id.shape}, scores {self.scores.shape}")
-        _require_same_length("TopK", item_id=self.item_id, lengths=self.lengths, source=self.source)
+        _require_same_length(self, "item_id", "lengths", "source")
 
     def __len__(self) -> int:
         return len(self.item_id)
@@ -106,3 +100,32 @@ class TopK:
         """Row b's real item ids and scores, best first."""
         n = int(self.lengths[b])
         return self.item_id[b, :n], self.scores[b, :n]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BestRows:
+    """The best rows of a table for each query, best first; equal scores go to the smaller row.
+
+    Attributes:
+        row: (B, k) int64, -1 past the query's length.
+        scores: (B, k) float32, -inf past the query's length.
+        lengths: (B,) int32.
+    """
+
+    row: Int64s
+    scores: Float32s
+    lengths: Int32s
+
+    @classmethod
+    def empty(cls, num_queries: int, k: int) -> BestRows:
+        """Lists without a row, to be filled in place."""
+        return cls(
+            np.full((num_queries, k), -1, np.int64),
+            np.full((num_queries, k), -np.inf, np.float32),
+            np.zeros(num_queries, np.int32),
+        )
+
+    @property
+    def item_index(self) -> Int64s:
+        """``row``, where the table is that of the items."""
+        return self.row

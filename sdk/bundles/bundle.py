@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pyarrow as pa
 
@@ -20,7 +20,6 @@ from sdk.bundles.info import FORMAT_VERSION, INFO, BundleInfo, read_info, verify
 
 if TYPE_CHECKING:
     from sdk.bundles.explanations import Explanation
-    from sdk.bundles.similar_titles import SimilarKind
     from sdk.features.interactions import StoredInteractions
     from sdk.features.tables import EncodedTable
     from sdk.models.content.model import ContentModel
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from sdk.models.pair_model import PairModel
     from sdk.scoring.recommender import Recommender
 
+SimilarKind = Literal["content", "hybrid"]
+"""``content``: by what titles are. ``hybrid``: by that and by who liked them."""
 _LOOKS = 5
 __all__ = ["FORMAT_VERSION", "INFO", "Bundle", "BundleInfo", "load", "sha256_of"]
 
@@ -52,10 +53,13 @@ def load(path: str | Path) -> Bundle:
             info = read_info(folder)
             verify(folder, info.files)
         except (BundleError, OSError) as error:
-            if _place(target) == (folder, before):
-                raise _unreadable(folder, error) from error
-        else:
-            return Bundle(folder, info)
+            if _place(target) != (folder, before):
+                continue
+            if isinstance(error, BundleError):
+                raise
+            message = f"{error.filename or folder}: cannot be read: {reason(error, folder)}"
+            raise BundleError(message) from error
+        return Bundle(folder, info)
     message = f"{target}: replaced again and again while it was read. Run the same command when training has ended."
     raise BundleError(message)
 
@@ -67,12 +71,6 @@ def _place(target: Path) -> tuple[Path, int | None]:
         return folder, folder.stat().st_ino
     except OSError:
         return target, None
-
-
-def _unreadable(folder: Path, error: BundleError | OSError) -> BundleError:
-    if isinstance(error, BundleError):
-        return error
-    return BundleError(f"{error.filename or folder}: cannot be read: {reason(error, folder)}")
 
 
 class Bundle:
@@ -128,11 +126,8 @@ class Bundle:
         from sdk.features.interactions import StoredInteractions
 
         ages = self.history is not None and bool(self.history.config.half_life_days)
-        return StoredInteractions.read(self.path / "seen.parquet", self._sizes, with_times=ages)
-
-    @property
-    def _sizes(self) -> tuple[int, int]:
-        return len(self.encoded_users), len(self.encoded_items)
+        sizes = len(self.encoded_users), len(self.encoded_items)
+        return StoredInteractions.read(self.path / "seen.parquet", sizes, with_times=ages)
 
     @property
     def has_content(self) -> bool:
@@ -199,6 +194,12 @@ class Bundle:
             return None
         return HistoryModel.load(self.path, num_items=len(self.encoded_items))
 
+    def _need_history(self) -> HistoryModel:
+        if self.history is None:
+            message = f"{self.path}: trained without the history model; train it with --models dlrm,ncf,history,content"
+            raise UsageError(message)
+        return self.history
+
     def list_form(self, name: str | None = "best", *, parts: Sequence[int] = ()) -> PairForm | None:
         """What lists are ranked by, in pair form.
 
@@ -244,7 +245,7 @@ class Bundle:
         tables = (self.encoded_users, self.encoded_items)
         return Recommender(source, form, *tables, threads=threads, memory_mib=memory_mib, device=device)
 
-    def kept_recommender(self, model: str) -> Recommender:
+    def _kept_recommender(self, model: str) -> Recommender:
         """``recommender(model)``, made once."""
         if model not in self._recommenders:
             self._recommenders[model] = self.recommender(model)
@@ -283,7 +284,7 @@ class Bundle:
 
         k, users = count_of(k, "k"), ids_of(user_ids, "user_ids")
         index = self.encoded_users.index_of(users)
-        recommender = self.kept_recommender(model)
+        recommender = self._kept_recommender(model)
         seen = Seen.nothing(len(index)) if include_seen else self._seen.take(index)
         if deny_by_user:
             by_user = {id_of(user, "deny_by_user"): item_ids for user, item_ids in deny_by_user.items()}
@@ -306,8 +307,10 @@ class Bundle:
             UsageError: k < 1, a title is unknown, or the bundle has no history model.
         """
         from sdk.bundles.visitors import visitor_list
+        from sdk.scoring.filters import rows_of
 
-        return visitor_list(self, item_ids, k)
+        history, k = self._need_history(), count_of(k, "k")
+        return visitor_list(history, self.encoded_items, rows_of(self.encoded_items, item_ids), k)
 
     @cached_property
     def _seen(self) -> Any:
@@ -319,9 +322,16 @@ class Bundle:
         Raises:
             UsageError: k < 1, a title or a kind is unknown, or the bundle lacks a model that it takes.
         """
-        from sdk.bundles.similar_titles import similar_titles
+        from sdk.models.content.hybrid import hybrid_similar
 
-        return similar_titles(self, item_ids, k, kind)
+        if kind not in get_args(SimilarKind):
+            message = f"kind: got {kind!r}, expected one of {', '.join(get_args(SimilarKind))}"
+            raise UsageError(message)
+        items = self.encoded_items
+        wanted, k = ids_of(item_ids, "item_ids"), min(count_of(k, "k"), len(items))  # no list is longer
+        if kind == "content":
+            return self.content.similar(wanted, k)
+        return hybrid_similar(self.content, self._need_history(), items, wanted, k)
 
     def explain(self, item_a: int, item_b: int) -> Reasons:
         """What two titles share, and how much each field adds to their likeness."""
@@ -342,9 +352,19 @@ class Bundle:
             UsageError: max_titles < 1, a title or model is unknown, both or neither of user and likes are given, or
                 likes are given and the bundle has no history model.
         """
-        from sdk.bundles.explanations import explain_recommendation
+        from sdk.bundles.explanations import Explainer
+        from sdk.scoring.filters import rows_of
 
-        return explain_recommendation(self, user_id, item_ids, liked, max_titles, model)
+        if (user_id is None) == (liked is None):
+            message = "explain_recommendation: expected a user_id or liked titles, one of the two"
+            raise UsageError(message)
+        users, items = self.encoded_users, self.encoded_items
+        shared, most = self.explain if self.has_content else None, count_of(max_titles, "max_titles")
+        explainer = Explainer(users, items, self.history, lambda: self.interactions, self.titles, shared, most)
+        rows = rows_of(items, item_ids)
+        if user_id is not None:
+            return explainer.for_user(id_of(user_id, "user_id"), rows, self._kept_recommender(model))
+        return explainer.for_visitor(self._need_history(), rows_of(items, liked or (), "liked"), rows)
 
     def find_title(self, query: str, limit: int = 5) -> list[Match]:
         """Titles by name, best first; close ones where none is the same."""

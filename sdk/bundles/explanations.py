@@ -6,23 +6,19 @@ history model, what being liked by many adds, and a share of the ranker's logit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sdk.base.config import RANKERS
-from sdk.base.errors import UsageError
-from sdk.base.ids import count_of, id_of
 from sdk.base.types import Bools, Float32s, Float64s, Int64s
-from sdk.bundles.visitors import need_history
-from sdk.features.tables import FIRST_KNOWN, UNKNOWN
-from sdk.scoring.filters import rows_of
+from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
 from sdk.scoring.recommender import HISTORY, POPULAR, popular_form
 
 if TYPE_CHECKING:
-    from sdk.bundles.view import BundleView
+    from sdk.features.interactions import StoredInteractions
     from sdk.models.content.reasons import Reasons
     from sdk.models.history.model import HistoryModel
     from sdk.scoring.recommender import Recommender
@@ -80,13 +76,13 @@ class Explanation:
     title: str
     source: str
     score: float
-    liked: float
-    watched: float
-    itself: float
-    popularity: float
-    ranker: float
-    because: tuple[Because, ...]
-    note: str
+    liked: float = 0.0
+    watched: float = 0.0
+    itself: float = 0.0
+    popularity: float = 0.0
+    ranker: float = 0.0
+    because: tuple[Because, ...] = ()
+    note: str = ""
 
     def describe(self, max_titles: int = 2, max_fields: int = 2, max_tokens: int = 2) -> str:
         """The reason in words: ``liked Heat (1995) [director Michael Mann]``, or the note.
@@ -121,140 +117,117 @@ class _Rated:
     liked: Bools
 
 
-def explain_recommendation(
-    bundle: BundleView,
-    user_id: int | None,
-    item_ids: Sequence[int] | Int64s,
-    liked: Sequence[int] | Int64s | None,
-    max_titles: int,
-    model: str,
-) -> list[Explanation]:
-    """See ``Bundle.explain_recommendation``."""
-    if user_id is not None and liked is None:
-        user_id = id_of(user_id, "user_id")
-        return explain_user(bundle, bundle.kept_recommender(model), user_id, item_ids, max_titles)
-    if user_id is None and liked is not None:
-        return explain_visitor(bundle, liked, item_ids, max_titles)
-    message = "explain_recommendation: expected a user_id or liked titles, one of the two"
-    raise UsageError(message)
+@dataclass(frozen=True, slots=True, eq=False)
+class Explainer:
+    """What tells why titles stand in lists. Titles are given as rows of the items' table.
 
-
-def explain_user(
-    bundle: BundleView, recommender: Recommender, user_id: int, item_ids: Sequence[int] | Int64s, max_titles: int = 3
-) -> list[Explanation]:
-    """Why titles stand in a user's list.
-
-    Args:
-        bundle: the bundle.
-        recommender: what made the list: ``bundle.recommender(model)``.
-        user_id: any id; an unknown user's titles are popular ones.
-        item_ids: (N,) titles of the catalogue, listed or not.
+    Attributes:
+        users: the users' encoded table.
+        items: the items' encoded table.
+        history: the history model; None in a bundle without it.
+        interactions: gives every rating that histories are made of, when it is first asked for.
+        titles: display names of item ids.
+        shared: what two titles share, by their ids; None in a bundle without the content model.
         max_titles: how many titles of the history each explanation names, at least 1.
-
-    Raises:
-        UsageError: max_titles < 1.
-        UnknownItemError: a title is not in the catalogue.
     """
-    items = _checked_rows(bundle, item_ids, max_titles)
-    user = bundle.encoded_users.index_of([user_id])
-    source = str(recommender.sources(user)[0])
-    if recommender.form is None or source == POPULAR:
-        return [_popular(bundle, row, _why_popular(recommender, user_id, int(user[0]))) for row in items]
-    scores = recommender.form.score_pairs(np.repeat(user, len(items)), np.array(items, dtype=np.int64))
-    if bundle.history is None:
-        return [_by_ranker(bundle, source, *pair) for pair in zip(items, scores.tolist(), strict=True)]
-    rated = _rated_by(bundle, bundle.history, int(user[0]))
-    pairs = zip(items, scores.tolist(), strict=True)
-    has_ranker = recommender.name in RANKERS
-    return [_taken_apart(bundle, source, rated, row, score, max_titles, has_ranker) for row, score in pairs]
 
+    users: EncodedTable
+    items: EncodedTable
+    history: HistoryModel | None
+    interactions: Callable[[], StoredInteractions]
+    titles: Callable[[Sequence[int]], list[str]]
+    shared: Callable[[int, int], Reasons] | None
+    max_titles: int
 
-def explain_visitor(
-    bundle: BundleView, liked: Sequence[int] | Int64s, item_ids: Sequence[int] | Int64s, max_titles: int = 3
-) -> list[Explanation]:
-    """Why titles stand in the list of a visitor of whom only liked titles are known.
+    def for_user(self, user_id: int, rows: Int64s, recommender: Recommender) -> list[Explanation]:
+        """Why titles, listed or not, stand in a user's list.
 
-    Args:
-        bundle: the bundle.
-        liked: (M,) titles of the catalogue; none at all is allowed.
-        item_ids: (N,) titles of the catalogue.
-        max_titles: how many liked titles each explanation names, at least 1.
+        Args:
+            user_id: any id; an unknown user's titles are popular ones.
+            rows: (N,) rows of titles.
+            recommender: what made the list: ``bundle.recommender(model)``.
+        """
+        user = self.users.index_of([user_id])
+        source, form = str(recommender.sources(user)[0]), recommender.form
+        if form is None or source == POPULAR:
+            return [self._popular(row, _why_popular(recommender, user_id, int(user[0]))) for row in rows.tolist()]
+        scores = form.score_pairs(np.repeat(user, len(rows)), rows).tolist()
+        if self.history is None:
+            note = f"ranked by {source} alone, whose score does not come apart into titles (no history model in this bundle)"  # noqa: E501
+            pairs = zip(rows.tolist(), scores, strict=True)
+            return [self._named(row, source, score, ranker=score, note=note) for row, score in pairs]
+        rated = self._rated_by(self.history, int(user[0]))
+        has_ranker = recommender.name in RANKERS
+        return [
+            self._taken_apart(self.history, source, rated, row, score, has_ranker)
+            for row, score in zip(rows.tolist(), scores, strict=True)
+        ]
 
-    Raises:
-        UsageError: max_titles < 1, or the bundle has no history model.
-        UnknownItemError: a title is not in the catalogue.
-    """
-    items = _checked_rows(bundle, item_ids, max_titles)
-    history = need_history(bundle)
-    rows = np.unique(rows_of(bundle.encoded_items, liked, "liked"))
-    if not history.item_in[rows].any():
-        return [_popular(bundle, row, "nothing is known of the visitor's taste") for row in items]
-    rated = _Rated(rows, None, np.ones(len(rows), np.float32), np.ones(len(rows), np.bool_))
-    added = [history.contributions(row, rows).sum() + history.popularity(row, rows) for row in items]
-    pairs = zip(items, added, strict=True)
-    return [_taken_apart(bundle, HISTORY, rated, row, float(score), max_titles, False) for row, score in pairs]
+    def for_visitor(self, history: HistoryModel, liked: Int64s, rows: Int64s) -> list[Explanation]:
+        """Why titles stand in the list of a visitor of whom only liked titles are known, if any."""
+        liked = np.unique(liked)
+        if not history.item_in[liked].any():
+            return [self._popular(row, "nothing is known of the visitor's taste") for row in rows.tolist()]
+        rated = _Rated(liked, None, np.ones(len(liked), np.float32), np.ones(len(liked), np.bool_))
+        added = [history.contributions(row, liked).sum() + history.popularity(row, liked) for row in rows.tolist()]
+        return [
+            self._taken_apart(history, HISTORY, rated, row, float(score), has_ranker=False)
+            for row, score in zip(rows.tolist(), added, strict=True)
+        ]
 
+    def _rated_by(self, history: HistoryModel, user_index: int) -> _Rated:
+        """What the history model reads of a user: every rating of a known title, whatever part it fell in."""
+        stored = self.interactions()
+        own = np.flatnonzero((stored.rows.user_index == user_index) & (stored.rows.item_index >= FIRST_KNOWN))
+        rating, times = stored.rating[own], None if stored.timestamp is None else stored.timestamp[own]
+        weights = history.weights(rating, np.zeros(len(own), np.int64), times)
+        rows = stored.rows.item_index[own].astype(np.int64)
+        return _Rated(rows, rating, weights, rating >= history.config.like_at)
 
-def _checked_rows(bundle: BundleView, item_ids: Sequence[int] | Int64s, max_titles: int) -> list[int]:
-    count_of(max_titles, "max_titles")
-    return rows_of(bundle.encoded_items, item_ids).tolist()
+    def _taken_apart(
+        self, history: HistoryModel, source: str, rated: _Rated, row: int, score: float, has_ranker: bool
+    ) -> Explanation:
+        added = history.contributions(row, rated.rows, rated.weights).astype(np.float64)
+        bias = history.popularity(row, rated.rows, rated.weights)
+        ranker = score - float(added.sum()) - bias if has_ranker else 0.0
+        itself = rated.rows == row
+        because = self._because(rated, row, added)
+        little = "ranked high by the ranker" if ranker > bias else "liked by many"
+        return self._named(
+            row,
+            source,
+            score,
+            liked=float(added[rated.liked & ~itself].sum()),
+            watched=float(added[~rated.liked & ~itself].sum()),
+            itself=float(added[itself].sum()),
+            popularity=bias,
+            ranker=ranker,
+            because=because,
+            note="" if because else f"no title of the history speaks for it: {little}",
+        )
 
+    def _because(self, rated: _Rated, row: int, added: Float64s) -> tuple[Because, ...]:
+        speaks = (added > _ROUNDING) & (rated.rows != row)
+        chosen = np.flatnonzero(speaks & rated.liked)
+        chosen = chosen if len(chosen) else np.flatnonzero(speaks)
+        best = chosen[np.lexsort((rated.rows[chosen], -added[chosen]))][: self.max_titles]
+        explained, found = int(self.items.ids[row]), []
+        for at, item_id in zip(best.tolist(), self.items.ids[rated.rows[best]].tolist(), strict=True):
+            rating = None if rated.rating is None else float(rated.rating[at])
+            shared = self.shared(explained, item_id) if self.shared else None
+            title = self.titles([item_id])[0]
+            found.append(Because(item_id, title, rating, bool(rated.liked[at]), float(added[at]), shared))
+        return tuple(found)
 
-def _rated_by(bundle: BundleView, history: HistoryModel, user_index: int) -> _Rated:
-    """What the history model reads of a user: every rating of a known title, whatever part of the split it fell in."""
-    stored = bundle.interactions
-    own = np.flatnonzero((stored.rows.user_index == user_index) & (stored.rows.item_index >= FIRST_KNOWN))
-    rating = stored.rating[own]
-    rows = stored.rows.item_index[own].astype(np.int64)
-    times = None if stored.timestamp is None else stored.timestamp[own]
-    weights = history.weights(rating, np.zeros(len(own), np.int64), times)
-    return _Rated(rows, rating, weights, rating >= history.config.like_at)
+    def _popular(self, row: int, why: str) -> Explanation:
+        score = float(popular_form(self.items, 1).items.bias[row])
+        likes = float(self.items.statistics.likes[row])
+        note = f"{why}: a popular title, liked in {likes:.0f} training ratings"
+        return self._named(row, POPULAR, score, popularity=score, note=note)
 
-
-def _taken_apart(
-    bundle: BundleView, source: str, rated: _Rated, row: int, score: float, max_titles: int, has_ranker: bool
-) -> Explanation:
-    history = need_history(bundle)
-    added = history.contributions(row, rated.rows, rated.weights).astype(np.float64)
-    itself = rated.rows == row
-    liked, watched = added[rated.liked & ~itself].sum(), added[~rated.liked & ~itself].sum()
-    bias, own = history.popularity(row, rated.rows, rated.weights), float(added[itself].sum())
-    ranker = score - float(added.sum()) - bias if has_ranker else 0.0
-    because = _because(bundle, rated, row, added, max_titles)
-    note = "" if because else _why_no_title(bias, ranker)
-    item_id, title = _named(bundle, row)
-    parts = (float(liked), float(watched), own, bias, ranker)
-    return Explanation(item_id, title, source, score, *parts, because, note)
-
-
-def _because(bundle: BundleView, rated: _Rated, row: int, added: Float64s, max_titles: int) -> tuple[Because, ...]:
-    speaks = (added > _ROUNDING) & (rated.rows != row)
-    chosen = np.flatnonzero(speaks & rated.liked)
-    chosen = chosen if len(chosen) else np.flatnonzero(speaks)
-    best = chosen[np.lexsort((rated.rows[chosen], -added[chosen]))][:max_titles]
-    return tuple(_one_because(bundle, rated, row, int(at), float(added[at])) for at in best)
-
-
-def _one_because(bundle: BundleView, rated: _Rated, row: int, at: int, contribution: float) -> Because:
-    item_id, title = _named(bundle, int(rated.rows[at]))
-    rating = None if rated.rating is None else float(rated.rating[at])
-    explained = int(bundle.encoded_items.ids[row])
-    shared = bundle.content.explain(explained, item_id) if bundle.has_content else None
-    return Because(item_id, title, rating, bool(rated.liked[at]), contribution, shared)
-
-
-def _popular(bundle: BundleView, row: int, why: str) -> Explanation:
-    item_id, title = _named(bundle, row)
-    likes = float(bundle.encoded_items.statistics.likes[row])
-    score = float(popular_form(bundle.encoded_items, 1).items.bias[row])
-    note = f"{why}: a popular title, liked in {likes:.0f} training ratings"
-    return Explanation(item_id, title, POPULAR, score, 0.0, 0.0, 0.0, score, 0.0, (), note)
-
-
-def _by_ranker(bundle: BundleView, source: str, row: int, score: float) -> Explanation:
-    item_id, title = _named(bundle, row)
-    note = f"ranked by {source} alone, whose score does not come apart into titles (no history model in this bundle)"
-    return Explanation(item_id, title, source, score, 0.0, 0.0, 0.0, 0.0, score, (), note)
+    def _named(self, row: int, source: str, score: float, **parts: Any) -> Explanation:
+        item_id = int(self.items.ids[row])
+        return Explanation(item_id, self.titles([item_id])[0], source, score, **parts)
 
 
 def _why_popular(recommender: Recommender, user_id: int, user_index: int) -> str:
@@ -263,13 +236,3 @@ def _why_popular(recommender: Recommender, user_id: int, user_index: int) -> str
     if user_index == UNKNOWN:
         return f"user {user_id} is not in this bundle"
     return f"user {user_id} has too few ratings for a list of their own"
-
-
-def _why_no_title(popularity: float, ranker: float) -> str:
-    start = "no title of the history speaks for it"
-    return f"{start}: ranked high by the ranker" if ranker > popularity else f"{start}: liked by many"
-
-
-def _named(bundle: BundleView, row: int) -> tuple[int, str]:
-    item_id = int(bundle.encoded_items.ids[row])
-    return item_id, bundle.titles([item_id])[0]

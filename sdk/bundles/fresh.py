@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from sdk.base.errors import BundleError
-from sdk.base.types import Bools, Int64s, Interactions
+from sdk.base.types import Int64s, Interactions
 from sdk.bundles.bundle import Bundle
 from sdk.features.encode import EncodedInteractions
 from sdk.features.interactions import TRAIN, StoredInteractions
-from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable, Statistics
+from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,18 +79,21 @@ class FreshBundle(Bundle):
         Raises:
             BundleError: the bundle does not say when its ratings were made.
         """
-        stored = StoredInteractions.read(self.path / "seen.parquet", self.trained._sizes, with_times=True)
-        ratings = self.fresh.ratings
-        moved = self.encoded_users.index_of(self.trained.encoded_users.ids)
-        users = moved[stored.rows.user_index].astype(np.int32)
-        old = replace(stored, rows=EncodedInteractions(users, stored.rows.item_index, stored.rows.label))
-        new = _encoded(self, ratings)
+        trained, ratings = self.trained, self.fresh.ratings
+        sizes = len(trained.encoded_users), len(trained.encoded_items)
+        stored = StoredInteractions.read(self.path / "seen.parquet", sizes, with_times=True)
         if stored.timestamp is None:
             message = f"{self.path}: does not say when its ratings were made. Train the bundle again."
             raise BundleError(message)
-        times = (stored.timestamp, ratings.timestamp)
-        gives_way, is_older = _superseded(old.rows, new.rows, times, len(self.encoded_items))
-        return _together(_of(old, ~gives_way), _of(new, ~is_older))
+        moved = self.encoded_users.index_of(trained.encoded_users.ids).astype(np.int32)
+        old = replace(stored, rows=replace(stored.rows, user_index=moved[stored.rows.user_index]))
+        part = np.full(len(ratings), TRAIN, dtype=np.int8)
+        new = StoredInteractions(encoded(self, ratings), part, ratings.rating, ratings.timestamp)
+        at, theirs = _same_pairs(old.rows, new.rows, len(self.encoded_items))
+        older = ratings.timestamp[theirs] < stored.timestamp[at]
+        columns = zip(_columns_without(old, at[~older]), _columns_without(new, theirs[older]), strict=True)
+        user, item, label, part, rating, times = (np.concatenate(pair) for pair in columns)
+        return StoredInteractions(EncodedInteractions(user, item, label), part, rating, times)
 
 
 def with_unknown_users(table: EncodedTable, user_ids: Int64s) -> EncodedTable:
@@ -108,63 +113,31 @@ def with_unknown_users(table: EncodedTable, user_ids: Int64s) -> EncodedTable:
         codes={name: codes[rows] for name, codes in table.codes.items()},
         multi_hot={name: shares[rows] for name, shares in table.multi_hot.items()},
         dense=table.dense[rows],
-        statistics=Statistics(
-            stats.count[rows], stats.likes[rows], stats.prior_rate, stats.prior_count, stats.mean, stats.std
-        ),
+        statistics=replace(stats, count=stats.count[rows], likes=stats.likes[rows]),
     )
 
 
-def _encoded(bundle: FreshBundle, ratings: Interactions) -> StoredInteractions:
+def encoded(bundle: Bundle, ratings: Interactions) -> EncodedInteractions:
+    """Ratings as rows of a bundle's tables, with the labels that its rankers learn."""
     users = bundle.encoded_users.index_of(ratings.user_id).astype(np.int32)
     items = bundle.encoded_items.index_of(ratings.item_id).astype(np.int32)
-    label = (ratings.rating > bundle.info.config.features.like_above).astype(np.int8)
-    part = np.full(len(ratings), TRAIN, dtype=np.int8)
-    return StoredInteractions(EncodedInteractions(users, items, label), part, ratings.rating, ratings.timestamp)
-
-
-def _superseded(
-    old: EncodedInteractions, new: EncodedInteractions, times: tuple[Int64s, Int64s], num_items: int
-) -> tuple[Bools, Bools]:
-    """Which of the old ratings give way to a new one of the same pair, and which new ones are older than theirs."""
-    rows, theirs = _same_pairs(old, new, num_items)
-    older = times[1][theirs] < times[0][rows]
-    gives_way, is_older = np.zeros(len(old), np.bool_), np.zeros(len(new), np.bool_)
-    gives_way[rows[~older]] = True
-    is_older[theirs[older]] = True
-    return gives_way, is_older
+    return EncodedInteractions(users, items, (ratings.rating > bundle.info.config.features.like_above).astype(np.int8))
 
 
 def _same_pairs(old: EncodedInteractions, new: EncodedInteractions, num_items: int) -> tuple[Int64s, Int64s]:
     """Row numbers of the pairs that both hold, in either; only users who have new ratings are looked through."""
-    if not len(new):
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    touched = np.zeros(int(max(old.user_index.max(initial=0), new.user_index.max())) + 1, np.bool_)
-    touched[new.user_index] = True
-    rows = np.flatnonzero(touched[old.user_index])
-    wanted = _keys(new, num_items)
-    order = np.argsort(wanted)
-    keys = _keys(old.take(rows), num_items)
-    at = np.minimum(np.searchsorted(wanted[order], keys), len(wanted) - 1)
-    same = wanted[order][at] == keys
-    return rows[same], order[at[same]]
+    rows = np.flatnonzero(np.isin(old.user_index, new.user_index) & (old.item_index >= FIRST_KNOWN))
+    keys = _keys(old.take(rows), num_items), _keys(new, num_items)
+    _, at, theirs = np.intersect1d(*keys, assume_unique=True, return_indices=True)
+    return rows[at], theirs
 
 
 def _keys(rows: EncodedInteractions, num_items: int) -> Int64s:
     return rows.user_index.astype(np.int64) * num_items + rows.item_index
 
 
-def _of(stored: StoredInteractions, rows: Bools) -> StoredInteractions:
-    times = None if stored.timestamp is None else stored.timestamp[rows]
-    return StoredInteractions(stored.rows.take(rows), stored.part[rows], stored.rating[rows], times)
-
-
-def _together(first: StoredInteractions, second: StoredInteractions) -> StoredInteractions:
-    rows = EncodedInteractions(
-        np.concatenate([first.rows.user_index, second.rows.user_index]),
-        np.concatenate([first.rows.item_index, second.rows.item_index]),
-        np.concatenate([first.rows.label, second.rows.label]),
-    )
-    part, rating = np.concatenate([first.part, second.part]), np.concatenate([first.rating, second.rating])
-    if first.timestamp is None or second.timestamp is None:
-        return StoredInteractions(rows, part, rating)
-    return StoredInteractions(rows, part, rating, np.concatenate([first.timestamp, second.timestamp]))
+def _columns_without(stored: StoredInteractions, rows: Int64s) -> list[NDArray[Any]]:
+    stays, own = np.ones(len(stored.part), np.bool_), stored.rows
+    stays[rows] = False
+    columns = (own.user_index, own.item_index, own.label, stored.part, stored.rating, stored.timestamp)
+    return [column[stays] for column in columns if column is not None]

@@ -2,50 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from sdk.base.errors import ScoreError, UsageError
-from sdk.base.ids import count_of
+from sdk.base.errors import ScoreError
 from sdk.base.types import Float32s, Int64s, TopK
-from sdk.features.tables import FIRST_KNOWN
-from sdk.scoring.filters import rows_of
+from sdk.features.tables import FIRST_KNOWN, EncodedTable
+from sdk.models.history.model import HistoryModel
+from sdk.models.pair_form import PairForm
 from sdk.scoring.recommender import HISTORY, POPULAR, popular_form
 
-if TYPE_CHECKING:
-    from sdk.bundles.view import BundleView
-    from sdk.models.history.model import HistoryModel
-    from sdk.models.pair_form import PairForm
 
-
-def need_history(bundle: BundleView) -> HistoryModel:
-    """The bundle's history model.
-
-    Raises:
-        UsageError: it was trained without one.
-    """
-    if bundle.history is None:
-        message = f"{bundle.path}: trained without the history model; train it with --models dlrm,ncf,history,content"
-        raise UsageError(message)
-    return bundle.history
-
-
-def visitor_list(bundle: BundleView, item_ids: Sequence[int] | Int64s, k: int) -> TopK:
-    """See ``Bundle.recommend_for``."""
-    history, k = need_history(bundle), count_of(k, "k")
-    liked = np.unique(rows_of(bundle.encoded_items, item_ids))
+def visitor_list(history: HistoryModel, items: EncodedTable, rows: Int64s, k: int) -> TopK:
+    """The k best titles beside liked ones (rows of the items' table); see ``Bundle.recommend_for``."""
+    liked = np.unique(rows)
     vector = history.user_vectors(np.array([0, len(liked)]), liked)
     known = bool(vector.any())
-    form = history.form_of(vector) if known else popular_form(bundle.encoded_items, 1)
-    rows, scores = _best_rows(form, liked, k)
-    length = np.array([len(rows)], dtype=np.int32)
+    best, scores = best_rows(history.form_of(vector) if known else popular_form(items, 1), liked, k)
     source = np.array([HISTORY if known else POPULAR])
-    return TopK(bundle.encoded_items.ids[rows][None], scores[None], length, source)
+    return TopK(items.ids[best][None], scores[None], np.array([len(best)], dtype=np.int32), source)
 
 
-def _best_rows(form: PairForm, liked: Int64s, k: int) -> tuple[Int64s, Float32s]:
+def best_rows(form: PairForm, liked: Int64s, k: int) -> tuple[Int64s, Float32s]:
     """The best rows of one user without an MLP, and their scores: one product, since the engine's layout of a whole
     catalogue takes longer than that and serves many users. Equal scores go to the smaller row, as in the engine.
 

@@ -22,7 +22,7 @@ from sdk.commands.train import add_options, report, run_config
 from sdk.machine.device import resolve_device
 from sdk.shell.cli import CommandParser, new_parser, run_command
 from sdk.training.pipeline import Where, require_room, take_part, train_where
-from sdk.training.process_share import Shard
+from sdk.training.process_share import Share
 
 _FROM_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -61,8 +61,7 @@ def joined(device: str) -> Iterator[Where]:
     import torch.distributed as dist
 
     if missing := [name for name in _FROM_TORCHRUN if name not in os.environ]:
-        message = f"{', '.join(missing)}: not set; start this with torchrun, or train with python -m sdk train"
-        raise UsageError(message)
+        raise UsageError(f"{', '.join(missing)}: not set; start this with torchrun, or train with python -m sdk train")
     found, place = resolve_device(device), int(os.environ["LOCAL_RANK"])
     if found == "cuda":
         if place >= torch.cuda.device_count():
@@ -75,7 +74,7 @@ def joined(device: str) -> Iterator[Where]:
 
     dist.init_process_group("nccl" if found == "cuda" else "gloo")
     try:
-        yield Where(found, Shard(dist.get_rank(), dist.get_world_size()))
+        yield Where(found, Share(dist.get_rank(), dist.get_world_size()))
     except BaseException:
         if found == "cpu":  # NCCL would wait for the others
             dist.destroy_process_group()
@@ -88,7 +87,7 @@ def _train(args: argparse.Namespace) -> int:
     require_room(args.out, force=args.force)
     dataset = read_dataset(args, config)
     with joined(args.device) as where:
-        if where.shard.rank == 0:
+        if where.share.rank == 0:
             report(train_where(dataset, config, args.out, where, force=args.force))
         else:
             with tempfile.TemporaryDirectory(prefix="marquee-train-") as work:

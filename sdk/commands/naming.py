@@ -88,13 +88,11 @@ def item_named(bundle: Bundle, query: str) -> int:
         return _item_of_id(bundle, int(query.strip()[1:]))
     matches = bundle.find_title(query)
     if not matches:
-        message = f"no title like {query!r} in {bundle.path}"
-        raise UsageError(message)
+        raise UsageError(f"no title like {query!r} in {bundle.path}")
     ids = [match.item_id for match in matches]
     names = _told_apart(bundle, ids)
     if not matches[0].exact:
-        message = f"no title {query!r} in {bundle.path}. Did you mean {', '.join(map(repr, names))}?"
-        raise UsageError(message)
+        raise UsageError(f"no title {query!r} in {bundle.path}. Did you mean {', '.join(map(repr, names))}?")
     if len(matches) > 1:
         how = f" (each by its id: '#{matches[1].item_id}')" if names != bundle.titles(ids) else ""
         log.info("%r: taken as %s; there is %s, too%s", query, names[0], ", ".join(names[1:]), how)

@@ -27,6 +27,7 @@ _SMALL = 1 << 26
 _MAX_RATIO = 100  # of unpacked to packed bytes, above _SMALL; MovieLens and TMDB pack to between a half and a fifth
 _MAX_DEPTH = 3  # of folders in folders
 _MEND = "Fetch or export the file again."
+_DO_NOT_USE = "Do not use this archive; fetch it again from its publisher."
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +72,17 @@ class Source:
         """
         if file not in self.members:
             raise MissingFileError(self.path, file, sorted(self.members))
-        with _damage_named(self.where(file)), ExitStack() as stack:
-            yield self._unpacked(file, stack)
-
-    def _unpacked(self, file: str, stack: ExitStack) -> io.BufferedReader:
         member = self.members[file]
-        raw = self._raw(member, stack)
-        if member.lower().endswith(".gz"):
-            raw = stack.enter_context(cast("IO[bytes]", gzip.GzipFile(fileobj=raw)))
-        stream: io.BufferedReader = stack.enter_context(
-            io.BufferedReader(cast("io.RawIOBase", raw), buffer_size=1 << 16)
-        )
-        head = stream.peek(_HEAD)[:_HEAD]
-        refuse_foreign(head, self.where(file))
-        if head.startswith(_BOM):
-            stream.read(len(_BOM))
-        return stream
+        with _damage_named(self.where(file)), ExitStack() as stack:
+            raw = self._raw(member, stack)
+            if member.lower().endswith(".gz"):
+                raw = stack.enter_context(cast("IO[bytes]", gzip.GzipFile(fileobj=raw)))
+            stream: io.BufferedReader = stack.enter_context(io.BufferedReader(cast("io.RawIOBase", raw), 1 << 16))
+            head = stream.peek(_HEAD)[:_HEAD]
+            refuse_foreign(head, self.where(file))
+            if head.startswith(_BOM):
+                stream.read(len(_BOM))
+            yield stream
 
     def _raw(self, member: str, stack: ExitStack) -> IO[bytes]:
         if not self.zipped:
@@ -167,8 +163,7 @@ def _names(folders: Mapping[str, Mapping[str, str]]) -> list[str]:
 def _folders(path: Path) -> dict[str, dict[str, str]]:
     """Each folder inside ``path`` ("" is ``path`` itself) with its files by name."""
     if path.is_dir():
-        with _damage_named(str(path)):
-            return _of_directory(path)
+        return _of_directory(path)
     if not path.exists():
         raise MissingFileError(path, "folder or zip")
     if not path.is_file():
@@ -180,54 +175,56 @@ def _folders(path: Path) -> dict[str, dict[str, str]]:
         raise UnusableFileError(path, problem, f"Pass the folder that holds the files, such as {path.parent}.")
     if path.stat().st_size == 0:
         raise UnusableFileError(path, "the file is empty", _MEND)
-    with _damage_named(str(path)):
-        return _of_zip(path)
+    return _of_zip(path)
 
 
 def _of_directory(path: Path, depth: int = _MAX_DEPTH, name: str = "") -> dict[str, dict[str, str]]:
-    found = {name: _files(path)}
-    below = [child for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")] if depth else []
-    for folder in sorted(below):
-        found |= _of_directory(folder, depth - 1, f"{name}/{folder.name}".lstrip("/"))
+    children = sorted(path.iterdir())
+    found = {name: _by_name(str(child) for child in children if child.is_file())}
+    for child in children if depth else []:
+        if child.is_dir() and not child.name.startswith("."):
+            found |= _of_directory(child, depth - 1, f"{name}/{child.name}".lstrip("/"))
     return found
-
-
-def _files(folder: Path) -> dict[str, str]:
-    return _by_name(str(child) for child in folder.iterdir() if child.is_file())
 
 
 def _by_name(members: Iterable[str]) -> dict[str, str]:
     """Members by their names without ``.gz`` in lower case; of several, one that is so spelt, then a plain one."""
-    names = {member: PurePath(member).name for member in members}
-    best_last = sorted(
-        names, key=lambda m: (names[m] != names[m].lower(), names[m].lower().endswith(".gz"), m), reverse=True
-    )
-    return {names[member].lower().removesuffix(".gz"): member for member in best_last}
+
+    def rank(member: str) -> tuple[bool, bool, str]:
+        name = PurePath(member).name
+        return name != name.lower(), name.lower().endswith(".gz"), member
+
+    best_last = sorted(members, key=rank, reverse=True)
+    return {PurePath(member).name.lower().removesuffix(".gz"): member for member in best_last}
 
 
 def _of_zip(path: Path) -> dict[str, dict[str, str]]:
     folders: dict[str, list[str]] = {}
     with zipfile.ZipFile(path) as archive:
         infos = [info for info in archive.infolist() if not info.filename.endswith("/")]
-    _refuse_bombs(path, infos)
-    for member in [info.filename for info in infos]:
-        _require_inside(path, member)
-        folder = member.rpartition("/")[0]
+    for info in infos:
+        _refuse_bomb(path, info)
+        parts_inside(path, info.filename)
+        folder = info.filename.rpartition("/")[0]
         if not folder.startswith("__MACOSX"):
-            folders.setdefault(folder, []).append(member)
+            folders.setdefault(folder, []).append(info.filename)
     return {folder: _by_name(members) for folder, members in folders.items()}
 
 
-def _refuse_bombs(path: Path, infos: Sequence[zipfile.ZipInfo]) -> None:
+def _refuse_bomb(path: Path, info: zipfile.ZipInfo) -> None:
     """A member is never unpacked beyond the size that the archive states, so that size is what is judged."""
-    for info in infos:
-        if info.file_size > max(_SMALL, _MAX_RATIO * info.compress_size):
-            problem = f"its member {info.filename!r} unpacks to {info.file_size:,} bytes from {info.compress_size:,}"
-            raise UnusableFileError(path, problem, "Do not use this archive; fetch it again from its publisher.")
+    if info.file_size > max(_SMALL, _MAX_RATIO * info.compress_size):
+        problem = f"its member {info.filename!r} unpacks to {info.file_size:,} bytes from {info.compress_size:,}"
+        raise UnusableFileError(path, problem, _DO_NOT_USE)
 
 
-def _require_inside(path: Path, member: str) -> None:
+def parts_inside(path: Path, member: str) -> tuple[str, ...]:
+    """The parts of a member's path in an archive.
+
+    Raises:
+        UnusableFileError: it leads out of the archive.
+    """
     parts = PurePosixPath(member.replace("\\", "/")).parts
     if not parts or ".." in parts or member.startswith(("/", "\\")) or ":" in parts[0]:
-        problem = f"its member {member!r} points outside the archive"
-        raise UnusableFileError(path, problem, "Do not use this archive; fetch it again from its publisher.")
+        raise UnusableFileError(path, f"its member {member!r} points outside the archive", _DO_NOT_USE)
+    return parts

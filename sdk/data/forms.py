@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from sdk.base.errors import UnusableFileError
 from sdk.data.archive import Source, find_source
-from sdk.data.records import csv_records, split_records
-from sdk.data.validation import Record, RejectLog
 
 log = logging.getLogger(__name__)
 WANTED = (
@@ -18,7 +16,6 @@ WANTED = (
     "links.csv and movies_metadata.csv, or ratings.csv and movies.csv"
 )
 METADATA_FILE = "movies_metadata.csv"
-Reader = Callable[[Source, RejectLog], Iterator[Record]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +27,7 @@ class Form:
             Movies Dataset).
         ratings: name of the ratings file.
         items: name of the titles file; in The Movies Dataset the films, whose ids are TMDB's.
-        separator: between a rating's fields.
+        separator: between fields, but in links.csv and in the titles and users of 100K.
         users: name of the file with users' attributes, "" where the form has none.
         tags: name of the tags file, "" where the form has none.
         links: name of the file from item_id to TMDB's id, "" where the form has none.
@@ -45,19 +42,6 @@ class Form:
     tags: str = ""
     links: str = ""
     encoding: str = "utf-8"
-
-    def records(self, source: Source, log: RejectLog, columns: Sequence[str], separator: str = "") -> Iterator[Record]:
-        """Rows of one of the form's text files.
-
-        Args:
-            source: where the file lies.
-            log: of this file.
-            columns: the fields of a row: read by name from a CSV's header, by position elsewhere.
-            separator: where it is not the ratings' own.
-        """
-        if self.name == "csv":
-            return csv_records(source, log, columns)
-        return split_records(source, log, separator or self.separator, len(columns), self.encoding)
 
 
 _TEXT_FORMS = (

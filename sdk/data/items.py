@@ -1,24 +1,25 @@
-"""The titles of a MovieLens data set, with their users' tags and links to TMDB."""
+"""The titles of a MovieLens data set, with their users' tags and links to TMDB; and what it tells about its users."""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sdk.base import schema
-from sdk.base.config import DataConfig
 from sdk.base.errors import UnusableFileError
+from sdk.base.types import Int64s
 from sdk.data.archive import Source
 from sdk.data.forms import METADATA_FILE, Form
-from sdk.data.records import csv_records, split_records
+from sdk.data.records import TextFiles, add_once
 from sdk.data.times import seconds_of
 from sdk.data.titles import clean_genres, split_title
-from sdk.data.validation import DUPLICATE_ID, MISSING_TITLE, UNKNOWN_ITEM, BadRowError, RejectLog, whole_number
+from sdk.data.validation import MISSING_TITLE, UNKNOWN_ITEM, BadRowError, whole_number
 
 log = logging.getLogger(__name__)
 BAD_FLAG = "a genre flag is neither 0 nor 1"
@@ -28,62 +29,59 @@ _PUBLISHED_GENRES = (
     "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
     "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
 )  # fmt: skip
-_MOVIE_COLUMNS = ("movieId", "title", "genres")
-_TAG_COLUMNS = ("userId", "movieId", "tag", "timestamp")
-_LINK_COLUMNS = ("movieId", "tmdbId")
 _BEFORE_FLAGS = ("movie id", "title", "release date", "video release date", "IMDb URL")
+OCCUPATIONS = (
+    "other or not specified", "academic/educator", "artist", "clerical/admin", "college/grad student",
+    "customer service", "doctor/health care", "executive/managerial", "farmer", "homemaker", "K-12 student", "lawyer",
+    "programmer", "retired", "sales/marketing", "scientist", "self-employed", "technician/engineer",
+    "tradesman/craftsman", "unemployed", "writer",
+)  # fmt: skip
+"""1M's occupations by their number (MovieLens 1M README)."""
+_OLDEST = 130
 Rows = dict[int, dict[str, Any]]
-Parse = Callable[[Sequence[str]], dict[str, Any]]
 
 
-def read_items(
-    source: Source, form: Form, config: DataConfig, films: pa.Table | None = None
-) -> tuple[pa.Table, pa.Table]:
+def read_items(files: TextFiles, form: Form, films: pa.Table | None = None) -> pa.Table:
     """Read titles, tags and links.
 
     Args:
-        source: where the files lie.
+        files: the data set's text files.
         form: which form they have.
-        config: how many rows of each file may be bad.
         films: ``sdk.data.tmdb.FILMS`` of The Movies Dataset, whose titles are those of the films that links lead to.
 
     Returns:
-        ``schema.ITEMS`` without TMDB's details, ascending by item_id; and the rejected rows, ``schema.REJECTS``.
+        ``schema.ITEMS`` without TMDB's details, ascending by item_id.
 
     Raises:
         UnusableFileError: a file is empty or damaged.
         MissingColumnError: a file lacks a column.
         TooManyRejectsError: more of a file's rows are bad than the configuration allows.
     """
-    if form.items == METADATA_FILE and films is not None:
-        rejects = schema.REJECTS.empty_table()
-        links, link_rejects = _read_links(source, form, None, config)
-        rows = _linked_titles(source, form, links, films)
-    else:
-        rows, rejects = _read_titles(source, form, config)
-        links, link_rejects = _read_links(source, form, rows, config)
-    tags, tag_rejects = _read_tags(source, form, rows, config)
+    of_films = form.items == METADATA_FILE
+    links = _read_links(files, form, None) if of_films else {}
+    rows = _linked_titles(files.source, form, links, films) if of_films else _read_titles(files, form)
+    tags = _read_tags(files, form, rows)
+    if not of_films:
+        links = _read_links(files, form, rows)
     for item_id, row in rows.items():
         row |= {"tags": sorted(tags.get(item_id, ())), "tmdb_id": links.get(item_id)}
-    table = pa.Table.from_pylist([rows[item_id] for item_id in sorted(rows)], schema=schema.ITEMS)
-    return table, pa.concat_tables([rejects, tag_rejects, link_rejects])
+    return pa.Table.from_pylist([rows[item_id] for item_id in sorted(rows)], schema=schema.ITEMS)
 
 
-def _read_titles(source: Source, form: Form, config: DataConfig) -> tuple[Rows, pa.Table]:
-    log, rows = RejectLog(form.items), Rows()
-    columns, parse, separator = _title_format(source, form, config)
+def _read_titles(files: TextFiles, form: Form) -> Rows:
+    rows, is_100k = Rows(), form.name == "100k"
+    genres = _genre_names(files) if is_100k else ()
+    columns = (*_BEFORE_FLAGS, *genres) if is_100k else ("movieId", "title", "genres")
 
     def add(fields: Sequence[str]) -> None:
-        row = parse(fields)
-        if row["item_id"] in rows:
-            raise BadRowError(DUPLICATE_ID)
-        rows[row["item_id"]] = row
+        row = _flagged_title(fields, genres) if is_100k else _item(fields[0], fields[1], fields[2].split("|"))
+        add_once(rows, row["item_id"], row)
 
-    log.read(form.records(source, log, columns, separator), add)
-    rejects = log.finish(source.where(form.items), config)
+    files.read(form.items, columns, add, "|" if is_100k else form.separator)
     if not rows:
-        raise UnusableFileError(source.where(form.items), "it holds no title", "Export it again, with its rows.")
-    return rows, rejects
+        where = files.source.where(form.items)
+        raise UnusableFileError(where, "it holds no title", "Export it again, with its rows.")
+    return rows
 
 
 def _linked_titles(source: Source, form: Form, links: Mapping[int, int | None], films: pa.Table) -> Rows:
@@ -100,33 +98,16 @@ def _linked_titles(source: Source, form: Form, links: Mapping[int, int | None], 
     return rows
 
 
-def _title_format(source: Source, form: Form, config: DataConfig) -> tuple[Sequence[str], Parse, str]:
-    """A titles file's columns, how to parse a row, and the separator where it is not the ratings' own."""
-    if form.name != "100k":
-        return _MOVIE_COLUMNS, _title, ""
-    genres = _genre_names(source, config)
-    return (*_BEFORE_FLAGS, *genres), _flagged_title(genres), "|"
-
-
-def _title(fields: Sequence[str]) -> dict[str, Any]:
-    item_id, title, genres = fields
-    return _item(item_id, title, genres.split("|"))
-
-
-def _flagged_title(genres: Sequence[str]) -> Parse:
-    """A parser of 100K's rows: a flag per genre, and the release date in place of a year that the title lacks."""
-
-    def parse(fields: Sequence[str]) -> dict[str, Any]:
-        flags = [flag.strip() for flag in fields[len(_BEFORE_FLAGS) :]]
-        if not set(flags) <= {"0", "1"}:
-            raise BadRowError(BAD_FLAG)
-        row = _item(fields[0], fields[1], [name for name, flag in zip(genres, flags, strict=True) if flag == "1"])
-        released = re.fullmatch(r"[0-9]{2}-[A-Z][a-z]{2}-([0-9]{4})", fields[2].strip())
-        if row["year"] is None and released:
-            row["year"] = int(released[1])
-        return row
-
-    return parse
+def _flagged_title(fields: Sequence[str], genres: Sequence[str]) -> dict[str, Any]:
+    """A row of 100K: a flag per genre, and the release date in place of a year that the title lacks."""
+    flags = [flag.strip() for flag in fields[len(_BEFORE_FLAGS) :]]
+    if not set(flags) <= {"0", "1"}:
+        raise BadRowError(BAD_FLAG)
+    row = _item(fields[0], fields[1], [name for name, flag in zip(genres, flags, strict=True) if flag == "1"])
+    released = re.fullmatch(r"[0-9]{2}-[A-Z][a-z]{2}-([0-9]{4})", fields[2].strip())
+    if row["year"] is None and released:
+        row["year"] = int(released[1])
+    return row
 
 
 def _item(item_id: str, raw_title: str, genres: Sequence[str]) -> dict[str, Any]:
@@ -141,74 +122,102 @@ def _bare_item(item_id: int, title: str, year: int | None, genres: Sequence[str]
     return details | {"item_id": item_id, "title": title, "year": year, "genres": genres}
 
 
-def _genre_names(source: Source, config: DataConfig) -> Sequence[str]:
+def _genre_names(files: TextFiles) -> Sequence[str]:
     """100K's genre names in the order of their flags."""
-    if _GENRES_FILE not in source:
+    if _GENRES_FILE not in files.source:
         return _PUBLISHED_GENRES
     names: dict[int, str] = {}
 
     def add(fields: Sequence[str]) -> None:
         names[whole_number(fields[1], "genre number")] = fields[0]
 
-    log = RejectLog(_GENRES_FILE)
-    log.read(split_records(source, log, "|", 2, "latin-1"), add)
-    log.finish(source.where(_GENRES_FILE), config)
+    files.read(_GENRES_FILE, ("name", "number"), add, "|")
     if sorted(names) != list(range(len(names))):
         problem = f"its genres are numbered {sorted(names)}, not from 0 without a gap"
-        raise UnusableFileError(source.where(_GENRES_FILE), problem, "Fetch the data set again.")
+        raise UnusableFileError(files.source.where(_GENRES_FILE), problem, "Fetch the data set again.")
     return [names[number] for number in range(len(names))]
 
 
-def _read_tags(source: Source, form: Form, items: Collection[int], config: DataConfig) -> tuple[Any, pa.Table]:
+def _read_tags(files: TextFiles, form: Form, items: Collection[int]) -> dict[int, list[str]]:
     tags: dict[int, list[str]] = defaultdict(list)
-    if not form.tags or form.tags not in source:
-        return tags, schema.REJECTS.empty_table()
 
-    def parse(fields: Sequence[str]) -> None:
-        item_id, tag = _tag(fields, items)
+    def add(fields: Sequence[str]) -> None:
+        whole_number(fields[0], "user id")
+        item_id, tag = _known(fields[1], items), fields[2].strip().lower()
+        seconds_of(fields[3])
+        if not tag:
+            raise BadRowError(MISSING_TAG)
         tags[item_id].append(tag)
 
-    log = RejectLog(form.tags)
-    log.read(form.records(source, log, _TAG_COLUMNS), parse)
-    return tags, log.finish(source.where(form.tags), config)
+    files.read(form.tags, ("userId", "movieId", "tag", "timestamp"), add, form.separator)
+    return tags
 
 
-def _tag(fields: Sequence[str], items: Collection[int]) -> tuple[int, str]:
-    whole_number(fields[0], "user id")
-    item_id, tag = _known(fields[1], items), fields[2].strip().lower()
-    seconds_of(fields[3])
-    if not tag:
-        raise BadRowError(MISSING_TAG)
-    return item_id, tag
-
-
-def _read_links(
-    source: Source, form: Form, items: Collection[int] | None, config: DataConfig
-) -> tuple[dict[int, int | None], pa.Table]:
-    """Links of the known titles; of all where ``items`` is None, since titles are made of them."""
+def _read_links(files: TextFiles, form: Form, items: Collection[int] | None) -> dict[int, int | None]:
+    """Links of the known titles, some of them blank; of all where ``items`` is None, since titles are made of them."""
     links: dict[int, int | None] = {}
-    if form.links not in source:
-        return links, schema.REJECTS.empty_table()
 
-    def parse(fields: Sequence[str]) -> None:
-        item_id = whole_number(fields[0], "item id") if items is None else _known(fields[0], items)
-        tmdb_id = _tmdb_id(fields[1])
-        if item_id in links:
-            raise BadRowError(DUPLICATE_ID)
-        links[item_id] = tmdb_id
+    def add(fields: Sequence[str]) -> None:
+        item_id, tmdb_id = _known(fields[0], items), fields[1]
+        add_once(links, item_id, whole_number(tmdb_id, "TMDB id") if tmdb_id.strip() else None)
 
-    log = RejectLog(form.links)
-    log.read(csv_records(source, log, _LINK_COLUMNS), parse)
-    return links, log.finish(source.where(form.links), config)
+    files.read(form.links, ("movieId", "tmdbId"), add)
+    return links
 
 
-def _tmdb_id(text: str) -> int | None:
-    """A TMDB id; blank is legal."""
-    return whole_number(text, "TMDB id") if text.strip() else None
-
-
-def _known(text: str, items: Collection[int]) -> int:
+def _known(text: str, items: Collection[int] | None) -> int:
     item_id = whole_number(text, "item id")
-    if item_id not in items:
+    if items is not None and item_id not in items:
         raise BadRowError(UNKNOWN_ITEM)
     return item_id
+
+
+def read_users(files: TextFiles, form: Form, rated: Int64s) -> pa.Table:
+    """All users: those with a rating and those with attributes.
+
+    Args:
+        files: the data set's text files.
+        form: which form they have. Ages are years in 100K; in 1M the first year of a bracket, and 1 for under 18.
+        rated: (N,) int64, the user of every accepted rating.
+
+    Returns:
+        ``schema.USERS``, ascending by user_id.
+
+    Raises:
+        TooManyRejectsError: more rows are bad than the configuration allows.
+    """
+    known, is_100k = Rows(), form.name == "100k"
+
+    def add(fields: Sequence[str]) -> None:
+        user_id, second, third, occupation, zip_code = fields
+        age, gender = (second, third) if is_100k else (third, second)
+        user: dict[str, Any] = {
+            "occupation": (occupation.strip() if is_100k else _numbered_occupation(occupation)) or None,
+            "age": _age(age),
+            "user_id": whole_number(user_id, "user id"),
+            "gender": gender.strip() or None,
+            "zip_prefix": zip_code.strip()[:3] or None,
+        }
+        add_once(known, user["user_id"], user)
+
+    columns = ("user id", "age or gender", "gender or age", "occupation", "zip code")
+    files.read(form.users, columns, add, "|" if is_100k else form.separator)
+    ids = sorted(known.keys() | set(pc.unique(pa.array(rated)).to_pylist()))
+    if not known:
+        nothing = [pa.nulls(len(ids), field.type) for field in list(schema.USERS)[1:]]
+        return pa.Table.from_arrays([pa.array(ids, pa.int64()), *nothing], schema=schema.USERS)
+    return pa.Table.from_pylist([known.get(i, {"user_id": i}) for i in ids], schema=schema.USERS)
+
+
+def _numbered_occupation(text: str) -> str:
+    number = whole_number(text, "occupation")
+    if number >= len(OCCUPATIONS):
+        raise BadRowError(f"the occupation is none of 0 to {len(OCCUPATIONS) - 1}")
+    return OCCUPATIONS[number]
+
+
+def _age(text: str) -> int:
+    years = whole_number(text, "age")
+    if years > _OLDEST:
+        raise BadRowError(f"the age is above {_OLDEST}")
+    return years

@@ -10,7 +10,7 @@ import numpy as np
 
 from sdk.base.config import RANKERS, RunConfig
 from sdk.base.errors import DataError
-from sdk.base.types import Float32s, Int64s, Interactions
+from sdk.base.types import Float32s, Interactions
 from sdk.data.splits import Split, split
 
 log = logging.getLogger(__name__)
@@ -75,21 +75,14 @@ def one_label(rating: Float32s, parts: Split, like_above: float) -> str:
         like_above: a rating above is a like.
     """
     liked = rating > like_above
-    for of, labels in (("", liked), *((f" of the {name} part", liked[rows]) for name, rows in _needed(parts))):
+    rows = {"training": parts.train, "validation": parts.validation} | ({"test": parts.test} if len(parts.test) else {})
+    for of, labels in {"": liked, **{f" of the {name} part": liked[part] for name, part in rows.items()}}.items():
         if not len(labels):
             return f"there are no ratings{of}"
         if labels.all() or not labels.any():
             found = "likes" if labels.all() else "no likes"
             return f"the {len(labels):,} ratings{of} hold one label only (all are {found} by rating > {like_above:g})"
     return ""
-
-
-def _needed(parts: Split) -> list[tuple[str, Int64s]]:
-    return [
-        ("training", parts.train),
-        ("validation", parts.validation),
-        *[("test", parts.test)] * bool(len(parts.test)),
-    ]
 
 
 def _advice(interactions: Interactions, parts: Split, config: RunConfig) -> str:

@@ -17,10 +17,10 @@ from sdk.data import tmdb as tmdb_films
 from sdk.data.archive import Source, find_source
 from sdk.data.fingerprint import fingerprint
 from sdk.data.forms import METADATA_FILE, RATINGS_FILES, Form, find_form, first_ratings
-from sdk.data.items import read_items
-from sdk.data.people import read_users
+from sdk.data.items import read_items, read_users
 from sdk.data.rating_lines import Layout, as_sampled, csv_layout
 from sdk.data.ratings import Ratings, read_ratings
+from sdk.data.records import TextFiles
 from sdk.data.validation import MAX_TIMESTAMP
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def load(path: str | Path, *, tmdb: str | Path | None = None, config: DataConfig
             MovieLens 20M or The Movies Dataset. Timestamps may be seconds, milli-, micro- or nanoseconds since 1970,
             or dates and times (UTC).
         tmdb: a folder or zip of TMDB 5000 or The Movies Dataset, joined through ``links.csv``, or where the data set
-            has none by title and year (``sdk.data.title_join``). None takes those films' files that lie beside the
+            has none by title and year (``sdk.data.titles``). None takes those films' files that lie beside the
             ratings; without any, TMDB's fields are empty.
         config: the rating scale, and how many of a file's rows may be bad.
 
@@ -54,20 +54,21 @@ def load(path: str | Path, *, tmdb: str | Path | None = None, config: DataConfig
     """
     source, form = find_form(path)
     beside = form.items == METADATA_FILE or (tmdb is None and tmdb_films.film_form(source.members) is not None)
-    own, own_rejects = tmdb_films.read_films(source, config) if beside else (None, None)
-    films, film_rejects = (None, None) if tmdb is None else tmdb_films.load(tmdb, config)
-    items, item_rejects = read_items(source, form, config, own)
-    for known_films in (own, films):
-        if known_films is not None:
-            items = _join(source, form, items, known_films)
+    films = [tmdb_films.read_films(source, config)] if beside else []
+    films += [] if tmdb is None else [tmdb_films.load(tmdb, config)]
+    files = TextFiles(source, config, form.encoding)
+    items = read_items(files, form, films[0][0] if beside else None)
+    for known_films, _ in films:
+        items = _join(source, form, items, known_films)
     known = items["item_id"].to_numpy().astype(np.int64)
     layout = _layout(source, form.ratings, form.separator)
     ratings = read_ratings(source, form.ratings, layout, known, config)
-    users, user_rejects = read_users(source, form, ratings.interactions.user_id, config)
-    tables = [ratings.rejects, item_rejects, user_rejects, own_rejects, film_rejects]
-    rejects = pa.concat_tables([table for table in tables if table is not None]).combine_chunks()
+    users = read_users(files, form, ratings.interactions.user_id)
+    rejects = pa.concat_tables([ratings.rejects, *files.rejects, *(table for _, table in films)]).combine_chunks()
     digest = fingerprint(ratings.interactions, items, users, ratings.order)
-    _report(source.name, len(ratings.interactions), items.num_rows, users.num_rows, rejects.num_rows)
+    counts = (len(ratings.interactions), items.num_rows, users.num_rows, rejects.num_rows)
+    shown = (f"{count:,}" for count in counts)
+    log.info("%s: %s ratings, %s titles, %s users; %s rows set aside", source.name, *shown)
     return Dataset(source.name, ratings.interactions, items, users, rejects, digest)
 
 
@@ -117,8 +118,3 @@ def _find_ratings(path: Path) -> tuple[Source, str]:
 
 def _layout(source: Source, file: str, separator: str) -> Layout:
     return csv_layout(source, file) if separator == "," else as_sampled(source, file, Layout(separator))
-
-
-def _report(name: str, ratings: int, items: int, users: int, rejects: int) -> None:
-    counts = (f"{count:,}" for count in (ratings, items, users, rejects))
-    log.info("%s: %s ratings, %s titles, %s users; %s rows set aside", name, *counts)

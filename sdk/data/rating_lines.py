@@ -6,6 +6,7 @@ import csv
 import logging
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from sdk.data.archive import Source
 from sdk.data.records import csv_header, positions, read_line
 from sdk.data.times import SECONDS, TimeForm, commonest_form
+from sdk.data.validation import BadRowError, require_width
 
 log = logging.getLogger(__name__)
 COLUMNS = ("user_id", "item_id", "rating", "timestamp")
@@ -49,19 +51,13 @@ class Layout:
 
     @cached_property
     def arrow_names(self) -> list[str]:
-        """Arrow's columns: it knows one-character separators only, so "::" has an empty column in between."""
-        names: list[str] = []
-        for number, name in enumerate(self.names):
-            names += [f"between {number}"] * (number > 0 and self.separator == "::")
-            names.append(name or f"unread {number}")
-        return names
+        """Arrow's columns."""
+        return [name or f"unread {number}" for number, name in enumerate(self.names)]
 
     @cached_property
     def arrow_types(self) -> dict[str, pa.DataType]:
-        """The types to read; "between" columns are null, so that anything in them is an error."""
-        types = {name: pa.null() for name in self.arrow_names if name.startswith("between")}
-        ours = {name: pa.from_numpy_dtype(dtype) for name, dtype in DTYPES.items()}
-        return types | ours | {"timestamp": self.time.arrow}
+        """The types to read."""
+        return {name: pa.from_numpy_dtype(dtype) for name, dtype in DTYPES.items()} | {"timestamp": self.time.arrow}
 
     @cached_property
     def plain_line(self) -> re.Pattern[bytes]:
@@ -120,19 +116,28 @@ def as_sampled(source: Source, file: str, layout: Layout) -> Layout:
         raw = islice(iter(lambda: read_line(stream, source.where(file)), b""), _SAMPLE_LINES + layout.header_lines)
         lines = [line.decode("utf-8", "replace").rstrip("\r\n") for line in raw][layout.header_lines :]
     quoted = layout.separator == "," and any('"' in line for line in lines)
-    rows = [_fields(line, layout.separator) for line in lines]
-    at = layout.names.index("timestamp")
-    time = commonest_form(row[at] for row in rows if len(row) == len(layout.names))
+    times, at = [], layout.names.index("timestamp")
+    for line in lines:
+        with suppress(BadRowError):
+            times.append(fields_of(line, layout.separator, len(layout.names))[at])
+    time = commonest_form(times)
     if time is not SECONDS:
         log.info("%s: its timestamps are %s, read as seconds since 1970 UTC", source.where(file), time.words)
     return replace(layout, quoted=quoted, time=time)
 
 
-def _fields(line: str, separator: str) -> list[str]:
+def fields_of(line: str, separator: str, width: int) -> list[str]:
+    """The fields of one line.
+
+    Raises:
+        BadRowError: it is no CSV, or has not as many fields as it should.
+    """
     try:
-        return next(csv.reader([line])) if separator == "," and '"' in line else line.split(separator)
-    except csv.Error:
-        return []
+        fields = next(csv.reader([line], strict=True)) if separator == "," else line.split(separator)
+    except csv.Error as error:
+        raise BadRowError(f"not valid CSV: {error}") from None
+    require_width(fields, width)
+    return fields
 
 
 def blocks(source: Source, file: str, layout: Layout) -> Iterator[Block]:

@@ -5,7 +5,7 @@ Every line ends up either accepted or set aside; only empty lines at the very en
 
 from __future__ import annotations
 
-import csv
+import json
 import math
 import re
 import sys
@@ -26,8 +26,7 @@ from sdk.base.streams import is_terminal
 from sdk.base.types import Bools, Int64s, Interactions
 from sdk.data import validation
 from sdk.data.archive import Source
-from sdk.data.rating_lines import COLUMNS, DTYPES, Block, Columns, Layout, Values, blocks
-from sdk.data.scales import scale_remedy
+from sdk.data.rating_lines import COLUMNS, DTYPES, Block, Columns, Layout, Values, blocks, fields_of
 from sdk.data.times import BEFORE_1970
 from sdk.data.validation import BadRowError, check_share, rejects_table, whole_number
 
@@ -35,6 +34,7 @@ MISSING_RATING = "the rating is missing"
 NO_NUMBER = "the rating is not a number"
 OFF_STEP = "the rating is not a whole or half star"
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_ENDS = (1, 5, 10, 20, 100)  # of other scales than MovieLens's
 _WHAT = {"user_id": "user id", "item_id": "item id"}
 
 
@@ -97,15 +97,13 @@ def read_ratings(
     rejects = pa.concat_tables([read.rejects(), _duplicates(source, file, layout, rows)]).sort_by("line")
     if repeats_are_bad:
         check_share(source.where(file), rejects, read.total, config)
-    return Ratings(interactions.take(~loses), rejects, _order_without(order, loses))
+    assert order is not None, "pairs that ascend strictly are there once"
+    new_row = np.cumsum(~loses) - 1
+    return Ratings(interactions.take(~loses), rejects, new_row[order[~loses[order]]])
 
 
-@dataclass(slots=True)
-class _Parsed:
-    """One block: the accepted rows' columns, and the rejected rows with a reason each, ascending."""
-
-    columns: Columns
-    rejected: dict[int, str]
+_Parsed = tuple[Columns, dict[int, str]]
+"""Of one block: the accepted rows' columns, and the rejected rows with a reason each, ascending."""
 
 
 @dataclass(slots=True)
@@ -117,19 +115,12 @@ class _Read:
     rejected_rows: list[Int64s] = field(default_factory=list)
     total: int = 0
 
-    def add(self, parsed: _Parsed) -> None:
-        for name in COLUMNS:
-            self.columns[name].append(_compact(parsed.columns[name]))
-
     def rejects(self) -> pa.Table:
         return pa.concat_tables([schema.REJECTS.empty_table(), *self.tables])
 
     def interactions(self) -> Interactions:
         """The accepted rows; the compact blocks are given up on the way."""
-        whole = {}
-        for name, dtype in DTYPES.items():
-            whole[name] = np.concatenate(self.columns.pop(name), dtype=dtype)
-        return Interactions(**whole)
+        return Interactions(*(np.concatenate(self.columns.pop(name), dtype=dtype) for name, dtype in DTYPES.items()))
 
     def data_rows(self, accepted: Int64s) -> Int64s:
         """Which row of the file each accepted row was, by stepping over the rejected ones."""
@@ -147,20 +138,22 @@ def _read_blocks(source: Source, file: str, layout: Layout, parser: _Parser) -> 
     size, shown = source.size(file), one_line(file)
     with tqdm(total=size, desc=shown, unit="B", unit_scale=True, leave=False, disable=hidden) as bar:
         for block in blocks(source, file, layout):
-            parsed = parser.parse(block)
-            read.add(parsed)
+            columns, rejected = parser.parse(block)
+            for name, values in columns.items():
+                read.columns[name].append(_compact(values))
             read.total += block.num_lines
-            if parsed.rejected:
-                rows = np.fromiter(parsed.rejected, np.int64)
+            if rejected:
+                rows = np.fromiter(rejected, np.int64)
                 read.rejected_rows.append(rows + block.first)
-                read.tables.append(_table(file, layout, block, rows, list(parsed.rejected.values())))
+                read.tables.append(_table(file, layout, block, rows, list(rejected.values())))
             bar.update(len(block.data) + 1)
     return read
 
 
 def _table(file: str, layout: Layout, block: Block, rows: Int64s, reasons: list[str]) -> pa.Table:
     lines = (rows + block.first + layout.header_lines + 1).tolist()
-    return rejects_table(file, lines, reasons, [block.lines[row].decode("utf-8", "replace") for row in rows])
+    texts = (block.lines[row].decode("utf-8", "replace") for row in rows)
+    return rejects_table(file, list(zip(lines, reasons, texts, strict=True)))
 
 
 def _duplicates(source: Source, file: str, layout: Layout, rows: Int64s) -> pa.Table:
@@ -174,13 +167,6 @@ def _duplicates(source: Source, file: str, layout: Layout, rows: Int64s) -> pa.T
     return pa.concat_tables(tables)
 
 
-def _order_without(order: Int64s | None, loses: Bools) -> Int64s | None:
-    if order is None:
-        return None
-    new_row = np.cumsum(~loses) - 1
-    return new_row[order[~loses[order]]]
-
-
 class _Parser:
     """Parses blocks of one file."""
 
@@ -192,7 +178,7 @@ class _Parser:
     def remedies(self, *, adjustable: bool) -> dict[str, str]:
         """What mends the reasons that only a look at all ratings explains; a configuration only if ``adjustable``."""
         scale = self._config.rating_min, self._config.rating_max
-        return {self._off_scale: scale_remedy(*self._met, *scale, adjustable=adjustable)}
+        return {re.escape(self._off_scale): scale_remedy(*self._met, *scale, adjustable=adjustable)}
 
     def _meet(self, low: float, high: float) -> None:
         self._met = min(self._met[0], low), max(self._met[1], high)
@@ -217,19 +203,16 @@ class _Parser:
 
     def _by_arrow(self, data: bytes, num_lines: int) -> Columns | None:
         """Columns of exactly ``num_lines`` rows, or None where any line is not as it should be."""
-        layout = self._layout
+        layout, types = self._layout, self._layout.arrow_types
+        separator = layout.separator
+        if len(separator) > 1:  # Arrow knows separators of one character only
+            data, separator = data.replace(separator.encode(), b"\t"), "\t"
+        quote = '"' if layout.quoted else False
+        parsing = pa_csv.ParseOptions(delimiter=separator, quote_char=quote, ignore_empty_lines=False)
+        converting = pa_csv.ConvertOptions(column_types=types, include_columns=list(types), null_values=[""])
         try:
             table = pa_csv.read_csv(
-                reader_of(data),
-                pa_csv.ReadOptions(column_names=layout.arrow_names),
-                pa_csv.ParseOptions(
-                    delimiter=layout.separator[0],
-                    quote_char='"' if layout.quoted else False,
-                    ignore_empty_lines=False,
-                ),
-                pa_csv.ConvertOptions(
-                    column_types=layout.arrow_types, include_columns=list(layout.arrow_types), null_values=[""]
-                ),
+                reader_of(data), pa_csv.ReadOptions(column_names=layout.arrow_names), parsing, converting
             )
         except pa.ArrowInvalid:
             return None
@@ -265,24 +248,14 @@ class _Parser:
             text = line.decode("utf-8")
         except UnicodeDecodeError:
             raise BadRowError(validation.NOT_UTF8) from None
-        values = dict(zip(self._layout.names, self._split(text), strict=True))
+        if not text.strip():
+            raise BadRowError(validation.EMPTY_LINE)
+        names, separator = self._layout.names, self._layout.separator
+        values = dict(zip(names, fields_of(text, separator, len(names)), strict=True))
         plain = {name: str(whole_number(values[name], what)) for name, what in _WHAT.items()}
         plain["timestamp"] = self._layout.time.plain_text(values["timestamp"])
         plain["rating"] = self._plain_rating(values["rating"].strip())
-        return self._layout.separator.join(plain.get(name, "") for name in self._layout.names).encode()
-
-    def _split(self, text: str) -> list[str]:
-        if not text.strip():
-            raise BadRowError(validation.EMPTY_LINE)
-        try:
-            fields = next(csv.reader([text], strict=True)) if self._layout.separator == "," else None
-        except csv.Error as error:
-            raise BadRowError(f"not valid CSV: {error}") from None
-        fields = text.split(self._layout.separator) if fields is None else fields
-        if len(fields) != len(self._layout.names):
-            few = len(fields) < len(self._layout.names)
-            raise BadRowError(validation.TOO_FEW_FIELDS if few else validation.TOO_MANY_FIELDS)
-        return fields
+        return separator.join(plain.get(name, "") for name in names).encode()
 
     def _plain_rating(self, text: str) -> str:
         if not text:
@@ -307,7 +280,7 @@ class _Parser:
             columns = {name: column[~bad] for name, column in columns.items()}
         if self._layout.time.per_second > 1:
             columns = columns | {"timestamp": columns["timestamp"] // self._layout.time.per_second}
-        return _Parsed(columns, dict(sorted(rejected.items())))
+        return columns, dict(sorted(rejected.items()))
 
     def _faults(self, columns: Columns) -> Iterator[tuple[str, Bools]]:
         rating, low, high = columns["rating"], self._config.rating_min, self._config.rating_max
@@ -315,12 +288,50 @@ class _Parser:
             self._meet(float(rating.min()), float(rating.max()))
         yield self._off_scale, (rating < low) | (rating > high)
         yield OFF_STEP, (np.clip(rating, low, high) * 2) % 1 != 0  # an infinity has no remainder
-        yield from self._time_faults(columns["timestamp"])
-        if self._known is not None:
-            yield validation.UNKNOWN_ITEM, ~np.isin(columns["item_id"], self._known)
-
-    def _time_faults(self, time: Int64s) -> Iterator[tuple[str, Bools]]:
-        form = self._layout.time
+        form, time = self._layout.time, columns["timestamp"]
         yield BEFORE_1970, time < 0
         yield form.not_this, time < form.least
         yield validation.LATE_TIMESTAMP, time > (validation.MAX_TIMESTAMP + 1) * form.per_second - 1
+        if self._known is not None:
+            yield validation.UNKNOWN_ITEM, ~np.isin(columns["item_id"], self._known)
+
+
+def scale_remedy(low: float, high: float, least: float, most: float, *, adjustable: bool) -> str:
+    """What to do about ratings off the configured scale.
+
+    Args:
+        low: the lowest rating in the file.
+        high: the highest.
+        least: the lowest on the scale.
+        most: the highest on the scale.
+        adjustable: whether a configuration can be given.
+    """
+    scale = _scale_of(low, high) if adjustable else None
+    rescale = f"rescale them to {least:g} to {most:g} in halves"
+    if scale is None:
+        return f"Its ratings run from {low:g} to {high:g}: {rescale}."
+    settings = json.dumps(scale_settings(*scale))
+    return (
+        f"Its ratings run from {low:g} to {high:g}: give their scale in a file, --config scale.json, that holds "
+        f"{settings} (ratings above like_above are likes), or {rescale}."
+    )
+
+
+def scale_settings(low: float, high: float) -> dict[str, dict[str, float]]:
+    """The configuration of a scale: what 3, 4 and a star are on the usual one, in the same place on this one."""
+    stars = (high - low) / 4.5
+    like_above = round(low + 2.5 * stars) if stars >= 1 else low + (high - low) / 2
+    return {
+        "data": {"rating_min": low, "rating_max": high},
+        "features": {"like_above": like_above},
+        "history": {"like_at": round(low + 3.5 * stars, 2), "star_weight": round(0.4 / stars, 4)},
+    }
+
+
+def _scale_of(low: float, high: float) -> tuple[int, int] | None:
+    """The least usual scale that holds the ratings; None where there is none."""
+    end = next((end for end in _ENDS if high <= end and low >= -end), None)
+    if end is None or not math.isfinite(low):
+        return None
+    start = -end if low < 0 else int(low >= 1 and end > 1)
+    return start, end

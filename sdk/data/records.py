@@ -9,13 +9,28 @@ import csv
 import io
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
+from typing import TypeVar
 
+import pyarrow as pa
+
+from sdk.base import schema
+from sdk.base.config import DataConfig
 from sdk.base.errors import MissingColumnError, UnusableFileError
 from sdk.data.archive import Source
 from sdk.data.foreign import resaved, runnable
-from sdk.data.validation import EMPTY_LINE, NOT_UTF8, TOO_FEW_FIELDS, TOO_MANY_FIELDS, Record, RejectLog, is_unicode
+from sdk.data.validation import (
+    DUPLICATE_ID,
+    EMPTY_LINE,
+    NOT_UTF8,
+    BadRowError,
+    check_share,
+    is_unicode,
+    rejects_table,
+    require_width,
+)
 
 _MAX_RECORD_LINES = 1000  # a quote still open after so many lines was never meant to span them
 _MAX_LINE = 1 << 27  # bytes
@@ -23,19 +38,86 @@ _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _SAME = {"itemid": "movieid"}
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _MAX_FIELD = 1 << 26  # characters; a TMDB cast can exceed the csv module's own limit of 131,072
+Value = TypeVar("Value")
 
 
-class _Lines:
+@dataclass(frozen=True)
+class TextFiles:
+    """The small text files of one data set.
+
+    Attributes:
+        source: where they lie.
+        config: how many rows of each may be bad.
+        encoding: ``latin-1`` or ``utf-8``, of those that are no CSV.
+        rejects: ``schema.REJECTS`` of each file read so far, in line order.
+    """
+
+    source: Source
+    config: DataConfig
+    encoding: str = "utf-8"
+    rejects: list[pa.Table] = field(default_factory=lambda: [schema.REJECTS.empty_table()])
+
+    def read(
+        self, file: str, columns: Sequence[str], add: Callable[[Sequence[str]], None], separator: str = ","
+    ) -> None:
+        """Hand the fields of each row of a file to ``add``; a row for which it raises ``BadRowError`` is set aside.
+
+        Quoted fields of a CSV may span lines. A quote that is never closed costs the line it stands on, not the rest.
+
+        Args:
+            file: its name; a file that is not there has no rows.
+            columns: the fields of a row: read by name from a CSV's header, by position elsewhere.
+            add: takes a row's fields, in the order of ``columns``.
+            separator: ``,`` in a CSV file with a header; else what stands between fields, without header and quotes.
+
+        Raises:
+            MissingColumnError: a CSV's header lacks one of the columns.
+            UnusableFileError: the file is damaged, or a CSV without header.
+            TooManyRejectsError: more rows are bad than the configuration allows.
+        """
+        if file not in self.source:
+            return
+        where, is_csv, num_good = self.source.where(file), separator == ",", 0
+        rejects: list[tuple[int, str, str]] = []
+        with self.source.open(file) as stream:
+            header = csv_header(stream, where) if is_csv else columns
+            at = positions(header, columns, where) if is_csv else range(len(columns))
+            lines = _Lines(stream, where, "utf-8" if is_csv else self.encoding, skipped=int(is_csv))
+            for number, line in _with_content(lines, rejects):
+                taken = [line]
+                try:
+                    fields = _parse_csv(taken, lines) if is_csv else line.rstrip("\r\n").split(separator)
+                    if not all(map(is_unicode, taken)):  # bytes not valid in the encoding were left as lone surrogates
+                        raise BadRowError(NOT_UTF8)
+                    require_width(fields, len(header))
+                    add([fields[position] for position in at])
+                    num_good += 1
+                except BadRowError as bad:
+                    rejects.append((number, str(bad), "".join(taken).rstrip("\r\n")))
+        self.rejects.append(rejects_table(file, sorted(rejects)))
+        check_share(where, self.rejects[-1], num_good + len(rejects), self.config)
+
+
+def add_once(rows: dict[int, Value], key: int, value: Value) -> None:
+    """Add a row under its id.
+
+    Raises:
+        BadRowError: the id is there already.
+    """
+    if key in rows:
+        raise BadRowError(DUPLICATE_ID)
+    rows[key] = value
+
+
+class _Lines(Iterator[str]):
     """Physical lines that can be put back, and the number of the line last taken."""
 
     def __init__(self, stream: io.BufferedReader, where: str, encoding: str, *, skipped: int) -> None:
         # split at \n only: a lone \r is content; bytes that are not valid become lone surrogates, found later
-        self._lines = (line.decode(encoding, "surrogateescape") for line in _bounded(stream, where))
+        stored = iter(lambda: read_line(stream, where), b"")
+        self._lines = (line.decode(encoding, "surrogateescape") for line in stored)
         self._back: deque[str] = deque()
         self.number = skipped
-
-    def __iter__(self) -> _Lines:
-        return self
 
     def __next__(self) -> str:
         line = self._back.popleft() if self._back else next(self._lines)
@@ -47,58 +129,17 @@ class _Lines:
         self.number -= len(lines)
 
 
-def _bounded(stream: io.BufferedReader, where: str) -> Iterator[bytes]:
-    """Lines as they are stored; a longer one, unpacked from a damaged or hostile file, would fill the memory."""
-    while line := read_line(stream, where):
-        yield line
-
-
 def read_line(stream: io.BufferedReader, where: str) -> bytes:
     """The next line with its end, empty at the end of the file.
 
     Raises:
-        UnusableFileError: it is longer than any line of ours.
+        UnusableFileError: it is longer than any line of ours; one from a damaged or hostile file would fill the memory.
     """
     line = stream.readline(_MAX_LINE)
     if len(line) == _MAX_LINE:
         problem = f"a line is longer than {_MAX_LINE >> 20} MiB"
         raise UnusableFileError(where, problem, "Fetch or export the file again.")
     return line
-
-
-def split_records(source: Source, log: RejectLog, separator: str, width: int, encoding: str) -> Iterator[Record]:
-    """Rows of a file without header or quoting, such as ``movies.dat``.
-
-    Args:
-        source: where the file lies.
-        log: of this file; rows of another width, or not valid in ``encoding``, are set aside in it.
-        separator: between fields, e.g. ``::``.
-        width: number of fields in a row.
-        encoding: ``latin-1`` or ``utf-8``.
-    """
-    with source.open(log.file) as stream:
-        for number, line in _with_content(_Lines(stream, source.where(log.file), encoding, skipped=0), log):
-            text = line.rstrip("\r\n")
-            record = Record(number, text.split(separator), text)
-            if _is_usable(record, width, log):
-                yield record
-
-
-def csv_records(source: Source, log: RejectLog, columns: Sequence[str]) -> Iterator[Record]:
-    """Rows of a CSV file with a header, each row's fields in the order of ``columns``.
-
-    Quoted fields may span lines. A quote that is never closed costs the line it stands on, not the rest.
-
-    Raises:
-        MissingColumnError: the header lacks one of the columns.
-        UnusableFileError: the file is empty.
-    """
-    with source.open(log.file) as stream:
-        header = csv_header(stream, source.where(log.file))
-        at = positions(header, columns, source.where(log.file))
-        for record in _csv_rows(_Lines(stream, source.where(log.file), "utf-8", skipped=1), log):
-            if _is_usable(record, len(header), log):
-                yield record._replace(fields=[record.fields[position] for position in at])
 
 
 def csv_header(stream: io.BufferedReader, where: str) -> list[str]:
@@ -168,34 +209,24 @@ def _spelling(name: str) -> str:
     return _SAME.get(bare, bare)
 
 
-def _with_content(lines: _Lines, log: RejectLog) -> Iterator[tuple[int, str]]:
-    """The lines that hold something, counted; empty lines between them are set aside, those at the end are not."""
+def _with_content(lines: _Lines, rejects: list[tuple[int, str, str]]) -> Iterator[tuple[int, str]]:
+    """The lines that hold something; empty lines between them are set aside, those at the end are not."""
     empty: list[int] = []
     for line in lines:
         if not line.strip():
             empty.append(lines.number)
             continue
-        log.total += len(empty) + 1
-        for number in empty:
-            log.add(number, EMPTY_LINE, "")
+        rejects += [(number, EMPTY_LINE, "") for number in empty]
         empty.clear()
         yield lines.number, line
 
 
-def _csv_rows(lines: _Lines, log: RejectLog) -> Iterator[Record]:
-    for number, first in _with_content(lines, log):
-        taken = [first]
-        try:
-            fields = _parse_csv(taken, lines)
-        except csv.Error as error:
-            lines.put_back(taken[1:])
-            log.add(number, f"not valid CSV: {error}", first.rstrip("\r\n"))
-        else:
-            yield Record(number, fields, "".join(taken).rstrip("\r\n"))
-
-
 def _parse_csv(taken: list[str], lines: _Lines) -> list[str]:
-    """One CSV row that starts with ``taken``; the further lines that it needs are added there."""
+    """One CSV row that starts with ``taken``; the further lines that it needs are added there.
+
+    Raises:
+        BadRowError: it is none, and costs its first line alone.
+    """
 
     def feed() -> Iterator[str]:
         yield taken[0]
@@ -206,15 +237,9 @@ def _parse_csv(taken: list[str], lines: _Lines) -> list[str]:
     before = csv.field_size_limit(_MAX_FIELD)
     try:
         return next(csv.reader(feed(), strict=True))
+    except csv.Error as error:
+        lines.put_back(taken[1:])
+        del taken[1:]
+        raise BadRowError(f"not valid CSV: {error}") from None
     finally:
         csv.field_size_limit(before)
-
-
-def _is_usable(record: Record, width: int, log: RejectLog) -> bool:
-    if not is_unicode(record.text):  # bytes not valid in the encoding were left as lone surrogates
-        log.add(record.line, NOT_UTF8, record.text)
-    elif len(record.fields) != width:
-        log.add(record.line, TOO_FEW_FIELDS if len(record.fields) < width else TOO_MANY_FIELDS, record.text)
-    else:
-        return True
-    return False

@@ -1,14 +1,18 @@
-"""Parting ratings into training, validation and test rows. The test part is cut first, validation from the rest."""
+"""Parting ratings: by chance, by time or by each user's last one. ``split`` cuts the test part, then validation.
+
+Whoever parts ratings by a rule of their own makes it of ``drawn``, ``time_at`` and ``before_and_asked``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from sdk.base.config import SplitConfig
 from sdk.base.errors import DataError
-from sdk.base.types import Bools, Int64s, Interactions
+from sdk.base.types import Bools, Int32s, Int64s, Interactions
 
 _MOST_TIED = 0.5  # of what is held out by time may be of one moment with what is not
 
@@ -66,7 +70,39 @@ def _held_out(interactions: Interactions, rows: Int64s, config: SplitConfig, sha
         return _is_last_of_user(interactions.user_id[rows], interactions.timestamp[rows])
     if config.kind == "time":
         return _is_latest(interactions.timestamp[rows], share)
-    return np.random.default_rng(seed).random(len(rows)) < share
+    return drawn(len(rows), share, seed)
+
+
+def drawn(num_rows: int, share: float, seed: int | Sequence[int] | np.random.Generator) -> Bools:
+    """(num_rows,) bool, True where the row is among the ``share`` that chance holds out; a generator goes on."""
+    return np.random.default_rng(seed).random(num_rows) < share
+
+
+def time_at(timestamp: Int64s, place: int) -> int:
+    """The time of the rating at a place in order of time; where there is none, a second after the last."""
+    if place >= len(timestamp):
+        return int(timestamp.max()) + 1
+    return int(np.partition(timestamp, place)[place])
+
+
+def before_and_asked(
+    user: Int64s | Int32s, timestamp: Int64s, liked: Bools, start: int, end: int | None = None
+) -> tuple[Bools, Bools]:
+    """What may be learnt before a moment, and what is asked for from it on: likes of the users who have a past.
+
+    Args:
+        user: (N,) users, ids or rows.
+        timestamp: (N,) int64.
+        liked: (N,) bool.
+        start: the moment; ratings at it are not learnt from.
+        end: where to stop asking; None asks up to the last rating.
+
+    Returns:
+        Two (N,) bool.
+    """
+    before = timestamp < start
+    asked = ~before & liked & np.isin(user, user[before])
+    return before, asked if end is None else asked & (timestamp < end)
 
 
 def _is_latest(timestamp: Int64s, share: float) -> Bools:
@@ -96,9 +132,8 @@ def _require_order(ascending: Int64s, cut: int) -> None:
 def _is_last_of_user(user_id: Int64s, timestamp: Int64s) -> Bools:
     """Each user's latest row, for users with at least two rows (a user's only row stays in training)."""
     order = np.lexsort((timestamp, user_id))
-    users = user_id[order]
-    ends = np.append(users[1:] != users[:-1], True) if len(users) else np.zeros(0, dtype=np.bool_)
-    starts = np.append(True, users[1:] != users[:-1]) if len(users) else ends
+    begins = np.ones(len(order) + 1, dtype=np.bool_)  # whether another user's rows begin, the end included
+    begins[1:-1] = np.diff(user_id[order]) != 0
     last = np.zeros(len(user_id), dtype=np.bool_)
-    last[order[ends & ~starts]] = True
+    last[order[begins[1:] & ~begins[:-1]]] = True
     return last

@@ -102,7 +102,9 @@ def seconds_of(text: str) -> int:
 
 def _form_of(text: str) -> TimeForm | None:
     if _DIGITS.fullmatch(text):
-        return next((form for form in _NUMBERS if form.least <= int(text) <= MAX_TIMESTAMP * form.per_second), None)
+        number = int(text)
+        fitting = (form for form in _NUMBERS if form.least <= number < (MAX_TIMESTAMP + 1) * form.per_second)
+        return next(fitting, None)
     if _seconds_of_text(text) is None:
         return None
     match = _TEXT.fullmatch(text)

@@ -17,10 +17,9 @@ from sdk.base.config import DataConfig
 from sdk.base.errors import UnusableFileError
 from sdk.data.archive import Source, find_source
 from sdk.data.forms import METADATA_FILE
-from sdk.data.records import csv_records
-from sdk.data.title_join import links_by_title
-from sdk.data.titles import clean_genres
-from sdk.data.validation import DUPLICATE_ID, MISSING_TITLE, BadRowError, RejectLog, is_unicode, whole_number
+from sdk.data.records import TextFiles, add_once
+from sdk.data.titles import clean_genres, links_by_title
+from sdk.data.validation import MISSING_TITLE, BadRowError, is_unicode, whole_number
 
 MAX_CAST = 20
 BAD_DATE = "the release date is not of the form 1999-12-31"
@@ -33,6 +32,7 @@ _TO_MOVIELENS = {"Science Fiction": "Sci-Fi", "Family": "Children", "Music": "Mu
 _DETAILS = ("overview", "keywords", "cast", "directors", "crew", "companies")
 _DEFAULT = DataConfig()
 _STRINGS = pa.list_(pa.string())
+Films = dict[int, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,30 +99,14 @@ def film_form(names: Collection[str]) -> FilmForm | None:
 
 def read_films(source: Source, config: DataConfig) -> tuple[pa.Table, pa.Table]:
     """``load`` where the folder is found already: one of which ``film_form`` knows the form."""
-    form = film_form(source.members.keys())
+    form = film_form(source.members)
     assert form is not None, "the caller looked"
-    films, rejects = _read_movies(source, form, config)
-    rejects += _read_details(source, form, form.keywords, ("id", "keywords"), films, _keywords, config)
-    columns = (form.credits_id, "cast", "crew")
-    rejects += _read_details(source, form, form.credits, columns, films, _credits, config)
+    files = TextFiles(source, config)
+    films = _read_movies(files, form)
+    _read_details(files, form, form.keywords, ("id", "keywords"), films, _keywords)
+    _read_details(files, form, form.credits, (form.credits_id, "cast", "crew"), films, _credits)
     table = pa.Table.from_pylist([films[tmdb_id] for tmdb_id in sorted(films)], schema=FILMS)
-    return table, pa.concat_tables(rejects)
-
-
-def as_items(films: pa.Table) -> pa.Table:
-    """Films as a catalogue of their own, for a content model without MovieLens.
-
-    Args:
-        films: ``FILMS``.
-
-    Returns:
-        ``schema.ITEMS``: item_id is the tmdb_id, genres in MovieLens's words, no tags.
-    """
-    rows = [
-        film | {"item_id": film["tmdb_id"], "tags": [], "genres": movielens_genres(film["genres"])}
-        for film in films.to_pylist()
-    ]
-    return pa.Table.from_pylist(rows, schema=schema.ITEMS)
+    return table, pa.concat_tables(files.rejects)
 
 
 def add_to_items(items: pa.Table, films: pa.Table) -> pa.Table:
@@ -143,7 +127,7 @@ def add_to_items(items: pa.Table, films: pa.Table) -> pa.Table:
 
 
 def link_by_title(items: pa.Table, films: pa.Table) -> pa.Table:
-    """Fill in the ``tmdb_id`` of the titles that ``sdk.data.title_join`` finds by title and year.
+    """Fill in the ``tmdb_id`` of the titles that ``sdk.data.titles`` finds by title and year.
 
     Args:
         items: ``schema.ITEMS`` of a data set that has no links; every ``tmdb_id`` is replaced.
@@ -170,59 +154,38 @@ def _joined(item: dict[str, Any], film: Mapping[str, Any] | None) -> dict[str, A
     return item | details | {"genres": genres, "year": film["year"] if item["year"] is None else item["year"]}
 
 
-def _read_movies(
-    source: Source, form: FilmForm, config: DataConfig
-) -> tuple[dict[int, dict[str, Any]], list[pa.Table]]:
-    films: dict[int, dict[str, Any]] = {}
+def _read_movies(files: TextFiles, form: FilmForm) -> Films:
+    films: Films = {}
 
-    def parse(fields: Sequence[str]) -> None:
+    def add(fields: Sequence[str]) -> None:
         film = _film(*fields)
-        if film["tmdb_id"] in films:
-            raise BadRowError(DUPLICATE_ID)
-        films[film["tmdb_id"]] = film
+        add_once(films, film["tmdb_id"], film)
 
-    columns = _FILM_COLUMNS if form.keywords else (*_FILM_COLUMNS, "keywords")
-    rejects = _read(source, form.movies, columns, parse, config)
+    files.read(form.movies, _FILM_COLUMNS if form.keywords else (*_FILM_COLUMNS, "keywords"), add)
     if not films:
-        raise UnusableFileError(source.where(form.movies), "it holds no film", "Fetch it again.")
-    return films, rejects
+        raise UnusableFileError(files.source.where(form.movies), "it holds no film", "Fetch it again.")
+    return films
 
 
 def _read_details(
-    source: Source,
+    files: TextFiles,
     form: FilmForm,
     file: str,
     columns: Sequence[str],
-    films: dict[int, dict[str, Any]],
+    films: Films,
     details: Callable[..., dict[str, Any]],
-    config: DataConfig,
-) -> list[pa.Table]:
+) -> None:
     """Add what a file knows of the films, in whose first column their id stands."""
-    met: set[int] = set()
+    met: Films = {}
 
-    def parse(fields: Sequence[str]) -> None:
+    def add(fields: Sequence[str]) -> None:
         tmdb_id = whole_number(fields[0], "film id")
         if tmdb_id not in films:
-            unknown = f"unknown film: its id is not in {form.movies}"
-            raise BadRowError(unknown)
-        found = details(*fields[1:])
-        if tmdb_id in met:
-            raise BadRowError(DUPLICATE_ID)
-        met.add(tmdb_id)
-        films[tmdb_id] |= found
+            raise BadRowError(f"unknown film: its id is not in {form.movies}")
+        add_once(met, tmdb_id, details(*fields[1:]))
+        films[tmdb_id] |= met[tmdb_id]
 
-    return _read(source, file, columns, parse, config) if file in source else []
-
-
-def _read(
-    source: Source, file: str, columns: Sequence[str], parse: Callable[[Sequence[str]], None], config: DataConfig
-) -> list[pa.Table]:
-    """Hand a file's rows to ``parse``; the rows set aside are returned."""
-    log = RejectLog(file)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the parser's, of backslashes in the films' texts
-        log.read(csv_records(source, log, columns), parse)
-    return [log.finish(source.where(file), config)]
+    files.read(file, columns, add)
 
 
 def _film(
@@ -289,7 +252,9 @@ def _value_of(text: str) -> object:
     try:
         return json.loads(text)
     except ValueError:
-        return ast.literal_eval(text.strip())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the parser's, of backslashes in the films' texts
+            return ast.literal_eval(text.strip())
 
 
 def _is_named(entry: object) -> bool:

@@ -17,10 +17,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
+from typing import TypeVar
 
 from sdk.base.errors import DownloadError, OutputError
 from sdk.base.printable import one_line
@@ -37,6 +38,7 @@ _NOT_THERE = frozenset({404, 410})
 _BAD_RANGE = 416
 _NOT_OURS = "the server sent bytes that do not continue ours; starting over"
 _NO_SUCH_RANGE = "the server has no such range; starting over"
+Got = TypeVar("Got")
 
 
 class GaveUpError(DownloadError):
@@ -125,17 +127,15 @@ def fetch_text(link: Link, url: str) -> str | None:
         GaveUpError: no whole answer came in the attempts allowed.
         DownloadError: the server refused.
     """
-    patience = _Patience(link, url)
-    while True:
+
+    def attempt() -> str | None:
         try:
-            with _ask(link, url, {}) as response:
+            with _ask(link, url, {}, _NOT_THERE) as response:
                 return b"".join(_blocks(response, _TEXT_BYTES)).decode("utf-8", "replace")
-        except urllib.error.HTTPError as error:
-            if error.code not in _NOT_THERE:
-                raise _refusal(link, url, error) from error
+        except urllib.error.HTTPError:
             return None
-        except _LostError as error:
-            patience.bear(error, 0)
+
+    return _patiently(link, url, attempt)
 
 
 def fetch_file(link: Link, part: Part, progress: bool | None = None) -> None:
@@ -151,13 +151,9 @@ def fetch_file(link: Link, part: Part, progress: bool | None = None) -> None:
         DownloadError: the server refused.
         OutputError: the part file cannot be written, or would not fit on its disk.
     """
-    patience = _Patience(link, part.url, part.length() if part.validator() else 0)
     with contextlib.closing(_Meter(part, progress)) as meter:
-        while True:
-            try:
-                return _attempt(link, part, meter)
-            except _LostError as error:
-                patience.bear(error, part.length())
+        kept = part.length() if part.validator() else 0
+        _patiently(link, part.url, lambda: _attempt(link, part, meter), part.length, kept)
 
 
 def check_space(folder: Path, needed_bytes: int, what: str) -> None:
@@ -189,52 +185,60 @@ def writing(path: Path) -> Iterator[None]:
         raise OutputError(message) from error
 
 
-class _Patience:
-    """Counts failures in a row that brought nothing new, and pauses longer after each."""
+def _patiently(
+    link: Link, url: str, attempt: Callable[[], Got], reached: Callable[[], int] = lambda: 0, best: int = 0
+) -> Got:
+    """Try until an attempt ends, with a longer pause after each failure in a row that brought nothing new.
 
-    def __init__(self, link: Link, url: str, reached: int = 0) -> None:
-        self.link, self.url, self.best, self.failures = link, url, reached, 0
+    Args:
+        link: how many failures are borne.
+        url: for the messages.
+        attempt: raises ``_LostError`` where another try may help.
+        reached: how many bytes there are.
+        best: how many there were before.
 
-    def bear(self, error: _LostError, reached: int) -> None:
-        self.failures = 1 if reached > self.best else self.failures + 1
-        self.best = max(self.best, reached)
-        if self.failures > self.link.retries:
-            raise GaveUpError(
-                f"{self.url}: gave up, failed attempts in a row: {self.failures} ({error}). "
-                f"Check the network and the proxy settings and run it again, {self.link.remedy}"
-            ) from error
-        pause_s = min(_LONGEST_PAUSE_S, 2.0 ** (self.failures - 1))
-        log.warning("%s: %s; retry %d of %d in %g s", self.url, error, self.failures, self.link.retries, pause_s)
-        self.link.wait(pause_s)
+    Raises:
+        GaveUpError: there were too many failures.
+    """
+    failures = 0
+    while True:
+        try:
+            return attempt()
+        except _LostError as error:
+            got = reached()
+            failures = 1 if got > best else failures + 1
+            best = max(best, got)
+            if failures > link.retries:
+                raise GaveUpError(
+                    f"{url}: gave up, failed attempts in a row: {failures} ({error}). "
+                    f"Check the network and the proxy settings and run it again, {link.remedy}"
+                ) from error
+            pause_s = min(_LONGEST_PAUSE_S, 2.0 ** (failures - 1))
+            log.warning("%s: %s; retry %d of %d in %g s", url, error, failures, link.retries, pause_s)
+            link.wait(pause_s)
 
 
-def _ask(link: Link, url: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
-    """Open an address. HTTPError comes through only for 404, 410 and 416, which callers know how to take."""
+def _ask(link: Link, url: str, headers: Mapping[str, str], taken: Collection[int]) -> http.client.HTTPResponse:
+    """Open an address. HTTPError comes through only for the codes that the caller knows how to take."""
     request = urllib.request.Request(url, headers={"User-Agent": "marquee", **headers})
     try:
         response: http.client.HTTPResponse = link.opener.open(request, timeout=link.timeout_s)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code in _NOT_THERE or error.code == _BAD_RANGE:
+        if error.code in taken:
             raise
+        answer = f"the server answered {error.code} {error.reason}"
         if error.code in _WORTH_ANOTHER_TRY:
-            raise _LostError(f"the server answered {error.code} {error.reason}") from error
-        raise _refusal(link, url, error) from error
+            raise _LostError(answer) from error
+        raise DownloadError(f"{url}: {answer}, expected the file. Check the address, {link.remedy}") from error
     except (OSError, http.client.HTTPException) as error:
-        raise _no_connection(link, url, getattr(error, "reason", error)) from error
+        cause = getattr(error, "reason", error)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            distrust = f"the server's certificate is not trusted ({cause.verify_message})"
+            remedy = f"Install your proxy's or mirror's certificate, {link.remedy}"
+            raise DownloadError(f"{url}: {distrust}. {remedy}") from error
+        raise _LostError(_in_words(cause)) from error
     return response
-
-
-def _refusal(link: Link, url: str, error: urllib.error.HTTPError) -> DownloadError:
-    answer = f"the server answered {error.code} {error.reason}, expected the file"
-    return DownloadError(f"{url}: {answer}. Check the address, {link.remedy}")
-
-
-def _no_connection(link: Link, url: str, reason: object) -> DownloadError | _LostError:
-    if isinstance(reason, ssl.SSLCertVerificationError):
-        distrust = f"the server's certificate is not trusted ({reason.verify_message})"
-        return DownloadError(f"{url}: {distrust}. Install your proxy's or mirror's certificate, {link.remedy}")
-    return _LostError(_in_words(reason))
 
 
 def _in_words(reason: object) -> str:
@@ -260,16 +264,17 @@ def _attempt(link: Link, part: Part, meter: _Meter) -> None:
     start = part.length() if validator else 0
     wish = {"Range": f"bytes={start}-", "If-Range": validator} if start else {}
     try:
-        with _ask(link, part.url, wish) as response:
+        with _ask(link, part.url, wish, [_BAD_RANGE]) as response:
             if start and response.status == http.HTTPStatus.PARTIAL_CONTENT:
                 _check_continues(part, response.headers, start, validator)
             else:
                 _start_over(part, response.headers)
             _append(part, response, meter)
     except urllib.error.HTTPError as error:
-        if error.code != _BAD_RANGE:
-            raise _refusal(link, part.url, error) from error
-        _settle_bad_range(part, error, start)
+        if start and error.headers["Content-Range"] == f"bytes */{start}":
+            return  # nothing was missing: an earlier run ended between the last byte and the rename
+        part.discard()
+        raise _LostError(_NO_SUCH_RANGE) from error
 
 
 def _check_continues(part: Part, headers: Message, start: int, validator: str) -> None:
@@ -279,13 +284,6 @@ def _check_continues(part: Part, headers: Message, start: int, validator: str) -
     if (versions and validator not in versions) or not begin or int(begin[1]) != start:
         part.discard()
         raise _LostError(_NOT_OURS)
-
-
-def _settle_bad_range(part: Part, error: urllib.error.HTTPError, start: int) -> None:
-    if start and error.headers["Content-Range"] == f"bytes */{start}":
-        return  # nothing was missing: an earlier run ended between the last byte and the rename
-    part.discard()
-    raise _LostError(_NO_SUCH_RANGE) from error
 
 
 def _start_over(part: Part, headers: Message) -> None:

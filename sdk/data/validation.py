@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from sdk.base import schema
 from sdk.base.config import DataConfig
-from sdk.base.errors import OutputError, TooManyRejectsError
-from sdk.base.files import write_file
+from sdk.base.errors import TooManyRejectsError
 from sdk.base.ids import NoIdError, whole_id
-from sdk.base.paths import as_path
-from sdk.base.rights import reason
 from sdk.base.types import Bools, Int64s
 from sdk.data.foreign import runnable
 
@@ -60,7 +54,6 @@ REMEDIES = MappingProxyType(
     }
 )
 """What mends a reason, by a pattern of it: of FILE, or of the files called TITLES and RATINGS in the same folder."""
-_NO_REMEDIES: Mapping[str, str] = MappingProxyType({})
 _TEXT_LENGTH = 200
 
 
@@ -68,56 +61,22 @@ class BadRowError(Exception):
     """Why one row cannot be used, in words; caught where rows are read, never shown to a caller."""
 
 
-class Record(NamedTuple):
-    """One row of a text file: the physical line it starts on (1 = the file's first), its fields and its text."""
+def require_width(fields: Sequence[str], width: int) -> None:
+    """Refuse a row of more or fewer fields than the file's rows have.
 
-    line: int
-    fields: Sequence[str]
-    text: str
-
-
-@dataclass(slots=True)
-class RejectLog:
-    """The rejected rows of one file.
-
-    Attributes:
-        file: the file's name, without its folder.
-        total: rows met so far, good and bad, without the header.
+    Raises:
+        BadRowError: it is one.
     """
-
-    file: str
-    total: int = 0
-    _rows: list[tuple[int, str, str]] = field(default_factory=list)
-
-    def add(self, line: int, reason: str, text: str) -> None:
-        """Set one row aside."""
-        self._rows.append((line, reason, text))
-
-    def read(self, records: Iterable[Record], add: Callable[[Sequence[str]], None]) -> None:
-        """Hand each record's fields to ``add``; a row for which it raises ``BadRowError`` is set aside."""
-        for record in records:
-            try:
-                add(record.fields)
-            except BadRowError as bad:
-                self.add(record.line, str(bad), record.text)
-
-    def finish(self, where: object, config: DataConfig) -> pa.Table:
-        """The rejected rows in line order, ``schema.REJECTS``.
-
-        Raises:
-            TooManyRejectsError: more rows are bad than the configured share allows.
-        """
-        rows = sorted(self._rows)
-        table = rejects_table(self.file, [r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows])
-        check_share(where, table, self.total, config)
-        return table
+    if len(fields) != width:
+        raise BadRowError(TOO_FEW_FIELDS if len(fields) < width else TOO_MANY_FIELDS)
 
 
-def rejects_table(file: str, lines: Sequence[int], reasons: Sequence[str], texts: Sequence[str]) -> pa.Table:
-    """Rows set aside from one file, as ``schema.REJECTS``; texts are shortened to 200 characters."""
-    short = [text[:_TEXT_LENGTH].encode("utf-8", "replace").decode() for text in texts]
-    columns = [pa.array([file] * len(lines), pa.string()), pa.array(lines, pa.int64())]
-    return pa.Table.from_arrays([*columns, pa.array(reasons, pa.string()), pa.array(short)], schema=schema.REJECTS)
+def rejects_table(file: str, rows: Sequence[tuple[int, str, str]]) -> pa.Table:
+    """Rows set aside from one file, as ``schema.REJECTS``: (line, reason, text), texts shortened to 200 characters."""
+    short = [text[:_TEXT_LENGTH].encode("utf-8", "replace").decode() for _, _, text in rows]
+    columns = [[file] * len(rows), [line for line, _, _ in rows], [reason for _, reason, _ in rows], short]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema.REJECTS, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema.REJECTS)
 
 
 def check_share(
@@ -125,7 +84,7 @@ def check_share(
     rejects: pa.Table,
     total: int,
     config: DataConfig,
-    remedies: Mapping[str, str] = _NO_REMEDIES,
+    remedies: Mapping[str, str] = MappingProxyType({}),
     *,
     adjustable: bool = True,
 ) -> None:
@@ -136,7 +95,7 @@ def check_share(
         rejects: its rows set aside, ``schema.REJECTS``.
         total: its rows.
         config: the share allowed.
-        remedies: what mends a reason, by the reason, beside ``REMEDIES``.
+        remedies: what mends a reason, by a pattern of it, before ``REMEDIES``.
         adjustable: whether the caller has options that raise the share.
 
     Raises:
@@ -147,15 +106,11 @@ def check_share(
     counts = pc.value_counts(rejects["reason"].combine_chunks()).to_pylist()
     counts.sort(key=lambda entry: (-entry["counts"], entry["values"]))
     reasons = "; ".join(f"{entry['counts']:,} x {entry['values']}" for entry in counts[:3])
-    remedy = _for_file(_remedy_of(counts[0]["values"], remedies), where)
+    known = {**remedies, **REMEDIES}.items()
+    remedy = next((remedy for pattern, remedy in known if re.search(pattern, counts[0]["values"])), "")
+    remedy = _for_file(remedy, where)
     share = config.max_reject_share
     raise TooManyRejectsError(where, rejects.num_rows, total, share, reasons, remedy, adjustable)
-
-
-def _remedy_of(reason: str, remedies: Mapping[str, str]) -> str:
-    if reason in remedies:
-        return remedies[reason]
-    return next((remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, reason)), "")
 
 
 def _for_file(remedy: str, where: object) -> str:
@@ -168,32 +123,6 @@ def _for_file(remedy: str, where: object) -> str:
         titles, ratings = plain.replace("rating", "movie"), plain.replace("movie", "rating")
         remedy = remedy.replace("RATINGS", ratings).replace("TITLES", titles).replace(plain, "FILE")
     return runnable(remedy, where)
-
-
-def write_rejects(table: pa.Table, path: str | Path) -> Path:
-    """Write rejected rows as Parquet, whole or not at all.
-
-    Args:
-        table: ``schema.REJECTS``.
-        path: the file; or a folder, in which it is called ``rejects.parquet``.
-
-    Returns:
-        The file written.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    path = as_path(path)
-    target = path if path.suffix == ".parquet" else path / "rejects.parquet"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_file(target, lambda file: pq.write_table(table.cast(schema.REJECTS), file))
-    except OSError as error:
-        message = (
-            f"{target}: the rejected rows cannot be written ({reason(error)}). Pass a folder that can be written to."
-        )
-        raise OutputError(message) from error
-    return target
 
 
 def whole_number(text: str, what: str) -> int:
@@ -214,10 +143,8 @@ def whole_number(text: str, what: str) -> int:
 
 def is_unicode(text: str) -> bool:
     """Whether the text can be written as UTF-8, that is, holds no lone surrogate."""
-    if text.isascii():
-        return True
     try:
-        text.encode("utf-8")
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True

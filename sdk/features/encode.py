@@ -15,14 +15,7 @@ from numpy.typing import NDArray
 from sdk.base.config import FeatureConfig
 from sdk.base.types import Bools, Float32s, Float64s, Int32s, Int64s, Interactions
 from sdk.features import workflows
-from sdk.features.table_files import unknown_dense, with_unknown_rows
-from sdk.features.tables import (
-    FIRST_KNOWN,
-    STATISTIC_NAMES,
-    EncodedTable,
-    Statistics,
-    raw_statistics,
-)
+from sdk.features.tables import FIRST_KNOWN, STATISTIC_NAMES, EncodedTable, Statistics, raw_statistics
 
 USER_ATTRIBUTES = ("gender", "occupation", "zip_prefix")
 NO_GENRE = "(none)"  # NVTabular refuses a column whose lists are all empty
@@ -68,19 +61,10 @@ def encode_interactions(workflow: Any, interactions: Interactions) -> EncodedInt
     if not len(interactions):
         none = np.zeros(0, dtype=np.int32)
         return EncodedInteractions(none, none, none.astype(np.int8))
-    frame = pd.DataFrame(
-        {
-            "user_id": interactions.user_id,
-            "item_id": interactions.item_id,
-            "rating": interactions.rating,
-        }
-    )
-    encoded = workflows.transform(workflow, frame)
-    return EncodedInteractions(
-        encoded["user_id"].to_numpy(np.int32),
-        encoded["item_id"].to_numpy(np.int32),
-        encoded["rating"].to_numpy(np.int8),
-    )
+    columns = {name: getattr(interactions, name) for name in ("user_id", "item_id", "rating")}
+    encoded = workflows.transform(workflow, pd.DataFrame(columns))
+    user_index, item_index = (encoded[name].to_numpy(np.int32) for name in ("user_id", "item_id"))
+    return EncodedInteractions(user_index, item_index, encoded["rating"].to_numpy(np.int8))
 
 
 def fit_features(
@@ -101,36 +85,21 @@ def fit_features(
         config: thresholds, label rule, smoothing.
         work: an empty folder for NVTabular's category files; it must outlive the result.
     """
-    user_ids = users.column("user_id").to_numpy()
-    item_ids = items.column("item_id").to_numpy()
-    index = workflows.fit_interactions(user_ids, item_ids, config, work / "interactions")
+    ids = {name: table.column(name).to_numpy() for name, table in (("user_id", users), ("item_id", items))}
+    index = workflows.fit_interactions(ids["user_id"], ids["item_id"], config, work / "interactions")
     codes = workflows.fit_codes(train, config, work / "codes")
     encoded = encode_interactions(index, train)
-    code_table = _codes(codes, user_ids, item_ids)
-    cards = workflows.cardinalities(codes, ("user_id", "item_id"))
-    user_table, user_workflow = _encode_side(
-        _Side(user_ids, code_table["user_id"].to_numpy(np.int64)[: len(user_ids)], cards["user_id"]),
-        _user_frame(users),
-        _tally(encoded.user_index, encoded.label, len(user_ids)),
-        config,
-        work / "users",
-    )
-    item_table, item_workflow = _encode_side(
-        _Side(item_ids, code_table["item_id"].to_numpy(np.int64)[: len(item_ids)], cards["item_id"]),
-        _item_frame(items, content_vectors),
-        _tally(encoded.item_index, encoded.label, len(item_ids)),
-        config,
-        work / "items",
-    )
-    fitted = dict(zip(workflows.WORKFLOWS, (index, codes, user_workflow, item_workflow), strict=True))
+    id_codes, cardinalities = _codes(codes, ids), workflows.cardinalities(codes, list(ids))
+
+    def side(id_name: str, rows: Int32s, frame: _Frame, place: Path) -> tuple[EncodedTable, Any]:
+        known, tally = ids[id_name], _tally(rows, encoded.label, len(ids[id_name]))
+        own = id_codes[id_name].to_numpy(np.int64)[: len(known)]
+        return _encode_side(known, {"id": own}, {"id": cardinalities[id_name]}, frame, tally, config, place)
+
+    user_table, of_users = side("user_id", encoded.user_index, _user_frame(users), work / "users")
+    item_table, of_items = side("item_id", encoded.item_index, _item_frame(items, content_vectors), work / "items")
+    fitted = dict(zip(workflows.WORKFLOWS, (index, codes, of_users, of_items), strict=True))
     return Features(user_table, item_table, fitted)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Side:
-    ids: Int64s
-    id_codes: Int64s
-    id_cardinality: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,13 +112,10 @@ class _Frame:
     numeric: tuple[str, ...] = ()
 
 
-def _codes(workflow: Any, user_ids: Int64s, item_ids: Int64s) -> pd.DataFrame:
+def _codes(workflow: Any, ids: Mapping[str, Int64s]) -> pd.DataFrame:
     """Each id's embedding code; the shorter column is padded with its last id, since a workflow takes a table."""
-    rows = max(len(user_ids), len(item_ids))
-    padded = {
-        name: np.pad(ids, (0, rows - len(ids)), mode="edge")
-        for name, ids in (("user_id", user_ids), ("item_id", item_ids))
-    }
+    rows = max(map(len, ids.values()))
+    padded = {name: np.pad(known, (0, rows - len(known)), mode="edge") for name, known in ids.items()}
     return workflows.transform(workflow, pd.DataFrame(padded))
 
 
@@ -179,37 +145,36 @@ def _item_frame(items: pa.Table, content_vectors: Float32s) -> _Frame:
 
 
 def _encode_side(
-    side: _Side, frame: _Frame, tally: tuple[Float64s, Float64s], config: FeatureConfig, work: Path
+    ids: Int64s,
+    codes: dict[str, Int64s],
+    cards: dict[str, int],
+    frame: _Frame,
+    tally: tuple[Float64s, Float64s],
+    config: FeatureConfig,
+    work: Path,
 ) -> tuple[EncodedTable, Any]:
+    """One side's table and its workflow; ``codes`` and ``cards`` hold those of the ids."""
     count, likes = tally
     prior_rate = float(likes.sum() / max(count.sum(), 1.0))
     raw = raw_statistics(count, likes, prior_rate, config.rate_prior)
     table = frame.table.assign(**dict(zip(STATISTIC_NAMES, raw[FIRST_KNOWN:].T, strict=True)))
     names = (*STATISTIC_NAMES, *frame.numeric)
-    categorical = (*frame.categorical, *frame.lists)
-    workflow = workflows.fit_attributes(table, categorical, names, work)
+    workflow = workflows.fit_attributes(table, (*frame.categorical, *frame.lists), names, work)
     encoded = workflows.transform(workflow, table)
+    codes |= {name: encoded[name].to_numpy(np.int64) for name in frame.categorical}
+    cards |= workflows.cardinalities(workflow, (*frame.categorical, *frame.lists))
     mean, std = workflows.normalisation(workflow, STATISTIC_NAMES)
-    cards = {**workflows.cardinalities(workflow, categorical), "id": side.id_cardinality}
     statistics = Statistics(count, likes, prior_rate, config.rate_prior, mean, std)
-    dense = np.vstack([unknown_dense(statistics, len(names)), encoded[list(names)].to_numpy(np.float32)])
-    codes = {"id": side.id_codes, **{name: encoded[name].to_numpy(np.int64) for name in frame.categorical}}
-    return EncodedTable(
-        ids=np.concatenate([np.full(FIRST_KNOWN, -1, dtype=np.int64), side.ids]),
-        codes={name: with_unknown_rows(values) for name, values in codes.items()},
-        cardinalities={name: cards[name] for name in (*codes, *frame.lists)},
-        multi_hot={name: _multi_hot(encoded[name], cards[name]) for name in frame.lists},
-        dense=dense,
-        dense_names=names,
-        statistics=statistics,
-    ), workflow
+    multi_hot = {name: _multi_hot(encoded[name], cards[name]) for name in frame.lists}
+    dense = encoded[list(names)].to_numpy(np.float32)
+    return EncodedTable.of_known(ids, codes, cards, multi_hot, dense, names, statistics), workflow
 
 
 def _multi_hot(lists: pd.Series[Any], cardinality: int) -> Float32s:
-    """(R, G) float32: each code's share of a row's list; reserved rows have none."""
+    """(N, G) float32: each code's share of a row's list."""
     lengths = np.array([len(codes) for codes in lists], dtype=np.int64)
-    rows = np.repeat(np.arange(len(lists)), lengths) + FIRST_KNOWN
+    rows = np.repeat(np.arange(len(lists)), lengths)
     codes = np.concatenate([np.asarray(codes, dtype=np.int64) for codes in lists]) if len(rows) else rows
-    shares = np.zeros((len(lists) + FIRST_KNOWN, cardinality), dtype=np.float32)
+    shares = np.zeros((len(lists), cardinality), dtype=np.float32)
     np.add.at(shares, (rows, codes), np.float32(1) / np.repeat(lengths, lengths).astype(np.float32))
     return shares

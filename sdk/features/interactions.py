@@ -17,10 +17,10 @@ from sdk.features.encode import EncodedInteractions
 from sdk.features.seen import Seen
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
-_COLUMNS = ("user_index", "item_index", "label", "part", "rating")
-_TIME = "timestamp"
 _TYPES = {"user_index": pa.int32(), "item_index": pa.int32(), "label": pa.int8(), "part": pa.int8(),
-          "rating": pa.float32(), _TIME: pa.int64()}  # fmt: skip
+          "rating": pa.float32(), "timestamp": pa.int64()}  # fmt: skip
+_TIME = "timestamp"
+_COLUMNS = [name for name in _TYPES if name != _TIME]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +88,7 @@ class StoredInteractions:
         """
         try:
             timed = with_times and _TIME in pq.read_schema(path).names
-            table = pq.read_table(path, columns=[*_COLUMNS, *[_TIME] * timed], partitioning=None)
+            table = pq.read_table(path, columns=_COLUMNS + [_TIME] * timed, partitioning=None)
             _check(table, sizes)
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             message = f"{path}: not a bundle's ratings ({error}). Train the bundle again."

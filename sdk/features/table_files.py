@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from sdk.base import schema
 from sdk.base.errors import BundleError, DataError
-from sdk.base.types import Float32s, Int64s
-from sdk.features.tables import FIRST_KNOWN, STATISTIC_NAMES, UNKNOWN, EncodedTable, Statistics, raw_statistics
+from sdk.base.types import Float32s
+from sdk.features.tables import FIRST_KNOWN, STATISTIC_NAMES, EncodedTable, Statistics
 
 _DAMAGE = (KeyError, ValueError, TypeError, AttributeError, IndexError, ArithmeticError, MemoryError, DataError,
            pa.ArrowException, OSError)  # fmt: skip
@@ -34,21 +34,16 @@ def write_table(raw: pa.Table, encoded: EncodedTable, path: Path) -> dict[str, A
     Returns:
         What ``read_table`` needs beside the file, as plain JSON values.
     """
-    known = slice(FIRST_KNOWN, None)
-    table = raw
-    for name, codes in encoded.codes.items():
-        table = table.append_column(_CODE + name, pa.array(codes[known]))
-    for name, shares in encoded.multi_hot.items():
-        table = table.append_column(_SHARES + name, _fixed_lists(shares[known]))
-    table = table.append_column(_DENSE, _fixed_lists(encoded.dense[known]))
-    table = table.append_column(_COUNT, pa.array(encoded.statistics.count[known]))
-    table = table.append_column(_LIKES, pa.array(encoded.statistics.likes[known]))
+    statistics, table = encoded.statistics, raw
+    columns: dict[str, NDArray[Any]] = {
+        **{_CODE + name: codes for name, codes in encoded.codes.items()},
+        **{_SHARES + name: shares for name, shares in encoded.multi_hot.items()},
+        **{_DENSE: encoded.dense, _COUNT: statistics.count, _LIKES: statistics.likes},
+    }
+    for name, values in columns.items():
+        known = values[FIRST_KNOWN:]
+        table = table.append_column(name, pa.array(known) if known.ndim == 1 else _fixed_lists(known))
     pq.write_table(table, path, compression="zstd")
-    return _facts(encoded)
-
-
-def _facts(encoded: EncodedTable) -> dict[str, Any]:
-    statistics = encoded.statistics
     return {
         "codes": list(encoded.codes),
         "multi_hot": list(encoded.multi_hot),
@@ -70,7 +65,8 @@ def read_table(path: Path, id_name: str, facts: Mapping[str, Any]) -> tuple[pa.T
     try:
         table = pq.read_table(path, partitioning=None)  # date=2026-11-23 above a bundle is no column of it
         table.validate(full=True)
-        raw = table.select([n for n in table.column_names if not _is_encoded(n)])
+        others = [name for name in table.column_names if name not in (_DENSE, _COUNT, _LIKES)]
+        raw = table.select([name for name in others if not name.startswith((_CODE, _SHARES))])
         _check_raw(raw, id_name)
         encoded = _decode(table, id_name, facts)
         _check_encoded(encoded)
@@ -89,8 +85,7 @@ def _check_raw(raw: pa.Table, id_name: str) -> None:
     expected = {"user_id": schema.USERS, "item_id": schema.ITEMS}[id_name]
     if not raw.schema.equals(expected):
         raise ValueError(f"its columns are {', '.join(f'{f.name} {f.type}' for f in raw.schema)}")
-    empty = [field.name for field in expected if not field.nullable and raw.column(field.name).null_count]
-    if empty:
+    if empty := [field.name for field in expected if not field.nullable and raw.column(field.name).null_count]:
         raise ValueError(f"{empty[0]} has nulls")
     ids = raw.column(id_name).to_numpy()
     if not ((np.diff(ids) > 0).all() and (ids >= 0).all()):
@@ -130,10 +125,6 @@ def _check_encoded(encoded: EncodedTable) -> None:
         raise ValueError(f"{wrong[0]} holds values that it cannot have")
 
 
-def _is_encoded(name: str) -> bool:
-    return name in (_DENSE, _COUNT, _LIKES) or name.startswith((_CODE, _SHARES))
-
-
 def _decode(table: pa.Table, id_name: str, facts: Mapping[str, Any]) -> EncodedTable:
     def known(name: str) -> np.ndarray[Any, Any]:
         column = table.column(name)
@@ -147,34 +138,15 @@ def _decode(table: pa.Table, id_name: str, facts: Mapping[str, Any]) -> EncodedT
     prior = (float(facts["prior_rate"]), float(facts["prior_count"]))
     statistics = Statistics(count, likes, *prior, np.array(facts["mean"]), np.array(facts["std"]))
     _check_normalisation(statistics)
-    dense = np.vstack([unknown_dense(statistics, len(facts["dense_names"])), _matrix(table.column(_DENSE))])
-    return EncodedTable(
-        ids=np.concatenate([np.full(FIRST_KNOWN, -1, dtype=np.int64), known(id_name)]),
-        codes={name: with_unknown_rows(known(_CODE + name)) for name in facts["codes"]},
+    return EncodedTable.of_known(
+        ids=known(id_name),
+        codes={name: known(_CODE + name) for name in facts["codes"]},
         cardinalities=dict(facts["cardinalities"]),
-        multi_hot={name: _with_empty_rows(_matrix(table.column(_SHARES + name))) for name in facts["multi_hot"]},
-        dense=dense,
+        multi_hot={name: _matrix(table.column(_SHARES + name)) for name in facts["multi_hot"]},
+        dense=_matrix(table.column(_DENSE)),
         dense_names=tuple(facts["dense_names"]),
         statistics=statistics,
     )
-
-
-def unknown_dense(statistics: Statistics, width: int) -> Float32s:
-    """(3, F) float32 dense features of the reserved rows: no ratings, and the average of everything else."""
-    none = np.zeros(FIRST_KNOWN)
-    dense = np.zeros((FIRST_KNOWN, width))
-    raw = raw_statistics(none, none, statistics.prior_rate, statistics.prior_count)
-    dense[:, : len(STATISTIC_NAMES)] = (raw - statistics.mean) / statistics.std
-    return dense.astype(np.float32)
-
-
-def with_unknown_rows(codes: Int64s) -> Int64s:
-    """(R,) codes: the reserved rows in front, all of the unknown code."""
-    return np.concatenate([np.full(FIRST_KNOWN, UNKNOWN, dtype=np.int64), codes.astype(np.int64)])
-
-
-def _with_empty_rows(shares: Float32s) -> Float32s:
-    return np.vstack([np.zeros((FIRST_KNOWN, shares.shape[1]), dtype=np.float32), shares])
 
 
 def _fixed_lists(matrix: Float32s) -> pa.FixedSizeListArray:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdk.base.errors import DataError
-from sdk.base.ids import ids_of
+from sdk.base.ids import ids_of, rows_of
 from sdk.base.types import Float32s, Float64s, Int64s
 
 UNKNOWN = 2  # NVTabular's out-of-vocabulary code, and the row of whoever is not in the table
@@ -53,6 +53,15 @@ def raw_statistics(count: Float64s, likes: Float64s, prior_rate: float, prior_co
     return np.stack([np.log1p(count), rate], axis=1)
 
 
+def unknown_dense(statistics: Statistics, width: int) -> Float32s:
+    """(3, F) float32 dense features of the reserved rows: no ratings, and the average of everything else."""
+    none = np.zeros(FIRST_KNOWN)
+    dense = np.zeros((FIRST_KNOWN, width))
+    raw = raw_statistics(none, none, statistics.prior_rate, statistics.prior_count)
+    dense[:, : len(STATISTIC_NAMES)] = (raw - statistics.mean) / statistics.std
+    return dense.astype(np.float32)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedTable:
     """One encoded side, users or items.
@@ -83,6 +92,32 @@ class EncodedTable:
             if len(codes) and (codes.min() < 0 or codes.max() >= self.cardinalities[name]):
                 raise DataError(f"codes of {name!r} lie outside 0 to {self.cardinalities[name] - 1}")
 
+    @classmethod
+    def of_known(
+        cls,
+        ids: Int64s,
+        codes: Mapping[str, Int64s],
+        cardinalities: Mapping[str, int],
+        multi_hot: Mapping[str, Float32s],
+        dense: Float32s,
+        dense_names: tuple[str, ...],
+        statistics: Statistics,
+    ) -> EncodedTable:
+        """The table of known rows, whose reserved ones follow from rules; ``statistics`` holds all rows already."""
+        none = np.zeros(FIRST_KNOWN, dtype=np.int64)
+        return cls(
+            ids=np.concatenate([none - 1, ids]),
+            codes={name: np.concatenate([none + UNKNOWN, values.astype(np.int64)]) for name, values in codes.items()},
+            cardinalities=cardinalities,
+            multi_hot={
+                name: np.vstack([np.zeros((FIRST_KNOWN, shares.shape[1]), dtype=np.float32), shares])
+                for name, shares in multi_hot.items()
+            },
+            dense=np.vstack([unknown_dense(statistics, len(dense_names)), dense]),
+            dense_names=dense_names,
+            statistics=statistics,
+        )
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -97,8 +132,5 @@ class EncodedTable:
         Raises:
             UsageError: one of them is no id (``sdk.base.ids``).
         """
-        wanted = ids_of(ids)
-        if not len(self.known_ids):
-            return np.full(len(wanted), UNKNOWN, dtype=np.int64)
-        at = np.minimum(np.searchsorted(self.known_ids, wanted), len(self.known_ids) - 1)
-        return np.where(self.known_ids[at] == wanted, at + FIRST_KNOWN, UNKNOWN)
+        at = rows_of(self.known_ids, ids_of(ids))
+        return np.where(at < 0, UNKNOWN, at + FIRST_KNOWN)

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from sdk.base.errors import UsageError
-from sdk.base.types import Int64s
 from sdk.features.encode import EncodedInteractions
 
 if TYPE_CHECKING:
@@ -54,18 +53,14 @@ def tensorflow_loader(
     Raises:
         UsageError: TensorFlow is absent or cannot be used, there is no row, or a number is out of its range.
     """
-    _require("number of interactions", len(interactions), 1)
-    _require("batch_size", batch_size, 1)
-    _require("seed", seed, 0)
-    loader = _loader_class()
+    limits = (("number of interactions", len(interactions), 1), ("batch_size", batch_size, 1), ("seed", seed, 0))
+    for name, got, least in limits:
+        if got < least:
+            raise UsageError(f"tensorflow_loader: {name} = {got}, expected at least {least}.")
+    loader = _derived(_merlin_loader())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Merlin calls its CPU mode experimental
         return loader(_dataset(interactions), batch_size, seed if shuffle else None)
-
-
-def _require(name: str, got: int, least: int) -> None:
-    if got < least:
-        raise UsageError(f"tensorflow_loader: {name} = {got}, expected at least {least}.")
 
 
 def _dataset(interactions: EncodedInteractions) -> Any:
@@ -101,20 +96,17 @@ class _Passes:
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
         for frame in self.frames:
-            order = self._next_order(len(frame))
+            order = None
+            if self.seed is not None:
+                self.begun += 1
+                order = np.random.default_rng([self.seed, self.begun]).permutation(len(frame))
             for start in range(0, len(frame), self.block_rows):
                 rows = slice(start, start + self.block_rows)
                 yield frame.iloc[rows if order is None else order[rows]]
 
-    def _next_order(self, num_rows: int) -> Int64s | None:
-        if self.seed is None:
-            return None
-        self.begun += 1
-        return np.random.default_rng([self.seed, self.begun]).permutation(num_rows)
-
 
 def _merlin_loader() -> Any:
-    """Merlin's class; it and TensorFlow take seconds to import."""
+    """Merlin's class. TensorFlow takes seconds to import, and is looked for at each call: it may have gone or come."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -130,11 +122,6 @@ def _merlin_loader() -> Any:
             raise UsageError(NO_GPU_SUPPORT)
         from merlin.dataloader.tensorflow import Loader
     return Loader
-
-
-def _loader_class() -> Any:
-    """Our kind of Merlin's loader. TensorFlow is looked for at each call, for it may have gone or come."""
-    return _derived(_merlin_loader())
 
 
 @cache

@@ -16,11 +16,18 @@ import pandas as pd
 
 from sdk.base.config import FeatureConfig
 from sdk.base.types import Float64s, Int64s, Interactions
-from sdk.features.nvtabular_import import nvtabular
 
 WORKFLOWS = ("interactions", "codes", "users", "items")
 PARTITION_ROWS = 5_000_000
 """Rows of a table that are fitted and transformed together."""
+
+
+def nvtabular() -> Any:
+    """The nvtabular module, imported quietly on first use: it takes seconds, and warns of what a CPU machine lacks."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import nvtabular as module
+    return module
 
 
 def fit_interactions(user_ids: Int64s, item_ids: Int64s, config: FeatureConfig, work: Path) -> Any:
@@ -35,11 +42,9 @@ def fit_interactions(user_ids: Int64s, item_ids: Int64s, config: FeatureConfig, 
     nvt = nvtabular()
     from sdk.features.ops import BinarizeLabel
 
-    vocabularies = {
-        "user_id": pd.Series(user_ids, name="user_id"),
-        "item_id": pd.Series(item_ids, name="item_id"),
-    }
-    rows = ["user_id", "item_id"] >> nvt.ops.Categorify(vocabs=vocabularies, out_path=str(work))
+    ids = {"user_id": user_ids, "item_id": item_ids}
+    vocabularies = {name: pd.Series(known, name=name) for name, known in ids.items()}
+    rows = list(ids) >> nvt.ops.Categorify(vocabs=vocabularies, out_path=str(work))
     label = ["rating"] >> BinarizeLabel(config.like_above)
     first = pd.DataFrame({"user_id": user_ids[:1], "item_id": item_ids[:1], "rating": np.zeros(1, np.float32)})
     return _fit(rows + label, first)

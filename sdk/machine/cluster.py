@@ -53,17 +53,15 @@ class ClusterConfig:
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.address is not None:
-            message = (
-                "--workers and --dask: give one; the first starts workers here, the second uses those of a cluster"
-            )
+            message = "--workers and --dask: give one; the first starts workers here, the second uses a cluster's"
             raise UsageError(message)
         if self.workers is not None and not 1 <= self.workers <= MOST_WORKERS:
             bound = "at least 1" if self.workers < 1 else f"at most {MOST_WORKERS}"
-            message = f"--workers: got {self.workers}, expected {bound}"
-            raise UsageError(message)
+            raise UsageError(f"--workers: got {self.workers}, expected {bound}")
         if self.address is not None and "://" not in self.address:
-            message = f"--dask: got {self.address!r}, expected a scheduler's address such as tcp://10.0.0.5:8786"
-            raise UsageError(message)
+            raise UsageError(
+                f"--dask: got {self.address!r}, expected a scheduler's address such as tcp://10.0.0.5:8786"
+            )
         if self.worker_memory is not None:
             _check_memory(self.worker_memory, self.workers)
 
@@ -82,14 +80,10 @@ def _check_memory(text: str, workers: int | None) -> None:
     try:
         size = parse_bytes(text)
     except ValueError as error:
-        message = f"--worker-memory: got {text!r}, expected a size such as 4GiB"
-        raise UsageError(message) from error
+        raise UsageError(f"--worker-memory: got {text!r}, expected a size such as 4GiB") from error
     if size < LEAST_MEMORY_MIB * 2**20:
-        message = (
-            f"--worker-memory: got {text!r}, expected at least {LEAST_MEMORY_MIB}MiB: "
-            "Python and its packages alone take most of that"
-        )
-        raise UsageError(message)
+        expected = f"at least {LEAST_MEMORY_MIB}MiB: Python and its packages alone take most of that"
+        raise UsageError(f"--worker-memory: got {text!r}, expected {expected}")
 
 
 @contextlib.contextmanager
@@ -111,15 +105,15 @@ def connect(config: ClusterConfig, device: str = "cpu") -> Iterator[Any]:
 
     where = config.address or "the workers started here"
     with _quiet(), _losses_explained(where), contextlib.ExitStack() as stack:
-        if config.address is None:
-            scheduler: Any = stack.enter_context(_local_cluster(config, device))
-        else:
-            scheduler = config.address
+        scheduler: Any = config.address or stack.enter_context(_local_cluster(config, device))
         try:
             client = stack.enter_context(Client(scheduler, timeout=ANSWER_S))
             client.wait_for_workers(config.workers or 1, timeout=WORKERS_S)
         except OSError as error:  # a TimeoutError is one
-            raise _no_answer(where, error) from error
+            raise OutputError(
+                f"{where}: no Dask scheduler with a worker answers ({error or type(error).__name__}). "
+                "What was published still stands. Start the cluster, or give --workers N, and run the same command."
+            ) from error
         yield client
 
 
@@ -135,13 +129,6 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _no_answer(where: str, error: BaseException) -> OutputError:
-    return OutputError(
-        f"{where}: no Dask scheduler with a worker answers ({error or type(error).__name__}). "
-        "What was published still stands. Start the cluster, or give --workers N, and run the same command."
-    )
-
-
 @contextlib.contextmanager
 def _losses_explained(where: str) -> Iterator[None]:
     """Turn what Dask raises into an error with an exit code and a remedy."""
@@ -151,18 +138,16 @@ def _losses_explained(where: str) -> Iterator[None]:
     try:
         yield
     except (CancelledError, CommClosedError) as error:
-        message = (
+        raise OutputError(
             f"{where}: the connection was lost ({type(error).__name__}: the scheduler ended, or the network failed). "
             "What was published still stands. Run the same command again: finished work is kept."
-        )
-        raise OutputError(message) from error
+        ) from error
     except KilledWorker as error:
-        message = (
+        raise ScoreError(
             f"{where}: {error.allowed_failures + 1} workers died of the same task, as a rule for want of memory. "
             "Nothing was published; finished work is kept. Run again with fewer workers, more --worker-memory, "
             "or a smaller task (--users-per-part)."
-        )
-        raise ScoreError(message) from error
+        ) from error
 
 
 def _local_cluster(config: ClusterConfig, device: str) -> AbstractContextManager[Any]:
@@ -170,8 +155,7 @@ def _local_cluster(config: ClusterConfig, device: str) -> AbstractContextManager
     import dask
 
     options: dict[str, Any] = {
-        "n_workers": config.workers, "threads_per_worker": 1, "host": "127.0.0.1",
-        "silence_logs": logging.ERROR,
+        "n_workers": config.workers, "threads_per_worker": 1, "host": "127.0.0.1", "silence_logs": logging.ERROR,
         "scheduler_kwargs": {"dashboard": False, "dashboard_address": "127.0.0.1:0"},
         "memory_limit": config.worker_memory or "auto",
     }  # fmt: skip
@@ -193,8 +177,7 @@ def _gpu_cluster(options: dict[str, Any]) -> AbstractContextManager[Any]:
     try:
         from dask_cuda import LocalCUDACluster
     except ImportError as error:
-        message = f"--workers on GPUs needs dask-cuda ({error}); install it, or give --device cpu"
-        raise UsageError(message) from error
+        raise UsageError(f"--workers on GPUs needs dask-cuda ({error}); install it, or give --device cpu") from error
     return LocalCUDACluster(**options)
 
 

@@ -50,12 +50,14 @@ class KeptCode:
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """The compiled function for a signature, or None where it has to be compiled."""
+        from numba.core.compiler import CompileResult
+
         target.refresh()
         try:
             name = self._file_name(signature, target.codegen())
             for folder in self._folders():
                 if os.path.lexists(folder / name):
-                    return _rebuilt(target, folder / name)
+                    return CompileResult._rebuild(target, *pickle.loads(_payload(folder / name)))
         except Exception as error:  # whatever it is, the code can be compiled again
             _say_once(error, self._folders(), "compiled again")
         return None
@@ -127,15 +129,8 @@ def _payload(path: Path) -> bytes:
     """
     data = path.read_bytes()
     if hashlib.sha256(data[_DIGEST_BYTES:]).digest() != data[:_DIGEST_BYTES]:
-        message = f"{path} is damaged"
-        raise ValueError(message)
+        raise ValueError(f"{path} is damaged")
     return data[_DIGEST_BYTES:]
-
-
-def _rebuilt(target: Any, path: Path) -> Any:
-    from numba.core.compiler import CompileResult
-
-    return CompileResult._rebuild(target, *pickle.loads(_payload(path)))
 
 
 @functools.cache
@@ -160,9 +155,8 @@ def _say_once(error: Exception, folders: list[Path], consequence: str) -> None:
     """One warning a process; the rest are details."""
     level = logging.DEBUG if _said else logging.WARNING
     _said.append(True)
-    reason = str(error) or type(error).__name__
-    where = folders[0]
-    log.log(level, "%s: compiled code is not kept (%s); %s. See: python -m sdk doctor", where, reason, consequence)
+    text = "%s: compiled code is not kept (%s); %s. See: python -m sdk doctor"
+    log.log(level, text, folders[0], str(error) or type(error).__name__, consequence)
 
 
 _said: list[bool] = []
@@ -200,13 +194,11 @@ class CodeCache:
 def mend() -> list[CodeCache]:
     """Look at the folders that this installation keeps compiled code in; delete files of ours that are damaged."""
     sources = sorted({path.parent for path in _ROOT.rglob("*.py") if "@compiled" in path.read_text("utf-8")})
-    return [_mended(source, folder) for source in sources for folder in _in_use(source)]
-
-
-def _in_use(source: Path) -> list[Path]:
-    """The folders that hold code, and else the first one that would be tried."""
-    folders = folders_of(source)
-    return [folder for folder in folders if any(_ours(source, folder))] or folders[:1]
+    return [
+        _mended(source, folder)
+        for source in sources  # in the folders that hold code, and else in the first one that would be tried
+        for folder in [each for each in folders_of(source) if any(_ours(source, each))] or folders_of(source)[:1]
+    ]
 
 
 def _ours(source: Path, folder: Path) -> Iterator[Path]:
@@ -220,27 +212,23 @@ def _mended(source: Path, folder: Path) -> CodeCache:
     sweep(folder)
     for path in _ours(source, folder):
         try:
-            _payload(path)
-            kept += 1
-        except ValueError:
             try:
+                _payload(path)
+                kept += 1
+            except ValueError:
                 path.unlink(missing_ok=True)
                 removed.append(path.name)
-            except OSError as error:
-                problem = problem or str(error)
         except OSError as error:
             problem = problem or str(error)
     return CodeCache(str(folder), kept, tuple(removed), problem)
 
 
 def _write_problem(folder: Path) -> str:
+    probe = folder / f"{uuid.uuid4().hex}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f"{uuid.uuid4().hex}.tmp"
-        try:
-            probe.write_bytes(b"x" * _PROBE_BYTES)
-        finally:
-            probe.unlink(missing_ok=True)
+        write_file(probe, b"x" * _PROBE_BYTES, durable=False)
+        probe.unlink()
     except OSError as error:
         return str(error)
     return ""

@@ -7,6 +7,7 @@ given as it is.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -28,19 +29,14 @@ def svd(matrix: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
     """
     from scipy import linalg
 
-    def older(values: NDArray[Any]) -> Sequence[NDArray[Any]]:
-        return tuple(linalg.svd(values, full_matrices=False, lapack_driver="gesvd", check_finite=False))
-
+    older = functools.partial(linalg.svd, full_matrices=False, lapack_driver="gesvd", check_finite=False)
     left, singular, right = _first_that_works(
-        "singular value decomposition",
-        (matrix,),
-        (
-            lambda: np.linalg.svd(matrix, full_matrices=False),
-            lambda: older(matrix),
-            lambda: older(matrix.astype(np.float64)),
-            lambda: _svd_by_gram(matrix.astype(np.float64)),
-        ),
-    )
+        "singular value decomposition", (matrix,),
+        lambda: np.linalg.svd(matrix, full_matrices=False),
+        lambda: older(matrix),
+        lambda: older(matrix.astype(np.float64)),
+        lambda: _svd_by_gram(matrix.astype(np.float64)),
+    )  # fmt: skip
     return left, singular, right
 
 
@@ -52,14 +48,11 @@ def solve(matrix: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
     """
     wide = matrix.astype(np.float64)
     (found,) = _first_that_works(
-        "system of equations",
-        (matrix, right),
-        (
-            lambda: (np.linalg.solve(matrix, right),),
-            lambda: (np.linalg.solve(wide, right),),
-            lambda: (_inverse_by_eigen(wide) @ right,),
-        ),
-    )
+        "system of equations", (matrix, right),
+        lambda: (np.linalg.solve(matrix, right),),
+        lambda: (np.linalg.solve(wide, right),),
+        lambda: (_inverse_by_eigen(wide) @ right,),
+    )  # fmt: skip
     return found
 
 
@@ -69,15 +62,11 @@ def inverse(matrix: NDArray[Any]) -> NDArray[Any]:
     Raises:
         ScoreError: a number is not finite, or no way works.
     """
-    (found,) = _first_that_works(
-        "inverse",
-        (matrix,),
-        (lambda: (np.linalg.inv(matrix),), lambda: (_inverse_by_eigen(matrix.astype(np.float64)),)),
-    )
-    return found
+    ways = (lambda: (np.linalg.inv(matrix),), lambda: (_inverse_by_eigen(matrix.astype(np.float64)),))
+    return _first_that_works("inverse", (matrix,), *ways)[0]
 
 
-def _first_that_works(name: str, given: Sequence[NDArray[Any]], ways: Sequence[_Way]) -> Sequence[NDArray[Any]]:
+def _first_that_works(name: str, given: Sequence[NDArray[Any]], *ways: _Way) -> Sequence[NDArray[Any]]:
     """The first result that is finite, in the type of what was given."""
     shape = " x ".join(f"{size:,}" for size in given[0].shape)
     if not all(np.isfinite(values).all() for values in given):

@@ -21,8 +21,7 @@ def resolve_device(device: str) -> str:
         UsageError: the name is unknown, or ``cuda`` is asked for and torch finds no GPU.
     """
     if device not in DEVICES:
-        message = f"device: got {device!r}, expected one of {', '.join(DEVICES)}"
-        raise UsageError(message)
+        raise UsageError(f"device: got {device!r}, expected one of {', '.join(DEVICES)}")
     if device == "cpu":
         return device
     import torch

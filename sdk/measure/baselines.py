@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +52,7 @@ def popularity_scores(item_index: Index, labels: Labels, num_items: int, *, smoo
     return np.log(counts + smoothing).astype(np.float32)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Terms:
+class _Terms(NamedTuple):
     """What training leaves: score(u, i) = mean + user_bias[u] + item_bias[i] + <user_vector[u], item_vector[i]>."""
 
     mean: np.float32
@@ -62,22 +61,70 @@ class _Terms:
     user_vector: Float32s
     item_vector: Float32s
 
-    def scores(self, owner: str, user_index: Index, item_index: Index) -> Float32s:
-        _check_index(owner, "user_index", user_index, len(self.user_bias), len(item_index))
-        _check_index(owner, "item_index", item_index, len(self.item_bias), len(user_index))
-        out = self.mean + self.user_bias[user_index] + self.item_bias[item_index]
+
+@dataclass(slots=True, eq=False)
+class _Baseline:
+    """What both have in common: rows are checked, terms are learnt and added up."""
+
+    _terms: _Terms | None = field(default=None, init=False, repr=False)
+
+    def fit(
+        self: Model, user_index: Index, item_index: Index, labels: Labels, num_users: int, num_items: int, seed: int = 0
+    ) -> Model:
+        """Learn from rated pairs, and return this model.
+
+        Args:
+            user_index: (N,) integers, 0 to ``num_users`` - 1.
+            item_index: (N,) integers, 0 to ``num_items`` - 1.
+            labels: (N,) of 0 and 1, or bool, with both present.
+            num_users: U.
+            num_items: I.
+            seed: of whatever is drawn.
+
+        Raises:
+            ValueError: the lengths differ, an index or a label is out of range, or one class is missing.
+            ScoreError: training diverged; the message says what to lower.
+        """
+        owner = f"{type(self).__name__}.fit"
+        likes = _checked_likes(owner, labels, user_index=(user_index, num_users), item_index=(item_index, num_items))
+        if likes.all() or not likes.any():
+            raise ValueError(f"{owner}: {int(likes.sum())} of {len(likes)} labels are 1; expected some of each class")
+        self._terms = self._learnt(user_index, item_index, likes, (num_users, num_items), np.random.default_rng(seed))
+        return self
+
+    def _learnt(
+        self, user: Index, item: Index, likes: Bools, shape: tuple[int, int], rng: np.random.Generator
+    ) -> _Terms:
+        raise NotImplementedError
+
+    def predict(self, user_index: Index, item_index: Index) -> Float32s:
+        """(N,) float32 logits of the given pairs.
+
+        Raises:
+            ValueError: the lengths differ, or an index is out of the fitted range.
+            RuntimeError: ``fit`` has not been called.
+        """
+        owner, terms = f"{type(self).__name__}.predict", self._terms
+        if terms is None:
+            raise RuntimeError(f"{owner}: not fitted yet; call fit first")
+        _check_index(owner, "user_index", user_index, len(terms.user_bias), len(item_index))
+        _check_index(owner, "item_index", item_index, len(terms.item_bias), len(user_index))
+        out = terms.mean + terms.user_bias[user_index] + terms.item_bias[item_index]
         for start in range(0, len(out), _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)
-            out[rows] += np.einsum("nd,nd->n", self.user_vector[user_index[rows]], self.item_vector[item_index[rows]])
+            out[rows] += np.einsum("nd,nd->n", terms.user_vector[user_index[rows]], terms.item_vector[item_index[rows]])
         return out
 
-    def are_finite(self) -> bool:
-        arrays = (self.user_bias, self.item_bias, self.user_vector, self.item_vector)
-        return all(bool(np.isfinite(values).all()) for values in arrays)
+    def _require(self, name: str, ok: bool, expected: str) -> None:
+        if not ok:
+            raise ConfigError(type(self).__name__, name, getattr(self, name), expected)
+
+
+Model = TypeVar("Model", bound=_Baseline)
 
 
 @dataclass(slots=True, eq=False)
-class MeansBaseline:
+class MeansBaseline(_Baseline):
     """A user's and an item's own share of likes, added on the logit scale; it knows nothing of taste.
 
     Attributes:
@@ -87,51 +134,22 @@ class MeansBaseline:
 
     user_damping: float = 5.0
     item_damping: float = 5.0
-    _terms: _Terms | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        _require(self, "user_damping", self.user_damping > 0, "above 0")
-        _require(self, "item_damping", self.item_damping > 0, "above 0")
+        self._require("user_damping", self.user_damping > 0, "above 0")
+        self._require("item_damping", self.item_damping > 0, "above 0")
 
-    def fit(
-        self, user_index: Index, item_index: Index, labels: Labels, num_users: int, num_items: int, seed: int = 0
-    ) -> MeansBaseline:
-        """Learn the shares, and return this model. Nothing is random; ``seed`` is there for the common interface.
-
-        Args:
-            user_index: (N,) integers, 0 to ``num_users`` - 1.
-            item_index: (N,) integers, 0 to ``num_items`` - 1.
-            labels: (N,) of 0 and 1, or bool, with both present.
-            num_users: U.
-            num_items: I.
-            seed: not used.
-
-        Raises:
-            ValueError: the lengths differ, an index or a label is out of range, or one class is missing.
-        """
-        likes = _checked_rows("MeansBaseline.fit", user_index, item_index, labels, num_users, num_items)
+    def _learnt(
+        self, user: Index, item: Index, likes: Bools, shape: tuple[int, int], rng: np.random.Generator
+    ) -> _Terms:
         share = float(likes.mean())
-        self._terms = _Terms(
-            mean=_logit(share),
-            user_bias=_logit(_damped(user_index, likes, num_users, self.user_damping, share)) - _logit(share),
-            item_bias=_logit(_damped(item_index, likes, num_items, self.item_damping, share)) - _logit(share),
-            user_vector=np.zeros((num_users, 0), np.float32),
-            item_vector=np.zeros((num_items, 0), np.float32),
-        )
-        return self
-
-    def predict(self, user_index: Index, item_index: Index) -> Float32s:
-        """(N,) float32 logits of the given pairs.
-
-        Raises:
-            ValueError: the lengths differ, or an index is out of the fitted range.
-            RuntimeError: ``fit`` has not been called.
-        """
-        return _fitted(self, self._terms).scores("MeansBaseline.predict", user_index, item_index)
+        sides = zip((user, item), shape, (self.user_damping, self.item_damping), strict=True)
+        biases = (_logit(_damped(index, likes, size, damping, share)) - _logit(share) for index, size, damping in sides)
+        return _Terms(_logit(share), *biases, *(np.zeros((size, 0), np.float32) for size in shape))
 
 
 @dataclass(slots=True, eq=False)
-class BiasedMF:
+class BiasedMF(_Baseline):
     """Biased matrix factorisation (Koren et al. 2009, equation 4) on likes, with logistic loss.
 
     Stochastic gradient descent, one row at a time; the L2 penalties apply to the terms of each row as it is seen, so
@@ -154,53 +172,22 @@ class BiasedMF:
     bias_l2: float = 0.02
     vector_l2: float = 0.04
     initial_std: float = 0.05
-    _terms: _Terms | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        _require(self, "num_epochs", self.num_epochs >= 1, "at least 1")
-        _require(self, "learning_rate", self.learning_rate > 0, "above 0")
-        _require(self, "learning_rate_decay", 0 < self.learning_rate_decay <= 1, "above 0 and at most 1")
+        self._require("num_epochs", self.num_epochs >= 1, "at least 1")
+        self._require("learning_rate", self.learning_rate > 0, "above 0")
+        self._require("learning_rate_decay", 0 < self.learning_rate_decay <= 1, "above 0 and at most 1")
         for name in ("embedding_dim", "bias_l2", "vector_l2", "initial_std"):
-            _require(self, name, getattr(self, name) >= 0, "at least 0")
+            self._require(name, getattr(self, name) >= 0, "at least 0")
 
-    def fit(
-        self, user_index: Index, item_index: Index, labels: Labels, num_users: int, num_items: int, seed: int = 0
-    ) -> BiasedMF:
-        """Learn biases and vectors, and return this model.
-
-        Args:
-            user_index: (N,) integers, 0 to ``num_users`` - 1.
-            item_index: (N,) integers, 0 to ``num_items`` - 1.
-            labels: (N,) of 0 and 1, or bool, with both present.
-            num_users: U.
-            num_items: I.
-            seed: of the initial vectors and of the order of rows.
-
-        Raises:
-            ValueError: the lengths differ, an index or a label is out of range, or one class is missing.
-            ScoreError: training diverged; the message says what to lower.
-        """
-        likes = _checked_rows("BiasedMF.fit", user_index, item_index, labels, num_users, num_items)
-        rng = np.random.default_rng(seed)
-        terms = _Terms(
-            mean=_logit(float(likes.mean())),
-            user_bias=np.zeros(num_users, np.float32),
-            item_bias=np.zeros(num_items, np.float32),
-            user_vector=self._initial(rng, user_index, num_users),
-            item_vector=self._initial(rng, item_index, num_items),
-        )
-        self._descend(rng, user_index, item_index, likes.astype(np.float32), terms)
-        self._terms = terms
-        return self
-
-    def predict(self, user_index: Index, item_index: Index) -> Float32s:
-        """(N,) float32 logits of the given pairs.
-
-        Raises:
-            ValueError: the lengths differ, or an index is out of the fitted range.
-            RuntimeError: ``fit`` has not been called.
-        """
-        return _fitted(self, self._terms).scores("BiasedMF.predict", user_index, item_index)
+    def _learnt(
+        self, user: Index, item: Index, likes: Bools, shape: tuple[int, int], rng: np.random.Generator
+    ) -> _Terms:
+        biases = [np.zeros(size, np.float32) for size in shape]
+        vectors = [self._initial(rng, index, size) for index, size in zip((user, item), shape, strict=True)]
+        terms = _Terms(_logit(float(likes.mean())), *biases, *vectors)
+        self._descend(rng, user, item, likes.astype(np.float32), terms)
+        return terms
 
     def _initial(self, rng: np.random.Generator, index: Index, size: int) -> Float32s:
         vectors = rng.normal(0, self.initial_std, (size, self.embedding_dim)).astype(np.float32)
@@ -210,14 +197,12 @@ class BiasedMF:
     def _descend(self, rng: np.random.Generator, user: Index, item: Index, likes: Float32s, terms: _Terms) -> None:
         from tqdm import tqdm
 
-        hidden = not is_terminal(sys.stderr)
-        one_epoch = _compiled_epoch()
-        state = (terms.mean, terms.user_bias, terms.item_bias, terms.user_vector, terms.item_vector)
+        hidden, one_epoch = not is_terminal(sys.stderr), _compiled_epoch()
         l2 = np.float32(self.bias_l2), np.float32(self.vector_l2)
         for epoch in tqdm(range(self.num_epochs), desc="matrix factorisation", unit="epoch", disable=hidden):
             rate = np.float32(self.learning_rate * self.learning_rate_decay**epoch)
-            one_epoch(user, item, likes, rng.permutation(len(likes)), *state, rate, *l2)
-            if not terms.are_finite():
+            one_epoch(user, item, likes, rng.permutation(len(likes)), *terms, rate, *l2)
+            if not all(np.isfinite(values).all() for values in terms):
                 message = f"BiasedMF.fit: a score is not finite after epoch {epoch + 1} at learning rate {rate:g}"
                 raise ScoreError(f"{message}; training diverged. Lower learning_rate.")
         log.info("matrix factorisation: %d rows, %d epochs", len(likes), self.num_epochs)
@@ -268,24 +253,6 @@ def _damped(index: Index, likes: Bools, size: int, damping: float, share: float)
 
 def _logit(share: Any) -> Any:
     return (np.log(share) - np.log1p(-np.asarray(share))).astype(np.float32)[()]
-
-
-def _fitted(model: object, terms: _Terms | None) -> _Terms:
-    if terms is None:
-        raise RuntimeError(f"{type(model).__name__}.predict: not fitted yet; call fit first")
-    return terms
-
-
-def _require(model: object, name: str, ok: bool, expected: str) -> None:
-    if not ok:
-        raise ConfigError(type(model).__name__, name, getattr(model, name), expected)
-
-
-def _checked_rows(owner: str, user: Index, item: Index, labels: Labels, num_users: int, num_items: int) -> Bools:
-    likes = _checked_likes(owner, labels, user_index=(user, num_users), item_index=(item, num_items))
-    if likes.all() or not likes.any():
-        raise ValueError(f"{owner}: {int(likes.sum())} of {len(likes)} labels are 1; expected some of each class")
-    return likes
 
 
 def _checked_likes(owner: str, labels: Labels, **indices: tuple[Index, int]) -> Bools:

@@ -5,18 +5,18 @@ Users' histories and what lists leave out are the ratings that the models learnt
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdk.base.types import Bools, Float64s, Int64s, TopK
+from sdk.base.types import Int64s
 from sdk.features.tables import FIRST_KNOWN
-from sdk.measure.list_evaluation import LIKE_AT, RatedCatalogue, values_per_user
+from sdk.measure.list_evaluation import LIKE_AT, MeasuredLists, RatedCatalogue
 from sdk.measure.slices import USERS, Slice
-from sdk.metrics.intervals import MOST_SAMPLES, mean_intervals
-from sdk.metrics.lists import Interval, RelevanceSets, coverage, gini, recall
+from sdk.metrics.intervals import MOST_SAMPLES
+from sdk.metrics.lists import RelevanceSets, recall
 from sdk.metrics.pointwise import SliceFigures
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class ListEvaluation:
 
     Attributes:
         rows: one line per model over all measured users; the first is what ``batch.score`` writes by default.
-            ``values`` holds the figures of ``ListMetrics`` by name.
+            ``values`` holds the figures of ``MeasuredLists.whole``.
         slices: the same per part of the users; per part of the titles only ``recall20``, of the held-out titles there.
         num_users: users measured.
         num_eligible: users with a like in the test part; above ``num_users`` where a sample was measured.
@@ -125,14 +125,16 @@ def evaluate_lists_of(
         return None
     known = bundle.interactions.only(*learnt)
     seen = known.seen(len(bundle.encoded_users)).take(task.user_index)
-    catalogue = _catalogue(bundle, known)
-    measured = [
-        _Measured.build(name, recommender.recommend(task.user_index, seen, _LENGTH), task, catalogue, bundle)
-        for name, recommender in recommenders(bundle, learnt).items()
-    ]
+    catalogue, item_ids = _catalogue(bundle, known), bundle.encoded_items.ids
+    relevant = RelevanceSets.from_pairs(task.row, item_ids[task.item_index], len(task.user_index))
+    measured = []
+    for name, recommender in recommenders(bundle, learnt).items():
+        found = recommender.recommend(task.user_index, seen, _LENGTH)
+        measured.append(MeasuredLists.build(name, found.item_id, found.lengths, relevant, catalogue))
+    sliced = (_in_slice(each, part, task, item_ids, samples) for each in measured for part in slices)
     return ListEvaluation(
-        rows=tuple(each.whole(catalogue, samples) for each in measured),
-        slices=tuple(row for each in measured for row in each.sliced(slices, samples)),
+        rows=tuple(each.whole(samples) for each in measured),
+        slices=tuple(row for row in sliced if row.num_rows),
         num_users=len(task.user_index),
         num_eligible=task.num_eligible,
         num_held_out=len(task.row),
@@ -160,66 +162,15 @@ def recommenders(bundle: Bundle, learnt: Sequence[int]) -> dict[str, Recommender
 
 def _catalogue(bundle: Bundle, known: StoredInteractions) -> RatedCatalogue:
     counts = np.bincount(known.rows.item_index, minlength=len(bundle.encoded_items))[FIRST_KNOWN:]
-    vectors = bundle.content.transform(bundle.items) if "content" in bundle.info.models else None
+    vectors = bundle.content.transform(bundle.items) if bundle.has_content else None
     return RatedCatalogue(bundle.encoded_items.known_ids, counts, len(np.unique(known.rows.user_index)), vectors)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Measured:
-    """One model's lists and their figures per user."""
-
-    name: str
-    lists: TopK
-    task: ListTask
-    item_ids: Int64s
-    values: Mapping[str, Float64s]
-
-    @classmethod
-    def build(cls, name: str, lists: TopK, task: ListTask, catalogue: RatedCatalogue, bundle: Bundle) -> _Measured:
-        item_ids = bundle.encoded_items.ids
-        relevant = RelevanceSets.from_pairs(task.row, item_ids[task.item_index], len(task.user_index))
-        values = values_per_user(lists.item_id, lists.lengths.astype(np.int64), relevant, catalogue)
-        return cls(name, lists, task, item_ids, values)
-
-    def whole(self, catalogue: RatedCatalogue, samples: int) -> SliceFigures:
-        """All users; coverage and Gini have no interval, for they depend on how many users there are."""
-        everyone = np.ones(len(self.lists), dtype=np.bool_)
-        figures = self._figures("all", everyone, len(self.task.row), self.values, samples)
-        top, size = self.lists.item_id[:, :10], np.minimum(self.lists.lengths, 10)
-        covered = coverage(top, len(catalogue.ids), lengths=size)
-        shown = {
-            "coverage": covered,
-            "gini": gini(top, catalogue.ids, lengths=size),
-            "distinct_in_top10": round(covered * len(catalogue.ids)),
-        }
-        return SliceFigures(
-            self.name, "all", figures.num_users, figures.num_rows, {**figures.values, **shown}, figures.intervals
-        )
-
-    def sliced(self, slices: Sequence[Slice], samples: int) -> list[SliceFigures]:
-        """Each part that some held-out like lies in."""
-        rows = [self._users(part, samples) if part.side == USERS else self._titles(part, samples) for part in slices]
-        return [row for row in rows if row.num_rows]
-
-    def _users(self, part: Slice, samples: int) -> SliceFigures:
-        mine = part.members[self.task.user_index]
-        return self._figures(part.name, mine, int(mine[self.task.row].sum()), self.values, samples)
-
-    def _titles(self, part: Slice, samples: int) -> SliceFigures:
-        held = part.members[self.task.item_index]
-        wanted = self.item_ids[self.task.item_index[held]]
-        relevant = RelevanceSets.from_pairs(self.task.row[held], wanted, len(self.lists))
-        values = {"recall20": recall(self.lists.item_id, relevant, _LENGTH, lengths=self.lists.lengths)}
-        return self._figures(part.name, relevant.counts > 0, int(held.sum()), values, samples)
-
-    def _figures(
-        self, part: str, users: Bools, num_rows: int, values: Mapping[str, Float64s], samples: int
-    ) -> SliceFigures:
-        table = np.column_stack([each[users] for each in values.values()])
-        known = ~np.isnan(table)
-        means = {name: float(table[known[:, n], n].mean()) for n, name in enumerate(values) if known[:, n].any()}
-        intervals: dict[str, Interval] = {}
-        if means and samples:
-            every = dict(zip(values, mean_intervals(table, samples), strict=True))
-            intervals = {name: every[name] for name in means}
-        return SliceFigures(self.name, part, int(users.sum()), num_rows, means, intervals)
+def _in_slice(lists: MeasuredLists, part: Slice, task: ListTask, item_ids: Int64s, samples: int) -> SliceFigures:
+    if part.side == USERS:
+        mine = part.members[task.user_index]
+        return lists.figures(part.name, lists.per_user, mine, int(mine[task.row].sum()), samples)
+    held = part.members[task.item_index]
+    relevant = RelevanceSets.from_pairs(task.row[held], item_ids[task.item_index[held]], len(task.user_index))
+    values = {"recall20": recall(lists.items, relevant, _LENGTH, lengths=lists.lengths)}
+    return lists.figures(part.name, values, relevant.counts > 0, int(held.sum()), samples)

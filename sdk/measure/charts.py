@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from sdk.measure.text_tables import display
 from sdk.metrics.pointwise import Calibration, EpochRecord, SliceFigures
 
 if TYPE_CHECKING:
@@ -36,11 +37,6 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def display(model: str) -> str:
-    """A model's name as people write it: ``dlrm + history`` is "DLRM + history"."""
-    return " ".join({"dlrm": "DLRM", "ncf": "NCF"}.get(word, word) for word in model.split(" "))
-
-
 def best_epoch(records: Sequence[EpochRecord]) -> EpochRecord:
     """The epoch with the highest validation AUC; the earliest of equals.
 
@@ -59,21 +55,17 @@ def draw_auc(history: History, subtitle: str) -> bytes:
     with chart_style():
         figure, axes = blank_chart(7.5, 4.6)
         for place, (model, records) in enumerate((m, r) for m, r in history.items() if r):
-            _auc_line(axes, place, model, records)
+            best, look = best_epoch(records), look_of(place)
+            label = f"{display(model)} (best {best.auc:.4f}, epoch {best.epoch})"
+            axes.plot(
+                [r.epoch for r in records], [r.auc for r in records], label=label, linewidth=2, markersize=5, **look
+            )
+            axes.plot(best.epoch, best.auc, "*", color=look["color"], markersize=17, markeredgecolor="white", zorder=4)
         name_chart(axes, "Validation AUC per epoch", subtitle, "epoch", "AUC")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.margins(x=0.06, y=0.14)
         axes.legend(loc="best")
         return chart_png(figure)
-
-
-def _auc_line(axes: Axes, place: int, model: str, records: Sequence[EpochRecord]) -> None:
-    best = best_epoch(records)
-    epochs, values = [r.epoch for r in records], [r.auc for r in records]
-    look = look_of(place)
-    label = f"{display(model)} (best {best.auc:.4f}, epoch {best.epoch})"
-    axes.plot(epochs, values, label=label, linewidth=2, markersize=5, **look)
-    axes.plot(best.epoch, best.auc, "*", color=look["color"], markersize=17, markeredgecolor="white", zorder=4)
 
 
 def draw_calibration(calibrations: Mapping[str, Calibration], subtitle: str) -> bytes:
@@ -111,12 +103,12 @@ def chart_style() -> AbstractContextManager[None]:
     return matplotlib.rc_context(settings | _STYLE)
 
 
-def blank_chart(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of this size, inches, with one pair of axes."""
+def blank_chart(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+    """A figure of this size, inches, with one pair of axes, or an array of several panels'."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.add_subplot()
+    return figure, figure.subplots(rows, columns)
 
 
 def name_chart(axes: Axes, title: str, subtitle: str, x: str, y: str) -> None:
@@ -145,11 +137,8 @@ def draw_lists(users: Sequence[SliceFigures], titles: Sequence[SliceFigures], su
         titles: one line per model and slice, with ``recall20``.
         subtitle: whose lists these are.
     """
-    from matplotlib.figure import Figure
-
     with chart_style():
-        figure = Figure(figsize=(11.5, 4.8), layout="constrained")
-        panels = figure.subplots(1, 2)
+        figure, panels = blank_chart(11.5, 4.8, 1, 2)
         for axes, rows, name, title in (
             (panels[0], users, "ndcg10", "NDCG@10 by user"),
             (panels[1], titles, "recall20", "Recall@20 by title"),

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdk.base.files import json_text
-from sdk.measure.charts import display, draw_calibration, draw_lists
+from sdk.measure.charts import draw_calibration, draw_lists
 from sdk.measure.slices import TITLES, USERS
-from sdk.measure.text_tables import BORDERS, Table, figure, slice_table
+from sdk.measure.text_tables import as_section, display, figure, slice_table, table
+from sdk.measure.text_tables import as_text as page_as_text
 from sdk.measure.training_report import calibration_values, plain_values, write_files
-from sdk.metrics.pointwise import MetricRow, SliceFigures
+from sdk.metrics.pointwise import SliceFigures
 from sdk.shell.terminal import Page
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from sdk.measure.evaluation import Evaluation
 
 _POINTWISE = (("AUC", "auc"), ("log loss", "log_loss"), ("calibration error", "calibration_error"))
-_FOUND = (("NDCG@10", "ndcg10"), ("Recall@20", "recall20"), ("MAP@10", "map10"), ("hit rate@10", "hit_rate10"))
+_FOUND = (
+    ("NDCG@10", "ndcg10", 3), ("Recall@20", "recall20", 3), ("MAP@10", "map10", 3), ("hit rate@10", "hit_rate10", 3),
+)  # fmt: skip
 _VARIETY = (
     ("coverage@10", "coverage", 3), ("titles", "distinct_in_top10", 0), ("Gini", "gini", 3),
     ("novelty, bits", "novelty", 3), ("diversity", "diversity", 3),
@@ -29,13 +31,6 @@ _EXPLAINED = (
     "coverage: share of the catalogue in any top ten; titles: how many those are; Gini: 0 all titles equally often, "
     "1 one title in every place; novelty: mean self-information; diversity: mean cosine distance by content."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Section:
-    title: str
-    note: str
-    table: Table
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
@@ -68,10 +63,10 @@ def as_values(evaluation: Evaluation) -> dict[str, Any]:
         "split": evaluation.split,
         "label_rule": evaluation.label_rule,
         "samples": evaluation.samples,
-        "test": [plain_values(row) for row in evaluation.rows],
-        "calibration": {model: calibration_values(each) for model, each in evaluation.calibrations.items()},
+        "test": plain_values(evaluation.rows),
+        "calibration": calibration_values(evaluation.calibrations),
         "slices": [{"name": part.name, "side": part.side, "rule": part.rule} for part in evaluation.slices],
-        "by_slice": [plain_values(row) for row in evaluation.slice_rows],
+        "by_slice": plain_values(evaluation.slice_rows),
         "lists": None if lists is None else _list_values(lists),
     }
 
@@ -81,49 +76,40 @@ def _list_values(lists: ListEvaluation) -> dict[str, Any]:
     return {
         **{name: getattr(lists, name) for name in names},
         "measured_on": lists.describe(),
-        "models": [plain_values(row) for row in lists.rows],
-        "by_slice": [plain_values(row) for row in lists.slices],
+        "models": plain_values(lists.rows),
+        "by_slice": plain_values(lists.slices),
     }
 
 
-def as_pages(evaluation: Evaluation) -> list[Page]:
-    """What a person reads in a terminal."""
-    sections = _sections(evaluation)
-    return [Page(s.title, s.table.header, s.table.rows, frozenset(s.table.header[1:]), s.note) for s in sections]
-
-
 def as_text(evaluation: Evaluation) -> str:
-    """The same as plain text."""
-    blocks = []
-    for section in _sections(evaluation):
-        note = [section.note] if section.note else []
-        blocks.append("\n".join([section.title, *note, "", *section.table.as_text()]))
-    return "\n\n\n".join(blocks)
+    """What a person reads: every table as plain text."""
+    return "\n\n\n".join("\n".join(page_as_text(page)) for page in as_pages(evaluation))
 
 
 def as_markdown(evaluation: Evaluation) -> str:
     """The same as a page."""
-    lines = ["# Evaluation on the test part"]
-    for section in _sections(evaluation):
-        note = ["", section.note] if section.note else []
-        lines += ["", f"## {section.title}", *note, "", *section.table.as_markdown()]
-    return "\n".join(lines) + "\n"
+    lines = [line for page in as_pages(evaluation) for line in ("", *as_section(page))]
+    return "\n".join(["# Evaluation on the test part", *lines]) + "\n"
 
 
-def _sections(evaluation: Evaluation) -> list[_Section]:
-    found = _rating_sections(evaluation) if evaluation.rows else []
-    return found if evaluation.lists is None else [*found, *_list_sections(evaluation, evaluation.lists)]
+def as_pages(evaluation: Evaluation) -> list[Page]:
+    """The same as tables for a terminal."""
+    found = _rating_pages(evaluation) if evaluation.rows else []
+    return found if evaluation.lists is None else [*found, *_list_pages(evaluation, evaluation.lists)]
 
 
-def _rating_sections(evaluation: Evaluation) -> list[_Section]:
+def _rating_pages(evaluation: Evaluation) -> list[Page]:
     head = (
         f"{evaluation.rows[0].num_rows:,} test ratings. Split: {evaluation.split}. Positive: {evaluation.label_rule}."
     )
-    table = Table(("model", *(name for name, _ in _POINTWISE)), tuple(map(_rating_cells, evaluation.rows)))
-    by_slice = slice_table(evaluation.slices, evaluation.slice_rows, "auc")
+    rows = (
+        (display(row.model), *(figure(getattr(row, key), row.intervals.get(key)) for _, key in _POINTWISE))
+        for row in evaluation.rows
+    )
+    header = ("model", *(name for name, _ in _POINTWISE))
     return [
-        _Section("Ratings", f"{head} {_how_sure(evaluation.samples)}".rstrip(), table),
-        _Section("AUC per slice", BORDERS, by_slice),
+        table("Ratings", header, rows, f"{head} {_how_sure(evaluation.samples)}".rstrip()),
+        slice_table("AUC per slice", evaluation.slices, evaluation.slice_rows, "auc"),
     ]
 
 
@@ -133,24 +119,18 @@ def _how_sure(samples: int) -> str:
     return f"±: half the width of the 95 % interval, from {samples:,} resamplings of the users."
 
 
-def _rating_cells(row: MetricRow) -> tuple[str, ...]:
-    return (display(row.model), *(figure(getattr(row, name), row.intervals.get(name)) for _, name in _POINTWISE))
-
-
-def _list_sections(evaluation: Evaluation, lists: ListEvaluation) -> list[_Section]:
+def _list_pages(evaluation: Evaluation, lists: ListEvaluation) -> list[Page]:
     measured = lists.describe()
     head = f"{measured[0].upper()}{measured[1:]}. The first line is what batch.score writes by default."
-    found = [(name, key, 3) for name, key in _FOUND]
     users, titles = (_of_side(evaluation, lists.slices, side) for side in (USERS, TITLES))
     return [
-        _Section("Lists", f"{head} {_how_sure(lists.samples)}".rstrip(), _list_table(lists.rows, found)),
-        _Section("Variety of the top tens", _EXPLAINED, _list_table(lists.rows, _VARIETY)),
-        _Section("NDCG@10 per slice of the users", BORDERS, slice_table(evaluation.slices, users, "ndcg10", 3)),
-        _Section(
-            "Recall@20 of the held-out titles per slice of the titles", BORDERS,
-            slice_table(evaluation.slices, titles, "recall20", 3),
+        _list_page("Lists", lists.rows, _FOUND, f"{head} {_how_sure(lists.samples)}".rstrip()),
+        _list_page("Variety of the top tens", lists.rows, _VARIETY, _EXPLAINED),
+        slice_table("NDCG@10 per slice of the users", evaluation.slices, users, "ndcg10", 3),
+        slice_table(
+            "Recall@20 of the held-out titles per slice of the titles", evaluation.slices, titles, "recall20", 3
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _of_side(evaluation: Evaluation, rows: Sequence[SliceFigures], side: str) -> list[SliceFigures]:
@@ -158,12 +138,12 @@ def _of_side(evaluation: Evaluation, rows: Sequence[SliceFigures], side: str) ->
     return [row for row in rows if row.part in names]
 
 
-def _list_table(rows: Sequence[SliceFigures], columns: Sequence[tuple[str, str, int]]) -> Table:
+def _list_page(title: str, rows: Sequence[SliceFigures], columns: Sequence[tuple[str, str, int]], note: str) -> Page:
     lines = (
         (display(row.model), *(figure(row.values.get(key), row.intervals.get(key), n) for _, key, n in columns))
         for row in rows
     )
-    return Table(("model", *(name for name, _, _ in columns)), tuple(lines))
+    return table(title, ("model", *(name for name, _, _ in columns)), lines, note)
 
 
 def _chart_rows(evaluation: Evaluation, lists: ListEvaluation) -> tuple[list[SliceFigures], list[SliceFigures], str]:

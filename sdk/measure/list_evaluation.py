@@ -8,21 +8,19 @@ by the rule of protocol B.
 
 from __future__ import annotations
 
-import logging
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sdk.base.errors import DataError
 from sdk.base.types import Bools, Float32s, Float64s, Int32s, Int64s, Interactions
+from sdk.data.splits import before_and_asked, drawn, time_at
+from sdk.metrics.intervals import MOST_SAMPLES, mean_intervals
 from sdk.metrics.lists import (
-    Interval,
     RelevanceSets,
     average_precision,
-    bootstrap_interval,
     coverage,
     gini,
     hit_rate,
@@ -30,13 +28,11 @@ from sdk.metrics.lists import (
     ndcg,
     novelty,
     recall,
-    user_mean,
 )
+from sdk.metrics.pointwise import SliceFigures
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
-
-log = logging.getLogger(__name__)
 
 LIKE_AT = 4.0
 _PER_USER: tuple[tuple[str, Callable[..., Float64s], int], ...] = (
@@ -81,9 +77,10 @@ def split_positives(
         DataError: a part would be empty.
     """
     rows = np.arange(len(interactions), dtype=np.int64) if within is None else within
-    positive = rows[interactions.rating[rows] >= like_at]
-    held_out = positive[np.random.default_rng(seed).random(len(positive)) < share]
-    return _parts(rows, held_out, held_out, f"{share:g} of {len(positive):,} positives, seed {seed}")
+    positive = np.flatnonzero(interactions.rating[rows] >= like_at)
+    held_out = positive[drawn(len(positive), share, seed)]
+    rule = f"{share:g} of {len(positive):,} positives, seed {seed}"
+    return _parts(np.delete(rows, held_out), rows[held_out], rule)
 
 
 def split_by_time(interactions: Interactions, *, share: float = 0.2, like_at: float = LIKE_AT) -> ListSplit:
@@ -95,20 +92,13 @@ def split_by_time(interactions: Interactions, *, share: float = 0.2, like_at: fl
     Raises:
         DataError: a part would be empty.
     """
-    if not len(interactions):
-        message = "a time split of 0 ratings leaves none to train on"
-        raise DataError(message)
-    rows = np.arange(len(interactions), dtype=np.int64)
-    ordered = np.sort(interactions.timestamp)
-    moment = ordered[min(len(ordered) - 1, len(ordered) - round(share * len(ordered)))]
-    after: Bools = interactions.timestamp >= moment
-    warm = np.isin(interactions.user_id, interactions.user_id[~after])
-    held_out = rows[after & warm & (interactions.rating >= like_at)]
-    return _parts(rows, rows[after], held_out, f"latest {share:g} of {len(rows):,} ratings")
+    size, times = len(interactions), interactions.timestamp
+    moment = time_at(times, min(size - 1, size - round(share * size))) if size else 0
+    before, asked = before_and_asked(interactions.user_id, times, interactions.rating >= like_at, moment)
+    return _parts(np.flatnonzero(before), np.flatnonzero(asked), f"latest {share:g} of {size:,} ratings")
 
 
-def _parts(rows: Int64s, removed: Int64s, held_out: Int64s, rule: str) -> ListSplit:
-    train = rows[~np.isin(rows, removed)]
+def _parts(train: Int64s, held_out: Int64s, rule: str) -> ListSplit:
     if not len(train) or not len(held_out):
         raise DataError(
             f"a list split ({rule}) leaves {len(train):,} ratings to train on and {len(held_out):,} to find; "
@@ -134,149 +124,74 @@ class RatedCatalogue:
     vectors: Float32s | csr_matrix | None = None
 
 
-def values_per_user(
-    items: Int64s, lengths: Int64s, relevant: RelevanceSets, catalogue: RatedCatalogue
-) -> dict[str, Float64s]:
-    """Every figure that a single user's list has.
-
-    Args:
-        items: (U, w) int64 item ids, best first; w should be at least 20.
-        lengths: (U,) int64 real entries of each row.
-        relevant: what was held out for each of the same users.
-        catalogue: holds every listed title.
-
-    Returns:
-        ``ndcg10``, ``recall20``, ``map10``, ``hit_rate10``, ``novelty`` and, with vectors, ``diversity``: (U,) float64
-        each, NaN where a user has nothing to measure.
-
-    Raises:
-        ValueError: a list names a title twice, or one outside the catalogue.
-    """
-    values = {name: metric(items, relevant, k, lengths=lengths) for name, metric, k in _PER_USER}
-    top, size = items[:, :10], np.minimum(lengths, 10)
-    values["novelty"] = novelty(top, catalogue.counts, catalogue.num_users, catalogue_ids=catalogue.ids, lengths=size)
-    if catalogue.vectors is not None:
-        values["diversity"] = intra_list_diversity(top, catalogue.vectors, catalogue_ids=catalogue.ids, lengths=size)
-    return values
-
-
-@dataclass(frozen=True, slots=True)
-class ListMetrics:
-    """How good lists are: means over the users with something held out, each with its 95 % bootstrap interval.
+@dataclass(frozen=True, slots=True, eq=False)
+class MeasuredLists:
+    """One model's lists for some users, and how good each of them is.
 
     Attributes:
-        ndcg10: NDCG@10, the ideal over min(10, n).
-        recall20: Recall@20 over min(20, n).
-        map10: MAP@10 over min(10, n).
-        hit_rate10: share of users with a hit among ten.
-        novelty: mean self-information of the first ten, bits.
-        intervals: metric name -> (low, high), of the means over users.
-        distinct_in_top10: number of titles in all those users' first ten together.
-        coverage: that number as a share of the catalogue.
-        gini: of how often each title of the catalogue stands in a first ten.
-        num_users: users measured.
-        diversity: mean cosine distance of the pairs among the first ten; NaN where no vectors were given.
+        model: its name.
+        items: (U, w) int64 item ids, best first; w should be at least 20.
+        lengths: (U,) real entries of each row.
+        catalogue: holds every listed title.
+        num_held_out: titles held out for the same users.
+        per_user: ``ndcg10``, ``recall20``, ``map10``, ``hit_rate10``, ``novelty`` and, where the catalogue has vectors,
+            ``diversity``: (U,) float64 each, NaN where a user has nothing to measure.
     """
 
-    ndcg10: float
-    recall20: float
-    map10: float
-    hit_rate10: float
-    novelty: float
-    intervals: dict[str, Interval]
-    distinct_in_top10: int
-    coverage: float
-    gini: float
-    num_users: int
-    diversity: float = math.nan
+    model: str
+    items: Int64s
+    lengths: Int32s | Int64s
+    catalogue: RatedCatalogue
+    num_held_out: int
+    per_user: Mapping[str, Float64s]
 
+    @classmethod
+    def build(
+        cls, model: str, items: Int64s, lengths: Int32s | Int64s, relevant: RelevanceSets, catalogue: RatedCatalogue
+    ) -> MeasuredLists:
+        """Measure lists by what was held out for each of the same users.
 
-def evaluate_lists(
-    item_id: Int64s,
-    lengths: Int32s | Int64s,
-    user_id: Int64s,
-    interactions: Interactions,
-    parts: ListSplit,
-    catalogue_ids: Int64s,
-    *,
-    bootstrap_samples: int = 1000,
-    item_vectors: Float32s | csr_matrix | None = None,
-) -> ListMetrics:
-    """Measure lists against what was held out.
+        Raises:
+            ValueError: a list names a title twice, or one outside the catalogue.
+        """
+        values = {name: metric(items, relevant, k, lengths=lengths) for name, metric, k in _PER_USER}
+        top, named = items[:, :10], {"catalogue_ids": catalogue.ids, "lengths": np.minimum(lengths, 10)}
+        values["novelty"] = novelty(top, catalogue.counts, catalogue.num_users, **named)
+        if catalogue.vectors is not None:
+            values["diversity"] = intra_list_diversity(top, catalogue.vectors, **named)
+        return cls(model, items, lengths, catalogue, len(relevant.item_ids), values)
 
-    Args:
-        item_id: (B, w) int64, best first; w should be at least 20.
-        lengths: (B,) real entries of each row.
-        user_id: (B,) int64, unique: whose list each row is. Users with nothing held out are left out.
-        interactions: what ``parts`` points into.
-        parts: the split.
-        catalogue_ids: (I,) int64 unique ids of all titles that could be recommended.
-        bootstrap_samples: resamplings of the users, at least 1.
-        item_vectors: (I, D) float, dense or sparse, aligned with ``catalogue_ids``: what diversity is measured by.
+    def whole(self, samples: int = MOST_SAMPLES) -> SliceFigures:
+        """The figures of all users, with ``coverage``, ``gini`` and ``distinct_in_top10`` of their first ten together.
 
-    Raises:
-        DataError: a user with something held out has no list, or a list names a title rated in the training part.
-        ValueError: a list names a title twice, or one outside the catalogue.
-    """
-    held = interactions.take(parts.held_out)
-    wanted, row = np.unique(held.user_id, return_inverse=True)
-    at = _places(user_id, wanted)
-    items, sizes = item_id[at], lengths.astype(np.int64)[at]
-    train = interactions.take(parts.train)
-    _refuse_seen(items, sizes, wanted, train)
-    relevant = RelevanceSets.from_pairs(row.astype(np.int64), held.item_id, len(wanted))
-    counts, num_users = _counts(train.item_id, catalogue_ids), len(np.unique(train.user_id))
-    values = values_per_user(items, sizes, relevant, RatedCatalogue(catalogue_ids, counts, num_users, item_vectors))
-    top, size = items[:, :10], np.minimum(sizes, 10)
-    covered = coverage(top, len(catalogue_ids), lengths=size)
-    return ListMetrics(
-        **{name: user_mean(each) for name, each in values.items()},
-        intervals={name: bootstrap_interval(each, samples=bootstrap_samples) for name, each in values.items()},
-        distinct_in_top10=round(covered * len(catalogue_ids)),
-        coverage=covered,
-        gini=gini(top, catalogue_ids, lengths=size),
-        num_users=len(wanted),
-    )
+        Those three have no interval, for they depend on how many users there are.
+        """
+        everyone = np.ones(len(self.items), dtype=np.bool_)
+        figures = self.figures("all", self.per_user, everyone, self.num_held_out, samples)
+        top, size, ids = self.items[:, :10], np.minimum(self.lengths, 10), self.catalogue.ids
+        covered = coverage(top, len(ids), lengths=size)
+        variety = {
+            "coverage": covered,
+            "gini": gini(top, ids, lengths=size),
+            "distinct_in_top10": round(covered * len(ids)),
+        }
+        return replace(figures, values={**figures.values, **variety})
 
+    def figures(
+        self, part: str, per_user: Mapping[str, Float64s], users: Bools, num_rows: int, samples: int
+    ) -> SliceFigures:
+        """The means of some users' values, each with its 95 % interval; one that nobody has is left out.
 
-def _places(user_id: Int64s, wanted: Int64s) -> Int64s:
-    order = np.argsort(user_id, kind="stable")
-    place = np.searchsorted(user_id[order], wanted)
-    found = place < len(user_id)
-    found[found] = user_id[order[place[found]]] == wanted[found]
-    if not found.all():
-        missing = wanted[int(found.argmin())]
-        raise DataError(
-            f"user {missing} has titles held out but no list ({int((~found).sum())} such users); "
-            "give a list for every user of the data"
-        )
-    return np.asarray(order[place], np.int64)
-
-
-def _refuse_seen(items: Int64s, sizes: Int64s, users: Int64s, train: Interactions) -> None:
-    """A list that names training titles was made by other rules, so its figures would compare with nothing."""
-    ids, code = np.unique(np.concatenate([train.item_id, items.ravel()]), return_inverse=True)
-    place = np.searchsorted(users, train.user_id)
-    ours = place < len(users)
-    ours[ours] = users[place[ours]] == train.user_id[ours]
-    seen = np.unique(place[ours] * len(ids) + code[: len(train)][ours])
-    listed = np.arange(len(items))[:, None] * len(ids) + code[len(train) :].reshape(items.shape)
-    bad = np.isin(listed, seen) & (np.arange(items.shape[1]) < sizes[:, None])
-    if bad.any():
-        row, rank = np.argwhere(bad)[0]
-        raise DataError(
-            f"the list of user {users[row]} names title {items[row, rank]} at rank {rank + 1}, which the user rated in "
-            "the training part; expected lists that exclude those. Pass them to the engine as seen"
-        )
-
-
-def _counts(item_id: Int64s, catalogue_ids: Int64s) -> Int64s:
-    """(I,) ratings of each title of the catalogue."""
-    order = np.argsort(catalogue_ids, kind="stable")
-    ids = catalogue_ids[order]
-    place = np.searchsorted(ids, item_id)
-    known = place < len(ids)
-    known[known] = ids[place[known]] == item_id[known]
-    out = np.zeros(len(ids), np.int64)
-    out[order] = np.bincount(place[known], minlength=len(ids))
-    return out
+        Args:
+            part: the name of these users.
+            per_user: name -> (U,) float64.
+            users: (U,) bool, which of them count.
+            num_rows: titles held out for them.
+            samples: resamplings of the users; 0 leaves the intervals out.
+        """
+        table = np.column_stack([each[users] for each in per_user.values()])
+        known = ~np.isnan(table)
+        means = {name: float(table[known[:, n], n].mean()) for n, name in enumerate(per_user) if known[:, n].any()}
+        every = dict(zip(per_user, mean_intervals(table, samples), strict=True)) if means and samples else {}
+        intervals = {name: interval for name, interval in every.items() if name in means}
+        return SliceFigures(self.model, part, int(users.sum()), num_rows, means, intervals)

@@ -50,8 +50,21 @@ def mean_intervals(values: Float64s, samples: int = MOST_SAMPLES, seed: int = 0)
         M intervals (low, high); NaN ends where a column holds no value.
     """
     known = ~np.isnan(values)
-    filled = np.where(known, values, 0)
-    return _intervals(np.concatenate([_ratio(w @ filled, w @ known) for w in _blocks(len(values), samples, seed)]))
+    return ratio_intervals(np.where(known, values, 0), known, samples, seed)
+
+
+def ratio_intervals(sums: Float64s, counts: NDArray[Any], samples: int = MOST_SAMPLES, seed: int = 0) -> list[Interval]:
+    """The 95 % interval of each column's sum over its count, of users who bring several values each.
+
+    Args:
+        sums: (U, M) float64, what each user adds to the M sums.
+        counts: (U, M) how many values those are.
+        samples: resamplings, at least 1; all columns share them.
+        seed: of the resampling.
+    """
+    drawn = ((w @ sums, w @ counts) for w in _blocks(len(sums), samples, seed))
+    parts = [np.divide(top, below, out=np.full(top.shape, np.nan), where=below > 0) for top, below in drawn]
+    return _intervals(np.concatenate(parts))
 
 
 def auc_interval(user: Index, labels: Index, scores: Floats, samples: int = MOST_SAMPLES, seed: int = 0) -> Interval:
@@ -72,12 +85,7 @@ def auc_interval(user: Index, labels: Index, scores: Floats, samples: int = MOST
 
 
 def likelihood_intervals(
-    user: Index,
-    labels: Index,
-    logits: Floats,
-    bins: Calibration,
-    samples: int = MOST_SAMPLES,
-    seed: int = 0,
+    user: Index, labels: Index, logits: Floats, bins: Calibration, samples: int = MOST_SAMPLES, seed: int = 0
 ) -> tuple[Interval, Interval]:
     """The 95 % intervals of the log loss and of the expected calibration error over users.
 
@@ -164,10 +172,6 @@ def _blocks(num_users: int, samples: int, seed: int) -> Iterator[Float64s]:
     for start in range(0, samples, _DRAWS_AT_ONCE):
         size = min(_DRAWS_AT_ONCE, samples - start)
         yield np.stack([next(drawn) for _ in range(size)]).astype(np.float64)
-
-
-def _ratio(sums: Float64s, counts: Float64s) -> Float64s:
-    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
 
 
 def _intervals(resampled: Float64s) -> list[Interval]:

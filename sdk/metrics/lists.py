@@ -1,27 +1,26 @@
 """How good each user's list is: one value per user, or one for the whole catalogue. Pure functions on arrays.
 
 Lists come as a padded (U, w) integer array with ``lengths`` (U,) saying how many entries of each row are real (all of
-them where it is None), or as a sequence of U one-dimensional arrays. The best item comes first. A value per user is
-NaN where the user has nothing to measure; ``user_mean`` and ``bootstrap_interval`` leave those out.
+them where it is None). The best item comes first. A value per user is
+NaN where the user has nothing to measure; ``user_mean`` and ``intervals.mean_intervals`` leave those out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float32s, Float64s, Int64s
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-Lists: TypeAlias = NDArray[np.integer[Any]] | Sequence[NDArray[np.integer[Any]]]
+Lists: TypeAlias = NDArray[np.integer[Any]]
 Lengths: TypeAlias = NDArray[np.integer[Any]] | None
-Interval: TypeAlias = tuple[float, float]
 
 _USERS_AT_ONCE = 1024
 
@@ -119,32 +118,11 @@ def user_mean(per_user_values: Float64s) -> float:
     Raises:
         ValueError: every value is NaN, or there is none.
     """
-    return float(_measured("user_mean", per_user_values).mean())
-
-
-def bootstrap_interval(
-    per_user_values: Float64s, level: float = 0.95, samples: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over users (Efron and Tibshirani 1993, chapter 13).
-
-    Args:
-        per_user_values: (U,) float64; NaN users are left out.
-        level: share of resampled means inside, between 0 and 1.
-        samples: resamplings, at least 1.
-        seed: of the resampling; the same seed gives the same interval.
-
-    Raises:
-        ValueError: a parameter is out of range, or every value is NaN.
-    """
-    if not 0 < level < 1 or samples < 1:
-        raise ValueError(
-            f"bootstrap_interval: got level={level}, samples={samples}; expected 0 < level < 1, samples >= 1"
-        )
-    values = _measured("bootstrap_interval", per_user_values)
-    rng = np.random.default_rng(seed)
-    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(samples)]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    kept = per_user_values[~np.isnan(per_user_values)]
+    if not len(kept):
+        count = len(per_user_values)
+        raise ValueError(f"user_mean: none of {count} users has a value; nothing was held out for any of them")
+    return float(kept.mean())
 
 
 def coverage(recommended: Lists, catalogue_size: int, *, lengths: Lengths = None) -> float:
@@ -177,7 +155,7 @@ def gini(recommended: Lists, catalogue_ids: Int64s, *, lengths: Lengths = None) 
     num_items = len(catalogue_ids)
     if num_items < 2 or not real.any():
         raise ValueError(f"gini: got {num_items} catalogue items, {int(real.sum())} recommendations; needs 2 and 1")
-    counts = np.sort(np.bincount(_rows_of(items[real], catalogue_ids), minlength=num_items))
+    counts = np.sort(np.bincount(_places_of(items[real], catalogue_ids), minlength=num_items))
     weights = 2 * np.arange(1, num_items + 1) - num_items - 1
     return float((weights * counts).sum() / ((num_items - 1) * counts.sum()))
 
@@ -187,13 +165,13 @@ def novelty(
     item_counts: NDArray[np.integer[Any]],
     num_users: int,
     *,
-    catalogue_ids: Int64s | None = None,
+    catalogue_ids: Int64s,
     lengths: Lengths = None,
 ) -> Float64s:
     """Mean self-information of each list, bits: log2(num_users / users who rated the item) (Zhou et al. 2010).
 
     Args:
-        recommended: U lists of item ids, or of rows of ``item_counts`` where ``catalogue_ids`` is None.
+        recommended: U lists of item ids.
         item_counts: (I,) users who rated each item; an item that nobody rated counts as if one had.
         num_users: users in the training data, at least the largest count.
         catalogue_ids: (I,) unique item ids, one per row of ``item_counts``.
@@ -216,13 +194,13 @@ def intra_list_diversity(
     recommended: Lists,
     item_vectors: Float32s | csr_matrix,
     *,
-    catalogue_ids: Int64s | None = None,
+    catalogue_ids: Int64s,
     lengths: Lengths = None,
 ) -> Float64s:
     """Mean cosine distance (1 - cosine) over the pairs of each list (Ziegler et al. 2005, 'intra-list similarity').
 
     Args:
-        recommended: U lists of item ids, or of rows of ``item_vectors`` where ``catalogue_ids`` is None.
+        recommended: U lists of item ids.
         item_vectors: (I, D) float, dense or sparse, any length; a zero vector is at distance 1 from everything.
         catalogue_ids: (I,) unique item ids, one per row of ``item_vectors``.
         lengths: (U,) real entries of each row of a padded array.
@@ -264,13 +242,6 @@ def _summed_vectors(unit: csr_matrix, rows: Int64s, real: Bools) -> Float64s:
     return _squares(csr_matrix((np.ones(len(named)), named, ends), (len(rows), unit.shape[0])) @ unit)
 
 
-def _measured(owner: str, values: Float64s) -> Float64s:
-    kept = values[~np.isnan(values)]
-    if not len(kept):
-        raise ValueError(f"{owner}: none of {len(values)} users has a value; nothing was held out for any of them")
-    return kept
-
-
 def _summed(gains: Float64s) -> Float64s:
     """(U,) sums of each row from left to right, so that padding behind a list never changes a bit."""
     return np.cumsum(gains, axis=1)[:, -1] if gains.shape[1] else np.zeros(len(gains))
@@ -289,25 +260,16 @@ def _hits(recommended: Lists, relevant: RelevanceSets, k: int, lengths: Lengths)
         raise ValueError(f"lists of {len(items)} users, held-out items of {len(relevant)}; expected the same users")
     items, real = items[:, :k], real[:, :k]
     _refuse_repeats(items, real)
-    return real & _held_out(items, relevant), np.minimum(relevant.counts, k)
+    return real & _named_in(items, relevant), np.minimum(relevant.counts, k)
 
 
-def _held_out(items: Int64s, relevant: RelevanceSets) -> Bools:
-    """(U, w) whether each entry is one of its user's held-out items."""
-    known, code = np.unique(relevant.item_ids, return_inverse=True)
-    held = np.sort(np.repeat(np.arange(len(relevant)), relevant.counts) * len(known) + code)
-    is_known, place = _find(items, known)
+def _named_in(items: Int64s, sets: RelevanceSets) -> Bools:
+    """(U, w) bool, whether each entry of a padded array is one of its user's items."""
+    known, code = np.unique(sets.item_ids, return_inverse=True)
+    held = np.sort(np.repeat(np.arange(len(sets)), sets.counts) * len(known) + code)
+    place = rows_of(known, items)
     key = np.arange(len(items))[:, None] * len(known) + place
-    return is_known & _find(key, held)[0]
-
-
-def _find(wanted: Int64s, ascending: Int64s) -> tuple[Bools, Int64s]:
-    """Whether each wanted value is there, and where (0 if not); much faster than ``np.isin`` on many values."""
-    if not len(ascending):
-        return np.zeros(wanted.shape, bool), np.zeros(wanted.shape, np.int64)
-    place = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
-    found: Bools = ascending[place] == wanted
-    return found, np.where(found, place, 0)
+    return np.asarray((place >= 0) & (rows_of(held, key) >= 0))
 
 
 def _refuse_repeats(items: Int64s, real: Bools) -> None:
@@ -324,36 +286,32 @@ def _refuse_repeats(items: Int64s, real: Bools) -> None:
 
 def _padded(recommended: Lists, lengths: Lengths) -> tuple[Int64s, Bools]:
     """(U, w) int64 item ids, and which of them are real."""
-    if isinstance(recommended, np.ndarray):
-        items = recommended.astype(np.int64, copy=False)
-        size = np.full(len(items), items.shape[1]) if lengths is None else np.asarray(lengths)
-    else:
-        size = np.array([len(row) for row in recommended], dtype=np.int64)
-        items = np.zeros((len(size), size.max(initial=0)), np.int64)
-        for row, ids in enumerate(recommended):
-            items[row, : len(ids)] = ids
+    items = recommended.astype(np.int64, copy=False)
+    size = np.full(len(items), items.shape[1]) if lengths is None else np.asarray(lengths)
     if size.shape != (len(items),) or (size < 0).any() or (size > items.shape[1]).any():
         raise ValueError(f"lengths: expected ({len(items)},) values from 0 to {items.shape[1]}")
     return items, np.arange(items.shape[1]) < size[:, None]
 
 
-def _padded_rows(
-    recommended: Lists, num_items: int, catalogue_ids: Int64s | None, lengths: Lengths
-) -> tuple[Int64s, Bools]:
+def _padded_rows(recommended: Lists, num_items: int, catalogue_ids: Int64s, lengths: Lengths) -> tuple[Int64s, Bools]:
     """(U, w) catalogue rows, 0 where not real, and which are real."""
     items, real = _padded(recommended, lengths)
-    ids = np.arange(num_items) if catalogue_ids is None else catalogue_ids
-    if len(ids) != num_items:
-        raise ValueError(f"catalogue_ids: got {len(ids)} ids for {num_items} items")
+    if len(catalogue_ids) != num_items:
+        raise ValueError(f"catalogue_ids: got {len(catalogue_ids)} ids for {num_items} items")
     rows = np.zeros(items.shape, np.int64)
-    rows[real] = _rows_of(items[real], ids)
+    rows[real] = _places_of(items[real], catalogue_ids)
     return rows, real
 
 
-def _rows_of(items: Int64s, catalogue_ids: Int64s) -> Int64s:
+def _places_of(items: Int64s, catalogue_ids: Int64s) -> Int64s:
+    """(N,) int64 places of ids among unique ones in any order.
+
+    Raises:
+        ValueError: one is not among them.
+    """
     order = np.argsort(catalogue_ids, kind="stable")
-    found, place = _find(items, catalogue_ids[order])
-    if not found.all():
-        missing = items[int(found.argmin())]
+    at = rows_of(catalogue_ids[order], items)
+    if (at < 0).any():
+        missing = items[int((at < 0).argmax())]
         raise ValueError(f"item {missing} is recommended but not in the catalogue of {len(order)} items")
-    return order[place]
+    return order[at]

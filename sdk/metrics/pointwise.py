@@ -1,11 +1,4 @@
-"""Pure functions on arrays that say how good scores and lists are.
-
-Two families. *Pointwise* metrics compare a label with a score per rated pair: ``auc``, ``log_loss``, ``calibration``.
-*List* metrics compare each user's list with the items held out for that user; they return one value per user, NaN
-where a user has nothing to measure, so that ``user_mean`` and ``bootstrap_interval`` can follow.
-
-The list metrics are written in ``sdk.metrics.lists`` and offered here too.
-"""
+"""Pure functions that compare a label with a score per rated pair, and the values that hold what was measured."""
 
 from __future__ import annotations
 
@@ -18,49 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.base.types import Bools, Float32s, Float64s, Int64s
-from sdk.metrics.lists import (
-    Interval,
-    Lengths,
-    Lists,
-    RelevanceSets,
-    average_precision,
-    bootstrap_interval,
-    coverage,
-    gini,
-    hit_rate,
-    intra_list_diversity,
-    ndcg,
-    novelty,
-    recall,
-    user_mean,
-)
 
-__all__ = [
-    "Calibration",
-    "EpochRecord",
-    "Interval",
-    "Lengths",
-    "Lists",
-    "MetricRow",
-    "RelevanceSets",
-    "SliceFigures",
-    "auc",
-    "average_precision",
-    "bootstrap_interval",
-    "calibration",
-    "coverage",
-    "expected_calibration_error",
-    "gini",
-    "hit_rate",
-    "intra_list_diversity",
-    "log_loss",
-    "ndcg",
-    "novelty",
-    "recall",
-    "sigmoid",
-    "user_mean",
-]
-
+Interval: TypeAlias = tuple[float, float]
 Labels: TypeAlias = NDArray[np.generic]
 Floats: TypeAlias = NDArray[np.floating[Any]]
 
@@ -236,15 +188,6 @@ def calibration(labels: Labels, probabilities: Floats, bins: int = 10) -> Calibr
         observed_share=np.bincount(which, weights=positive) / counts,
         counts=counts.astype(np.int64),
     )
-
-
-def expected_calibration_error(labels: Labels, probabilities: Floats, bins: int = 10) -> float:
-    """``calibration(...).expected_error``: 0 where predicted shares come true in every bin.
-
-    Raises:
-        ValueError: as ``calibration``.
-    """
-    return calibration(labels, probabilities, bins).expected_error
 
 
 def _checked_labels(owner: str, labels: Labels, scores: Floats) -> Bools:

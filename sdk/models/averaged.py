@@ -34,8 +34,7 @@ class Averaged(PairModel):
             message = "averaged: got no members, expected at least one"
             raise ValueError(message)
         if weights is not None and len(weights) != len(members):
-            message = f"averaged: got {len(weights)} weights for {len(members)} members"
-            raise ValueError(message)
+            raise ValueError(f"averaged: got {len(weights)} weights for {len(members)} members")
         self.members = nn.ModuleList(members)
         self.weights = tuple(weights) if weights is not None else (1 / len(members),) * len(members)
         self.users, self.items = members[0].users, members[0].items

@@ -19,9 +19,8 @@ from torch import Tensor, nn
 
 from sdk.base.config import DLRMConfig
 from sdk.features.tables import EncodedTable
-from sdk.models.field_products import pairs_within
-from sdk.models.lookups import Lookups, look_up
-from sdk.models.pair_model import Batch, PairModel, SideTensors, TableBuffers, mlp, squared_norms
+from sdk.models import pair_model
+from sdk.models.pair_model import Batch, PairModel, SideTensors, TableBuffers, look_up, look_up_bias, mlp
 
 
 class DLRM(PairModel):
@@ -74,23 +73,12 @@ class SideArch(nn.Module):
         """One encoded side; ``ids`` are the (B,) id codes, some of them perhaps dropped."""
         dense: Tensor = self.bottom_mlp(table.dense_of(rows, batch))  # (B, D)
         lookups = batch.lookups if batch is not None else None
-        vectors = [self._embed(name, table, rows, ids, lookups) for name in self.embeddings]
-        lists = [self._embed_list(name, table, rows) for name in self.lists]
+        codes = {name: ids if name == "id" else table.codes_of(name, rows) for name in self.embeddings}
+        vectors = [look_up(each, codes[name], lookups) for name, each in self.embeddings.items()]  # type: ignore[arg-type]
+        lists = [table.shares_of(name, rows) @ each.weight for name, each in self.lists.items()]  # type: ignore[operator]
         fields = torch.stack([*vectors, *lists, dense], dim=1)  # (B, F, D)
-        own = pairs_within(fields, self.own_pairs)
-        dot = look_up(self.dot, ids, lookups) if self.dot is not None else dense.new_zeros(len(rows), 0)
-        penalised = squared_norms([*lists, *([] if lookups is not None else [dot, *vectors])], dense)
-        bias = (
-            look_up(self.bias, ids, lookups, penalised=False)[:, 0]
-            if self.bias is not None
-            else dense.new_zeros(len(rows))
-        )
+        own = pair_model.pairs_within(fields, self.own_pairs)
+        dot = look_up(self.dot, ids, lookups)
+        penalised = pair_model.squared_norms([*lists, *([] if lookups is not None else [dot, *vectors])], dense)
+        bias = look_up_bias(self.bias, ids, lookups)
         return SideTensors(bias, dot, fields, torch.cat([dense, own], dim=1), penalised)
-
-    def _embed(self, name: str, table: TableBuffers, rows: Tensor, ids: Tensor, lookups: Lookups | None) -> Tensor:
-        embedding: nn.Embedding = self.embeddings[name]  # type: ignore[assignment]
-        return look_up(embedding, ids if name == "id" else table.codes_of(name, rows), lookups)
-
-    def _embed_list(self, name: str, table: TableBuffers, rows: Tensor) -> Tensor:
-        weight: Tensor = self.lists[name].weight  # type: ignore[assignment]
-        return table.shares_of(name, rows) @ weight

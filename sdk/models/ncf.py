@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from sdk.base.config import NCFConfig
 from sdk.features.tables import EncodedTable
-from sdk.models.lookups import look_up
-from sdk.models.pair_model import Batch, PairModel, SideTensors, mlp, squared_norms
+from sdk.models.pair_model import Batch, PairModel, SideTensors, look_up, look_up_bias, mlp, squared_norms
 
 
 class NCF(PairModel):
@@ -59,11 +58,7 @@ class _IdArch(nn.Module):
         """One encoded side of (B,) int64 id codes."""
         lookups = batch.lookups if batch is not None else None
         dot = look_up(self.gmf, ids, lookups)
-        mlp_in = look_up(self.mlp, ids, lookups) if self.mlp is not None else dot.new_zeros(len(ids), 0)
+        mlp_in = look_up(self.mlp, ids, lookups)
         penalised = squared_norms([] if lookups is not None else [dot, mlp_in], dot)
-        bias = (
-            look_up(self.bias, ids, lookups, penalised=False)[:, 0]
-            if self.bias is not None
-            else dot.new_zeros(len(ids))
-        )
+        bias = look_up_bias(self.bias, ids, lookups)
         return SideTensors(bias, dot, dot.new_zeros(len(ids), 0, 1), mlp_in, penalised)

@@ -9,7 +9,6 @@ interactions. A model leaves out what it does not have.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,9 +36,20 @@ class Side:
     def __len__(self) -> int:
         return len(self.bias)
 
+    @classmethod
+    def plain(cls, bias: Float32s, dot: Float32s | None = None) -> Side:
+        """A side of a model without an MLP: a bias, and perhaps a dot path."""
+        none = np.zeros((len(bias), 0), np.float32)
+        return cls(bias, none if dot is None else dot, none, none[:, :, None])
+
+    @property
+    def parts(self) -> tuple[Float32s, Float32s, Float32s, Float32s]:
+        """The four parts, in their order."""
+        return self.bias, self.dot, self.hidden, self.fields
+
     def take(self, rows: Int64s | slice) -> Side:
         """The given rows."""
-        return Side(self.bias[rows], self.dot[rows], self.hidden[rows], self.fields[rows])
+        return Side(*(part[rows] for part in self.parts))
 
     def check(self, side: str) -> None:
         """Refuse a side with a NaN or an infinity in it.
@@ -47,9 +57,8 @@ class Side:
         Raises:
             ScoreError: names the side, the part and the first bad row.
         """
-        for name in ("bias", "dot", "hidden", "fields"):
-            part = getattr(self, name).reshape(len(self), -1)
-            bad = np.flatnonzero(~np.isfinite(part).all(axis=1))
+        for name, part in zip(("bias", "dot", "hidden", "fields"), self.parts, strict=True):
+            bad = np.flatnonzero(~np.isfinite(part.reshape(len(self), -1)).all(axis=1))
             if len(bad):
                 raise ScoreError(
                     f"{side} row {bad[0]}: its {name!r} part holds a NaN or an infinity ({len(bad)} such rows); "
@@ -74,6 +83,10 @@ class Head:
     def has_mlp(self) -> bool:
         """Whether there is an MLP at all."""
         return bool(self.tail)
+
+
+NO_MLP = Head(np.zeros((0, 0), np.float32), ())
+"""The head of a model whose scores are a dot product and biases."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,11 +125,8 @@ class PairForm:
         score = user.bias + item.bias + np.einsum("nd,nd->n", user.dot, item.dot)
         if self.head.has_mlp:
             z = np.einsum("nfd,ngd->nfg", user.fields, item.fields).reshape(len(score), self.head.cross.shape[1])
-            score = score + _mlp(user.hidden + item.hidden + z @ self.head.cross.T, self.head.tail)
+            hidden = user.hidden + item.hidden + z @ self.head.cross.T
+            for weight, bias in self.head.tail:
+                hidden = np.maximum(hidden, 0) @ weight.T + bias
+            score = score + hidden[:, 0]
         return np.asarray(score, dtype=np.float32)
-
-
-def _mlp(hidden: Float32s, tail: Sequence[tuple[Float32s, Float32s]]) -> Float32s:
-    for weight, bias in tail:
-        hidden = np.maximum(hidden, 0) @ weight.T + bias
-    return hidden[:, 0]

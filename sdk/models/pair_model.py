@@ -1,11 +1,17 @@
-"""What DLRM and NCF share: they gather from encoded tables, score pairs of rows, and lower to the pair form."""
+"""What DLRM and NCF share: they gather from encoded tables, score pairs of rows, and lower to the pair form.
+
+Training takes embedding lookups apart: rows go in as leaves of the graph, and their gradients come out. Left to
+autograd, each lookup's gradient is a tensor as large as the whole table. Here a chunk of a batch looks its vectors up
+as leaves; ``sdk.training.steps`` asks for the leaves' gradients and adds them to the tables row by row.
+"""
 
 from __future__ import annotations
 
 import abc
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,9 +19,38 @@ from torch import Tensor, nn
 
 from sdk.base.types import Float32s
 from sdk.features.tables import STATISTIC_NAMES, UNKNOWN, EncodedTable
-from sdk.models.field_products import pairs_across
-from sdk.models.lookups import Lookups
 from sdk.models.pair_form import Head, PairForm, Side
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lookup:
+    """One lookup of a chunk.
+
+    Attributes:
+        table: the embedding it reads.
+        ids: (C,) int64 rows of the table. Lookups by the same ids share the tensor.
+        vectors: (C, D) float32, the rows: a leaf that wants a gradient.
+        penalised: whether the L2 penalty on looked-up vectors counts them. It is left to whoever updates the table,
+            since its gradient is a multiple of the row itself.
+    """
+
+    table: nn.Embedding
+    ids: Tensor
+    vectors: Tensor
+    penalised: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lookups:
+    """The lookups of one chunk, in the order in which the model makes them."""
+
+    made: list[Lookup] = field(default_factory=list)
+
+    def take(self, table: nn.Embedding, ids: Tensor, *, penalised: bool) -> Tensor:
+        """(C, D) float32 rows as a new leaf."""
+        vectors = table.weight.detach().index_select(0, ids).requires_grad_()
+        self.made.append(Lookup(table, ids, vectors, penalised))
+        return vectors
 
 
 class Batch(NamedTuple):
@@ -59,16 +94,11 @@ class TableBuffers(nn.Module):
         self._left_out: Tensor | None = None
         stats = table.statistics
         self.prior_rate, self.prior_count = stats.prior_rate, stats.prior_count
-        self._keep("dense", torch.from_numpy(table.dense.copy()))
-        for name, codes in table.codes.items():
-            self._keep(f"codes_{name}", torch.from_numpy(codes.copy()))
-        for name, shares in table.multi_hot.items():
-            self._keep(f"multi_{name}", torch.from_numpy(shares.copy()))
-        for name in ("count", "likes", "mean", "std"):
-            self._keep(name, torch.from_numpy(getattr(stats, name)).float())
-
-    def _keep(self, name: str, tensor: Tensor) -> None:
-        self.register_buffer(name, tensor, persistent=False)
+        kept: dict[str, Any] = {"dense": table.dense, **{f"codes_{name}": codes for name, codes in table.codes.items()}}
+        kept |= {f"multi_{name}": shares for name, shares in table.multi_hot.items()}
+        kept |= {name: getattr(stats, name).astype(np.float32) for name in ("count", "likes", "mean", "std")}
+        for name, values in kept.items():
+            self.register_buffer(name, torch.from_numpy(values.copy()), persistent=False)
 
     def rows(self, rows: Tensor | None) -> Tensor:
         """The given rows, or all of them."""
@@ -250,6 +280,32 @@ class PairModel(nn.Module, abc.ABC):
         nobody = torch.full((1,), UNKNOWN, device=self.users.dense.device)
         user, item = self.encode_users(nobody), self.encode_items(nobody)
         return TopInputWidths(user.mlp_in.shape[1], item.mlp_in.shape[1], user.fields.shape[1], item.fields.shape[1])
+
+
+def look_up(table: nn.Embedding | None, ids: Tensor, lookups: Lookups | None, *, penalised: bool = True) -> Tensor:
+    """(C, D) float32 rows of a table: through ``lookups`` if given, else through autograd; (C, 0) without a table."""
+    if table is None:
+        return torch.zeros(len(ids), 0, device=ids.device)
+    if lookups is not None:
+        return lookups.take(table, ids, penalised=penalised)
+    vectors: Tensor = table(ids)
+    return vectors
+
+
+def look_up_bias(table: nn.Embedding | None, ids: Tensor, lookups: Lookups | None) -> Tensor:
+    """(C,) float32 of a table of width 1; 0 without one."""
+    columns = look_up(table, ids, lookups, penalised=False).unbind(1)
+    return columns[0] if columns else torch.zeros(len(ids), device=ids.device)
+
+
+def pairs_across(left: Tensor, right: Tensor) -> Tensor:
+    """(B, F * G) float32: every field of ``left`` (B, F, D) with every field of ``right`` (B, G, D)."""
+    return torch.einsum("bfd,bgd->bfg", left, right).flatten(1)
+
+
+def pairs_within(fields: Tensor, places: Tensor) -> Tensor:
+    """(B, F * (F - 1) / 2) float32: every pair of the fields (B, F, D); ``places`` is ``torch.triu_indices``."""
+    return torch.einsum("bfd,bgd->bfg", fields, fields)[:, places[0], places[1]]
 
 
 def uniform(size: int, generator: torch.Generator) -> Tensor:

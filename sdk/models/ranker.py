@@ -56,8 +56,7 @@ def load_ranker(name: str, config: RunConfig, users: EncodedTable, items: Encode
         weights = load_file(path)
         groups = sorted({key.partition(".")[0] for key in weights}, key=lambda group: int(group.removeprefix("ncf")))
         if [int(group.removeprefix("ncf")) for group in groups] != list(range(len(groups))):
-            message = f"its groups are {', '.join(groups)}"
-            raise ValueError(message)
+            raise ValueError(f"its groups are {', '.join(groups)}")
         members = [build_ranker("ncf" if group.startswith("ncf") else name, config, users, items) for group in groups]
         for group, member in zip(groups, members, strict=True):
             start = f"{group}."

@@ -9,18 +9,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 
 from sdk.base.errors import ScoreError, UsageError
-from sdk.base.types import Bools, Float32s, Int32s, Int64s
+from sdk.base.types import BestRows, Bools, Float32s, Int32s, Int64s
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
 from sdk.machine.device import usable_cores
 from sdk.models.pair_form import Head, PairForm, Side
 from sdk.scoring.kernels import MAX_ROWS
-from sdk.scoring.packed import PackedItems, pack
+from sdk.scoring.packed import PackedItems, mean_norm, pack
 from sdk.scoring.selection import LOWEST, Buffers, buffer_size, buffers, finish_all
 from sdk.scoring.tiles import dot_tile, mark_seen, mlp_tile
 
@@ -31,24 +30,25 @@ _ITEMS_PER_MERGE = 4096
 _SAFE = 1e37  # scores that provably stay below this can be neither infinite nor NaN
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RowTopK:
-    """The best rows of each query row, best first.
+def candidate_rows(form: PairForm, allowed: Bools | None) -> Int64s:
+    """(C,) int64 item rows that may be recommended, ascending; the reserved rows never are.
 
-    Attributes:
-        item_index: (B, k) int64 rows; row b is real up to ``lengths[b]``.
-        scores: (B, k) float32 logits.
-        lengths: (B,) int32.
+    Raises:
+        ScoreError: the model holds a NaN or an infinity; names the side and the first bad row.
     """
+    form.check()
+    rows = np.arange(FIRST_KNOWN, len(form.items), dtype=np.int64)
+    return rows if allowed is None else rows[allowed[FIRST_KNOWN:]]
 
-    item_index: Int64s
-    scores: Float32s
-    lengths: Int32s
 
+def check_length(k: int) -> None:
+    """Refuse lists of no titles.
 
-def recommend(form: PairForm, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None = None) -> RowTopK:
-    """Each user row's k best item rows among those allowed and unseen; see ``Engine.top_k``."""
-    return Engine(form, allowed).top_k(user_index, seen, k)
+    Raises:
+        UsageError: k < 1.
+    """
+    if k < 1:
+        raise UsageError(f"k: got {k}, expected at least 1")
 
 
 class Engine:
@@ -75,27 +75,23 @@ class Engine:
         prune: bool = True,
         memory_mib: float | None = None,
     ) -> None:
-        form.check()
         self.form, self.threads = form, threads or usable_cores()
-        rows = np.arange(FIRST_KNOWN, len(form.items), dtype=np.int64)
-        self.candidates: Int64s = rows if allowed is None else rows[allowed[FIRST_KNOWN:]]
+        self.candidates = candidate_rows(form, allowed)
         self._prune = prune and not form.head.has_mlp
-        self._is_safe = _largest_score(form) < _SAFE
-        norms = np.linalg.norm(form.users.dot.astype(np.float64), axis=1) if len(form.users) else np.zeros(1)
-        self._packed = pack(form.items, self.candidates, float(norms.mean()))
-        self._head = _FlatHead.build(form)
+        self._is_safe = not may_overflow(form)
+        self._packed = pack(form.items, self.candidates, mean_norm(form.users))
+        self._head = _flat(form.head) if form.head.has_mlp else None
         self._memory_mib = memory_mib
 
     def _users_per_tile(self, k: int) -> int:
         """As many users as the memory budget allows, from one kernel's rows to the default."""
         if self._memory_mib is None:
             return _USERS_PER_TILE
-        parts = (self.form.users.bias, self.form.users.dot, self.form.users.hidden, self.form.users.fields)
-        row_bytes = sum(part[:1].nbytes for part in parts)
-        each = 8 * buffer_size(k, len(self.candidates)) + 8 * self._packed.num_strips + row_bytes
+        row_bytes = sum(part[:1].nbytes for part in self.form.users.parts)
+        each = 8 * buffer_size(k, len(self.candidates)) + 8 * len(self._packed.bias) + row_bytes
         return int(min(max(self._memory_mib * 2**20 / self.threads // each, MAX_ROWS), _USERS_PER_TILE))
 
-    def top_k(self, user_index: Int64s, seen: Seen, k: int) -> RowTopK:
+    def top_k(self, user_index: Int64s, seen: Seen, k: int) -> BestRows:
         """Each user row's k best candidates that the user has not seen.
 
         Args:
@@ -109,7 +105,7 @@ class Engine:
         """
         return self._run(user_index, seen, k, None)
 
-    def top_k_and_audience(self, user_index: Int64s, seen: Seen, k: int) -> tuple[RowTopK, RowTopK]:
+    def top_k_and_audience(self, user_index: Int64s, seen: Seen, k: int) -> tuple[BestRows, BestRows]:
         """The same in one pass with its transpose: each candidate's k best users among those given.
 
         Returns:
@@ -120,38 +116,34 @@ class Engine:
         lists = self._run(user_index, seen, k, audience)
         return lists, audience.result(self._packed, self.candidates, k)
 
-    def _run(self, user_index: Int64s, seen: Seen, k: int, audience: _Audience | None) -> RowTopK:
-        if k < 1:
-            message = f"k: got {k}, expected at least 1"
-            raise UsageError(message)
+    def _run(self, user_index: Int64s, seen: Seen, k: int, audience: _Audience | None) -> BestRows:
+        check_length(k)
         if not self._is_safe:
             _refuse_overflow(self.form, user_index, self.candidates)
-        out = _empty(len(user_index), min(k, len(self.candidates)))
+        out = BestRows.empty(len(user_index), min(k, len(self.candidates)))
         size = self._users_per_tile(k)
         starts = range(0, len(user_index) if len(self.candidates) else 0, size)
         tiles = [(start, min(start + size, len(user_index))) for start in starts]
-        threads = min(self.threads, len(tiles))
-        if threads <= 1:
-            self._score(tiles, user_index, seen, k, out, audience, 0)
+        threads = max(min(self.threads, len(tiles)), 1)
+
+        def work(thread: int) -> None:
+            buckets = buffers(0, k, 0) if audience is None else audience.of(thread)
+            self._score(tiles[thread::threads], user_index, seen, k, out, buckets)
+
+        if threads == 1:
+            work(0)
             return out
         with ThreadPoolExecutor(threads, "marquee-score") as pool:
-            shares = [
-                pool.submit(self._score, tiles[t::threads], user_index, seen, k, out, audience, t)
-                for t in range(threads)
-            ]
-            for share in shares:
-                share.result()
+            list(pool.map(work, range(threads)))
         return out
 
     def _score(
-        self, tiles: Iterable[tuple[int, int]], user_index: Int64s, seen: Seen, k: int, out: RowTopK,
-        audience: _Audience | None, thread: int,
-    ) -> None:  # fmt: skip
+        self, tiles: Iterable[tuple[int, int]], user_index: Int64s, seen: Seen, k: int, out: BestRows, buckets: Buffers
+    ) -> None:
         packed, head = self._packed, self._head
-        buckets = buffers(0, k, 0) if audience is None else audience.of(thread)
         slots = self._users_per_tile(k)
         kept_scores, kept_rows, all_counts, all_thresholds, keys = buffers(slots, k, len(self.candidates))
-        watched = np.zeros((slots, packed.num_strips), dtype=np.uint64)
+        watched = np.zeros((slots, len(packed.bias)), dtype=np.uint64)
         for first, last in tiles:
             rows = user_index[first:last]
             users = _tile(self.form.users, rows)
@@ -160,30 +152,20 @@ class Engine:
             lists = (kept_scores, kept_rows, counts, thresholds, keys)
             mark_seen(seen.indptr, seen.items, packed.place, first, last, watched, True)
             if head is None:
-                prune = self._prune and audience is None
+                prune = self._prune and not len(buckets[2])  # who leaves a tile would miss the audiences
                 reach = (packed.norm_from, packed.bias_from)
                 dot_tile(
-                    packed.bias,
-                    packed.dot,
-                    packed.row,
-                    reach,
-                    users.bias,
-                    users.dot,
-                    rows,
-                    lists,
-                    watched,
-                    buckets,
-                    k,
-                    prune,
-                )
+                    packed.bias, packed.dot, packed.row, reach,
+                    users.bias, users.dot, rows, lists, watched, buckets, k, prune,
+                )  # fmt: skip
             else:
                 mlp_tile(
                     packed.bias, packed.dot, packed.hidden, packed.fields, packed.row,
                     users.bias, users.dot, users.hidden, users.fields, rows,
-                    head.cross, head.weights, head.biases, head.shapes, lists, watched, buckets, k,
+                    *head, lists, watched, buckets, k,
                 )  # fmt: skip
             mark_seen(seen.indptr, seen.items, packed.place, first, last, watched, False)
-            finish_all(k, kept_scores, kept_rows, counts, keys, out.item_index, out.scores, out.lengths, first)
+            finish_all(k, kept_scores, kept_rows, counts, keys, out.row, out.scores, out.lengths, first)
 
 
 class _Audience:
@@ -195,16 +177,16 @@ class _Audience:
     def of(self, thread: int) -> Buffers:
         return self._sets[thread]
 
-    def result(self, packed: PackedItems, candidates: Int64s, k: int) -> RowTopK:
+    def result(self, packed: PackedItems, candidates: Int64s, k: int) -> BestRows:
         """Each candidate's best users, aligned with ``candidates``."""
-        out = _empty(len(candidates), k)
+        out = BestRows.empty(len(candidates), k)
         for first in range(0, len(candidates), _ITEMS_PER_MERGE):
             places = packed.place[candidates[first : first + _ITEMS_PER_MERGE]]
             scores = np.concatenate([kept[0][places] for kept in self._sets], axis=1)
             users = np.concatenate([kept[1][places] for kept in self._sets], axis=1)
             counts = merge_counts(scores, users, [kept[2][places] for kept in self._sets])
             keys = np.empty(scores.shape[1], dtype=np.uint64)
-            finish_all(k, scores, users, counts, keys, out.item_index, out.scores, out.lengths, first)
+            finish_all(k, scores, users, counts, keys, out.row, out.scores, out.lengths, first)
         return out
 
 
@@ -219,57 +201,37 @@ def merge_counts(scores: Float32s, users: Int32s, counts: list[Int64s]) -> Int64
     return np.asarray(real.sum(axis=1), dtype=np.int64)
 
 
-def _empty(num_rows: int, width: int) -> RowTopK:
-    return RowTopK(
-        np.zeros((num_rows, width), np.int64), np.zeros((num_rows, width), np.float32), np.zeros(num_rows, np.int32)
-    )
-
-
 def _tile(side: Side, rows: Int64s) -> Side:
     """The given user rows as arrays of their own, with rows of nobody up to a multiple of the kernels' rows."""
     padded = np.concatenate([rows, np.full(-len(rows) % MAX_ROWS, rows[0])])
-    parts = (side.bias, side.dot, side.hidden, side.fields)
-    return Side(*(np.ascontiguousarray(part[padded], dtype=np.float32) for part in parts))
+    return Side(*(np.ascontiguousarray(part[padded], dtype=np.float32) for part in side.parts))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _FlatHead:
-    """The head as flat arrays: W, then every tail layer's weights and biases one after the other."""
-
-    cross: Float32s
-    weights: Float32s
-    biases: Float32s
-    shapes: Int64s
-
-    @classmethod
-    def build(cls, form: PairForm) -> _FlatHead | None:
-        head: Head = form.head
-        if not head.has_mlp:
-            return None
-        weights = np.concatenate([weight.ravel() for weight, _ in head.tail])
-        biases = np.concatenate([bias for _, bias in head.tail])
-        shapes = np.array([weight.shape for weight, _ in head.tail], dtype=np.int64)
-        return cls(np.ascontiguousarray(head.cross), weights, biases, shapes)
+def _flat(head: Head) -> tuple[Float32s, Float32s, Float32s, Int64s]:
+    """The head as flat arrays: W, then every tail layer's weights and biases one after the other, and their shapes."""
+    weights = np.concatenate([weight.ravel() for weight, _ in head.tail])
+    biases = np.concatenate([bias for _, bias in head.tail])
+    shapes = np.array([weight.shape for weight, _ in head.tail], dtype=np.int64)
+    return np.ascontiguousarray(head.cross), weights, biases, shapes
 
 
-def _largest_score(form: PairForm) -> float:
-    """A bound on the absolute value of every score and of everything computed on the way to it."""
+def may_overflow(form: PairForm) -> bool:
+    """Whether a score, or anything computed on the way to it, might: by a bound on their absolute values."""
     users, items, head = form.users, form.items, form.head
 
     def top(side: Side, part: str) -> float:
-        values = getattr(side, part)
-        return float(np.abs(values).max()) if values.size else 0.0
+        return float(np.abs(getattr(side, part)).max(initial=0))
 
     bound = top(users, "bias") + top(items, "bias") + top(users, "dot") * top(items, "dot") * max(users.dot.shape[1], 1)
     if not head.has_mlp:
-        return bound
+        return bound >= _SAFE
     z = top(users, "fields") * top(items, "fields") * max(users.fields.shape[2], 1)
     hidden = top(users, "hidden") + top(items, "hidden")
-    hidden += z * (float(np.abs(head.cross).astype(np.float64).sum(axis=1).max()) if head.cross.size else 0.0)
+    hidden += z * float(np.abs(head.cross).astype(np.float64).sum(axis=1).max(initial=0))
     for weight, bias in head.tail:
         hidden = hidden * float(np.abs(weight).astype(np.float64).sum(axis=1).max()) + float(np.abs(bias).max())
         bound = max(bound, hidden)
-    return bound + hidden
+    return bound + hidden >= _SAFE
 
 
 def _refuse_overflow(form: PairForm, user_index: Int64s, candidates: Int64s) -> None:
@@ -283,5 +245,4 @@ def _refuse_overflow(form: PairForm, user_index: Int64s, candidates: Int64s) -> 
         with np.errstate(over="ignore", invalid="ignore"):
             scores = form.score_pairs(np.full(len(candidates), user), candidates)
         if not np.isfinite(scores).all():
-            message = f"user row {user}: a score is NaN or infinite; the model is not usable, train it again"
-            raise ScoreError(message)
+            raise ScoreError(f"user row {user}: a score is NaN or infinite; the model is not usable, train it again")

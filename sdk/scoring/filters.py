@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sdk.base.errors import UnknownItemError
-from sdk.base.ids import count_of, ids_of
+from sdk.base.ids import count_of, ids_of, title_rows
 from sdk.base.types import Bools, Int64s
 from sdk.features.seen import Seen
-from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
+from sdk.features.tables import FIRST_KNOWN, EncodedTable
 
 
 def allowed_rows(
@@ -53,11 +52,7 @@ def rows_of(items: EncodedTable, item_ids: Sequence[int] | Int64s, name: str = "
         UnknownItemError: an item_id is not in the catalogue.
         UsageError: one is no id; the message calls them by ``name``.
     """
-    wanted = ids_of(item_ids, name)
-    rows = items.index_of(wanted)
-    if (rows == UNKNOWN).any():
-        raise UnknownItemError(int(wanted[rows == UNKNOWN][0]), len(items) - FIRST_KNOWN)
-    return rows
+    return title_rows(items.known_ids, ids_of(item_ids, name)) + FIRST_KNOWN
 
 
 def with_denied(seen: Seen, denied: Mapping[int, Sequence[int]], items: EncodedTable) -> Seen:

@@ -9,13 +9,13 @@ items by the largest of them all, and relu never enlarges a difference. What is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from sdk.models.pair_form import Head, Side
+from sdk.models.torch_form import Part
 
 _FLOAT32 = 2.0**-23  # a rounding: twice float32's unit, so that n u / (1 - n u) stays below n times it
 
@@ -65,15 +65,9 @@ class ItemReach:
     @classmethod
     def of(cls, items: Side, device: torch.device) -> ItemReach:
         """Read off the item side."""
-        parts = (torch.from_numpy(part).double() for part in (items.bias, items.dot, items.hidden, items.fields))
-        bias, dot, hidden, fields = parts
-        largest = [
-            bias.abs().amax(0),
-            dot.norm(dim=1).amax(0),
-            hidden.abs().amax(0),
-            fields.norm(dim=2).amax(0),
-        ]
-        return cls(*(part.to(device) for part in largest))
+        bias, dot, hidden, fields = (torch.from_numpy(part).double() for part in items.parts)
+        sizes = (bias.abs(), dot.norm(dim=1), hidden.abs(), fields.norm(dim=2))
+        return cls(*(size.amax(0).to(device) for size in sizes))
 
 
 class ErrorBound:
@@ -88,14 +82,15 @@ class ErrorBound:
 
     def __init__(self, items: Side, head: Head, precision: str, device: torch.device) -> None:
         self._items, self._unit = ItemReach.of(items, device), UNITS[precision]
-        self._cross = torch.from_numpy(head.cross).double().abs().to(device)
-        self._tail = [
-            (torch.from_numpy(weight).double().abs().to(device), torch.from_numpy(bias).double().abs().to(device))
-            for weight, bias in head.tail
-        ]
+        self._cross, *tail = (
+            torch.from_numpy(weight).double().abs().to(device)
+            for weight in (head.cross, *(part for layer in head.tail for part in layer))
+        )
+        self._tail = list(zip(tail[::2], tail[1::2], strict=True))
 
-    def __call__(self, bias: Tensor, dot: Tensor, hidden: Tensor, fields: Tensor) -> Tensor:
-        """(B,) float64, for (B, ...) user parts: no item's two scores are further apart."""
+    def __call__(self, users: Part) -> Tensor:
+        """(B,) float64, for B users: no item's two scores are further apart."""
+        bias, dot, hidden, fields = users
         reach = dot.double().norm(dim=1) * self._items.dot
         error = UNITS["ieee"].of(dot.shape[1] + 2) * reach
         if self._tail:
@@ -112,9 +107,8 @@ class ErrorBound:
         carried = exact.of(fields.shape[2] + 2) * z @ self._cross.T
         size = hidden.abs() + self._items.hidden + z @ self._cross.T + carried
         error = carried + exact.of(z.shape[1] + 4) * size
-        layers: Sequence[tuple[Tensor, Tensor]] = self._tail
-        for number, (weight, bias) in enumerate(layers):
-            rounding = exact if number == len(layers) - 1 else unit  # the last layer has one output: no matrix product
+        for number, (weight, bias) in enumerate(self._tail):
+            is_last = number == len(self._tail) - 1  # it has one output: no matrix product
             size, error = (size + error) @ weight.T + bias, error @ weight.T
-            error = error + rounding.of(weight.shape[1] + 2) * size
+            error = error + (exact if is_last else unit).of(weight.shape[1] + 2) * size
         return (size + error)[:, 0], error[:, 0]

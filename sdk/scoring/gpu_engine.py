@@ -14,9 +14,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import logging
-from dataclasses import dataclass, fields
-from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,9 +23,10 @@ from torch import Tensor
 from sdk.base.types import Float32s, Int64s
 from sdk.features.seen import Seen
 from sdk.models.pair_form import Head, PairForm
-from sdk.scoring.engine import _SAFE, _largest_score
-from sdk.scoring.gpu_bounds import UNITS, ErrorBound
-from sdk.scoring.gpu_parts import LOW, NOTHING, Part, keys_of, score_pairs, scores_of
+from sdk.models.torch_form import Part, TorchHead, part_of, taken
+from sdk.scoring.engine import may_overflow
+from sdk.scoring.gpu_bounds import ErrorBound
+from sdk.scoring.packed import mean_norm, promising_first
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +34,13 @@ _WIDEST_LAYER, _MOST_CROSSES, _WIDEST_FIELD, _MOST_LAYERS = 128, 16, 128, 3
 _LARGEST_OFFSET = 2**31 - 1  # the kernel's addresses are 32-bit numbers
 _SLACK = 28  # at least so many candidates beyond the list's length where they are scored again, else as many again
 _RESCORED_BYTES = 256 << 20
+NOTHING = -(2**63)
+"""The least key, which stands for no item."""
+LOW = 2**32 - 1
+"""The bits of a key that hold the complement of a place."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tile:
+class Tile(NamedTuple):
     """How much a program scores at once.
 
     Attributes:
@@ -78,42 +80,50 @@ def why_not(form: PairForm, num_candidates: int) -> str | None:
         return f"more than {_MOST_CROSSES} field products, or fields wider than {_WIDEST_FIELD}"
     if num_candidates * max(shapes) > _LARGEST_OFFSET:
         return "the items do not fit 32-bit addresses"
-    return None if _largest_score(form) < _SAFE else "scores might overflow, which the plain path checks"
+    return "scores might overflow, which the plain path checks" if may_overflow(form) else None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Weights:
-    """The head as the kernel reads it: transposed, and padded with zeros to powers of two."""
+def keys_of(scores: Tensor, places: Tensor) -> Tensor:
+    """int64 keys whose order is that of (score, smaller place first)."""
+    bits = (scores + 0.0).view(torch.int32)  # -0.0 becomes 0.0
+    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).to(torch.int64)
+    return (ordered << 32) | (LOW - places)
 
-    cross: Tensor
-    weight_1: Tensor
-    bias_1: Tensor
-    weight_2: Tensor
-    bias_2: Tensor
-    last_weight: Tensor
-    last_bias: Tensor
 
-    @classmethod
-    def of(cls, head: Head, device: torch.device) -> _Weights:
-        nothing = torch.zeros(1)
-        parts = [torch.from_numpy(np.ascontiguousarray(head.cross)) if head.cross.size else nothing]
-        inner = head.tail[:-1]
-        for number in range(_MOST_LAYERS - 1):
-            if number < len(inner):
-                weight, bias = inner[number]
-                width = _padded(len(bias))
-                parts += [_zero_padded(weight.T, _padded(weight.shape[1]), width), _zero_padded(bias[None], 1, width)]
-            else:
-                parts += [nothing, nothing]
-        if head.tail:
-            weight, bias = head.tail[-1]
-            parts += [_zero_padded(weight, 1, _padded(weight.shape[1])), torch.from_numpy(bias)]
-        else:
-            parts += [nothing, nothing]
-        return cls(*(part.contiguous().to(device) for part in parts))
+def scores_of(keys: Tensor) -> Tensor:
+    """The float32 scores in keys."""
+    upper = (keys >> 32).to(torch.int32)
+    return torch.where(upper < 0, upper ^ 0x7FFFFFFF, upper).view(torch.float32)
 
-    def each(self) -> tuple[Tensor, ...]:
-        return tuple(getattr(self, each.name) for each in fields(self))
+
+def places_of(rows: Int64s, num_items: int, device: torch.device) -> Tensor:
+    """(num_items,) int64: where each item row stands among the given ones; -1 where it does not."""
+    place = np.full(num_items, -1, dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    return torch.from_numpy(place).to(device)
+
+
+def seen_places(seen: Seen, first: int, num_rows: int, place: Tensor) -> tuple[Tensor, Tensor]:
+    """Users, counted from ``first``, and the places of what they must not be given."""
+    indptr = torch.from_numpy(seen.indptr[first : first + num_rows + 1]).to(place.device)
+    pairs = torch.from_numpy(seen.items[seen.indptr[first] : seen.indptr[first + num_rows]]).to(place.device)
+    who = torch.repeat_interleave(torch.arange(num_rows, device=place.device), indptr.diff(), output_size=len(pairs))
+    what = place[pairs.long()]
+    return who[what >= 0], what[what >= 0]
+
+
+def _weights(head: Head, device: torch.device) -> tuple[Tensor, ...]:
+    """The head as the kernel reads it, from ``cross`` to ``last_bias``: transposed, and padded to powers of two."""
+    nothing = torch.zeros(1)
+    parts = [torch.from_numpy(np.ascontiguousarray(head.cross)) if head.cross.size else nothing]
+    for weight, bias in head.tail[:-1]:
+        width = _padded(len(bias))
+        parts += [_zero_padded(weight.T, _padded(weight.shape[1]), width), _zero_padded(bias[None], 1, width)]
+    parts += [nothing] * (2 * _MOST_LAYERS - 1 - len(parts))
+    for weight, bias in head.tail[-1:]:
+        parts += [_zero_padded(weight, 1, _padded(weight.shape[1])), torch.from_numpy(bias)]
+    parts += [nothing] * (2 * _MOST_LAYERS + 1 - len(parts))
+    return tuple(part.contiguous().to(device) for part in parts)
 
 
 class FusedScorer:
@@ -140,18 +150,15 @@ class FusedScorer:
         self.precision = precision if len(form.head.tail) > 1 else "ieee"  # else no product is in lower precision
         self.tile = tile or (MLP_TILE if form.head.has_mlp else DOT_TILE)
         self.num_again = 0
-        order = _promising_first(form, candidates)
-        self._items = Part.of(form.items, candidates[order], device)
+        order = promising_first(form.items, candidates, mean_norm(form.users))
+        self._items = part_of(form.items, candidates[order], device)
         self._item_row = torch.from_numpy(order.astype(np.int32)).to(device)
-        place = np.full(len(form.items), -1, dtype=np.int64)
-        place[candidates[order]] = np.arange(len(order))
-        self._place = torch.from_numpy(place).to(device)
+        self._place = places_of(candidates[order], len(form.items), device)
         self._place_of_row = torch.from_numpy(np.argsort(order)).to(device)
-        self._head, self._weights = form.head, _Weights.of(form.head, device)
+        self._head, self._weights = TorchHead(form.head).to(device), _weights(form.head, device)
         self._bound = None
         if self.precision != "ieee":
             self._bound = ErrorBound(form.items.take(candidates), form.head, self.precision, device)
-        self._kernels: ModuleType | None = None
 
     def try_out(self) -> str | None:
         """Compile the kernel and score one user; why that is impossible here, or None."""
@@ -174,41 +181,35 @@ class FusedScorer:
             first: see ``seen``.
             width: list length, at most the number of candidates.
         """
-        users, watched = Part.of(self.form.users, rows, self.device), self._watched(seen, first, len(rows))
+        users, watched = part_of(self.form.users, rows, self.device), self._watched(seen, first, len(rows))
         if self._bound is None:
             return self._select(users, watched, width, "ieee")
         num_kept = min(width + max(_SLACK, width), len(self._item_row))
         kept = self._select(users, watched, num_kept, self.precision)
         exact = self._rescored(users, kept)
         best = exact.topk(width, dim=1).values
-        again = (~_certain(kept, best, self._bound(*users.each()))).nonzero()[:, 0]
+        again = (~_certain(kept, best, self._bound(users))).nonzero()[:, 0]
         self.num_again += len(again)
         if len(again):
-            best[again] = self._select(users.take(again), watched[again], width, "ieee")
+            best[again] = self._select(taken(users, again), watched[again], width, "ieee")
         return best
 
     def _rescored(self, users: Part, kept: Tensor) -> Tensor:
         """The keys with scores in float32, by the plain formula."""
         hidden = max([1, *self._head.cross.shape, users.dot.shape[1]])
         step = max(1, _RESCORED_BYTES // (4 * kept.shape[1] * hidden))
-        parts = [self._rescored_part(users.take(slice(a, a + step)), kept[a : a + step])
-                 for a in range(0, len(kept), step)]  # fmt: skip
-        return torch.cat(parts)
-
-    def _rescored_part(self, users: Part, kept: Tensor) -> Tensor:
-        real = kept != NOTHING
-        rows = torch.where(real, LOW - (kept & LOW), 0)
-        items = self._items.take(self._place_of_row[rows].flatten())
-        pairs = users.take(torch.arange(len(kept), device=self.device).repeat_interleave(kept.shape[1]))
-        return torch.where(real, keys_of(score_pairs(pairs, items, self._head).view(kept.shape), rows), NOTHING)
+        rows = torch.where(kept == NOTHING, 0, LOW - (kept & LOW))
+        parts = []
+        for start in range(0, len(kept), step):
+            part = slice(start, start + step)
+            items = taken(self._items, self._place_of_row[rows[part]])
+            scores = self._head(Part(*(values[part, None] for values in users)), items)
+            parts.append(keys_of(scores, rows[part]))
+        return torch.where(kept == NOTHING, NOTHING, torch.cat(parts))
 
     def _watched(self, seen: Seen, first: int, num_rows: int) -> Tensor:
         """(B, words) int32 bitmap of what each user must not be given, by places in the kernel's order of items."""
-        indptr = torch.from_numpy(seen.indptr[first : first + num_rows + 1]).to(self.device)
-        pairs = torch.from_numpy(seen.items[seen.indptr[first] : seen.indptr[first + num_rows]]).to(self.device)
-        who = torch.repeat_interleave(torch.arange(num_rows, device=self.device), indptr.diff(), output_size=len(pairs))
-        what = self._place[pairs.long()]
-        who, what = who[what >= 0], what[what >= 0]
+        who, what = seen_places(seen, first, num_rows, self._place)
         words = -(-len(self._item_row) // 32)
         watched = torch.zeros(num_rows * words, dtype=torch.int32, device=self.device)
         bits = torch.ones_like(what, dtype=torch.int32) << (what % 32).to(torch.int32)
@@ -260,12 +261,12 @@ class FusedScorer:
         cut: tuple[int, int],
         precision: str,
     ) -> None:
-        if self._kernels is None:
-            self._kernels = kernels()
+        from sdk.scoring.gpu_kernels import score_and_filter  # which needs triton
+
         grid = (-(-len(watched) // self.tile.users),)
-        parts = [part if part.numel() else part.new_zeros(1) for part in (*users.each(), *self._items.each())]
-        self._kernels.score_and_filter[grid](
-            *parts, *self._weights.each(), self._item_row, watched, *least, *kept,
+        parts = [part if part.numel() else part.new_zeros(1) for part in (*users, *self._items)]
+        score_and_filter[grid](
+            *parts, *self._weights, self._item_row, watched, *least, *kept,
             len(watched), *cut, watched.shape[1], kept[0].shape[1],
             **self._shapes(), PRECISION=precision, USERS=self.tile.users, ITEMS=self.tile.items,
             num_warps=self.tile.warps,
@@ -273,7 +274,7 @@ class FusedScorer:
 
     def _shapes(self) -> dict[str, Any]:
         """The kernel's constants."""
-        head, users, items = self._head, self.form.users, self.form.items
+        head, users, items = self.form.head, self.form.users, self.form.items
         widths = [head.cross.shape[0], *(len(bias) for _, bias in head.tail[:-1])] if head.has_mlp else []
         padded = [_padded(width) for width in widths] + [16] * _MOST_LAYERS
         num_fields = users.fields.shape[1] * items.fields.shape[1]
@@ -291,22 +292,6 @@ def _certain(kept: Tensor, best: Tensor, bound: Tensor) -> Tensor:
     everything = kept[:, -1] == NOTHING  # fewer than could be kept: nothing was left out
     most = scores_of(kept[:, -1]).double() + bound
     return everything | (scores_of(best[:, -1]).double() > most)
-
-
-def kernels() -> ModuleType:
-    """The kernels' module; imported when it is first needed, because it needs triton."""
-    from sdk.scoring import gpu_kernels
-
-    return gpu_kernels
-
-
-def _promising_first(form: PairForm, candidates: Int64s) -> Int64s:
-    """Places of the candidates, likeliest first: lists fill with good items early, and few later ones beat them."""
-    norms = np.linalg.norm(form.items.dot[candidates], axis=1)
-    sample = form.users.dot[:: max(1, len(form.users) // 1024)]
-    usual = float(np.linalg.norm(sample, axis=1).mean()) if len(sample) else 0.0
-    order: Int64s = np.argsort(-(form.items.bias[candidates] + usual * norms), kind="stable")
-    return order
 
 
 def _ranges(num_items: int, width: int, capacity: int) -> list[tuple[int, int]]:
@@ -330,8 +315,3 @@ def _zero_padded(matrix: Float32s, num_rows: int, num_columns: int) -> Tensor:
     padded = torch.zeros(num_rows, num_columns)
     padded[: matrix.shape[0], : matrix.shape[1]] = torch.from_numpy(np.ascontiguousarray(matrix))
     return padded
-
-
-def precisions() -> tuple[str, ...]:
-    """The names that ``FusedScorer`` takes."""
-    return tuple(UNITS)

@@ -64,31 +64,27 @@ def emit_fma(builder: Any, x: Any, y: Any, z: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{VECTOR_WIDTH}f32"), [x, y, z])
 
 
-def _rows_kernel(rows: int, *, relu: bool, has_base: bool) -> Any:
+def rows_kernel(rows: int, *, relu: bool, has_base: bool) -> Any:
     """A kernel for a fixed number of rows; see the module's formula. All addresses are in bytes, strides in floats."""
 
     @intrinsic
     def kernel(typing: Any, x: Any, k: Any, w: Any, ldw: Any, c: Any, base: Any, ldb: Any, out: Any, ldo: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            _emit_rows(builder, rows, args, relu=relu, has_base=has_base)
+            x, k, w, ldw, c, base, ldb, out, ldo = args
+            sums = _start_sums(builder, rows, c, base, ldb, has_base=has_base)
+            _emit_sums(builder, sums, (x, k, w, ldw))
+            zero = ir.Constant(VECTOR, [0.0] * VECTOR_WIDTH)
+            for r in range(rows):
+                for v in range(_NUM_VECTORS):
+                    value = builder.load(sums[r][v])
+                    if relu:
+                        value = builder.select(builder.fcmp_ordered(">", value, zero), value, zero)
+                    emit_store(builder, value, _cell(builder, out, ldo, r, v))
             return context.get_dummy_value()
 
         return types.void(*[_ADDRESS] * 9), generate
 
     return kernel
-
-
-def _emit_rows(builder: Any, rows: int, args: Any, *, relu: bool, has_base: bool) -> None:
-    x, k, w, ldw, c, base, ldb, out, ldo = args
-    sums = _start_sums(builder, rows, c, base, ldb, has_base=has_base)
-    _emit_sums(builder, sums, (x, k, w, ldw))
-    zero = ir.Constant(VECTOR, [0.0] * VECTOR_WIDTH)
-    for r in range(rows):
-        for v in range(_NUM_VECTORS):
-            value = builder.load(sums[r][v])
-            if relu:
-                value = builder.select(builder.fcmp_ordered(">", value, zero), value, zero)
-            emit_store(builder, value, _cell(builder, out, ldo, r, v))
 
 
 def _start_sums(builder: Any, rows: int, c: Any, base: Any, ldb: Any, *, has_base: bool) -> Any:
@@ -179,16 +175,6 @@ def lowest_bit(typing: Any, mask: Any) -> Any:
     return types.int64(types.uint64), generate
 
 
-rows8 = _rows_kernel(MAX_ROWS, relu=False, has_base=False)
-rows1 = _rows_kernel(1, relu=False, has_base=False)
-rows8_base = _rows_kernel(MAX_ROWS, relu=False, has_base=True)
-rows1_base = _rows_kernel(1, relu=False, has_base=True)
-rows8_relu = _rows_kernel(MAX_ROWS, relu=True, has_base=False)
-rows1_relu = _rows_kernel(1, relu=True, has_base=False)
-rows8_base_relu = _rows_kernel(MAX_ROWS, relu=True, has_base=True)
-rows1_base_relu = _rows_kernel(1, relu=True, has_base=True)
-
-
 def _mask(builder: Any, start: Any, limits: Any) -> Any:
     """uint64 with a bit for each lane of a strip row that is at least its limit."""
     mask = _const(0)
@@ -265,21 +251,15 @@ def _compress(builder: Any, values: Any, address: Any, lanes: Any) -> None:
     builder.call(store, [values, pointer, lanes])
 
 
-@intrinsic
-def bits_of(typing: Any, value: Any) -> Any:
-    """A float32's bits as a uint32."""
+def _bits_as(source: Any, target: Any, kind: Any) -> Any:
+    """Read the bits of one type as those of another, of the LLVM type ``kind``."""
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], _I32)
+    @intrinsic
+    def cast(typing: Any, value: Any) -> Any:
+        return target(source), lambda context, builder, signature, args: builder.bitcast(args[0], kind)
 
-    return types.uint32(types.float32), generate
+    return cast
 
 
-@intrinsic
-def float_of(typing: Any, bits: Any) -> Any:
-    """The float32 with the given bits."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], _F32)
-
-    return types.float32(types.uint32), generate
+bits_of = _bits_as(types.float32, types.uint32, _I32)
+float_of = _bits_as(types.uint32, types.float32, _F32)

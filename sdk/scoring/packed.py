@@ -35,14 +35,14 @@ class PackedItems:
     norm_from: Float32s
     bias_from: Float32s
 
-    @property
-    def num_strips(self) -> int:
-        """S."""
-        return len(self.bias)
+
+def mean_norm(side: Side) -> float:
+    """Of the dot vectors of a side; 0 where it has no row."""
+    return float(np.linalg.norm(side.dot.astype(np.float64), axis=1).mean()) if len(side) else 0.0
 
 
-def pack(items: Side, candidates: Int64s, user_norm: float) -> PackedItems:
-    """Lay out the candidates, most promising first: lists fill with good items early, later ones lose at once.
+def promising_first(items: Side, candidates: Int64s, user_norm: float) -> Int64s:
+    """Places of the candidates, likeliest first: lists fill with good items early, and few later ones beat them.
 
     Args:
         items: the whole item side.
@@ -50,7 +50,13 @@ def pack(items: Side, candidates: Int64s, user_norm: float) -> PackedItems:
         user_norm: a typical norm of a user's dot vector.
     """
     norms = np.linalg.norm(items.dot[candidates].astype(np.float64), axis=1)
-    order = candidates[np.argsort(-(items.bias[candidates] + user_norm * norms), kind="stable")]
+    order: Int64s = np.argsort(-(items.bias[candidates] + user_norm * norms), kind="stable")
+    return order
+
+
+def pack(items: Side, candidates: Int64s, user_norm: float) -> PackedItems:
+    """Lay out the candidates, most promising first; arguments as for ``promising_first``."""
+    order = candidates[promising_first(items, candidates, user_norm)]
     num_strips = -(-len(order) // LANES)
     row = np.full(num_strips * LANES, -1, dtype=np.int32)
     row[: len(order)] = order

@@ -10,33 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.base.errors import UsageError
-from sdk.base.types import Bools, Float32s, Int32s, Int64s, TopK
+from sdk.base.types import BestRows, Bools, Float32s, Int32s, Int64s, TopK
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
 from sdk.machine.device import resolve_device
-from sdk.models.pair_form import Head, PairForm, Side
-from sdk.scoring.engine import Engine, RowTopK
+from sdk.models.pair_form import NO_MLP, PairForm, Side
+from sdk.scoring.engine import Engine
 
 if TYPE_CHECKING:
     from sdk.models.content.model import ContentModel
     from sdk.scoring.torch_engine import TorchEngine
 
 POPULAR, HISTORY = "popular", "history"
+_SOURCE = "<U16"
 
 
 def popular_form(items: EncodedTable, num_users: int) -> PairForm:
     """Popularity in pair form: every user gets an item's log(training likes + 1) as its score."""
     scores = np.log1p(items.statistics.likes).astype(np.float32)
-    return PairForm(_bias_only(np.zeros(num_users, dtype=np.float32)), _bias_only(scores), Head(_NO_CROSS, ()))
-
-
-_SOURCE = "<U16"
-_NO_CROSS = np.zeros((0, 0), dtype=np.float32)
-
-
-def _bias_only(bias: Float32s) -> Side:
-    none = np.zeros((len(bias), 0), dtype=np.float32)
-    return Side(bias, none, none, none[:, :, None])
+    return PairForm(Side.plain(np.zeros(num_users, dtype=np.float32)), Side.plain(scores), NO_MLP)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +83,7 @@ class Recommender:
         self.threads, self.memory_mib, self.device = threads, memory_mib, resolve_device(device)
         self.form = form
         if form is not None:
-            form.check()
+            form.check()  # now rather than when the first list is asked for
         self.popular = popular_form(items, len(users))
         self._engines: dict[str, Engine | TorchEngine] = {}
         self.keep(None)
@@ -125,10 +117,6 @@ class Recommender:
         own = self.users.codes["id"][user_index] != UNKNOWN
         known = own if self.form.has_history is None else self.form.has_history[user_index]
         return np.where(own, self.name, np.where(known, HISTORY, POPULAR)).astype(_SOURCE)
-
-    def is_cold(self, user_index: Int64s) -> Bools:
-        """(B,) bool, True where nothing is known of the user, so that they get popular titles."""
-        return np.asarray(self.sources(user_index) == POPULAR)
 
     def recommend(self, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None = None) -> TopK:
         """The best k unseen items of each user row.
@@ -176,7 +164,7 @@ class Recommender:
         if len(cold):
             parts.append((cold, self.recommend(user_index[cold], seen.take(cold), k, allowed)))
         lists = _merge(parts, len(user_index), min(k, len(self.items) - FIRST_KNOWN))
-        return lists, Audience(engine.candidates, best.item_index, best.scores, np.minimum(best.lengths, size))
+        return lists, Audience(engine.candidates, best.row, best.scores, np.minimum(best.lengths, size))
 
     def similar(self, content: ContentModel | None, item_ids: Int64s, k: int, allowed: Bools | None = None) -> TopK:
         """The k titles most like each given one; popular titles where nothing is known of a title's content.
@@ -192,31 +180,20 @@ class Recommender:
         bare = np.arange(len(item_ids))
         if content is not None:
             alike = content.similar(item_ids, k)
-            known = np.flatnonzero(alike.lengths > 0)
+            parts.append((bare, alike))
             bare = np.flatnonzero(alike.lengths == 0)
-            parts.append((known, _rows(alike, known)))
         if len(bare):
             itself = Seen.build(np.arange(len(bare)), self.items.index_of(item_ids[bare]), len(bare))
             found = self._engine(POPULAR, allowed).top_k(np.full(len(bare), UNKNOWN, dtype=np.int64), itself, k)
             parts.append((bare, self._with_ids(found, np.full(len(bare), POPULAR, dtype=_SOURCE))))
         return _merge(parts, len(item_ids), min(k, len(self.items) - FIRST_KNOWN))
 
-    def _with_ids(self, found: RowTopK, source: NDArray[np.str_]) -> TopK:
-        real = np.arange(found.scores.shape[1]) < found.lengths[:, None]
-        return TopK(
-            np.where(real, self.items.ids[found.item_index], -1),
-            np.where(real, found.scores, -np.inf).astype(np.float32),
-            found.lengths,
-            source,
-        )
-
-
-def _rows(lists: TopK, rows: Int64s) -> TopK:
-    return TopK(lists.item_id[rows], lists.scores[rows], lists.lengths[rows], lists.source[rows])
+    def _with_ids(self, found: BestRows, source: NDArray[np.str_]) -> TopK:
+        return TopK(np.where(found.row >= 0, self.items.ids[found.row], -1), found.scores, found.lengths, source)
 
 
 def _merge(parts: Sequence[tuple[Int64s, TopK]], num_rows: int, width: int) -> TopK:
-    """Lists of some rows each, put together in row order and cut or padded to one width."""
+    """Lists of some rows each, later ones instead of earlier ones, in row order, cut or padded to one width."""
     item_id = np.full((num_rows, width), -1, dtype=np.int64)
     scores = np.full((num_rows, width), -np.inf, dtype=np.float32)
     lengths = np.zeros(num_rows, dtype=np.int32)

@@ -134,13 +134,9 @@ def dot_tile(
     limits = np.full(len(user_bias), np.float32(np.inf))  # thresholds of the users still in the tile, in its order
     limits[:active] = thresholds
     scores = np.empty((MAX_ROWS, LANES), dtype=np.float32)
-    at_dot, at_bias, at_scores, at_rows = (
-        address_of(item_dot),
-        address_of(item_bias),
-        address_of(scores),
-        address_of(item_row),
-    )
-    at_user, at_user_bias, at_limits = address_of(user_dot), address_of(user_bias), address_of(limits)
+    at_dot, at_bias, at_rows = address_of(item_dot), address_of(item_bias), address_of(item_row)
+    at_scores, at_limits = address_of(scores), address_of(limits)
+    at_user, at_user_bias = address_of(user_dot), address_of(user_bias)
     computed = 0
     for strip in range(len(item_bias)):
         if prune and strip % _CHECK_EVERY == 0:
@@ -213,7 +209,7 @@ def mlp_tile(
             rows = min(_GROUP, tile - group)
             product_base(
                 at_dot + first * dim * _F32, dim, at_user + group * dim * _F32, dim, at_user_bias + group * _F32,
-                at_bias + first * _F32, none, at_scores, lanes, rows,
+                at_scores, lanes, rows, at_bias + first * _F32, none,
             )  # fmt: skip
             for g in range(item_num_fields):
                 product(
@@ -225,8 +221,8 @@ def mlp_tile(
                 slot = group + g
                 product_base_relu(
                     at_z + g * num_cross * LANES * _F32, num_cross, at_cross, num_cross,
-                    at_user_hidden + slot * num_hidden * _F32, at_hidden + first * num_hidden * _F32, lanes,
-                    at_layers, lanes, num_hidden,
+                    at_user_hidden + slot * num_hidden * _F32, at_layers, lanes, num_hidden,
+                    at_hidden + first * num_hidden * _F32, lanes,
                 )  # fmt: skip
                 at_score = at_scores + g * LANES * _F32
                 _tail(at_layers, widest * LANES * _F32, at_weights, at_biases, shapes, at_score)
@@ -257,4 +253,4 @@ def _tail(layers: int, layer_bytes: int, weights: int, biases: int, shapes: Any,
         weights += outputs * inputs * _F32
         biases += outputs * _F32
         now, other = other, now
-    product_base(now, shapes[len(shapes) - 1, 1], weights, none, biases, score, none, score, none, one)
+    product_base(now, shapes[len(shapes) - 1, 1], weights, none, biases, score, none, one, score, none)

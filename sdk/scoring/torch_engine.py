@@ -14,13 +14,21 @@ import torch
 from torch import Tensor
 
 from sdk.base.errors import ScoreError, UsageError
-from sdk.base.types import Bools, Int64s
+from sdk.base.types import BestRows, Bools, Int64s
 from sdk.features.seen import Seen
-from sdk.features.tables import FIRST_KNOWN
-from sdk.models.pair_form import Head, PairForm
-from sdk.scoring.engine import RowTopK
-from sdk.scoring.gpu_engine import FusedScorer, why_not
-from sdk.scoring.gpu_parts import LOW, NOTHING, Part, keys_of
+from sdk.models.pair_form import PairForm
+from sdk.models.torch_form import Part, TorchHead, part_of, taken
+from sdk.scoring.engine import candidate_rows, check_length
+from sdk.scoring.gpu_engine import (
+    LOW,
+    NOTHING,
+    FusedScorer,
+    keys_of,
+    places_of,
+    scores_of,
+    seen_places,
+    why_not,
+)  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -55,16 +63,14 @@ class TorchEngine:
         fused: bool | None = None,
         precision: str = "ieee",
     ) -> None:
-        form.check()
-        rows = np.arange(FIRST_KNOWN, len(form.items), dtype=np.int64)
-        self.candidates: Int64s = rows if allowed is None else rows[allowed[FIRST_KNOWN:]]
+        self.candidates = candidate_rows(form, allowed)
         self.form, self.device = form, torch.device(device)
         self.fused = self._fused_scorer(fused, precision)
-        self._items = Part.of(form.items, self.candidates, self.device)
-        self._head = _HeadOn(form.head, self.device)
-        self._place = np.full(len(form.items), -1, dtype=np.int64)
-        self._place[self.candidates] = np.arange(len(self.candidates))
-        self._users_per_tile = max(1, _tile_bytes(self.device) // (4 * _ITEMS_PER_TILE * self._head.widest))
+        self._items = part_of(form.items, self.candidates, self.device)
+        self._head = TorchHead(form.head).to(self.device)
+        self._place = places_of(self.candidates, len(form.items), self.device)
+        widest = max([1, *form.head.cross.shape, *(len(bias) for _, bias in form.head.tail)])
+        self._users_per_tile = max(1, _tile_bytes(self.device) // (4 * _ITEMS_PER_TILE * widest))
         if self.fused is not None:
             self._users_per_tile = _USERS_PER_FUSED_TILE
 
@@ -85,15 +91,13 @@ class TorchEngine:
         return None
 
     @torch.no_grad()
-    def top_k(self, user_index: Int64s, seen: Seen, k: int) -> RowTopK:
+    def top_k(self, user_index: Int64s, seen: Seen, k: int) -> BestRows:
         """Each user row's k best candidates that the user has not seen; arguments and errors as ``Engine.top_k``.
 
         Raises:
             ScoreError: the GPU's memory does not hold one user's scores; or as ``Engine.top_k`` raises it.
         """
-        if k < 1:
-            message = f"k: got {k}, expected at least 1"
-            raise UsageError(message)
+        check_length(k)
         width = min(k, len(self.candidates))
         parts = []
         first = 0
@@ -103,54 +107,41 @@ class TorchEngine:
                 parts.append(self._tile(user_index[first:last], seen, first, width).cpu())
                 first = last
                 continue
-            except torch.cuda.OutOfMemoryError:
-                self._require_smaller_tile()
+            except torch.cuda.OutOfMemoryError as error:
+                if self._users_per_tile == 1:
+                    message = (
+                        "the GPU's memory does not hold one user's scores beside this model; score with --device cpu"
+                    )
+                    raise ScoreError(message) from error
+            self._users_per_tile //= 2
             torch.cuda.empty_cache()  # the failed tile's tensors are gone by now; the same users again
         keys = torch.cat(parts).numpy() if parts else np.zeros((0, width), dtype=np.int64)
         return self._lists(keys)
-
-    def _require_smaller_tile(self) -> None:
-        if self._users_per_tile == 1:
-            message = "the GPU's memory does not hold one user's scores beside this model; score with --device cpu"
-            raise ScoreError(message)
-        self._users_per_tile //= 2
 
     def _tile(self, rows: Int64s, seen: Seen, first: int, width: int) -> Tensor:
         """(B, width) int64 keys of a tile's best, best first; the least key stands for nothing."""
         if self.fused is not None:
             return self.fused.best(rows, seen, first, width)
-        users = Part.of(self.form.users, rows, self.device)
+        users = Part(*(part[:, None] for part in part_of(self.form.users, rows, self.device)))
         best = torch.full((len(rows), width), NOTHING, dtype=torch.int64, device=self.device)
-        who, what = self._seen_pairs(seen, first, len(rows))
+        who, what = seen_places(seen, first, len(rows), self._place)
         for start in range(0, len(self.candidates), _ITEMS_PER_TILE):
             cut = slice(start, min(start + _ITEMS_PER_TILE, len(self.candidates)))
-            scores = self._head.scores(users, self._items.take(cut))
+            scores = self._head(users, taken(self._items, cut))
             if not bool(torch.isfinite(scores).all()):
                 bad = int(rows[int((~torch.isfinite(scores)).any(1).nonzero()[0])])
-                message = f"user row {bad}: a score is NaN or infinite; the model is not usable, train it again"
-                raise ScoreError(message)
+                raise ScoreError(f"user row {bad}: a score is NaN or infinite; the model is not usable, train it again")
             keys = keys_of(scores, torch.arange(cut.start, cut.stop, device=self.device))
             inside = (what >= cut.start) & (what < cut.stop)
             keys[who[inside], what[inside] - cut.start] = NOTHING
             best = torch.cat([best, keys], dim=1).topk(width, dim=1).values
         return best
 
-    def _seen_pairs(self, seen: Seen, first: int, num_rows: int) -> tuple[Tensor, Tensor]:
-        """Rows of the tile and places of the candidates that they have seen."""
-        indptr = seen.indptr[first : first + num_rows + 1]
-        who = np.repeat(np.arange(num_rows), np.diff(indptr))
-        what = self._place[seen.items[indptr[0] : indptr[-1]]]
-        there = what >= 0
-        return torch.from_numpy(who[there]).to(self.device), torch.from_numpy(what[there]).to(self.device)
-
-    def _lists(self, keys: Int64s) -> RowTopK:
+    def _lists(self, keys: Int64s) -> BestRows:
         real = keys != NOTHING
-        places = np.where(real, LOW - (keys & LOW), 0)
-        upper = (keys >> 32).astype(np.int32)
-        bits = np.where(upper < 0, upper ^ np.int32(0x7FFFFFFF), upper)
-        scores = np.where(real, bits.view(np.float32), np.float32(0)).astype(np.float32)
-        rows = self.candidates[places] if len(self.candidates) else places
-        return RowTopK(np.where(real, rows, 0), scores, real.sum(axis=1).astype(np.int32))
+        scores = np.where(real, scores_of(torch.from_numpy(keys)).numpy(), np.float32(-np.inf))
+        rows = np.where(real, np.append(self.candidates, 0)[np.where(real, LOW - (keys & LOW), -1)], -1)
+        return BestRows(rows, scores, real.sum(axis=1).astype(np.int32))
 
 
 def _tile_bytes(device: torch.device) -> int:
@@ -159,26 +150,3 @@ def _tile_bytes(device: torch.device) -> int:
         return _TILE_BYTES
     free, _ = torch.cuda.mem_get_info(device)
     return max(_TILE_BYTES, min(_LARGEST_TILE_BYTES, free // _TILES_IN_MEMORY))
-
-
-class _HeadOn:
-    """The head on a device, and the pair form's formula over a tile."""
-
-    def __init__(self, head: Head, device: torch.device) -> None:
-        self._has_mlp = head.has_mlp
-        self._cross = torch.from_numpy(np.ascontiguousarray(head.cross)).to(device)
-        self._tail = [(torch.from_numpy(w).to(device), torch.from_numpy(b).to(device)) for w, b in head.tail]
-        self.widest = max([1, *head.cross.shape, *(len(b) for _, b in head.tail)])
-
-    def scores(self, users: Part, items: Part) -> Tensor:
-        """(B, T) float32 logits."""
-        scores = users.bias[:, None] + items.bias[None, :] + users.dot @ items.dot.T
-        if not self._has_mlp:
-            return scores
-        hidden = users.hidden[:, None, :] + items.hidden[None, :, :]  # (B, T, H)
-        if self._cross.shape[1]:
-            z = torch.einsum("ufd,igd->uifg", users.fields, items.fields).flatten(2)
-            hidden = torch.addmm(hidden.flatten(0, 1), z.flatten(0, 1), self._cross.T).unflatten(0, hidden.shape[:2])
-        for weight, bias in self._tail:
-            hidden = torch.addmm(bias, hidden.relu_().flatten(0, 1), weight.T).unflatten(0, hidden.shape[:2])
-        return scores + hidden[..., 0]

@@ -29,6 +29,7 @@ from sdk.machine.cluster import ClusterConfig
 from sdk.shell.completion import SHELLS, completes_files, completion_script
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 log = logging.getLogger(__name__)
 _SHOWN = 60  # characters of a wrong value
 _LARGEST = 1e9
@@ -114,18 +115,25 @@ class _PrintCompletion(argparse.Action):
         parser.exit()
 
 
-def between(least: int, most: int, expected: str = "") -> Callable[[str], int]:
-    """The ``type`` of an option that takes whole numbers of a range, which ``expected`` may put in words."""
+def _whole(text: str) -> int:
+    from sdk.base.ids import whole
 
-    def parse(text: str) -> int:
-        from sdk.base.ids import NoIdError, whole
+    return whole(text)
 
-        with contextlib.suppress(NoIdError):
-            number = whole(text)
-            if least <= number <= most:
+
+def _number(text: str) -> float:
+    return float(text) if text.isascii() and "_" not in text else math.nan
+
+
+def between(least: N, most: N, expected: str = "", read: Callable[[str], N] = _whole) -> Callable[[str], N]:
+    """The ``type`` of an option that takes numbers of a range, which ``expected`` may put in words; whole ones."""
+
+    def parse(text: str) -> N:
+        with contextlib.suppress(ValueError):
+            if least <= (number := read(text)) <= most:
                 return number
-        message = f"got {text[:_SHOWN]!r}, expected {expected or f'a whole number from {least} to {most}'}"
-        raise argparse.ArgumentTypeError(message)
+        asked = expected or f"a whole number from {least} to {most}"
+        raise argparse.ArgumentTypeError(f"got {text[:_SHOWN]!r}, expected {asked}")
 
     return parse
 
@@ -136,6 +144,10 @@ port_number = between(0, 65535, "a port from 0 to 65535")
 """The ``type`` of an option that takes a port; 0 stands for a free one."""
 seed_number = between(0, 2**32 - 1)
 """The ``type`` of an option that takes a seed."""
+finite_number = between(-_LARGEST, _LARGEST, f"a number from {-_LARGEST:g} to {_LARGEST:g}", _number)
+"""The ``type`` of an option that takes a number, neither NaN nor beyond what seconds or MiB may be."""
+seconds = between(0, _LARGEST, "seconds, 0 or more", _number)
+"""The ``type`` of an option that takes a length of time in seconds."""
 
 
 def joined(parse: Callable[[str], T], expected: str = "values") -> Callable[[str], tuple[T, ...]]:
@@ -145,66 +157,26 @@ def joined(parse: Callable[[str], T], expected: str = "values") -> Callable[[str
         with contextlib.suppress(argparse.ArgumentTypeError):
             if found := tuple(dict.fromkeys(parse(part.strip()) for part in text.split(",") if part.strip())):
                 return found
-        message = f"got {text[:_SHOWN]!r}, expected {expected}, joined by commas"
-        raise argparse.ArgumentTypeError(message)
+        raise argparse.ArgumentTypeError(f"got {text[:_SHOWN]!r}, expected {expected}, joined by commas")
 
     return parse_all
 
 
-def finite_number(text: str) -> float:
-    """An option's value as a number, neither NaN nor beyond what seconds or MiB may be.
+def _meant(read: Callable[[str], T]) -> Callable[[str], T]:
+    @completes_files
+    def parse(text: str) -> T:
+        try:
+            return read(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
 
-    Raises:
-        argparse.ArgumentTypeError: it is none.
-    """
-    try:
-        number = float(text) if text.isascii() and "_" not in text else math.nan
-    except ValueError:
-        number = math.nan
-    if not abs(number) <= _LARGEST:
-        message = f"got {text[:_SHOWN]!r}, expected a number from {-_LARGEST:g} to {_LARGEST:g}"
-        raise argparse.ArgumentTypeError(message)
-    return number
+    return parse
 
 
-def seconds(text: str) -> float:
-    """An option's value as a length of time in seconds, 0 or more.
-
-    Raises:
-        argparse.ArgumentTypeError: it is none.
-    """
-    number = finite_number(text)
-    if number < 0:
-        message = f"got {text!r}, expected seconds, 0 or more"
-        raise argparse.ArgumentTypeError(message)
-    return number
-
-
-@completes_files
-def path_argument(text: str) -> Path:
-    """An option's value as a path on this machine: ``sdk.base.paths.as_path``.
-
-    Raises:
-        argparse.ArgumentTypeError: it is none; the message says what to give.
-    """
-    return _meant(as_path, text)
-
-
-@completes_files
-def location_argument(text: str) -> str:
-    """An option's value as a path or a store's URL: ``sdk.base.paths.as_location``.
-
-    Raises:
-        argparse.ArgumentTypeError: it is neither; the message says what to give.
-    """
-    return _meant(as_location, text)
-
-
-def _meant(read: Callable[[str], T], text: str) -> T:
-    try:
-        return read(text)
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+path_argument = _meant(as_path)
+"""The ``type`` of an option that takes a path on this machine: ``sdk.base.paths.as_path``."""
+location_argument = _meant(as_location)
+"""The ``type`` of an option that takes a path or a store's URL: ``sdk.base.paths.as_location``."""
 
 
 def new_parser(make: Callable[..., Any], name: str, summary: str, example: str, **defaults: Any) -> Any:

@@ -2,13 +2,15 @@
 
 Batches of the size of the first are copied into buffers that stay where they are, so that forward pass, backward pass
 and optimiser can be one CUDA graph; others, as an epoch's last, take the same step kernel by kernel. It runs on the CPU
-as well, and is tested there against ``PlainStep``.
+as well, and is tested there against a plain step by autograd.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -18,12 +20,13 @@ from sdk.base.config import TrainingConfig
 from sdk.base.errors import ScoreError
 from sdk.features.loaders import PairBatch
 from sdk.models.pair_model import Batch, PairModel, uniform
-from sdk.training.device_graph import CudaGraph, Work
-from sdk.training.process_share import ALONE, Shard
+from sdk.training.process_share import ALONE, Share
 
 log = logging.getLogger(__name__)
-Drawn = tuple[Tensor, Tensor] | None
-Repeat = Callable[[Work], Tensor]
+Columns = tuple[Tensor, ...]
+"""A batch on the device: user, item, label, rated, and the numbers drawn for both sides if any were."""
+Work = Callable[[], Tensor]
+_WARM_UPS = 3  # torch asks for some, so that libraries have made their buffers and the optimiser its moments
 
 
 class DeviceStep:
@@ -36,7 +39,7 @@ class DeviceStep:
         model: trained in place.
         optimiser: over all its parameters.
         config: penalties.
-        shard: this process's share of every batch.
+        share: this process's share of every batch.
         bf16: whether matrix products are computed in bfloat16; weights, penalties and the loss stay in float32.
         repeat: does a step that reads and writes the same memory each time; None makes it a CUDA graph where the model
             is on a GPU and this process trains it alone.
@@ -48,16 +51,17 @@ class DeviceStep:
         optimiser: torch.optim.Optimizer,
         config: TrainingConfig,
         *,
-        shard: Shard = ALONE,
+        share: Share = ALONE,
         bf16: bool = False,
-        repeat: Repeat | None = None,
+        repeat: Callable[[Work], Tensor] | None = None,
     ) -> None:
-        self.model, self.optimiser, self.config, self.shard, self.bf16 = model, optimiser, config, shard, bf16
+        self.model, self.optimiser, self.config, self.share, self.bf16 = model, optimiser, config, share, bf16
+        self.device = model.users.dense.device
         self.num_parts = 1
-        self._repeat = repeat
-        if repeat is None and model.users.dense.device.type == "cuda" and shard.size == 1:
-            self._repeat = CudaGraph(optimiser)
-        self._buffers: tuple[Tensor, ...] | None = None
+        self.repeat = repeat
+        if repeat is None and self.device.type == "cuda" and share.size == 1:
+            self.repeat = CudaGraph(optimiser)
+        self.buffers: Columns = ()
 
     def __call__(self, pairs: PairBatch, generator: torch.Generator) -> Tensor:
         """Take one step; the whole batch's mean loss without penalties, on the device.
@@ -65,85 +69,134 @@ class DeviceStep:
         Raises:
             ScoreError: the GPU's memory does not hold a step of one row.
         """
-        device = self.model.users.dense.device
-        pairs = PairBatch(*(column.to(device) for column in pairs))
         size = len(pairs.label)
-        drawn = (uniform(size, generator), uniform(size, generator)) if self.model.id_dropout else None
-        loss = self._repeated(pairs, drawn, generator)
-        return self._single(pairs, drawn, generator) if loss is None else loss
+        drawn = [uniform(size, generator) for _ in range(2)] if self.model.id_dropout else []
+        columns = tuple(column.to(self.device) for column in (*pairs, *drawn))
+        loss = self._repeated(self.repeat, columns, generator) if self.repeat is not None else None
+        return self._in_parts(columns, generator) if loss is None else loss
 
-    def _repeated(self, pairs: PairBatch, drawn: Drawn, generator: torch.Generator) -> Tensor | None:
+    def _repeated(
+        self, repeat: Callable[[Work], Tensor], columns: Columns, generator: torch.Generator
+    ) -> Tensor | None:
         """Take the step through the buffers; None, and no step, where that is not possible."""
-        columns = (*pairs, *(drawn or ()))
-        if self._repeat is None:
-            return None
-        if self._buffers is None:
-            self._buffers = tuple(torch.empty_like(column) for column in columns)
-        buffers = self._buffers
-        if len(buffers[0]) != len(pairs.label):
+        buffers = self.buffers = self.buffers or tuple(torch.empty_like(column) for column in columns)
+        if len(buffers[0]) != len(columns[0]):
             return None
         for buffer, column in zip(buffers, columns, strict=True):
             buffer.copy_(column)
+
+        def whole_step() -> Tensor:
+            self.optimiser.zero_grad(set_to_none=True)
+            loss = self._backward(buffers, generator, 0, len(buffers[0]))
+            self.optimiser.step()
+            return loss
+
         try:
-            return self._repeat(lambda: self._whole_step(buffers, generator))
+            return repeat(whole_step)
         except RuntimeError as error:  # also where memory runs out
             log.warning("a training step does not become a CUDA graph, and is taken kernel by kernel: %s", error)
-        self._repeat = self._buffers = None
+        self.repeat, self.buffers = None, ()
         return None
 
-    def _whole_step(self, buffers: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
-        """One step over what lies in the buffers: user, item, label, rated, and what was drawn if anything was."""
-        pairs, drawn = PairBatch(*buffers[:4]), buffers[4:]
-        self.optimiser.zero_grad(set_to_none=True)
-        loss = self._backward(pairs, (drawn[0], drawn[1]) if drawn else None, generator, 0, len(pairs.label))
-        self.optimiser.step()
-        return loss
-
-    def _single(self, pairs: PairBatch, drawn: Drawn, generator: torch.Generator) -> Tensor:
+    def _in_parts(self, columns: Columns, generator: torch.Generator) -> Tensor:
         """Take the step as it comes, in as many parts as memory asks for."""
-        loss = self._gradients(pairs, drawn, generator)
+        loss = self._gradients(columns, generator)
         while loss is None:  # the failed attempt's tensors are gone by now
-            self._use_more_parts(len(pairs.label))
-            loss = self._gradients(pairs, drawn, generator)
-        self.shard.sum_gradients(self.model.parameters())
+            if self.num_parts >= len(columns[0]):
+                message = "the GPU's memory does not hold one training step of this model; train with --device cpu"
+                raise ScoreError(message)
+            self.num_parts *= 2
+            torch.cuda.empty_cache()
+            loss = self._gradients(columns, generator)
+        self.share.sum_gradients(self.model.parameters())
         self.optimiser.step()
-        return self.shard.total(loss)
+        return self.share.total(loss)
 
-    def _use_more_parts(self, size: int) -> None:
-        if self.num_parts >= size:
-            message = "the GPU's memory does not hold one training step of this model; train with --device cpu"
-            raise ScoreError(message)
-        self.num_parts *= 2
-        torch.cuda.empty_cache()
-
-    def _gradients(self, pairs: PairBatch, drawn: Drawn, generator: torch.Generator) -> Tensor | None:
+    def _gradients(self, columns: Columns, generator: torch.Generator) -> Tensor | None:
         """Leave this process's gradients in the parameters; its part of the loss, or None where memory ran out."""
         self.optimiser.zero_grad(set_to_none=True)
-        first, last = self.shard.bounds(len(pairs.label))
+        first, last = self.share.bounds(len(columns[0]))
         parts = max(1, min(self.num_parts, last - first))
         edges = [first + (last - first) * n // parts for n in range(parts + 1)]
-        loss = torch.zeros((), device=pairs.label.device)
+        loss = torch.zeros((), device=self.device)
         try:
-            for n in range(parts):
-                loss += self._backward(pairs, drawn, generator, edges[n], edges[n + 1])
+            for edge in itertools.pairwise(edges):
+                loss += self._backward(columns, generator, *edge)
         except torch.cuda.OutOfMemoryError:
             return None
         return loss
 
-    def _backward(self, pairs: PairBatch, drawn: Drawn, generator: torch.Generator, first: int, last: int) -> Tensor:
+    def _backward(self, columns: Columns, generator: torch.Generator, first: int, last: int) -> Tensor:
         """Add the gradients of the rows from ``first`` up to ``last``; their part of the batch's mean loss.
 
         A share without a row takes one row at weight 0: every process then has the same gradients to add up.
         """
-        share = (last - first) / len(pairs.label)
+        weight = (last - first) / len(columns[0])
         rows = slice(first, last) if last > first else slice(0, 1)
-        users, items, label, rated = (column[rows] for column in pairs)
-        cut = None if drawn is None else (drawn[0][rows], drawn[1][rows])
-        precision = torch.autocast(label.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False)
+        users, items, label, rated, *drawn = (column[rows] for column in columns)
+        precision = torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False)
         with precision:  # a graph must not keep the weights of its first time
-            batch = Batch(label, rated, generator, drawn=cut)
+            batch = Batch(label, rated, generator, drawn=(drawn[0], drawn[1]) if drawn else None)
             logits, vectors, biases = self.model.training_forward(users, items, batch)
         loss = binary_cross_entropy_with_logits(logits.float(), label)
         whole: Tensor = loss + self.config.embedding_l2 * vectors + self.config.bias_l2 * biases
-        (whole * share).backward()
-        return loss.detach() * share
+        (whole * weight).backward()
+        return loss.detach() * weight
+
+
+class CudaGraph:
+    """Does some work, and from the fourth time on by replaying a graph of it (torch.cuda.graphs).
+
+    A step of a small network is some hundred kernels of a few microseconds; started one by one from Python they would
+    take longer to start than to run. The work must read and write the same memory each time, and must not wait for the
+    device.
+
+    Args:
+        optimiser: takes its steps within the work.
+    """
+
+    def __init__(self, optimiser: torch.optim.Optimizer) -> None:
+        self.optimiser = optimiser
+        self.stream = torch.cuda.Stream()
+        self.captured: tuple[torch.cuda.CUDAGraph, Tensor] | None = None
+        self.done = 0
+
+    def __call__(self, work: Work) -> Tensor:
+        """What the work returns, in memory of its own.
+
+        Raises:
+            torch.cuda.OutOfMemoryError: memory does not hold it.
+            RuntimeError: something in the work cannot be captured.
+        """
+        if self.done < _WARM_UPS:
+            self.done += 1
+            return self._aside(work)
+        if self.captured is None:
+            graph = torch.cuda.CUDAGraph()
+            with capturable(self.optimiser), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                result = work()
+            self.captured = graph, result
+        graph, result = self.captured
+        graph.replay()
+        return result.clone()
+
+    def _aside(self, work: Work) -> Tensor:
+        """Do the work on a stream of its own, as torch asks for before a capture."""
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            result = work().clone()
+        torch.cuda.current_stream().wait_stream(self.stream)
+        result.record_stream(torch.cuda.current_stream())
+        return result
+
+
+@contextmanager
+def capturable(optimiser: torch.optim.Optimizer) -> Iterator[None]:
+    """Let the optimiser be captured meanwhile; not for longer, because its state is stored and may go on on a CPU."""
+    for group in optimiser.param_groups:
+        group["capturable"] = True
+    try:
+        yield
+    finally:
+        for group in optimiser.param_groups:
+            group["capturable"] = False

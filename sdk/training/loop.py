@@ -6,6 +6,8 @@ from generators seeded by (seed, epoch), so a run resumed from a checkpoint ends
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 import math
 import sys
@@ -17,10 +19,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sdk.base.config import TrainingConfig
-from sdk.base.errors import ScoreError
+from sdk.base.errors import OutputError, ScoreError
+from sdk.base.files import write_file
+from sdk.base.rights import reason
 from sdk.base.streams import is_terminal
 from sdk.features.encode import EncodedInteractions
 from sdk.features.loaders import InteractionLoader, NegativeSampling, PairBatch
@@ -28,9 +32,8 @@ from sdk.machine.code_cache import give_torch_a_folder
 from sdk.metrics.pointwise import EpochRecord, auc, log_loss
 from sdk.models.pair_model import PairModel, initialise_embeddings
 from sdk.models.predict import one_torch_thread, predict
-from sdk.training.checkpoint import Checkpoint
 from sdk.training.device_step import DeviceStep
-from sdk.training.process_share import ALONE, Shard
+from sdk.training.process_share import ALONE, Share
 from sdk.training.steps import ChunkedStep
 from sdk.training.table_adam import group_places
 
@@ -38,17 +41,82 @@ log = logging.getLogger(__name__)
 Step = Callable[[PairBatch, torch.Generator], float | Tensor]
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingResult:
-    """What training left behind, beside the weights in the model.
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """Where training stands.
 
     Attributes:
-        history: one record per epoch; empty of validation figures where there was no validation part.
-        best_epoch: 1-based epoch whose weights the model holds.
+        history: the finished epochs.
+        best_epoch: 1-based; 0 before the first.
+        best: the best epoch's weights.
     """
 
-    history: tuple[EpochRecord, ...]
-    best_epoch: int
+    history: tuple[EpochRecord, ...] = ()
+    best_epoch: int = 0
+    best: dict[str, Tensor] | None = None
+
+    def after(self, record: EpochRecord, model: nn.Module, *, keep_best: bool) -> Checkpoint:
+        """The state after one more epoch; it is the best if its AUC is, or if nothing is measured."""
+        history = (*self.history, record)
+        if not keep_best:
+            return Checkpoint(history, record.epoch, None)
+        if self.best_epoch and record.auc <= self.history[self.best_epoch - 1].auc:
+            return Checkpoint(history, self.best_epoch, self.best)
+        weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        return Checkpoint(history, record.epoch, weights)
+
+    def load_best_into(self, model: nn.Module) -> None:
+        """Give the model the best epoch's weights (none kept: it has them already)."""
+        if self.best is not None:
+            model.load_state_dict(self.best)
+
+    def save(self, path: Path | None, optimiser: torch.optim.Optimizer, model: nn.Module) -> None:
+        """Write everything needed to go on, aside and then renamed.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        if path is None:
+            return
+        from safetensors import SafetensorError
+        from safetensors.torch import save
+
+        groups = {"model": model.state_dict(), "best": self.best or {}}
+        groups |= {f"optimiser.{number}": state for number, state in optimiser.state_dict()["state"].items()}
+        tensors = {f"{group}.{name}": t.contiguous() for group, parts in groups.items() for name, t in parts.items()}
+        history = json.dumps([dataclasses.asdict(record) for record in self.history])
+        try:
+            write_file(path, save(tensors, {"history": history, "best_epoch": str(self.best_epoch)}))
+        except (SafetensorError, OSError) as error:
+            why = reason(error, path)
+            message = f"{path}: a checkpoint cannot be written ({why}); make room there, or choose another --out"
+            raise OutputError(message) from error
+
+    @classmethod
+    def restore(cls, path: Path | None, model: nn.Module, optimiser: torch.optim.Optimizer) -> Checkpoint:
+        """Read a checkpoint into model and optimiser; an absent or unreadable one means a fresh start."""
+        if path is None or not path.exists():
+            return cls()
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimiser": {}}
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata()
+                for key in file.keys():  # noqa: SIM118
+                    group, _, name = key.partition(".")
+                    groups[group][name] = file.get_tensor(key)
+            history = tuple(EpochRecord(**record) for record in json.loads(metadata["history"]))
+            state = cls(history, int(metadata["best_epoch"]), groups["best"] or None)
+            _require_fit(model, groups["model"])
+            _require_fit(model, state.best or groups["model"])
+            _restore_optimiser(optimiser, groups["optimiser"])
+            model.load_state_dict(groups["model"])
+        except (SafetensorError, RuntimeError, KeyError, ValueError, TypeError, OSError) as error:
+            log.warning("%s: not a usable checkpoint (%s); training starts afresh", path, error)
+            return cls()
+        log.info("going on from %s after epoch %d", path, len(history))
+        return state
 
 
 def batch_size_for(num_rows: int) -> int:
@@ -93,9 +161,9 @@ def train(
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     device: str = "cpu",
-    shard: Shard = ALONE,
+    share: Share = ALONE,
     bf16: bool = False,
-) -> TrainingResult:
+) -> Checkpoint:
     """Train in place.
 
     Args:
@@ -107,7 +175,7 @@ def train(
         num_epochs: overrides ``config.max_epochs``.
         checkpoint: file written after each epoch; if it exists and fits, training goes on from it.
         device: where to train, in torch's words; the model is moved there, and back to the CPU at the end.
-        shard: this process's share of every batch, where several train one model; all must call this alike.
+        share: this process's share of every batch, where several train one model; all must call this alike.
         bf16: whether a GPU computes matrix products in bfloat16.
         on_epoch: told of each epoch once it is saved; whatever it raises ends training and is passed on.
 
@@ -118,74 +186,55 @@ def train(
     batch_size = config.batch_size or batch_size_for(len(rows))
     sampling = NegativeSampling.build(rows, model.items.num_rows, config.negatives, config.num_negatives)
     loader = InteractionLoader(rows, batch_size, seed=config.seed, negatives=sampling, device=device)
-    optimiser = _adam(model, config)
+    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
     state = Checkpoint.restore(checkpoint, model, optimiser)
-    last = num_epochs or config.max_epochs
-    while len(state.history) < last and not _is_stale(state, config, validation):
-        epoch = len(state.history) + 1
-        with _step_for(model, optimiser, config, shard, bf16=bf16) as step:
-            loss, rows_per_s = _run_epoch(model, loader, step, config, name, epoch, last)
-        record = _measure(model, validation, epoch, loss, rows_per_s, shard)
-        state = state.after(record, model, keep_best=validation is not None)
-        _log_epoch(name, state.history[-1], last, shown=validation is not None)
+    last, is_measured = num_epochs or config.max_epochs, validation is not None
+    while len(state.history) < last and not (is_measured and len(state.history) - state.best_epoch >= config.patience):
+        loader.set_epoch(len(state.history) + 1)
+        title = f"{name} epoch {loader.epoch}/{last}"
+        with _step_for(model, optimiser, config, share, bf16=bf16) as step:
+            loss, rows_per_s = _run_epoch(model, loader, step, config.seed, title)
+        if not math.isfinite(loss):
+            message = f"{name}: the training loss became {loss} in epoch {loader.epoch}. Lower the learning rate."
+            raise ScoreError(message)
+        score, validation_loss = _measured(model, validation, share)
+        record = EpochRecord(loader.epoch, loss, score, validation_loss, rows_per_s)
+        state = state.after(record, model, keep_best=is_measured)
+        figures = f", validation AUC {score:.4f}, log loss {validation_loss:.4f}" if is_measured else ""
+        log.info("%s: training loss %.4f%s, %s rows/s", title, loss, figures, f"{rows_per_s:,.0f}")
         state.save(checkpoint, optimiser, model)
         if on_epoch is not None:
-            on_epoch(state.history[-1])
+            on_epoch(record)
     state.load_best_into(model)
     model.to("cpu").eval()
-    return TrainingResult(state.history, state.best_epoch)
-
-
-def _adam(model: PairModel, config: TrainingConfig) -> torch.optim.Adam:
-    """Adam over all parameters, in one fused pass per step."""
-    return torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+    return state
 
 
 @contextmanager
 def _step_for(
-    model: PairModel, optimiser: torch.optim.Optimizer, config: TrainingConfig, shard: Shard = ALONE, *, bf16: bool
+    model: PairModel, optimiser: torch.optim.Optimizer, config: TrainingConfig, share: Share, *, bf16: bool
 ) -> Iterator[Step]:
     """The step that suits the model's device; on a CPU, torch itself runs single-threaded meanwhile."""
-    if model.users.dense.device.type != "cpu" or shard.size > 1:
-        yield DeviceStep(model, optimiser, config, shard=shard, bf16=bf16)
+    if model.users.dense.device.type != "cpu" or share.size > 1:
+        yield DeviceStep(model, optimiser, config, share=share, bf16=bf16)
         return
     with one_torch_thread(), ChunkedStep(model, optimiser, config) as step:
         yield step
 
 
-def _is_stale(state: Checkpoint, config: TrainingConfig, validation: EncodedInteractions | None) -> bool:
-    return validation is not None and len(state.history) - state.best_epoch >= config.patience
-
-
-def _run_epoch(
-    model: PairModel,
-    loader: InteractionLoader,
-    step: Step,
-    config: TrainingConfig,
-    name: str,
-    epoch: int,
-    last: int,
-) -> tuple[float, float]:
+def _run_epoch(model: PairModel, loader: InteractionLoader, step: Step, seed: int, title: str) -> tuple[float, float]:
     """One pass over the rows: (mean training loss, rows/s)."""
     model.train()
-    loader.set_epoch(epoch)
-    generator = torch.Generator(loader.device).manual_seed(config.seed * 1_000_003 + epoch)
+    generator = torch.Generator(loader.device).manual_seed(seed * 1_000_003 + loader.epoch)
     start, done = time.perf_counter(), 0
     summed: float | Tensor = 0.0
-    with _progress(f"{name} epoch {epoch}/{last}", loader.num_rows) as advance:
+    with _progress(title, loader.num_rows) as advance:
         for batch in loader:
-            summed += _step(step, batch, generator) * len(batch.label)
+            summed += step(batch, generator) * len(batch.label)
             done += len(batch.label)
             advance(len(batch.label))
     total = float(summed)  # waits for the device
-    if not math.isfinite(total):
-        message = f"{name}: the training loss became {total} in epoch {epoch}. Lower the learning rate."
-        raise ScoreError(message)
     return total / max(done, 1), done / max(time.perf_counter() - start, 1e-9)
-
-
-def _step(step: Step, pairs: PairBatch, generator: torch.Generator) -> float | Tensor:
-    return step(pairs, generator)
 
 
 @contextmanager
@@ -200,24 +249,27 @@ def _progress(title: str, num_rows: int) -> Iterator[Callable[[int], object]]:
         yield bar.update
 
 
-def _measure(
-    model: PairModel,
-    validation: EncodedInteractions | None,
-    epoch: int,
-    loss: float,
-    rows_per_s: float,
-    shard: Shard,
-) -> EpochRecord:
+def _measured(model: PairModel, validation: EncodedInteractions | None, share: Share) -> tuple[float, float]:
+    """AUC and log loss of the validation part."""
     if validation is None:
-        return EpochRecord(epoch, loss, math.nan, math.nan, rows_per_s)
+        return math.nan, math.nan
     scores = predict(model, validation)
-    score = shard.first_ones(auc(validation.label, scores), model.users.dense.device)
-    return EpochRecord(epoch, loss, score, log_loss(validation.label, scores), rows_per_s)
+    score = share.first_ones(auc(validation.label, scores), model.users.dense.device)
+    return score, log_loss(validation.label, scores)
 
 
-def _log_epoch(name: str, record: EpochRecord, last: int, *, shown: bool) -> None:
-    figures = f", validation AUC {record.auc:.4f}, log loss {record.log_loss:.4f}" if shown else ""
-    log.info(
-        "%s epoch %d/%d: training loss %.4f%s, %s rows/s",
-        name, record.epoch, last, record.train_loss, figures, f"{record.rows_per_s:,.0f}",
-    )  # fmt: skip
+def _require_fit(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Refuse weights of another model before any is copied: ``load_state_dict`` would copy those that fit first."""
+    mine, theirs = ({n: tuple(t.shape) for n, t in ws.items()} for ws in (model.state_dict(), weights))
+    if mine != theirs:
+        odd = min(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
+        message = f"{odd} is {theirs.get(odd)}, the model's {mine.get(odd)}"
+        raise ValueError(message)
+
+
+def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        number, _, name = key.partition(".")
+        state.setdefault(int(number), {})[name] = tensor
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,10 +23,10 @@ from sdk.bundles.bundle import Bundle, load
 from sdk.data.labels import learnable
 from sdk.data.splits import Split, split
 from sdk.features.encode import EncodedInteractions, Features, fit_features
-from sdk.features.interactions import TRAIN, VALIDATION, StoredInteractions
+from sdk.features.interactions import StoredInteractions
 from sdk.features.tables import FIRST_KNOWN
 from sdk.machine.device import resolve_device
-from sdk.measure.evaluation import Evaluation, evaluate
+from sdk.measure.evaluation import evaluate, learnt_parts
 from sdk.metrics.pointwise import EpochRecord, auc
 from sdk.models.content.model import ContentModel
 from sdk.models.history.model import HistoryModel
@@ -34,10 +34,8 @@ from sdk.models.pair_model import PairModel
 from sdk.models.predict import predict
 from sdk.models.ranker import averaged, build_ranker, mixed
 from sdk.training.bundle_writer import Trained, write_bundle
-from sdk.training.loop import TrainingResult, seeded, train
-from sdk.training.process_share import ALONE, Shard
-
-log = logging.getLogger(__name__)
+from sdk.training.loop import seeded, train
+from sdk.training.process_share import ALONE, Share
 
 _SEEDS_APART = 1_000_003  # between two members, so that runs with neighbouring seeds share none
 
@@ -48,24 +46,36 @@ class Where:
 
     Attributes:
         device: ``cpu`` or ``cuda``.
-        shard: this process's share of every batch.
+        share: this process's share of every batch.
     """
 
     device: str = "cpu"
-    shard: Shard = ALONE
+    share: Share = ALONE
 
-    def checkpoint(self, path: Path) -> Path | None:
-        """The file to go on from; none where several train, for they may have been stopped at different epochs."""
-        return path if self.shard.size == 1 else None
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """What all stages of a run have in common.
+
+    Attributes:
+        dataset: validated ratings and titles.
+        config: of the models that can learn from them.
+        parts: the split.
+        work: a folder for checkpoints and NVTabular's files.
+        where: where the rankers train.
+        stages: how long each stage took.
+    """
+
+    dataset: Dataset
+    config: RunConfig
+    parts: Split
+    work: Path
+    where: Where
+    stages: Stages
 
 
 def train_bundle(
-    dataset: Dataset,
-    config: RunConfig,
-    out: str | Path,
-    *,
-    force: bool = False,
-    device: str = "auto",
+    dataset: Dataset, config: RunConfig, out: str | Path, *, force: bool = False, device: str = "auto"
 ) -> Bundle:
     """Train the configured models on a data set and write them as one bundle.
 
@@ -102,11 +112,15 @@ def train_where(dataset: Dataset, config: RunConfig, out: str | Path, where: Whe
     parts = split(dataset.interactions, config.split)
     config = learnable(dataset.interactions, parts, config)
     busy = f"{target}: another run is training this bundle; wait for it, or choose another --out"
-    with locked(lock_of(target), busy):
-        work = _work_folder(target, dataset, config)
-        trained = _train(dataset, config, work, where, parts)
-        write_bundle(trained, dataset, config, target)
-        remove(work)
+    try:
+        with locked(lock_of(target), busy):
+            work = _work_folder(target, dataset, config)
+            write_bundle(_train(_Run(dataset, config, parts, work, where, Stages())), target)
+            remove(work)
+    except OSError as error:
+        found, why = error.filename or target, reason(error, target)
+        message = f"{found}: cannot be written or deleted ({why}); make room there, or choose another --out"
+        raise OutputError(message) from error
     return load(target)
 
 
@@ -134,32 +148,11 @@ def _work_folder(target: Path, dataset: Dataset, config: RunConfig) -> Path:
     """A folder beside the bundle, named by what the run depends on, for checkpoints and NVTabular's files."""
     start = f".{target.name}.marquee-work-"
     work = target.with_name(f"{start}{digest_of([dataset.fingerprint, to_json(config)])[:12]}")
-    try:
-        for other in target.parent.iterdir():
-            if other.name.startswith(start) and (other != work or other.is_symlink() or not other.is_dir()):
-                remove(other)
-        work.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = f"{error.filename or work}: cannot be made or deleted ({reason(error, work)}); choose another --out"
-        raise OutputError(message) from error
+    for other in target.parent.iterdir():
+        if other.name.startswith(start) and (other != work or other.is_symlink() or not other.is_dir()):
+            remove(other)
+    work.mkdir(parents=True, exist_ok=True)
     return work
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    """One fit: features of some rows, and those rows encoded."""
-
-    features: Features
-    rows: EncodedInteractions
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Rankers:
-    """The trained rankers: the last fit of the features, the models by name, and how each was selected."""
-
-    fit: _Part
-    models: dict[str, PairModel]
-    selected: dict[str, _Selected]
 
 
 def take_part(dataset: Dataset, config: RunConfig, work: Path, where: Where) -> None:
@@ -176,79 +169,63 @@ def take_part(dataset: Dataset, config: RunConfig, work: Path, where: Where) -> 
     """
     parts = split(dataset.interactions, config.split)
     config = learnable(dataset.interactions, parts, config)
-    content = _content_model(dataset, config)
-    _train_rankers(dataset, config, work, where, parts, content, Stages())
+    run = _Run(dataset, config, parts, work, where, Stages())
+    _train_rankers(run, _content_model(run))
 
 
-def _train(dataset: Dataset, config: RunConfig, work: Path, where: Where, parts: Split) -> Trained:
-    stages = Stages()
+def _train(run: _Run) -> Trained:
+    stages, config, rated = run.stages, run.config, run.dataset.interactions
     with stages.time("content model"):
-        content = _content_model(dataset, config)
-    rankers = _train_rankers(dataset, config, work, where, parts, content, stages)
-    fit, models, selected = rankers.fit, rankers.models, rankers.selected
+        content = _content_model(run)
+    fit, models, selected = _train_rankers(run, content)
+    features = fit.features
     with stages.time("evaluation"):
-        stored, evaluation = _measure(dataset, config, parts, fit, models)
+        encoded = features.encode(rated)
+        test = encoded.take(run.parts.test)
+        shape = (len(features.users), len(features.items))
+        evaluation = evaluate(models, fit.rows, test, shape, config) if models and len(test) else None
+        stored = StoredInteractions.build(encoded, rated.rating, run.parts, rated.timestamp)
     with stages.time("history model"):
-        history = _fit_history(stored, fit.features, content, config) if "history" in config.models else None
-    histories = {name: each.history for name, each in selected.items()}
-    validation_auc = {name: each.auc for name, each in selected.items()}
-    return Trained(fit.features, stored, models, histories, validation_auc, content, history, evaluation, stages)
+        history = _history_model(run, stored, features, content) if "history" in config.models else None
+    return Trained(
+        run.dataset, config, features, stored, models,
+        {name: each.history for name, each in selected.items()}, {name: each.auc for name, each in selected.items()},
+        content, history, evaluation, stages,
+    )  # fmt: skip
 
 
-def _train_rankers(
-    dataset: Dataset,
-    config: RunConfig,
-    work: Path,
-    where: Where,
-    parts: Split,
-    content: ContentModel | None,
-    stages: Stages,
-) -> _Rankers:
-    """Features and rankers of the training part; with refit, again of training and validation part together."""
-    with stages.time("features"):
-        vectors = _content_vectors(content, dataset, config)
-        fit = _fit(dataset, dataset.interactions.take(parts.train), vectors, config, work / "selecting")
-    selected: dict[str, _Selected] = {}
-    validation = fit.features.encode(dataset.interactions.take(parts.validation))
-    for name in config.rankers:
-        with stages.time(f"{name}: training"):
-            selected[name] = _select(name, fit, validation, config, work, where)
-    models: dict[str, PairModel] = {name: each.model for name, each in selected.items()}
-    better = _with_ncf(selected, validation, config, where)
-    if models and config.training.refit:
-        with stages.time("features, refit"):
-            fit = _fit(dataset, dataset.interactions.take(parts.fit_rows()), vectors, config, work / "refitting")
-        for name in config.rankers:
-            with stages.time(f"{name}: refit"):
-                models[name] = _refit(name, fit, selected[name], config, work, where)
-    if better is not None:
-        selected["dlrm"] = better
-        models["dlrm"] = mixed(models["dlrm"], models["ncf"], config.dlrm.ncf_share)
-    where.shard.meet()
-    return _Rankers(fit, models, selected)
+def _content_model(run: _Run) -> ContentModel | None:
+    return ContentModel(run.config.content).fit(run.dataset.items) if "content" in run.config.models else None
 
 
-def _content_model(dataset: Dataset, config: RunConfig) -> ContentModel | None:
-    return ContentModel(config.content).fit(dataset.items) if "content" in config.models else None
+def _history_model(
+    run: _Run, stored: StoredInteractions, features: Features, content: ContentModel | None
+) -> HistoryModel:
+    """The closed form over what the rankers learnt from: training and, with refit, validation part.
+
+    Where the split is by time, lists are wanted over time, so it also chooses how ratings age.
+    """
+    config, vectors = run.config.history, None
+    if content is not None and config.feature_dim:
+        known = content.vectors(config.feature_dim, seed=config.seed)
+        vectors = np.vstack([np.zeros((FIRST_KNOWN, config.feature_dim), dtype=np.float32), known])
+    learnt = stored.only(*learnt_parts(run.config))
+    return HistoryModel.fit(
+        learnt.rows.user_index, learnt.rows.item_index, learnt.rating, len(features.users), len(features.items),
+        vectors, config, learnt.timestamp if run.config.split.kind == "time" else None,
+    )  # fmt: skip
 
 
-def _content_vectors(content: ContentModel | None, dataset: Dataset, config: RunConfig) -> Float32s:
-    dim = config.features.content_dim if content is not None else 0
-    if content is None or dim == 0:
-        return np.zeros((dataset.items.num_rows, 0), dtype=np.float32)
-    return content.vectors(dim, seed=config.training.seed)
+class _Fit(NamedTuple):
+    """Features of some rows, and those rows encoded."""
 
-
-def _fit(dataset: Dataset, rows: Interactions, vectors: Float32s, config: RunConfig, work: Path) -> _Part:
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    features = fit_features(rows, dataset.users, dataset.items, vectors, config.features, work)
-    return _Part(features, features.encode(rows))
+    features: Features
+    rows: EncodedInteractions
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Selected:
-    """A ranker after early stopping.
+    """A ranker after early stopping, or one network of it.
 
     Attributes:
         model: the ranker.
@@ -265,80 +242,84 @@ class _Selected:
     auc: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Member:
-    """One network after early stopping, and what it was trained with."""
+def _train_rankers(run: _Run, content: ContentModel | None) -> tuple[_Fit, dict[str, PairModel], dict[str, _Selected]]:
+    """Features and rankers of the training part; with refit, again of training and validation part together."""
+    config, rated, time = run.config, run.dataset.interactions, run.stages.time
+    with time("features"):
+        dim = config.features.content_dim
+        vectors = np.zeros((run.dataset.items.num_rows, 0), dtype=np.float32)
+        if content is not None and dim:
+            vectors = content.vectors(dim, seed=config.training.seed)
+        fit = _fit(run, rated.take(run.parts.train), vectors, "selecting")
+    selected: dict[str, _Selected] = {}
+    validation = fit.features.encode(rated.take(run.parts.validation))
+    for name in config.rankers:
+        with time(f"{name}: training"):
+            selected[name] = _select(run, name, fit, validation)
+    models = {name: each.model for name, each in selected.items()}
+    better = _with_ncf(run, selected, validation)
+    if models and config.training.refit:
+        with time("features, refit"):
+            fit = _fit(run, rated.take(run.parts.fit_rows()), vectors, "refitting")
+        for name in config.rankers:
+            with time(f"{name}: refit"):
+                models[name] = _refit(run, name, fit, selected[name])
+    if better is not None:
+        selected["dlrm"] = better
+        models["dlrm"] = mixed(models["dlrm"], models["ncf"], config.dlrm.ncf_share)
+    run.where.share.meet()
+    return fit, models, selected
 
-    model: PairModel
-    training: TrainingConfig
-    result: TrainingResult
 
-    @property
-    def auc(self) -> float:
-        """Of its best epoch, on the validation part."""
-        return self.result.history[self.result.best_epoch - 1].auc
+def _fit(run: _Run, rows: Interactions, vectors: Float32s, folder: str) -> _Fit:
+    work = run.work / folder
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    features = fit_features(rows, run.dataset.users, run.dataset.items, vectors, run.config.features, work)
+    return _Fit(features, features.encode(rows))
 
 
-def _select(
-    name: str, part: _Part, validation: EncodedInteractions, config: RunConfig, work: Path, where: Where
-) -> _Selected:
+def _select(run: _Run, name: str, fit: _Fit, validation: EncodedInteractions) -> _Selected:
     """Train each member with early stopping on the validation part; the first also with each of the settings tried."""
-
-    def stopped(training: TrainingConfig, label: str, file: str) -> _Member:
-        model = _untrained(name, part, config, training)
-        result = train(
-            model, part.rows, validation, training, name=label,
-            checkpoint=where.checkpoint(work / f"{file}.safetensors"), device=where.device, shard=where.shard,
-        )  # fmt: skip
-        return _Member(model, training, result)
-
-    best = max(
-        (
-            stopped(training, f"{name}, settings {number}" if number else name, f"{name}.selecting-0.{number}")
-            for number, training in enumerate(config.training_of(name))
-        ),
-        key=lambda member: member.auc,
-    )
-    others = [
-        stopped(_member_training(best.training, place), f"{name} member {place + 1}", f"{name}.selecting-{place}")
-        for place in range(1, config.members_of(name, len(part.rows)))
+    tried = [
+        _trained(
+            run, name, fit, validation, training, f", settings {number}" if number else "", f"selecting-0.{number}"
+        )
+        for number, training in enumerate(run.config.training_of(name))
     ]
-    members = [best, *others]
+    best = max(tried, key=lambda member: member.auc)
+    members = [best]
+    for place in range(1, run.config.members_of(name, len(fit.rows))):
+        training = _member_training(best.training, place)
+        members.append(_trained(run, name, fit, validation, training, f" member {place + 1}", f"selecting-{place}"))
     model = averaged([member.model for member in members])
-    epochs = tuple(member.result.best_epoch for member in members)
-    score = _validation_auc(model, validation, where)
-    return _Selected(model, best.training, best.result.history, epochs, score)
+    epochs = tuple(member.epochs[0] for member in members)
+    return replace(best, model=model, epochs=epochs, auc=_validation_auc(run, model, validation))
 
 
-def _validation_auc(model: PairModel, validation: EncodedInteractions, where: Where) -> float:
-    score = auc(validation.label, predict(model.to(where.device), validation))
-    model.to("cpu")
-    return where.shard.first_ones(score, torch.device(where.device))
-
-
-def _refit(name: str, part: _Part, selected: _Selected, config: RunConfig, work: Path, where: Where) -> PairModel:
+def _refit(run: _Run, name: str, fit: _Fit, selected: _Selected) -> PairModel:
     """Train on training and validation part together, each member for as many epochs as were its best."""
     members = []
     for place, num_epochs in enumerate(selected.epochs):
-        training = _member_training(selected.training, place)
-        members.append(_untrained(name, part, config, training))
-        train(
-            members[-1], part.rows, None, training, name=f"{name} refit" + (f" {place + 1}" if place else ""),
-            num_epochs=num_epochs, checkpoint=where.checkpoint(work / f"{name}.refitting-{place}.safetensors"),
-            device=where.device, shard=where.shard,
-        )  # fmt: skip
+        training, which = _member_training(selected.training, place), f" {place + 1}" if place else ""
+        member = _trained(run, name, fit, None, training, f" refit{which}", f"refitting-{place}", num_epochs)
+        members.append(member.model)
     return averaged(members)
 
 
-def _with_ncf(
-    selected: Mapping[str, _Selected], validation: EncodedInteractions, config: RunConfig, where: Where
-) -> _Selected | None:
-    """The selected DLRM with its share of the selected NCF, where that is better on the validation part."""
-    if not {"dlrm", "ncf"} <= set(selected) or not config.dlrm.ncf_share or config.ncf.variant != "dot":
-        return None
-    model = mixed(selected["dlrm"].model, selected["ncf"].model, config.dlrm.ncf_share)
-    score = _validation_auc(model, validation, where)
-    return replace(selected["dlrm"], model=model, auc=score) if score > selected["dlrm"].auc else None
+def _trained(
+    run: _Run, name: str, fit: _Fit, validation: EncodedInteractions | None, training: TrainingConfig,
+    label: str, file: str, num_epochs: int | None = None,
+) -> _Selected:  # fmt: skip
+    """One network; where several processes train it there is no checkpoint: they may stop at different epochs."""
+    share, features = run.where.share, fit.features
+    model = seeded(lambda: build_ranker(name, run.config, features.users, features.items), training)
+    checkpoint = run.work / f"{name}.{file}.safetensors" if share.size == 1 else None
+    result = train(
+        model, fit.rows, validation, training, name=f"{name}{label}", num_epochs=num_epochs,
+        checkpoint=checkpoint, device=run.where.device, share=share,
+    )  # fmt: skip
+    return _Selected(model, training, result.history, (result.best_epoch,), result.history[result.best_epoch - 1].auc)
 
 
 def _member_training(training: TrainingConfig, place: int) -> TrainingConfig:
@@ -346,38 +327,17 @@ def _member_training(training: TrainingConfig, place: int) -> TrainingConfig:
     return replace(training, seed=training.seed + _SEEDS_APART * place)
 
 
-def _untrained(name: str, part: _Part, config: RunConfig, training: TrainingConfig) -> PairModel:
-    return seeded(lambda: build_ranker(name, config, part.features.users, part.features.items), training)
+def _validation_auc(run: _Run, model: PairModel, validation: EncodedInteractions) -> float:
+    score = auc(validation.label, predict(model.to(run.where.device), validation))
+    model.to("cpu")
+    return run.where.share.first_ones(score, torch.device(run.where.device))
 
 
-def _measure(
-    dataset: Dataset, config: RunConfig, parts: Split, fit: _Part, models: Mapping[str, PairModel]
-) -> tuple[StoredInteractions, Evaluation | None]:
-    """Every rating encoded, and the metrics on the test part, if there is one and a ranker."""
-    encoded = fit.features.encode(dataset.interactions)
-    shape = (len(fit.features.users), len(fit.features.items))
-    test = encoded.take(parts.test)
-    evaluation = evaluate(models, fit.rows, test, shape, config) if models and len(test) else None
-    rated = dataset.interactions
-    return StoredInteractions.build(encoded, rated.rating, parts, rated.timestamp), evaluation
-
-
-def _fit_history(
-    stored: StoredInteractions, features: Features, content: ContentModel | None, config: RunConfig
-) -> HistoryModel:
-    """The closed form over what the rankers learnt from: training and, with refit, validation part.
-
-    Where the split is by time, lists are wanted over time, so it also chooses how ratings age.
-    """
-    dim, num_items = config.history.feature_dim, len(features.items)
-    vectors = None
-    if content is not None and dim:
-        known = content.vectors(dim, seed=config.history.seed)
-        vectors = np.vstack([np.zeros((FIRST_KNOWN, dim), dtype=np.float32), known])
-    learnt = np.isin(stored.part, (TRAIN, VALIDATION) if config.training.refit else (TRAIN,))
-    rows = stored.rows.take(learnt)
-    by_time = config.split.kind == "time" and stored.timestamp is not None
-    return HistoryModel.fit(
-        rows.user_index, rows.item_index, stored.rating[learnt], len(features.users), num_items, vectors,
-        config.history, stored.timestamp[learnt] if by_time and stored.timestamp is not None else None,
-    )  # fmt: skip
+def _with_ncf(run: _Run, selected: Mapping[str, _Selected], validation: EncodedInteractions) -> _Selected | None:
+    """The selected DLRM with its share of the selected NCF, where that is better on the validation part."""
+    config = run.config
+    if not {"dlrm", "ncf"} <= set(selected) or not config.dlrm.ncf_share or config.ncf.variant != "dot":
+        return None
+    model = mixed(selected["dlrm"].model, selected["ncf"].model, config.dlrm.ncf_share)
+    score = _validation_auc(run, model, validation)
+    return replace(selected["dlrm"], model=model, auc=score) if score > selected["dlrm"].auc else None

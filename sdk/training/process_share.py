@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
+class Share:
     """A process among several that train one model; every one of them holds the whole model.
 
     Attributes:
@@ -54,4 +54,4 @@ class Shard:
         return float(shared)
 
 
-ALONE = Shard()
+ALONE = Share()

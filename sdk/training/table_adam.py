@@ -7,7 +7,8 @@ torch optimiser's own state: a checkpoint holds them, and a run may go on with e
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from sdk.base.types import Float32s, Int64s
 from sdk.machine.compiled import compiled_loosely
 
-_ELEMENTS_PER_TASK = 1 << 18  # of a table, updated by one worker at a time
+ELEMENTS_PER_TASK = 1 << 18  # of a table, updated by one worker at a time
 
 
 class Grouped(NamedTuple):
@@ -31,59 +32,59 @@ class Grouped(NamedTuple):
     starts: Int64s
 
 
-class RowUpdate(NamedTuple):
-    """One step of one table, before it is cut into ranges of rows.
+class Looked(NamedTuple):
+    """What a step looked up of one table.
 
     Attributes:
         table: the embedding.
-        grouped: which places of the batch look up which row.
+        ids: (B,) int64 its rows; tables looked up by the same ids share the array.
         gradients: (B, D) float32, of the loss by each looked-up vector.
-        penalty: added to a row's gradient per lookup, times the row.
+        penalised: whether the L2 penalty on vectors counts it.
     """
 
     table: nn.Embedding
-    grouped: Grouped
+    ids: Int64s
     gradients: Float32s
-    penalty: float
+    penalised: bool
 
 
-def ranges(table: nn.Embedding) -> list[tuple[int, int]]:
-    """Row ranges that are worth a worker's while."""
-    rows, width = table.weight.shape
-    each = max(1, _ELEMENTS_PER_TASK // width)
-    return [(first, min(first + each, rows)) for first in range(0, rows, each)]
+def update_tables(
+    optimiser: torch.optim.Optimizer, looked: Sequence[Looked], penalty: float, run: Callable[..., list[Any]]
+) -> None:
+    """Take one step of every table.
+
+    Args:
+        optimiser: Adam, of whose state the moments are.
+        looked: one entry per table.
+        penalty: where an entry counts it, added to a row's gradient per lookup, times the row.
+        run: ``run(work, tasks)`` does some work for each of several tasks, perhaps at once.
+    """
+    shared = {id(each.ids): each for each in looked}
+    places = run(lambda each: group_places(each.ids, each.table.num_embeddings), list(shared.values()))
+    grouped = dict(zip(shared, places, strict=True))
+    tasks = []
+    for each in looked:
+        rows, width = each.table.weight.shape
+        arrays = _next_step(optimiser, each.table.weight, penalty * each.penalised)
+        size = max(1, ELEMENTS_PER_TASK // width)
+        tasks += [
+            (*arrays, each.gradients, *grouped[id(each.ids)], first, min(first + size, rows))
+            for first in range(0, rows, size)
+        ]
+    run(lambda task: _update(*task), tasks)
 
 
-def count_step(optimiser: torch.optim.Optimizer, weight: Tensor) -> None:
-    """Count one more step of a table; its moments start at zero."""
-    state = optimiser.state[weight]
+def _next_step(optimiser: torch.optim.Optimizer, weight: Tensor, penalty: float) -> tuple[Float32s, ...]:
+    """Count one more step of a table: its constants, weights and moments, which start at zero."""
+    state, group = optimiser.state[weight], optimiser.param_groups[0]
     if not state:
         state["step"] = torch.tensor(0.0)
         state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
     state["step"] += 1
-
-
-def update_rows(optimiser: torch.optim.Optimizer, update: RowUpdate, first: int, last: int) -> None:
-    """Update the rows from ``first`` up to ``last``."""
-    weight = update.table.weight
-    state, group = optimiser.state[weight], optimiser.param_groups[0]
     step, (beta1, beta2) = float(state["step"]), group["betas"]
-    constants = np.array(
-        [
-            update.penalty,
-            1 - beta1,
-            beta2,
-            1 - beta2,
-            group["lr"] / (1 - beta1**step),
-            1 / np.sqrt(1 - beta2**step),
-            group["eps"],
-        ],
-        dtype=np.float32,
-    )
-    _update(
-        weight.detach().numpy(), state["exp_avg"].numpy(), state["exp_avg_sq"].numpy(),
-        update.gradients, update.grouped.order, update.grouped.starts, constants, first, last,
-    )  # fmt: skip
+    rate, root = group["lr"] / (1 - beta1**step), 1 / np.sqrt(1 - beta2**step)
+    constants = np.array([penalty, 1 - beta1, beta2, 1 - beta2, rate, root, group["eps"]], dtype=np.float32)
+    return constants, weight.detach().numpy(), state["exp_avg"].numpy(), state["exp_avg_sq"].numpy()
 
 
 def group_places(ids: Int64s, num_rows: int) -> Grouped:
@@ -109,16 +110,9 @@ def _count_sort(ids: Int64s, order: Int64s, starts: Int64s) -> None:
 
 @compiled_loosely
 def _update(
-    weight: Float32s,
-    mean: Float32s,
-    square: Float32s,
-    gradients: Float32s,
-    order: Int64s,
-    starts: Int64s,
-    constants: Float32s,
-    first: int,
-    last: int,
-) -> None:
+    constants: Float32s, weight: Float32s, mean: Float32s, square: Float32s, gradients: Float32s,
+    order: Int64s, starts: Int64s, first: int, last: int,
+) -> None:  # fmt: skip
     penalty, towards, keep, take, rate, root, eps = constants
     gradient = np.empty(weight.shape[1], dtype=np.float32)
     for row in range(first, last):

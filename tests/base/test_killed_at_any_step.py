@@ -22,7 +22,7 @@ from export.manifest import check_repository, version_folders
 from export.options import ExportOptions
 from export.repository import export_repository
 from sdk.base.config import FeatureConfig
-from sdk.training.checkpoint import Checkpoint
+from sdk.training.loop import Checkpoint
 from sdk.training.pipeline import train_bundle
 
 remote = http_remote.remote

@@ -15,8 +15,8 @@ from sdk.bundles.bundle import FORMAT_VERSION, load, sha256_of
 from sdk.bundles.info import sealed
 from sdk.features.encode import encode_interactions
 from sdk.features.interactions import TEST
-from sdk.features.nvtabular_import import nvtabular
 from sdk.features.tables import FIRST_KNOWN
+from sdk.features.workflows import nvtabular
 from sdk.training.pipeline import train_bundle
 
 DATA = dataset()

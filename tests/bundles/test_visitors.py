@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdk.base.errors import ScoreError
-from sdk.bundles.visitors import _best_rows
+from sdk.bundles.visitors import best_rows
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
 from sdk.models.pair_form import Head, PairForm, Side
@@ -32,7 +32,7 @@ def test_a_visitors_list_is_the_engines(seed, num_items, rank, k):
     liked = np.flatnonzero(rng.random(rows) < 0.3)
     liked = liked[liked >= FIRST_KNOWN].astype(np.int64)
     expected = Engine(form).top_k(np.zeros(1, np.int64), Seen.build(np.zeros(len(liked), np.int64), liked, 1), k)
-    got, scores = _best_rows(form, liked, k)
+    got, scores = best_rows(form, liked, k)
     length = int(expected.lengths[0])
     np.testing.assert_array_equal(got, expected.item_index[0, :length])
     np.testing.assert_array_equal(scores, expected.scores[0, :length])
@@ -41,4 +41,4 @@ def test_a_visitors_list_is_the_engines(seed, num_items, rank, k):
 def test_broken_scores_and_lengths_are_refused():
     nothing = np.zeros(0, np.int64)
     with pytest.raises(ScoreError, match="not all finite"):
-        _best_rows(form_of([0, 0, 0, np.nan], np.zeros((4, 0)), []), nothing, 1)
+        best_rows(form_of([0, 0, 0, np.nan], np.zeros((4, 0)), []), nothing, 1)

@@ -191,7 +191,7 @@ def test_another_scale_is_named_with_the_configuration_that_reads_it(
 
 
 def test_the_usual_scale_by_another_is_itself(tmp_path: Path) -> None:
-    from sdk.data.scales import scale_settings
+    from sdk.data.ratings import scale_settings
 
     usual = from_json(RunConfig, scale_settings(0.5, 5))
     assert (usual.features.like_above, usual.history) == (3, RunConfig().history)

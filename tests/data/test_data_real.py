@@ -55,7 +55,6 @@ def test_quirks_of_tmdb(real_data: Callable[..., Path]) -> None:
     assert empty == {"genres": 28, "keywords": 412, "cast": 43, "year": 1}
     overviews = films["overview"].to_pylist()
     assert sum(not text for text in overviews) == 4  # three absent, and one that is a single blank
-    assert tmdb.as_items(films)["item_id"].to_pylist() == films["tmdb_id"].to_pylist()
 
 
 def test_the_fingerprint_is_the_same_on_every_load(data: Dataset, real_data: Callable[..., Path]) -> None:

@@ -12,7 +12,7 @@ from data_files import MOVIES_CSV, csv_form, film, flags, named, tmdb_form, writ
 
 from sdk.data import tmdb
 from sdk.data.movielens import load
-from sdk.data.title_join import links_by_title, names_of, normalised
+from sdk.data.titles import links_by_title, names_of, normalised
 
 
 @pytest.mark.parametrize(

@@ -150,15 +150,9 @@ def test_missing_files_columns_and_rows_are_named(tmp_path: Path) -> None:
         tmdb.load(tmdb_form(tmp_path / "none", []))
 
 
-def test_films_become_items_with_genres_in_movielens_words(tmp_path: Path) -> None:
-    row = film(603, "The Matrix", genres=named("Science Fiction", "Family", "Music", "TV Movie", "Action"))
-    films, _ = tmdb.load(tmdb_form(tmp_path, [row], [[603, "", named("Keanu Reeves"), "[]"]]))
-    items = tmdb.as_items(films)
-    assert items.schema == schema.ITEMS
-    (item,) = items.to_pylist()
-    assert (item["item_id"], item["tmdb_id"], item["title"], item["tags"]) == (603, 603, "The Matrix", [])
-    assert item["genres"] == ["Action", "Children", "Musical", "Sci-Fi", "TV Movie"]
-    assert item["cast"] == ["Keanu Reeves"]
+def test_genres_in_movielens_words() -> None:
+    names = ["Science Fiction", "Family", "Music", "TV Movie", "Action"]
+    assert tmdb.movielens_genres(names) == ["Action", "Children", "Musical", "Sci-Fi", "TV Movie"]
 
 
 def test_details_join_by_links_and_movielens_keeps_its_own_title_year_and_genres(tmp_path: Path) -> None:

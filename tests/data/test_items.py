@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from data_files import GENRES_100K, MOVIES_CSV, csv_form, flags, write
 
 from sdk.base import schema
 from sdk.base.config import DataConfig
-from sdk.base.errors import OutputError, TooManyRejectsError, UnusableFileError
+from sdk.base.errors import TooManyRejectsError, UnusableFileError
 from sdk.base.types import Dataset
 from sdk.data.movielens import load
-from sdk.data.validation import rejects_table, write_rejects
+from sdk.data.validation import rejects_table
 
 LENIENT = DataConfig(max_reject_share=0.99)
 DUPLICATE = "duplicate id: the first row stands"
@@ -116,18 +115,9 @@ def test_a_list_of_genres_with_a_gap_is_refused(tmp_path: Path) -> None:
         load(write_100k(tmp_path, "", genres="unknown|0\nAction|2\n"))
 
 
-def test_rejected_rows_are_written_as_parquet(tmp_path: Path) -> None:
-    table = rejects_table("ratings.csv", [4], ["the rating is missing"], ["7,1,,100"])
-    for path in (tmp_path / "new" / "bad.parquet", tmp_path / "folder"):
-        written = write_rejects(table, path)
-        assert written == (path if path.suffix else path / "rejects.parquet")
-        assert pq.read_table(written).equals(table)
-        assert [file.name for file in written.parent.iterdir()] == [written.name]
+def test_rejected_rows_keep_the_beginning_of_their_text() -> None:
+    table = rejects_table("ratings.csv", [(4, "the rating is missing", "7,1,," + "1" * 500)])
     assert table.schema == schema.REJECTS
-
-
-def test_rejects_that_cannot_be_written_say_so(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match="the rejected rows cannot be written") as caught:
-        write_rejects(schema.REJECTS.empty_table(), tmp_path / "file" / "rejects.parquet")
-    assert caught.value.exit_code == 5
+    (row,) = table.to_pylist()
+    assert row == {"file": "ratings.csv", "line": 4, "reason": "the rating is missing", "text": "7,1,," + "1" * 195}
+    assert rejects_table("ratings.csv", []).equals(schema.REJECTS.empty_table())

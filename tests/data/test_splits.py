@@ -8,7 +8,7 @@ from small import ratings
 
 from sdk.base.config import SplitConfig
 from sdk.base.errors import DataError
-from sdk.data.splits import split
+from sdk.data.splits import before_and_asked, drawn, split, time_at
 
 USERS = st.lists(st.integers(1, 6), min_size=1, max_size=60)
 CONFIGS = st.builds(
@@ -101,3 +101,23 @@ def test_leave_last_out_takes_each_users_latest_and_then_the_latest_but_one(rows
 def test_a_split_that_leaves_nothing_to_train_on_says_so():
     with pytest.raises(DataError, match=r"random 80%/20%.* of 0 ratings leaves none"):
         split(ratings([], [], []), SplitConfig())
+
+
+def test_a_draw_goes_on_with_a_generator_and_starts_anew_with_a_seed():
+    rng = np.random.default_rng(3)
+    np.testing.assert_array_equal(drawn(9, 0.5, rng), drawn(9, 0.5, 3))
+    assert (drawn(99, 0.5, rng) != drawn(99, 0.5, 3)).any()
+
+
+@settings(max_examples=100, deadline=None)
+@given(interactions(), st.integers(0, 70), st.integers(0, 10), st.none() | st.integers(0, 10))
+def test_what_comes_before_a_moment_and_what_is_asked_after_it(rows, place, start, end):
+    times = rows.timestamp.tolist()
+    assert time_at(rows.timestamp, place) == (sorted(times) + [max(times) + 1] * 80)[place]
+    liked = rows.item_id % 2 == 0
+    before, asked = before_and_asked(rows.user_id, rows.timestamp, liked, start, end)
+    past = {user for user, when in zip(rows.user_id.tolist(), times, strict=True) if when < start}
+    assert before.tolist() == [when < start for when in times]
+    wanted = [start <= when < (end if end is not None else 99) for when in times]
+    cases = zip(wanted, liked.tolist(), rows.user_id.tolist(), strict=True)
+    assert asked.tolist() == [inside and like and user in past for inside, like, user in cases]

@@ -13,9 +13,9 @@ from sdk.data.splits import Split
 from sdk.features import workflows
 from sdk.features.encode import EncodedInteractions, encode_interactions, fit_features
 from sdk.features.interactions import TEST, TRAIN, VALIDATION, StoredInteractions
-from sdk.features.nvtabular_import import nvtabular
 from sdk.features.table_files import read_table, write_table
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
+from sdk.features.workflows import nvtabular
 
 USER_IDS = [2, 5, 9, 14, 10**12]
 ITEM_IDS = [1, 3, 4, 8, 20, 2**40]

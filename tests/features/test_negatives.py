@@ -8,7 +8,6 @@ from scipy.stats import chisquare
 
 from sdk.features.encode import EncodedInteractions
 from sdk.features.loaders import InteractionLoader, NegativeSampling
-from sdk.features.negatives import NegativeSampler
 from sdk.features.tables import FIRST_KNOWN
 
 
@@ -23,7 +22,7 @@ PAIRS = st.lists(st.tuples(st.integers(2, 7), st.integers(2, 8)), max_size=40)
 @settings(max_examples=150, deadline=None)
 @given(PAIRS, st.sampled_from(["uniform", "popularity"]), st.integers(0, 99))
 def test_a_draw_is_a_known_item_that_the_user_has_not_rated(pairs, kind, seed):
-    sampler = NegativeSampler.build(known(pairs), num_items=9, kind=kind)
+    sampler = NegativeSampling.build(known(pairs), 9, kind, 1)
     users = np.repeat(np.arange(2, 9, dtype=np.int32), 20)
     items, found = sampler.sample(users, np.random.default_rng(seed))
     rated = set(pairs)
@@ -42,7 +41,7 @@ def test_a_draw_is_a_known_item_that_the_user_has_not_rated(pairs, kind, seed):
 def test_draws_follow_the_stated_distribution(kind):
     num_items, counts = 8 + FIRST_KNOWN, np.array([400, 200, 100, 50, 20, 10, 1, 0])
     pairs = [(user + 10, item + FIRST_KNOWN) for item, n in enumerate(counts) for user in range(n)]
-    sampler = NegativeSampler.build(known(pairs), num_items, kind)
+    sampler = NegativeSampling.build(known(pairs), num_items, kind, 1)
     fresh = np.full(40_000, 5, dtype=np.int32)  # has rated nothing
     items, found = sampler.sample(fresh, np.random.default_rng(1))
     assert found.all()
@@ -54,7 +53,7 @@ def test_draws_follow_the_stated_distribution(kind):
 
 
 def test_what_a_user_has_rated_shifts_the_draws_to_the_rest():
-    sampler = NegativeSampler.build(known([(3, 3), (3, 4)]), 3 + 4, "uniform")
+    sampler = NegativeSampling.build(known([(3, 3), (3, 4)]), 3 + 4, "uniform", 1)
     items, found = sampler.sample(np.full(9000, 3, dtype=np.int32), np.random.default_rng(0))
     assert found.all()
     assert chisquare(np.bincount(items, minlength=7)[5:]).pvalue > 0.001

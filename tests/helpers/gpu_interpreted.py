@@ -19,10 +19,10 @@ from pair_forms import all_scores, check, random_form, random_seen
 
 from sdk.base.errors import UsageError
 from sdk.features.seen import Seen
+from sdk.models.torch_form import TorchHead, part_of
 from sdk.scoring import gpu_engine
 from sdk.scoring.engine import Engine
 from sdk.scoring.gpu_engine import FusedScorer, Tile
-from sdk.scoring.gpu_parts import Part, score_pairs
 from sdk.scoring.torch_engine import TorchEngine
 
 
@@ -114,7 +114,7 @@ def test_more_than_a_buffer_holds_is_done_again_in_halves(monkeypatch):
         return merged
 
     monkeypatch.setattr(FusedScorer, "_filtered", noted)
-    monkeypatch.setattr(gpu_engine, "_promising_first", lambda _, candidates: np.arange(len(candidates)))
+    monkeypatch.setattr(gpu_engine, "promising_first", lambda _, candidates, __: np.arange(len(candidates)))
     got = fused(form).top_k(np.arange(2), Seen.nothing(2), 4)
     assert_equal_lists(got, Engine(form).top_k(np.arange(2), Seen.nothing(2), 4))
     assert any(failed for *_, failed in cuts)
@@ -140,7 +140,7 @@ def test_a_selection_in_lower_precision_is_proven_or_done_again(close, monkeypat
             part *= np.float32(1e-3)
     engine = fused(form, precision="tf32")
     weights, original = engine.fused._weights, FusedScorer._launch
-    rounded = gpu_engine._Weights(weights.cross, cut_to_tf32(weights.weight_1), *weights.each()[2:])
+    rounded = (weights[0], cut_to_tf32(weights[1]), *weights[2:])
 
     def launch(self, users, watched, least, kept, cut, precision):
         self._weights = rounded if precision == "tf32" else weights
@@ -150,9 +150,7 @@ def test_a_selection_in_lower_precision_is_proven_or_done_again(close, monkeypat
     got = engine.top_k(np.arange(16), seen, 10)
     assert engine.fused.num_again == 16 if close else engine.fused.num_again < 16
     check(got, all_scores(form), seen, 10)
-    plain = score_pairs(
-        *(Part.of(side, rows.ravel(), torch.device("cpu"))
-          for side, rows in ((form.users, np.repeat(np.arange(16), 10)), (form.items, got.item_index))),
-        form.head,
-    )  # fmt: skip
+    pairs = (form.users, np.repeat(np.arange(16), 10)), (form.items, got.item_index)
+    with torch.no_grad():
+        plain = TorchHead(form.head)(*(part_of(side, rows.ravel(), torch.device("cpu")) for side, rows in pairs))
     np.testing.assert_allclose(got.scores.ravel(), plain.numpy(), rtol=0, atol=2e-6)

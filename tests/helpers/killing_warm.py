@@ -3,6 +3,6 @@
 import export.repository  # noqa: F401
 import sdk.data.download
 import sdk.training.pipeline  # noqa: F401
-from sdk.features.nvtabular_import import nvtabular
+from sdk.features.workflows import nvtabular
 
 nvtabular()

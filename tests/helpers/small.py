@@ -22,8 +22,7 @@ from sdk.base.config import (
 )
 from sdk.base.types import Dataset, Interactions
 from sdk.features.encode import EncodedInteractions
-from sdk.features.table_files import unknown_dense
-from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable, Statistics, raw_statistics
+from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable, Statistics, raw_statistics, unknown_dense
 
 PRIOR = 5.0
 

@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 import torch
 from small import jitter, run_config, tables
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sdk.base.config import DLRMConfig, NCFConfig, TrainingConfig
 from sdk.features.loaders import PairBatch
+from sdk.models.pair_model import Batch, PairModel
 from sdk.models.ranker import build_ranker
 
 CONFIG = TrainingConfig(learning_rate=1e-3, embedding_l2=0.1, bias_l2=0.05)
@@ -41,3 +43,23 @@ def batch_of(size, seed=0):
 
 def adam(model):
     return torch.optim.Adam(model.parameters(), lr=CONFIG.learning_rate)
+
+
+@dataclasses.dataclass(frozen=True)
+class PlainStep:
+    """A step by torch's autograd, on any device: what the others must equal."""
+
+    model: PairModel
+    optimiser: torch.optim.Optimizer
+    config: TrainingConfig
+
+    def __call__(self, pairs, generator):
+        """Take one step; the batch's mean loss without penalties."""
+        self.optimiser.zero_grad(set_to_none=True)
+        device = self.model.users.dense.device
+        users, items, label, rated = (column.to(device) for column in pairs)
+        logits, vectors, biases = self.model.training_forward(users, items, Batch(label, rated, generator))
+        loss = binary_cross_entropy_with_logits(logits, label)
+        (loss + self.config.embedding_l2 * vectors + self.config.bias_l2 * biases).backward()
+        self.optimiser.step()
+        return float(loss.detach())

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from small import planted, tables_for
 
+from sdk.base.errors import DataError
 from sdk.features.tables import FIRST_KNOWN
 from sdk.lab.comparison import rating_peers
+from sdk.lab.comparison.contenders import draw_settings, tune
 from sdk.lab.comparison.list_peers import RatingMatrix, ease, fit_ials, ials, item_knn, lists_of, popularity
-from sdk.lab.comparison.peer_tuning import draw_settings, tune
 from sdk.lab.comparison.rating_peers import RatingProblem, biased_mf, gradient_boosting, means, pair_features
 from sdk.metrics.pointwise import auc
 
@@ -86,6 +87,16 @@ def test_lists_leave_out_what_was_rated_and_break_ties_by_id():
         unseen = [item for item in range(14) if item not in seen]
         expected = sorted(unseen, key=lambda item: (-likes[item], item))[:5]
         assert items[user, : lengths[user]].tolist() == [3 * item + 1 for item in expected]
+
+
+def test_a_list_with_a_training_title_is_refused():
+    ratings = matrix(seed=3)
+    rows, rated = np.array([4]), ratings.item[ratings.user == 4][0]
+    unseen = np.setdiff1d(range(14), ratings.item[ratings.user == 4])[0]
+    lists = ratings.item_id[[[unseen, rated]]]
+    with pytest.raises(DataError, match=f"user 8 names title {3 * rated + 1} at rank 2"):
+        ratings.refuse_seen(rows, lists, np.array([2]))
+    ratings.refuse_seen(rows, lists, np.array([1]))  # padding is not part of a list
 
 
 def test_a_user_of_whom_a_model_says_nothing_gets_popular_titles():

@@ -258,7 +258,7 @@ def test_features_are_fitted_once_per_distinct_configuration(tmp_path):
     small = with_fields(TOY, {"training.max_epochs": 1})
     wide = with_fields(small, {"features.content_dim": 5})
     values = [objective.once(each, 0) for each in (small, with_fields(small, {"dlrm.dot_dim": 2}), wide, small)]
-    assert objective.num_fits == 2
+    assert len(list(tmp_path.iterdir())) == 2
     assert values[0] == values[3]
     assert len(set(values)) == 3
 
@@ -332,7 +332,7 @@ def result_of(trials):
 
 def test_the_table_shows_the_best_ten_and_the_default(undisturbed):
     result = result_of(undisturbed)
-    rows = [line.split("|")[1:3] for line in as_markdown(result).splitlines() if line.startswith("| ")][2:]
+    rows = [line.split("|")[1:3] for line in as_markdown(result).splitlines() if line.startswith("| ")][1:]
     complete = sorted((t for t in undisturbed if not t.pruned), key=lambda t: -t.value)
     expected = [*complete[:10], *([undisturbed[0]] if undisturbed[0] not in complete[:10] else [])]
     assert [float(value) for _, value in rows] == [round(trial.value, 4) for trial in expected]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from pair_forms import random_form
 from small import dataset, planted, run_config
-from small_steps import CONFIG, KINDS, adam, batch_of, ranker
+from small_steps import CONFIG, KINDS, PlainStep, adam, batch_of, ranker
 from small_training import SMALL, assert_same_weights, fresh, state_of
 
 from sdk.__main__ import main
@@ -24,12 +24,10 @@ from sdk.models.pair_model import PairModel
 from sdk.models.predict import predict
 from sdk.scoring import torch_engine
 from sdk.scoring.torch_engine import TorchEngine
-from sdk.training import loop
-from sdk.training.device_graph import CudaGraph, _capturable
-from sdk.training.device_step import DeviceStep
+from sdk.training.device_step import CudaGraph, DeviceStep, capturable
 from sdk.training.loop import train
 from sdk.training.pipeline import train_bundle
-from sdk.training.steps import PlainStep
+from sdk.training.process_share import Share
 
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 
@@ -59,9 +57,20 @@ def short_of_memory(monkeypatch, most):
     return sizes
 
 
-@contextlib.contextmanager
-def as_on_a_device(model, optimiser, config, shard, *, bf16):
-    yield DeviceStep(model, optimiser, config, shard=shard, bf16=bf16, repeat=lambda work: work())
+class Whole(Share):
+    """One of two processes, of which the other has nothing to do: training takes the device's route on a CPU, too."""
+
+    def bounds(self, num_rows):
+        return 0, num_rows
+
+    def sum_gradients(self, parameters):
+        pass
+
+    def total(self, value):
+        return value
+
+    def first_ones(self, value, device):
+        return value
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -81,7 +90,7 @@ def test_a_step_that_is_repeated_in_its_buffers_is_the_same_step(kind, id_dropou
 
     def repeat(work):
         repeated.append(work())
-        places.update(buffer.data_ptr() for buffer in step._buffers)
+        places.update(buffer.data_ptr() for buffer in step.buffers)
         return repeated[-1].clone()
 
     expected, losses, _ = stepped(kind, PlainStep, batches, id_dropout)
@@ -107,10 +116,10 @@ def test_a_step_that_cannot_be_repeated_is_taken_as_it_comes(error, caplog):
     assert str(error) in caplog.text
 
 
-def test_the_optimiser_is_capturable_only_while_it_is_captured():
+def test_the_optimiser_iscapturable_only_while_it_is_captured():
     """Its state goes into checkpoints, and a CPU's Adam refuses the flag."""
     optimiser = adam(ranker("ncf", 0))
-    with contextlib.suppress(KeyError), _capturable(optimiser):
+    with contextlib.suppress(KeyError), capturable(optimiser):
         assert all(group["capturable"] for group in optimiser.param_groups)
         raise KeyError
     assert not any(group["capturable"] for group in optimiser.param_groups)
@@ -170,13 +179,12 @@ def test_bfloat16_learns_nearly_what_float32_learns():
 
 @pytest.mark.parametrize("name", ["dlrm", "ncf"])
 @pytest.mark.parametrize("negatives", ["none", "uniform"])
-def test_the_devices_route_trains_as_the_cpus(name, negatives, monkeypatch):
+def test_the_devices_route_trains_as_the_cpus(name, negatives):
     rows, held_out = planted(1)
     config = dataclasses.replace(SMALL, max_epochs=3, negatives=negatives)
     reference, model = fresh(name, rows, config), fresh(name, rows, config)
     expected = train(reference, rows, held_out, config, name=name)
-    monkeypatch.setattr(loop, "_step_for", as_on_a_device)
-    result = train(model, rows, held_out, config, name=name)
+    result = train(model, rows, held_out, config, name=name, share=Whole(0, 2))
     for got, wanted in zip(result.history, expected.history, strict=True):
         assert got.train_loss == pytest.approx(wanted.train_loss, rel=1e-4)
         assert got.auc == pytest.approx(wanted.auc, abs=1e-3)
@@ -268,10 +276,10 @@ def test_a_captured_step_is_the_step_kernel_by_kernel(kind, bf16):
         model = ranker(kind, 0, 0.3).to("cuda")
         optimiser = torch.optim.Adam(model.parameters(), fused=True)
         step = DeviceStep(model, optimiser, CONFIG, bf16=bf16, repeat=None if captured else lambda work: work())
-        assert isinstance(step._repeat, CudaGraph) == captured
+        assert isinstance(step.repeat, CudaGraph) == captured
         generator = torch.Generator("cuda").manual_seed(9)
         losses.append([float(step(batch, generator)) for batch in batches])
-        assert step._repeat is not None, "it was not captured"
+        assert step.repeat is not None, "it was not captured"
         models.append(model)
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert_close(*models, atol=1e-4)

@@ -13,11 +13,11 @@ from small import dataset, run_config
 
 from sdk.__main__ import main
 from sdk.base.config import FeatureConfig
-from sdk.base.types import Interactions
 from sdk.features.interactions import TEST
 from sdk.measure.bundle_lists import ListTask, evaluate_lists_of, recommenders
 from sdk.measure.evaluation import evaluate_bundle, learnt_parts
-from sdk.measure.list_evaluation import ListSplit, evaluate_lists
+from sdk.measure.list_evaluation import MeasuredLists, RatedCatalogue
+from sdk.metrics.lists import RelevanceSets
 from sdk.training.pipeline import train_bundle
 
 DATA = dataset(3)
@@ -42,12 +42,6 @@ def parts_of(bundle):
     stored = bundle.interactions
     learnt = np.isin(stored.part, learnt_parts(bundle.info.config))
     return np.flatnonzero(learnt), np.flatnonzero((stored.part == TEST) & (stored.rating >= 4))
-
-
-def as_interactions(bundle):
-    stored, size = bundle.interactions, len(bundle.interactions.part)
-    users, items = bundle.encoded_users.ids[stored.rows.user_index], bundle.encoded_items.ids[stored.rows.item_index]
-    return Interactions(users, items, stored.rating, np.zeros(size, np.int64))
 
 
 def brute_force(bundle, name, form):
@@ -79,14 +73,21 @@ def test_every_figure_is_that_of_lists_made_by_brute_force(bundle, evaluation, n
     padded, lengths = np.full((len(lists), 20), -1), np.array([len(row) for row in lists])
     for place, row in enumerate(lists):
         padded[place, : len(row)] = row
-    expected = evaluate_lists(
-        padded, lengths, user_id, as_interactions(bundle), ListSplit(learnt, liked), bundle.encoded_items.known_ids,
-        bootstrap_samples=1, item_vectors=bundle.content.transform(bundle.items),
-    )  # fmt: skip
+    stored, items = bundle.interactions.rows, bundle.encoded_items
+    held = bundle.encoded_users.ids[stored.user_index[liked]]
+    wanted, place = np.unique(held, return_inverse=True)
+    at = [user_id.tolist().index(user) for user in wanted]
+    known = stored.item_index[learnt]
+    counts = np.array([(known == index).sum() for index in range(3, len(items))])
+    catalogue = RatedCatalogue(
+        items.known_ids, counts, len(set(stored.user_index[learnt].tolist())), bundle.content.transform(bundle.items)
+    )
+    relevant = RelevanceSets.from_pairs(place, items.ids[stored.item_index[liked]], len(wanted))
+    expected = MeasuredLists.build(name, padded[at], lengths[at], relevant, catalogue).whole(0)
     row = next(row for row in evaluation.lists.rows if row.model == name)
     assert (row.num_users, row.num_rows) == (expected.num_users, len(liked))
     for figure in ("ndcg10", "recall20", "map10", "hit_rate10", "novelty", "diversity", "coverage", "gini"):
-        assert row.values[figure] == pytest.approx(getattr(expected, figure), abs=1e-12), figure
+        assert row.values[figure] == pytest.approx(expected.values[figure], abs=1e-12), figure
     for figure, (low, high) in row.intervals.items():
         assert low - 1e-6 <= row.values[figure] <= high + 1e-6, figure
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from sdk.base.errors import OutputError
+from sdk.measure import text_tables
 from sdk.measure.bundle_lists import ListEvaluation
 from sdk.measure.evaluation import Evaluation
 from sdk.measure.evaluation_report import as_markdown, as_text, as_values, write_evaluation
 from sdk.measure.slices import Slice
-from sdk.measure.text_tables import Table, figure, slice_table
+from sdk.measure.text_tables import figure, slice_table, table
 from sdk.metrics.pointwise import MetricRow, SliceFigures, calibration
 
 NOBODY = np.zeros(1, bool)
@@ -151,12 +152,14 @@ def test_figures_say_what_they_know():
 
 
 def test_tables_line_up_and_escape_bars():
-    table = Table(("model", "AUC"), (("a", "0.5"), ("long | name", "–")))
-    assert table.as_text() == ["model        AUC", "a            0.5", "long | name    –"]
-    assert table.as_markdown()[-1] == "| long \\| name | – |"
+    page = table("figures", ("model", "AUC"), (("a", "0.5"), ("long | name", "–")), "a note")
+    assert text_tables.as_text(page)[:2] == ["figures", "a note"]
+    assert text_tables.as_text(page)[3:] == ["model        AUC", "a            0.5", "long | name    –"]
+    assert text_tables.as_markdown(page)[1:] == ["|---|---:|", "| a | 0.5 |", "| long \\| name | – |"]
+    assert text_tables.as_markdown(page, spaced_rule=True)[1] == "| --- | ---: |"
 
 
 def test_a_slice_that_no_model_was_measured_on_is_left_out():
-    table = slice_table((LIGHT, TAIL), [SliceFigures("ncf", "tail titles", 3, 7, {"auc": 0.6})], "auc")
-    assert table.header == ("slice", "users", "rows", "NCF")
-    assert table.rows == (("tail titles (1 to 3)", "3", "7", "0.6000"),)
+    page = slice_table("AUC", (LIGHT, TAIL), [SliceFigures("ncf", "tail titles", 3, 7, {"auc": 0.6})], "auc")
+    assert page.header == ("slice", "users", "rows", "NCF")
+    assert page.rows == (("tail titles (1 to 3)", "3", "7", "0.6000"),)

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from sdk.base.errors import OutputError
+from sdk.measure.charts import best_epoch, draw_auc
+from sdk.measure.evaluation import Evaluation
 from sdk.measure.slices import Slice
-from sdk.measure.training_report import auc_chart_text, best_epoch, draw_auc, write_reports
+from sdk.measure.training_report import write_reports
 from sdk.metrics.pointwise import EpochRecord, MetricRow, SliceFigures, calibration
 
 SPLIT = "random 80%/20%, validation 10% of training, seed 42"
@@ -43,10 +45,9 @@ def calibrations():
     return {"dlrm": calibration(labels, truth), "ncf": calibration(labels, truth**2)}
 
 
-def write(folder, **changes):
-    arguments = {"history": two_models(), "table": table(), "calibrations": calibrations(), **changes}
-    history, rows, bins = arguments["history"], arguments["table"], arguments["calibrations"]
-    write_reports(folder, history, rows, bins, split=SPLIT, label_rule=RULE)
+def write(folder, history=None, **changes):
+    parts = {"rows": table(), "calibrations": calibrations(), "split": SPLIT, "label_rule": RULE, **changes}
+    write_reports(folder, two_models() if history is None else history, Evaluation(**parts))
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -111,26 +112,12 @@ def test_slices_follow_the_table_and_stand_in_the_json(tmp_path):
     slices = [Slice("light users", "users", "1 to 9", np.ones(3, bool))]
     rows = [SliceFigures("dlrm", "light users", 4, 55, {"auc": 0.75}), SliceFigures("ncf", "light users", 4, 55, {})]
     plain = write(tmp_path / "plain")["metrics.md"].decode()
-    write_reports(
-        tmp_path, two_models(), table(), {}, split=SPLIT, label_rule=RULE, slices=slices, slice_rows=rows
-    )  # fmt: skip
-    page = (tmp_path / "metrics.md").read_text("utf-8")
+    write(tmp_path / "sliced", calibrations={}, slices=slices, slice_rows=rows)
+    page = (tmp_path / "sliced" / "metrics.md").read_text("utf-8")
     assert page.startswith(plain)
     assert "| light users (1 to 9) | 4 | 55 | 0.7500 | – |" in page.splitlines()
     assert "python -m sdk evaluate" in page
-    assert json.loads((tmp_path / "metrics.json").read_text("utf-8"))["slices"][0]["values"] == {"auc": 0.75}
-
-
-def test_the_terminal_table_marks_each_best_epoch_and_leaves_missing_epochs_blank():
-    assert auc_chart_text(two_models()).splitlines() == [
-        "epoch     DLRM        NCF",
-        "    1   0.7500     0.7400",
-        "    2   0.7900     0.7850 *",
-        "    3   0.8000 *   0.7800",
-        "    4   0.7900",
-        "* best epoch by validation AUC",
-    ]
-    assert auc_chart_text({}) == auc_chart_text({"dlrm": []}) == "no epochs were recorded"
+    assert json.loads((tmp_path / "sliced" / "metrics.json").read_text("utf-8"))["slices"][0]["values"] == {"auc": 0.75}
 
 
 def test_the_best_epoch_is_the_first_of_equals():

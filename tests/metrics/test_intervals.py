@@ -13,8 +13,15 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.metrics import roc_auc_score
 
 from sdk.metrics import intervals as resampling
-from sdk.metrics.intervals import SortedPairs, auc_interval, draws, likelihood_intervals, mean_intervals, samples_for
-from sdk.metrics.lists import bootstrap_interval
+from sdk.metrics.intervals import (
+    SortedPairs,
+    auc_interval,
+    draws,
+    likelihood_intervals,
+    mean_intervals,
+    ratio_intervals,
+    samples_for,
+)
 from sdk.metrics.pointwise import auc, calibration, sigmoid
 
 ROWS = st.lists(
@@ -100,7 +107,36 @@ def test_the_interval_of_a_mean_is_the_one_drawn_user_by_user():
     values = np.random.default_rng(1).exponential(size=(80, 3))
     got = mean_intervals(values, 150, seed=4)
     for column, interval in zip(values.T, got, strict=True):
-        assert interval == pytest.approx(bootstrap_interval(column, samples=150, seed=4), abs=2e-6)
+        rng = np.random.default_rng(4)
+        means = [column[rng.integers(0, 80, 80)].mean() for _ in range(150)]
+        assert interval == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=2e-6)
+
+
+def test_the_interval_of_a_mean_covers_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(7)
+    inside = 0
+    for trial in range(200):
+        ((low, high),) = mean_intervals(rng.exponential(size=(80, 1)), 200, seed=trial)
+        inside += low <= 1 <= high
+    assert 0.87 <= inside / 200 <= 0.99  # binomial noise of 200 trials is 0.015
+
+
+def test_the_interval_of_a_mean_has_the_width_theory_gives_and_repeats():
+    values = np.random.default_rng(8).normal(size=(2000, 1))
+    ((low, high),) = mean_intervals(values, seed=3)
+    half_width = 1.96 * values.std() / math.sqrt(len(values))
+    assert low == pytest.approx(values.mean() - half_width, abs=0.15 * half_width)
+    assert high == pytest.approx(values.mean() + half_width, abs=0.15 * half_width)
+    assert mean_intervals(values, seed=3) == [(low, high)]
+    assert mean_intervals(values, seed=4) != [(low, high)]
+
+
+def test_users_with_several_values_are_drawn_with_all_of_them():
+    user, values = np.array([0, 0, 0, 1, 2, 2]), np.array([1.0, 2.0, 4.0, 8.0, 0.5, 0.25])
+    means = [np.repeat(values, weight[user]).mean() for weight in draws(3, 60, seed=2)]
+    total, count = np.bincount(user, values)[:, None], np.bincount(user)[:, None]
+    (got,) = ratio_intervals(total, count, 60, seed=2)
+    assert got == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=2e-6)
 
 
 def test_users_with_nothing_to_measure_are_left_out_of_a_mean(monkeypatch):

@@ -129,7 +129,7 @@ def test_calibration_bins_hold_equally_many_rows_where_nothing_ties():
 
 def test_two_distinct_probabilities_are_not_averaged_away():
     labels, probabilities = np.array([1] * 5 + [0] * 5), np.array([0.1] * 5 + [0.9] * 5)  # the wrong way round
-    assert metrics.expected_calibration_error(labels, probabilities) == pytest.approx(0.9)
+    assert metrics.calibration(labels, probabilities).expected_error == pytest.approx(0.9)
 
 
 def test_calibration_error_is_small_for_true_probabilities_and_large_for_overconfident_ones():
@@ -137,9 +137,9 @@ def test_calibration_error_is_small_for_true_probabilities_and_large_for_overcon
     truth = rng.beta(2, 2, 50_000)
     labels = rng.random(50_000) < truth
     overconfident = np.clip(2 * truth - 0.5, 0, 1)
-    assert metrics.expected_calibration_error(labels, truth) < 0.01
+    assert metrics.calibration(labels, truth).expected_error < 0.01
     expected = np.abs(overconfident - truth).mean()  # every bin errs to one side, so the bins lose little
-    assert metrics.expected_calibration_error(labels, overconfident) == pytest.approx(expected, abs=0.02)
+    assert metrics.calibration(labels, overconfident).expected_error == pytest.approx(expected, abs=0.02)
 
 
 def test_calibration_error_agrees_with_torchmetrics_where_both_cut_the_same_bins():
@@ -152,7 +152,7 @@ def test_calibration_error_agrees_with_torchmetrics_where_both_cut_the_same_bins
     theirs = torchmetrics.functional.classification.binary_calibration_error(
         torch.from_numpy(probabilities[order]), torch.from_numpy(labels[order]), n_bins=10, norm="l1"
     )
-    ours = metrics.expected_calibration_error(labels[order], probabilities[order], 10)
+    ours = metrics.calibration(labels[order], probabilities[order], 10).expected_error
     assert ours > 0.1
     assert ours == pytest.approx(float(theirs), abs=1e-6)  # theirs is float32
 

@@ -17,7 +17,7 @@ from sdk.models.dlrm import DLRM
 from sdk.models.ncf import NCF
 from sdk.models.pair_form import Head, PairForm, Side
 from sdk.models.ranker import build_ranker
-from sdk.scoring.engine import recommend
+from sdk.scoring.engine import Engine
 from sdk.scoring.recommender import Recommender
 
 
@@ -43,6 +43,10 @@ def seen_of(sets):
     pairs = [(b, item) for b, items in enumerate(sets) for item in items]
     rows, items = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     return Seen.build(rows, items, len(sets))
+
+
+def recommend(form, user_index, seen, k, allowed=None):
+    return Engine(form, allowed).top_k(user_index, seen, k)
 
 
 def lists_of(found):
@@ -204,7 +208,6 @@ def test_a_history_makes_a_list_personal_where_the_id_has_no_embedding():
     rows = np.array([UNKNOWN, unrated, rated, *np.setdiff1d(np.arange(FIRST_KNOWN, 33), cold)])
     found = made.recommend(rows, Seen.nothing(len(rows)), 4)
     assert found.source.tolist() == ["popular", "popular", "history", *["ncf"] * (len(rows) - 3)]
-    assert made.is_cold(rows).tolist() == [True, True, *[False] * (len(rows) - 2)]
     own = recommend(form, rows[2:], Seen.nothing(len(rows) - 2), 4)
     np.testing.assert_array_equal(found.item_id[2:], made.items.ids[own.item_index])
     np.testing.assert_array_equal(found.item_id[:2], plain.recommend(rows[:2], Seen.nothing(2), 4).item_id)

@@ -23,10 +23,10 @@ from pair_forms import all_scores, check, random_form, random_seen
 from sdk.base.errors import UsageError
 from sdk.features.tables import FIRST_KNOWN
 from sdk.models.pair_form import Head, PairForm, Side
+from sdk.models.torch_form import TorchHead, part_of
 from sdk.scoring import gpu_engine, torch_engine
 from sdk.scoring.gpu_bounds import UNITS, ErrorBound
-from sdk.scoring.gpu_engine import FusedScorer, why_not
-from sdk.scoring.gpu_parts import NOTHING, Part, keys_of, score_pairs, scores_of
+from sdk.scoring.gpu_engine import NOTHING, FusedScorer, keys_of, scores_of, why_not
 from sdk.scoring.torch_engine import TorchEngine
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
@@ -61,13 +61,14 @@ def test_the_bound_holds_for_every_pair(widths, mlp, seed):
     """Against float64, with the tail's operands cut to ten bits: no pair is further off than its user's bound."""
     form = random_form(7, 30, widths, mlp=mlp, seed=seed)
     bound = ErrorBound(form.items, form.head, "tf32", torch.device("cpu"))
-    error = bound(*Part.of(form.users, np.arange(7), torch.device("cpu")).each()).numpy()
+    error = bound(part_of(form.users, np.arange(7), torch.device("cpu"))).numpy()
     who, what = (rows.ravel() for rows in np.mgrid[:7, :30])
-    users, items = (Part.of(side, rows, torch.device("cpu")) for side, rows in ((form.users, who), (form.items, what)))
-    low = score_pairs(users, items, Head(form.head.cross, ()))
+    users, items = (part_of(side, rows, torch.device("cpu")) for side, rows in ((form.users, who), (form.items, what)))
+    with torch.no_grad():
+        low = TorchHead(Head(form.head.cross, ()))(users, items)
+        exact = TorchHead(form.head)(users, items)
     if mlp:
         low = low + tail_in_tf32(form, users, items)
-    exact = score_pairs(users, items, form.head)
     assert (np.abs(low.double().numpy() - exact.double().numpy()).reshape(7, 30).max(axis=1) <= error).all()
 
 
@@ -84,8 +85,8 @@ def tail_in_tf32(form, users, items):
 
 def test_tighter_precisions_have_tighter_bounds():
     form = random_form(5, 40, DLRM)
-    users = Part.of(form.users, np.arange(5), torch.device("cpu")).each()
-    bounds = [ErrorBound(form.items, form.head, name, torch.device("cpu"))(*users) for name in UNITS]
+    users = part_of(form.users, np.arange(5), torch.device("cpu"))
+    bounds = [ErrorBound(form.items, form.head, name, torch.device("cpu"))(users) for name in UNITS]
     assert list(UNITS) == ["ieee", "tf32x3", "tf32"]
     for tighter, looser in itertools.pairwise(bounds):
         assert (tighter < looser).all()

@@ -5,9 +5,9 @@ import json
 
 import pytest
 import torch
+from outside import failing, files_up_to
 from small import dataset, run_config
 
-import sdk.training.bundle_writer as writer
 from sdk.base.config import FeatureConfig, SplitConfig
 from sdk.base.errors import DataError, LockedError, OutputError, UsageError
 from sdk.features.interactions import TEST
@@ -87,15 +87,20 @@ class Killed(BaseException):
     """As abrupt as an interrupt."""
 
 
-@pytest.mark.parametrize("at", ["save_ranker", "_info", "put_in_place"])
-def test_killed_while_writing_it_leaves_no_bundle_and_the_next_run_finishes(at, tmp_path, monkeypatch):
+AT_THE_END = [
+    ("open", "marquee-new/ncf.safetensors"),
+    ("open", "marquee-new/bundle.json"),
+    ("os.rename", "marquee-new"),
+]
+
+
+@pytest.mark.parametrize(("event", "at"), AT_THE_END)
+def test_killed_while_writing_it_leaves_no_bundle_and_the_next_run_finishes(event, at, tmp_path, monkeypatch):
     def die(*_):
         raise Killed
 
-    with monkeypatch.context() as patch:
-        patch.setattr(writer, at, die)
-        with pytest.raises(Killed):
-            train_bundle(DATA, small_run(), tmp_path / "bundle")
+    with failing(event, Killed(), at=at), pytest.raises(Killed):
+        train_bundle(DATA, small_run(), tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
     with monkeypatch.context() as patch:
         patch.setattr(InteractionLoader, "set_epoch", die)  # it trained already
@@ -125,29 +130,22 @@ def test_killed_while_training_it_goes_on_from_the_last_epoch_to_the_same_bundle
     assert resumed.info.files["ncf.safetensors"] == whole.info.files["ncf.safetensors"]
 
 
-def test_a_work_folder_of_another_run_is_not_gone_on_from(tmp_path, monkeypatch):
-    def die(*_):
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(writer, "put_in_place", die)
-        with pytest.raises(Killed):
-            train_bundle(DATA, small_run(), tmp_path / "bundle")
+def test_a_work_folder_of_another_run_is_not_gone_on_from(tmp_path):
+    with failing("os.rename", Killed(), at="marquee-new"), pytest.raises(Killed):
+        train_bundle(DATA, small_run(), tmp_path / "bundle")
     other = train_bundle(DATA, small_run(seed=1), tmp_path / "bundle")
     fresh = train_bundle(DATA, small_run(seed=1), tmp_path / "fresh")
     assert other.info.files["ncf.safetensors"] == fresh.info.files["ncf.safetensors"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "fresh"]
 
 
-def test_a_full_disk_is_an_output_error_and_leaves_nothing_half_written(tmp_path, monkeypatch):
-    def full(*_, **__):
-        raise OSError(28, "No space left on device", str(tmp_path / "somewhere"))
-
-    monkeypatch.setattr(writer, "write_table", full)
-    with pytest.raises(OutputError, match="No space left"):
+@pytest.mark.parametrize("num_bytes", [0, 1000, 3000, 10_000])
+def test_a_full_disk_is_an_output_error_and_leaves_nothing_half_written(num_bytes, tmp_path):
+    """In the features' files, a checkpoint, or the bundle itself."""
+    with files_up_to(num_bytes), pytest.raises(OutputError, match=r"File too large.*[Cc]hoose a"):
         train_bundle(DATA, small_run(), tmp_path / "bundle")
-    assert not (tmp_path / "bundle").exists()
-    assert not (tmp_path / ".bundle.staging").exists()
+    assert [path.name for path in tmp_path.iterdir() if "marquee-work" not in path.name] == []
+    assert train_bundle(DATA, small_run(), tmp_path / "bundle").info.models == ("ncf",)
 
 
 def test_a_bundle_that_another_run_is_training_is_locked(tmp_path):

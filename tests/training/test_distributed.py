@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from small import planted
-from small_steps import CONFIG, KINDS, adam, batch_of, ranker
+from small_steps import CONFIG, KINDS, PlainStep, adam, batch_of, ranker
 from small_training import SMALL, fresh
 
 import sdk
@@ -24,8 +24,7 @@ from sdk.features.loaders import InteractionLoader
 from sdk.metrics.pointwise import auc
 from sdk.models.predict import predict
 from sdk.training.device_step import DeviceStep
-from sdk.training.process_share import Shard
-from sdk.training.steps import PlainStep
+from sdk.training.process_share import Share
 
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 WORKER = """
@@ -39,8 +38,8 @@ from sdk.training.loop import train
 rows, held_out = planted(1)
 with joined("cpu") as where:
     model = fresh("dlrm", rows, id_dropout=0.2)
-    result = train(model, rows, held_out, SMALL, name="dlrm", num_epochs=2, shard=where.shard)
-    torch.save((result.history, model.state_dict()), f"{sys.argv[1]}/rank-{where.shard.rank}.pt")
+    result = train(model, rows, held_out, SMALL, name="dlrm", num_epochs=2, share=where.share)
+    torch.save((result.history, model.state_dict()), f"{sys.argv[1]}/rank-{where.share.rank}.pt")
 assert not torch.distributed.is_initialized()
 assert not group_threads(), group_threads()
 """
@@ -56,7 +55,7 @@ import torch
 from sdk.commands.distributed import joined
 try:
     with joined("cpu") as where:
-        where.shard.total(torch.ones(1))
+        where.share.total(torch.ones(1))
         assert group_threads()
         import torch.distributed.nn
         raise KeyError
@@ -86,13 +85,13 @@ def processes_naming(text):
 @pytest.mark.parametrize("size", [1, 5, 64])
 @pytest.mark.parametrize("num_processes", [1, 2, 3])
 def test_the_shares_are_the_batch(size, num_processes):
-    bounds = [Shard(rank, num_processes).bounds(size) for rank in range(num_processes)]
+    bounds = [Share(rank, num_processes).bounds(size) for rank in range(num_processes)]
     assert [row for first, last in bounds for row in range(first, last)] == list(range(size))
     lengths = [last - first for first, last in bounds]
     assert max(lengths) - min(lengths) <= 1
 
 
-class Recorded(Shard):
+class Recorded(Share):
     """A share whose gradients are not summed but kept."""
 
     def sum_gradients(self, parameters):
@@ -114,7 +113,7 @@ def test_the_shares_gradients_add_up_to_the_batchs(kind, size):
     losses = []
     for rank in range(2):
         model = ranker(kind, 0, 0.3)
-        step = DeviceStep(model, adam(model), CONFIG, shard=Recorded(rank, 2))
+        step = DeviceStep(model, adam(model), CONFIG, share=Recorded(rank, 2))
         losses.append(float(step(batch_of(size), torch.Generator().manual_seed(9))))
     assert sum(losses) == pytest.approx(loss, rel=1e-5)
     for parameter, first, second in zip(whole.parameters(), *KEPT, strict=True):

@@ -17,7 +17,7 @@ from small import planted
 from small_training import SMALL, assert_same_weights, fresh, state_of, steps_per_epoch, without_speed
 
 from sdk.base.errors import OutputError
-from sdk.training import loop
+from sdk.features.loaders import InteractionLoader
 from sdk.training.loop import train
 
 ROOT = Path(__file__).parents[2]
@@ -36,17 +36,17 @@ class Killed(BaseException):
 
 
 def killed_after(epochs, monkeypatch):
-    """Let training stop dead within the epoch after the given one."""
-    original = loop._step
-    stop_at = []
+    """Let the batches end dead within the epoch after the given one."""
+    original, taken = InteractionLoader.__iter__, []
 
-    def step(take, pairs, generator):
-        stop_at.append(1)
-        if len(stop_at) > epochs * steps_per_epoch() + 3:
-            raise Killed
-        return original(take, pairs, generator)
+    def batches(self):
+        for batch in original(self):
+            taken.append(1)
+            if len(taken) > epochs * steps_per_epoch() + 3:
+                raise Killed
+            yield batch
 
-    monkeypatch.setattr(loop, "_step", step)
+    monkeypatch.setattr(InteractionLoader, "__iter__", batches)
 
 
 @pytest.mark.parametrize("name", ["dlrm", "neumf"])

@@ -5,11 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_steps import CONFIG, KINDS, adam, batch_of, ranker
+from small_steps import CONFIG, KINDS, PlainStep, adam, batch_of, ranker
 
-from sdk.models.field_products import pairs_across, pairs_within
+from sdk.models.pair_model import pairs_across, pairs_within
 from sdk.training import steps, table_adam
-from sdk.training.steps import ChunkedStep, PlainStep
+from sdk.training.steps import ChunkedStep
 from sdk.training.table_adam import group_places
 
 
@@ -98,7 +98,7 @@ def test_after_many_steps_the_weights_are_adams(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_number_of_workers_changes_no_bit(kind, monkeypatch):
-    monkeypatch.setattr(table_adam, "_ELEMENTS_PER_TASK", 16)
+    monkeypatch.setattr(table_adam, "ELEMENTS_PER_TASK", 16)
     batches = [batch_of(60, seed) for seed in range(4)]
     weights = [
         stepped(kind, 0, batches, ChunkedStep, id_dropout=0.2, num_workers=workers)[0].state_dict()

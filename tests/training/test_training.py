@@ -14,9 +14,7 @@ from sdk.features.encode import EncodedInteractions
 from sdk.features.tables import UNKNOWN
 from sdk.metrics.pointwise import EpochRecord, auc
 from sdk.models.predict import predict
-from sdk.training import loop
-from sdk.training.checkpoint import Checkpoint
-from sdk.training.loop import batch_size_for, train
+from sdk.training.loop import Checkpoint, batch_size_for, train
 
 RANKERS = ("dlrm", "ncf", "neumf")
 
@@ -153,37 +151,42 @@ def test_a_seed_fixes_every_weight_whatever_else_is_random(name, negatives):
     assert not torch.equal(different.user_arch.bias.weight, runs[0][0]["user_arch.bias.weight"])
 
 
-def test_other_ids_are_dropped_in_every_epoch(monkeypatch):
+def test_other_ids_are_dropped_in_every_step():
     rows, _ = planted(0)
-    original, states = loop._step, []
+    model, drawn = fresh("ncf", rows), []
 
-    def step(take, pairs, generator):
-        states.append(generator.get_state().numpy().tobytes())
-        return original(take, pairs, generator)
+    def pick_ids(codes, batch, side=0):
+        if batch is not None:
+            drawn.append(batch.drawn[side].numpy().tobytes())
+        return type(model).pick_ids(model, codes, batch, side)
 
-    monkeypatch.setattr(loop, "_step", step)
-    train(fresh("ncf", rows), rows, None, SMALL, name="ncf")
-    assert len(set(states)) == len(states) == SMALL.max_epochs * steps_per_epoch()
+    model.pick_ids = pick_ids
+    train(model, rows, None, SMALL, name="ncf")
+    assert len(set(drawn)) == len(drawn) == 2 * SMALL.max_epochs * steps_per_epoch()
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_training_leaves_the_callers_arithmetic_as_it_was(before, monkeypatch):
+def test_training_leaves_the_callers_arithmetic_as_it_was(before):
     rows, _ = planted(0)
-    original, within = loop._step, []
+    model, flushed = fresh("ncf", rows), []
 
-    def step(take, pairs, generator):
-        within.append((np.full(1, 1e-310) * 1.0 == 0).item())
-        within.extend(take.pool.map(lambda _: (np.full(1, 1e-310) * 1.0 == 0).item(), range(4)))
-        return original(take, pairs, generator)
+    def is_flushed():
+        return (np.full(1, 1e-310) * 1.0 == 0).item()
 
-    monkeypatch.setattr(loop, "_step", step)
+    def training_forward(*args):
+        flushed.append(is_flushed())
+        return type(model).training_forward(model, *args)
+
+    model.training_forward = training_forward  # in a worker, where a batch has several chunks
+    config = dataclasses.replace(SMALL, batch_size=len(rows))
     torch.set_flush_denormal(before)
     try:
-        train(fresh("ncf", rows), rows, None, SMALL, name="ncf", num_epochs=1)
-        assert (np.full(1, 1e-310) * 1.0 == 0).item() == before
+        train(model, rows, None, config, name="ncf", num_epochs=1, on_epoch=lambda _: flushed.append(is_flushed()))
+        assert is_flushed() == before
     finally:
         torch.set_flush_denormal(False)
-    assert all(within), "denormals were not flushed while training"
+    assert all(flushed), "denormals were not flushed while training"
+    assert len(flushed) > 2
 
 
 def test_building_a_model_leaves_the_callers_random_numbers_alone():

@@ -5,7 +5,6 @@ The facts lie beside this module as tab-separated text, so that a person can rea
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -58,8 +57,7 @@ def read_films() -> tuple[Film, ...]:
     """
     rows = sorted(_rows("[0-9]_*.tsv", COLUMNS), key=lambda row: (int(row[1]), row[0]))
     loved = {(title, year) for title, year in _rows("favourites.tsv", ("title", "year"))}
-    unknown = loved - {(row[0], row[1]) for row in rows}
-    if unknown:
+    if unknown := loved - {(row[0], row[1]) for row in rows}:
         raise UnusableFileError(_FOLDER / "favourites.tsv", f"{min(unknown)} is not in the catalogue", _REMEDY)
     return tuple(_film(number, row, (row[0], row[1]) in loved) for number, row in enumerate(rows, start=1))
 
@@ -75,14 +73,10 @@ def _rows(pattern: str, columns: tuple[str, ...]) -> Iterator[list[str]]:
     if not paths:
         raise UnusableFileError(_FOLDER, f"no {pattern} is there", _REMEDY)
     for path in paths:
-        with path.open(encoding="utf-8", newline="") as stream:
-            yield from _checked(path, list(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)), columns)
-
-
-def _checked(path: Path, lines: list[list[str]], columns: tuple[str, ...]) -> Iterator[list[str]]:
-    if not lines or tuple(lines[0]) != columns:
-        raise UnusableFileError(path, f"its header is not {', '.join(columns)}", _REMEDY)
-    for number, line in enumerate(lines[1:], start=2):
-        if len(line) != len(columns) or not all(line):
-            raise UnusableFileError(path, f"line {number} does not hold {len(columns)} values", _REMEDY)
-        yield line
+        lines = [line.split("\t") for line in path.read_text("utf-8").splitlines()]
+        if not lines or tuple(lines[0]) != columns:
+            raise UnusableFileError(path, f"its header is not {', '.join(columns)}", _REMEDY)
+        for number, line in enumerate(lines[1:], start=2):
+            if len(line) != len(columns) or not all(line):
+                raise UnusableFileError(path, f"line {number} does not hold {len(columns)} values", _REMEDY)
+            yield line

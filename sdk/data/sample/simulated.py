@@ -19,22 +19,19 @@ from sdk.base.types import Bools, Float64s, Int64s, Interactions
 from sdk.data.sample.films import GENRES, Film
 
 Weights = Mapping[str, float]
-_LOVERS: tuple[Weights, ...] = tuple(
-    MappingProxyType(weights)
-    for weights in (
-        {"Action": 1.6, "Adventure": 1.0, "Thriller": 0.6, "Drama": -0.7, "Romance": -1.0, "Musical": -1.0},
-        {"Sci-Fi": 2.0, "Fantasy": 0.8, "Adventure": 0.7, "Romance": -0.7, "Western": -0.5, "Musical": -0.6},
-        {"Horror": 2.2, "Thriller": 0.7, "Mystery": 0.5, "Children": -1.2, "Musical": -1.0, "Romance": -0.6},
-        {"Children": 1.6, "Animation": 1.6, "Fantasy": 0.6, "Horror": -1.5, "Crime": -0.8, "War": -0.6},
-        {"Romance": 1.9, "Comedy": 0.6, "Musical": 0.4, "Horror": -1.2, "Action": -0.6, "War": -0.5},
-        {"Comedy": 1.9, "Animation": 0.3, "War": -0.6, "Drama": -0.6, "Horror": -0.3},
-        {"Crime": 1.6, "Thriller": 1.0, "Mystery": 0.9, "Film-Noir": 0.9, "Children": -1.0, "Fantasy": -0.6},
-        {"Drama": 1.4, "War": 0.9, "Romance": 0.3, "Action": -0.8, "Children": -0.7, "Horror": -0.7},
-        {"Western": 2.2, "War": 1.1, "Action": 0.4, "Romance": -0.5, "Animation": -0.7, "Musical": -0.5},
-        {"Musical": 2.2, "Romance": 0.6, "Animation": 0.5, "Horror": -1.0, "Action": -0.6},
-        {"Film-Noir": 1.6, "Mystery": 1.2, "Drama": 0.5, "Animation": -0.6, "Sci-Fi": -0.6},
-        {"Documentary": 2.2, "Drama": 0.6, "War": 0.5, "Fantasy": -0.8, "Horror": -0.5},
-    )
+_LOVERS: tuple[Weights, ...] = (
+    {"Action": 1.6, "Adventure": 1.0, "Thriller": 0.6, "Drama": -0.7, "Romance": -1.0, "Musical": -1.0},
+    {"Sci-Fi": 2.0, "Fantasy": 0.8, "Adventure": 0.7, "Romance": -0.7, "Western": -0.5, "Musical": -0.6},
+    {"Horror": 2.2, "Thriller": 0.7, "Mystery": 0.5, "Children": -1.2, "Musical": -1.0, "Romance": -0.6},
+    {"Children": 1.6, "Animation": 1.6, "Fantasy": 0.6, "Horror": -1.5, "Crime": -0.8, "War": -0.6},
+    {"Romance": 1.9, "Comedy": 0.6, "Musical": 0.4, "Horror": -1.2, "Action": -0.6, "War": -0.5},
+    {"Comedy": 1.9, "Animation": 0.3, "War": -0.6, "Drama": -0.6, "Horror": -0.3},
+    {"Crime": 1.6, "Thriller": 1.0, "Mystery": 0.9, "Film-Noir": 0.9, "Children": -1.0, "Fantasy": -0.6},
+    {"Drama": 1.4, "War": 0.9, "Romance": 0.3, "Action": -0.8, "Children": -0.7, "Horror": -0.7},
+    {"Western": 2.2, "War": 1.1, "Action": 0.4, "Romance": -0.5, "Animation": -0.7, "Musical": -0.5},
+    {"Musical": 2.2, "Romance": 0.6, "Animation": 0.5, "Horror": -1.0, "Action": -0.6},
+    {"Film-Noir": 1.6, "Mystery": 1.2, "Drama": 0.5, "Animation": -0.6, "Sci-Fi": -0.6},
+    {"Documentary": 2.2, "Drama": 0.6, "War": 0.5, "Fantasy": -0.8, "Horror": -0.5},
 )
 _TASTE_SHARES = MappingProxyType({"genres": 1.0, "themes": 0.25, "directors": 0.15, "time": 0.35, "latent": 0.12})
 _QUALITY, _LENIENCY, _TASTE, _NOISE = 0.4, 0.4, 0.9, 0.75  # weights of a rating's parts

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.base.errors import DataError
+from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float32s, Int64s
 from sdk.lab.comparison.protocols import Task
 from sdk.machine import decompositions
-from sdk.measure.list_evaluation import LIKE_AT
+from sdk.measure.list_evaluation import LIKE_AT, RatedCatalogue
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -51,8 +53,7 @@ class RatingMatrix:
         """A task's training part."""
         train = task.dataset.interactions.take(task.train)
         users, items = (table.column(0).to_numpy() for table in (task.dataset.users, task.dataset.items))
-        user, item = np.searchsorted(users, train.user_id), np.searchsorted(items, train.item_id)
-        return cls(user, item, train.rating, users, items)
+        return cls(rows_of(users, train.user_id), rows_of(items, train.item_id), train.rating, users, items)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -72,9 +73,30 @@ class RatingMatrix:
         """(I,) int64 likes of each title."""
         return np.bincount(self.item[self.stars >= LIKE_AT], minlength=self.shape[1])
 
+    @property
+    def catalogue(self) -> RatedCatalogue:
+        """All titles, with their ratings."""
+        counts = np.bincount(self.item, minlength=self.shape[1])
+        return RatedCatalogue(self.item_id, counts, len(np.unique(self.user)))
+
     def seen(self, rows: Int64s) -> Bools:
         """(B, I) bool, True where the user has rated the title."""
         return np.asarray(self.weighted(1.0)[rows].toarray() > 0)
+
+    def refuse_seen(self, rows: Int64s, items: Int64s, lengths: Int64s) -> None:
+        """Refuse lists that name what the user has rated: made by other rules, they would compare with nothing.
+
+        Raises:
+            DataError: the message names the first such title.
+        """
+        again = np.take_along_axis(self.seen(rows), rows_of(self.item_id, items), axis=1)
+        again &= np.arange(items.shape[1]) < lengths[:, None]
+        if again.any():
+            row, rank = np.argwhere(again)[0]
+            raise DataError(
+                f"the list of user {self.user_id[rows[row]]} names title {items[row, rank]} at rank {rank + 1}, which "
+                "the user rated in the training part; expected lists that exclude those"
+            )
 
 
 def lists_of(scorer: Scorer, ratings: RatingMatrix, rows: Int64s, k: int) -> tuple[Int64s, Int64s]:

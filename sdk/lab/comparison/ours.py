@@ -15,13 +15,9 @@ import numpy as np
 
 from sdk.base.config import RunConfig, SplitConfig
 from sdk.base.errors import BundleError
-from sdk.base.types import Float32s, Int64s, Interactions
+from sdk.base.types import Float32s, Int64s
 from sdk.bundles.bundle import Bundle, load
-from sdk.features.encode import EncodedInteractions
-from sdk.features.seen import Seen
-from sdk.features.tables import EncodedTable
 from sdk.lab.comparison.protocols import Task
-from sdk.models.pair_form import PairForm
 from sdk.scoring.recommender import Recommender
 
 log = logging.getLogger(__name__)
@@ -75,33 +71,12 @@ def lists(bundle: Bundle, form: str, user_id: Int64s, k: int) -> tuple[Int64s, I
     if form == "default":
         found = bundle.recommend(user_id, k)
     else:
-        users = bundle.encoded_users
-        recommender = Recommender(form, _form(bundle, form), users, bundle.encoded_items)
+        users, items = bundle.encoded_users, bundle.encoded_items
+        ranked_by = bundle.list_form(None) if form == "history" else bundle.model(form).lower()
         index = users.index_of(user_id)
-        found = recommender.recommend(index, _seen(bundle).take(index), k)
+        seen = bundle.interactions.seen(len(users)).take(index)
+        found = Recommender(form, ranked_by, users, items).recommend(index, seen, k)
     return found.item_id, found.lengths.astype(np.int64)
-
-
-def _form(bundle: Bundle, form: str) -> PairForm | None:
-    return bundle.list_form(None) if form == "history" else bundle.model(form).lower()
-
-
-def _seen(bundle: Bundle) -> Seen:
-    return bundle.interactions.seen(len(bundle.encoded_users))
-
-
-def encode(users: EncodedTable, items: EncodedTable, ratings: Interactions, like_above: float) -> EncodedInteractions:
-    """Ratings as rows of encoded tables; those above ``like_above`` stars are likes."""
-    liked = (ratings.rating > like_above).astype(np.int8)
-    user, item = users.index_of(ratings.user_id), items.index_of(ratings.item_id)
-    return EncodedInteractions(user.astype(np.int32), item.astype(np.int32), liked)
-
-
-def logits(bundle: Bundle, ranker: str, asked: EncodedInteractions) -> Float32s:
-    """(S,) float32 logits of encoded ratings by one of the bundle's rankers."""
-    from sdk.models.predict import predict
-
-    return predict(bundle.model(ranker), asked)
 
 
 def content_vectors(bundle: Bundle) -> Float32s:

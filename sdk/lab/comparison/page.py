@@ -1,20 +1,37 @@
-"""Writing a comparison: tables and charts in a folder and, if asked, inside a page of the documentation."""
+"""A comparison as Markdown and as JSON, written into a folder and, if asked, into a page of the documentation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from sdk.base.errors import OutputError, UsageError
-from sdk.base.files import write_file
-from sdk.base.rights import reason
+import numpy as np
+
+from sdk.base.errors import UsageError
+from sdk.base.files import json_text
+from sdk.base.printable import number
+from sdk.lab.comparison.contenders import OURS
 from sdk.lab.comparison.plots import draw
+from sdk.lab.comparison.results import Result, mean_of
 from sdk.lab.comparison.run import Comparison
-from sdk.lab.comparison.table import as_json, as_markdown
+from sdk.measure.text_tables import as_markdown as table_as_markdown
+from sdk.measure.text_tables import table
+from sdk.measure.training_report import write_files
 
 BEGIN = "<!-- compare: begin -->"
 END = "<!-- compare: end -->"
+_GAP = "nightly lists minus it, NDCG@10"
+_COUNTED = ("users", "ndcg10", "recall20")
+_POOLED = ("ndcg10", "recall20")
+_MEANS = (("recall20", "Recall@20"), ("map10", "MAP@10"), ("hit_rate10", "hits"), ("gini", "Gini"))
+_HEADINGS = {
+    "A": "Protocol A: liked or not",
+    "B": "Protocol B: lists",
+    "C": "Protocol C: lists by time, one moment",
+    "rolling": "Protocol C: lists by time, rolling origin",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +67,7 @@ def write(rendered: Rendered, folder: Path) -> None:
         OutputError: the folder or a file cannot be written.
     """
     files = {"compare.md": rendered.page.encode(), "compare.json": rendered.json.encode()}
-    _write(folder, {**files, **rendered.charts})
+    write_files(folder, {**files, **rendered.charts})
 
 
 def write_into(rendered: Rendered, page: Path) -> None:
@@ -63,7 +80,7 @@ def write_into(rendered: Rendered, page: Path) -> None:
     check_page(page)
     before, rest = page.read_text("utf-8").split(BEGIN)
     text = f"{before}{BEGIN}\n\n{rendered.page}\n{END}{rest.split(END)[1]}"
-    _write(page.parent, {page.name: text.encode(), **rendered.charts})
+    write_files(page.parent, {page.name: text.encode(), **rendered.charts})
 
 
 def check_page(page: Path) -> None:
@@ -80,13 +97,148 @@ def check_page(page: Path) -> None:
         raise UsageError(message)
 
 
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            write_file(folder / name, content)
-    except OSError as error:
-        message = (
-            f"{error.filename or folder}: the comparison cannot be written ({reason(error)}); choose another folder"
-        )
-        raise OutputError(message) from error
+def as_markdown(comparison: Comparison) -> str:
+    """One section per protocol, and the settings that the peers were tuned to."""
+    parts = [f"Data: {comparison.dataset}. {_budget_in_words(comparison)}"]
+    writers: dict[str, Callable[[Comparison], list[str]]] = {
+        "A": _rating_table, "B": _list_table, "C": _time_table, "rolling": _rolling_table,
+    }  # fmt: skip
+    for protocol in comparison.tasks:
+        parts.append("\n".join([f"### {_HEADINGS[protocol]}", "", *writers[protocol](comparison)]))
+    parts += [
+        f"{name} is left out: the package {package} was missing." for name, package in comparison.left_out.items()
+    ]
+    parts.append(_settings(comparison))
+    return "\n\n".join(parts) + "\n"
+
+
+def _budget_in_words(comparison: Comparison) -> str:
+    config = comparison.config
+    quick = " **Quick run: a trial of the command, not to be quoted.**" if config.quick else ""
+    return (
+        f"Peers chose from up to {config.budget} settings each, per split, on a validation part cut from the training "
+        f"part; ours are the shipped defaults, with nothing chosen here.{quick}"
+    )
+
+
+def _lines(
+    comparison: Comparison,
+    protocol: str,
+    about: str,
+    head: Sequence[str],
+    cells: Callable[[str, list[Result]], Sequence[str]],
+) -> list[str]:
+    """A paragraph and a table with one row per contender; ours are printed bold."""
+    rows = []
+    for each in comparison.contenders(protocol):
+        name = f"**{each.name}**" if each.is_ours else each.name
+        rows.append([name, *cells(each.name, comparison.of(protocol, each.name))])
+    return [about, "", *table_as_markdown(table("", ["model", *head], rows), spaced_rule=True)]
+
+
+def _rating_table(comparison: Comparison) -> list[str]:
+    def cells(name: str, results: list[Result]) -> list[str]:
+        aucs = [number(result.figures["auc"], 4) for result in results]
+        mean, loss = (number(mean_of(results, figure), 4) for figure in ("auc", "log_loss"))
+        return [*aucs, f"**{mean}**", loss, _seconds(results)]
+
+    test = " / ".join(number(int(r.figures["num_rows"] or 0)) for r in comparison.of("A", "popularity"))
+    head = [*(f"AUC, {task}" for task in comparison.tasks["A"]), "mean AUC", "log loss", "seconds"]
+    return _lines(comparison, "A", f"Label: rating > 3. Test ratings: {test}.", head, cells)
+
+
+def _list_table(comparison: Comparison) -> list[str]:
+    def cells(name: str, results: list[Result]) -> list[str]:
+        ndcgs = [number(result.figures["ndcg10"], 3) for result in results]
+        means = [number(mean_of(results, figure), 3) for figure in ("ndcg10", *dict(_MEANS))]
+        titles, bits = number(mean_of(results, "distinct_in_top10") or 0.0, 0), number(mean_of(results, "novelty"), 2)
+        gap = _gap(comparison, "B", name)
+        return [*ndcgs, f"**{means[0]}**", *means[1:], titles, bits, gap, _seconds(results)]
+
+    names = [f"NDCG@10, {task}" for task in comparison.tasks["B"]]
+    head = [*names, "mean", *dict(_MEANS).values(), "titles", "novelty", _GAP, "seconds"]
+    return _lines(comparison, "B", _about_lists(comparison, "B"), head, cells)
+
+
+def _time_table(comparison: Comparison) -> list[str]:
+    def cells(name: str, results: list[Result]) -> list[str]:
+        (result,) = results
+        low, high = result.intervals["ndcg10"]
+        ndcg = f"**{number(result.figures['ndcg10'], 3)}** ({number(low, 3)} to {number(high, 3)})"
+        return [ndcg, *(number(result.figures[figure], 3) for figure, _ in _MEANS), _gap(comparison, "C", name)]
+
+    head = ["NDCG@10 (95 %)", *dict(_MEANS).values(), _GAP]
+    return _lines(comparison, "C", _about_lists(comparison, "C"), head, cells)
+
+
+def _rolling_table(comparison: Comparison) -> list[str]:
+    def cells(name: str, results: list[Result]) -> list[str]:
+        values = (np.concatenate([result.per_user(metric)[1] for result in results]) for metric in _POOLED)
+        ndcg, recall = (number(float(each.mean()), 3) for each in values)
+        return [f"**{ndcg}**", recall, *(_gap(comparison, "rolling", name, metric) for metric in _POOLED)]
+
+    names = comparison.tasks["rolling"]
+    cuts = f"{len(names)} moments, {names[0]} of the ratings to {names[-1]}; means over all lists."
+    about = f"{cuts} {_about_lists(comparison, 'rolling')}"
+    return _lines(comparison, "rolling", about, ["NDCG@10", "Recall@20", _GAP, "Recall@20"], cells)
+
+
+def _about_lists(comparison: Comparison, protocol: str) -> str:
+    results = comparison.of(protocol, "popularity")
+    users, lists = len({user for result in results for user in result.users}), sum(len(r.users) for r in results)
+    return f"{users:,} users, {lists:,} lists. In brackets: 95 % bootstrap interval over users."
+
+
+def _gap(comparison: Comparison, protocol: str, other: str, metric: str = "ndcg10") -> str:
+    if other == OURS or not comparison.of(protocol, OURS):
+        return "–"
+    gap = comparison.difference(protocol, other, metric)
+    return f"{gap.mean:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})"
+
+
+def _settings(comparison: Comparison) -> str:
+    lines = ["### What the peers were tuned to", ""]
+    for protocol, tasks in comparison.tasks.items():
+        for contender in comparison.contenders(protocol):
+            results = comparison.of(protocol, contender.name)
+            if any(result.settings for result in results) and protocol != "rolling":
+                chosen = "; ".join(f"{t}: {_in_words(r)}" for t, r in zip(tasks, results, strict=True))
+                lines.append(f"- {protocol}, {contender.name} ({results[0].tried} settings tried): {chosen}.")
+    return "\n".join(lines)
+
+
+def _in_words(result: Result) -> str:
+    values = ((name, f"{value:g}" if isinstance(value, float) else value) for name, value in result.settings.items())
+    return ", ".join(f"{name} {value}" for name, value in values)
+
+
+def _seconds(results: Sequence[Result]) -> str:
+    return number(float(np.mean([result.seconds for result in results])), 0)
+
+
+def as_json(comparison: Comparison) -> str:
+    """Every figure, interval and setting; not the single users' values."""
+    results = []
+    for (protocol, task, contender), result in comparison.results.items():
+        values = {name: value for name, value in asdict(result).items() if name not in _COUNTED}
+        results.append({"protocol": protocol, "task": task, "model": contender, **values})
+    content = {
+        "dataset": comparison.dataset,
+        "config": asdict(comparison.config),
+        "left_out": dict(comparison.left_out),
+        "results": results,
+        "nightly_lists_minus": _gaps(comparison),
+    }
+    return json_text(content, allow_nan=False)
+
+
+def _gaps(comparison: Comparison) -> list[dict[str, Any]]:
+    return [
+        {"protocol": protocol, "model": each.name, "metric": metric, **asdict(gap)}
+        for protocol in comparison.tasks
+        if comparison.of(protocol, OURS)
+        for each in comparison.contenders(protocol)
+        if each.name != OURS
+        for metric in _POOLED
+        for gap in [comparison.difference(protocol, each.name, metric)]
+    ]

@@ -3,73 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdk.lab.comparison.contenders import OURS
+from sdk.lab.comparison.contenders import OURS, Contender
+from sdk.lab.comparison.results import mean_of
 from sdk.lab.comparison.run import Comparison
-from sdk.lab.comparison.table import difference, mean_of
+from sdk.measure.charts import blank_chart, chart_png, chart_style, look_of, name_chart
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_OURS, _PEER = "#D55E00", "#0072B2"  # Okabe and Ito's, told apart by the colour-blind
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#DDDDDD",
-    "axes.axisbelow": True,
-    "figure.dpi": 120,
-}
 
 
 def draw(comparison: Comparison) -> Mapping[str, bytes]:
     """File name -> PNG bytes: a chart for each protocol that was measured."""
-    import matplotlib
-
     charts = {
         "A": ("compare_auc.png", _auc),
         "B": ("compare_lists.png", _lists),
         "rolling": ("compare_time.png", _time),
     }
-    with matplotlib.rc_context(_STYLE):
+    with chart_style():
         return {
-            name: _png(chart(comparison))
+            name: chart_png(chart(comparison))
             for protocol, (name, chart) in charts.items()
             if comparison.tasks.get(protocol)
         }
 
 
+def _colour(contender: Contender) -> str:
+    return str(look_of(1 if contender.is_ours else 0)["color"])
+
+
 def _auc(comparison: Comparison) -> Figure:
     """Bars: mean AUC, and the lowest and highest of the splits."""
-    names = [each.name for each in comparison.contenders("A")]
-    values = [np.array([r.figures["auc"] for r in comparison.of("A", name)], np.float64) for name in names]
+    found = comparison.contenders("A")
+    values = [np.array([r.figures["auc"] for r in comparison.of("A", each.name)], np.float64) for each in found]
     mean = np.array([each.mean() for each in values])
     spread = np.abs(np.array([[each.min() for each in values], [each.max() for each in values]]) - mean)
-    figure, axes = _blank(7.5, 3.4)
-    axes.barh(names, mean, xerr=spread, color=[_colour(name) for name in names], capsize=3)
+    figure, axes = blank_chart(7.5, 3.4)
+    axes.barh([each.name for each in found], mean, xerr=spread, color=list(map(_colour, found)), capsize=3)
     for row, each in enumerate(mean):
         axes.text(each + spread[1][row] + 0.002, row, f"{each:.4f}", va="center", fontsize=9)
     axes.set_xlim(max(0.0, float(mean.min()) - 0.03), min(1.0, float(mean.max()) + 0.03))
-    _name(axes, "Liked or not: AUC", f"{comparison.dataset}; mean and range of the splits", "AUC", "")
+    name_chart(axes, "Liked or not: AUC", f"{comparison.dataset}; mean and range of the splits", "AUC", "")
     return figure
 
 
 def _lists(comparison: Comparison) -> Figure:
     """Accuracy against the number of different titles."""
-    figure, axes = _blank(7.5, 4.8)
+    figure, axes = blank_chart(7.5, 4.8)
     for each in comparison.contenders("B"):
         results = comparison.of("B", each.name)
         titles, ndcg = mean_of(results, "distinct_in_top10") or 0.0, mean_of(results, "ndcg10") or 0.0
-        axes.scatter(titles, ndcg, color=_colour(each.name), marker="D" if each.is_ours else "o", s=60, zorder=3)
+        axes.scatter(titles, ndcg, color=_colour(each), marker="D" if each.is_ours else "o", s=60, zorder=3)
         axes.annotate(each.name, (titles, ndcg), (6, 5), textcoords="offset points", fontsize=9)
     subtitle = f"{comparison.dataset}; mean of {len(comparison.tasks['B'])} splits"
-    _name(axes, "Lists: accuracy against variety", subtitle, "different titles in all top tens", "NDCG@10")
+    name_chart(axes, "Lists: accuracy against variety", subtitle, "different titles in all top tens", "NDCG@10")
     axes.margins(x=0.25, y=0.1)
     return figure
 
@@ -77,41 +67,14 @@ def _lists(comparison: Comparison) -> Figure:
 def _time(comparison: Comparison) -> Figure:
     """The nightly lists' lead over each other contender, with its interval."""
     names = [each.name for each in comparison.contenders("rolling") if each.name != OURS]
-    gaps = [difference(comparison, "rolling", name) for name in names]
+    gaps = [comparison.difference("rolling", name) for name in names]
     mean = np.array([gap.mean for gap in gaps])
     ends = np.abs(np.array([[gap.low for gap in gaps], [gap.high for gap in gaps]]) - mean)
-    figure, axes = _blank(7.5, 3.2)
-    axes.errorbar(mean, np.arange(len(names)), xerr=ends, fmt="o", color=_OURS, capsize=4)
+    figure, axes = blank_chart(7.5, 3.2)
+    axes.errorbar(mean, np.arange(len(names)), xerr=ends, fmt="o", color=look_of(1)["color"], capsize=4)
     axes.axvline(0, color="#555555", linewidth=1)
     axes.set_yticks(np.arange(len(names)), names)
     subtitle = f"{comparison.dataset}; rolling origin, {gaps[0].num_lists} lists of {gaps[0].num_users} users, 95 %"
-    _name(axes, "By time: the nightly lists' lead", subtitle, "difference in NDCG@10", "")
+    name_chart(axes, "By time: the nightly lists' lead", subtitle, "difference in NDCG@10", "")
     axes.margins(y=0.15)
     return figure
-
-
-def _colour(name: str) -> str:
-    return _OURS if name.startswith("Marquee") else _PEER
-
-
-def _blank(width: float, height: float) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def _name(axes: Axes, title: str, subtitle: str, x: str, y: str) -> None:
-    axes.set_title(title, loc="left", fontweight="bold", pad=20)
-    axes.text(0, 1.02, subtitle, transform=axes.transAxes, fontsize=8.5, color="#555555")
-    axes.set(xlabel=x, ylabel=y)
-
-
-def _png(figure: Figure) -> bytes:
-    from io import BytesIO
-
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    buffer = BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
-    return buffer.getvalue()

@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 
 from sdk.base.config import SplitConfig
-from sdk.base.errors import ConfigError, DataError
-from sdk.base.types import Dataset, Int64s, Interactions
-from sdk.data.splits import split
-from sdk.measure.list_evaluation import LIKE_AT, ListSplit, split_by_time, split_positives
+from sdk.base.errors import DataError
+from sdk.base.types import Dataset, Int64s
+from sdk.data.splits import before_and_asked, split, time_at
+from sdk.measure.list_evaluation import LIKE_AT, split_by_time, split_positives
 
 Protocol = Literal["A", "B", "C", "rolling"]
 CHOICES = ("A", "B", "C")
@@ -67,11 +67,6 @@ class Task:
             fingerprint=digest.hexdigest(),
         )
 
-    @property
-    def list_parts(self) -> ListSplit:
-        """The split in the form that ``sdk.measure.list_evaluation`` measures lists with."""
-        return ListSplit(self.train, self.test)
-
     def tuning(self) -> tuple[Task, ...]:
         """The tasks that peers are tuned on, cut from the training part alone.
 
@@ -96,10 +91,8 @@ def tasks_for(
     """Every split of the given protocols; C gives its one split by time and those of the rolling origin.
 
     Raises:
-        ConfigError: a protocol is unknown, or there is no seed or cut.
         DataError: the data set is too small for one of them.
     """
-    _check(protocols, seeds, cuts)
     tasks: list[Task] = []
     if "A" in protocols:
         tasks += [_rating_task(dataset, seed) for seed in seeds]
@@ -111,16 +104,6 @@ def tasks_for(
         tasks.append(Task("C", "latest 20 %", seeds[0], timeless, parts.train, parts.held_out))
         tasks += rolling_tasks(timeless, cuts, seeds[0])
     return tasks
-
-
-def _check(protocols: Sequence[str], seeds: Sequence[int], cuts: Sequence[float]) -> None:
-    owner = tasks_for.__name__
-    if not protocols or not set(protocols) <= set(CHOICES):
-        raise ConfigError(owner, "protocols", ",".join(protocols), f"one or more of {', '.join(CHOICES)}")
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise ConfigError(owner, "seeds", tuple(seeds), "one or more integers of at least 0, each once")
-    if not cuts or min(cuts) <= 0 or max(cuts) >= 1 or list(cuts) != sorted(set(cuts)):
-        raise ConfigError(owner, "cuts", tuple(cuts), "ascending shares between 0 and 1")
 
 
 def _rating_task(dataset: Dataset, seed: int) -> Task:
@@ -143,12 +126,11 @@ def rolling_tasks(dataset: Dataset, cuts: Sequence[float] = CUTS, seed: int = 0)
         DataError: no cut gives a task.
     """
     ratings = dataset.interactions
-    ordered = np.sort(ratings.timestamp)
-    moments = [int(ordered[min(len(ordered) - 1, round(cut * len(ordered)))]) for cut in cuts]
-    ends = [*moments[1:], int(ordered[-1]) + 1]
+    size, times, liked = len(ratings), ratings.timestamp, ratings.rating >= LIKE_AT
+    moments = [time_at(times, min(size - 1, round(cut * size))) for cut in cuts]
     tasks = []
-    for cut, start, end in zip(cuts, moments, ends, strict=True):
-        train, test = _window(ratings, start, end)
+    for cut, start, end in zip(cuts, moments, [*moments[1:], None], strict=True):
+        train, test = map(np.flatnonzero, before_and_asked(ratings.user_id, times, liked, start, end))
         if len(train) and len(test):
             tasks.append(Task("rolling", f"after {cut:.0%}", seed, dataset, train, test))
     if not tasks:
@@ -156,13 +138,6 @@ def rolling_tasks(dataset: Dataset, cuts: Sequence[float] = CUTS, seed: int = 0)
             f"{len(ratings):,} ratings leave no user with some before and a like after any of {len(cuts)} cuts"
         )
     return tasks
-
-
-def _window(ratings: Interactions, start: int, end: int) -> tuple[Int64s, Int64s]:
-    before = ratings.timestamp < start
-    warm = np.isin(ratings.user_id, ratings.user_id[before])
-    asked = ~before & (ratings.timestamp < end) & warm & (ratings.rating >= LIKE_AT)
-    return np.flatnonzero(before), np.flatnonzero(asked)
 
 
 def without_tags(dataset: Dataset) -> Dataset:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.base.types import Float32s, Int64s
+from sdk.base.types import Float32s, Int32s, Int64s
 from sdk.features.encode import EncodedInteractions
 from sdk.features.tables import STATISTIC_NAMES, EncodedTable
 from sdk.measure.baselines import BiasedMF, MeansBaseline, popularity_scores
@@ -47,6 +47,10 @@ class RatingProblem:
     def shape(self) -> tuple[int, int]:
         """Rows of the users' and of the items' table."""
         return len(self.users), len(self.items)
+
+    def sides(self, rows: EncodedInteractions) -> tuple[tuple[str, EncodedTable, Int32s], ...]:
+        """Name, table and (N,) rows of either side."""
+        return ("user", self.users, rows.user_index), ("item", self.items, rows.item_index)
 
 
 class Scored(NamedTuple):
@@ -119,33 +123,20 @@ def gradient_boosting(problem: RatingProblem, *, statistics: str, ids: bool, **p
 def _as_datasets(problem: RatingProblem, statistics: str, *, ids: bool) -> tuple[lightgbm.Dataset, lightgbm.Dataset]:
     import lightgbm as lgb
 
-    features, names = pair_features(problem, problem.rows, statistics)
-    asked, _ = pair_features(problem, problem.asked, None)
-    if ids:
-        features = np.hstack([features, _id_codes(problem, problem.rows)])
-        asked = np.hstack([asked, _id_codes(problem, problem.asked)])
-        names = (*names, "user_id", "item_id")
-    categorical = [name for name in names if name in _categories(problem) or (ids and name.endswith("_id"))]
+    features, names = pair_features(problem, problem.rows, statistics, ids=ids)
+    asked, _ = pair_features(problem, problem.asked, None, ids=ids)
+    sides = problem.sides(problem.rows)
+    categorical = [f"{side}_{name}" for side, table, _ in sides for name in table.codes if ids or name != "id"]
     learnt = lgb.Dataset(
         features, problem.rows.label, feature_name=list(names), categorical_feature=categorical, free_raw_data=False
     )
     return learnt, lgb.Dataset(asked, problem.asked.label, reference=learnt, free_raw_data=False)
 
 
-def _id_codes(problem: RatingProblem, rows: EncodedInteractions) -> Float32s:
-    codes = [problem.users.codes["id"][rows.user_index], problem.items.codes["id"][rows.item_index]]
-    return np.stack(codes, axis=1).astype(np.float32)
-
-
-def _categories(problem: RatingProblem) -> set[str]:
-    sides = (("user", problem.users), ("item", problem.items))
-    return {f"{side}_{name}" for side, table in sides for name in table.codes if name != "id"}
-
-
 def pair_features(
-    problem: RatingProblem, rows: EncodedInteractions, statistics: str | None
+    problem: RatingProblem, rows: EncodedInteractions, statistics: str | None, *, ids: bool = False
 ) -> tuple[Float32s, tuple[str, ...]]:
-    """What the DLRM is given of each pair, ids apart: numbers, categories and list fields of both sides.
+    """What the DLRM is given of each pair: numbers, categories and list fields of both sides.
 
     Args:
         problem: whose tables are read.
@@ -153,42 +144,28 @@ def pair_features(
         statistics: ``leave-one-out`` takes each pair's own rating out of its count and share of likes, as the DLRM's
             training does; ``out-of-fold`` takes the share from the four fifths of the rows that the pair is not in
             (trees can read a label off a share that one label was left out of); None leaves nothing out.
+        ids: whether the two ids follow, as codes.
 
     Returns:
         (N, F) float32, and the F names.
     """
-    left_out = _left_out(problem, rows, statistics)
-    columns, names = [], []
-    for side, table, index, own in zip(
-        ("user", "item"),
-        (problem.users, problem.items),
-        (rows.user_index, rows.item_index),
-        left_out,
-        strict=True,
-    ):
-        codes = [name for name in table.codes if name != "id"]
-        columns += [own, table.dense[index, len(STATISTIC_NAMES) :]]
-        columns += [table.codes[name][index, None].astype(np.float32) for name in codes]
-        columns += [shares[index] for shares in table.multi_hot.values()]
-        names += [f"{side}_{name}" for name in (*table.dense_names, *codes)]
-        names += [
-            f"{side}_{name}_{code}" for name, shares in table.multi_hot.items() for code in range(shares.shape[1])
-        ]
-    return np.hstack(columns).astype(np.float32), tuple(names)
+    columns: dict[str, NDArray[Any]] = {}
+    for side, table, index in problem.sides(rows):
+        own = table.dense[index, : len(STATISTIC_NAMES)]
+        if statistics is not None:
+            leave_out = _leave_one_out if statistics == "leave-one-out" else _out_of_fold
+            own = leave_out(table, index.astype(np.int64), rows.label, problem.seed)
+        dense = np.hstack([own, table.dense[index, len(STATISTIC_NAMES) :]])
+        columns |= {f"{side}_{name}": dense[:, at] for at, name in enumerate(table.dense_names)}
+        columns |= {f"{side}_{name}": codes[index] for name, codes in table.codes.items() if name != "id"}
+        for name, shares in table.multi_hot.items():
+            columns |= {f"{side}_{name}_{code}": shares[index, code] for code in range(shares.shape[1])}
+    if ids:
+        columns |= {f"{side}_id": table.codes["id"][index] for side, table, index in problem.sides(rows)}
+    return np.column_stack(list(columns.values())).astype(np.float32), tuple(columns)
 
 
-def _left_out(problem: RatingProblem, rows: EncodedInteractions, statistics: str | None) -> list[Float32s]:
-    """The two statistics of each pair's user and of its title, (N, 2) float32 each."""
-    sides = ((problem.users, rows.user_index), (problem.items, rows.item_index))
-    if statistics is None:
-        return [table.dense[index, : len(STATISTIC_NAMES)] for table, index in sides]
-    if statistics == "leave-one-out":
-        return [_leave_one_out(table, index.astype(np.int64), rows.label) for table, index in sides]
-    folds = np.random.default_rng(problem.seed).integers(0, _FOLDS, len(rows))
-    return [_out_of_fold(table, index.astype(np.int64), rows.label, folds) for table, index in sides]
-
-
-def _leave_one_out(table: EncodedTable, index: Int64s, label: NDArray[np.int8]) -> Float32s:
+def _leave_one_out(table: EncodedTable, index: Int64s, label: NDArray[np.int8], seed: int) -> Float32s:
     """By the very code of the DLRM's training."""
     import torch
 
@@ -200,9 +177,9 @@ def _leave_one_out(table: EncodedTable, index: Int64s, label: NDArray[np.int8]) 
     return np.asarray(dense[:, : len(STATISTIC_NAMES)].numpy(), np.float32)
 
 
-def _out_of_fold(table: EncodedTable, index: Int64s, label: NDArray[np.int8], folds: Int64s) -> Float32s:
+def _out_of_fold(table: EncodedTable, index: Int64s, label: NDArray[np.int8], seed: int) -> Float32s:
     """The share of likes from the other folds; the count stays whole, since it holds no label."""
-    known = table.statistics
+    known, folds = table.statistics, np.random.default_rng(seed).integers(0, _FOLDS, len(index))
     values = table.dense[index, : len(STATISTIC_NAMES)].astype(np.float64)
     for fold in range(_FOLDS):
         inside = folds == fold

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from sdk.base.types import Dataset
 from sdk.data.labels import require_both_labels
 from sdk.data.splits import split
 from sdk.lab.comparison import ours
-from sdk.lab.comparison.contenders import Contender, missing, taking_part
-from sdk.lab.comparison.protocols import CUTS, VALIDATION_SEEDS, Task, tasks_for
-from sdk.lab.comparison.results import ResultStore
-from sdk.lab.comparison.workbench import Result, Workbench
+from sdk.lab.comparison.contenders import OURS, Contender, missing, taking_part
+from sdk.lab.comparison.protocols import CHOICES, CUTS, VALIDATION_SEEDS, Task, tasks_for
+from sdk.lab.comparison.results import Difference, Result, ResultStore, paired_difference
+from sdk.lab.comparison.workbench import Workbench
 
 log = logging.getLogger(__name__)
 _FORMAT = 1
@@ -49,8 +49,18 @@ class CompareConfig:
     quick: bool = False
 
     def __post_init__(self) -> None:
+        owner = type(self).__name__
+        if not self.protocols or not set(self.protocols) <= set(CHOICES):
+            raise ConfigError(owner, "protocols", ",".join(self.protocols), f"one or more of {', '.join(CHOICES)}")
+        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
+            raise ConfigError(owner, "seeds", self.seeds, "one or more integers of at least 0, each once")
         if self.budget < 1:
-            raise ConfigError(type(self).__name__, "budget", self.budget, "at least 1")
+            raise ConfigError(owner, "budget", self.budget, "at least 1")
+
+    @property
+    def settings_tried(self) -> int:
+        """How many settings a peer tries at most."""
+        return min(self.budget, _QUICK_BUDGET) if self.quick else self.budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +90,11 @@ class Comparison:
         """Those that were measured on a protocol, in the order of the table."""
         return [each for each in taking_part(protocol) if self.of(protocol, each.name)]
 
+    def difference(self, protocol: str, other: str, metric: str = "ndcg10") -> Difference:
+        """The nightly lists minus another contender's, over all tasks of a protocol."""
+        ours, theirs = ([each.per_user(metric) for each in self.of(protocol, name)] for name in (OURS, other))
+        return paired_difference(ours, theirs)
+
 
 def compare(dataset: Dataset, config: CompareConfig, out: Path) -> Comparison:
     """Measure every contender on every task; what an earlier run left in ``out`` is not measured again.
@@ -107,9 +122,9 @@ def compare(dataset: Dataset, config: CompareConfig, out: Path) -> Comparison:
     for name, package in left_out.items():
         log.warning("%s: left out, the package %s is missing; pip install 'marquee[compare]'", name, package)
     progress = _Progress(sum(len(_present(task)) for task in tasks))
-    results: dict[tuple[str, str, str], Result] = {}
+    results = {}
     for task in tasks:
-        for name, result in _measure_task(task, config, out, progress).items():
+        for name, result in _measure_task(task, config, out, progress):
             results[task.protocol, task.name, name] = result
     return Comparison(dataset.name, config, names, results, left_out)
 
@@ -123,26 +138,19 @@ def _present(task: Task) -> list[Contender]:
     return [each for each in taking_part(task.protocol) if each.is_installed]
 
 
-def _measure_task(task: Task, config: CompareConfig, out: Path, progress: _Progress) -> dict[str, Result]:
-    store = ResultStore(out / "results")
-    run = ours.run_config(task, quick=config.quick)
+def _measure_task(task: Task, config: CompareConfig, out: Path, progress: _Progress) -> Iterator[tuple[str, Result]]:
+    store, run, budget = ResultStore(out / "results"), ours.run_config(task, quick=config.quick), config.settings_tried
     label = f"{task.protocol} {task.name}"
-    bench = Workbench(task, run, out / "work" / label.replace(" ", "-").replace("%", ""), _budget(config))
-    results = {}
+    bench = Workbench(task, run, out / "work" / label.replace(" ", "-").replace("%", ""), budget)
     for contender in _present(task):
-        facts = _facts(task, contender, to_json(run), _budget(config))
-        kept = store.get(f"{label} {contender.name}", facts)
+        facts, name = _facts(task, contender, to_json(run), budget), f"{label} {contender.name}"
+        kept = store.get(name, facts)
         result = kept or bench.measure(contender)
         if kept is None:
-            store.put(f"{label} {contender.name}", facts, result)
-        progress.step(label, contender.name, result, measured=kept is None)
-        results[contender.name] = result
+            store.put(name, facts, result)
+        progress.step(f"{label}, {contender.name}", result, measured=kept is None)
+        yield contender.name, result
     bench.clear()
-    return results
-
-
-def _budget(config: CompareConfig) -> int:
-    return min(config.budget, _QUICK_BUDGET) if config.quick else config.budget
 
 
 def _facts(task: Task, contender: Contender, run: Mapping[str, Any], budget: int) -> dict[str, Any]:
@@ -164,20 +172,15 @@ class _Progress:
     """One log line per result, with the time left, judged by what each contender took before."""
 
     def __init__(self, total: int) -> None:
-        self.total, self.done = total, 0
-        self.start = time.perf_counter()
-        self.measured = 0
+        self.total, self.done, self.measured, self.start = total, 0, 0, time.perf_counter()
 
-    def step(self, task: str, name: str, result: Result, *, measured: bool) -> None:
+    def step(self, name: str, result: Result, *, measured: bool) -> None:
         """Count one result."""
         self.done += 1
         self.measured += measured
+        how, left = f"{result.seconds:.1f} s" if measured else "measured before", self.total - self.done
+        if self.measured and left:
+            minutes = (time.perf_counter() - self.start) / self.measured * left / 60
+            how += f"; about {np.ceil(minutes):.0f} min left"
         figure = result.figures.get("auc", result.figures.get("ndcg10"))
-        how = f"{result.seconds:.1f} s" if measured else "measured before"
-        log.info("%d/%d %s, %s: %.4f (%s)%s", self.done, self.total, task, name, figure, how, self._left())
-
-    def _left(self) -> str:
-        if not self.measured or self.done == self.total:
-            return ""
-        seconds = (time.perf_counter() - self.start) / self.measured * (self.total - self.done)
-        return f"; about {np.ceil(seconds / 60):.0f} min left"
+        log.info("%d/%d %s: %.4f (%s)", self.done, self.total, name, figure, how)

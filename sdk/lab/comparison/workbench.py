@@ -3,62 +3,34 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
 
 from sdk.base.config import RunConfig
-from sdk.base.types import Float64s, Int64s
+from sdk.base.ids import rows_of
+from sdk.base.types import Int64s
 from sdk.bundles.bundle import Bundle
+from sdk.bundles.fresh import encoded
 from sdk.features.interactions import TRAIN, VALIDATION
 from sdk.lab.comparison import ours
-from sdk.lab.comparison.contenders import Contender
-from sdk.lab.comparison.list_peers import RatingMatrix, lists_of
-from sdk.lab.comparison.peer_tuning import Settings, Tuned, draw_settings, tune
+from sdk.lab.comparison.contenders import Contender, Settings, Tuned, draw_settings, tune
+from sdk.lab.comparison.list_peers import RatingMatrix, Scorer, lists_of
 from sdk.lab.comparison.protocols import Task
 from sdk.lab.comparison.rating_peers import RatingProblem, Scored
-from sdk.measure.list_evaluation import evaluate_lists
-from sdk.metrics.lists import RelevanceSets, ndcg, recall, user_mean
+from sdk.lab.comparison.results import Result
+from sdk.measure.list_evaluation import MeasuredLists
+from sdk.metrics.lists import RelevanceSets, ndcg, user_mean
 from sdk.metrics.pointwise import auc, log_loss
+from sdk.models.predict import predict
 
-log = logging.getLogger(__name__)
 _LENGTH = 20
-_Draw: TypeAlias = tuple[RatingMatrix, Int64s, RelevanceSets]
 _LIST_FIGURES = ("ndcg10", "recall20", "map10", "hit_rate10", "novelty", "distinct_in_top10", "coverage", "gini")
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What one contender reached on one task.
-
-    Attributes:
-        figures: metric -> value; None where it cannot be measured.
-        intervals: metric -> 95 % bootstrap interval over users (lists only).
-        settings: what a peer was tuned to; empty for ours.
-        tried: settings that were measured on the validation part; 0 for ours.
-        tuning_value: the best one's AUC or NDCG@10 there; None for ours and where there was nothing to choose.
-        seconds: tuning, fitting and scoring; for ours also training the whole bundle.
-        users: ids of the users measured (lists only).
-        ndcg10: their values, in the same order.
-        recall20: their values, in the same order.
-    """
-
-    figures: Mapping[str, float | None]
-    intervals: Mapping[str, tuple[float, float]]
-    settings: Settings
-    tried: int
-    tuning_value: float | None
-    seconds: float
-    users: tuple[int, ...] = ()
-    ndcg10: tuple[float, ...] = ()
-    recall20: tuple[float, ...] = ()
 
 
 class Workbench:
@@ -80,8 +52,16 @@ class Workbench:
         if not self.task.is_list_task:
             _ = self._problem  # its tables come from our bundle, whose training is not the peers' time
         start = time.perf_counter()
-        result = self._lists(contender) if self.task.is_list_task else self._rating(contender)
-        return result(trained + time.perf_counter() - start)
+        tuned = self._tuned(contender)
+        result = self._lists(contender, tuned) if self.task.is_list_task else self._rating(contender, tuned)
+        return replace(result, seconds=trained + time.perf_counter() - start)
+
+    def _tuned(self, contender: Contender) -> Tuned:
+        settings = draw_settings(contender.grid, self.budget, self.task.seed)
+        fit, value = contender.fit, self._list_value if self.task.is_list_task else self._rating_value
+        if fit is None or settings == [{}]:
+            return Tuned({})
+        return tune(settings, lambda each: value(fit, each), f"{contender.name}, {self.task.name}")
 
     def clear(self) -> None:
         """Remove the task's files."""
@@ -106,52 +86,43 @@ class Workbench:
     def _asked(self) -> tuple[Int64s, RelevanceSets]:
         return _relevance(self.task)
 
-    def _lists(self, contender: Contender) -> Callable[[float], Result]:
-        users, _ = self._asked
+    def _lists(self, contender: Contender, tuned: Tuned) -> Result:
+        (users, relevant), ratings = self._asked, self._ratings
+        rows = rows_of(ratings.user_id, users)
         if contender.fit is None:
-            tuned = Tuned({}, float("nan"), 0)
             items, lengths = ours.lists(self.bundle, contender.form, users, _LENGTH)
         else:
-            tuned = self._tuned(contender, self._list_value(contender.fit))
-            scorer = contender.fit(self._ratings, **tuned.settings)
-            rows = np.searchsorted(self._ratings.user_id, users)
-            items, lengths = lists_of(scorer, self._ratings, rows, _LENGTH)
-        return lambda seconds: self._list_result(items, lengths, tuned, seconds)
+            items, lengths = lists_of(contender.fit(ratings, **tuned.settings), ratings, rows, _LENGTH)
+        ratings.refuse_seen(rows, items, lengths)
+        lists = MeasuredLists.build(contender.name, items, lengths, relevant, ratings.catalogue)
+        found, pooled = lists.whole(), ("ndcg10", "recall20")
+        figures = {name: float(found.values[name]) for name in _LIST_FIGURES}
+        intervals = {name: found.intervals[name] for name in pooled}
+        values = {name: tuple(lists.per_user[name].tolist()) for name in pooled}
+        chosen = (tuned.settings, tuned.tried, tuned.value)
+        return Result(figures, intervals, *chosen, users=tuple(users.tolist()), **values)
 
-    def _list_value(self, fit: Callable[..., Any]) -> Callable[[Settings], tuple[float, Settings]]:
+    def _list_value(self, fit: Callable[..., Scorer], settings: Settings) -> tuple[float, Settings]:
         """Mean NDCG@10 on the validation parts."""
-        return lambda settings: (float(np.mean([_ndcg10(fit, settings, each) for each in self._draws])), settings)
+        values = []
+        for ratings, (users, relevant) in self._draws:
+            rows = rows_of(ratings.user_id, users)
+            items, lengths = lists_of(fit(ratings, **settings), ratings, rows, 10)
+            values.append(user_mean(ndcg(items, relevant, 10, lengths=lengths)))
+        return float(np.mean(values)), settings
 
     @cached_property
-    def _draws(self) -> list[_Draw]:
-        return [(RatingMatrix.of(task), *_relevance(task)) for task in self.task.tuning()]
-
-    def _list_result(self, items: Int64s, lengths: Int64s, tuned: Tuned, seconds: float) -> Result:
-        users, relevant = self._asked
-        interactions, catalogue = self.task.dataset.interactions, self._ratings.item_id
-        found = evaluate_lists(items, lengths, users, interactions, self.task.list_parts, catalogue)
-        figures = {name: float(getattr(found, name)) for name in _LIST_FIGURES}
-        intervals = {name: found.intervals[name] for name in ("ndcg10", "recall20")}
-        per_user = (ndcg(items, relevant, 10, lengths=lengths), recall(items, relevant, 20, lengths=lengths))
-        values = tuple(tuple(map(float, each)) for each in per_user)
-        return Result(
-            figures, intervals, tuned.settings, tuned.tried, _finite(tuned.value), seconds,
-            tuple(users.tolist()), *values,
-        )  # fmt: skip
+    def _draws(self) -> list[tuple[RatingMatrix, tuple[Int64s, RelevanceSets]]]:
+        return [(RatingMatrix.of(task), _relevance(task)) for task in self.task.tuning()]
 
     # single ratings ----------------------------------------------------------------------------------------------
 
     @cached_property
     def _problem(self) -> RatingProblem:
         """Learn from the training part, score the test part, with the tables of our own bundle."""
-        rows = self.bundle.interactions.of(TRAIN, VALIDATION)
-        asked = ours.encode(
-            self.bundle.encoded_users,
-            self.bundle.encoded_items,
-            self.task.dataset.interactions.take(self.task.test),
-            self.config.features.like_above,
-        )
-        return RatingProblem(self.bundle.encoded_users, self.bundle.encoded_items, rows, asked, self.task.seed)
+        rows, test = self.bundle.interactions.of(TRAIN, VALIDATION), self.task.dataset.interactions.take(self.task.test)
+        tables = self.bundle.encoded_users, self.bundle.encoded_items
+        return RatingProblem(*tables, rows, encoded(self.bundle, test), self.task.seed)
 
     @cached_property
     def _tuning_problem(self) -> RatingProblem:
@@ -167,39 +138,20 @@ class Workbench:
         asked = features.encode(dataset.interactions.take(inner.test))
         return RatingProblem(features.users, features.items, features.encode(train), asked, self.task.seed)
 
-    def _rating(self, contender: Contender) -> Callable[[float], Result]:
+    def _rating(self, contender: Contender, tuned: Tuned) -> Result:
         if contender.fit is None:
-            tuned = Tuned({}, float("nan"), 0)
-            scored = Scored(ours.logits(self.bundle, contender.form, self._problem.asked), {})
+            scored = Scored(predict(self.bundle.model(contender.form), self._problem.asked), {})
         else:
-            tuned = self._tuned(contender, self._rating_value(contender.fit))
             scored = contender.fit(self._problem, **tuned.settings)
         label = self._problem.asked.label
         loss = log_loss(label, scored.logits) if scored.is_logit else None
         figures = {"auc": auc(label, scored.logits), "log_loss": loss, "num_rows": float(len(label))}
-        return lambda seconds: Result(figures, {}, tuned.settings, tuned.tried, _finite(tuned.value), seconds)
+        return Result(figures, {}, tuned.settings, tuned.tried, tuned.value)
 
-    def _rating_value(self, fit: Callable[..., Scored]) -> Callable[[Settings], tuple[float, Settings]]:
+    def _rating_value(self, fit: Callable[..., Scored], settings: Settings) -> tuple[float, Settings]:
         """AUC on the validation part."""
-
-        def measure(settings: Settings) -> tuple[float, Settings]:
-            scored = fit(self._tuning_problem, **settings)
-            return auc(self._tuning_problem.asked.label, scored.logits), scored.settings
-
-        return measure
-
-    def _tuned(self, contender: Contender, measure: Callable[[Settings], tuple[float, Settings]]) -> Tuned:
-        settings = draw_settings(contender.grid, self.budget, self.task.seed)
-        if settings == [{}]:
-            return Tuned({}, float("nan"), 0)
-        return tune(settings, measure, f"{contender.name}, {self.task.name}")
-
-
-def _ndcg10(fit: Callable[..., Any], settings: Settings, draw: _Draw) -> float:
-    ratings, users, relevant = draw
-    rows = np.searchsorted(ratings.user_id, users)
-    items, lengths = lists_of(fit(ratings, **settings), ratings, rows, 10)
-    return user_mean(ndcg(items, relevant, 10, lengths=lengths))
+        scored = fit(self._tuning_problem, **settings)
+        return auc(self._tuning_problem.asked.label, scored.logits), scored.settings
 
 
 def _relevance(task: Task) -> tuple[Int64s, RelevanceSets]:
@@ -207,12 +159,3 @@ def _relevance(task: Task) -> tuple[Int64s, RelevanceSets]:
     asked = task.dataset.interactions.take(task.test)
     users, row = np.unique(asked.user_id, return_inverse=True)
     return users, RelevanceSets.from_pairs(row.astype(np.int64), asked.item_id, len(users))
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def per_user(result: Result, metric: str) -> tuple[Int64s, Float64s]:
-    """A list result's user ids and their values of ``ndcg10`` or ``recall20``."""
-    return np.array(result.users, np.int64), np.array(getattr(result, metric), np.float64)

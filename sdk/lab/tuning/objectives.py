@@ -6,23 +6,23 @@ the run's test part nor in protocol B's.
 
 from __future__ import annotations
 
-import dataclasses
-import logging
 import math
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import ClassVar, Protocol
 
 import numpy as np
 
 from sdk.base.config import FeatureConfig, RunConfig
+from sdk.base.ids import rows_of
 from sdk.base.types import Dataset, Float32s, Int64s, Interactions
 from sdk.data.labels import require_both_labels
 from sdk.data.splits import split
 from sdk.features.encode import EncodedInteractions, Features, fit_features
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
-from sdk.measure.list_evaluation import ListSplit, split_positives
+from sdk.measure.list_evaluation import split_positives
 from sdk.metrics.lists import RelevanceSets, ndcg, user_mean
 from sdk.metrics.pointwise import EpochRecord
 from sdk.models.content.model import ContentModel
@@ -30,8 +30,6 @@ from sdk.models.history.model import HistoryModel
 from sdk.models.ranker import build_ranker
 from sdk.scoring.engine import Engine
 from sdk.training.loop import seeded, train
-
-log = logging.getLogger(__name__)
 
 Report = Callable[[int, float], None]
 """Told of (step, value so far) while a value is being measured; what it raises ends the measurement."""
@@ -58,30 +56,19 @@ class Objective(Protocol):
         """One repetition, numbered from 0."""
 
 
-class _ContentVectors:
-    """Content vectors of every title, one fit for all widths."""
+def _content_vectors(dataset: Dataset, config: RunConfig) -> Callable[[int, int], Float32s]:
+    """What gives every title's content vector by width and seed, (I, width) float32: one fit for all of them, width 0
+    where there is no content model.
+    """
+    model = ContentModel(config.content).fit(dataset.items) if "content" in config.models else None
 
-    def __init__(self, dataset: Dataset, config: RunConfig) -> None:
-        self._model = ContentModel(config.content).fit(dataset.items) if "content" in config.models else None
-        self._num_items = dataset.items.num_rows
-        self._known: dict[tuple[int, int], Float32s] = {}
+    @cache
+    def vectors(dim: int, seed: int) -> Float32s:
+        if model is None or dim == 0:
+            return np.zeros((dataset.items.num_rows, 0), np.float32)
+        return model.vectors(dim, seed=seed)
 
-    def of(self, dim: int, seed: int) -> Float32s:
-        """(I, dim) float32; width 0 where there is no content model."""
-        if self._model is None or dim == 0:
-            return np.zeros((self._num_items, 0), np.float32)
-        if (dim, seed) not in self._known:
-            self._known[dim, seed] = self._model.vectors(dim, seed=seed)
-        return self._known[dim, seed]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    """Features fitted on the training part, with training and validation part encoded by them."""
-
-    features: Features
-    train: EncodedInteractions
-    validation: EncodedInteractions
+    return vectors
 
 
 class RankerObjective:
@@ -109,13 +96,8 @@ class RankerObjective:
         remedy = "Search for --model history, or set features.like_above in --config so that it parts them."
         require_both_labels(dataset.interactions, parts, config, remedy)
         self._dataset, self._model, self._work, self._seed = dataset, model, work, config.training.seed
-        self._vectors = _ContentVectors(dataset, config)
-        self._parts: dict[FeatureConfig, _Part] = {}
-
-    @property
-    def num_fits(self) -> int:
-        """How often features were fitted."""
-        return len(self._parts)
+        self._vectors = _content_vectors(dataset, config)
+        self._parts: dict[FeatureConfig, tuple[Features, EncodedInteractions, EncodedInteractions]] = {}
 
     def measure(self, config: RunConfig, repeats: int, report: Report) -> float:
         """The mean over ``repeats`` training seeds of the best epoch's validation AUC."""
@@ -135,22 +117,20 @@ class RankerObjective:
 
     def _run(self, config: RunConfig, repeat: int, on_epoch: Callable[[EpochRecord], None] | None) -> float:
         config = config.with_seed(config.training.seed + repeat)
-        part = self._part(config.features)
-        tables = part.features.users, part.features.items
+        features, *parts = self._part(config.features)
         training = config.training_of(self._model)[0]  # a study varies the penalty itself
-        model = seeded(lambda: build_ranker(self._model, config, *tables), training)
-        result = train(model, part.train, part.validation, training, name=f"{self._model} trial", on_epoch=on_epoch)
+        model = seeded(lambda: build_ranker(self._model, config, features.users, features.items), training)
+        result = train(model, *parts, training, name=f"{self._model} trial", on_epoch=on_epoch)
         return result.history[result.best_epoch - 1].auc
 
-    def _part(self, config: FeatureConfig) -> _Part:
-        """Features of the training part, fitted once per distinct configuration."""
+    def _part(self, config: FeatureConfig) -> tuple[Features, EncodedInteractions, EncodedInteractions]:
+        """Features of the training part, fitted once per distinct configuration, and both parts encoded by them."""
         if config not in self._parts:
             work = self._work / f"features-{len(self._parts)}"
             work.mkdir(parents=True)
-            vectors = self._vectors.of(config.content_dim, self._seed)
+            vectors = self._vectors(config.content_dim, self._seed)
             features = fit_features(self._train, self._dataset.users, self._dataset.items, vectors, config, work)
-            encoded = features.encode(self._train), features.encode(self._validation)
-            self._parts[config] = _Part(features, *encoded)
+            self._parts[config] = features, features.encode(self._train), features.encode(self._validation)
         return self._parts[config]
 
 
@@ -170,7 +150,7 @@ class HistoryObjective:
 
     def __init__(self, dataset: Dataset, config: RunConfig) -> None:
         self._dataset = dataset
-        self._vectors = _ContentVectors(dataset, config)
+        self._vectors = _content_vectors(dataset, config)
         ratings = dataset.interactions
         learnt = split(ratings, config.split).fit_rows()
         apart = split_positives(ratings, seed=config.split.seed, like_at=config.history.like_at)
@@ -188,13 +168,11 @@ class HistoryObjective:
         """The mean NDCG@10 over the users of one draw."""
         like_at, seed = config.history.like_at, _FIRST_DRAW + repeat
         parts = split_positives(self._dataset.interactions, seed=seed, like_at=like_at, within=self._within)
-        return self._ndcg(config, parts)
-
-    def _ndcg(self, config: RunConfig, parts: ListSplit) -> float:
         known = self._dataset.interactions.take(parts.train)
-        user, item, shape = *self._rows(known), self._shape()
+        user, item = self._rows(known)
+        shape = self._dataset.users.num_rows + FIRST_KNOWN, self._dataset.items.num_rows + FIRST_KNOWN
         none = np.zeros((FIRST_KNOWN, config.history.feature_dim), np.float32)
-        vectors = self._vectors.of(config.history.feature_dim, config.history.seed)
+        vectors = self._vectors(config.history.feature_dim, config.history.seed)
         features = np.vstack([none, vectors]) if vectors.shape[1] else None
         model = HistoryModel.fit(user, item, known.rating, *shape, features, config.history)
         form = model.to_pair_form(user, item, known.rating, shape[0], known.timestamp)
@@ -207,11 +185,7 @@ class HistoryObjective:
     def _rows(self, ratings: Interactions) -> tuple[Int64s, Int64s]:
         """Rows of the users' and of the items' table, as the encoded tables number them."""
         users, items = (table.column(0).to_numpy() for table in (self._dataset.users, self._dataset.items))
-        user, item = np.searchsorted(users, ratings.user_id), np.searchsorted(items, ratings.item_id)
-        return user + FIRST_KNOWN, item + FIRST_KNOWN
-
-    def _shape(self) -> tuple[int, int]:
-        return self._dataset.users.num_rows + FIRST_KNOWN, self._dataset.items.num_rows + FIRST_KNOWN
+        return rows_of(users, ratings.user_id) + FIRST_KNOWN, rows_of(items, ratings.item_id) + FIRST_KNOWN
 
 
 def objective_of(model: str, dataset: Dataset, config: RunConfig, work: Path) -> Objective:

@@ -11,18 +11,20 @@ early: Golovin et al. 2017, section 3.2.
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdk.base.config import RunConfig, to_json
-from sdk.base.errors import ScoreError, UsageError
+from sdk.base.errors import ScoreError
+from sdk.base.ids import count_of
 from sdk.base.types import Dataset
 from sdk.lab.tuning.objectives import Objective, Report, objective_of
-from sdk.lab.tuning.space import Choice, Parameter, Space, field_of, label_of, space_around, with_fields
+from sdk.lab.tuning.space import Space, field_of, space_around, text_of, with_fields
 from sdk.lab.tuning.study import opened_study
 
 if TYPE_CHECKING:
@@ -138,23 +140,21 @@ def tune(
         OutputError: the study cannot be written.
         LockedError: another run is using the study.
     """
-    _check_at_least(1, num_trials=num_trials, repeats=repeats)
-    _check_at_least(0, confirm=confirm)
+    for name, number, least in (("num_trials", num_trials, 1), ("repeats", repeats, 1), ("confirm", confirm, 0)):
+        count_of(number, name, least)
     space = space or space_around(model, config)
     facts = _facts(dataset, config, model, space, repeats)
     with opened_study(Path(study), model, facts) as opened, tempfile.TemporaryDirectory(prefix="marquee-tune-") as work:
         objective = objective_of(model, dataset, config, Path(work))
         search = Search(opened, objective, config, space, repeats)
         search.run(num_trials, timeout_s)
-        trials = search.trials()
-        found = TuningResult(model, objective.metric, dataset.name, config, space, trials, importances(opened))
-        return _with_repeats(found, objective, range(repeats, repeats + confirm)) if confirm else found
-
-
-def _check_at_least(least: int, **numbers: int) -> None:
-    for name, value in numbers.items():
-        if value < least:
-            raise UsageError(f"tune: got {name}={value}, expected at least {least}.")
+        trials, shares = search.trials(), importances(opened)
+        found = TuningResult(model, objective.metric, dataset.name, config, space, trials, shares)
+        if not confirm or not found.ranked:
+            return found
+        further = range(repeats, repeats + confirm)
+        pair = (tuple(objective.once(each, repeat) for repeat in further) for each in (found.config, found.best))
+        return replace(found, repeated=Repeated(*pair))
 
 
 def _facts(dataset: Dataset, config: RunConfig, model: str, space: Space, repeats: int) -> dict[str, Any]:
@@ -166,15 +166,6 @@ def _facts(dataset: Dataset, config: RunConfig, model: str, space: Space, repeat
         "search space": [[type(parameter).__name__, *map(str, to_json(parameter).values())] for parameter in space],
         "number of repeats": repeats,
     }
-
-
-def _with_repeats(found: TuningResult, objective: Objective, repeats: Sequence[int]) -> TuningResult:
-    if not found.ranked:
-        return found
-    default, best = (
-        tuple(objective.once(config, repeat) for repeat in repeats) for config in (found.config, found.best)
-    )
-    return replace(found, repeated=Repeated(default, best))
 
 
 class Search:
@@ -196,8 +187,10 @@ class Search:
 
     def run(self, num_trials: int, timeout_s: float | None = None) -> None:
         """Add trials until ``num_trials`` are finished in all, or the time is up."""
+        from optuna.pruners import MedianPruner
+
         start = time.perf_counter()
-        self._study.pruner = self._pruner()
+        self._study.pruner = MedianPruner(_TRIALS_BEFORE_PRUNING, n_warmup_steps=self._objective.patience)
         if not self._study.trials:
             log.info("a new study of %s: %d trials", self._objective.metric, num_trials)
         while (finished := len(_finished(self._study))) < num_trials:
@@ -214,14 +207,12 @@ class Search:
         import optuna
 
         if finished == 0 and not self._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
-            self._study.enqueue_trial({p.field: _raw(p, field_of(self._config, p.field)) for p in self._space})
+            self._study.enqueue_trial({p.field: p.raw(field_of(self._config, p.field)) for p in self._space})
         self._study.sampler = optuna.samplers.TPESampler(seed=self._config.training.seed * 1_000_003 + finished)
-        trial = self._study.ask({p.field: _distribution(p) for p in self._space})
+        trial = self._study.ask({p.field: p.distribution for p in self._space})
         try:
-            value = self._objective.measure(
-                with_fields(self._config, self._fields(trial.params)), self._repeats, _reporter(trial)
-            )
-            frozen = self._study.tell(trial, value)
+            config = with_fields(self._config, self._fields(trial.params))
+            frozen = self._study.tell(trial, self._objective.measure(config, self._repeats, _reporter(trial)))
         except (optuna.TrialPruned, ScoreError):  # a loss that is not a number is the learning rate's fault
             frozen = self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         except BaseException:
@@ -229,32 +220,22 @@ class Search:
             raise
         self._log(frozen)
 
-    def _pruner(self) -> optuna.pruners.BasePruner:
-        import optuna
-
-        return optuna.pruners.MedianPruner(_TRIALS_BEFORE_PRUNING, n_warmup_steps=self._objective.patience)
-
     def _fields(self, params: Mapping[str, Any]) -> dict[str, Any]:
         by_field = {parameter.field: parameter for parameter in self._space}
-        return {field: _value(by_field[field], raw) for field, raw in params.items()}
+        return {field: by_field[field].value_of(raw) for field, raw in params.items()}
 
     def _trial(self, frozen: optuna.trial.FrozenTrial) -> Trial:
-        reports = [frozen.intermediate_values[step] for step in sorted(frozen.intermediate_values)]
-        last = reports[-1] if reports else float("nan")
-        pruned = frozen.state.name == "PRUNED"
+        pruned, reports = frozen.state.name == "PRUNED", frozen.intermediate_values
+        last = reports[max(reports)] if reports else math.nan
         value = last if pruned or frozen.value is None else frozen.value
-        seconds = frozen.duration.total_seconds() if frozen.duration else float("nan")
+        seconds = frozen.duration.total_seconds() if frozen.duration else math.nan
         return Trial(frozen.number, value, pruned, self._fields(frozen.params), seconds)
 
     def _log(self, frozen: optuna.trial.FrozenTrial) -> None:
         trial = self._trial(frozen)
-        fields = ", ".join(f"{path.split('.')[-1]} {_short(value)}" for path, value in trial.fields.items())
+        fields = ", ".join(f"{path.split('.')[-1]} {text_of(value)}" for path, value in trial.fields.items())
         end = "pruned at" if trial.pruned else self._objective.metric
         log.info("trial %d: %s %.4f, %.0f s (%s)", trial.number, end, trial.value, trial.seconds, fields)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else label_of(value)
 
 
 def _reporter(trial: optuna.Trial) -> Report:
@@ -270,23 +251,6 @@ def _reporter(trial: optuna.Trial) -> Report:
 
 def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state.name in ("COMPLETE", "PRUNED")]
-
-
-def _distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:
-    import optuna
-
-    if isinstance(parameter, Choice):
-        return optuna.distributions.CategoricalDistribution(parameter.labels)
-    return optuna.distributions.FloatDistribution(parameter.low, parameter.high, log=parameter.log)
-
-
-def _raw(parameter: Parameter, value: Any) -> Any:
-    """A field's value as the study keeps it."""
-    return label_of(value) if isinstance(parameter, Choice) else float(value)
-
-
-def _value(parameter: Parameter, raw: Any) -> Any:
-    return parameter.value_of(raw) if isinstance(parameter, Choice) else raw
 
 
 def importances(study: optuna.Study) -> dict[str, float]:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sdk.base.config import RunConfig
 from sdk.base.errors import ConfigError
+from sdk.base.printable import number
+
+if TYPE_CHECKING:
+    import optuna
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +39,36 @@ class Range:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise ConfigError(
-                type(self).__name__, self.field, (self.low, self.high), "two finite numbers, the lower one first"
-            )
+            expected = "two finite numbers, the lower one first"
+            raise ConfigError(type(self).__name__, self.field, (self.low, self.high), expected)
         if self.log and self.low <= 0:
-            raise ConfigError(
-                type(self).__name__, self.field, self.low, "a lower end above 0, since the logarithm is drawn"
-            )
+            expected = "a lower end above 0, since the logarithm is drawn"
+            raise ConfigError(type(self).__name__, self.field, self.low, expected)
 
     def including(self, value: Any) -> Range:
         """The same range, widened where a value lies outside it."""
         if self.log and value <= 0:
             return dataclasses.replace(self, low=min(self.low, value), log=False)
         return dataclasses.replace(self, low=min(self.low, value), high=max(self.high, value))
+
+    @property
+    def distribution(self) -> optuna.distributions.BaseDistribution:
+        """What a study draws from."""
+        import optuna
+
+        return optuna.distributions.FloatDistribution(self.low, self.high, log=self.log)
+
+    def raw(self, value: Any) -> float:
+        """A value as a study keeps it."""
+        return float(value)
+
+    def value_of(self, raw: Any) -> Any:
+        """The value that a study keeps so."""
+        return raw
+
+    def place_of(self, value: Any) -> float:
+        """Where a value stands on an axis."""
+        return float(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +92,24 @@ class Choice:
         """Each value as text; widths are joined by dashes."""
         return tuple(label_of(value) for value in self.values)
 
-    def value_of(self, label: str) -> Any:
-        """The value with this label."""
-        return self.values[self.labels.index(label)]
+    @property
+    def distribution(self) -> optuna.distributions.BaseDistribution:
+        """What a study draws from."""
+        import optuna
+
+        return optuna.distributions.CategoricalDistribution(self.labels)
+
+    def raw(self, value: Any) -> str:
+        """A value as a study keeps it: its label."""
+        return label_of(value)
+
+    def value_of(self, raw: str) -> Any:
+        """The value that a study keeps so."""
+        return self.values[self.labels.index(raw)]
+
+    def place_of(self, value: Any) -> float:
+        """Where a value stands on an axis."""
+        return self.values.index(value)
 
     def including(self, value: Any) -> Choice:
         """The same choice, and a value that is not yet among it."""
@@ -87,6 +123,11 @@ Space: TypeAlias = tuple[Parameter, ...]
 def label_of(value: Any) -> str:
     """A value as text: widths joined by dashes, ``none`` for no layer."""
     return "-".join(str(width) for width in value) or "none" if isinstance(value, tuple) else str(value)
+
+
+def text_of(value: Any) -> str:
+    """A value for people: a number to four digits, else its label."""
+    return number(value) if isinstance(value, float) else label_of(value)
 
 
 SPACES: Mapping[str, Space] = MappingProxyType(
@@ -147,14 +188,14 @@ def with_fields(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
         ConfigError: there is no such field, or a value is out of its range.
     """
     for field, value in values.items():
-        config = _replaced(config, field.split("."), value)
+        config = _replaced(config, field, value)
     return config
 
 
-def _replaced(config: Any, path: Sequence[str], value: Any) -> Any:
-    inner = field_of(config, path[0])
-    changed = value if len(path) == 1 else _replaced(inner, path[1:], value)
-    return dataclasses.replace(config, **{path[0]: changed})
+def _replaced(config: Any, field: str, value: Any) -> Any:
+    name, _, below = field.partition(".")
+    inner = field_of(config, name)
+    return dataclasses.replace(config, **{name: _replaced(inner, below, value) if below else value})
 
 
 def space_around(model: str, config: RunConfig) -> Space:
@@ -166,8 +207,7 @@ def space_around(model: str, config: RunConfig) -> Space:
         ConfigError: the model has no space.
     """
     if model not in SPACES:
-        raise ConfigError(
-            RunConfig.__name__, "models", model, f"one of {', '.join(SPACES)}, the models that can be tuned"
-        )
+        expected = f"one of {', '.join(SPACES)}, the models that can be tuned"
+        raise ConfigError(RunConfig.__name__, "models", model, expected)
     given = {parameter: field_of(config, parameter.field) for parameter in SPACES[model]}
     return tuple(parameter.including(value) for parameter, value in given.items() if value is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import statistics
@@ -11,8 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdk.base.config import to_json
-from sdk.lab.tuning.space import Parameter, Range, field_of, label_of
+from sdk.base.printable import number
+from sdk.lab.tuning.space import Parameter, Range, field_of, text_of
 from sdk.measure.charts import blank_chart, chart_png, chart_style, look_of, name_chart
+from sdk.measure.text_tables import as_markdown as table_as_markdown
+from sdk.measure.text_tables import display, table
 from sdk.measure.training_report import write_files
 
 if TYPE_CHECKING:
@@ -21,7 +25,6 @@ if TYPE_CHECKING:
     from sdk.lab.tuning.search import Trial, TuningResult
 
 _PANELS_PER_ROW = 4
-_DISPLAY = {"dlrm": "DLRM", "ncf": "NCF", "history": "History model"}
 
 
 def write_tuning(result: TuningResult, folder: Path) -> None:
@@ -79,26 +82,19 @@ def rank_of_default(result: TuningResult) -> int | None:
 def as_markdown(result: TuningResult, num_rows: int = 10) -> str:
     """The best trials and the default as a Markdown table, below a line that sums the study up."""
     fields = [parameter.field for parameter in result.space]
-    head = ["trial", result.metric, *(name.split(".")[-1] for name in fields)]
     shown = list(result.ranked[:num_rows])
     if result.default is not None and result.default not in shown:
         shown.append(result.default)
-    rows = [_cells(result, trial, fields) for trial in shown]
-    return "\n".join([summary(result), "", _row(head), _row(["---"] * len(head)), *map(_row, rows)]) + "\n"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _cells(result: TuningResult, trial: Trial, fields: Sequence[str]) -> list[str]:
-    name = f"{trial.number} (default)" if trial is result.default else str(trial.number)
-    return [name, f"{trial.value:.4f}", *(text_of(trial.fields[field]) for field in fields)]
-
-
-def text_of(value: Any) -> str:
-    """A field's value to three digits; widths joined by dashes."""
-    return f"{value:.3g}" if isinstance(value, float) else label_of(value)
+    rows = (
+        [
+            f"{trial.number} (default)" if trial is result.default else str(trial.number),
+            number(trial.value, 4),
+            *(text_of(trial.fields[field]) for field in fields),
+        ]
+        for trial in shown
+    )
+    page = table("", ["trial", result.metric, *(name.split(".")[-1] for name in fields)], rows)
+    return "\n".join([summary(result), "", *table_as_markdown(page)]) + "\n"
 
 
 def summary(result: TuningResult) -> str:
@@ -112,14 +108,10 @@ def summary(result: TuningResult) -> str:
             f" The default's {result.metric} is {default.value:.4f}, rank {rank} of {len(result.ranked)} complete "
             f"trials, {best - default.value:.4f} below the best ({best:.4f})."
         )
-    return text + _repeats_in_words(result)
-
-
-def _repeats_in_words(result: TuningResult) -> str:
-    if result.repeated is None:
-        return ""
-    default, best = (_spread(values) for values in (result.repeated.default, result.repeated.best))
-    return f" With {len(result.repeated.best)} further seeds: default {default}, best {best}."
+    if result.repeated is not None:
+        given, found = (_spread(values) for values in (result.repeated.default, result.repeated.best))
+        text += f" With {len(result.repeated.best)} further seeds: default {given}, best {found}."
+    return text
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -138,10 +130,11 @@ def draw_history(result: TuningResult) -> bytes:
         pruned = [trial for trial in result.trials if trial.pruned and math.isfinite(trial.value)]
         _scatter(axes, pruned, marker="x", color="#999999", label="pruned, its last report")
         _scatter(axes, complete, marker="o", color=look_of(0)["color"], label="complete")
-        _draw_best_so_far(axes, complete)
+        best = list(itertools.accumulate((trial.value for trial in complete), max))
+        axes.step([t.number for t in complete], best, where="post", color=look_of(2)["color"], label="best so far")
         if result.default is not None:
             axes.axhline(result.default.value, color=look_of(1)["color"], linestyle="--", label="default")
-        title = f"{_DISPLAY.get(result.model, result.model)}: trials of the search"
+        title = f"{display(result.model)}: trials of the search"
         name_chart(axes, title, f"{result.dataset}; pruned trials ended early", "trial", result.metric)
         _show_the_better(axes, complete)
         axes.legend(loc="lower right")
@@ -150,14 +143,6 @@ def draw_history(result: TuningResult) -> bytes:
 
 def _scatter(axes: Axes, trials: Sequence[Trial], **look: Any) -> None:
     axes.plot([t.number for t in trials], [t.value for t in trials], linestyle="none", markersize=6, **look)
-
-
-def _draw_best_so_far(axes: Axes, complete: Sequence[Trial]) -> None:
-    best, values = -math.inf, []
-    for trial in complete:
-        best = max(best, trial.value)
-        values.append(best)
-    axes.step([t.number for t in complete], values, where="post", color=look_of(2)["color"], label="best so far")
 
 
 def _show_the_better(axes: Axes, complete: Sequence[Trial]) -> None:
@@ -173,16 +158,14 @@ def _show_the_better(axes: Axes, complete: Sequence[Trial]) -> None:
 
 def draw_slices(result: TuningResult) -> bytes:
     """The complete trials' values against each searched field, the most important first; PNG bytes."""
-    from matplotlib.figure import Figure
-
     shares = result.importances
     space = sorted(result.space, key=lambda parameter: -shares.get(parameter.field, 0.0))
     rows = -(-len(space) // _PANELS_PER_ROW)
     with chart_style():
-        figure = Figure(figsize=(3.1 * _PANELS_PER_ROW, 2.9 * rows + 0.5), layout="constrained")
-        title = f"{_DISPLAY.get(result.model, result.model)}, {result.dataset}: {result.metric} of the complete trials"
+        figure, found = blank_chart(3.1 * _PANELS_PER_ROW, 2.9 * rows + 0.5, rows, _PANELS_PER_ROW)
+        title = f"{display(result.model)}, {result.dataset}: {result.metric} of the complete trials"
         figure.suptitle(f"{title}; ★ default; in brackets the share of the variance", ha="left", x=0.01, fontsize=11)
-        panels = figure.subplots(rows, _PANELS_PER_ROW, squeeze=False).ravel()
+        panels = found.ravel()
         for axes, parameter in zip(panels, space, strict=False):
             _slice(axes, result, parameter, shares.get(parameter.field))
         for axes in panels[len(space) :]:
@@ -191,12 +174,12 @@ def draw_slices(result: TuningResult) -> bytes:
 
 
 def _slice(axes: Axes, result: TuningResult, parameter: Parameter, share: float | None) -> None:
-    places = [_place(parameter, trial) for trial in result.ranked]
+    places = [parameter.place_of(trial.fields[parameter.field]) for trial in result.ranked]
     axes.plot(places, [t.value for t in result.ranked], "o", markersize=4, color=look_of(0)["color"])
     default = result.default
     if default is not None:
         star = {"marker": "*", "markersize": 14, "color": look_of(1)["color"], "markeredgecolor": "white"}
-        axes.plot(_place(parameter, default), default.value, **star)
+        axes.plot(parameter.place_of(default.fields[parameter.field]), default.value, **star)
     if isinstance(parameter, Range):
         _span(axes, parameter)
     else:
@@ -217,12 +200,6 @@ def _span(axes: Axes, parameter: Range) -> None:
     else:
         room = 0.05 * (parameter.high - parameter.low)
         axes.set_xlim(parameter.low - room, parameter.high + room)
-
-
-def _place(parameter: Parameter, trial: Trial) -> float:
-    """Where a trial stands on the axis of a field: at the number, or at the choice's place."""
-    value = trial.fields[parameter.field]
-    return float(value) if isinstance(parameter, Range) else parameter.values.index(value)
 
 
 def fields_to_set(result: TuningResult) -> str:

@@ -58,8 +58,7 @@ def hybrid_similar(
         UnknownItemError: an item_id is not among the titles.
     """
     if not 0 <= learned_share <= 1:
-        message = f"hybrid_similar: got learned_share={learned_share}, expected 0 to 1"
-        raise UsageError(message)
+        raise UsageError(f"hybrid_similar: got learned_share={learned_share}, expected 0 to 1")
     wanted = ids_of(item_ids, "item_ids")
     lists = content.similar(wanted, k)
     ids, scores = lists.item_id.copy(), lists.scores.copy()

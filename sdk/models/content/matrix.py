@@ -16,6 +16,7 @@ from sdk.models.content.tokens import Tokens
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+    from sklearn.feature_extraction.text import TfidfTransformer
 
 log = logging.getLogger(__name__)
 
@@ -32,26 +33,33 @@ def counts(tokens: Tokens, vocabulary: list[str], num_items: int) -> csr_matrix:
 
 def smooth_idf(tokens: Tokens, vocabulary: list[str], num_items: int, *, soft: bool) -> Float64s:
     """Smooth idf, ``ln((1 + N) / (1 + df)) + 1``; 1 for soft buckets, where nearness alone counts."""
-    if soft:
+    if soft or not vocabulary:  # scikit-learn refuses a matrix without columns
         return np.ones(len(vocabulary))
-    document_count = np.bincount(counts(tokens, vocabulary, num_items).indices, minlength=len(vocabulary))
-    return np.log((1 + num_items) / (1 + document_count)) + 1
+    idf: Float64s = _weigher().fit(counts(tokens, vocabulary, num_items)).idf_
+    return idf
 
 
 def tfidf_block(tokens: Tokens, vocabulary: list[str], idf: Float64s, num_items: int, *, soft: bool) -> csr_matrix:
     """One field's unit rows: sublinear tf, ``1 + ln(count)``, times idf; soft buckets keep their values."""
     block = counts(tokens, vocabulary, num_items)
-    if not soft:
-        block.data = 1 + np.log(block.data)
-    block.data *= idf[block.indices]
-    return unit_rows(block)
+    if soft or not vocabulary:
+        return unit_rows(block)
+    weigher = _weigher()
+    weigher.idf_ = idf
+    return weigher.transform(block, copy=False)
+
+
+def _weigher() -> TfidfTransformer:
+    from sklearn.feature_extraction.text import TfidfTransformer
+
+    return TfidfTransformer(sublinear_tf=True)
 
 
 def unit_rows(matrix: csr_matrix) -> csr_matrix:
     """The same matrix, changed in place: every row that is not empty has length 1."""
-    lengths = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1))).ravel()
-    matrix.data /= np.repeat(lengths, np.diff(matrix.indptr))
-    return matrix
+    from sklearn.preprocessing import normalize
+
+    return normalize(matrix, copy=False) if matrix.shape[1] else matrix
 
 
 def short_vectors(matrix: csr_matrix, dim: int, seed: int) -> Float32s:

@@ -14,15 +14,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from sdk.base.config import CONTENT_FIELDS, ContentConfig, from_json, to_json
-from sdk.base.errors import BundleError, ConfigError, DataError, MissingColumnError, UnknownItemError, UsageError
-from sdk.base.ids import count_of, id_of, ids_of
+from sdk.base.errors import BundleError, ConfigError, DataError, MissingColumnError, UsageError
+from sdk.base.ids import count_of, id_of, ids_of, title_rows
 from sdk.base.stored_arrays import read_arrays, read_json, write_arrays, write_json
 from sdk.base.types import Float32s, Float64s, Int64s, TopK
 from sdk.models.content.matrix import short_vectors, smooth_idf, tfidf_block, unit_rows
@@ -41,8 +41,7 @@ FORMAT_VERSION = 1
 _ARRAYS = frozenset({"data", "indices", "indptr", "shape", "item_id", "idf"})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SimilarBlock:
+class SimilarBlock(NamedTuple):
     """Some titles and their neighbours.
 
     Attributes:
@@ -55,22 +54,30 @@ class SimilarBlock:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Search:
-    """The fitted titles by ascending item_id, so that rows tie as ids do."""
-
-    item_id: Int64s
-    index: NeighbourIndex
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _Fitted:
-    """What fitting learns: the vocabulary of each field, the idf of each column, and the fitted titles."""
+    """What fitting learns: the vocabulary of each field, the idf of each column, and the fitted titles.
+
+    ``order`` sorts the titles by item_id, and ``ids`` are they in that order: searched so, rows tie as ids do.
+    """
 
     vocabulary: Mapping[str, list[str]]
     idf: Float64s
     matrix: csr_matrix
     item_id: Int64s
     names: pa.Table  # item_id, title, year
+    order: Int64s
+    ids: Int64s
+
+    @classmethod
+    def of(cls, vocabulary: Mapping[str, list[str]], idf: Float64s, matrix: csr_matrix, items: pa.Table) -> _Fitted:
+        item_id = items["item_id"].to_numpy().astype(np.int64)
+        order = np.argsort(item_id)
+        names = items.select(["item_id", "title", "year"])
+        return cls(vocabulary, idf, matrix, item_id, names, order, item_id[order])
+
+    def rows(self, item_id: NDArray[np.integer[Any]] | list[int]) -> Int64s:
+        """(B,) int64 rows of the matrix."""
+        return self.order[title_rows(self.ids, ids_of(item_id, "item_id"))]
 
 
 class ContentModel:
@@ -83,9 +90,8 @@ class ContentModel:
     def __init__(self, config: ContentConfig | None = None) -> None:
         self.config = config or ContentConfig()
         self._state: _Fitted | None = None
-        self._search: _Search | None = None
+        self._index: NeighbourIndex | None = None
         self._titles: TitleIndex | None = None
-        self._order: Int64s = np.zeros(0, np.int64)  # the fitted rows by ascending item_id
 
     def fit(self, items: pa.Table) -> Self:
         """Learn vocabulary and idf, and index the titles.
@@ -97,12 +103,16 @@ class ContentModel:
             MissingColumnError: a column is missing.
             DataError: the table is empty, or an item_id occurs twice.
         """
-        item_id = _item_ids(items)
+        _check_items(items)
         tokens = {field: self._tokens(items, field) for field in self.fields}
-        vocabulary = {field: as_vocabulary(tokens[field], self._least(field)) for field in self.fields}
+
+        def least(field: str) -> int:
+            return self.config.min_document_count if field == "overview" else 1
+
+        vocabulary = {field: as_vocabulary(tokens[field], least(field)) for field in self.fields}
         idf = np.concatenate([smooth_idf(tokens[f], vocabulary[f], len(items), soft=f == "year") for f in self.fields])
         matrix = self._rows(tokens, vocabulary, idf, len(items))
-        return self._adopt(_Fitted(vocabulary, idf, matrix, item_id, _names(items)))
+        return self._adopt(_Fitted.of(vocabulary, idf, matrix, items))
 
     def transform(self, items: pa.Table) -> csr_matrix:
         """Titles, fitted ones or new ones, as rows of the fitted vocabulary.
@@ -158,10 +168,12 @@ class ContentModel:
             UnknownItemError: an item_id is not among the fitted titles.
         """
         k = count_of(k, "ContentModel.similar: k")
-        search, wanted = self._searched(), ids_of(item_id, "item_id")
-        found = search.index.nearest(_places(search.item_id, wanted), min(k, len(search.item_id)))
-        ids = np.where(found.row >= 0, search.item_id[found.row], -1)
-        return TopK(ids, np.minimum(found.scores, 1), found.lengths, np.full(len(wanted), "content"))
+        state = self._fitted("similar")
+        self._index = self._index or NeighbourIndex(state.matrix[state.order])
+        places = title_rows(state.ids, ids_of(item_id, "item_id"))
+        found = self._index.nearest(places, min(k, len(state.ids)))
+        ids = np.where(found.row >= 0, state.ids[found.row], -1)
+        return TopK(ids, np.minimum(found.scores, 1), found.lengths, np.full(len(places), "content"))
 
     def listing(self, item_id: Int64s) -> ContentModel:
         """The same model, whose ``similar`` lists the given titles alone; every fitted title can still be asked about.
@@ -170,10 +182,9 @@ class ContentModel:
             item_id: (N,) int64; titles that are not fitted are passed over.
         """
         state = self._fitted("listing")
-        ids = state.item_id[self._order]
         narrowed = ContentModel(self.config)._adopt(state)
-        listed = np.isin(ids, ids_of(item_id, "item_id"))
-        narrowed._search = _Search(ids, NeighbourIndex(state.matrix[self._order], listed))
+        listed = np.isin(state.ids, ids_of(item_id, "item_id"))
+        narrowed._index = NeighbourIndex(state.matrix[state.order], listed)
         return narrowed
 
     def similar_all(self, k: int, block_size: int = 4096) -> Iterator[SimilarBlock]:
@@ -187,7 +198,7 @@ class ContentModel:
             UsageError: k or block_size is no whole number of at least 1, or the model is not fitted.
         """
         k, block_size = count_of(k, "ContentModel.similar_all: k"), count_of(block_size, "block_size")
-        ids = self._searched().item_id
+        ids = self._fitted("similar").ids
         blocks = (ids[start : start + block_size] for start in range(0, len(ids), block_size))
         return (SimilarBlock(block, self.similar(block, k)) for block in blocks)
 
@@ -197,8 +208,8 @@ class ContentModel:
         Raises:
             UnknownItemError: a title is not among the fitted ones.
         """
-        matrix = self._fitted("cosines").matrix
-        return np.asarray((matrix[self._rows_of(item_id)] @ matrix.T).toarray(), np.float32)
+        state = self._fitted("cosines")
+        return np.asarray((state.matrix[state.rows(item_id)] @ state.matrix.T).toarray(), np.float32)
 
     def vectors(self, dim: int, seed: int = 0) -> Float32s:
         """The titles as short dense vectors whose dot products approach the cosines (Deerwester et al. 1990).
@@ -227,7 +238,7 @@ class ContentModel:
         """
         state = self._fitted("explain")
         item_a, item_b = id_of(item_a, "item_a"), id_of(item_b, "item_b")
-        a, b = self._rows_of([item_a, item_b])
+        a, b = state.rows([item_a, item_b])
         return reasons(item_a, item_b, state.matrix[a], state.matrix[b], state.vocabulary)
 
     def find_title(self, query: str, limit: int = 5) -> list[Match]:
@@ -263,15 +274,15 @@ class ContentModel:
         folder = Path(folder)
         words = read_json(folder / "content.json", version=FORMAT_VERSION)
         arrays = read_arrays(folder / "content.npz", _ARRAYS)
-        if not np.array_equal(_item_ids(items), arrays["item_id"]):
+        _check_items(items)
+        if not np.array_equal(items["item_id"].to_numpy(), arrays["item_id"]):
             raise BundleError(f"{folder}: fitted on other titles than those of the table given. Train and save again.")
         model = cls(_config(folder, words))
         matrix, vocabulary = _stored(folder, words.get("vocabulary", {}), arrays, model.fields)
-        return model._adopt(_Fitted(vocabulary, arrays["idf"], matrix, arrays["item_id"], _names(items)))
+        return model._adopt(_Fitted.of(vocabulary, arrays["idf"], matrix, items))
 
     def _adopt(self, state: _Fitted) -> Self:
-        self._state, self._search, self._titles = state, None, None
-        self._order = np.argsort(state.item_id)
+        self._state, self._index, self._titles = state, None, None
         return self
 
     def _fitted(self, caller: str) -> _Fitted:
@@ -280,14 +291,6 @@ class ContentModel:
                 f"ContentModel.{caller}: the model is not fitted. Call fit(items) or load(folder, items) first."
             )
         return self._state
-
-    def _rows_of(self, item_id: NDArray[np.integer[Any]] | list[int]) -> Int64s:
-        """(B,) int64 rows of the matrix."""
-        known = self._fitted("item_id").item_id
-        return self._order[_places(known[self._order], ids_of(item_id, "item_id"))]
-
-    def _least(self, field: str) -> int:
-        return self.config.min_document_count if field == "overview" else 1
 
     def _tokens(self, items: pa.Table, field: str) -> Tokens:
         return field_tokens(items, field, max_cast=self.config.max_cast)
@@ -307,35 +310,15 @@ class ContentModel:
         rows.sort_indices()
         return rows
 
-    def _searched(self) -> _Search:
-        if self._search is None:
-            state = self._fitted("similar")
-            self._search = _Search(state.item_id[self._order], NeighbourIndex(state.matrix[self._order]))
-        return self._search
 
-
-def _names(items: pa.Table) -> pa.Table:
-    return items.select(["item_id", "title", "year"])
-
-
-def _item_ids(items: pa.Table) -> Int64s:
+def _check_items(items: pa.Table) -> None:
     for name in ("item_id", "title", "year"):
         if name not in items.column_names:
             raise MissingColumnError(TABLE, name, items.column_names)
-    ids = items["item_id"].to_numpy().astype(np.int64)
-    values, counts = np.unique(ids, return_counts=True)
+    values, counts = np.unique(items["item_id"].to_numpy(), return_counts=True)
     if counts.max(initial=0) != 1:
-        wrong = f"item_id {values[counts.argmax()]} occurs {counts.max()} times" if len(ids) else "the table is empty"
+        wrong = f"item_id {values[counts.argmax()]} occurs {counts.max()} times" if len(items) else "the table is empty"
         raise DataError(f"items: {wrong}, expected one or more titles, each once. Mend the table.")
-    return ids
-
-
-def _places(known: Int64s, item_id: Int64s) -> Int64s:
-    """Where each id stands among ascending ones."""
-    places = np.minimum(np.searchsorted(known, item_id), len(known) - 1)
-    if (wrong := np.flatnonzero(known[places] != item_id)).size:
-        raise UnknownItemError(int(item_id[wrong[0]]), len(known))
-    return places
 
 
 def _config(folder: Path, words: Mapping[str, Any]) -> ContentConfig:
@@ -352,45 +335,35 @@ def _stored(
 
     try:
         ordered = {field: list(vocabulary.get(field, ())) for field in fields}
-    except (TypeError, AttributeError) as error:
-        raise BundleError(
-            f"{folder / 'content.json'}: no usable vocabulary ({error}). Train and save again."
-        ) from error
-    width = sum(map(len, ordered.values()))
-    try:
-        _check_numbers(arrays, ordered)
-        _check_places(arrays, width)
-        parts = (arrays["data"], arrays["indices"], arrays["indptr"])
-        matrix = csr_matrix(parts, shape=(len(arrays["item_id"]), width))
-    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        shape = len(arrays["item_id"]), sum(map(len, ordered.values()))
+        _check(arrays, ordered, shape)
+        return csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape), ordered
+    except (ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise BundleError(
             f"{folder}: content.npz does not fit content.json ({error}). Train and save again."
         ) from error
-    if arrays["idf"].shape != (width,) or tuple(arrays["shape"]) != matrix.shape:
-        raise BundleError(f"{folder}: content.npz does not fit content.json. Train and save again.")
-    return matrix, ordered
 
 
-def _check_numbers(arrays: Mapping[str, NDArray[Any]], vocabulary: Mapping[str, list[str]]) -> None:
+def _check(arrays: Mapping[str, NDArray[Any]], vocabulary: Mapping[str, list[str]], shape: tuple[int, int]) -> None:
+    """Refuse numbers that are none, and a CSR matrix whose rows or columns lie outside it: compiled code would read
+    there.
+
+    SciPy's own check passes over a matrix whose last pointer is 0, and over unsigned pointers that fall.
+    """
     if not all(isinstance(word, str) for words in vocabulary.values() for word in words):
         message = "a word of the vocabulary is no text"
         raise ValueError(message)
     data, idf = arrays["data"], arrays["idf"]
     if data.dtype != np.float32 or idf.dtype != np.float64 or not (np.isfinite(data).all() and np.isfinite(idf).all()):
         raise ValueError(f"data and idf are {data.dtype} and {idf.dtype}, expected finite float32 and float64")
-
-
-def _check_places(arrays: Mapping[str, NDArray[Any]], width: int) -> None:
-    """Refuse a CSR matrix whose rows or columns lie outside it: compiled code would read there.
-
-    SciPy's own check passes over a matrix whose last pointer is 0, and over unsigned pointers that fall.
-    """
     indices, indptr, ids = arrays["indices"], arrays["indptr"], arrays["item_id"]
     if not all(a.dtype in (np.int32, np.int64) and a.ndim == 1 for a in (indices, indptr, ids)):
         raise ValueError(f"indices, indptr and item_id are {indices.dtype}, {indptr.dtype} and {ids.dtype}")
-    if len(indptr) != len(ids) + 1 or indptr[0] != 0 or (np.diff(indptr) < 0).any():
-        raise ValueError(f"{len(indptr)} row pointers that do not rise from 0, for {len(ids)} titles")
-    if not indptr[-1] == len(indices) == arrays["data"].size or arrays["data"].ndim != 1:
-        raise ValueError(f"row pointers to {indptr[-1]}, for {len(indices)} columns and {arrays['data'].size} values")
-    if len(indices) and not (indices.min() >= 0 and indices.max() < width):
-        raise ValueError(f"columns run from {indices.min()} to {indices.max()}, expected 0 to {width - 1}")
+    if len(indptr) != shape[0] + 1 or indptr[0] != 0 or (np.diff(indptr) < 0).any():
+        raise ValueError(f"{len(indptr)} row pointers that do not rise from 0, for {shape[0]} titles")
+    if not indptr[-1] == len(indices) == data.size or data.ndim != 1:
+        raise ValueError(f"row pointers to {indptr[-1]}, for {len(indices)} columns and {data.size} values")
+    if len(indices) and not (indices.min() >= 0 and indices.max() < shape[1]):
+        raise ValueError(f"columns run from {indices.min()} to {indices.max()}, expected 0 to {shape[1] - 1}")
+    if idf.shape != shape[1:] or tuple(arrays["shape"]) != shape:
+        raise ValueError(f"{idf.shape} idf and a matrix of shape {arrays['shape']}, expected {shape}")

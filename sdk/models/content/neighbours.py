@@ -2,38 +2,22 @@
 
 For each query the products are added up column by column into one dense row of scores, which a heap of k then
 reads once. That costs the sum over columns of (titles in the column)², wherever the matrix is wide: no pruning,
-no sampling, no (num_items, num_items) matrix. The two loops are compiled by Numba and run on all cores.
+no sampling, no (num_items, num_items) matrix. The loops are compiled by Numba and run on all cores.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdk.base.types import Bools, Float32s, Int32s, Int64s
+from sdk.base.types import BestRows, Bools, Int64s
 from sdk.machine.device import usable_cores
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class NeighbourRows:
-    """The nearest rows of each query row, best first, equal scores by smaller row.
-
-    Attributes:
-        row: (B, k) int64, -1 past the row's length.
-        scores: (B, k) float32 in (0, 1], -inf past the row's length.
-        lengths: (B,) int32.
-    """
-
-    row: Int64s
-    scores: Float32s
-    lengths: Int32s
 
 
 class NeighbourIndex:
@@ -49,7 +33,7 @@ class NeighbourIndex:
         self._columns = (matrix if listed is None else _only(matrix, listed)).T.tocsr()
         self._columns.sort_indices()
 
-    def nearest(self, rows: Int64s, k: int, *, threads: int | None = None) -> NeighbourRows:
+    def nearest(self, rows: Int64s, k: int, *, threads: int | None = None) -> BestRows:
         """The k rows of largest dot product with each given row, itself excluded, and only where it is above 0.
 
         Neither the number of threads nor the company of other queries changes a result.
@@ -59,7 +43,7 @@ class NeighbourIndex:
             k: list length, at least 1.
             threads: None takes every core this process may use.
         """
-        found = _empty(len(rows), k)
+        found = BestRows.empty(len(rows), k)
         workers = max(1, min(threads or usable_cores(), len(rows)))
         edges = np.linspace(0, len(rows), workers + 1).astype(int)
         with ThreadPoolExecutor(workers) as pool:
@@ -68,7 +52,7 @@ class NeighbourIndex:
                 part.result()
         return found
 
-    def _fill(self, rows: Int64s, found: NeighbourRows, start: int, stop: int) -> None:
+    def _fill(self, rows: Int64s, found: BestRows, start: int, stop: int) -> None:
         from sdk.models.content.neighbours_kernel import nearest_rows
 
         x, y, part = self._rows, self._columns, slice(start, stop)
@@ -84,11 +68,3 @@ def _only(matrix: csr_matrix, listed: Bools) -> csr_matrix:
     indptr = np.concatenate([[0], np.cumsum(np.where(listed, lengths, 0))]).astype(matrix.indptr.dtype)
     kept = np.repeat(listed, lengths)
     return csr_matrix((matrix.data[kept], matrix.indices[kept], indptr), matrix.shape)
-
-
-def _empty(num_rows: int, k: int) -> NeighbourRows:
-    return NeighbourRows(
-        np.full((num_rows, k), -1, np.int64),
-        np.full((num_rows, k), -np.inf, np.float32),
-        np.zeros(num_rows, np.int32),
-    )

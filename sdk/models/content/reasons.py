@@ -33,51 +33,6 @@ class Reasons:
     contributions: Mapping[str, float]
     shared: Mapping[str, tuple[str, ...]]
 
-    @property
-    def directors(self) -> tuple[str, ...]:
-        """Directors of both."""
-        return self.shared.get("directors", ())
-
-    @property
-    def cast(self) -> tuple[str, ...]:
-        """Leading actors of both."""
-        return self.shared.get("cast", ())
-
-    @property
-    def crew(self) -> tuple[str, ...]:
-        """Writers, composers … of both."""
-        return self.shared.get("crew", ())
-
-    @property
-    def keywords(self) -> tuple[str, ...]:
-        """Keywords of both."""
-        return self.shared.get("keywords", ())
-
-    @property
-    def genres(self) -> tuple[str, ...]:
-        """Genres of both."""
-        return self.shared.get("genres", ())
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """Users' tags of both."""
-        return self.shared.get("tags", ())
-
-    @property
-    def companies(self) -> tuple[str, ...]:
-        """Production companies of both."""
-        return self.shared.get("companies", ())
-
-    @property
-    def overview_words(self) -> tuple[str, ...]:
-        """Words of both overviews."""
-        return self.shared.get("overview", ())
-
-    @property
-    def title_words(self) -> tuple[str, ...]:
-        """Words of both titles; a shared series name comes as one."""
-        return self.shared.get("title", ())
-
     def describe(self, max_fields: int = 4, max_tokens: int = 3, leave_out: Collection[str] = ()) -> str:
         """The weightiest reasons in words: "director John Lasseter; cast Tim Allen, Tom Hanks".
 

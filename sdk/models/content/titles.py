@@ -13,17 +13,14 @@ import pyarrow as pa
 
 from sdk.base.errors import UsageError
 from sdk.base.ids import count_of, ids_of
+from sdk.data.titles import bare, names_in
 from sdk.models.content.tokens import fold
 
 _YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
-_ASIDE = re.compile(r"\(([^()]*)\)")
-_ALSO_KNOWN_AS = re.compile(r"^a\.?k\.?a\.?\s+", re.IGNORECASE)
 _MOVED_ARTICLE = re.compile(
     r"^(.*), (the|an?|les?|la|l['’]|une?|el|los|las|il|lo|gli|der|die|das|den|det|ein|eine|os?|as|uma?)$", re.IGNORECASE
 )
 _ARTICLES = frozenset({"a", "an", "the"})
-_APOSTROPHE = re.compile(r"['’`´]")
-_NOT_WORD = re.compile(r"[\W_]+")
 _ROMAN = {"ii": "2", "iii": "3", "iv": "4", "v": "5", "vi": "6", "vii": "7", "viii": "8", "ix": "9", "x": "10"}
 
 _COUNTING = re.compile(r"(?<=\S) (?:part|chapter|episode|volume|vol)(?= \d+\b)")
@@ -98,8 +95,7 @@ class TitleIndex:
         """
         limit = count_of(limit, "find_title: limit")
         if not isinstance(query, str):
-            message = f"find_title: got {query!r}, expected text, such as 'Heat (1995)'"
-            raise UsageError(message)
+            raise UsageError(f"find_title: got {query!r}, expected text, such as 'Heat (1995)'")
         name, year = split_year(query)
         named = self._named(name)
         exact = [m for m in named if year is None or m.year == year]
@@ -147,14 +143,12 @@ def split_year(text: str) -> tuple[str, int | None]:
 
 def name_keys(title: str) -> list[str]:
     """Every key under which a title is found: itself, and what it gives in brackets as its other names."""
-    asides = [_ALSO_KNOWN_AS.sub("", aside.strip()) for aside in _ASIDE.findall(title)]
-    names = [title, _ASIDE.sub(" ", title), *(aside for aside in asides if not aside.isdecimal())]
-    return [key for key in dict.fromkeys(name_key(name) for name in names) if key]
+    return [key for key in dict.fromkeys(map(name_key, names_in(title))) if key]
 
 
 def name_key(name: str) -> str:
     """A name without case, accents, punctuation and articles; ``II`` and ``Part II`` after the first word are ``2``."""
-    words = _words(_MOVED_ARTICLE.sub(_article_first, name.strip()))
+    words = bare(fold(_MOVED_ARTICLE.sub(_article_first, name.strip())).replace("&", " and ")).split()
     if len(words) > 1 and words[0] in _ARTICLES:
         words = words[1:]
     key = " ".join([*words[:1], *(_ROMAN.get(word, word) for word in words[1:])])
@@ -163,8 +157,3 @@ def name_key(name: str) -> str:
 
 def _article_first(found: re.Match[str]) -> str:
     return found[2] + ("" if found[2].endswith(("'", "’")) else " ") + found[1]
-
-
-def _words(name: str) -> list[str]:
-    text = _APOSTROPHE.sub("", fold(name).replace("&", " and "))
-    return _NOT_WORD.sub(" ", text).split()

@@ -7,7 +7,6 @@ resemble each other because their actors share a first name. Only overviews and 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from sdk.base.errors import MissingColumnError
 from sdk.base.types import Float64s, Int64s
+from sdk.data.titles import without_accents
 
 TABLE = "items"
 """What errors call the table of titles."""
@@ -130,8 +130,7 @@ def stop_words() -> frozenset[str]:
 
 def fold(text: str) -> str:
     """Lower case without accents, raised digits apart: ``AMÉLIE`` becomes ``amelie``, ``Alien³`` ``alien 3``."""
-    parts = unicodedata.normalize("NFKD", _RAISED.sub(r" \g<0>", text.casefold()))
-    return "".join(c for c in parts if not unicodedata.combining(c))
+    return without_accents(_RAISED.sub(r" \g<0>", text.casefold()))
 
 
 def overview_words(text: str) -> list[str]:

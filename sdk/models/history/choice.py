@@ -11,19 +11,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from sdk.base.config import HistoryConfig
+from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float32s, Float64s, Int64s
+from sdk.data.splits import drawn
 from sdk.metrics.lists import RelevanceSets, ndcg, user_mean
 from sdk.models.history.fit import ItemRegression, low_rank, prepared
 from sdk.models.history.inputs import Floats, Index, balanced, discount, most_rated, rating_matrix
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+    from typing_extensions import Self
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +41,30 @@ _HELD_OUT = 0.2
 _LIST = 10
 
 
+class Choice:
+    """Something chosen by measuring, as plain JSON values and back; a number's table is a list of pairs there."""
+
+    __slots__ = ()
+    TABLES: ClassVar[tuple[str, ...]]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values; ``from_json`` reads it back to an equal choice."""
+        tables = {name: [list(pair) for pair in getattr(self, name).items()] for name in self.TABLES}
+        return {**{each.name: getattr(self, each.name) for each in fields(self)}, **tables}  # type: ignore[arg-type]
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: it did not.
+        """
+        tables = {name: {float(key): float(value) for key, value in values[name]} for name in cls.TABLES}
+        return cls(**{**values, **tables})
+
+
 @dataclass(frozen=True, slots=True)
-class PenaltyChoice:
+class PenaltyChoice(Choice):
     """A penalty and what it was chosen by.
 
     Attributes:
@@ -51,6 +76,7 @@ class PenaltyChoice:
         num_draws: of the held-out part.
     """
 
+    TABLES = ("ndcg10",)
     penalty: float
     ndcg10: Mapping[float, float] = field(default_factory=dict)
     num_users: int = 0
@@ -58,47 +84,42 @@ class PenaltyChoice:
     num_measured: int = 0
     num_draws: int = 0
 
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values; ``from_json`` reads it back to an equal choice."""
-        return {**asdict(self), "ndcg10": [[penalty, value] for penalty, value in self.ndcg10.items()]}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> PenaltyChoice:
-        """Read what ``to_json`` wrote.
-
-        Raises:
-            KeyError, TypeError, ValueError: it did not.
-        """
-        table = {float(penalty): float(value) for penalty, value in values["ndcg10"]}
-        return cls(**{**values, "ndcg10": table})
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draw:
-    """One held-out part, and the regression over the rest but for its penalty.
+    """Some ratings, to be learnt from, and others that lists should name; the regression is there but for its penalty.
 
     Attributes:
-        solve: penalty -> the regression.
-        histories: (M, N) float32 sparse, of the measured users.
+        part: what both are of.
+        own: (K,) int64 rows of the part: what the measured users rated of what is learnt from.
+        measured: (M,) int64 ascending, users whose lists are measured.
         held_out: what their lists should name.
+        solve: penalty -> the regression.
         counts: (N,) int64 ratings of each title.
-        config: all but its ``penalty`` counts.
     """
 
-    solve: Callable[[float], ItemRegression]
-    histories: csr_matrix
+    part: Part
+    own: Int64s
+    measured: Int64s
     held_out: RelevanceSets
+    solve: Callable[[float], ItemRegression]
     counts: Int64s
-    config: HistoryConfig
+
+    def histories(self, weights: Float32s | None = None) -> csr_matrix:
+        """(M, N) float32 sparse, of the measured users, by weights of their ``own`` ratings; None weighs by stars."""
+        part, own = self.part, self.own
+        values = part.config.weights(part.rating[own]) if weights is None else weights
+        return rating_matrix(part.user[own], part.item[own], values, part.shape)[self.measured]
 
     def ndcg10(self, penalty: float) -> float:
         """Of the measured users' lists over the titles that take part, their own left out, after the cut to a rank."""
-        return user_mean(self.ndcg10_per_list(self.factors(penalty), self.histories))
+        return user_mean(self.ndcg10_per_list(self.factors(penalty), self.histories()))
 
     def factors(self, penalty: float) -> tuple[Float32s, Float32s]:
         """(N, r) float32 ``item_in`` and ``item_out`` of the titles that take part."""
-        importance, factor = np.sqrt(self.counts + 1.0), discount(self.counts, self.config.item_exponent)
-        cut = (self.config.rank or len(self.counts), self.config.seed, _POWER_STEPS)
+        config = self.part.config
+        importance, factor = np.sqrt(self.counts + 1.0), discount(self.counts, config.item_exponent)
+        cut = (config.rank or len(self.counts), config.seed, _POWER_STEPS)
         return low_rank(self.solve(penalty), importance, factor, *cut)
 
     def ndcg10_per_list(self, factors: tuple[Float32s, Float32s], histories: csr_matrix) -> Float64s:
@@ -107,6 +128,75 @@ class Draw:
         scores = np.asarray((histories @ item_in) @ item_out.T, np.float32)
         scores[histories.nonzero()] = -np.inf
         return ndcg(_top(scores), self.held_out, _LIST)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """The ratings that take part in a choice, ascending by user and title, both numbered from 0.
+
+    Few users bring all their titles, for the matrix to invert is then as large as the users; many only the most rated.
+
+    Attributes:
+        rows: (N,) int64, where they stand among the given ratings.
+        user: (N,) int64.
+        item: (N,) int64.
+        rating: (N,) float, stars.
+        shape: numbers of users and titles.
+        features: (I, f) float32 of the titles.
+        config: all but its ``penalty`` and ``half_life_days`` counts.
+    """
+
+    rows: Int64s
+    user: Int64s
+    item: Int64s
+    rating: Floats
+    shape: tuple[int, int]
+    features: Float32s
+    config: HistoryConfig
+
+    @classmethod
+    def of(cls, columns: tuple[Index, Index, Floats], features: Float32s, config: HistoryConfig) -> Part:
+        """Choose them.
+
+        Args:
+            columns: (N,) users (any ids), titles (rows of ``features``) and stars; each pair once, in any order.
+            features: (R_item, f) float32, as the model is fitted with.
+            config: as the model is fitted with.
+        """
+        user, item, rating = columns
+        ids = np.unique(user)
+        most = config.max_titles if len(ids) <= MAX_MATRIX else MAX_MATRIX
+        kept = np.isin(item, most_rated(np.bincount(item), most))
+        if len(ids) > MAX_USERS:
+            kept &= np.isin(user, np.random.default_rng(config.seed).choice(ids, MAX_USERS, replace=False))
+        rows = np.flatnonzero(kept)
+        rows = rows[np.lexsort((item[rows], user[rows]))]
+        users, own = np.unique(user[rows], return_inverse=True)
+        titles, place = np.unique(item[rows], return_inverse=True)
+        return cls(rows, own, place, rating[rows], (len(users), len(titles)), features[titles], config)
+
+    def draw(self, known: Bools, asked: Bools, rng: np.random.Generator, fewest: int = 1) -> Draw | None:
+        """What some ratings say of others.
+
+        Args:
+            known: (N,) bool, which ratings are learnt from.
+            asked: (N,) bool, which ones lists should name.
+            rng: draws the users whose lists are measured, where there are many.
+            fewest: users to measure; None is returned where fewer have ratings of both kinds.
+        """
+        measured = np.intersect1d(self.user[asked], self.user[known])
+        if len(measured) < fewest:
+            return None
+        if len(measured) > MAX_MEASURED:
+            measured = np.sort(rng.choice(measured, MAX_MEASURED, replace=False))
+        user, item, rating = self.user[known], self.item[known], self.rating[known]
+        history = rating_matrix(user, item, self.config.weights(rating), self.shape)
+        solve = prepared(balanced(history[np.diff(history.indptr) > 0], self.config.user_exponent), self.features)
+        place = rows_of(measured, self.user)
+        named = asked & (place >= 0)
+        held_out = RelevanceSets.from_pairs(place[named], self.item[named], len(measured))
+        counts = np.bincount(item, minlength=self.shape[1])
+        return Draw(self, np.flatnonzero(known & (place >= 0)), measured, held_out, solve, counts)
 
 
 def choose_penalty(
@@ -121,16 +211,14 @@ def choose_penalty(
         features: (R_item, f) float32, as the model is fitted with.
         config: all but its ``penalty`` counts.
     """
-    user, item, rating = _part((user, item, rating), config)
-    titles, item = np.unique(item, return_inverse=True)
-    num_users = int(user.max()) + 1
-    draws = _draws((user, item, rating), (num_users, len(titles)), features[titles], config)
+    part = Part.of((user, item, rating), features, config)
+    draws = _draws(part)
     if not draws:
         log.info("history model: too few likes to choose a penalty by, %g is taken", FALLBACK)
         return PenaltyChoice(FALLBACK)
     penalty, found = climb(lambda tried: float(np.mean([draw.ndcg10(tried) for draw in draws])))
     table = {tried: round(value, 6) for tried, value in sorted(found.items())}
-    return PenaltyChoice(penalty, table, num_users, len(titles), len(draws[0].held_out), len(draws))
+    return PenaltyChoice(penalty, table, *part.shape, len(draws[0].measured), len(draws))
 
 
 def climb(measure: Callable[[float], float]) -> tuple[float, dict[float, float]]:
@@ -158,89 +246,19 @@ def climb(measure: Callable[[float], float]) -> tuple[float, dict[float, float]]
     return _vertex(found), found
 
 
-def _part(columns: tuple[Index, Index, Floats], config: HistoryConfig) -> tuple[Int64s, Int64s, Floats]:
-    """The ratings that take part, ascending by user and title; users are numbered from 0.
-
-    Few users bring all their titles, for the matrix to invert is then as large as the users; many only the most rated.
-    """
-    user, item, rating = columns
-    rows = part_rows(user, item, config)
-    return np.unique(user[rows], return_inverse=True)[1], item[rows].astype(np.int64), rating[rows]
-
-
-def part_rows(user: Index, item: Index, config: HistoryConfig) -> Int64s:
-    """Rows of the ratings that take part in a choice, ascending by user and title."""
-    ids = np.unique(user)
-    kept = np.isin(item, most_rated(np.bincount(item), config.max_titles if len(ids) <= MAX_MATRIX else MAX_MATRIX))
-    if len(ids) > MAX_USERS:
-        kept &= np.isin(user, np.random.default_rng(config.seed).choice(ids, MAX_USERS, replace=False))
-    rows = np.flatnonzero(kept)
-    return rows[np.lexsort((item[rows], user[rows]))]
-
-
-def _draws(
-    columns: tuple[Int64s, Int64s, Floats], shape: tuple[int, int], features: Float32s, config: HistoryConfig
-) -> list[Draw]:
+def _draws(part: Part) -> list[Draw]:
     """As many as measure some 3,000 lists together, at most two; none where a draw would measure too few."""
-    first = _draw(columns, shape, features, config, 0)
+    first = _draw(part, 0)
     if first is None:
         return []
-    number = min(_MOST_DRAWS, -(-MAX_MEASURED // len(first.held_out)))
-    more = (_draw(columns, shape, features, config, n) for n in range(1, number))
-    return [first, *(draw for draw in more if draw is not None)]
+    number = min(_MOST_DRAWS, -(-MAX_MEASURED // len(first.measured)))
+    return [first, *filter(None, (_draw(part, n) for n in range(1, number)))]
 
 
-def _draw(
-    columns: tuple[Int64s, Int64s, Floats],
-    shape: tuple[int, int],
-    features: Float32s,
-    config: HistoryConfig,
-    number: int,
-) -> Draw | None:
-    user, _, rating = columns
-    rng = np.random.default_rng((config.seed, number))
-    held = (rating >= config.like_at) & (rng.random(len(rating)) < _HELD_OUT)
-    measured = np.intersect1d(user[held], user[~held])
-    if len(measured) < FEWEST_MEASURED:
-        return None
-    if len(measured) > MAX_MEASURED:
-        measured = np.sort(rng.choice(measured, MAX_MEASURED, replace=False))
-    return draw_of(columns, shape, (~held, held), measured, features, config)
-
-
-def draw_of(
-    columns: tuple[Int64s, Int64s, Floats],
-    shape: tuple[int, int],
-    parts: tuple[Bools, Bools],
-    measured: Int64s,
-    features: Float32s,
-    config: HistoryConfig,
-) -> Draw:
-    """What some ratings say of others.
-
-    Args:
-        columns: (N,) users and titles, below ``shape``, and stars.
-        shape: (U, N) users and titles.
-        parts: (N,) bool, which ratings are learnt from, and which are asked for.
-        measured: (M,) int64 ascending, users whose lists are measured.
-        features: (N, f) float32 of the titles.
-        config: all but its ``penalty`` counts.
-    """
-    user, item, rating = columns
-    known, held = parts
-    history = rating_matrix(user[known], item[known], config.weights(rating[known]), shape)
-    return Draw(
-        prepared(balanced(history[np.diff(history.indptr) > 0], config.user_exponent), features),
-        history[measured],
-        _held_out(user[held], item[held], measured),
-        np.bincount(item[known], minlength=shape[1]),
-        config,
-    )
-
-
-def _held_out(user: Int64s, item: Int64s, measured: Int64s) -> RelevanceSets:
-    mine: Bools = np.isin(user, measured)
-    return RelevanceSets.from_pairs(np.searchsorted(measured, user[mine]), item[mine], len(measured))
+def _draw(part: Part, number: int) -> Draw | None:
+    rng = np.random.default_rng((part.config.seed, number))
+    held = (part.rating >= part.config.like_at) & drawn(len(part.rating), _HELD_OUT, rng)
+    return part.draw(~held, held, rng, FEWEST_MEASURED)
 
 
 def _top(scores: Float32s) -> Int64s:

@@ -27,7 +27,7 @@ from sdk.base.errors import BundleError, ConfigError
 from sdk.base.stored_arrays import read_arrays, read_json, write_arrays, write_json
 from sdk.base.types import Float32s, Int64s
 from sdk.features.tables import FIRST_KNOWN
-from sdk.models.history.choice import FALLBACK, PenaltyChoice, choose_penalty
+from sdk.models.history.choice import FALLBACK, FEWEST_MEASURED, PenaltyChoice, choose_penalty
 from sdk.models.history.fit import extend, fit_regression, low_rank
 from sdk.models.history.inputs import (
     Floats,
@@ -42,7 +42,7 @@ from sdk.models.history.inputs import (
     scaled_features,
 )
 from sdk.models.history.recency import HALF_LIVES_DAYS, TIMES_PENALTY, Moments, TimeChoice, aged_weights
-from sdk.models.pair_form import Head, PairForm, Side
+from sdk.models.pair_form import NO_MLP, Head, PairForm, Side
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -190,9 +190,8 @@ class HistoryModel:
 
     def form_of(self, user_vectors: Float32s) -> PairForm:
         """The pair form whose users have the given (B, r + 1) float32 vectors, row by row."""
-        users = _dot_side(np.zeros(len(user_vectors), np.float32), user_vectors)
-        items, head = _dot_side(self.item_bias, self.item_out), Head(np.zeros((0, 0), np.float32), ())
-        return PairForm(users, items, head, user_vectors.any(axis=1))
+        users = Side.plain(np.zeros(len(user_vectors), np.float32), user_vectors)
+        return PairForm(users, Side.plain(self.item_bias, self.item_out), NO_MLP, user_vectors.any(axis=1))
 
     def contributions(self, item: int, item_index: Index, weights: Floats | None = None) -> Float32s:
         """Why this title: (N,) float32, what each title of a history adds to the score of row ``item``.
@@ -288,11 +287,6 @@ def _joined(first: Side, second: Side, bias_factor: np.float32, dot_factor: np.f
     return Side(first.bias + bias_factor * second.bias, dot, second.hidden, second.fields)
 
 
-def _dot_side(bias: Float32s, dot: Float32s) -> Side:
-    none = np.zeros((len(bias), 0), np.float32)
-    return Side(bias, dot, none, none[:, :, None])
-
-
 def _settled(
     columns: tuple[Index, Index, Floats], timestamp: Int64s | None, features: Float32s, config: HistoryConfig
 ) -> tuple[HistoryConfig, PenaltyChoice | None, TimeChoice | None]:
@@ -303,7 +297,7 @@ def _settled(
     if timestamp is None or None not in (config.penalty, config.half_life_days):
         return settled, choice, None
     moments = Moments.of(columns, timestamp, features, config)
-    if not moments.are_enough:
+    if moments.num_lists < FEWEST_MEASURED:
         log.info("history model: too few likes after a moment to choose by")
         return settled, choice, None
     penalties = tuple(penalty * times for times in TIMES_PENALTY) if choice else (penalty,)

@@ -12,24 +12,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from sdk.base.config import HistoryConfig
 from sdk.base.types import Float32s, Int64s
-from sdk.models.history.choice import (
-    FEWEST_MEASURED,
-    MAX_MEASURED,
-    Draw,
-    draw_of,
-    part_rows,
-)
-from sdk.models.history.inputs import Floats, Index, rating_matrix
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
+from sdk.data.splits import before_and_asked, time_at
+from sdk.models.history.choice import MAX_MEASURED, Choice, Draw, Part
+from sdk.models.history.inputs import Floats, Index
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +30,13 @@ MOMENTS = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
 TIMES_PENALTY = (1.0, 2.0, 4.0)
 """Tried times the penalty that random draws chose: lists over time want to be held back as much or more, and the few
 lists after moments would choose badly from a wide range."""
-_TABLES = ("by_penalty", "by_half_life")
 _WINDOW = 0.05
 _DAY_S = 86_400
 _MOST_HALVINGS = 60.0  # so that no weight becomes 0
 
 
 @dataclass(frozen=True, slots=True)
-class TimeChoice:
+class TimeChoice(Choice):
     """What was chosen on moments, and by what.
 
     Attributes:
@@ -58,27 +48,13 @@ class TimeChoice:
         num_lists: measured, several for a user who is asked for after several moments.
     """
 
+    TABLES = ("by_penalty", "by_half_life")
     penalty: float
     half_life_days: float
     by_penalty: Mapping[float, float]
     by_half_life: Mapping[float, float]
     num_moments: int
     num_lists: int
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values; ``from_json`` reads it back to an equal choice."""
-        tables = {name: [list(pair) for pair in getattr(self, name).items()] for name in _TABLES}
-        return {**asdict(self), **tables}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> TimeChoice:
-        """Read what ``to_json`` wrote.
-
-        Raises:
-            KeyError, TypeError, ValueError: it did not.
-        """
-        tables = {name: {float(key): float(value) for key, value in values[name]} for name in _TABLES}
-        return cls(**{**values, **tables})
 
 
 def recency(user: Index, timestamp: Int64s, half_life_days: float) -> Float32s:
@@ -113,37 +89,17 @@ def aged_weights(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Moment:
-    """One moment: what came before it, the regression over that but for its penalty, and what is asked for after it.
-
-    Attributes:
-        draw: measures lists.
-        own: (K,) int64 rows of the measured users' (M of the U) ratings before the moment.
-        measured: (M,) int64 ascending, users.
-    """
-
-    draw: Draw
-    own: Int64s
-    measured: Int64s
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Moments:
-    """Moments within given ratings, to choose by; the ratings are ascending by user and title, both numbered from 0.
+    """Moments within given ratings, to choose by.
 
     Attributes:
-        columns: (N,) int64 users and titles, and stars.
-        timestamp: (N,) int64 seconds.
-        shape: (U, I) users and titles that take part.
-        config: as fitted with.
-        moments: the latest first, until they gave some 3,000 lists.
+        timestamp: (N,) int64 seconds, of the ratings that take part.
+        draws: what came before each moment and what is asked for after it; the latest moment first, until they gave
+            some 3,000 lists.
     """
 
-    columns: tuple[Int64s, Int64s, Floats]
     timestamp: Int64s
-    shape: tuple[int, int]
-    config: HistoryConfig
-    moments: tuple[_Moment, ...]
+    draws: tuple[Draw, ...]
 
     @classmethod
     def of(
@@ -157,25 +113,22 @@ class Moments:
             features: (R_item, f) float32, as the model is fitted with.
             config: all but its ``penalty`` and ``half_life_days`` count.
         """
-        rows = part_rows(columns[0], columns[1], config)
-        user = np.unique(columns[0][rows], return_inverse=True)[1]
-        titles, item = np.unique(columns[1][rows], return_inverse=True)
-        part, shape = (user, item, columns[2][rows]), (int(user.max()) + 1, len(titles))
-        found: list[_Moment] = []
+        part = Part.of(columns, features, config)
+        times, likes = timestamp[part.rows], part.rating >= config.like_at
+        found: list[Draw] = []
         for share in MOMENTS:
-            if sum(len(each.measured) for each in found) < MAX_MEASURED:
-                found += _moment(part, timestamp[rows], share, shape, features[titles], config)
-        return cls(part, timestamp[rows], shape, config, tuple(found))
+            if sum(len(draw.measured) for draw in found) >= MAX_MEASURED:
+                break
+            start, end = (time_at(times, round(upto * len(times))) for upto in (share, share + _WINDOW))
+            before, asked = before_and_asked(part.user, times, likes, start, end)
+            draw = part.draw(before, asked, np.random.default_rng(config.seed))
+            found += [] if draw is None else [draw]
+        return cls(times, tuple(found))
 
     @property
     def num_lists(self) -> int:
         """Lists that are measured, several for a user who is asked for after several moments."""
-        return sum(len(moment.measured) for moment in self.moments)
-
-    @property
-    def are_enough(self) -> bool:
-        """Whether there is enough to choose by."""
-        return self.num_lists >= FEWEST_MEASURED
+        return sum(len(draw.measured) for draw in self.draws)
 
     def choose(self, penalties: Sequence[float], half_lives: Sequence[float]) -> TimeChoice:
         """The best penalty, ratings ageing by the first half-life; then the best half-life. Of equal ones the first."""
@@ -184,53 +137,17 @@ class Moments:
         penalty = max(by_penalty, key=lambda each: by_penalty[each])
         by_half_life = dict(zip(half_lives, self._ndcg10(penalty, half_lives), strict=True))
         days = max(by_half_life, key=lambda each: by_half_life[each])
-        counts = len(self.moments), self.num_lists
+        counts = len(self.draws), self.num_lists
         log.info("history model: by %d moments, %d lists: penalty %g, half-life %g days", *counts, penalty, days)
         return TimeChoice(penalty, days, by_penalty, by_half_life, *counts)
 
     def _ndcg10(self, penalty: float, half_lives: Sequence[float]) -> list[float]:
         """The mean over all lists for each half-life."""
         total = np.zeros(len(half_lives))
-        for moment in self.moments:
-            factors = moment.draw.factors(penalty)
+        for draw in self.draws:
+            factors, own = draw.factors(penalty), draw.own
+            user, rating, times = draw.part.user[own], draw.part.rating[own], self.timestamp[own]
             for place, days in enumerate(half_lives):
-                total[place] += moment.draw.ndcg10_per_list(factors, self._histories(moment, days)).sum()
+                weights = aged_weights(draw.part.config, rating, user, times, days)
+                total[place] += draw.ndcg10_per_list(factors, draw.histories(weights)).sum()
         return [round(float(each), 6) for each in total / self.num_lists]
-
-    def _histories(self, moment: _Moment, days: float) -> csr_matrix:
-        """(M, I) float32 sparse: what the measured users rated before the moment, weighted by age."""
-        user, item, rating = self.columns
-        own = moment.own
-        weights = aged_weights(self.config, rating[own], user[own], self.timestamp[own], days)
-        return rating_matrix(user[own], item[own], weights, self.shape)[moment.measured]
-
-
-def _moment(
-    columns: tuple[Int64s, Int64s, Floats],
-    timestamp: Int64s,
-    share: float,
-    shape: tuple[int, int],
-    features: Float32s,
-    config: HistoryConfig,
-) -> list[_Moment]:
-    """The moment that a share of the ratings, by time, ends at; none where nothing is asked of a user with a past."""
-    user, _, rating = columns
-    start, end = _time_at(timestamp, share), _time_at(timestamp, share + _WINDOW)
-    before = timestamp < start
-    asked = ~before & (timestamp < end) & (rating >= config.like_at) & np.isin(user, user[before])
-    measured = np.unique(user[asked])
-    if not len(measured):
-        return []
-    if len(measured) > MAX_MEASURED:
-        rng = np.random.default_rng(config.seed)
-        measured = np.sort(rng.choice(measured, MAX_MEASURED, replace=False))
-    draw = draw_of(columns, shape, (before, asked), measured, features, config)
-    return [_Moment(draw, np.flatnonzero(before & np.isin(user, measured)), measured)]
-
-
-def _time_at(timestamp: Int64s, share: float) -> int:
-    """The time of the rating that the share of all, by time, ends at; after all of them for a share of 1."""
-    place = round(share * len(timestamp))
-    if place >= len(timestamp):
-        return int(timestamp.max()) + 1
-    return int(np.partition(timestamp, place)[place])

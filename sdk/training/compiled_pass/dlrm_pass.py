@@ -11,7 +11,7 @@ import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 import torch
@@ -24,90 +24,101 @@ from sdk.features.tables import UNKNOWN
 from sdk.models.dlrm import DLRM, SideArch
 from sdk.models.pair_model import TableBuffers
 from sdk.scoring.kernels import LANES
-from sdk.training.compiled_pass.strip_kernels import BIASES, pass_rows
+from sdk.training.compiled_pass.strip_kernels import pass_rows
 
 _STRIPS = 16  # of a block: their activations stay in a core's second cache
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Matrix:
-    """A layer's weights.
-
-    Attributes:
-        weight: (outputs, inputs), or a list's (inputs, outputs) embeddings.
-        bias: (outputs,); None for a list.
-        at: where its entries start in the flat arrays of matrices.
-        bias_at: where its bias starts in the flat array of biases; -1 for a list.
-    """
-
-    weight: Tensor
-    bias: Tensor | None
-    at: int
-    bias_at: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Gathered:
+class Gathered(NamedTuple):
     """Rows of a table that go into lines of a strip.
 
     Attributes:
         table: (R, width) float32, contiguous.
         line: the first one.
-        index: which of the pass's indices says which rows.
+        rows: which of the pass's indices says which rows.
         embedding: of which the table is the weight; None where it is not trained.
         penalised: whether the L2 penalty on vectors counts it.
     """
 
     table: Tensor
     line: int
-    index: str
+    rows: str
     embedding: nn.Embedding | None = None
     penalised: bool = True
 
 
-@dataclass(slots=True)
-class _Lines:
-    """Lines given out so far."""
-
-    used: int = 0
-
-    def take(self, count: int) -> int:
-        """The first of so many new ones."""
-        self.used += count
-        return self.used - count
-
-
 @dataclass(slots=True, eq=False)
 class Layout:
-    """A network on the lines of a strip; the arrays are those of ``strip_kernels.pass_rows``."""
+    """A network on the lines of a strip; the numbers are those of ``strip_kernels.pass_rows``.
 
-    lines: _Lines = field(default_factory=_Lines)
+    Attributes:
+        num_weights: length of the flat array of weights so far, the zeros in front of them included.
+        num_lines: lines given out so far.
+        layers: rows of the table of layers.
+        places: each parameter that is no table looked up row by row, and where it starts in the flat array.
+        gathered: what is read from tables.
+        penalised: lines that an L2 penalty counts here, and which one.
+    """
+
+    num_weights: int
+    num_lines: int = 0
     layers: list[tuple[int, ...]] = field(default_factory=list)
-    matrices: list[Matrix] = field(default_factory=list)
+    places: dict[int, Tensor] = field(default_factory=dict)
     gathered: list[Gathered] = field(default_factory=list)
-    num_weights: int = 0
-    num_biases: int = 0
+    penalised: list[tuple[int, int]] = field(default_factory=list)
 
-    def add_matrix(self, weight: Tensor, bias: Tensor | None) -> Matrix:
-        """Give a layer's weights their place."""
-        matrix = Matrix(weight, bias, self.num_weights, self.num_biases if bias is not None else -1)
-        self.matrices.append(matrix)
-        self.num_weights += weight.numel()
-        self.num_biases += 0 if bias is None else bias.numel()
-        return matrix
+    def take(self, count: int) -> int:
+        """The first of so many new lines."""
+        self.num_lines += count
+        return self.num_lines - count
 
-    def add_mlp(self, layers: nn.Sequential, x: int, last: int | None, *, last_relu: bool, passes_back: bool) -> int:
-        """Linear layers from line ``x`` on; the line of the last one's output, ``last`` if given."""
+    def place(self, parameter: Tensor) -> int:
+        """Give a parameter its place in the flat array."""
+        self.places[self.num_weights] = parameter
+        self.num_weights += parameter.numel()
+        return self.num_weights - parameter.numel()
+
+    def add_mlp(self, layers: nn.Sequential, x: int, out: int, *, last_relu: bool, passes_back: bool) -> None:
+        """Linear layers from line ``x`` to line ``out``."""
         linears = [layer for layer in layers if isinstance(layer, nn.Linear)]
-        for number, linear in enumerate(linears):
-            is_last = number == len(linears) - 1
-            y = last if is_last and last is not None else self.lines.take(linear.out_features)
-            matrix = self.add_matrix(linear.weight, linear.bias)
-            has_relu, back = int(last_relu or not is_last), int(passes_back or number > 0)
-            sizes = (linear.in_features, linear.out_features)
-            self.layers.append((*sizes, x, y, matrix.at, matrix.bias_at, has_relu, back, 0))
+        for number, linear in enumerate(linears, start=1):
+            is_last = number == len(linears)
+            y = out if is_last else self.take(linear.out_features)
+            places = (self.place(linear.weight), self.place(linear.bias))
+            flags = (last_relu or not is_last, passes_back or number > 1, False)
+            self.layers.append((linear.in_features, linear.out_features, x, y, *places, *flags))
             x = y
-        return x
+
+    def add_list(self, index: str, shares: Tensor, weight: Tensor, y: int) -> None:
+        """A list-valued field: its vector, from line ``y`` on, is the shares times the embeddings."""
+        x, (inputs, outputs) = self.take(shares.shape[1]), weight.shape
+        self.gathered.append(Gathered(shares, x, index))
+        self.layers.append((inputs, outputs, x, y, self.place(weight), 0, False, False, True))
+        self.penalised += [(line, 1) for line in range(y, y + outputs)]
+
+    def add_side(self, side: str, arch: SideArch, table: TableBuffers, fields: Iterator[int]) -> tuple[int, int, int]:
+        """One side's tables, lists and bottom MLP; the lines of its dense vector, its dot part and its bias.
+
+        Raises:
+            ValueError: a code has no row in its table. The compiled pass reads rows without looking.
+        """
+        for name, embedding in arch.embeddings.items():
+            assert isinstance(embedding, nn.Embedding)
+            _check_codes(f"{side} {name}", getattr(table, f"codes_{name}"), embedding)
+            self.gathered.append(Gathered(embedding.weight, next(fields), f"{side} {name}", embedding))
+        for name, embedding in arch.lists.items():
+            assert isinstance(embedding, nn.Embedding)
+            self.add_list(f"{side} row", getattr(table, f"multi_{name}"), embedding.weight, next(fields))
+        x, dense = self.take(table.num_dense), next(fields)
+        self.gathered.append(Gathered(table.left_out(), x, f"{side} statistics"))
+        self.add_mlp(arch.bottom_mlp, x, dense, last_relu=True, passes_back=False)
+        dot, bias = self.take(arch.dot.embedding_dim if arch.dot is not None else 0), self.take(1)
+        if arch.dot is not None:
+            self.gathered.append(Gathered(arch.dot.weight, dot, f"{side} id", arch.dot))
+        if arch.bias is not None:
+            self.gathered.append(Gathered(arch.bias.weight, bias, f"{side} id", arch.bias, penalised=False))
+            self.penalised.append((bias, 2))
+        return dense, dot, bias
 
 
 class DLRMPass:
@@ -119,32 +130,36 @@ class DLRMPass:
     """
 
     def __init__(self, model: DLRM, config: TrainingConfig) -> None:
-        self.model, self.config, self.layout = model, config, Layout()
-        sides = [
-            self._lay_out(name, arch, table)
-            for name, arch, table in (("user", model.user_arch, model.users), ("item", model.item_arch, model.items))
-        ]
-        self.num_below = len(self.layout.layers)
-        assert model.top_mlp is not None
-        top = self.layout.lines.take(model.top_linears()[0].in_features)
-        out = self.layout.add_mlp(model.top_mlp, top, None, last_relu=False, passes_back=True)
-        dim, dot_dim = model.config.embedding_dim, model.config.dot_dim
-        self.shape = np.array([dim, dot_dim, model.config.biases, top, out], dtype=np.int64)
-        self.sides = np.array(sides, dtype=np.int64)
-        self.num_lines = self.layout.lines.used
-        self.layers = self._layer_table()
-        self.trained = [entry for entry in self.layout.gathered if entry.embedding is not None]
-        names = dict.fromkeys(entry.index for entry in self.layout.gathered)
-        self.index_names = {name: place for place, name in enumerate(names)}
-        self.gathers = np.array(
-            [(e.table.data_ptr(), e.table.shape[1], e.line, self.index_names[e.index]) for e in self.layout.gathered],
-            dtype=np.int64,
+        self.model, self.config = model, config
+        self.layout = layout = Layout(
+            max(layer.in_features for layer in model.modules() if isinstance(layer, nn.Linear))
         )
-        num_weights, num_biases = self.layout.num_weights, self.layout.num_biases
-        self.matrices, self.transposed = np.zeros((2, num_weights), dtype=np.float32)
-        self.biases = np.zeros(num_biases + self.num_lines, dtype=np.float32)
-        self.total = np.zeros(num_weights + num_biases, dtype=np.float32)
-        self._share_memory()
+        dim, archs = model.config.embedding_dim, (model.user_arch, model.item_arch)
+        vectors = [[layout.take(dim) for _ in range(arch.num_fields)] for arch in archs]
+        lines = [
+            layout.add_side(name, arch, table, iter(own))
+            for name, arch, table, own in zip(("user", "item"), archs, (model.users, model.items), vectors, strict=True)
+        ]
+        self.num_below = len(layout.layers)
+        assert model.top_mlp is not None
+        top, out = layout.take(model.top_linears()[0].in_features), layout.take(1)
+        layout.add_mlp(model.top_mlp, top, out, last_relu=False, passes_back=True)
+        tops, meetings = _meetings(vectors, dim, top)
+        self.sides = _table([(dense, at, dot, bias) for (dense, dot, bias), at in zip(lines, tops, strict=True)], 4)
+        self.meetings, self.penalised = _table(meetings, 3), _table(layout.penalised, 2)
+        self.shape = np.array([dim, sum(map(len, vectors)), model.config.dot_dim, out], dtype=np.int64)
+        self.layers = _table(layout.layers, 9)
+        self.trained = [entry for entry in layout.gathered if entry.embedding is not None]
+        self.index_names = list(dict.fromkeys(entry.rows for entry in layout.gathered))
+        self.gathers = _table(
+            [(e.table.data_ptr(), e.table.shape[1], e.line, self.index_names.index(e.rows)) for e in layout.gathered], 4
+        )
+        self.weights, self.transposed, self.total = np.zeros((3, layout.num_weights), dtype=np.float32)
+        self.copies = list(self._copies())
+        self.gradients = [
+            (parameter, torch.from_numpy(self.total)[at : at + parameter.numel()].view_as(parameter))
+            for at, parameter in layout.places.items()
+        ]
         self.rooms = threading.local()
 
     @staticmethod
@@ -155,28 +170,20 @@ class DLRMPass:
 
     def prepare(self) -> None:
         """Read the weights: once per step, before its rows."""
-        for matrix, weight, bias in zip(self.layout.matrices, self.weights, self.bias_values, strict=True):
-            ahead, back = (weight.T, weight) if bias is None else (weight, weight.T)
-            self.matrices[matrix.at : matrix.at + weight.size].reshape(ahead.shape)[:] = ahead
-            self.transposed[matrix.at : matrix.at + weight.size].reshape(back.shape)[:] = back
-            if bias is not None:
-                self.biases[matrix.bias_at : matrix.bias_at + len(bias)] = bias
+        for place, weight in self.copies:
+            place[:] = weight
 
     def indices(self, pairs: PairBatch, drawn: tuple[Tensor, Tensor] | None) -> Int64s:
         """(I, B) int64 rows of the gathered tables, in the order of ``index_names``."""
-        index = np.empty((len(self.index_names), len(pairs.label)), dtype=np.int64)
         kind = (pairs.rated * (1 + pairs.label)).long()
-        for number, (side, rows, table) in enumerate(
-            (("user", pairs.user_index, self.model.users), ("item", pairs.item_index, self.model.items))
-        ):
-            found = {"row": rows, "statistics": kind * table.num_rows + rows}
-            found |= {name: table.codes_of(name, rows) for name in table.code_names}
-            if drawn is not None:
-                found["id"] = found["id"].masked_fill(drawn[number] < self.model.id_dropout, UNKNOWN)
-            for name, values in found.items():
-                if (place := self.index_names.get(f"{side} {name}")) is not None:
-                    index[place] = values.numpy()
-        return index
+        found: dict[str, Tensor] = {}
+        sides = (("user", pairs.user_index, self.model.users), ("item", pairs.item_index, self.model.items))
+        for (side, rows, table), numbers in zip(sides, drawn or (None, None), strict=True):
+            found |= {f"{side} {name}": table.codes_of(name, rows) for name in table.code_names}
+            found |= {f"{side} row": rows, f"{side} statistics": kind * table.num_rows + rows}
+            if numbers is not None:
+                found[f"{side} id"] = found[f"{side} id"].masked_fill(numbers < self.model.id_dropout, UNKNOWN)
+        return np.stack([found[name].numpy() for name in self.index_names])
 
     def __call__(
         self, rows: slice, index: Int64s, labels: Float32s, outputs: Sequence[Float32s]
@@ -194,13 +201,14 @@ class DLRMPass:
             The rows' part of the mean loss without penalties, and the flat gradient of all other weights.
         """
         values, gradient = self._room()
-        flat = np.zeros(self.layout.num_weights + self.layout.num_biases, dtype=np.float32)
+        flat = np.zeros(self.layout.num_weights, dtype=np.float32)
         scatters = [(out.ctypes.data, out.shape[1], e.line) for e, out in zip(self.trained, outputs, strict=True)]
+        penalties = (1.0, 2 * self.config.embedding_l2, 2 * self.config.bias_l2)
         loss = pass_rows(
-            self.layers, self.num_below, self.sides, self.shape, self.gathers, np.array(scatters, dtype=np.int64),
-            index, labels, rows.start, rows.stop, self._scales(len(labels)),
-            self.matrices, self.transposed, self.biases, values, gradient,
-            flat[: self.layout.num_weights], flat[self.layout.num_weights :],
+            self.layers, self.num_below, self.sides, self.meetings, self.penalised, self.shape,
+            self.gathers, _table(scatters, 3), index, labels, rows.start, rows.stop,
+            np.array(penalties, dtype=np.float32) / np.float32(len(labels)),
+            self.weights, self.transposed, values, gradient, flat,
         )  # fmt: skip
         return float(loss), flat
 
@@ -210,65 +218,38 @@ class DLRMPass:
         for parameter, gradient in self.gradients:
             parameter.grad = gradient
 
-    def _scales(self, batch_size: int) -> Float32s:
-        penalties = (2 * self.config.embedding_l2, 2 * self.config.bias_l2)
-        return np.array([1.0, *penalties], dtype=np.float32) / np.float32(batch_size)
-
-    def _room(self) -> tuple[Float32s, Float32s]:
-        """Two arrays of this thread's own."""
+    def _room(self) -> Float32s:
+        """(2, S, lines, LANES) float32 of this thread's own, for activations and their gradients."""
         if not hasattr(self.rooms, "arrays"):
-            shape = (_STRIPS, self.num_lines, LANES)
-            self.rooms.arrays = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
-        room: tuple[Float32s, Float32s] = self.rooms.arrays
+            self.rooms.arrays = np.zeros((2, _STRIPS, self.layout.num_lines, LANES), dtype=np.float32)
+        room: Float32s = self.rooms.arrays
         return room
 
-    def _lay_out(self, side: str, arch: SideArch, table: TableBuffers) -> tuple[int, ...]:
-        """One side's tables, lists and bottom MLP; where its fields, dot part and bias are."""
-        layout, dim = self.layout, self.model.config.embedding_dim
-        fields = layout.lines.take(arch.num_fields * dim)
-        lines: Iterator[int] = itertools.count(fields, dim)
-        for name, embedding in arch.embeddings.items():
-            assert isinstance(embedding, nn.Embedding)
-            _check_codes(f"{side} {name}", getattr(table, f"codes_{name}"), embedding)
-            layout.gathered.append(Gathered(embedding.weight, next(lines), f"{side} {name}", embedding))
-        for name, embedding in arch.lists.items():
-            self._lay_out_list(f"{side} row", getattr(table, f"multi_{name}"), embedding, next(lines))
-        x = layout.lines.take(table.num_dense)
-        layout.gathered.append(Gathered(table.left_out(), x, f"{side} statistics"))
-        layout.add_mlp(arch.bottom_mlp, x, next(lines), last_relu=True, passes_back=False)
-        dot, bias = layout.lines.take(self.model.config.dot_dim), layout.lines.take(1)
-        if arch.dot is not None:
-            layout.gathered.append(Gathered(arch.dot.weight, dot, f"{side} id", arch.dot))
-        if arch.bias is not None:
-            layout.gathered.append(Gathered(arch.bias.weight, bias, f"{side} id", arch.bias, penalised=False))
-        return fields, arch.num_fields, dot, bias
+    def _copies(self) -> Iterator[tuple[Float32s, Float32s]]:
+        """Places in the flat arrays, and views of the parameters that belong there."""
+        parameters = {at: parameter.detach().numpy() for at, parameter in self.layout.places.items()}
+        for _, outputs, _, _, at, bias_at, _, _, is_list in self.layout.layers:
+            weight = parameters[at].T if is_list else parameters[at]
+            for flat, matrix in ((self.weights, weight), (self.transposed, weight.T)):
+                yield flat[at : at + weight.size].reshape(matrix.shape), matrix
+            if not is_list:
+                yield self.weights[bias_at : bias_at + outputs], parameters[bias_at]
 
-    def _lay_out_list(self, index: str, shares: Tensor, embedding: nn.Module, y: int) -> None:
-        """A list-valued field: its vector is the shares times the embeddings."""
-        assert isinstance(embedding, nn.Embedding)
-        x = self.layout.lines.take(shares.shape[1])
-        self.layout.gathered.append(Gathered(shares, x, index))
-        matrix = self.layout.add_matrix(embedding.weight, None)
-        self.layout.layers.append((*embedding.weight.shape, x, y, matrix.at, matrix.bias_at, 0, 0, 1))
 
-    def _layer_table(self) -> Int64s:
-        """(L, 9) int64; layers without a bias get the zeros behind all biases."""
-        table = np.array(self.layout.layers, dtype=np.int64)
-        table[table[:, BIASES] < 0, BIASES] = self.layout.num_biases
-        return table
+def _meetings(vectors: Sequence[Sequence[int]], dim: int, top: int) -> tuple[tuple[int, int], list[tuple[int, ...]]]:
+    """Where the top MLP's input, from line ``top`` on, has each side's dense vector and every pair's dot product."""
+    users, items = (list(itertools.combinations(own, 2)) for own in vectors)
+    tops = (top, top + dim + len(users))
+    outs = itertools.chain(range(top + dim, tops[1]), itertools.count(tops[1] + dim))
+    pairs = [*users, *items, *itertools.product(*vectors)]
+    return tops, [(*pair, out) for pair, out in zip(pairs, outs, strict=False)]
 
-    def _share_memory(self) -> None:
-        """Views of the weights, and of the flat gradient for each of them: both are changed in place from here on."""
-        matrices = self.layout.matrices
-        self.weights = [matrix.weight.detach().numpy() for matrix in matrices]
-        self.bias_values = [None if matrix.bias is None else matrix.bias.detach().numpy() for matrix in matrices]
-        dense = [matrix.weight for matrix in matrices] + [m.bias for m in matrices if m.bias is not None]
-        parts = torch.from_numpy(self.total).split([parameter.numel() for parameter in dense])
-        self.gradients = [(parameter, part.view_as(parameter)) for parameter, part in zip(dense, parts, strict=True)]
+
+def _table(rows: Sequence[tuple[int, ...]], width: int) -> Int64s:
+    return np.array(rows, dtype=np.int64).reshape(-1, width)
 
 
 def _check_codes(name: str, codes: Tensor, embedding: nn.Embedding) -> None:
-    """The compiled pass reads rows without looking: a code that has none must not reach it."""
     lowest, highest = int(codes.min()), int(codes.max())
     if not 0 <= lowest <= highest < embedding.num_embeddings:
         message = f"{name}: codes run from {lowest} to {highest}, expected 0 to {embedding.num_embeddings - 1}"

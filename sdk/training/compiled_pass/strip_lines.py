@@ -11,36 +11,26 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
+from sdk.machine.compiled import compiled
 from sdk.scoring.kernels import HAS_AVX512, LANES, VECTOR, VECTOR_WIDTH, emit_fma, emit_load, emit_store, intrinsic
 
 _F32 = 4  # bytes
 LINE = LANES * _F32
-OUTER = (8, 3) if HAS_AVX512 else (4, 2)
-"""Lines by lines whose products ``outer_block`` sums at a time: they fill the registers."""
+_OUTER = (8, 3) if HAS_AVX512 else (4, 2)  # lines by lines whose products are summed at a time: they fill the registers
 
 _PARTS = range(0, LINE, VECTOR_WIDTH * _F32)  # where a line's vectors start
 _FLOAT, _I64 = ir.FloatType(), ir.IntType(64)
 
 
 @intrinsic
-def float_at(typing: Any, address: Any) -> Any:
-    """The float32 at an address in bytes."""
+def copy_float(typing: Any, source: Any, target: Any) -> Any:
+    """Copy the float32 at one address to another."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return emit_load(builder, args[0], _FLOAT)
-
-    return types.float32(types.int64), generate
-
-
-@intrinsic
-def put_float(typing: Any, address: Any, value: Any) -> Any:
-    """Store a float32 at an address in bytes."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit_store(builder, args[1], args[0])
+        emit_store(builder, emit_load(builder, args[0], _FLOAT), args[1])
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.float32), generate
+    return types.void(types.int64, types.int64), generate
 
 
 def _outer_kernel(rows: int, columns: int) -> Any:
@@ -152,5 +142,28 @@ def _parts_at(builder: Any, line: Any) -> list[Any]:
     return [builder.add(start, _const(part)) for part in _PARTS]
 
 
-outer_block, outer_column = _outer_kernel(*OUTER), _outer_kernel(OUTER[0], 1)
-outer_row, outer_one = _outer_kernel(1, OUTER[1]), _outer_kernel(1, 1)
+_outer_block, _outer_column = _outer_kernel(*_OUTER), _outer_kernel(_OUTER[0], 1)
+_outer_row, _outer_one = _outer_kernel(1, _OUTER[1]), _outer_kernel(1, 1)
+
+
+@compiled
+def outer(left: int, rows: int, right: int, columns: int, stride: int, strips: int, out: int) -> None:
+    """Add left right', summed over the rows of all strips, to the (rows, columns) matrix at ``out``."""
+    height, width = _OUTER
+    r = 0
+    while r < rows:
+        is_high = r + height <= rows
+        c = 0
+        while c < columns:
+            is_wide = c + width <= columns
+            x, y, to = left + r * LINE, right + c * LINE, out + (r * columns + c) * _F32
+            if is_high and is_wide:
+                _outer_block(x, y, stride, strips, to, columns)
+            elif is_high:
+                _outer_column(x, y, stride, strips, to, columns)
+            elif is_wide:
+                _outer_row(x, y, stride, strips, to, columns)
+            else:
+                _outer_one(x, y, stride, strips, to, columns)
+            c += width if is_wide else 1
+        r += height if is_high else 1

@@ -351,15 +351,15 @@ def test_vectors_of_titles_with_nothing_are_zero() -> None:
 
 def test_reasons_name_what_two_films_share(model: ContentModel) -> None:
     reasons = model.explain(60, 140)
-    assert reasons.directors == ("Christopher Nolan",)
-    assert reasons.keywords == ("gotham city",)
-    assert (reasons.cast, reasons.genres, reasons.crew, reasons.tags, reasons.companies) == ((), (), (), (), ())
+    assert reasons.shared["directors"] == ("Christopher Nolan",)
+    assert reasons.shared["keywords"] == ("gotham city",)
+    assert set(reasons.shared) == set(reasons.contributions)
     assert set(reasons.contributions) == {"directors", "keywords", "year"}
     toys = model.explain(10, 20)
-    assert toys.cast == ("Tom Hanks",)
-    assert toys.genres == ("Animation",)
-    assert set(toys.title_words) == {"toy story", "toy", "story"}
-    assert set(toys.overview_words) == {"cowboy", "doll"}
+    assert toys.shared["cast"] == ("Tom Hanks",)
+    assert toys.shared["genres"] == ("Animation",)
+    assert set(toys.shared["title"]) == {"toy story", "toy", "story"}
+    assert set(toys.shared["overview"]) == {"cowboy", "doll"}
 
 
 @settings(max_examples=40, deadline=None)

@@ -20,6 +20,8 @@ from sdk.features.tables import FIRST_KNOWN
 from sdk.lab.comparison.ours import run_config as compared_config
 from sdk.lab.comparison.protocols import tasks_for
 from sdk.metrics.lists import RelevanceSets, ndcg
+from sdk.models.history import choice as history_choice
+from sdk.models.history import model as history_model
 from sdk.models.history import recency as history_recency
 from sdk.models.history.model import HistoryModel
 from sdk.models.history.recency import HALF_LIVES_DAYS, MOMENTS, TIMES_PENALTY, Moments, recency
@@ -183,7 +185,8 @@ def test_with_few_lists_nothing_ages_and_the_penalty_is_chosen_as_without_times(
     timeless = HistoryModel.fit(user, item, stars, *SHAPE, None, free)
     at_once = HistoryModel.fit(user, item, stars, *SHAPE, None, free, np.zeros_like(time))
     assert (at_once.config, at_once.choice, at_once.time_choice) == (timeless.config, timeless.choice, None)
-    monkeypatch.setattr(history_recency, "MAX_MEASURED", 21)
+    for module in (history_choice, history_recency):
+        monkeypatch.setattr(module, "MAX_MEASURED", 21)
     choice = chosen(user, item, stars, time)
     assert 21 <= choice.num_lists <= 42
     assert choice == chosen(user, item, stars, time), "the sample is drawn anew"
@@ -203,7 +206,7 @@ def bundle_of(data, folder, kind="time", **settings):
 
 
 def test_the_split_decides_and_test_ratings_have_no_say(tmp_path, monkeypatch):
-    monkeypatch.setattr(history_recency, "FEWEST_MEASURED", 1)
+    monkeypatch.setattr(history_model, "FEWEST_MEASURED", 1)
     data = dataset()
     first = bundle_of(data, tmp_path / "first")
     stars = data.interactions.rating.copy()

@@ -62,7 +62,7 @@ def table_of(rows: pd.DataFrame, layout: pa.Schema) -> pa.Table:
 def failures(staged: Path, bundle, job: Job, **options) -> dict[str, str]:
     """Gate -> what the error says of it; empty where the night passes."""
     try:
-        audit(staged, bundle, dataclasses.replace(job, **options))
+        audit(staged, expectations(bundle, dataclasses.replace(job, **options)))
     except QualityGateError as error:
         lines = str(error).splitlines()
         assert str(staged) in lines[0]
@@ -72,7 +72,7 @@ def failures(staged: Path, bundle, job: Job, **options) -> dict[str, str]:
 
 
 def test_a_good_night_passes_with_a_line_per_gate(staged, bundle, night):
-    figures = audit(staged, bundle, night)
+    figures = audit(staged, expectations(bundle, night))
     assert [line.name for line in figures.gates] == [
         *(f"users.{gate.name}" for gate in sorted_gates("users")),
         *(f"titles.{gate.name}" for gate in sorted_gates("titles")),
@@ -88,7 +88,7 @@ def sorted_gates(side):
 
 
 def test_figures_are_those_that_a_query_counts(staged, bundle, night):
-    checks = audit(staged, bundle, night).to_json()
+    checks = audit(staged, expectations(bundle, night)).to_json()
     for side, query, answer in (("user_items", "user_id", "item_id"), ("item_items", "item_id", "similar_item_id")):
         [(rows, ids, shown, popular)] = duckdb.sql(
             f"SELECT count(*), count(DISTINCT {query}), count(DISTINCT {answer}),"
@@ -197,10 +197,10 @@ def test_other_columns_and_broken_files_are_refused(staged, bundle, night):
     table = pq.read_table(part(folder), partitioning=None)
     pq.write_table(table.set_column(3, "score", table["score"].cast(pa.float64())), part(folder))
     with pytest.raises(QualityGateError, match=r"score double.*expected.*score float"):
-        audit(staged, bundle, night)
+        audit(staged, expectations(bundle, night))
     part(folder).write_bytes(b"PAR1 is not enough")
     with pytest.raises(OutputError, match=r"part-00000\.parquet: not readable"):
-        audit(staged, bundle, night)
+        audit(staged, expectations(bundle, night))
 
 
 def test_an_empty_night_fails_and_does_not_crash(staged, bundle, night):
@@ -215,14 +215,13 @@ def test_a_skipped_gate_is_measured_and_recorded(staged, bundle, night):
     write(folder, put(read(folder), "score", 2, np.nan))
     assert set(failures(staged, bundle, night)) == {"users.finite"}
     for name in ("finite", "users.finite"):
-        figures = audit(staged, bundle, dataclasses.replace(night, skip_gate=(name,)))
+        figures = audit(staged, expectations(bundle, dataclasses.replace(night, skip_gate=(name,))))
         line = next(line for line in figures.gates if line.name == "users.finite")
         assert (line.passed, line.skipped, line.got, line.verdict) == (False, True, 1, "skipped")
         assert figures.skipped == (name,)
     assert set(failures(staged, bundle, night, skip_gate=("titles.finite", "coverage"))) == {"users.finite"}
-    rules = expectations(bundle, night)
     with pytest.raises(UsageError, match="freshness"):
-        audit_parts({}, rules, GateConfig(), skip=["freshness"])
+        audit(staged, dataclasses.replace(expectations(bundle, night), skip=["freshness"]))
 
 
 def test_a_threshold_can_be_moved(staged, bundle, night):
@@ -235,13 +234,13 @@ def test_a_threshold_can_be_moved(staged, bundle, night):
 
 def test_a_night_takes_its_parts_from_anywhere(staged, bundle, night):
     """Parts come as tables: the same from disk, cut otherwise, or with plain strings."""
-    expected = audit(staged, bundle, night)
+    expected = audit(staged, expectations(bundle, night))
     rules = expectations(bundle, night)
     parts = {
         side: [(f"{side} {n}", table) for n, table in enumerate(halves(staged / folder))]
         for side, folder in SIDES.items()
     }
-    assert audit_parts(parts, rules, GateConfig()) == expected
+    assert audit_parts(parts, rules) == expected
 
 
 def halves(folder: Path) -> list[pa.Table]:
@@ -267,7 +266,7 @@ def test_any_change_of_a_list_is_caught_or_harmless(night, bundle, data):
     parts = {"users": [("users", table)], "titles": local_parts(night.night / "item_items")}
     rules = expectations(bundle, night)
     try:
-        audit_parts(parts, rules, GateConfig())
+        audit_parts(parts, rules)
     except QualityGateError:
         assert not is_right(changed, bundle)
     else:

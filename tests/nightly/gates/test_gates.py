@@ -93,7 +93,8 @@ def gates(tonight, rules, before=None, manifest=None, config=None) -> dict[str, 
     """Gate -> its line, failed or not."""
     previous = None if before is None else previous_of(before, manifest)
     parts = {side: [(side, table)] for side, table in tonight.items()}
-    figures = audit_parts(parts, rules, config or GateConfig(), skip=tuple(BY_NAME), previous=previous)
+    expected = dataclasses.replace(rules, config=config or GateConfig(), skip=tuple(BY_NAME))
+    figures = audit_parts(parts, expected, previous)
     return {line.name: line for line in figures.gates}
 
 
@@ -538,9 +539,9 @@ def test_a_message_names_every_setting_that_stands_in_the_way(lists, rules, mani
 
     def failing(config: GateConfig) -> dict[str, GateResult]:
         """Without a gate that is skipped: the titles' lists are the same, and fail the same settings."""
-        previous = previous_of(lists, manifest)
+        expected, parts = dataclasses.replace(rules, config=config), {side: [(side, t)] for side, t in same.items()}
         try:
-            audit_parts({side: [(side, table)] for side, table in same.items()}, rules, config, previous=previous)
+            audit_parts(parts, expected, previous_of(lists, manifest))
         except GatesFailedError as error:
             return {line.name: line for line in error.figures.gates if not line.passed}
         return {}

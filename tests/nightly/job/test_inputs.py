@@ -318,6 +318,7 @@ def test_every_filter_together_equals_the_slow_version(bundle_path, bundle, movi
 @pytest.mark.parametrize("how", ["denied", "unasked", "missing"])
 def test_the_audit_notices_what_was_not_asked_for(bundle_path, bundle, tmp_path, side, how):
     from batch.checks.audit import audit
+    from batch.checks.expectations import expectations
     from batch.job.inputs import open_job
 
     names = {"user_items": ("users", "user_id", "item_id"), "item_items": ("titles", "item_id", "similar_item_id"),
@@ -331,7 +332,7 @@ def test_the_audit_notices_what_was_not_asked_for(bundle_path, bundle, tmp_path,
     run(work)
     folder = work.night
     opened = open_job(work)
-    audit(folder, opened.bundle, work, asked=opened.asked)
+    audit(folder, expectations(opened.bundle, work, opened.asked))
     path = folder / side / "part-00000.parquet"
     rows = pd.read_parquet(path)
     if how == "missing":
@@ -345,13 +346,14 @@ def test_the_audit_notices_what_was_not_asked_for(bundle_path, bundle, tmp_path,
     layouts = {"user_items": schema.USER_ITEMS, "item_items": schema.ITEM_ITEMS, "item_users": schema.ITEM_USERS}
     pq.write_table(pa.Table.from_pandas(rows, layouts[side], preserve_index=False), path)
     with pytest.raises(QualityGateError) as caught:
-        audit(folder, opened.bundle, work, asked=opened.asked)
+        audit(folder, expectations(opened.bundle, work, opened.asked))
     expected = {"denied": "denied", "unasked": "asked", "missing": "complete"}[how]
     assert f"{gate}.{expected}:" in str(caught.value)
 
 
 def test_a_blocked_pair_that_is_shown_is_caught(bundle_path, plain, tmp_path):
     from batch.checks.audit import audit
+    from batch.checks.expectations import expectations
     from batch.job.inputs import open_job
 
     shown = read(plain / "user_items").iloc[0]
@@ -359,7 +361,7 @@ def test_a_blocked_pair_that_is_shown_is_caught(bundle_path, plain, tmp_path):
     work = job(bundle_path, plain.parent, k=K, block=pairs)
     opened = open_job(work)
     with pytest.raises(QualityGateError, match=r"users\.denied.*kept from them"):
-        audit(plain, opened.bundle, work, asked=opened.asked)
+        audit(plain, expectations(opened.bundle, work, opened.asked))
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import json
-import os
 import pickle
 import shutil
 import signal
@@ -13,7 +14,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from night_files import DATE, PARTS, Crash, debris, fail_at, job, tree
+from night_files import DATE, PARTS, Crash, debris, job, tree
+from outside import failing
 
 from batch.lists.shards import Shard, write_shard
 from batch.run.night import run
@@ -33,21 +35,20 @@ def undisturbed(bundle_path, tmp_path_factory):
 
 
 @pytest.fixture
-def crashed(bundle_path, tmp_path, monkeypatch):
+def crashed(bundle_path, tmp_path):
     """An output whose run was killed after six parts and their records were written."""
-    with monkeypatch.context() as patch:
-        fail_at(patch, os, "replace", 13, Crash())
-        with pytest.raises(Crash):
-            run(job(bundle_path, tmp_path))
+    with failing("os.rename", Crash(), at=f"{STAGING}/item_items/"), pytest.raises(Crash):
+        run(job(bundle_path, tmp_path))
     assert len(list((tmp_path / JOURNAL).rglob("*.json"))) == 6
     return tmp_path
 
 
-def renames_of_a_night(bundle_path, out, monkeypatch, **options):
-    with monkeypatch.context() as patch:
-        calls = fail_at(patch, os, "replace", 0, Crash())
+def ends_well(bundle_path, out, when, error, **options):
+    """Run a night of which the ``when``-th rename raises: whether it has so many, and whether it ended well."""
+    with failing("os.rename", error, at=str(out), when=when) as seen, contextlib.suppress(Crash, OutputError):
         run(job(bundle_path, out, **options))
-    return calls[0]
+        return len(seen) >= when, True
+    return True, False
 
 
 def test_finished_parts_are_not_made_again(crashed, bundle_path, undisturbed, caplog):
@@ -69,21 +70,21 @@ FEW = {"users_per_part": 31}
 FEW_PARTS = 2 + 2
 
 
-def test_a_crash_at_any_rename_is_taken_up(bundle_path, tmp_path, monkeypatch):
-    total = renames_of_a_night(bundle_path, tmp_path / "counting", monkeypatch, **FEW)
-    assert total == 2 * FEW_PARTS + 6  # parts, records; manifest, intent, marker, night, pointer, run record
-    undisturbed = tree(tmp_path / "counting" / f"run_date={DATE}")
-    for when in range(1, total + 1):
+def test_a_crash_at_any_rename_is_taken_up(bundle_path, tmp_path):
+    run(job(bundle_path, tmp_path / "undisturbed", **FEW))
+    undisturbed = tree(tmp_path / "undisturbed" / f"run_date={DATE}")
+    for when in itertools.count(1):
         out = tmp_path / str(when)
-        with monkeypatch.context() as patch:
-            fail_at(patch, os, "replace", when, Crash())
-            with pytest.raises(Crash):
-                run(job(bundle_path, out, **FEW))
+        reached, well = ends_well(bundle_path, out, when, Crash(), **FEW)
+        assert reached != well
         run(job(bundle_path, out, **FEW))
         assert tree(out / f"run_date={DATE}") == undisturbed, f"rename {when}"
         assert (out / "LATEST").read_text() == f"{DATE}\n", f"rename {when}"
         assert debris(out) == [], f"rename {when}"
         assert (out / "runs" / f"run_date={DATE}.json").exists(), f"rename {when}"
+        if not reached:
+            break
+    assert when > 2 * FEW_PARTS
 
 
 @pytest.mark.slow
@@ -96,33 +97,33 @@ def test_a_crash_at_any_rename_of_a_replacement_loses_nothing(bundle_path, tmp_p
     run(job(bundle_path, tmp_path / "old", **FEW))
     run(job(bundle_path, tmp_path / "new", k=6, **FEW))
     old, new = (tree(tmp_path / name / f"run_date={DATE}") for name in ("old", "new"))
-    shutil.copytree(tmp_path / "old", tmp_path / "counting")
-    total = renames_of_a_night(bundle_path, tmp_path / "counting", monkeypatch, **forced)
-    assert total == 2 * FEW_PARTS + (5 if exchanging else 6)  # LATEST names the night already
-    for when in range(1, total + 1):
+    shown = []
+    for when in itertools.count(1):
         out = tmp_path / f"{when}"
         shutil.copytree(tmp_path / "old", out)
-        with monkeypatch.context() as patch:
-            fail_at(patch, os, "replace", when, kind(5, "made up"))
-            with pytest.raises(Crash if kind is Crash else OutputError):
-                run(job(bundle_path, out, **forced))
-        shown = when > 2 * FEW_PARTS + (3 if exchanging else 5)
-        expected, k = (new, 6) if shown else (old, 5)
+        reached, well = ends_well(bundle_path, out, when, kind(5, "made up"), **forced)
+        assert reached != well
+        if not reached:
+            break
+        found = tree(out / f"run_date={DATE}")
+        shown.append(found == new)
+        expected, k = (new, 6) if shown[-1] else (old, 5)
         if kind is OSError or exchanging:
-            assert tree(out / f"run_date={DATE}") == expected, f"rename {when}: readers have no night"
+            assert found == expected, f"rename {when}: readers have no night"
         assert run(job(bundle_path, out, k=k, **FEW)).status == "already published", f"rename {when}"
         assert tree(out / f"run_date={DATE}") == expected, f"rename {when}"
         run(job(bundle_path, out, **forced))
         assert tree(out / f"run_date={DATE}") == new, f"rename {when}"
         assert debris(out) == [], f"rename {when}"
+    assert shown == sorted(shown), "first the old night, then the new one"
+    assert shown.count(False) > 2 * FEW_PARTS
+    assert any(shown)
 
 
-def test_a_night_published_but_not_named_is_named_by_the_next_run_of_any_night(bundle_path, tmp_path, monkeypatch):
+def test_a_night_published_but_not_named_is_named_by_the_next_run_of_any_night(bundle_path, tmp_path):
     run(job(bundle_path, tmp_path, run_date="2026-11-22"))
-    with monkeypatch.context() as patch:
-        fail_at(patch, os, "replace", 2 * PARTS + 5, Crash())  # the pointer's
-        with pytest.raises(Crash):
-            run(job(bundle_path, tmp_path))
+    with failing("os.rename", Crash(), at=f"{tmp_path}/LATEST"), pytest.raises(Crash):
+        run(job(bundle_path, tmp_path))
     assert (tmp_path / "LATEST").read_text() == "2026-11-22\n"
     assert (tmp_path / f"run_date={DATE}" / "_SUCCESS").exists()
     run(job(bundle_path, tmp_path, run_date="2026-11-22"))

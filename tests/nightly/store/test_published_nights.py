@@ -7,8 +7,8 @@ import os
 
 import pytest
 from night_files import DATE, Crash, debris, fail_at, job, tree
+from outside import contents_of, failing
 
-import batch.store.publish
 from batch.run.night import run
 from batch.score import main
 from batch.store.places import open_target
@@ -76,17 +76,14 @@ def test_running_a_rolled_back_night_again_does_not_undo_the_rollback_but_the_ne
 
 
 @pytest.mark.parametrize("found", [None, b"", b"2026-11", b"\xff\x00", b"2026-11-30\n", b"2026-11-19\n"])
-def test_a_pointer_that_names_no_night_is_mended_by_a_night_that_is_published_already(
-    week, bundle_path, found, caplog, monkeypatch
-):
+def test_a_pointer_that_names_no_night_is_mended_by_a_night_that_is_published_already(week, bundle_path, found, caplog):
     (week / "LATEST").unlink()
     if found is not None:
         (week / "LATEST").write_bytes(found)
     before = {date: tree(week / f"run_date={date}") for date in DATES}
-    calls = fail_at(monkeypatch, os, "replace", 0, Crash())
-    assert run(job(bundle_path, week, run_date=DATES[1], users_per_part=100)).status == "already published"
-    assert calls == [1]  # the pointer, in one step
-    assert (week / "LATEST").read_bytes() == f"{DATE}\n".encode()
+    with contents_of(week / "LATEST") as contents:
+        assert run(job(bundle_path, week, run_date=DATES[1], users_per_part=100)).status == "already published"
+    assert contents == [found, f"{DATE}\n".encode()]  # in one step
     assert {date: tree(week / f"run_date={date}") for date in DATES} == before
     [said] = [record.message for record in caplog.records if "readers now get" in record.message]
     assert DATE in said
@@ -104,13 +101,10 @@ def test_a_pointer_is_mended_where_a_range_is_passed_over_and_before_a_rollback(
     assert latest(week) == DATES[2]
 
 
-def test_an_older_night_that_is_finished_beside_a_damaged_pointer_does_not_send_readers_back(
-    week, bundle_path, monkeypatch
-):
-    with monkeypatch.context() as patch:
-        fail_at(patch, batch.store.publish, "_finish", 1, Crash())
-        with pytest.raises(Crash):
-            run(job(bundle_path, week, run_date=DATES[0], users_per_part=50, force=True))
+def test_an_older_night_that_is_finished_beside_a_damaged_pointer_does_not_send_readers_back(week, bundle_path):
+    with failing("shutil.rmtree", Crash(), at=f".replaced-{DATES[0]}"), pytest.raises(Crash):
+        run(job(bundle_path, week, run_date=DATES[0], users_per_part=50, force=True))
+    assert debris(week) != []
     (week / "LATEST").write_text("damaged")
     run(job(bundle_path, week, users_per_part=100))
     assert latest(week) == DATE

@@ -16,7 +16,7 @@ from batch.run.night import run
 from export.repository import export_repository
 from export.server import ServerOptions, TritonServer
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
 
 def example(name: str, *arguments: object) -> str:

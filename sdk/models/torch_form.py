@@ -1,0 +1,70 @@
+"""The pair form in torch: one statement of its formula, for pairs and for tiles, on any device and as TorchScript.
+
+No ``from __future__ import annotations`` here: TorchScript reads the annotations and wants types, not strings.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sdk.base.types import Int64s
+from sdk.models.pair_form import Head, Side
+
+
+class Part(NamedTuple):
+    """Rows of one side, as ``Side`` has them."""
+
+    bias: Tensor
+    dot: Tensor
+    hidden: Tensor
+    fields: Tensor
+
+
+def part_of(side: Side, rows: Int64s | slice, device: torch.device) -> Part:
+    """The given rows of a side, moved to the device."""
+    return Part(*(torch.from_numpy(np.ascontiguousarray(part[rows])).to(device) for part in side.parts))
+
+
+def taken(part: Part, rows: slice | Tensor) -> Part:
+    """Some of the rows."""
+    return Part(*(values[rows] for values in part))
+
+
+class TorchHead(nn.Module):
+    """The head of a pair form, which scores what it is given of both sides.
+
+    Args:
+        head: the head.
+    """
+
+    cross: Tensor
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.register_buffer("cross", torch.from_numpy(np.array(head.cross)))
+        self.tail = nn.ModuleList(_linear(*layer) for layer in head.tail)
+        self.has_mlp, self.has_cross = head.has_mlp, head.cross.shape[1] > 0
+
+    def forward(self, users: Part, items: Part) -> Tensor:
+        """The logits of users and items whose leading dimensions broadcast: (N,) each, or (B, 1) and (T,)."""
+        score = users.bias + items.bias + torch.einsum("...d,...d->...", [users.dot, items.dot])
+        if self.has_mlp:
+            hidden = users.hidden + items.hidden
+            if self.has_cross:
+                z = torch.einsum("...fd,...gd->...fg", [users.fields, items.fields]).flatten(-2)
+                hidden = hidden + z @ self.cross.t()
+            for layer in self.tail:
+                hidden = layer(torch.relu_(hidden))
+            score = score + hidden[..., 0]
+        return score
+
+
+def _linear(weight: object, bias: object) -> nn.Linear:
+    weights, biases = torch.as_tensor(weight), torch.as_tensor(bias)
+    layer = nn.Linear(weights.shape[1], weights.shape[0])
+    with torch.no_grad():
+        layer.weight.copy_(weights)
+        layer.bias.copy_(biases)
+    return layer
