@@ -76,20 +76,22 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class OpenedBundle:
-    """A bundle, and which one it was when it was opened.
+class OpenedJob:
+    """A job's bundle with the job's newer ratings in it, and what the job asks for.
 
     Attributes:
         bundle: its files are read as they are needed.
         sha256: of its ``bundle.json``, taken before the bundle was checked and opened.
+        asked: who gets a list, and of what.
     """
 
     bundle: Bundle
     sha256: str
+    asked: Asked
 
 
-def open_bundle(path: Path) -> OpenedBundle:
-    """Open a bundle, checking every file's sha256.
+def open_bundle(path: Path) -> tuple[Bundle, str]:
+    """A bundle, after checking every file's sha256, and the sha256 of its ``bundle.json``, taken before.
 
     Raises:
         BundleError: it is absent, altered or of another version.
@@ -97,19 +99,18 @@ def open_bundle(path: Path) -> OpenedBundle:
     try:
         info = standing(path) / INFO
         sha256 = sha256_of(info) if info.is_file() else ""
-        return OpenedBundle(load(path), sha256)
+        return load(path), sha256
     except OSError as error:
         raise _vanished(path, error) from error
 
 
 @contextlib.contextmanager
-def reading(opened: OpenedBundle) -> Iterator[None]:
+def reading(path: Path, sha256: str) -> Iterator[None]:
     """Read more of a bundle that was opened before.
 
     Raises:
         BundleError: a file of it is gone, unreadable or broken, or another bundle stands there since it was opened.
     """
-    path = opened.bundle.path
     try:
         yield
         now = sha256_of(path / INFO)
@@ -117,7 +118,7 @@ def reading(opened: OpenedBundle) -> Iterator[None]:
         if isinstance(error, PermissionError) and path.absolute() not in Path(str(error.filename)).absolute().parents:
             raise  # of another input that is read meanwhile
         raise _vanished(path, error) from error
-    if now != opened.sha256:
+    if now != sha256:
         raise BundleError(f"{path}: was replaced while it was read. Nothing was published; run the same command again.")
 
 
@@ -130,17 +131,6 @@ def _vanished(path: Path, error: Exception) -> BundleError:
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class OpenedJob(OpenedBundle):
-    """A job's bundle with the job's newer ratings in it, and what the job asks for.
-
-    Attributes:
-        asked: who gets a list, and of what.
-    """
-
-    asked: Asked
-
-
 def open_job(job: Job) -> OpenedJob:
     """Open a job's bundle and read every file that the job names.
 
@@ -149,10 +139,10 @@ def open_job(job: Job) -> OpenedJob:
         DataError: a file of ratings or ids cannot be used.
         UsageError: an id is unknown that must be known, or the options do not go together.
     """
-    opened = open_bundle(job.bundle)
-    with reading(opened):
-        bundle, pins, counts = _with_ratings(job, opened.bundle)
-        return OpenedJob(bundle, opened.sha256, _asked(job, bundle, pins, counts))
+    opened, sha256 = open_bundle(job.bundle)
+    with reading(opened.path, sha256):
+        bundle, pins, counts = _with_ratings(job, opened)
+        return OpenedJob(bundle, sha256, _asked(job, bundle, pins, counts))
 
 
 def everything(bundle: Bundle) -> Asked:

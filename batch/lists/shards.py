@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -17,7 +16,7 @@ from batch.lists.parts import audience_table, part_bytes, table_of
 from batch.store.journal import Journal, ShardRecord
 from batch.store.layout import ITEM_ITEMS, ITEM_USERS, LAYOUTS, USER_ITEMS
 from batch.store.places import open_target
-from sdk.base.files import digest_of
+from sdk.base.files import digest_of, sha256_of
 from sdk.base.types import Int64s, TopK
 from sdk.machine.device import usable_cores
 from sdk.scoring.recommender import POPULAR
@@ -109,7 +108,7 @@ class Scorer:
 
         bundle, asked = opened.bundle, opened.asked
         self.job, self.bundle, self.asked = job, bundle, asked
-        with reading(opened):
+        with reading(bundle.path, opened.sha256):
             self.recommender = bundle.recommender(
                 job.model, threads=job.threads, memory_mib=job.memory_mib, device=job.device
             )
@@ -179,12 +178,11 @@ def store(journal: Journal, scored: Scored) -> ShardRecord:
     """
     for name, data in scored.partials.items():
         journal.target.write(f"{journal.folder}/{name}", data, durable=False)
-    partials = {name: hashlib.sha256(data).hexdigest() for name, data in scored.partials.items()}
+    partials = {name: sha256_of(data) for name, data in scored.partials.items()}
     table = scored.table()
     data, name = part_bytes(table), scored.shard.name
     journal.target.write(f"{journal.staging}/{name}", data)
-    sha256 = hashlib.sha256(data).hexdigest()
-    record = ShardRecord(name, table.num_rows, scored.fallback, sha256, len(data), partials)
+    record = ShardRecord(name, table.num_rows, scored.fallback, sha256_of(data), len(data), partials)
     journal.add(record)
     return record
 
