@@ -61,9 +61,7 @@ class ErrorBound:
         self._unit = UNITS[precision]
         bias, dot, hidden, fields = (torch.from_numpy(part).double() for part in items.parts)
         sizes = (bias.abs(), dot.norm(dim=1), hidden.abs(), fields.norm(dim=2))
-        self._items = TorchSide(
-            *(size.amax(0).to(device) for size in sizes)
-        )  # of vectors, the norm
+        self._items = TorchSide(*(size.amax(0).to(device) for size in sizes))  # of vectors, the norm
         self._cross, *tail = (
             torch.from_numpy(weight).double().abs().to(device)
             for weight in (head.cross, *(part for layer in head.tail for part in layer))
