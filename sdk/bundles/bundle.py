@@ -307,10 +307,10 @@ class Bundle:
             UsageError: k < 1, a title is unknown, or the bundle has no history model.
         """
         from sdk.bundles.answers import visitor_list
-        from sdk.scoring.filters import rows_of
+        from sdk.scoring.filters import item_rows
 
         history, k = self._need_history(), count_of(k, "k")
-        return visitor_list(history, self.encoded_items, rows_of(self.encoded_items, item_ids), k)
+        return visitor_list(history, self.encoded_items, item_rows(self.encoded_items, item_ids), k)
 
     @cached_property
     def _seen(self) -> Any:
@@ -353,7 +353,7 @@ class Bundle:
                 likes are given and the bundle has no history model.
         """
         from sdk.bundles.answers import Explainer
-        from sdk.scoring.filters import rows_of
+        from sdk.scoring.filters import item_rows
 
         if (user_id is None) == (liked is None):
             message = "explain_recommendation: expected a user_id or liked titles, one of the two"
@@ -361,9 +361,9 @@ class Bundle:
         users, items = self.encoded_users, self.encoded_items
         shared, most = self.explain if self.has_content else None, count_of(max_titles, "max_titles")
         explainer = Explainer(users, items, self.history, lambda: self.interactions, self.titles, shared, most)
-        rows = rows_of(items, item_ids)
+        rows = item_rows(items, item_ids)
         if liked is not None:
-            return explainer.for_visitor(self._need_history(), rows_of(items, liked, "liked"), rows)
+            return explainer.for_visitor(self._need_history(), item_rows(items, liked, "liked"), rows)
         return explainer.for_user(id_of(user_id, "user_id"), rows, self.kept_recommender(model))
 
     def find_title(self, query: str, limit: int = 5) -> list[Match]:
