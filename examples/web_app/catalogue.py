@@ -9,6 +9,7 @@ import numpy as np
 from search import SearchIndex, fold
 
 import sdk
+from sdk.base.ids import rows_of
 from sdk.base.types import Float64s, Int64s
 
 LEAST_THOROUGH = 4  # letters: fewer, misspelt, may be anything
@@ -108,8 +109,7 @@ class Catalogue:
 
     def has_user(self, user_id: int) -> bool:
         """Whether the bundle knows a user."""
-        at = int(np.searchsorted(self._users, user_id))
-        return at < len(self._users) and int(self._users[at]) == user_id
+        return int(rows_of(self._users, np.array(user_id))) >= 0
 
     def users_near(self, user_id: int, count: int) -> list[int]:
         """Known users with ids around one, ascending."""

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sdk.base.ids import rows_of
 from sdk.base.types import Float32s, Int32s, Int64s
 
 log = logging.getLogger("web_app")
@@ -67,8 +68,8 @@ class _Group:
         return sum(a.nbytes for a in (self.keys, self.starts, self.item_id, self.score, self.source))
 
     def rows(self, key: int, k: int) -> list[Row]:
-        at = int(np.searchsorted(self.keys, key))
-        if at == len(self.keys) or self.keys[at] != key:
+        at = int(rows_of(self.keys, np.array(key)))
+        if at < 0:
             return []
         part = slice(self.starts[at], min(self.starts[at + 1], self.starts[at] + k))
         columns = zip(self.item_id[part].tolist(), self.score[part].tolist(), self.source[part].tolist(), strict=True)
