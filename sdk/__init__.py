@@ -91,8 +91,7 @@ _hide_folder("triton")
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        message = f"module 'sdk' has no attribute {name!r}; it has {', '.join(_HOME)}"
-        raise AttributeError(message)
+        raise AttributeError(f"module 'sdk' has no attribute {name!r}; it has {', '.join(_HOME)}")
     module, named = _HOME[name]
     value = getattr(importlib.import_module(module), named.rpartition("=")[2])
     globals()[name] = value

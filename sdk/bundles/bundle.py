@@ -57,8 +57,7 @@ def load(path: str | Path) -> Bundle:
                 continue
             if isinstance(error, BundleError):
                 raise
-            message = f"{error.filename or folder}: cannot be read: {reason(error, folder)}"
-            raise BundleError(message) from error
+            raise BundleError(f"{error.filename or folder}: cannot be read: {reason(error, folder)}") from error
         return Bundle(folder, info)
     message = f"{target}: replaced again and again while it was read. Run the same command when training has ended."
     raise BundleError(message)
@@ -176,8 +175,7 @@ class Bundle:
 
         resolved = self.resolve_model(name)
         if resolved is None:
-            message = f"{self.path}: holds no ranker; train it with --models dlrm,ncf,content"
-            raise UsageError(message)
+            raise UsageError(f"{self.path}: holds no ranker; train it with --models dlrm,ncf,content")
         path = self.path / f"{resolved}.safetensors"
         return load_ranker(resolved, self.info.config, self.encoded_users, self.encoded_items, path)
 
@@ -325,8 +323,7 @@ class Bundle:
         from sdk.models.content.hybrid import hybrid_similar
 
         if kind not in get_args(SimilarKind):
-            message = f"kind: got {kind!r}, expected one of {', '.join(get_args(SimilarKind))}"
-            raise UsageError(message)
+            raise UsageError(f"kind: got {kind!r}, expected one of {', '.join(get_args(SimilarKind))}")
         items = self.encoded_items
         wanted, k = ids_of(item_ids, "item_ids"), min(count_of(k, "k"), len(items))  # no list is longer
         if kind == "content":

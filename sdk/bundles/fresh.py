@@ -83,8 +83,7 @@ class FreshBundle(Bundle):
         sizes = len(trained.encoded_users), len(trained.encoded_items)
         stored = StoredInteractions.read(self.path / "seen.parquet", sizes, with_times=True)
         if stored.timestamp is None:
-            message = f"{self.path}: does not say when its ratings were made. Train the bundle again."
-            raise BundleError(message)
+            raise BundleError(f"{self.path}: does not say when its ratings were made. Train the bundle again.")
         moved = self.encoded_users.index_of(trained.encoded_users.ids).astype(np.int32)
         old = replace(stored, rows=replace(stored.rows, user_index=moved[stored.rows.user_index]))
         part = np.full(len(ratings), TRAIN, dtype=np.int8)

@@ -100,16 +100,14 @@ def _read_values(folder: Path) -> dict[str, Any]:
     if not (folder / INFO).is_file():
         held = sorted(path.name for path in folder.iterdir())[:8] if folder.is_dir() else None
         found = "it is no folder" if held is None else f"it has {', '.join(held) or 'nothing in it'}"
-        message = f"{folder}: no {INFO} ({found}). Train a bundle first: python -m sdk train --help."
-        raise BundleError(message)
+        raise BundleError(f"{folder}: no {INFO} ({found}). Train a bundle first: python -m sdk train --help.")
     try:
         values: dict[str, Any] = json.loads((folder / INFO).read_text("utf-8"))
         version = values.pop("format_version")
         checksum = values.pop(_CHECKSUM, None)
         expected = digest_of({**values, "format_version": version})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        message = f"{folder / INFO}: not readable ({error}). Train the bundle again."
-        raise BundleError(message) from error
+        raise BundleError(f"{folder / INFO}: not readable ({error}). Train the bundle again.") from error
     if version != FORMAT_VERSION:
         message = f"{folder / INFO}: format version {version!r}, this release reads {FORMAT_VERSION}. Train it again."
         raise BundleError(message)
@@ -133,8 +131,7 @@ def verify(folder: Path, files: Mapping[str, str]) -> None:
     for name, expected in sorted(files.items()):
         path = folder / name
         if not path.is_file():
-            message = f"{path}: missing from the bundle. Copy the bundle again, whole, or train it again."
-            raise BundleError(message)
+            raise BundleError(f"{path}: missing from the bundle. Copy the bundle again, whole, or train it again.")
         got = sha256_of(path)
         if got != expected:
             message = f"{path}: altered since it was written (sha256 {got[:12]}…, expected {expected[:12]}…). Copy or train it again."  # noqa: E501

@@ -62,8 +62,7 @@ def require_both_labels(interactions: Interactions, parts: Split, config: RunCon
     """
     if problem := one_label(interactions.rating, parts, config.features.like_above):
         remedy = remedy or f"Train {_LEFT} (--models {_LEFT}){_advice(interactions, parts, config)}."
-        message = f"{problem}, and dlrm and ncf must see both. {remedy}"
-        raise DataError(message)
+        raise DataError(f"{problem}, and dlrm and ncf must see both. {remedy}")
 
 
 def one_label(rating: Float32s, parts: Split, like_above: float) -> str:

@@ -61,12 +61,11 @@ def _held_out(interactions: Interactions, rows: Int64s, config: SplitConfig, sha
     """(len(rows),) bool, True where the row is held out."""
     if config.kind == "leave-last-out":
         if len(rows) > 1 and (interactions.timestamp == interactions.timestamp[0]).all():
-            message = (
+            raise DataError(
                 f"--split leave-last-out: all {len(interactions):,} ratings have the timestamp "
                 f"{interactions.timestamp[0]}, so it is not known which is a user's last. "
                 "Pass --split random, or give the ratings their own times."
             )
-            raise DataError(message)
         return _is_last_of_user(interactions.user_id[rows], interactions.timestamp[rows])
     if config.kind == "time":
         return _is_latest(interactions.timestamp[rows], share)
@@ -121,12 +120,11 @@ def _require_order(ascending: Int64s, cut: int) -> None:
     tied = int(np.searchsorted(ascending, moment, side="right")) - cut
     if ascending[cut - 1] == moment and tied > _MOST_TIED * (len(ascending) - cut):
         same = int(np.count_nonzero(ascending == moment))
-        message = (
+        raise DataError(
             f"--split time: {same:,} of {len(ascending):,} ratings have the same timestamp, {moment} "
             f"({np.datetime64(int(moment), 's')} UTC), so it is not known which are the latest. "
             "Pass --split random, or give the ratings their own times."
         )
-        raise DataError(message)
 
 
 def _is_last_of_user(user_id: Int64s, timestamp: Int64s) -> Bools:

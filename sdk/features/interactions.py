@@ -90,8 +90,7 @@ class StoredInteractions:
             table = pq.read_table(path, columns=_COLUMNS + [_TIME] * timed, partitioning=None)
             _check(table, sizes)
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-            message = f"{path}: not a bundle's ratings ({error}). Train the bundle again."
-            raise BundleError(message) from error
+            raise BundleError(f"{path}: not a bundle's ratings ({error}). Train the bundle again.") from error
         user_index, item_index, label, part, rating = (table.column(name).to_numpy() for name in _COLUMNS)
         timestamp = table.column(_TIME).to_numpy() if timed else None
         return cls(EncodedInteractions(user_index, item_index, label), part, rating, timestamp)

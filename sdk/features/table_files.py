@@ -71,8 +71,7 @@ def read_table(path: Path, id_name: str, facts: Mapping[str, Any]) -> tuple[pa.T
         encoded = _decode(table, id_name, facts)
         _check_encoded(encoded)
     except _DAMAGE as error:
-        message = f"{path}: not an encoded table of this release ({error}). Train the bundle again."
-        raise BundleError(message) from error
+        raise BundleError(f"{path}: not an encoded table of this release ({error}). Train the bundle again.") from error
     return raw, encoded
 
 

@@ -257,8 +257,7 @@ def _require_fit(model: nn.Module, weights: dict[str, Tensor]) -> None:
     mine, theirs = ({n: tuple(t.shape) for n, t in ws.items()} for ws in (model.state_dict(), weights))
     if mine != theirs:
         odd = min(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
-        message = f"{odd} is {theirs.get(odd)}, the model's {mine.get(odd)}"
-        raise ValueError(message)
+        raise ValueError(f"{odd} is {theirs.get(odd)}, the model's {mine.get(odd)}")
 
 
 def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

@@ -133,8 +133,7 @@ def require_room(target: Path, *, force: bool) -> None:
     target = target.absolute()
     try:
         if standing(target).exists() and not force:
-            message = f"{target}: already there; pass --force to replace it, or choose another --out"
-            raise OutputError(message)
+            raise OutputError(f"{target}: already there; pass --force to replace it, or choose another --out")
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=target.parent):
             pass

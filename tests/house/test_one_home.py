@@ -81,19 +81,16 @@ HOMES = {
         ("sdk/machine/device.py",), r"importlib\.metadata\.version",
         {"sdk/commands/doctor.py": "says what is missing, too"},
     ),
-    "figures of a night, as JSON": Home(("batch/gates/figures.py",), r"\[checks\]", {}),
 }  # fmt: skip
 
 
 def called(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Line and name of every call, every imported module and every key."""
+    """Line and name of every call and every imported module."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, f"import {alias.name}") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield node.lineno, f"import {node.module}"
-        elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
-            yield node.lineno, f"[{node.slice.value}]"
         elif isinstance(node, ast.Call):
             name = ast.unparse(node.func)
             yield node.lineno, name

@@ -93,10 +93,9 @@ def check_page(page: Path) -> None:
     """
     text = page.read_text("utf-8") if page.is_file() else ""
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        message = (
+        raise UsageError(
             f"{page}: expected a page with the lines {BEGIN} and {END}, once each; add them where the table shall stand"
         )
-        raise UsageError(message)
 
 
 def as_markdown(comparison: Comparison) -> str:

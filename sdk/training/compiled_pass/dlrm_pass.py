@@ -252,5 +252,4 @@ def _table(rows: Sequence[tuple[int, ...]], width: int) -> Int64s:
 def _check_codes(name: str, codes: Tensor, embedding: nn.Embedding) -> None:
     lowest, highest = int(codes.min()), int(codes.max())
     if not 0 <= lowest <= highest < embedding.num_embeddings:
-        message = f"{name}: codes run from {lowest} to {highest}, expected 0 to {embedding.num_embeddings - 1}"
-        raise ValueError(message)
+        raise ValueError(f"{name}: codes run from {lowest} to {highest}, expected 0 to {embedding.num_embeddings - 1}")
