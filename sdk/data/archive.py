@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
-from typing import IO, cast
+from typing import IO, TypeVar, cast
 
 from sdk.base.errors import MissingFileError, UnusableFileError
 from sdk.base.paths import as_path
@@ -26,6 +26,7 @@ _HEAD = 64
 _SMALL = 1 << 26
 _MAX_RATIO = 100  # of unpacked to packed bytes, above _SMALL; MovieLens and TMDB pack to between a half and a fifth
 _MAX_DEPTH = 3  # of folders in folders
+Known = TypeVar("Known")
 _MEND = "Fetch or export the file again."
 _DO_NOT_USE = "Do not use this archive; fetch it again from its publisher."
 
@@ -108,13 +109,18 @@ def _damage_named(where: str) -> Iterator[None]:
         raise UnusableFileError(where, f"the file cannot be read ({error})", _MEND) from error
 
 
-def find_source(path: str | Path, wanted: str, is_known: Callable[[Collection[str]], bool]) -> Source:
+def find_source(
+    path: str | Path, wanted: str, form_of: Callable[[Collection[str]], Known | None]
+) -> tuple[Source, Known]:
     """Find the one folder that holds a known set of files: ``path`` itself, or the nearest one inside it.
 
     Args:
         path: a folder, of which three levels of folders are looked into, or a zip.
         wanted: the known sets, in words, for the message.
-        is_known: whether these file names make a known set.
+        form_of: the form of a set with these file names; nothing where it is no known one.
+
+    Returns:
+        The set, and its form.
 
     Raises:
         MissingFileError: no folder holds a known set; the message says what is there.
@@ -124,7 +130,9 @@ def find_source(path: str | Path, wanted: str, is_known: Callable[[Collection[st
     path = as_path(path)
     with _damage_named(str(path)):
         folders = _folders(path)
-    known = _nearest([folder for folder, members in folders.items() if is_known(members.keys())])
+    forms = {folder: form for folder, members in folders.items() if (form := form_of(members.keys()))}
+    least = min((len(PurePosixPath(folder).parts) for folder in forms), default=0)
+    known = [folder for folder in forms if len(PurePosixPath(folder).parts) == least]
     if not known:
         _refuse_packed(path, _names(folders))
         refuse_tables(path, _names(folders))
@@ -133,12 +141,7 @@ def find_source(path: str | Path, wanted: str, is_known: Callable[[Collection[st
         problem = f"it holds several data sets ({', '.join(sorted(known))})"
         raise UnusableFileError(path, problem, "Pass the folder of one of them.")
     name = known[0].rsplit("/")[-1] or path.resolve().name.removesuffix(".zip")
-    return Source(path, name, folders[known[0]], path.is_file())
-
-
-def _nearest(folders: Sequence[str]) -> list[str]:
-    depths = [len(PurePosixPath(folder).parts) for folder in folders]
-    return [folder for folder, depth in zip(folders, depths, strict=True) if depth == min(depths)]
+    return Source(path, name, folders[known[0]], path.is_file()), forms[known[0]]
 
 
 def _refuse_packed(path: Path, names: Sequence[str]) -> None:

@@ -68,9 +68,7 @@ def find_form(path: str | Path) -> tuple[Source, Form]:
         MissingFileError: no folder there holds a known form; the message says what was found.
         UnusableFileError: several do, or the zip is damaged or unsafe, or The Movies Dataset lacks its links.
     """
-    source = find_source(path, WANTED, lambda names: _form_of(names) is not None)
-    form = _form_of(source.members.keys())
-    assert form is not None, "find_source accepts known forms only"
+    source, form = find_source(path, WANTED, _form_of)
     if form.items == METADATA_FILE and not form.links:
         problem = f"the ids of {METADATA_FILE} are TMDB's, and no links.csv leads from the ratings' movieId to them"
         raise UnusableFileError(path, problem, "Put links.csv (or links_small.csv) of the same data set beside it.")
@@ -79,9 +77,10 @@ def find_form(path: str | Path) -> tuple[Source, Form]:
     return source, form
 
 
-def first_ratings(source: Source) -> str:
-    """The ratings file to read where ratings are all that is wanted."""
-    return next(name for name in RATINGS_FILES if name in source)
+def find_ratings(path: str | Path) -> tuple[Source, str]:
+    """Find the ratings file to read where ratings are all that is wanted; as ``find_form`` looks for it."""
+    wanted = " or ".join(sorted(RATINGS_FILES))
+    return find_source(path, wanted, lambda names: next((name for name in RATINGS_FILES if name in names), None))
 
 
 def _log_unread(source: Source, form: Form) -> None:

@@ -16,7 +16,7 @@ from sdk.base.errors import UnusableFileError
 from sdk.base.types import Int64s
 from sdk.data.archive import Source
 from sdk.data.forms import METADATA_FILE, Form
-from sdk.data.records import TextFiles, add_once
+from sdk.data.records import Fields, TextFiles
 from sdk.data.times import seconds_of
 from sdk.data.titles import clean_genres, split_title
 from sdk.data.validation import MISSING_TITLE, UNKNOWN_ITEM, BadRowError, whole_number
@@ -69,15 +69,15 @@ def read_items(files: TextFiles, form: Form, films: pa.Table | None = None) -> p
 
 
 def _read_titles(files: TextFiles, form: Form) -> Rows:
-    rows, is_100k = Rows(), form.name == "100k"
+    is_100k = form.name == "100k"
     genres = _genre_names(files) if is_100k else ()
     columns = (*_BEFORE_FLAGS, *genres) if is_100k else ("movieId", "title", "genres")
 
-    def add(fields: Sequence[str]) -> None:
+    def parse(fields: Fields) -> tuple[int, dict[str, Any]]:
         row = _flagged_title(fields, genres) if is_100k else _item(fields[0], fields[1], fields[2].split("|"))
-        add_once(rows, row["item_id"], row)
+        return row["item_id"], row
 
-    files.read(form.items, columns, add, "|" if is_100k else form.separator)
+    rows = files.by_id(form.items, columns, parse, "|" if is_100k else form.separator)
     if not rows:
         where = files.source.where(form.items)
         raise UnusableFileError(where, "it holds no title", "Export it again, with its rows.")
@@ -126,12 +126,11 @@ def _genre_names(files: TextFiles) -> Sequence[str]:
     """100K's genre names in the order of their flags."""
     if _GENRES_FILE not in files.source:
         return _PUBLISHED_GENRES
-    names: dict[int, str] = {}
 
-    def add(fields: Sequence[str]) -> None:
-        names[whole_number(fields[1], "genre number")] = fields[0]
+    def parse(fields: Fields) -> tuple[int, str]:
+        return whole_number(fields[1], "genre number"), fields[0]
 
-    files.read(_GENRES_FILE, ("name", "number"), add, "|")
+    names = files.by_id(_GENRES_FILE, ("name", "number"), parse, "|")
     if sorted(names) != list(range(len(names))):
         problem = f"its genres are numbered {sorted(names)}, not from 0 without a gap"
         raise UnusableFileError(files.source.where(_GENRES_FILE), problem, "Fetch the data set again.")
@@ -141,7 +140,7 @@ def _genre_names(files: TextFiles) -> Sequence[str]:
 def _read_tags(files: TextFiles, form: Form, items: Collection[int]) -> dict[int, list[str]]:
     tags: dict[int, list[str]] = defaultdict(list)
 
-    def add(fields: Sequence[str]) -> None:
+    def add(fields: Fields) -> None:
         whole_number(fields[0], "user id")
         item_id, tag = _known(fields[1], items), fields[2].strip().lower()
         seconds_of(fields[3])
@@ -155,14 +154,11 @@ def _read_tags(files: TextFiles, form: Form, items: Collection[int]) -> dict[int
 
 def _read_links(files: TextFiles, form: Form, items: Collection[int] | None) -> dict[int, int | None]:
     """Links of the known titles, some of them blank; of all where ``items`` is None, since titles are made of them."""
-    links: dict[int, int | None] = {}
 
-    def add(fields: Sequence[str]) -> None:
-        item_id, tmdb_id = _known(fields[0], items), fields[1]
-        add_once(links, item_id, whole_number(tmdb_id, "TMDB id") if tmdb_id.strip() else None)
+    def parse(fields: Fields) -> tuple[int, int | None]:
+        return _known(fields[0], items), whole_number(fields[1], "TMDB id") if fields[1].strip() else None
 
-    files.read(form.links, ("movieId", "tmdbId"), add)
-    return links
+    return files.by_id(form.links, ("movieId", "tmdbId"), parse)
 
 
 def _known(text: str, items: Collection[int] | None) -> int:
@@ -186,9 +182,9 @@ def read_users(files: TextFiles, form: Form, rated: Int64s) -> pa.Table:
     Raises:
         TooManyRejectsError: more rows are bad than the configuration allows.
     """
-    known, is_100k = Rows(), form.name == "100k"
+    is_100k = form.name == "100k"
 
-    def add(fields: Sequence[str]) -> None:
+    def parse(fields: Fields) -> tuple[int, dict[str, Any]]:
         user_id, second, third, occupation, zip_code = fields
         age, gender = (second, third) if is_100k else (third, second)
         user: dict[str, Any] = {
@@ -198,10 +194,10 @@ def read_users(files: TextFiles, form: Form, rated: Int64s) -> pa.Table:
             "gender": gender.strip() or None,
             "zip_prefix": zip_code.strip()[:3] or None,
         }
-        add_once(known, user["user_id"], user)
+        return user["user_id"], user
 
     columns = ("user id", "age or gender", "gender or age", "occupation", "zip code")
-    files.read(form.users, columns, add, "|" if is_100k else form.separator)
+    known = files.by_id(form.users, columns, parse, "|" if is_100k else form.separator)
     ids = sorted(known.keys() | set(pc.unique(pa.array(rated)).to_pylist()))
     if not known:
         nothing = [pa.nulls(len(ids), field.type) for field in list(schema.USERS)[1:]]

@@ -14,11 +14,11 @@ from sdk.base.errors import UnusableFileError
 from sdk.base.paths import as_path
 from sdk.base.types import Dataset
 from sdk.data import tmdb as tmdb_films
-from sdk.data.archive import Source, find_source
+from sdk.data.archive import Source
 from sdk.data.fingerprint import fingerprint
-from sdk.data.forms import METADATA_FILE, RATINGS_FILES, Form, find_form, first_ratings
+from sdk.data.forms import METADATA_FILE, Form, find_form, find_ratings
 from sdk.data.items import read_items, read_users
-from sdk.data.rating_lines import Layout, as_sampled, csv_layout
+from sdk.data.rating_lines import layout_of
 from sdk.data.ratings import Ratings, read_ratings
 from sdk.data.records import TextFiles
 from sdk.data.validation import MAX_TIMESTAMP
@@ -53,15 +53,15 @@ def load(path: str | Path, *, tmdb: str | Path | None = None, config: DataConfig
         TooManyRejectsError: more of a file's rows are bad than the configuration allows.
     """
     source, form = find_form(path)
-    beside = form.items == METADATA_FILE or (tmdb is None and tmdb_films.film_form(source.members) is not None)
-    films = [tmdb_films.read_films(source, config)] if beside else []
+    beside = tmdb_films.film_form(source.members) if tmdb is None or form.items == METADATA_FILE else None
+    films = [tmdb_films.read_films(source, beside, config)] if beside else []
     films += [] if tmdb is None else [tmdb_films.load(tmdb, config)]
     files = TextFiles(source, config, form.encoding)
     items = read_items(files, form, films[0][0] if beside else None)
     for known_films, _ in films:
         items = _join(source, form, items, known_films)
     known = items["item_id"].to_numpy().astype(np.int64)
-    layout = _layout(source, form.ratings, form.separator)
+    layout = layout_of(source, form.ratings, form.separator)
     ratings = read_ratings(source, form.ratings, layout, known, config)
     users = read_users(files, form, ratings.interactions.user_id)
     rejects = pa.concat_tables([ratings.rejects, *files.rejects, *(table for _, table in films)]).combine_chunks()
@@ -99,22 +99,14 @@ def load_ratings(path: str | Path, *, config: DataConfig = _DEFAULT, until: int 
         UnusableFileError: it is empty, damaged, unsafe or of no known form.
         TooManyRejectsError: more rows are bad than the configuration allows.
     """
-    source, file = _find_ratings(as_path(path))
+    path = as_path(path)
+    if path.is_file() and path.suffix.lower() != ".zip":
+        file = path.name.removesuffix(".gz")
+        source = Source(path.parent, path.parent.name, {file: str(path)}, zipped=False)
+    else:
+        source, file = find_ratings(path)
     suffix = Path(file).suffix
     if suffix not in _SEPARATORS:
         raise UnusableFileError(path, f"its name ends in {suffix!r}", "Name it .csv, .dat or .data, by its form.")
-    layout = _layout(source, file, _SEPARATORS[suffix])
+    layout = layout_of(source, file, _SEPARATORS[suffix])
     return read_ratings(source, file, layout, None, config, until=until, repeats_are_bad=False)
-
-
-def _find_ratings(path: Path) -> tuple[Source, str]:
-    if path.is_file() and path.suffix.lower() != ".zip":
-        file = path.name.removesuffix(".gz")
-        return Source(path.parent, path.parent.name, {file: str(path)}, zipped=False), file
-    wanted = " or ".join(sorted(RATINGS_FILES))
-    source = find_source(path, wanted, lambda found: not set(found).isdisjoint(RATINGS_FILES))
-    return source, first_ratings(source)
-
-
-def _layout(source: Source, file: str, separator: str) -> Layout:
-    return csv_layout(source, file) if separator == "," else as_sampled(source, file, Layout(separator))

@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -22,9 +22,9 @@ from sdk.data.times import SECONDS, TimeForm, commonest_form
 from sdk.data.validation import BadRowError, require_width
 
 log = logging.getLogger(__name__)
-COLUMNS = ("user_id", "item_id", "rating", "timestamp")
+COLUMNS: tuple[str, ...] = ("user_id", "item_id", "rating", "timestamp")
 _PUBLISHED = ("userId", "movieId", "rating", "timestamp")
-_BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 16 << 20
 _SAMPLE_LINES = 100
 DTYPES = {"user_id": np.int64, "item_id": np.int64, "rating": np.float32, "timestamp": np.int64}
 Values = NDArray[Any]
@@ -44,10 +44,10 @@ class Layout:
     """
 
     separator: str
-    names: tuple[str, ...] = COLUMNS
-    header_lines: int = 0
-    quoted: bool = False
-    time: TimeForm = SECONDS
+    names: tuple[str, ...]
+    header_lines: int
+    quoted: bool
+    time: TimeForm
 
     @cached_property
     def arrow_names(self) -> list[str]:
@@ -94,36 +94,34 @@ class Block:
         return [line.removesuffix(b"\r") for line in self.data.split(b"\n")]
 
 
-def csv_layout(source: Source, file: str) -> Layout:
-    """The layout of a ratings CSV, from its header.
+def layout_of(source: Source, file: str, separator: str) -> Layout:
+    """How a ratings file is laid out: a CSV's header names its columns, its first lines show quotes and times.
+
+    Args:
+        source: where the file lies.
+        file: its name.
+        separator: ``,`` in a CSV file with a header; a tab or ``::`` in one that has the four columns and no header.
 
     Raises:
         MissingColumnError: one of userId, movieId, rating and timestamp is not there.
-        UnusableFileError: the file is empty.
+        UnusableFileError: the file is a CSV and empty.
     """
+    where, names, is_csv = source.where(file), COLUMNS, separator == ","
     with source.open(file) as stream:
-        header = csv_header(stream, source.where(file))
-    at = positions(header, _PUBLISHED, source.where(file))
-    names = [""] * len(header)
-    for position, name in zip(at, COLUMNS, strict=True):
-        names[position] = name
-    return as_sampled(source, file, Layout(",", tuple(names), header_lines=1))
-
-
-def as_sampled(source: Source, file: str, layout: Layout) -> Layout:
-    """The layout with what the file's first lines show: whether fields are quoted, and how times are written."""
-    with source.open(file) as stream:
-        raw = islice(iter(lambda: read_line(stream, source.where(file)), b""), _SAMPLE_LINES + layout.header_lines)
-        lines = [line.decode("utf-8", "replace").rstrip("\r\n") for line in raw][layout.header_lines :]
-    quoted = layout.separator == "," and any('"' in line for line in lines)
-    times, at = [], layout.names.index("timestamp")
+        if is_csv:
+            header = csv_header(stream, where)
+            ours = dict(zip(positions(header, _PUBLISHED, where), COLUMNS, strict=True))
+            names = tuple(ours.get(place, "") for place in range(len(header)))
+        raw = islice(iter(lambda: read_line(stream, where), b""), _SAMPLE_LINES)
+        lines = [line.decode("utf-8", "replace").rstrip("\r\n") for line in raw]
+    times, at = [], names.index("timestamp")
     for line in lines:
         with suppress(BadRowError):
-            times.append(fields_of(line, layout.separator, len(layout.names))[at])
+            times.append(fields_of(line, separator, len(names))[at])
     time = commonest_form(times)
     if time is not SECONDS:
-        log.info("%s: its timestamps are %s, read as seconds since 1970 UTC", source.where(file), time.words)
-    return replace(layout, quoted=quoted, time=time)
+        log.info("%s: its timestamps are %s, read as seconds since 1970 UTC", where, time.words)
+    return Layout(separator, names, int(is_csv), is_csv and any('"' in line for line in lines), time)
 
 
 def fields_of(line: str, separator: str, width: int) -> list[str]:
@@ -146,7 +144,7 @@ def blocks(source: Source, file: str, layout: Layout) -> Iterator[Block]:
     with source.open(file) as stream:
         for _ in range(layout.header_lines):
             read_line(stream, source.where(file))
-        while chunk := stream.read(_BLOCK_BYTES):
+        while chunk := stream.read(BLOCK_BYTES):
             chunk = held + chunk + read_line(stream, source.where(file))
             content = chunk.rstrip(b"\r\n")
             line_end, _, held = chunk[len(content) :].partition(b"\n")  # held: empty lines, if more lines follow

@@ -10,7 +10,7 @@ import math
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -80,24 +80,26 @@ def read_ratings(
         UnusableFileError: the file holds no row, or is damaged.
     """
     parser = _Parser(layout, known_items, config)
-    read = _read_blocks(source, file, layout, parser)
-    remedies = parser.remedies(adjustable=repeats_are_bad)
-    if not read.total:
+    columns, rejects, total = _read_blocks(source, file, layout, parser)
+    if not total:
         raise UnusableFileError(source.where(file), "it holds no rating", "Export it again, with its rows.")
-    check_share(source.where(file), read.rejects(), read.total, config, remedies, adjustable=repeats_are_bad)
-    interactions = read.interactions()
+    remedies = parser.remedies(adjustable=repeats_are_bad)
+    check_share(source.where(file), rejects, total, config, remedies, adjustable=repeats_are_bad)
+    # the compact blocks are given up on the way
+    interactions = Interactions(*(np.concatenate(columns.pop(name), dtype=dtype) for name, dtype in DTYPES.items()))
     counted = np.flatnonzero(interactions.timestamp <= until)
     if len(counted) < len(interactions):
         interactions = interactions.take(counted)
     order = validation.sorted_order(interactions.user_id, interactions.item_id)
     loses = validation.superseded(interactions.user_id, interactions.item_id, interactions.timestamp, order)
-    if loses is None:
-        return Ratings(interactions, read.rejects(), order)
-    rows = read.data_rows(counted[loses])
-    rejects = pa.concat_tables([read.rejects(), _duplicates(source, file, layout, rows)]).sort_by("line")
+    if order is None or loses is None:
+        return Ratings(interactions, rejects, order)
+    rejected = rejects["line"].to_numpy() - layout.header_lines - 1
+    rows = counted[loses]  # among the accepted; what was rejected before each is stepped over
+    rows += np.searchsorted(rejected - np.arange(len(rejected)), rows, side="right")
+    rejects = pa.concat_tables([rejects, _duplicates(source, file, layout, rows)]).sort_by("line")
     if repeats_are_bad:
-        check_share(source.where(file), rejects, read.total, config)
-    assert order is not None, "pairs that ascend strictly are there once"
+        check_share(source.where(file), rejects, total, config)
     new_row = np.cumsum(~loses) - 1
     return Ratings(interactions.take(~loses), rejects, new_row[order[~loses[order]]])
 
@@ -106,48 +108,29 @@ _Parsed = tuple[Columns, dict[int, str]]
 """Of one block: the accepted rows' columns, and the rejected rows with a reason each, ascending."""
 
 
-@dataclass(slots=True)
-class _Read:
-    """All blocks so far, compact; rows are counted from 0 below the header."""
-
-    columns: dict[str, list[Values]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
-    tables: list[pa.Table] = field(default_factory=list)
-    rejected_rows: list[Int64s] = field(default_factory=list)
-    total: int = 0
-
-    def rejects(self) -> pa.Table:
-        return pa.concat_tables([schema.REJECTS.empty_table(), *self.tables])
-
-    def interactions(self) -> Interactions:
-        """The accepted rows; the compact blocks are given up on the way."""
-        return Interactions(*(np.concatenate(self.columns.pop(name), dtype=dtype) for name, dtype in DTYPES.items()))
-
-    def data_rows(self, accepted: Int64s) -> Int64s:
-        """Which row of the file each accepted row was, by stepping over the rejected ones."""
-        rejected = np.concatenate([np.zeros(0, np.int64), *self.rejected_rows])
-        return accepted + np.searchsorted(rejected - np.arange(len(rejected)), accepted, side="right")
-
-
 def _compact(values: Values) -> Values:
     small = values.dtype == np.int64 and values.max(initial=0) < 1 << 32
     return values.astype(np.uint32) if small else values
 
 
-def _read_blocks(source: Source, file: str, layout: Layout, parser: _Parser) -> _Read:
-    read, hidden = _Read(), not is_terminal(sys.stderr)
+def _read_blocks(
+    source: Source, file: str, layout: Layout, parser: _Parser
+) -> tuple[dict[str, list[Values]], pa.Table, int]:
+    """The accepted rows' columns, block by block and compact; the rejected rows; and the number of all."""
+    columns: dict[str, list[Values]] = {name: [] for name in COLUMNS}
+    tables, total, hidden = [schema.REJECTS.empty_table()], 0, not is_terminal(sys.stderr)
     size, shown = source.size(file), one_line(file)
     with tqdm(total=size, desc=shown, unit="B", unit_scale=True, leave=False, disable=hidden) as bar:
         for block in blocks(source, file, layout):
-            columns, rejected = parser.parse(block)
-            for name, values in columns.items():
-                read.columns[name].append(_compact(values))
-            read.total += block.num_lines
+            accepted, rejected = parser.parse(block)
+            for name, values in accepted.items():
+                columns[name].append(_compact(values))
+            total += block.num_lines
             if rejected:
                 rows = np.fromiter(rejected, np.int64)
-                read.rejected_rows.append(rows + block.first)
-                read.tables.append(_table(file, layout, block, rows, list(rejected.values())))
+                tables.append(_table(file, layout, block, rows, list(rejected.values())))
             bar.update(len(block.data) + 1)
-    return read
+    return columns, pa.concat_tables(tables), total
 
 
 def _table(file: str, layout: Layout, block: Block, rows: Int64s, reasons: list[str]) -> pa.Table:

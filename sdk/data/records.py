@@ -39,6 +39,7 @@ _SAME = {"itemid": "movieid"}
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _MAX_FIELD = 1 << 26  # characters; a TMDB cast can exceed the csv module's own limit of 131,072
 Value = TypeVar("Value")
+Fields = Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,7 @@ class TextFiles:
     encoding: str = "utf-8"
     rejects: list[pa.Table] = field(default_factory=lambda: [schema.REJECTS.empty_table()])
 
-    def read(
-        self, file: str, columns: Sequence[str], add: Callable[[Sequence[str]], None], separator: str = ","
-    ) -> None:
+    def read(self, file: str, columns: Fields, add: Callable[[Fields], None], separator: str = ",") -> None:
         """Hand the fields of each row of a file to ``add``; a row for which it raises ``BadRowError`` is set aside.
 
         Quoted fields of a CSV may span lines. A quote that is never closed costs the line it stands on, not the rest.
@@ -97,16 +96,20 @@ class TextFiles:
         self.rejects.append(rejects_table(file, sorted(rejects)))
         check_share(where, self.rejects[-1], num_good + len(rejects), self.config)
 
+    def by_id(
+        self, file: str, columns: Fields, parse: Callable[[Fields], tuple[int, Value]], separator: str = ","
+    ) -> dict[int, Value]:
+        """The rows of a file by their ids, made by ``parse`` of their fields; of one id the first row stands."""
+        rows: dict[int, Value] = {}
 
-def add_once(rows: dict[int, Value], key: int, value: Value) -> None:
-    """Add a row under its id.
+        def add(fields: Fields) -> None:
+            key, value = parse(fields)
+            if key in rows:
+                raise BadRowError(DUPLICATE_ID)
+            rows[key] = value
 
-    Raises:
-        BadRowError: the id is there already.
-    """
-    if key in rows:
-        raise BadRowError(DUPLICATE_ID)
-    rows[key] = value
+        self.read(file, columns, add, separator)
+        return rows
 
 
 class _Lines(Iterator[str]):

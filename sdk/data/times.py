@@ -92,11 +92,9 @@ def seconds_of(text: str) -> int:
     Raises:
         BadRowError: it is none from 1970 to the end of 2099.
     """
-    form = _form_of(text.strip())
-    if form is None or not form.text:
-        return _in_range(_number(text) // (form or SECONDS).per_second)
     seconds = _seconds_of_text(text.strip())
-    assert seconds is not None, "its form was recognised"
+    if seconds is None:
+        seconds = _number(text) // (_form_of(text.strip()) or SECONDS).per_second
     return _in_range(seconds)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from sdk.base.config import DataConfig
 from sdk.base.errors import UnusableFileError
 from sdk.data.archive import Source, find_source
 from sdk.data.forms import METADATA_FILE
-from sdk.data.records import TextFiles, add_once
+from sdk.data.records import TextFiles
 from sdk.data.titles import clean_genres, links_by_title
 from sdk.data.validation import MISSING_TITLE, BadRowError, is_unicode, whole_number
 
@@ -44,21 +45,16 @@ class FilmForm:
         credits: name of the file with cast and crew.
         credits_id: the film id's column in it.
         keywords: name of the file with the keywords, "" where the films file has them.
-        needed: the files that must be there.
     """
 
     movies: str
     credits: str
     credits_id: str
     keywords: str
-    needed: tuple[str, ...]
 
 
-TMDB_5000 = FilmForm(
-    "tmdb_5000_movies.csv", "tmdb_5000_credits.csv", "movie_id", "",
-    needed=("tmdb_5000_movies.csv", "tmdb_5000_credits.csv"),
-)  # fmt: skip
-THE_MOVIES = FilmForm(METADATA_FILE, "credits.csv", "id", "keywords.csv", needed=(METADATA_FILE,))
+TMDB_5000 = FilmForm("tmdb_5000_movies.csv", "tmdb_5000_credits.csv", "movie_id", "")
+THE_MOVIES = FilmForm(METADATA_FILE, "credits.csv", "id", "keywords.csv")
 WANTED = f"{METADATA_FILE}, or {TMDB_5000.movies} and {TMDB_5000.credits}"
 FILMS = pa.schema(
     [
@@ -89,18 +85,17 @@ def load(path: str | Path, config: DataConfig = _DEFAULT) -> tuple[pa.Table, pa.
         UnusableFileError: a file is empty or damaged.
         TooManyRejectsError: more of a file's rows are bad than the configuration allows.
     """
-    return read_films(find_source(path, WANTED, lambda names: film_form(names) is not None), config)
+    return read_films(*find_source(path, WANTED, film_form), config)
 
 
 def film_form(names: Collection[str]) -> FilmForm | None:
-    """The form of the films in a folder; None where there is none."""
-    return next((form for form in (TMDB_5000, THE_MOVIES) if set(form.needed) <= set(names)), None)
+    """The form of the films in a folder: TMDB 5000 with its credits, or The Movies Dataset; else None."""
+    found = (form for form in (TMDB_5000, THE_MOVIES) if form.movies in names)
+    return next((form for form in found if form.keywords or form.credits in names), None)
 
 
-def read_films(source: Source, config: DataConfig) -> tuple[pa.Table, pa.Table]:
-    """``load`` where the folder is found already: one of which ``film_form`` knows the form."""
-    form = film_form(source.members)
-    assert form is not None, "the caller looked"
+def read_films(source: Source, form: FilmForm, config: DataConfig) -> tuple[pa.Table, pa.Table]:
+    """``load`` where the folder is found already."""
     files = TextFiles(source, config)
     films = _read_movies(files, form)
     _read_details(files, form, form.keywords, ("id", "keywords"), films, _keywords)
@@ -155,13 +150,8 @@ def _joined(item: dict[str, Any], film: Mapping[str, Any] | None) -> dict[str, A
 
 
 def _read_movies(files: TextFiles, form: FilmForm) -> Films:
-    films: Films = {}
-
-    def add(fields: Sequence[str]) -> None:
-        film = _film(*fields)
-        add_once(films, film["tmdb_id"], film)
-
-    files.read(form.movies, _FILM_COLUMNS if form.keywords else (*_FILM_COLUMNS, "keywords"), add)
+    columns = _FILM_COLUMNS if form.keywords else (*_FILM_COLUMNS, "keywords")
+    films = files.by_id(form.movies, columns, lambda fields: _film(*fields))
     if not films:
         raise UnusableFileError(files.source.where(form.movies), "it holds no film", "Fetch it again.")
     return films
@@ -176,24 +166,23 @@ def _read_details(
     details: Callable[..., dict[str, Any]],
 ) -> None:
     """Add what a file knows of the films, in whose first column their id stands."""
-    met: Films = {}
 
-    def add(fields: Sequence[str]) -> None:
+    def parse(fields: Sequence[str]) -> tuple[int, dict[str, Any]]:
         tmdb_id = whole_number(fields[0], "film id")
         if tmdb_id not in films:
             raise BadRowError(f"unknown film: its id is not in {form.movies}")
-        add_once(met, tmdb_id, details(*fields[1:]))
-        films[tmdb_id] |= met[tmdb_id]
+        return tmdb_id, details(*fields[1:])
 
-    files.read(file, columns, add)
+    for tmdb_id, found in files.by_id(file, columns, parse).items():
+        films[tmdb_id] |= found
 
 
 def _film(
     id_: str, title: str, released: str, genres: str, overview: str, made_by: str, keywords: str = ""
-) -> dict[str, Any]:
+) -> tuple[int, dict[str, Any]]:
     if not title.strip():
         raise BadRowError(MISSING_TITLE)
-    return {
+    film = {
         "tmdb_id": whole_number(id_, "film id"),
         "title": title.strip(),
         "year": _year(released.strip()),
@@ -203,6 +192,7 @@ def _film(
         **_keywords(keywords),
         **{name: [] for name in ("cast", "directors", "crew")},
     }
+    return film["tmdb_id"], film
 
 
 def _keywords(keywords: str) -> dict[str, Any]:
@@ -210,12 +200,10 @@ def _keywords(keywords: str) -> dict[str, Any]:
 
 
 def _year(released: str) -> int | None:
-    if not released:
-        return None
-    year, _, rest = released.partition("-")
-    if not (len(year) == 4 and year.isascii() and year.isdigit() and rest):
+    date = re.fullmatch("([0-9]{4})-.+", released, re.DOTALL)
+    if released and not date:
         raise BadRowError(BAD_DATE)
-    return int(year)
+    return int(date[1]) if date else None
 
 
 def _credits(cast: str, crew: str) -> dict[str, Any]:

@@ -18,10 +18,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
 from typing import TypeVar
+
+from tqdm import tqdm
 
 from sdk.base.errors import DownloadError, OutputError
 from sdk.base.printable import one_line
@@ -58,14 +60,12 @@ class Link:
         retries: failures in a row that bring no new byte, borne before giving up.
         timeout_s: seconds without an answer or a byte after which a connection is lost.
         wait: called with the seconds to pause before another attempt.
-        opener: opens the addresses.
     """
 
     remedy: str
     retries: int = 3
     timeout_s: float = 30.0
     wait: Callable[[float], None] = time.sleep
-    opener: urllib.request.OpenerDirector = field(default_factory=urllib.request.build_opener)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +151,9 @@ def fetch_file(link: Link, part: Part, progress: bool | None = None) -> None:
         DownloadError: the server refused.
         OutputError: the part file cannot be written, or would not fit on its disk.
     """
-    with contextlib.closing(_Meter(part, progress)) as meter:
+    with _meter(part, progress) as show:
         kept = part.length() if part.validator() else 0
-        _patiently(link, part.url, lambda: _attempt(link, part, meter), part.length, kept)
+        _patiently(link, part.url, lambda: _attempt(link, part, show), part.length, kept)
 
 
 def check_space(folder: Path, needed_bytes: int, what: str) -> None:
@@ -222,7 +222,7 @@ def _ask(link: Link, url: str, headers: Mapping[str, str], taken: Collection[int
     """Open an address. HTTPError comes through only for the codes that the caller knows how to take."""
     request = urllib.request.Request(url, headers={"User-Agent": "marquee", **headers})
     try:
-        response: http.client.HTTPResponse = link.opener.open(request, timeout=link.timeout_s)
+        response: http.client.HTTPResponse = urllib.request.build_opener().open(request, timeout=link.timeout_s)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code in taken:
@@ -259,7 +259,7 @@ def _blocks(response: http.client.HTTPResponse, most: int | None) -> Iterator[by
         yield block
 
 
-def _attempt(link: Link, part: Part, meter: _Meter) -> None:
+def _attempt(link: Link, part: Part, show: Callable[[int, int | None], None]) -> None:
     validator = part.validator()
     start = part.length() if validator else 0
     wish = {"Range": f"bytes={start}-", "If-Range": validator} if start else {}
@@ -269,7 +269,7 @@ def _attempt(link: Link, part: Part, meter: _Meter) -> None:
                 _check_continues(part, response.headers, start, validator)
             else:
                 _start_over(part, response.headers)
-            _append(part, response, meter)
+            _append(part, response, show)
     except urllib.error.HTTPError as error:
         if start and error.headers["Content-Range"] == f"bytes */{start}":
             return  # nothing was missing: an earlier run ended between the last byte and the rename
@@ -294,7 +294,7 @@ def _start_over(part: Part, headers: Message) -> None:
     part.start(strong or headers["Last-Modified"] or "")
 
 
-def _append(part: Part, response: http.client.HTTPResponse, meter: _Meter) -> None:
+def _append(part: Part, response: http.client.HTTPResponse, show: Callable[[int, int | None], None]) -> None:
     done, length = part.length(), response.headers["Content-Length"]
     missing = int(length) if length and length.isdecimal() else None
     total = None if missing is None else done + missing
@@ -304,41 +304,32 @@ def _append(part: Part, response: http.client.HTTPResponse, meter: _Meter) -> No
             sink.write(block)
             sink.flush()  # so that a killed process loses none of what came
             done += len(block)
-            meter.show(done, total)
+            show(done, total)
         os.fsync(sink.fileno())
     if total is not None and done < total:
         raise _LostError(f"the connection closed after {done:,} of {total:,} bytes")
 
 
-class _Meter:
+@contextlib.contextmanager
+def _meter(part: Part, progress: bool | None) -> Iterator[Callable[[int, int | None], None]]:
     """Shows how far a transfer is: a bar on a terminal, elsewhere a log line every 10 %."""
+    shown = is_terminal(sys.stderr) if progress is None else progress
+    name, tenths_shown = one_line(part.path.stem), -1
+    size, start = part.size_bytes, part.length()
+    with tqdm(
+        total=size, initial=start, desc=name, unit="B", unit_scale=True, unit_divisor=1024, disable=not shown
+    ) as bar:
 
-    def __init__(self, part: Part, progress: bool | None) -> None:
-        from tqdm import tqdm
+        def show(done: int, total: int | None) -> None:
+            nonlocal tenths_shown
+            bar.total = total
+            bar.update(done - bar.n)
+            tenths = 10 * done // total if total else -1
+            if not shown and total and tenths != tenths_shown:
+                log.info("%s: %d %% (%s of %s MiB)", name, 10 * tenths, _mib(done), _mib(total))
+            tenths_shown = tenths
 
-        shown = is_terminal(sys.stderr) if progress is None else progress
-        self.name, self.tenths, self.lines = one_line(part.path.stem), -1, not shown
-        self.bar = tqdm(
-            total=part.size_bytes,
-            initial=part.length(),
-            desc=self.name,
-            unit="B",
-            unit_scale=True,
-            unit_divisor=1024,
-            file=sys.stderr,
-            disable=not shown,
-        )
-
-    def show(self, done: int, total: int | None) -> None:
-        self.bar.total = total
-        self.bar.update(done - self.bar.n)
-        tenths = 10 * done // total if total else -1
-        if self.lines and total and tenths != self.tenths:
-            log.info("%s: %d %% (%s of %s MiB)", self.name, 10 * tenths, _mib(done), _mib(total))
-        self.tenths = tenths
-
-    def close(self) -> None:
-        self.bar.close()
+        yield show
 
 
 def _mib(num_bytes: int) -> str:

@@ -18,6 +18,9 @@ from sdk.features import workflows
 from sdk.features.tables import FIRST_KNOWN, STATISTIC_NAMES, EncodedTable, Statistics, raw_statistics
 
 USER_ATTRIBUTES = ("gender", "occupation", "zip_prefix")
+_NUMBERS = ("age", "year")
+_CONTENT = "content_"
+_LIST = "genres"  # the only attribute that has several values
 NO_GENRE = "(none)"  # NVTabular refuses a column whose lists are all empty
 
 
@@ -91,7 +94,7 @@ def fit_features(
     encoded = encode_interactions(index, train)
     id_codes, cardinalities = _codes(codes, ids), workflows.cardinalities(codes, list(ids))
 
-    def side(id_name: str, rows: Int32s, frame: _Frame, place: Path) -> tuple[EncodedTable, Any]:
+    def side(id_name: str, rows: Int32s, frame: pd.DataFrame, place: Path) -> tuple[EncodedTable, Any]:
         known, tally = ids[id_name], _tally(rows, encoded.label, len(ids[id_name]))
         own = id_codes[id_name].to_numpy(np.int64)[: len(known)]
         return _encode_side(known, {"id": own}, {"id": cardinalities[id_name]}, frame, tally, config, place)
@@ -102,16 +105,6 @@ def fit_features(
     return Features(user_table, item_table, fitted)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Frame:
-    """One side's attributes as NVTabular takes them."""
-
-    table: pd.DataFrame
-    categorical: tuple[str, ...] = ()
-    lists: tuple[str, ...] = ()
-    numeric: tuple[str, ...] = ()
-
-
 def _codes(workflow: Any, ids: Mapping[str, Int64s]) -> pd.DataFrame:
     """Each id's embedding code; the shorter column is padded with its last id, since a workflow takes a table."""
     rows = max(map(len, ids.values()))
@@ -120,35 +113,33 @@ def _codes(workflow: Any, ids: Mapping[str, Int64s]) -> pd.DataFrame:
 
 
 def _tally(index: Int32s, label: NDArray[np.int8], num_known: int) -> tuple[Float64s, Float64s]:
-    """Per row, the reserved ones included: number of ratings and of likes."""
-    rows = num_known + FIRST_KNOWN
-    count = np.bincount(index, minlength=rows).astype(np.float64)
-    likes = np.bincount(index, weights=label, minlength=rows).astype(np.float64)
-    count[:FIRST_KNOWN] = likes[:FIRST_KNOWN] = 0
+    """Of each known row: number of ratings and of likes."""
+    counts = (np.bincount(index, weights=weights, minlength=num_known + FIRST_KNOWN) for weights in (None, label))
+    count, likes = (each[FIRST_KNOWN:].astype(np.float64) for each in counts)
     return count, likes
 
 
-def _user_frame(users: pa.Table) -> _Frame:
+def _user_frame(users: pa.Table) -> pd.DataFrame:
+    """The users' attributes that anything is known of."""
     table = users.to_pandas()
-    present = tuple(name for name in USER_ATTRIBUTES if table[name].notna().any())
-    ages = ("age",) if table["age"].notna().any() else ()
-    return _Frame(table[[*present, *ages]], categorical=present, numeric=ages)
+    return table[[name for name in (*USER_ATTRIBUTES, *_NUMBERS) if name in table and table[name].notna().any()]]
 
 
-def _item_frame(items: pa.Table, content_vectors: Float32s) -> _Frame:
-    table = items.select(["year", "genres"]).to_pandas()
-    table["genres"] = [list(values) if len(values) else [NO_GENRE] for values in table["genres"]]
-    years = ("year",) if table["year"].notna().any() else ()
-    content = {f"content_{d}": content_vectors[:, d] for d in range(content_vectors.shape[1])}
-    frame = pd.concat([table[["genres", *years]], pd.DataFrame(content, index=table.index)], axis=1)
-    return _Frame(frame, lists=("genres",), numeric=(*years, *content))
+def _item_frame(items: pa.Table, content_vectors: Float32s) -> pd.DataFrame:
+    """The titles' genres, their years if any is known, and their content's numbers."""
+    table = items.select([_LIST, "year"]).to_pandas()
+    table[_LIST] = [list(values) if len(values) else [NO_GENRE] for values in table[_LIST]]
+    if not table["year"].notna().any():
+        del table["year"]
+    content = {f"{_CONTENT}{d}": content_vectors[:, d] for d in range(content_vectors.shape[1])}
+    return pd.concat([table, pd.DataFrame(content, index=table.index)], axis=1)
 
 
 def _encode_side(
     ids: Int64s,
     codes: dict[str, Int64s],
     cards: dict[str, int],
-    frame: _Frame,
+    frame: pd.DataFrame,
     tally: tuple[Float64s, Float64s],
     config: FeatureConfig,
     work: Path,
@@ -157,17 +148,19 @@ def _encode_side(
     count, likes = tally
     prior_rate = float(likes.sum() / max(count.sum(), 1.0))
     raw = raw_statistics(count, likes, prior_rate, config.rate_prior)
-    table = frame.table.assign(**dict(zip(STATISTIC_NAMES, raw[FIRST_KNOWN:].T, strict=True)))
-    names = (*STATISTIC_NAMES, *frame.numeric)
-    workflow = workflows.fit_attributes(table, (*frame.categorical, *frame.lists), names, work)
+    table = frame.assign(**dict(zip(STATISTIC_NAMES, raw.T, strict=True)))
+    categorical = [name for name in (*USER_ATTRIBUTES, _LIST) if name in frame]
+    numeric = [name for name in _NUMBERS if name in frame]  # by these very strings: a pickle tells equal ones apart
+    names = (*STATISTIC_NAMES, *numeric, *(name for name in map(str, frame) if name.startswith(_CONTENT)))
+    workflow = workflows.fit_attributes(table, categorical, names, work)
     encoded = workflows.transform(workflow, table)
-    codes |= {name: encoded[name].to_numpy(np.int64) for name in frame.categorical}
-    cards |= workflows.cardinalities(workflow, (*frame.categorical, *frame.lists))
+    codes |= {name: encoded[name].to_numpy(np.int64) for name in categorical if name != _LIST}
+    cards |= workflows.cardinalities(workflow, categorical)
     mean, std = workflows.normalisation(workflow, STATISTIC_NAMES)
     statistics = Statistics(count, likes, prior_rate, config.rate_prior, mean, std)
-    multi_hot = {name: _multi_hot(encoded[name], cards[name]) for name in frame.lists}
+    multi_hot = {name: _multi_hot(encoded[name], cards[name]) for name in categorical if name == _LIST}
     dense = encoded[list(names)].to_numpy(np.float32)
-    return EncodedTable.of_known(ids, codes, cards, multi_hot, dense, names, statistics), workflow
+    return EncodedTable(ids, codes, cards, multi_hot, dense, names, statistics).with_reserved_rows(), workflow
 
 
 def _multi_hot(lists: pd.Series[Any], cardinality: int) -> Float32s:

@@ -61,10 +61,9 @@ class StoredInteractions:
         timestamp = None if self.timestamp is None else self.timestamp[rows]
         return StoredInteractions(self.rows.take(rows), self.part[rows], self.rating[rows], timestamp)
 
-    def seen(self, num_users: int, *parts: int) -> Seen:
-        """Who has rated what in the given parts (none given: in all)."""
-        rows = self.of(*parts) if parts else self.rows
-        return Seen.build(rows.user_index, rows.item_index, num_users)
+    def seen(self, num_users: int) -> Seen:
+        """Who has rated what."""
+        return Seen.build(self.rows.user_index, self.rows.item_index, num_users)
 
     def write(self, path: Path) -> None:
         """One Parquet file, 22 bytes a rating before compression."""
@@ -75,12 +74,12 @@ class StoredInteractions:
         pq.write_table(table, path, compression="zstd")
 
     @classmethod
-    def read(cls, path: Path, sizes: tuple[int, int] | None = None, *, with_times: bool = False) -> StoredInteractions:
+    def read(cls, path: Path, sizes: tuple[int, int], *, with_times: bool = False) -> StoredInteractions:
         """Read what ``write`` wrote.
 
         Args:
             path: the file.
-            sizes: rows of the users' and of the items' table, which the indices must lie in; None leaves them be.
+            sizes: rows of the users' and of the items' table, which the indices must lie in.
             with_times: whether to read ``timestamp``, too, which takes 8 bytes a rating.
 
         Raises:
@@ -98,7 +97,7 @@ class StoredInteractions:
         return cls(EncodedInteractions(user_index, item_index, label), part, rating, timestamp)
 
 
-def _check(table: pa.Table, sizes: tuple[int, int] | None) -> None:
+def _check(table: pa.Table, sizes: tuple[int, int]) -> None:
     """Refuse columns of other types, with nulls, or with values that no table, label or part has.
 
     Raises:
@@ -107,9 +106,7 @@ def _check(table: pa.Table, sizes: tuple[int, int] | None) -> None:
     for name, column in zip(table.column_names, table.columns, strict=True):
         if column.type != _TYPES[name] or column.null_count:
             raise ValueError(f"{name} is {column.type} with {column.null_count} nulls, expected {_TYPES[name]}, none")
-    limits = {"label": 2, "part": TEST + 1}
-    if sizes is not None:
-        limits |= {"user_index": sizes[0], "item_index": sizes[1]}
+    limits = {"label": 2, "part": TEST + 1, "user_index": sizes[0], "item_index": sizes[1]}
     for name, limit in limits.items():
         values = table.column(name).to_numpy()
         if len(values) and not (values.min() >= 0 and values.max() < limit):

@@ -133,12 +133,11 @@ def _decode(table: pa.Table, id_name: str, facts: Mapping[str, Any]) -> EncodedT
         values: np.ndarray[Any, Any] = column.to_numpy()
         return values
 
-    count = np.concatenate([np.zeros(FIRST_KNOWN), known(_COUNT)])
-    likes = np.concatenate([np.zeros(FIRST_KNOWN), known(_LIKES)])
     prior = (float(facts["prior_rate"]), float(facts["prior_count"]))
-    statistics = Statistics(count, likes, *prior, np.array(facts["mean"]), np.array(facts["std"]))
+    moments = (np.array(facts["mean"]), np.array(facts["std"]))
+    statistics = Statistics(known(_COUNT), known(_LIKES), *prior, *moments)
     _check_normalisation(statistics)
-    return EncodedTable.of_known(
+    return EncodedTable(
         ids=known(id_name),
         codes={name: known(_CODE + name) for name in facts["codes"]},
         cardinalities=dict(facts["cardinalities"]),
@@ -146,7 +145,7 @@ def _decode(table: pa.Table, id_name: str, facts: Mapping[str, Any]) -> EncodedT
         dense=_matrix(table.column(_DENSE)),
         dense_names=tuple(facts["dense_names"]),
         statistics=statistics,
-    )
+    ).with_reserved_rows()
 
 
 def _fixed_lists(matrix: Float32s) -> pa.FixedSizeListArray:

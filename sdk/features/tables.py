@@ -7,7 +7,7 @@ first three rows are alike: they describe somebody of whom nothing is known.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -92,30 +92,22 @@ class EncodedTable:
             if len(codes) and (codes.min() < 0 or codes.max() >= self.cardinalities[name]):
                 raise DataError(f"codes of {name!r} lie outside 0 to {self.cardinalities[name] - 1}")
 
-    @classmethod
-    def of_known(
-        cls,
-        ids: Int64s,
-        codes: Mapping[str, Int64s],
-        cardinalities: Mapping[str, int],
-        multi_hot: Mapping[str, Float32s],
-        dense: Float32s,
-        dense_names: tuple[str, ...],
-        statistics: Statistics,
-    ) -> EncodedTable:
-        """The table of known rows, whose reserved ones follow from rules; ``statistics`` holds all rows already."""
-        none = np.zeros(FIRST_KNOWN, dtype=np.int64)
-        return cls(
-            ids=np.concatenate([none - 1, ids]),
-            codes={name: np.concatenate([none + UNKNOWN, values.astype(np.int64)]) for name, values in codes.items()},
-            cardinalities=cardinalities,
-            multi_hot={
-                name: np.vstack([np.zeros((FIRST_KNOWN, shares.shape[1]), dtype=np.float32), shares])
-                for name, shares in multi_hot.items()
+    def with_reserved_rows(self) -> EncodedTable:
+        """Put the three reserved rows, which follow from rules, in front of a table of known rows alone."""
+        none, statistics = np.zeros(FIRST_KNOWN, dtype=np.int64), self.statistics
+        return replace(
+            self,
+            ids=np.concatenate([none - 1, self.ids]),
+            codes={
+                name: np.concatenate([none + UNKNOWN, codes.astype(np.int64)]) for name, codes in self.codes.items()
             },
-            dense=np.vstack([unknown_dense(statistics, len(dense_names)), dense]),
-            dense_names=dense_names,
-            statistics=statistics,
+            multi_hot={name: np.pad(shares, ((FIRST_KNOWN, 0), (0, 0))) for name, shares in self.multi_hot.items()},
+            dense=np.vstack([unknown_dense(statistics, len(self.dense_names)), self.dense]),
+            statistics=replace(
+                statistics,
+                count=np.concatenate([none, statistics.count]),
+                likes=np.concatenate([none, statistics.likes]),
+            ),
         )
 
     def __len__(self) -> int:

@@ -61,14 +61,9 @@ def fit_codes(train: Interactions, config: FeatureConfig, work: Path) -> Any:
 def fit_attributes(table: pd.DataFrame, categorical: Sequence[str], numeric: Sequence[str], work: Path) -> Any:
     """The workflow of one side's attributes: categories encoded, numbers filled with the median and normalised."""
     nvt = nvtabular()
-    parts = []
+    outputs = list(numeric) >> nvt.ops.FillMedian() >> nvt.ops.Normalize()
     if categorical:
-        parts.append(list(categorical) >> nvt.ops.Categorify(out_path=str(work)))
-    if numeric:
-        parts.append(list(numeric) >> nvt.ops.FillMedian() >> nvt.ops.Normalize())
-    outputs = parts[0]
-    for part in parts[1:]:
-        outputs = outputs + part
+        outputs = (list(categorical) >> nvt.ops.Categorify(out_path=str(work))) + outputs
     return _fit(outputs, table[[*categorical, *numeric]])
 
 

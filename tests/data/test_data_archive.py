@@ -95,7 +95,7 @@ def test_what_a_mac_adds_to_a_zip_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_named_beside_those_that_are(tmp_path: Path) -> None:
-    source = find_source(csv_form(tmp_path), "anything", lambda names: "movies.csv" in names)
+    source, _ = find_source(csv_form(tmp_path), "anything", lambda names: "movies.csv" in names)
     with pytest.raises(MissingFileError, match=r"no links\.csv \(it has movies\.csv, ratings\.csv\)"):
         with source.open("links.csv"):
             pass
@@ -104,7 +104,7 @@ def test_a_file_that_is_not_there_is_named_beside_those_that_are(tmp_path: Path)
 def test_the_size_is_that_of_the_content(tmp_path: Path) -> None:
     folder = csv_form(tmp_path / "in")
     for path in (folder, zipped(folder, tmp_path / "in.zip")):
-        source = find_source(path, "anything", lambda names: "movies.csv" in names)
+        source, _ = find_source(path, "anything", lambda names: "movies.csv" in names)
         assert source.size("movies.csv") == len(MOVIES_CSV.encode())
 
 

@@ -161,7 +161,7 @@ def test_lines_are_numbered_rightly_across_blocks(tmp_path: Path, monkeypatch: p
     lines[7], lines[311], lines[599] = "broken", "4,9,3.0,1", "7,1,3.5,9"  # the last one supersedes line 16
     folder = csv_form(tmp_path, ratings_csv(*lines))
     whole = load(folder)
-    monkeypatch.setattr(layout_module, "_BLOCK_BYTES", 64)
+    monkeypatch.setattr(layout_module, "BLOCK_BYTES", 64)
     blocks = load(folder)
     assert [line for _, line, _, _ in rejects(blocks)] == [9, 16, 313]
     assert rejects(blocks) == rejects(whole)
@@ -202,7 +202,7 @@ def test_no_damage_loses_a_line_silently(
         lines[row] = lines[row][:at] + put + lines[row][at + cut :]
     text = b"userId,movieId,rating,timestamp\n" + line_end.join(lines) + line_end
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layout_module, "_BLOCK_BYTES", block_bytes)
+        patch.setattr(layout_module, "BLOCK_BYTES", block_bytes)
         data = load(csv_form(Path(folder), text), config=LENIENT)
     found = {line: (reason, text) for _, line, reason, text in rejects(data)}
     assert len(data.interactions) + len(found) == data.rejects.num_rows + len(data.interactions) == len(lines)

@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -62,15 +61,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def dataset(folders: tuple[Path, Path]) -> Dataset:
     return movielens.load(folders[0], tmdb=folders[1])
-
-
-@pytest.fixture
-def other_films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A catalogue folder of the test's own; the cached catalogue is forgotten before and after."""
-    monkeypatch.setattr(sample_catalogue, "_FOLDER", tmp_path)
-    read_films.cache_clear()
-    yield tmp_path
-    read_films.cache_clear()
 
 
 def rows_of(path: Path) -> list[list[str]]:
@@ -346,29 +336,31 @@ def film_line(title: str, year: int) -> str:
     return f"{title}\t{year}\tDrama\tSomeone\tA|B\tfamily|war\tSomething happens.\n"
 
 
-def test_a_damaged_catalogue_line_is_named(other_films: Path) -> None:
+def test_a_damaged_catalogue_line_is_named(tmp_path: Path) -> None:
     header = "\t".join(sample_catalogue.COLUMNS) + "\n"
-    (other_films / "favourites.tsv").write_text("title\tyear\n")
-    (other_films / "1_films.tsv").write_text(header + film_line("One", 1999) + "Two\t2000\n")
+    (tmp_path / "favourites.tsv").write_text("title\tyear\n")
+    (tmp_path / "1_films.tsv").write_text(header + film_line("One", 1999) + "Two\t2000\n")
     with pytest.raises(UnusableFileError, match=r"1_films.tsv: line 3"):
-        read_films()
+        read_films(tmp_path)
 
 
-def test_a_missing_catalogue_and_a_wrong_header_are_named(other_films: Path) -> None:
+def test_a_missing_catalogue_and_a_wrong_header_are_named(tmp_path: Path) -> None:
     with pytest.raises(UnusableFileError, match=r"no .*tsv is there"):
-        read_films()
-    (other_films / "1_films.tsv").write_text("name\tyear\n")
+        read_films(tmp_path)
+    (tmp_path / "1_films.tsv").write_text("name\tyear\n")
     with pytest.raises(UnusableFileError, match="its header is not title"):
-        read_films()
+        read_films(tmp_path)
 
 
-def test_a_favourite_must_be_in_the_catalogue(other_films: Path) -> None:
+def test_a_favourite_must_be_in_the_catalogue(tmp_path: Path) -> None:
     header = "\t".join(sample_catalogue.COLUMNS) + "\n"
-    (other_films / "1_films.tsv").write_text(header + film_line("B", 1999) + film_line("A", 1999))
-    (other_films / "favourites.tsv").write_text("title\tyear\nA\t1999\n")
-    assert [(film.item_id, film.title, film.is_favourite) for film in read_films()] == [(1, "A", True), (2, "B", False)]
-    assert isinstance(read_films()[0], Film)
-    read_films.cache_clear()
-    (other_films / "favourites.tsv").write_text("title\tyear\nC\t1999\n")
+    (tmp_path / "1_films.tsv").write_text(header + film_line("B", 1999) + film_line("A", 1999))
+    (tmp_path / "favourites.tsv").write_text("title\tyear\nA\t1999\n")
+    assert [(film.item_id, film.title, film.is_favourite) for film in read_films(tmp_path)] == [
+        (1, "A", True),
+        (2, "B", False),
+    ]
+    assert isinstance(read_films(tmp_path)[0], Film)
+    (tmp_path / "favourites.tsv").write_text("title\tyear\nC\t1999\n")
     with pytest.raises(UnusableFileError, match="'C', '1999'"):
-        read_films()
+        read_films(tmp_path)

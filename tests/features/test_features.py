@@ -288,13 +288,13 @@ def test_stored_interactions_know_their_parts_and_survive_the_disk(tmp_path):
     rows = EncodedInteractions((n % 4 + 3).astype(np.int32), (n + 3).astype(np.int32), (n % 2).astype(np.int8))
     stored = StoredInteractions.build(rows, np.full(len(rows), 4, np.float32), Split(n[:6], n[6:8], n[8:]))
     stored.write(tmp_path / "seen.parquet")
-    again = StoredInteractions.read(tmp_path / "seen.parquet")
+    again = StoredInteractions.read(tmp_path / "seen.parquet", (8, 13))
     assert again.of(TEST).item_index.tolist() == [11, 12]
     assert again.of(TRAIN, VALIDATION).item_index.tolist() == list(range(3, 11))
     assert again.seen(8).row(3).tolist() == [3, 7, 11]
-    assert again.seen(8, TRAIN).row(3).tolist() == [3, 7]
+    assert again.only(TRAIN).seen(8).row(3).tolist() == [3, 7]
     for column in ("user_index", "item_index", "label"):
         assert getattr(again.rows, column).dtype == getattr(rows, column).dtype
     (tmp_path / "seen.parquet").write_bytes(b"")
     with pytest.raises(BundleError, match=r"seen\.parquet"):
-        StoredInteractions.read(tmp_path / "seen.parquet")
+        StoredInteractions.read(tmp_path / "seen.parquet", (8, 13))

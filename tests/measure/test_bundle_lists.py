@@ -120,7 +120,7 @@ def test_the_recall_of_a_slice_of_titles_counts_its_titles_alone(bundle, evaluat
 def test_what_the_test_part_holds_changes_no_list(bundle):
     learnt = learnt_parts(bundle.info.config)
     rows = np.arange(3, len(bundle.encoded_users))
-    seen = bundle.interactions.seen(len(bundle.encoded_users), *learnt).take(rows)
+    seen = bundle.interactions.only(*learnt).seen(len(bundle.encoded_users)).take(rows)
     before = {name: each.recommend(rows, seen, 20) for name, each in recommenders(bundle, learnt).items()}
     stored = bundle.interactions
     other = np.where(stored.part == TEST, 0.5, stored.rating).astype(np.float32)

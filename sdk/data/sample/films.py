@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from sdk.base.errors import UnusableFileError
@@ -17,7 +16,7 @@ GENRES = (
     "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
 )  # fmt: skip
 COLUMNS = ("title", "year", "genres", "directors", "cast", "keywords", "overview")
-_FOLDER = Path(__file__).parent / "sample_films"
+FOLDER = Path(__file__).parent / "sample_films"
 _REMEDY = "The installed package is damaged: install it again."
 
 
@@ -48,17 +47,16 @@ class Film:
     is_favourite: bool
 
 
-@lru_cache(maxsize=1)
-def read_films() -> tuple[Film, ...]:
-    """The catalogue, ascending by item_id.
+def read_films(folder: Path = FOLDER) -> tuple[Film, ...]:
+    """The catalogue that lies in a folder, ascending by item_id.
 
     Raises:
         UnusableFileError: a file of the package is absent or damaged.
     """
-    rows = sorted(_rows("[0-9]_*.tsv", COLUMNS), key=lambda row: (int(row[1]), row[0]))
-    loved = {(title, year) for title, year in _rows("favourites.tsv", ("title", "year"))}
+    rows = sorted(_rows(folder, "[0-9]_*.tsv", COLUMNS), key=lambda row: (int(row[1]), row[0]))
+    loved = {(title, year) for title, year in _rows(folder, "favourites.tsv", ("title", "year"))}
     if unknown := loved - {(row[0], row[1]) for row in rows}:
-        raise UnusableFileError(_FOLDER / "favourites.tsv", f"{min(unknown)} is not in the catalogue", _REMEDY)
+        raise UnusableFileError(folder / "favourites.tsv", f"{min(unknown)} is not in the catalogue", _REMEDY)
     return tuple(_film(number, row, (row[0], row[1]) in loved) for number, row in enumerate(rows, start=1))
 
 
@@ -68,10 +66,10 @@ def _film(item_id: int, row: list[str], is_favourite: bool) -> Film:
     return Film(item_id, title, int(year), genres, directors, cast, keywords, overview, is_favourite)
 
 
-def _rows(pattern: str, columns: tuple[str, ...]) -> Iterator[list[str]]:
-    paths = sorted(_FOLDER.glob(pattern))
+def _rows(folder: Path, pattern: str, columns: tuple[str, ...]) -> Iterator[list[str]]:
+    paths = sorted(folder.glob(pattern))
     if not paths:
-        raise UnusableFileError(_FOLDER, f"no {pattern} is there", _REMEDY)
+        raise UnusableFileError(folder, f"no {pattern} is there", _REMEDY)
     for path in paths:
         lines = [line.split("\t") for line in path.read_text("utf-8").splitlines()]
         if not lines or tuple(lines[0]) != columns:
