@@ -20,15 +20,7 @@ from export.options import ExportOptions
 from export.repository import export_repository
 from export.server import ServerOptions, TritonServer
 from export.verify import verify
-from sdk.shell.cli import (
-    EXIT_CODES,
-    CommandParser,
-    HelpFormatter,
-    add_logging_options,
-    path_argument,
-    run_command,
-    whole_number,
-)
+from sdk.shell.cli import CommandParser, new_parser, path_argument, run_command, whole_number
 from sdk.training.freshness import is_up_to_date
 
 log = logging.getLogger("batch.daily")
@@ -65,11 +57,11 @@ def main(args: argparse.Namespace) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = CommandParser(
-        prog="python examples/daily_loop.py",
-        description=(__doc__ or "").splitlines()[0],
-        epilog=EXIT_CODES,
-        formatter_class=HelpFormatter,
+    parser: argparse.ArgumentParser = new_parser(
+        CommandParser,
+        "python examples/daily_loop.py",
+        (__doc__ or "").splitlines()[0].removesuffix("."),
+        "python examples/daily_loop.py --movielens ratings.zip --home /srv/marquee --run-date $(date +%F)",
     )
     parser.add_argument(
         "--movielens", type=path_argument, required=True, metavar="DIR|ZIP", help="the ratings as they are today"
@@ -81,7 +73,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--run-date", required=True, metavar="YYYY-MM-DD", help="the night")
     parser.add_argument("--k", type=whole_number, default=100, help="list length")
     parser.add_argument("--no-triton", dest="triton", action="store_false", help="leave export and check out")
-    add_logging_options(parser)
     return parser
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
 import platform
 from typing import Any
 
@@ -11,7 +9,7 @@ from batch.job.inputs import OpenedJob
 from batch.job.job import Job
 from sdk.base.config import to_json
 from sdk.bundles.bundle import Bundle
-from sdk.machine.device import resolve_device
+from sdk.machine.device import resolve_device, versions_of
 from sdk.scoring.recommender import HISTORY, POPULAR
 
 _PACKAGES = ("marquee", "numba", "numpy", "pyarrow", "scikit-learn", "scipy", "torch")
@@ -54,8 +52,4 @@ def ranked_by(job: Job, bundle: Bundle) -> str:
 
 def package_versions() -> dict[str, str]:
     """The packages that score and write, and Python: name -> version."""
-    found = dict.fromkeys(_PACKAGES, "not installed as a package")
-    for name in _PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return {**found, "python": platform.python_version()}
+    return {**versions_of(_PACKAGES), "python": platform.python_version()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -19,7 +18,7 @@ from batch.lists.parts import audience_table, part_bytes, table_of
 from batch.store.journal import Journal, ShardRecord
 from batch.store.layout import ITEM_ITEMS, ITEM_USERS, LAYOUTS, USER_ITEMS
 from batch.store.places import open_target
-from sdk.base.files import digest_of
+from sdk.base.files import digest_of, sha256_of
 from sdk.base.types import Int64s, TopK
 from sdk.machine.device import usable_cores
 from sdk.scoring.recommender import POPULAR
@@ -181,11 +180,11 @@ def store(journal: Journal, scored: Scored) -> ShardRecord:
     """
     for name, data in scored.partials.items():
         journal.target.write(f"{journal.folder}/{name}", data, durable=False)
-    partials = {name: hashlib.sha256(data).hexdigest() for name, data in scored.partials.items()}
+    partials = {name: sha256_of(data) for name, data in scored.partials.items()}
     table = scored.table()
     data, name = part_bytes(table), scored.shard.name
     journal.target.write(f"{journal.staging}/{name}", data)
-    sha256 = hashlib.sha256(data).hexdigest()
+    sha256 = sha256_of(data)
     record = ShardRecord(name, table.num_rows, scored.fallback, sha256, len(data), partials)
     journal.add(record)
     return record

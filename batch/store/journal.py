@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any
 
 from batch.store.layout import PARTIALS, journal_of, refused_of, staging_of
 from batch.store.target import Target
-from sdk.base.files import canonical, digest_of
+from sdk.base.files import canonical, digest_of, sha256_of
 from sdk.base.logs import facts
 
 log = logging.getLogger(__name__)
@@ -71,7 +70,7 @@ class Journal:
         if noted is None or noted == self.digest.encode():
             return
         if self.target.files(self.staging):
-            aside = refused_of(self.run_date, hashlib.sha256(noted).hexdigest()[:8])
+            aside = refused_of(self.run_date, sha256_of(noted)[:8])
             self.target.set_aside(self.staging, aside)
             place = self.target.describe(aside)
             values = facts(stage="looking for finished parts", refused=place)
@@ -117,7 +116,7 @@ class Journal:
     def _is_whole(self, record: ShardRecord) -> bool:
         files = {f"{self.staging}/{record.path}": record.sha256}
         files |= {f"{self.folder}/{name}": sha256 for name, sha256 in record.partials.items()}
-        return all(hashlib.sha256(self.target.read(name) or b"").hexdigest() == sha for name, sha in files.items())
+        return all(sha256_of(self.target.read(name) or b"") == sha for name, sha in files.items())
 
 
 def _sealed(values: Mapping[str, Any], digest: str) -> bytes:

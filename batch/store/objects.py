@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from batch.store.layout import MANIFEST, SUCCESS, night_of, removed_of, staging_of
 from batch.store.target import Target
 from sdk.base.errors import MarqueeError, OutputError, UsageError
+from sdk.base.files import sha256_of
 
 
 class ObjectTarget(Target):
@@ -57,7 +57,7 @@ class ObjectTarget(Target):
 
     def _lock_file(self) -> Path:
         """See ``Target``: keeps out other runs of this machine only; a store has no lock that ends with its holder."""
-        key = hashlib.sha256(self.location.encode()).hexdigest()[:16]
+        key = sha256_of(self.location.encode())[:16]
         return Path(tempfile.gettempdir()) / f"marquee-{key}.lock"
 
     def write(self, name: str, data: bytes, *, durable: bool = True) -> None:

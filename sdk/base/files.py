@@ -364,10 +364,12 @@ def _is_at(handle: int, path: Path) -> bool:
 # ---------------------------------------------------------------------------------------------- content
 
 
-def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file, read in blocks."""
+def sha256_of(content: Path | bytes) -> str:
+    """Hex sha256 of a file, read in blocks, or of bytes."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with content.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -380,7 +382,7 @@ def canonical(values: Any) -> bytes:
 
 def digest_of(values: Any) -> str:
     """Hex sha256 of plain JSON values, whatever the order of their keys."""
-    return hashlib.sha256(canonical(values)).hexdigest()
+    return sha256_of(canonical(values))
 
 
 def json_text(values: Mapping[str, Any], *, allow_nan: bool = True) -> str:

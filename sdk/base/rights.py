@@ -7,8 +7,9 @@ import grp
 import os
 import pwd
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 DENIED = frozenset({errno.EACCES, errno.EPERM})
 
@@ -52,19 +53,18 @@ def _may(path: Path, right: int) -> bool:
 
 def _whose(path: Path) -> str:
     found = path.stat()
-    return f"it is {stat.filemode(found.st_mode)[1:]} of {_user(found.st_uid)}, group {_group(found.st_gid)}"
+    return (
+        f"it is {stat.filemode(found.st_mode)[1:]} of {_user(found.st_uid)}, group {_named(grp.getgrgid, found.st_gid)}"
+    )
 
 
 def _user(uid: int) -> str:
-    return _named(lambda: pwd.getpwuid(uid).pw_name, uid)
+    return _named(pwd.getpwuid, uid)
 
 
-def _group(gid: int) -> str:
-    return _named(lambda: grp.getgrgid(gid).gr_name, gid)
-
-
-def _named(find: Callable[[], str], number: int) -> str:
+def _named(find: Callable[[int], Sequence[Any]], number: int) -> str:
+    """An account's or a group's name, which is the first thing that the system says of it."""
     try:
-        return find()
+        return str(find(number)[0])
     except KeyError:
         return str(number)

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+_CLOSED = "it is closed"
+
 
 class Guarded:
     """A text stream in place of another one, or of none: writing to it never raises.
@@ -38,10 +40,12 @@ class Guarded:
     def write(self, text: str) -> int:
         """Write what the encoding and the other end take."""
         with self._remembered():
+            if self._stream is None:
+                raise OSError(_CLOSED)
             try:
-                self._real().write(text)
+                self._stream.write(text)
             except UnicodeEncodeError:
-                self._real().write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
+                self._stream.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
         return len(text)
 
     def writelines(self, lines: Any) -> None:
@@ -57,12 +61,6 @@ class Guarded:
     def isatty(self) -> bool:
         """Whether a person reads it."""
         return is_terminal(self._stream)
-
-    def _real(self) -> Any:
-        if self._stream is None:
-            message = "it is closed"
-            raise OSError(message)
-        return self._stream
 
     @contextlib.contextmanager
     def _remembered(self) -> Iterator[None]:

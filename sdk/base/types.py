@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -102,6 +103,18 @@ class TopK:
         return self.item_id[b, :n], self.scores[b, :n]
 
 
+def put_together(parts: Sequence[tuple[Int64s, TopK]], num_rows: int, width: int) -> TopK:
+    """Lists of some rows each, later ones instead of earlier ones, in row order, cut or padded to one width."""
+    empty = BestRows.empty(num_rows, width)
+    source = np.full(num_rows, "", dtype="<U16")
+    for rows, lists in parts:
+        columns = min(width, lists.item_id.shape[1])
+        empty.row[rows, :columns] = lists.item_id[:, :columns]
+        empty.scores[rows, :columns] = lists.scores[:, :columns]
+        empty.lengths[rows], source[rows] = np.minimum(lists.lengths, width), lists.source
+    return TopK(empty.row, empty.scores, empty.lengths, source)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class BestRows:
     """The best rows of a table for each query, best first; equal scores go to the smaller row.
@@ -124,6 +137,10 @@ class BestRows:
             np.full((num_queries, k), -np.inf, np.float32),
             np.zeros(num_queries, np.int32),
         )
+
+    def named(self, ids: Int64s, source: NDArray[np.str_]) -> TopK:
+        """The same lists of ids; ``source`` says what made each."""
+        return TopK(np.where(self.row >= 0, ids[self.row], -1), self.scores, self.lengths, source)
 
     @property
     def item_index(self) -> Int64s:

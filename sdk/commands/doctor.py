@@ -160,9 +160,7 @@ def _doctor(args: argparse.Namespace) -> int:
 
     caches = mend()
     if args.warm_up:
-        from sdk.commands.warm_up import warm_up
-
-        warm_up()
+        _warm_up()
         caches = [replace(after, removed=before.removed) for before, after in zip(caches, mend(), strict=True)]
     found = examine()
     if args.json:
@@ -173,13 +171,32 @@ def _doctor(args: argparse.Namespace) -> int:
     return 0 if found.healthy else NOT_HEALTHY
 
 
+def _warm_up() -> None:
+    """Score a made-up model of each kind once, and ask for similar titles: a fresh container's lists need not wait."""
+    import numpy as np
+    from scipy.sparse import csr_matrix
+
+    from sdk.features.seen import Seen
+    from sdk.models.content.neighbours import NeighbourIndex
+    from sdk.models.pair_form import Head, PairForm, Side
+    from sdk.scoring.engine import Engine
+
+    def zeros(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        return np.zeros(shape, np.float32)
+
+    for hidden, fields in ((0, 0), (2, 1)):
+        side = Side(zeros(4), zeros(4, 2), zeros(4, hidden), zeros(4, fields, 2))
+        tail = ((zeros(hidden, hidden), zeros(hidden)), (zeros(1, hidden), zeros(1))) if hidden else ()
+        form = PairForm(side, side, Head(zeros(hidden, fields), tail))
+        Engine(form, threads=1).top_k_and_audience(np.arange(2), Seen.nothing(2), 1)
+    NeighbourIndex(csr_matrix(np.ones((2, 1), np.float32))).nearest(np.arange(2), 1, threads=1)
+
+
 def _as_text(found: Examination, caches: Sequence[CodeCache]) -> str:
+    system = f"{found.system}; {found.cores} cores, {found.memory_gib:g} GiB"
+    facts = {"marquee": found.version, "python": found.python, "system": system, "device": found.device}
     lines = [
-        f"marquee      {found.version}",
-        f"python       {found.python}",
-        f"system       {found.system}; {found.cores} cores, {found.memory_gib:g} GiB",
-        f"device       {found.device}",
-        f"vector unit  {found.vector_unit}",
+        *(f"{name:13s}{value}" for name, value in (facts | {"vector unit": found.vector_unit}).items()),
         "",
         "compiled code, kept so that it is compiled once:",
         *map(_cache_line, caches),

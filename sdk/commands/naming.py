@@ -85,7 +85,10 @@ def item_named(bundle: Bundle, query: str) -> int:
         UsageError: there is none; the message gives the likest names.
     """
     if re.fullmatch(r"#[0-9]+", query.strip(), re.ASCII):
-        return _item_of_id(bundle, int(query.strip()[1:]))
+        item_id = int(query.strip()[1:])
+        if item_id not in bundle.items["item_id"].to_pylist():
+            raise UnknownItemError(item_id, bundle.items.num_rows)
+        return item_id
     matches = bundle.find_title(query)
     if not matches:
         raise UsageError(f"no title like {query!r} in {bundle.path}")
@@ -97,12 +100,6 @@ def item_named(bundle: Bundle, query: str) -> int:
         how = f" (each by its id: '#{matches[1].item_id}')" if names != bundle.titles(ids) else ""
         log.info("%r: taken as %s; there is %s, too%s", query, names[0], ", ".join(names[1:]), how)
     return matches[0].item_id
-
-
-def _item_of_id(bundle: Bundle, item_id: int) -> int:
-    if item_id not in bundle.items["item_id"].to_pylist():
-        raise UnknownItemError(item_id, bundle.items.num_rows)
-    return item_id
 
 
 def _told_apart(bundle: Bundle, item_ids: list[int]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import logging
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sdk.base.errors import OutputError, ScoreError, UsageError
-from sdk.machine.device import resolve_device
+from sdk.machine.device import resolve_device, versions_of
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -210,15 +209,11 @@ def training_cluster(config: ClusterConfig, out: Path) -> Iterator[None]:
 _PACKAGES = ("marquee", "nvtabular", "merlin-core", "pandas", "numpy", "pyarrow", "dask")
 
 
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in _PACKAGES}
-
-
 def _look_around(folder: Path) -> tuple[dict[str, str], str]:
     """On a worker: its package versions, and the name of a file that it wrote to a folder."""
     probe = folder / new_probe()
     probe.touch()
-    return _versions(), probe.name
+    return versions_of(_PACKAGES), probe.name
 
 
 def _check_workers(client: Any, folder: Path) -> None:
@@ -230,7 +225,7 @@ def _check_workers(client: Any, folder: Path) -> None:
             path.unlink()
         return {path.name for path in found}
 
-    expected = _versions()
+    expected = versions_of(_PACKAGES)
     for address, versions in ask_workers(client, _look_around, (folder,), seen, str(folder), _SHARED).items():
         differing = {name: found for name, found in versions.items() if found != expected[name]}
         if differing:

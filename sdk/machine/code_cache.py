@@ -11,7 +11,6 @@ import atexit
 import contextlib
 import functools
 import getpass
-import hashlib
 import logging
 import os
 import pickle
@@ -25,10 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdk.base.files import sweep, write_file
+from sdk.base.files import sha256_of, sweep, write_file
 
 log = logging.getLogger(__name__)
-_DIGEST_BYTES = 32
+_DIGEST_BYTES = 64
 _SUFFIXES = (".nbc", ".nbi", ".tmp")  # .nbi and other .nbc: what releases that used Numba's cache left
 _PROBE_BYTES = 2**20
 _NO_FILE_NAME = r"[\\/:*?\"<>|]"  # what PyTorch, too, replaces in the account's name
@@ -78,14 +77,14 @@ class KeptCode:
         return folders_of(Path(str(sys.modules[self._module].__file__)).resolve().parent)
 
     def _file_name(self, signature: Any, codegen: Any) -> str:
-        key = hashlib.sha256(repr((signature, codegen.magic_tuple())).encode()).hexdigest()[:16]
+        key = sha256_of(repr((signature, codegen.magic_tuple())).encode())[:16]
         module = self._module.rpartition(".")[2]
         return f"{module}.{self._name.replace('<locals>.', '')}-{_stamp(self._module)}-{key}.nbc"
 
 
 def folders_of(source: Path) -> list[Path]:
     """Where the code of a folder of sources is looked for: NUMBA_CACHE_DIR alone, else beside them, else at home."""
-    under = f"{source.name}_{hashlib.sha256(str(source).encode()).hexdigest()[:40]}"
+    under = f"{source.name}_{sha256_of(str(source).encode())[:40]}"
     if chosen := os.environ.get("NUMBA_CACHE_DIR"):
         return [Path(chosen).absolute() / under]
     home = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111 - never raises
@@ -103,7 +102,7 @@ def _keep(folders: list[Path], name: str, data: bytes) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # Without waiting for the disk: what a power cut leaves fails its checksum.
-            write_file(folder / name, hashlib.sha256(data).digest() + data, durable=False)
+            write_file(folder / name, sha256_of(data).encode() + data, durable=False)
         except OSError as error:
             errors.append(error)
         else:
@@ -128,7 +127,7 @@ def _payload(path: Path) -> bytes:
         ValueError: it is damaged.
     """
     data = path.read_bytes()
-    if hashlib.sha256(data[_DIGEST_BYTES:]).digest() != data[:_DIGEST_BYTES]:
+    if sha256_of(data[_DIGEST_BYTES:]).encode() != data[:_DIGEST_BYTES]:
         raise ValueError(f"{path} is damaged")
     return data[_DIGEST_BYTES:]
 
@@ -148,7 +147,7 @@ def _stamp(module: str) -> str:
         owners = {getattr(value, "__module__", None) for value in vars(sys.modules[name]).values()}
         todo |= {str(owner) for owner in owners if str(owner).startswith(ours)} - sources.keys()
     versions = (sys.version, numba.__version__, llvmlite.__version__)
-    return hashlib.sha256(repr((versions, sorted(sources.items()))).encode()).hexdigest()[:12]
+    return sha256_of(repr((versions, sorted(sources.items()))).encode())[:12]
 
 
 def _say_once(error: Exception, folders: list[Path], consequence: str) -> None:

@@ -1,8 +1,11 @@
-"""Where to score: on the CPU and its cores, or on a GPU where there is one."""
+"""Where to score: on the CPU and its cores, or on a GPU where there is one; and with which packages."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import os
+from collections.abc import Sequence
 
 from sdk.base.errors import UsageError
 
@@ -12,6 +15,15 @@ DEVICES = ("auto", "cpu", "cuda")
 def usable_cores() -> int:
     """Number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def versions_of(packages: Sequence[str]) -> dict[str, str]:
+    """The installed version of each package, or that it is none."""
+    found = dict.fromkeys(packages, "not installed as a package")
+    for name in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def resolve_device(device: str) -> str:

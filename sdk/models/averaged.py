@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sdk.models.pair_model import Batch, PairModel, SideTensors, TopInputWidths
+from sdk.models.torch_form import linear
 
 
 class Averaged(PairModel):
@@ -70,7 +71,7 @@ class Averaged(PairModel):
 def _joined_top_mlp(members: Sequence[PairModel], shares: Sequence[float]) -> nn.Sequential:
     """The members' top MLPs as one: block-diagonal layers, and a last one that takes the weighted mean."""
     stacks = [member.top_linears() for member in members]
-    layers: list[nn.Module] = [_linear(_joined_first(members), torch.cat([stack[0].bias for stack in stacks]))]
+    layers: list[nn.Module] = [linear(_joined_first(members), torch.cat([stack[0].bias for stack in stacks]))]
     for depth in range(1, len(stacks[0])):
         weights: list[Tensor] = [stack[depth].weight for stack in stacks]
         biases: list[Tensor] = [stack[depth].bias for stack in stacks]
@@ -81,7 +82,7 @@ def _joined_top_mlp(members: Sequence[PairModel], shares: Sequence[float]) -> nn
                 sum((bias * share for bias, share in zip(biases, shares, strict=True)), start=weights[0].new_zeros(1))
             ]
         weight = torch.cat(weights, dim=1) if is_last else torch.block_diag(*weights)
-        layers += [nn.ReLU(), _linear(weight, torch.cat(biases))]
+        layers += [nn.ReLU(), linear(weight, torch.cat(biases))]
     return nn.Sequential(*layers)
 
 
@@ -114,10 +115,3 @@ def _joined_first(members: Sequence[PairModel]) -> Tensor:
 def _starts(sizes: Iterable[int]) -> list[int]:
     """Where each of consecutive blocks starts."""
     return [0, *accumulate(sizes)][:-1]
-
-
-def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    layer = nn.Linear(weight.shape[1], weight.shape[0])
-    layer.weight.copy_(weight)
-    layer.bias.copy_(bias)
-    return layer

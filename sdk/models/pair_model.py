@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from sdk.base.types import Float32s
 from sdk.features.tables import STATISTIC_NAMES, UNKNOWN, EncodedTable
-from sdk.models.pair_form import Head, PairForm, Side
+from sdk.models.pair_form import NO_MLP, Head, PairForm, Side
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,10 +99,6 @@ class TableBuffers(nn.Module):
         kept |= {name: getattr(stats, name).astype(np.float32) for name in ("count", "likes", "mean", "std")}
         for name, values in kept.items():
             self.register_buffer(name, torch.from_numpy(values.copy()), persistent=False)
-
-    def rows(self, rows: Tensor | None) -> Tensor:
-        """The given rows, or all of them."""
-        return torch.arange(self.num_rows, device=self.dense.device) if rows is None else rows
 
     def codes_of(self, name: str, rows: Tensor) -> Tensor:
         """(B,) int64 codes of a single-valued field."""
@@ -238,38 +234,21 @@ class PairModel(nn.Module, abc.ABC):
     @torch.no_grad()
     def lower(self) -> PairForm:
         """The whole model in pair form: one row per user_index and per item_index."""
-        return PairForm(self.lower_users(), self.lower_items(), self.lower_head())
-
-    @torch.no_grad()
-    def lower_users(self, rows: Tensor | None = None) -> Side:
-        """The user side of the pair form, for all rows or the given (B,) int64 ones."""
-        side = self.encode_users(self.users.rows(rows))
-        return self._side(side, slice(0, side.mlp_in.shape[1]), with_bias=True)
-
-    @torch.no_grad()
-    def lower_items(self, rows: Tensor | None = None) -> Side:
-        """The item side of the pair form, for all rows or the given (B,) int64 ones."""
-        side = self.encode_items(self.items.rows(rows))
-        start = self.top_input_widths().user
-        return self._side(side, slice(start, start + side.mlp_in.shape[1]), with_bias=False)
-
-    @torch.no_grad()
-    def lower_head(self) -> Head:
-        """The part of the pair form that depends on neither side."""
+        device = self.users.dense.device
+        user = self.encode_users(torch.arange(self.users.num_rows, device=device))
+        item = self.encode_items(torch.arange(self.items.num_rows, device=device))
         if self.top_mlp is None:
-            return Head(np.zeros((0, 0), dtype=np.float32), ())
+            users, items = (Side.plain(array(side.bias), array(side.dot)) for side in (user, item))
+            return PairForm(users, items, NO_MLP)
         first, *rest = self.top_linears()
+        widths = [user.mlp_in.shape[1], item.mlp_in.shape[1], user.fields.shape[1] * item.fields.shape[1]]
+        *own, cross = first.weight.split(widths, dim=1)
+        users, items = (
+            Side(array(side.bias), array(side.dot), array(side.mlp_in @ weight.T + bias), array(side.fields))
+            for side, weight, bias in zip((user, item), own, (first.bias, 0), strict=True)
+        )
         tail = tuple((array(layer.weight), array(layer.bias)) for layer in rest)
-        widths = self.top_input_widths()
-        return Head(array(first.weight[:, widths.user + widths.item :]), tail)
-
-    def _side(self, side: SideTensors, columns: slice, *, with_bias: bool) -> Side:
-        if self.top_mlp is None:
-            hidden = torch.zeros(len(side.bias), 0)
-        else:
-            first = self.top_linears()[0]
-            hidden = side.mlp_in @ first.weight[:, columns].T + (first.bias if with_bias else 0)
-        return Side(array(side.bias), array(side.dot), array(hidden), array(side.fields))
+        return PairForm(users, items, Head(array(cross), tail))
 
     def top_linears(self) -> list[nn.Linear]:
         """The top MLP's linear layers, first to last; none where there is no top MLP."""

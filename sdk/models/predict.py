@@ -24,28 +24,25 @@ def predict(model: PairModel, rows: EncodedInteractions) -> Float32s:
     device = model.users.dense.device
     size, workers = (_SCORING_BATCH, usable_cores()) if device.type == "cpu" else (_DEVICE_BATCH, 1)
 
-    def scores_from(first: int) -> Float32s:
-        return _scores(model, rows, first, min(first + size, len(rows)))
+    def scores(first: int, last: int) -> Float32s:
+        """Of the rows from ``first`` up to ``last``; a GPU short of memory is asked for half of them at a time."""
+        try:
+            columns = rows.user_index[first:last], rows.item_index[first:last]
+            pairs = (torch.from_numpy(column).to(device).long() for column in columns)
+            with torch.no_grad():
+                found: Float32s = model(*pairs).cpu().numpy()
+            return found
+        except torch.cuda.OutOfMemoryError:
+            if last - first == 1:
+                raise
+        torch.cuda.empty_cache()
+        middle = (first + last) // 2
+        return np.concatenate([scores(first, middle), scores(middle, last)])
 
+    edges = [*range(0, len(rows), size), len(rows)]
     with one_torch_thread(), ThreadPoolExecutor(workers, "marquee-predict", single_threaded) as pool:
-        parts = list(pool.map(scores_from, range(0, len(rows), size)))
+        parts = list(pool.map(scores, edges[:-1], edges[1:]))
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
-
-
-def _scores(model: PairModel, rows: EncodedInteractions, first: int, last: int) -> Float32s:
-    """Logits of the rows from ``first`` up to ``last``; a GPU short of memory is asked for half of them at a time."""
-    device, part = model.users.dense.device, slice(first, last)
-    try:
-        pairs = (torch.from_numpy(index[part]).to(device).long() for index in (rows.user_index, rows.item_index))
-        with torch.no_grad():
-            scores: Float32s = model(*pairs).cpu().numpy()
-        return scores
-    except torch.cuda.OutOfMemoryError:
-        if last - first == 1:
-            raise
-    torch.cuda.empty_cache()
-    middle = (first + last) // 2
-    return np.concatenate([_scores(model, rows, first, middle), _scores(model, rows, middle, last)])
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -23,11 +24,9 @@ def build_ranker(name: str, config: RunConfig, users: EncodedTable, items: Encod
     Raises:
         KeyError: no ranker has that name.
     """
-    builders = {
-        "dlrm": lambda: DLRM(config.dlrm, users, items),
-        "ncf": lambda: NCF(config.ncf, users, items),
-    }
-    return builders[name]()
+    classes: dict[str, Any] = {"dlrm": DLRM, "ncf": NCF}
+    model: PairModel = classes[name](getattr(config, name), users, items)
+    return model
 
 
 def save_ranker(model: PairModel, path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sdk.base.types import Int64s
+from sdk.base.types import Float32s, Int64s
 from sdk.models.pair_form import Head, Side
 
 
@@ -44,7 +44,7 @@ class TorchHead(nn.Module):
     def __init__(self, head: Head) -> None:
         super().__init__()
         self.register_buffer("cross", torch.from_numpy(np.array(head.cross)))
-        self.tail = nn.ModuleList(_linear(*layer) for layer in head.tail)
+        self.tail = nn.ModuleList(linear(*layer) for layer in head.tail)
         self.has_mlp, self.has_cross = head.has_mlp, head.cross.shape[1] > 0
 
     def forward(self, users: Part, items: Part) -> Tensor:
@@ -61,10 +61,10 @@ class TorchHead(nn.Module):
         return score
 
 
-def _linear(weight: object, bias: object) -> nn.Linear:
-    weights, biases = torch.as_tensor(weight), torch.as_tensor(bias)
-    layer = nn.Linear(weights.shape[1], weights.shape[0])
-    with torch.no_grad():
-        layer.weight.copy_(weights)
-        layer.bias.copy_(biases)
+@torch.no_grad()
+def linear(weight: Tensor | Float32s, bias: Tensor | Float32s) -> nn.Linear:
+    """A layer with the given weights (out, in) and biases (out,)."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    layer.weight.copy_(torch.as_tensor(weight))
+    layer.bias.copy_(torch.as_tensor(bias))
     return layer

@@ -64,10 +64,7 @@ def with_denied(seen: Seen, denied: Mapping[int, Sequence[int]], items: EncodedT
         items: the items' encoded table.
     """
     num_users = len(seen.indptr) - 1
-    users = [np.repeat(np.arange(num_users), np.diff(seen.indptr))]
-    rows = [seen.items.astype(np.int64)]
-    for user, item_ids in denied.items():
-        found = items.index_of(ids_of(item_ids, "deny_by_user"))
-        users.append(np.full(len(found), user))
-        rows.append(found)
-    return Seen.build(np.concatenate(users), np.concatenate(rows), num_users)
+    found = [items.index_of(ids_of(item_ids, "deny_by_user")) for item_ids in denied.values()]
+    lengths = [*np.diff(seen.indptr), *map(len, found)]
+    users = np.repeat(np.array([*range(num_users), *denied], dtype=np.int64), lengths)
+    return Seen.build(users, np.concatenate([seen.items, *found]), num_users)

@@ -47,29 +47,6 @@ Three TF32 products leave out the product of the two remainders, 2^-20, and cut 
 a tensor core may be cut too (Fasi et al. 2021, "Numerical behavior of NVIDIA tensor cores")."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ItemReach:
-    """The largest of each part over all items, float64.
-
-    Attributes:
-        bias: () and ``dot`` (), the largest norm.
-        hidden: (H,).
-        fields: (G,), the largest norm of each field's vectors.
-    """
-
-    bias: Tensor
-    dot: Tensor
-    hidden: Tensor
-    fields: Tensor
-
-    @classmethod
-    def of(cls, items: Side, device: torch.device) -> ItemReach:
-        """Read off the item side."""
-        bias, dot, hidden, fields = (torch.from_numpy(part).double() for part in items.parts)
-        sizes = (bias.abs(), dot.norm(dim=1), hidden.abs(), fields.norm(dim=2))
-        return cls(*(size.amax(0).to(device) for size in sizes))
-
-
 class ErrorBound:
     """A model's bound on the difference between its two ways to score.
 
@@ -81,7 +58,10 @@ class ErrorBound:
     """
 
     def __init__(self, items: Side, head: Head, precision: str, device: torch.device) -> None:
-        self._items, self._unit = ItemReach.of(items, device), UNITS[precision]
+        self._unit = UNITS[precision]
+        bias, dot, hidden, fields = (torch.from_numpy(part).double() for part in items.parts)
+        sizes = (bias.abs(), dot.norm(dim=1), hidden.abs(), fields.norm(dim=2))
+        self._items = Part(*(size.amax(0).to(device) for size in sizes))  # the largest of each; of vectors, the norm
         self._cross, *tail = (
             torch.from_numpy(weight).double().abs().to(device)
             for weight in (head.cross, *(part for layer in head.tail for part in layer))

@@ -134,21 +134,12 @@ class FusedScorer:
         candidates: (C,) int64 item rows, ascending; at least one.
         device: where the kernel runs.
         precision: of the inner products of the tail: ``ieee`` (float32), ``tf32x3`` or ``tf32``; see ``ErrorBound``.
-        tile: the kernel's tile; None takes the one for the model's kind.
     """
 
-    def __init__(
-        self,
-        form: PairForm,
-        candidates: Int64s,
-        device: torch.device,
-        *,
-        precision: str = "ieee",
-        tile: Tile | None = None,
-    ) -> None:
+    def __init__(self, form: PairForm, candidates: Int64s, device: torch.device, *, precision: str = "ieee") -> None:
         self.form, self.device = form, device
         self.precision = precision if len(form.head.tail) > 1 else "ieee"  # else no product is in lower precision
-        self.tile = tile or (MLP_TILE if form.head.has_mlp else DOT_TILE)
+        self.tile = MLP_TILE if form.head.has_mlp else DOT_TILE
         self.num_again = 0
         order = promising_first(form.items, candidates, mean_norm(form.users))
         self._items = part_of(form.items, candidates[order], device)
@@ -235,6 +226,8 @@ class FusedScorer:
         self, users: Part, watched: Tensor, best: Tensor, cut: tuple[int, int], capacity: int, precision: str
     ) -> Tensor | None:
         """The lists with a range's items taken in; None where more of them beat a list than a buffer holds."""
+        from sdk.scoring.gpu_kernels import score_and_filter  # which needs triton
+
         worst = best[:, -1]
         nothing = worst == NOTHING
         least = torch.where(nothing, -torch.inf, scores_of(worst))
@@ -242,7 +235,13 @@ class FusedScorer:
         scores = torch.empty((len(watched), capacity), dtype=torch.float32, device=self.device)
         rows = torch.empty_like(scores, dtype=torch.int32)
         counts = torch.zeros(len(watched), dtype=torch.int32, device=self.device)
-        self._launch(users, watched, (least, least_row), (scores, rows, counts), cut, precision)
+        score_and_filter[-(-len(watched) // self.tile.users),](
+            *(part if part.numel() else part.new_zeros(1) for part in (*users, *self._items)), *self._weights,
+            self._item_row, watched, least, least_row, scores, rows, counts,
+            len(watched), *cut, watched.shape[1], capacity,
+            **self._shapes(), PRECISION=precision, USERS=self.tile.users, ITEMS=self.tile.items,
+            num_warps=self.tile.warps,
+        )  # fmt: skip
         longest = int(counts.max())
         if longest > capacity:
             return None
@@ -251,26 +250,6 @@ class FusedScorer:
         real = torch.arange(longest, device=self.device) < counts[:, None]
         keys = torch.where(real, keys_of(scores[:, :longest], rows[:, :longest].long()), NOTHING)
         return torch.cat([best, keys], dim=1).topk(best.shape[1], dim=1).values
-
-    def _launch(
-        self,
-        users: Part,
-        watched: Tensor,
-        least: tuple[Tensor, Tensor],
-        kept: tuple[Tensor, Tensor, Tensor],
-        cut: tuple[int, int],
-        precision: str,
-    ) -> None:
-        from sdk.scoring.gpu_kernels import score_and_filter  # which needs triton
-
-        grid = (-(-len(watched) // self.tile.users),)
-        parts = [part if part.numel() else part.new_zeros(1) for part in (*users, *self._items)]
-        score_and_filter[grid](
-            *parts, *self._weights, self._item_row, watched, *least, *kept,
-            len(watched), *cut, watched.shape[1], kept[0].shape[1],
-            **self._shapes(), PRECISION=precision, USERS=self.tile.users, ITEMS=self.tile.items,
-            num_warps=self.tile.warps,
-        )  # fmt: skip
 
     def _shapes(self) -> dict[str, Any]:
         """The kernel's constants."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.base.errors import UsageError
-from sdk.base.types import BestRows, Bools, Float32s, Int32s, Int64s, TopK
+from sdk.base.types import Bools, Float32s, Int32s, Int64s, TopK, put_together
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
 from sdk.machine.device import resolve_device
@@ -85,30 +84,30 @@ class Recommender:
         if form is not None:
             form.check()  # now rather than when the first list is asked for
         self.popular = popular_form(items, len(users))
-        self._engines: dict[str, Engine | TorchEngine] = {}
+        self._engines: dict[tuple[str, bool], Engine | TorchEngine] = {}
         self.keep(None)
 
     def _engine(self, name: str, allowed: Bools | None) -> Engine | TorchEngine:
         """The engine of the model or of the fallback; kept where every title is allowed, or those of ``keep``."""
+        key = (name, allowed is None)  # else they are those of ``keep``
+        if key in self._engines and (allowed is None or allowed is self._kept):
+            return self._engines[key]
         form = self.popular if name == POPULAR or self.form is None else self.form
-        if allowed is not None and allowed is not self._kept:
-            return self._build(form, allowed)
-        engines = self._engines if allowed is None else self._kept_engines
-        if name not in engines:
-            engines[name] = self._build(form, allowed)
-        return engines[name]
+        engine: Engine | TorchEngine
+        if self.device == "cpu":
+            engine = Engine(form, allowed, threads=self.threads, memory_mib=self.memory_mib)
+        else:
+            from sdk.scoring.torch_engine import TorchEngine
+
+            engine = TorchEngine(form, allowed, device=self.device)
+        if allowed is None or allowed is self._kept:
+            self._engines[key] = engine
+        return engine
 
     def keep(self, allowed: Bools | None) -> None:
         """Keep the engines of this very mask, for a job that asks with it again and again."""
         self._kept = allowed
-        self._kept_engines: dict[str, Engine | TorchEngine] = {}
-
-    def _build(self, form: PairForm, allowed: Bools | None) -> Engine | TorchEngine:
-        if self.device == "cpu":
-            return Engine(form, allowed, threads=self.threads, memory_mib=self.memory_mib)
-        from sdk.scoring.torch_engine import TorchEngine
-
-        return TorchEngine(form, allowed, device=self.device)
+        self._engines = {key: engine for key, engine in self._engines.items() if key[1]}
 
     def sources(self, user_index: Int64s) -> NDArray[np.str_]:
         """(B,) str: what makes each user's list."""
@@ -133,8 +132,8 @@ class Recommender:
         for name, rows in ((self.name, np.flatnonzero(~cold)), (POPULAR, np.flatnonzero(cold))):
             if len(rows):
                 found = self._engine(name, allowed).top_k(user_index[rows], seen.take(rows), k)
-                parts.append((rows, self._with_ids(found, source[rows])))
-        return _merge(parts, len(user_index), min(k, len(self.items) - FIRST_KNOWN))
+                parts.append((rows, found.named(self.items.ids, source[rows])))
+        return put_together(parts, len(user_index), min(k, len(self.items) - FIRST_KNOWN))
 
     def recommend_with_audience(
         self, user_index: Int64s, seen: Seen, k: int, size: int, allowed: Bools | None = None
@@ -160,10 +159,10 @@ class Recommender:
             message = f"audience: got device {self.device!r}, expected 'cpu'; audiences are made on the CPU only"
             raise UsageError(message)
         found, best = engine.top_k_and_audience(user_index[known], seen.take(known), max(k, size))
-        parts = [(known, self._with_ids(found, source[known]))]
+        parts = [(known, found.named(self.items.ids, source[known]))]
         if len(cold):
             parts.append((cold, self.recommend(user_index[cold], seen.take(cold), k, allowed)))
-        lists = _merge(parts, len(user_index), min(k, len(self.items) - FIRST_KNOWN))
+        lists = put_together(parts, len(user_index), min(k, len(self.items) - FIRST_KNOWN))
         return lists, Audience(engine.candidates, best.row, best.scores, np.minimum(best.lengths, size))
 
     def similar(self, content: ContentModel | None, item_ids: Int64s, k: int, allowed: Bools | None = None) -> TopK:
@@ -185,22 +184,5 @@ class Recommender:
         if len(bare):
             itself = Seen.build(np.arange(len(bare)), self.items.index_of(item_ids[bare]), len(bare))
             found = self._engine(POPULAR, allowed).top_k(np.full(len(bare), UNKNOWN, dtype=np.int64), itself, k)
-            parts.append((bare, self._with_ids(found, np.full(len(bare), POPULAR, dtype=_SOURCE))))
-        return _merge(parts, len(item_ids), min(k, len(self.items) - FIRST_KNOWN))
-
-    def _with_ids(self, found: BestRows, source: NDArray[np.str_]) -> TopK:
-        return TopK(np.where(found.row >= 0, self.items.ids[found.row], -1), found.scores, found.lengths, source)
-
-
-def _merge(parts: Sequence[tuple[Int64s, TopK]], num_rows: int, width: int) -> TopK:
-    """Lists of some rows each, later ones instead of earlier ones, in row order, cut or padded to one width."""
-    item_id = np.full((num_rows, width), -1, dtype=np.int64)
-    scores = np.full((num_rows, width), -np.inf, dtype=np.float32)
-    lengths = np.zeros(num_rows, dtype=np.int32)
-    source = np.full(num_rows, "", dtype=_SOURCE)
-    for rows, lists in parts:
-        columns = min(width, lists.item_id.shape[1])
-        item_id[rows, :columns] = lists.item_id[:, :columns]
-        scores[rows, :columns] = lists.scores[:, :columns]
-        lengths[rows], source[rows] = np.minimum(lists.lengths, width), lists.source
-    return TopK(item_id, scores, lengths, source)
+            parts.append((bare, found.named(self.items.ids, np.full(len(bare), POPULAR))))
+        return put_together(parts, len(item_ids), min(k, len(self.items) - FIRST_KNOWN))

@@ -116,29 +116,22 @@ def _sort_falling(keys: Any, count: int) -> None:
 
 
 @compiled
-def finish(slot: int, k: int, scores: Any, rows: Any, counts: Any, keys: Any, best_rows: Any, best_scores: Any) -> int:
-    """Write a slot's k best, best first; their number is returned."""
-    count = counts[slot]
-    for i in range(count):
-        keys[i] = key_of(scores[slot, i], rows[slot, i])
-    keep = min(count, k)
-    if keep < count:
-        keep_largest(keys, count, keep)
-    _sort_falling(keys, keep)
-    for rank in range(keep):
-        best_rows[rank] = row_of(keys[rank])
-        best_scores[rank] = score_of(keys[rank])
-    return keep
-
-
-@compiled
-def finish_all(
+def finish(
     k: int, scores: Any, rows: Any, counts: Any, keys: Any, best_rows: Any, best_scores: Any, lengths: Any, first: int
 ) -> None:
-    """Write the lists of a tile's slots into rows ``first`` onwards of the output."""
+    """Write each slot's k best, best first, into rows ``first`` onwards of the output."""
     for slot in range(len(counts)):
-        at = first + slot
-        lengths[at] = finish(slot, k, scores, rows, counts, keys, best_rows[at], best_scores[at])
+        count, at = counts[slot], first + slot
+        for i in range(count):
+            keys[i] = key_of(scores[slot, i], rows[slot, i])
+        keep = min(count, k)
+        if keep < count:
+            keep_largest(keys, count, keep)
+        _sort_falling(keys, keep)
+        for rank in range(keep):
+            best_rows[at, rank] = row_of(keys[rank])
+            best_scores[at, rank] = score_of(keys[rank])
+        lengths[at] = keep
 
 
 def buffer_size(k: int, num_candidates: int) -> int:

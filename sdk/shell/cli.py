@@ -193,20 +193,15 @@ def new_parser(make: Callable[..., Any], name: str, summary: str, example: str, 
     more = {} if outermost else {"help": summary}
     description, epilog = f"{summary[0].upper()}{summary[1:]}.", f"example:\n  {example}\n\n{EXIT_CODES}"
     parser = make(name, description=description, epilog=epilog, formatter_class=HelpFormatter, **more)
-    add_logging_options(parser, outermost=outermost)
-    parser.set_defaults(**defaults)
-    return parser
-
-
-def add_logging_options(parser: argparse.ArgumentParser, *, outermost: bool = True) -> None:
-    """How much is logged and in which form, the same in every command; an outermost parser completes itself, too."""
+    logged = "log lines for people or for machines"
     parser.add_argument("-q", "--quiet", action="store_true", help="log warnings and errors only")
     parser.add_argument("-v", "--verbose", action="store_true", help="log details, and a traceback with an error")
-    logged = "log lines for people or for machines"
     parser.add_argument("--log-format", choices=LOG_FORMATS, default="text", help=logged)
     parser.add_argument("--run-id", metavar="TEXT", help="name of the run in JSON log lines; made up unless given")
     if outermost:
         add_completion_option(parser)
+    parser.set_defaults(**defaults)
+    return parser
 
 
 def add_completion_option(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from sdk.bundles.info import FORMAT_VERSION, INFO, sealed
 from sdk.features.encode import Features
 from sdk.features.interactions import StoredInteractions
 from sdk.features.table_files import write_table
+from sdk.machine.device import versions_of
 from sdk.measure.evaluation import Evaluation, label_rule
 from sdk.measure.training_report import plain_values, write_reports
 from sdk.metrics.pointwise import EpochRecord
@@ -129,7 +129,7 @@ def _info(trained: Trained, tables: Mapping[str, Any], folder: Path) -> dict[str
             "history": _history_metrics(trained.history),
             "test": plain_values(rows),
         },
-        "packages": {**{name: _version(name) for name in _PACKAGES}, "python": platform.python_version()},
+        "packages": {**versions_of(_PACKAGES), "python": platform.python_version()},
         "files": {path.relative_to(folder).as_posix(): sha256_of(path) for path in files},
     }
 
@@ -141,10 +141,3 @@ def _history_metrics(history: HistoryModel | None) -> dict[str, Any] | None:
     choice = None if history.choice is None else history.choice.to_json()
     by_time = {} if history.time_choice is None else {"time_choice": history.time_choice.to_json()}
     return {"penalty": history.config.penalty, "choice": choice, **by_time}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed as a package"

@@ -6,7 +6,6 @@ from generators seeded by (seed, epoch), so a run resumed from a checkpoint ends
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import math
@@ -14,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +83,7 @@ class Checkpoint:
         groups = {"model": model.state_dict(), "best": self.best or {}}
         groups |= {f"optimiser.{number}": state for number, state in optimiser.state_dict()["state"].items()}
         tensors = {f"{group}.{name}": t.contiguous() for group, parts in groups.items() for name, t in parts.items()}
-        history = json.dumps([dataclasses.asdict(record) for record in self.history])
+        history = json.dumps([asdict(record) for record in self.history])
         try:
             write_file(path, save(tensors, {"history": history, "best_epoch": str(self.best_epoch)}))
         except (SafetensorError, OSError) as error:
@@ -197,7 +196,11 @@ def train(
         if not math.isfinite(loss):
             message = f"{name}: the training loss became {loss} in epoch {loader.epoch}. Lower the learning rate."
             raise ScoreError(message)
-        score, validation_loss = _measured(model, validation, share)
+        score = validation_loss = math.nan
+        if validation is not None:
+            scores = predict(model, validation)
+            score = share.first_ones(auc(validation.label, scores), model.users.dense.device)
+            validation_loss = log_loss(validation.label, scores)
         record = EpochRecord(loader.epoch, loss, score, validation_loss, rows_per_s)
         state = state.after(record, model, keep_best=is_measured)
         figures = f", validation AUC {score:.4f}, log loss {validation_loss:.4f}" if is_measured else ""
@@ -247,15 +250,6 @@ def _progress(title: str, num_rows: int) -> Iterator[Callable[[int], object]]:
 
     with tqdm(total=num_rows, desc=title, unit=" rows", unit_scale=True, leave=False) as bar:
         yield bar.update
-
-
-def _measured(model: PairModel, validation: EncodedInteractions | None, share: Share) -> tuple[float, float]:
-    """AUC and log loss of the validation part."""
-    if validation is None:
-        return math.nan, math.nan
-    scores = predict(model, validation)
-    score = share.first_ones(auc(validation.label, scores), model.users.dense.device)
-    return score, log_loss(validation.label, scores)
 
 
 def _require_fit(model: nn.Module, weights: dict[str, Tensor]) -> None:

@@ -288,10 +288,11 @@ def _select(run: _Run, name: str, fit: _Fit, validation: EncodedInteractions) ->
         for number, training in enumerate(run.config.training_of(name))
     ]
     best = max(tried, key=lambda member: member.auc)
-    members = [best]
-    for place in range(1, run.config.members_of(name, len(fit.rows))):
-        training = _member_training(best.training, place)
-        members.append(_trained(run, name, fit, validation, training, f" member {place + 1}", f"selecting-{place}"))
+    others = [
+        _trained(run, name, fit, validation, best.training, f" member {place + 1}", f"selecting-{place}", place)
+        for place in range(1, run.config.members_of(name, len(fit.rows)))
+    ]
+    members = [best, *others]
     model = averaged([member.model for member in members])
     epochs = tuple(member.epochs[0] for member in members)
     return replace(best, model=model, epochs=epochs, auc=_validation_auc(run, model, validation))
@@ -301,18 +302,18 @@ def _refit(run: _Run, name: str, fit: _Fit, selected: _Selected) -> PairModel:
     """Train on training and validation part together, each member for as many epochs as were its best."""
     members = []
     for place, num_epochs in enumerate(selected.epochs):
-        training, which = _member_training(selected.training, place), f" {place + 1}" if place else ""
-        member = _trained(run, name, fit, None, training, f" refit{which}", f"refitting-{place}", num_epochs)
-        members.append(member.model)
+        label, file = f" refit {place + 1}" if place else " refit", f"refitting-{place}"
+        members.append(_trained(run, name, fit, None, selected.training, label, file, place, num_epochs).model)
     return averaged(members)
 
 
 def _trained(
     run: _Run, name: str, fit: _Fit, validation: EncodedInteractions | None, training: TrainingConfig,
-    label: str, file: str, num_epochs: int | None = None,
+    label: str, file: str, place: int = 0, num_epochs: int | None = None,
 ) -> _Selected:  # fmt: skip
     """One network; where several processes train it there is no checkpoint: they may stop at different epochs."""
     share, features = run.where.share, fit.features
+    training = replace(training, seed=training.seed + _SEEDS_APART * place)
     model = seeded(lambda: build_ranker(name, run.config, features.users, features.items), training)
     checkpoint = run.work / f"{name}.{file}.safetensors" if share.size == 1 else None
     result = train(
@@ -320,11 +321,6 @@ def _trained(
         checkpoint=checkpoint, device=run.where.device, share=share,
     )  # fmt: skip
     return _Selected(model, training, result.history, (result.best_epoch,), result.history[result.best_epoch - 1].auc)
-
-
-def _member_training(training: TrainingConfig, place: int) -> TrainingConfig:
-    """A member's settings: members differ by their seed."""
-    return replace(training, seed=training.seed + _SEEDS_APART * place)
 
 
 def _validation_auc(run: _Run, model: PairModel, validation: EncodedInteractions) -> float:

@@ -28,10 +28,8 @@ class Share:
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace every gradient by its sum over the processes. All must call this."""
-        if self.size == 1:
-            return
         for parameter in parameters:
-            if parameter.grad is not None:
+            if self.size > 1 and parameter.grad is not None:
                 dist.all_reduce(parameter.grad)
 
     def total(self, value: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from sdk.base.config import (
     DataConfig,
     DLRMConfig,
     FeatureConfig,
+    HistoryConfig,
     NCFConfig,
     RunConfig,
     SplitConfig,
@@ -53,6 +54,20 @@ BAD = [
     (TrainingConfig, "bias_l2", -1.0),
     (TrainingConfig, "negatives", "hard"),
     (TrainingConfig, "num_negatives", 0),
+    (SplitConfig, "seed", -1),
+    (SplitConfig, "seed", 2**32),
+    (DLRMConfig, "num_members", 0),
+    (NCFConfig, "rate_factor", 0.0),
+    (NCFConfig, "l2_factors", ()),
+    (NCFConfig, "l2_factors", (-1.0,)),
+    (HistoryConfig, "rank", 0),
+    (HistoryConfig, "penalty", 0.0),
+    (HistoryConfig, "half_life_days", -1.0),
+    (HistoryConfig, "boost_titles", 0.0),
+    (HistoryConfig, "least_weight", 0.0),
+    (HistoryConfig, "star_weight", 2e6),
+    (HistoryConfig, "like_at", -2e6),
+    (HistoryConfig, "ranker_weight", float("nan")),
     (RunConfig, "models", ()),
     (RunConfig, "models", ("dlrm", "bert")),
     (RunConfig, "models", ("dlrm", "dlrm")),
@@ -68,6 +83,16 @@ def test_a_value_out_of_range_is_refused_by_owner_field_and_value(cls, name, val
     assert repr(value) in text
     assert "expected" in text
     assert caught.value.exit_code == 2
+
+
+def test_none_is_taken_where_a_field_may_be_left_open_and_nowhere_else():
+    assert HistoryConfig(rank=None, penalty=None, half_life_days=None).rank is None
+    with pytest.raises(ConfigError, match=r"rank: got 0, expected at least 1, or None\."):
+        HistoryConfig(rank=0)
+    with pytest.raises(ConfigError, match=r"kind: got None, expected one of"):
+        SplitConfig(kind=None)
+    with pytest.raises(TypeError):
+        HistoryConfig(max_titles=None)
 
 
 EVERY_FIELD_CHANGED = RunConfig(

@@ -19,10 +19,10 @@ from pair_forms import all_scores, check, random_form, random_seen
 
 from sdk.base.errors import UsageError
 from sdk.features.seen import Seen
-from sdk.models.torch_form import TorchHead, part_of
-from sdk.scoring import gpu_engine
+from sdk.models.torch_form import Part, TorchHead, part_of
+from sdk.scoring import gpu_kernels
 from sdk.scoring.engine import Engine
-from sdk.scoring.gpu_engine import FusedScorer, Tile
+from sdk.scoring.gpu_engine import Tile
 from sdk.scoring.torch_engine import TorchEngine
 
 
@@ -99,27 +99,34 @@ def test_no_user_and_no_candidate():
         fused(form, np.zeros(40, dtype=bool))
 
 
+def launched_by(monkeypatch, launch):
+    """From now on the kernel is started by ``launch(start, arguments, options)``, where start is its own way."""
+
+    class Kernel:
+        def __getitem__(self, grid):
+            return lambda *arguments, **options: launch(real[grid], arguments, options)
+
+    real = gpu_kernels.score_and_filter
+    monkeypatch.setattr(gpu_kernels, "score_and_filter", Kernel())
+
+
 def test_more_than_a_buffer_holds_is_done_again_in_halves(monkeypatch):
-    """Every later item beats all before it, against the order that the scorer expects: biases fall, scores rise."""
-    monkeypatch.setattr(gpu_engine, "_capacity", lambda width: 16)
-    form = random_form(2, 200, (1, 1, 0, 0, 1, []), mlp=False)
-    form.users.dot[:], form.items.dot[:, 0] = 1, np.arange(200)
-    form.items.bias[:] = -1e3 * np.arange(200)
-    form.users.dot[:, 0] = 3e3
-    cuts, original = [], FusedScorer._filtered
+    """Every later item beats all before it, against the order that the scorer expects of the average user."""
+    form, numbers = random_form(102, 2000, (1, 1, 0, 0, 1, []), mlp=False), np.arange(2000)
+    form.users.bias[:], form.users.dot[:], form.users.dot[:2] = 0, 0, 3
+    form.items.dot[:, 0], form.items.bias[:] = numbers, -numbers
+    cuts = []
 
-    def noted(self, *arguments):
-        merged = original(self, *arguments)
-        cuts.append((*arguments[3], merged is None))
-        return merged
+    def noted(start, arguments, options):
+        cuts.append(arguments[-4:-2])
+        start(*arguments, **options)
 
-    monkeypatch.setattr(FusedScorer, "_filtered", noted)
-    monkeypatch.setattr(gpu_engine, "promising_first", lambda _, candidates, __: np.arange(len(candidates)))
+    launched_by(monkeypatch, noted)
     got = fused(form).top_k(np.arange(2), Seen.nothing(2), 4)
     assert_equal_lists(got, Engine(form).top_k(np.arange(2), Seen.nothing(2), 4))
-    assert any(failed for *_, failed in cuts)
-    done = sorted(cut[:2] for cut in cuts if not cut[2])
-    assert [0, *(last for _, last in done)] == [*(first for first, _ in done), 197], "each item once"
+    parts = [a for a in cuts if not any(a[0] <= b[0] and b[1] <= a[1] for b in cuts if b != a)]
+    assert len(parts) < len(cuts), "nothing was cut"
+    assert [0, *(last for _, last in sorted(parts))] == [*(first for first, _ in sorted(parts)), 1997], "each item once"
 
 
 def test_tiles_and_company_never_change_a_list():
@@ -139,14 +146,14 @@ def test_a_selection_in_lower_precision_is_proven_or_done_again(close, monkeypat
         for part in (form.items.bias, form.items.dot, form.items.hidden, form.items.fields):
             part *= np.float32(1e-3)
     engine = fused(form, precision="tf32")
-    weights, original = engine.fused._weights, FusedScorer._launch
-    rounded = (weights[0], cut_to_tf32(weights[1]), *weights[2:])
 
-    def launch(self, users, watched, least, kept, cut, precision):
-        self._weights = rounded if precision == "tf32" else weights
-        original(self, users, watched, least, kept, cut, "ieee")
+    def rounding(start, arguments, options):
+        if options["PRECISION"] == "tf32":
+            weight_1 = 2 * len(Part._fields) + 1  # behind both sides and cross
+            arguments = (*arguments[:weight_1], cut_to_tf32(arguments[weight_1]), *arguments[weight_1 + 1 :])
+        start(*arguments, **options | {"PRECISION": "ieee"})
 
-    monkeypatch.setattr(FusedScorer, "_launch", launch)
+    launched_by(monkeypatch, rounding)
     got = engine.top_k(np.arange(16), seen, 10)
     assert engine.fused.num_again == 16 if close else engine.fused.num_again < 16
     check(got, all_scores(form), seen, 10)

@@ -116,7 +116,7 @@ def test_a_step_that_cannot_be_repeated_is_taken_as_it_comes(error, caplog):
     assert str(error) in caplog.text
 
 
-def test_the_optimiser_iscapturable_only_while_it_is_captured():
+def test_the_optimiser_is_capturable_only_while_it_is_captured():
     """Its state goes into checkpoints, and a CPU's Adam refuses the flag."""
     optimiser = adam(ranker("ncf", 0))
     with contextlib.suppress(KeyError), capturable(optimiser):
@@ -142,7 +142,7 @@ def test_memory_for_no_row_at_all_is_one_clear_line(monkeypatch):
     with pytest.raises(ScoreError, match=r"memory does not hold.*--device cpu"):
         stepped("ncf", DeviceStep, [batch_of(5)])
     engine = TorchEngine(random_form(4, 9, (4, 1, 0, 0, 1, []), mlp=False), device="cpu")
-    monkeypatch.setattr(engine, "_tile", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError))
+    monkeypatch.setattr(torch, "isfinite", lambda _: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError))
     with pytest.raises(ScoreError, match=r"memory does not hold.*--device cpu"):
         engine.top_k(np.arange(4), Seen.nothing(4), 2)
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pair_forms import WIDE, WIDTHS, all_scores, check, random_form, random_seen
 
 from sdk.base.errors import ScoreError, UsageError
+from sdk.base.types import BestRows
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
 from sdk.models.pair_form import PairForm, Side
@@ -183,9 +184,10 @@ def test_the_best_keys_are_kept_in_order(pairs, k):
     scores[0, : len(pairs)] = [score for score, _ in pairs]
     rows[0, : len(pairs)] = [row for _, row in pairs]
     counts[0] = len(pairs)
-    best_rows, best_scores = np.zeros(k, np.int64), np.zeros(k, np.float32)
-    assert finish(0, k, scores, rows, counts, scratch, best_rows, best_scores) == k
-    assert best_rows.tolist() == [row for _, row in expected]
+    best = BestRows.empty(1, k)
+    finish(k, scores, rows, counts, scratch, best.row, best.scores, best.lengths, 0)
+    assert best.row.tolist() == [[row for _, row in expected]]
+    assert best.lengths.tolist() == [k]
     clean(0, k, scores, rows, counts, thresholds, scratch)
     assert sorted(rows[0, : counts[0]].tolist()) == sorted(row for _, row in expected)
     assert len(pairs) == k or thresholds[0] == np.float32(expected[-1][0])

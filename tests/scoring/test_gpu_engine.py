@@ -118,6 +118,25 @@ def form_of(tail, *, fields=(1, 1, 1)):
     return PairForm(*sides, Head(np.zeros((hidden, user_fields * item_fields), np.float32), layers))
 
 
+@pytest.fixture
+def found_again(monkeypatch):
+    """What is found under the name triton meanwhile is forgotten afterwards."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "triton"] or ["triton"]:
+        monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.delitem(sys.modules, name)
+
+
+@pytest.fixture
+def some_triton(tmp_path, monkeypatch, request):
+    """Triton, or where it is not installed a package that is found under its name."""
+    if not HAS_TRITON:
+        request.getfixturevalue("found_again")
+        (tmp_path / "triton" / "language").mkdir(parents=True)
+        for folder in (tmp_path / "triton", tmp_path / "triton" / "language"):
+            (folder / "__init__.py").touch()
+        monkeypatch.syspath_prepend(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("form", "reason"),
     [
@@ -127,8 +146,8 @@ def form_of(tail, *, fields=(1, 1, 1)):
         (form_of((8, 1), fields=(1, 1, 129)), "wider than 128"),
     ],
 )
-def test_shapes_that_do_not_fit_take_the_plain_path(form, reason, monkeypatch, caplog):
-    monkeypatch.setattr(gpu_engine, "_has_triton", lambda: True)
+@pytest.mark.usefixtures("some_triton")
+def test_shapes_that_do_not_fit_take_the_plain_path(form, reason, caplog):
     assert reason in why_not(form, 2)
     with pytest.raises(UsageError, match=reason):
         TorchEngine(form, device="cpu", fused=True)
@@ -139,22 +158,26 @@ def test_shapes_that_do_not_fit_take_the_plain_path(form, reason, monkeypatch, c
     ]
 
 
-def test_without_triton_and_with_scores_that_might_overflow_the_plain_path_is_taken(monkeypatch):
+def test_without_triton_the_plain_path_is_taken(monkeypatch):
+    for name in ("triton", "triton.language"):
+        monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
+    assert why_not(random_form(4, 30, (3, 1, 0, 0, 1, []), mlp=False), 27) == "triton is not installed"
+
+
+@pytest.mark.usefixtures("some_triton")
+def test_with_scores_that_might_overflow_the_plain_path_is_taken():
     form = random_form(4, 30, (3, 1, 0, 0, 1, []), mlp=False)
-    monkeypatch.setattr(gpu_engine, "_has_triton", lambda: False)
-    assert why_not(form, 27) == "triton is not installed"
+    assert why_not(form, 27) is None
     form.items.dot[FIRST_KNOWN:] = 3e37
-    monkeypatch.setattr(gpu_engine, "_has_triton", lambda: True)
     assert "overflow" in why_not(form, 27)
 
 
 @pytest.mark.skipif(HAS_TRITON, reason="triton is installed, and is found before a mere folder")
+@pytest.mark.usefixtures("found_again")
 def test_a_folder_called_triton_is_not_triton(tmp_path, monkeypatch):
     (tmp_path / "triton").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(sys.modules, "triton", None)  # so that what is found here is forgotten afterwards
-    monkeypatch.delitem(sys.modules, "triton")
-    assert not gpu_engine._has_triton()
+    assert why_not(random_form(4, 30, (3, 1, 0, 0, 1, []), mlp=False), 27) == "triton is not installed"
 
 
 @NEEDS_TRITON

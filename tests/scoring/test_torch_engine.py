@@ -38,19 +38,18 @@ def test_ties_and_filters_are_the_compiled_engines(mlp, monkeypatch):
 
 def test_out_of_memory_is_met_with_smaller_tiles(monkeypatch):
     form = random_form(20, 50, (4, 1, 0, 0, 1, []), mlp=False)
-    engine, sizes = TorchEngine(form, device="cpu"), []
-    whole = engine._tile
+    engine, sizes, whole = TorchEngine(form, device="cpu"), [], torch.isfinite
 
-    def short_of_memory(rows, *rest):
-        sizes.append(len(rows))
-        if len(rows) > 6:
+    def short_of_memory(scores):
+        sizes.append(len(scores))
+        if len(scores) > 6:
             raise torch.cuda.OutOfMemoryError
-        return whole(rows, *rest)
+        return whole(scores)
 
-    monkeypatch.setattr(engine, "_tile", short_of_memory)
-    monkeypatch.setattr(engine, "_users_per_tile", 20)
+    monkeypatch.setattr(torch, "isfinite", short_of_memory)
     got = engine.top_k(np.arange(20), Seen.nothing(20), 5)
-    assert sizes == [20, 10, 5, 5, 5, 5]
+    assert sizes[0] == 20
+    assert sizes[-7:] == [16, 8, 4, 4, 4, 4, 4], "the same users again, half as many at a time"
     np.testing.assert_array_equal(got.item_index, Engine(form).top_k(np.arange(20), Seen.nothing(20), 5).item_index)
 
 

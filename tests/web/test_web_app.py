@@ -9,9 +9,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sources
 from figures import figures, gates
 from page_checks import Page
-from sources import Sources
 from web_site import DARK_KNIGHT, NIGHT, RISES, K, addresses, closed_port, page_of
 
 import sdk
@@ -234,7 +234,7 @@ class FakeServer:
 
 
 def test_lists_come_from_the_live_server_where_one_is_given(client_of, catalogue, named, monkeypatch):
-    monkeypatch.setattr(Sources, "_client", lambda self, server: FakeServer(catalogue.bundle))
+    monkeypatch.setattr(sources, "Client", lambda server, options: FakeServer(catalogue.bundle))
     client = client_of(server="triton:8000")
     item = named(DARK_KNIGHT)
     for address, found in (("/users/5", catalogue.bundle.recommend([5], 20)),

@@ -52,9 +52,20 @@ def test_nothing_that_is_typed_becomes_code_a_path_or_an_address(client, field):
 
 
 def test_nothing_in_the_data_becomes_code(client, named, monkeypatch):
-    item, whole = named(DARK_KNIGHT), Catalogue._title
+    item = named(DARK_KNIGHT)
     evil = "</title><script>alert(1)</script>\" onerror='x' {{7*7}}"
-    monkeypatch.setattr(Catalogue, "_title", lambda self, row: replace(whole(self, row), name=evil, genres=(evil,)))
+
+    def is_evil(found):
+        if isinstance(found, list):
+            return [is_evil(title) for title in found]
+        return found and replace(found, name=evil, genres=(evil,))
+
+    def patched(name):
+        whole = getattr(Catalogue, name)
+        monkeypatch.setattr(Catalogue, name, lambda self, *args, **options: is_evil(whole(self, *args, **options)))
+
+    for name in ("title", "find", "popular"):
+        patched(name)
     monkeypatch.setattr(Catalogue, "details", lambda self, item: Details(evil, (evil,), (evil,), None))
     for address in (f"/titles/{item}", "/?q=dark", "/users/5", f"/visitor?like={item}&q=dark", "/titles/x"):
         answer = client.get(address)

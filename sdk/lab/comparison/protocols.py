@@ -9,7 +9,6 @@ for the time up to the next one (rolling origin, Tashman 2000, International Jou
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,6 +18,7 @@ import pyarrow as pa
 
 from sdk.base.config import SplitConfig
 from sdk.base.errors import DataError
+from sdk.base.files import sha256_of
 from sdk.base.types import Dataset, Int64s
 from sdk.data.splits import before_and_asked, split, time_at
 from sdk.measure.list_evaluation import LIKE_AT, split_by_time, split_positives
@@ -59,12 +59,12 @@ class Task:
     @property
     def learnt(self) -> Dataset:
         """The data set with its training ratings alone: what is learnt from it cannot know the others."""
-        digest = hashlib.sha256(self.dataset.fingerprint.encode() + self.train.tobytes())
+        digest = sha256_of(self.dataset.fingerprint.encode() + self.train.tobytes())
         return dataclasses.replace(
             self.dataset,
             name=f"{self.dataset.name}, protocol {self.protocol}, {self.name}",
             interactions=self.dataset.interactions.take(self.train),
-            fingerprint=digest.hexdigest(),
+            fingerprint=digest,
         )
 
     def tuning(self) -> tuple[Task, ...]:
@@ -145,5 +145,5 @@ def without_tags(dataset: Dataset) -> Dataset:
     items, at = dataset.items, dataset.items.schema.get_field_index("tags")
     field = items.schema.field(at)
     bare = pa.array([[]] * items.num_rows, field.type)
-    digest = hashlib.sha256(f"{dataset.fingerprint} without tags".encode())
-    return dataclasses.replace(dataset, items=items.set_column(at, field, bare), fingerprint=digest.hexdigest())
+    digest = sha256_of(f"{dataset.fingerprint} without tags".encode())
+    return dataclasses.replace(dataset, items=items.set_column(at, field, bare), fingerprint=digest)

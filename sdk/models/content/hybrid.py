@@ -14,7 +14,7 @@ import numpy as np
 
 from sdk.base.errors import UsageError
 from sdk.base.ids import ids_of
-from sdk.base.types import Float32s, Int32s, Int64s, TopK
+from sdk.base.types import BestRows, Float32s, Int64s, TopK, put_together
 
 if TYPE_CHECKING:
     from sdk.features.tables import EncodedTable
@@ -61,16 +61,14 @@ def hybrid_similar(
         raise UsageError(f"hybrid_similar: got learned_share={learned_share}, expected 0 to 1")
     wanted = ids_of(item_ids, "item_ids")
     lists = content.similar(wanted, k)
-    ids, scores = lists.item_id.copy(), lists.scores.copy()
-    k = ids.shape[1]  # no list is longer than the catalogue
-    lengths, source = lists.lengths.copy(), lists.source.astype("<U16")
+    width = lists.item_id.shape[1]  # no list is longer than the catalogue
+    parts = [(np.arange(len(wanted)), lists)]
     rated = np.flatnonzero(items.statistics.count[items.index_of(wanted)] > 0)
     for start in range(0, len(rated), _BLOCK):
         rows = rated[start : start + _BLOCK]
         blended = hybrid_scores(content, history, items, wanted[rows], learned_share)
-        ids[rows], scores[rows], lengths[rows] = _best(content.item_id, blended, k)
-    source[rated] = HYBRID
-    return TopK(ids, scores, lengths, source)
+        parts.append((rows, _best(content.item_id, blended, width)))
+    return put_together(parts, len(wanted), width)
 
 
 def learned_part(score: float, cosine: float, learned_share: float = LEARNED_SHARE) -> float:
@@ -94,14 +92,11 @@ def hybrid_scores(
     return np.asarray((1 - learned_share) * cosine + learned_share * learned, dtype=np.float32)
 
 
-def _best(item_id: Int64s, scores: Float32s, k: int) -> tuple[Int64s, Float32s, Int32s]:
-    """Each row's k best ids, scores and the list's length; what shares nothing (a score of 0) is left out."""
+def _best(item_id: Int64s, scores: Float32s, k: int) -> TopK:
+    """Each row's k best titles; what shares nothing (a score of 0) is left out."""
     by_id = np.argsort(item_id)
     order = by_id[np.argsort(-scores[:, by_id], axis=1, kind="stable")[:, :k]]
     best = np.take_along_axis(scores, order, axis=1)
     real = best > 0
-    return (
-        np.where(real, item_id[order], -1),
-        np.where(real, best, -np.inf).astype(np.float32),
-        real.sum(axis=1).astype(np.int32),
-    )
+    found = BestRows(np.where(real, order, -1), np.where(real, best, np.float32(-np.inf)), real.sum(1, dtype=np.int32))
+    return found.named(item_id, np.full(len(best), HYBRID))

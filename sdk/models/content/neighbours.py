@@ -62,9 +62,7 @@ class NeighbourIndex:
 
 def _only(matrix: csr_matrix, listed: Bools) -> csr_matrix:
     """The same matrix with the other rows empty."""
-    from scipy.sparse import csr_matrix
-
-    lengths = np.diff(matrix.indptr)
-    indptr = np.concatenate([[0], np.cumsum(np.where(listed, lengths, 0))]).astype(matrix.indptr.dtype)
-    kept = np.repeat(listed, lengths)
-    return csr_matrix((matrix.data[kept], matrix.indices[kept], indptr), matrix.shape)
+    kept = matrix.copy()
+    kept.data *= np.repeat(listed, np.diff(matrix.indptr))
+    kept.eliminate_zeros()
+    return kept

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -73,10 +73,7 @@ def reasons(
         inside = (columns >= start) & (columns < start + len(words))
         if inside.any():
             contributions[field] = float(values[inside].sum())
-            shared[field] = _shown(words[column - start] for column in columns[inside].tolist())
+            tokens = (words[column - start].removeprefix(SERIES_MARK) for column in columns[inside].tolist())
+            shared[field] = tuple(dict.fromkeys(tokens))
         start += len(words)
     return Reasons(item_a, item_b, sum(contributions.values()), contributions, shared)
-
-
-def _shown(tokens: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(token.removeprefix(SERIES_MARK) for token in tokens))

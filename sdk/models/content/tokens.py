@@ -14,7 +14,6 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from sdk.base.errors import MissingColumnError
 from sdk.base.types import Float64s, Int64s
@@ -167,5 +166,5 @@ def as_vocabulary(tokens: Tokens, least: int) -> list[str]:
     distinct = pc.dictionary_encode(tokens.token)
     names = distinct.dictionary.to_pylist()
     pairs = np.unique(tokens.row * max(len(names), 1) + distinct.indices.to_numpy(zero_copy_only=False))
-    counts: NDArray[np.int64] = np.bincount(pairs % max(len(names), 1), minlength=len(names))
+    counts = np.bincount(pairs % max(len(names), 1), minlength=len(names))
     return sorted(name for name, count in zip(names, counts, strict=True) if count >= least)

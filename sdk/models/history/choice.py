@@ -21,8 +21,8 @@ from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float32s, Float64s, Int64s
 from sdk.data.splits import drawn
 from sdk.metrics.lists import RelevanceSets, ndcg, user_mean
-from sdk.models.history.fit import ItemRegression, low_rank, prepared
-from sdk.models.history.inputs import Floats, Index, balanced, discount, most_rated, rating_matrix
+from sdk.models.history.fit import ItemRegression, factors, prepared
+from sdk.models.history.inputs import Floats, Index, balanced, most_rated, rating_matrix
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -53,12 +53,14 @@ class Choice:
         return {**{each.name: getattr(self, each.name) for each in fields(self)}, **tables}  # type: ignore[arg-type]
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what ``to_json`` wrote.
+    def from_json(cls, values: Mapping[str, Any] | None) -> Self | None:
+        """Read what ``to_json`` wrote; None where nothing was chosen.
 
         Raises:
             KeyError, TypeError, ValueError: it did not.
         """
+        if values is None:
+            return None
         tables = {name: {float(key): float(value) for key, value in values[name]} for name in cls.TABLES}
         return cls(**{**values, **tables})
 
@@ -117,10 +119,7 @@ class Draw:
 
     def factors(self, penalty: float) -> tuple[Float32s, Float32s]:
         """(N, r) float32 ``item_in`` and ``item_out`` of the titles that take part."""
-        config = self.part.config
-        importance, factor = np.sqrt(self.counts + 1.0), discount(self.counts, config.item_exponent)
-        cut = (config.rank or len(self.counts), config.seed, _POWER_STEPS)
-        return low_rank(self.solve(penalty), importance, factor, *cut)
+        return factors(self.solve(penalty), self.counts, self.part.config, _POWER_STEPS)
 
     def ndcg10_per_list(self, factors: tuple[Float32s, Float32s], histories: csr_matrix) -> Float64s:
         """(M,) float64 of the lists that the measured users' titles make with the given weights, none of them 0."""

@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.base.types import Float32s, Float64s
+from sdk.base.config import HistoryConfig
+from sdk.base.types import Float32s, Float64s, Int64s
 from sdk.machine import decompositions
+from sdk.models.history.inputs import discount
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -150,6 +152,14 @@ def low_rank(
     kept = min(rank, size)
     item_in = (basis @ inner[:kept].T) * singular[:kept] / left
     return np.ascontiguousarray(item_in, np.float32), np.ascontiguousarray(outer[:, :kept], np.float32)
+
+
+def factors(
+    regression: ItemRegression, counts: Int64s, config: HistoryConfig, power_steps: int = _POWER_STEPS
+) -> tuple[Float32s, Float32s]:
+    """``item_in`` and ``item_out`` of fitted titles with the given numbers of ratings, after the cut to a rank."""
+    weights = np.sqrt(counts + 1.0), discount(counts, config.item_exponent)
+    return low_rank(regression, *weights, config.rank or len(counts), config.seed, power_steps)
 
 
 def _orthonormal(columns: NDArray[Any]) -> Float32s:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.base.errors import DataError
-from sdk.base.types import Bools, Float32s, Float64s, Int64s
+from sdk.base.types import Float32s, Float64s, Int64s
 from sdk.features.tables import FIRST_KNOWN
 
 if TYPE_CHECKING:
@@ -78,29 +78,40 @@ def scaled_features(features: Float32s | None, num_items: int, weight: float) ->
     return out
 
 
-def checked(
-    user: Index, item: Index, rating: Floats, num_users: int, num_items: int, *, may_be_empty: bool = False
-) -> Bools:
-    """(N,) bool, True where a rating is of a known user and title.
+def known_ratings(
+    columns: tuple[Index, Index, Floats],
+    timestamp: Int64s | None,
+    shape: tuple[int, int],
+    *,
+    may_be_empty: bool = False,
+) -> tuple[Index, Index, Floats, Int64s | None]:
+    """Users, titles, stars and times of the ratings of a known user and title.
+
+    Args:
+        columns: (N,) user rows, title rows and stars.
+        timestamp: (N,) int64 seconds, or None.
+        shape: numbers of user and of title rows.
+        may_be_empty: whether there may be no such rating.
 
     Raises:
         DataError: none is, and ``may_be_empty`` is not given.
         ValueError: lengths differ, an index is out of range, a pair comes twice, or a rating is not finite.
     """
+    user, item, rating = columns
     if not len(user) == len(item) == len(rating):
         raise ValueError(f"history: {len(user)} users, {len(item)} items, {len(rating)} ratings; expected as many")
-    check_rows("user_index", user, num_users)
-    check_rows("item_index", item, num_items)
+    check_rows("user_index", user, shape[0])
+    check_rows("item_index", item, shape[1])
     if not np.isfinite(rating).all():
         raise ValueError(f"history: rating {int(np.isfinite(rating).argmin())} is not finite")
-    known: Bools = (np.asarray(user) >= FIRST_KNOWN) & (np.asarray(item) >= FIRST_KNOWN)
+    known = (user >= FIRST_KNOWN) & (item >= FIRST_KNOWN)
     if not known.any() and not may_be_empty:
         raise DataError(f"history: none of {len(user)} ratings is of a known user and title; give more ratings")
-    pairs = np.asarray(user, np.int64)[known] * num_items + np.asarray(item, np.int64)[known]
+    pairs = user[known].astype(np.int64) * shape[1] + item[known]
     if len(np.unique(pairs)) < len(pairs):
         message = "history: a (user, item) pair comes twice; keep one rating of each"
         raise ValueError(message)
-    return known
+    return user[known], item[known], rating[known], None if timestamp is None else timestamp[known]
 
 
 def check_rows(name: str, index: Index, size: int) -> None:

@@ -28,14 +28,14 @@ from sdk.base.stored_arrays import read_arrays, read_json, write_arrays, write_j
 from sdk.base.types import Float32s, Int64s
 from sdk.features.tables import FIRST_KNOWN
 from sdk.models.history.choice import FALLBACK, FEWEST_MEASURED, PenaltyChoice, choose_penalty
-from sdk.models.history.fit import extend, fit_regression, low_rank
+from sdk.models.history.fit import extend, factors, fit_regression
 from sdk.models.history.inputs import (
     Floats,
     Index,
     balanced,
     check_rows,
-    checked,
     discount,
+    known_ratings,
     most_rated,
     rank_for,
     rating_matrix,
@@ -112,23 +112,20 @@ class HistoryModel:
             ScoreError: the regression cannot be solved; the message says what to raise.
         """
         config = config or HistoryConfig()
-        known = checked(user_index, item_index, rating, num_users, num_items)
-        user, item, stars = user_index[known], item_index[known], rating[known]
-        history = rating_matrix(user, item, config.weights(stars), (num_users, num_items))
+        shape = num_users, num_items
+        user, item, stars, times = known_ratings((user_index, item_index, rating), timestamp, shape)
+        history = rating_matrix(user, item, config.weights(stars), shape)
         features = scaled_features(item_features, num_items, config.content_weight)
         counts = np.bincount(item, minlength=num_items)
         fitted = most_rated(counts, config.max_titles)
         sizes = (len(np.unique(user)), len(fitted), num_items)
         config = replace(config, rank=rank_for(*sizes) if config.rank is None else config.rank)
-        times = None if timestamp is None else timestamp[known]
         settled = _settled((user, item, stars), times, features, config)
         config, penalty = settled[0], settled[0].penalty or FALLBACK
         item_in, item_out = _factors(history, features, counts, fitted, penalty, config)
-        likes = np.bincount(item[stars >= config.like_at], minlength=num_items)
-        share = likes / sizes[0]
+        share = np.bincount(item[stars >= config.like_at], minlength=num_items) / sizes[0]
         bias = config.popularity_weight * share * discount(counts, config.item_exponent)
-        rated = int((counts > 0).sum())
-        found = (len(stars), rated, len(fitted), item_in.shape[1], penalty)
+        found = (len(stars), np.count_nonzero(counts), len(fitted), item_in.shape[1], penalty)
         log.info("history model: %d ratings, %d titles, %d with coefficients of their own, rank %d, penalty %g", *found)
         return cls(*_widened(item_in, item_out, bias), *settled)
 
@@ -167,13 +164,10 @@ class HistoryModel:
 
         Where ratings age, ``timestamp`` is needed; each user's newest rating here counts in full.
         """
-        known = checked(user_index, item_index, rating, num_users, len(self.item_in), may_be_empty=True)
-        columns = (np.asarray(user_index)[known], np.asarray(item_index)[known])
-        times = None if timestamp is None else timestamp[known]
-        weights = self.weights(np.asarray(rating)[known], columns[0], times)
-        history = rating_matrix(*columns, weights, (num_users, len(self.item_in)))
-        dot = self.user_vectors(history.indptr.astype(np.int64), history.indices, history.data)
-        return self.form_of(dot)
+        columns, shape = (user_index, item_index, rating), (num_users, len(self.item_in))
+        user, item, stars, times = known_ratings(columns, timestamp, shape, may_be_empty=True)
+        history = rating_matrix(user, item, self.weights(stars, user, times), shape)
+        return self.form_of(self.user_vectors(history.indptr.astype(np.int64), history.indices, history.data))
 
     def weights(self, rating: Floats, user_index: Index, timestamp: Int64s | None = None) -> Float32s:
         """(N,) float32 weight of each rating in its user's history, by its stars and, where ratings age, its time.
@@ -234,9 +228,8 @@ class HistoryModel:
         arrays = read_arrays(Path(folder) / "history.npz", _ARRAYS)
         try:
             config = from_json(HistoryConfig, words["config"])
-            choice = None if words["choice"] is None else PenaltyChoice.from_json(words["choice"])
-            by_time = words.get("time_choice")
-            by_time = None if by_time is None else TimeChoice.from_json(by_time)
+            choice = PenaltyChoice.from_json(words["choice"])
+            by_time = TimeChoice.from_json(words.get("time_choice"))
             _check_arrays(arrays, num_items)
             return cls(*_widened(arrays["item_in"], arrays["item_out"], arrays["item_bias"]), config, choice, by_time)
         except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
@@ -312,9 +305,7 @@ def _factors(
     """``item_in`` and ``item_out`` of all rows: the fitted titles' by the regression, the others' by their features."""
     scaled = balanced(history[np.diff(history.indptr) > 0], config.user_exponent)[:, fitted]
     own = features[fitted]
-    regression = fit_regression(scaled, own, penalty)
-    importance, factor = np.sqrt(counts[fitted] + 1.0), discount(counts, config.item_exponent)[fitted]
-    pair = low_rank(regression, importance, factor, config.rank or len(fitted), config.seed)
+    pair = factors(fit_regression(scaled, own, penalty), counts[fitted], config)
     rest = np.setdiff1d(np.arange(FIRST_KNOWN, len(counts)), fitted)
     out = np.zeros((2, len(counts), pair[0].shape[1]), np.float32)
     for whole, part in zip(out, pair, strict=True):

@@ -16,9 +16,10 @@ from batch.lists.audience_slices import Slices, titles_at_a_time
 from batch.run.night import run
 from sdk.features.seen import Seen
 from sdk.models.pair_form import Head, PairForm, Side
-from sdk.scoring import engine
+from sdk.scoring.engine import Engine
 from sdk.scoring.kernels import LANES
 from sdk.scoring.recommender import Recommender
+from sdk.scoring.selection import buffers
 
 PORTIONS_MIB = 0.09
 """Enough for one strip of titles of the catalogue made up for these tests, not for two."""
@@ -26,15 +27,16 @@ PORTIONS_MIB = 0.09
 
 @pytest.fixture
 def taken(monkeypatch):
-    """Bytes of every audience's buffers, as they are made."""
+    """Bytes of every audience's buffers: a set for each thread, with a slot for each place of a title."""
     monkeypatch.setattr(batch.lists.audience_slices, "_LEAST_TITLES", LANES)
-    found, real = [], engine._Audience.__init__
+    found, real = [], Engine.top_k_and_audience
 
-    def counted(self, *args):
-        real(self, *args)
-        found.append(sum(part.nbytes for kept in self._sets for part in kept))
+    def noted(self, user_index, seen, k):
+        places = -(-len(self.candidates) // LANES) * LANES
+        found.append(self.threads * sum(part.nbytes for part in buffers(places, k, len(user_index))))
+        return real(self, user_index, seen, k)
 
-    monkeypatch.setattr(engine._Audience, "__init__", counted)
+    monkeypatch.setattr(Engine, "top_k_and_audience", noted)
     return found
 
 

@@ -365,7 +365,7 @@ def executed(cluster: Any) -> int:
 
 
 def test_a_training_worker_with_other_packages_is_refused(tmp_path, cluster, monkeypatch):
-    monkeypatch.setattr("sdk.machine.cluster.importlib.metadata.version", lambda name: "0.1")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.1")
     with pytest.raises(UsageError, match=r"has .*'numpy': '1.*here are .*'numpy': '0.1'.*the same environment"):
         with training_cluster(standing(cluster), tmp_path / "bundle"):
             pass
