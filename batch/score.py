@@ -17,15 +17,7 @@ from sdk.base.errors import UsageError
 from sdk.base.printable import number
 from sdk.machine.cluster import ClusterConfig
 from sdk.machine.device import DEVICES
-from sdk.shell.cli import (
-    CommandParser,
-    add_cluster_options,
-    add_fields,
-    made_of,
-    new_parser,
-    path_argument,
-    run_command,
-)
+from sdk.shell import cli
 from sdk.shell.terminal import say
 
 _EXAMPLE = """\
@@ -45,25 +37,25 @@ and names the night in OUT/LATEST. A run that was killed goes on where it stoppe
 def build_parser() -> argparse.ArgumentParser:
     """The command line: a job's own fields, and what else can be asked for."""
     summary = "write every user's and every title's list, exact over the whole catalogue, to Parquet"
-    parser: argparse.ArgumentParser = new_parser(CommandParser, "python -m batch.score", summary, _EXAMPLE)
-    add_fields(parser, Job, "bundle", metavar="BUNDLE", required=False)
-    add_fields(parser, Job, "out")
-    add_fields(parser, Job, "run_date", metavar="YYYY-MM-DD", required=False)
-    add_fields(parser, Job, "k", "model", "include_seen")
-    add_fields(parser, Job, "device", choices=DEVICES)
-    add_fields(parser, Job, "users_per_part", "threads", "memory_mib")
-    add_cluster_options(parser)
-    add_fields(parser, Job, "keep")
-    add_fields(parser, Job, "gates", type=path_argument, metavar="FILE", required=False)
+    parser: argparse.ArgumentParser = cli.new_parser(cli.CommandParser, "python -m batch.score", summary, _EXAMPLE)
+    cli.add_fields(parser, Job, "bundle", metavar="BUNDLE", required=False)
+    cli.add_fields(parser, Job, "out")
+    cli.add_fields(parser, Job, "run_date", metavar="YYYY-MM-DD", required=False)
+    cli.add_fields(parser, Job, "k", "model", "include_seen")
+    cli.add_fields(parser, Job, "device", choices=DEVICES)
+    cli.add_fields(parser, Job, "users_per_part", "threads", "memory_mib")
+    cli.add_cluster_options(parser)
+    cli.add_fields(parser, Job, "keep")
+    cli.add_fields(parser, Job, "gates", type=cli.path_argument, metavar="FILE", required=False)
     skipped = "publish whatever this gate of docs/gates.md says, and note it in the manifest; may be given again"
-    add_fields(parser, Job, "skip_gate", action="append", default=[], metavar="NAME", help=skipped)
-    add_fields(parser, Job, "force")
+    cli.add_fields(parser, Job, "skip_gate", action="append", default=[], metavar="NAME", help=skipped)
+    cli.add_fields(parser, Job, "force")
     group = parser.add_argument_group("who and what", "files hold one id a line, or the named columns (CSV, Parquet)")
-    add_fields(group, Job, "ratings", "users", "items", "allow", "deny", "block", "audience")
+    cli.add_fields(group, Job, "ratings", "users", "items", "allow", "deny", "block", "audience")
     _add_other_work(parser)
     parser.add_argument("--no-report", action="store_true", help="write no HTML report to OUT/reports/")
     parser.add_argument(
-        "--metrics-file", type=path_argument, metavar="FILE",
+        "--metrics-file", type=cli.path_argument, metavar="FILE",
         help="write the run's figures for Prometheus' textfile collector; the name must end in .prom for it",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
@@ -91,7 +83,7 @@ def _add_other_work(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is returned."""
-    return run_command(_score, build_parser().parse_args(argv))
+    return cli.run_command(_score, build_parser().parse_args(argv))
 
 
 def _score(args: argparse.Namespace) -> int:
@@ -146,25 +138,27 @@ def _job(args: argparse.Namespace) -> Job:
     if args.backfill is not None:
         if args.run_date is not None:
             raise UsageError(f"--run-date: got {args.run_date}, not together with --backfill, which names the nights")
-        for date in args.backfill:
-            check_date(date, "--backfill")
-            check_not_ahead(date, "--backfill", force=args.force)
+        from batch.run.backfill import dates_between
+
+        args.backfill = dates_between(*args.backfill)
+        check_not_ahead(args.backfill[-1], "--backfill", force=args.force)
         args.run_date = args.backfill[0]
     for name in ("bundle", "run_date"):
         if getattr(args, name) is None:
             raise UsageError(f"--{name.replace('_', '-')}: missing; see --help")
     gates = GateConfig() if args.gates is None else read_config(args.gates)
-    return made_of(Job, args, gates=gates, skip_gate=tuple(args.skip_gate), cluster=made_of(ClusterConfig, args))
+    return cli.made_of(
+        Job, args, gates=gates, skip_gate=tuple(args.skip_gate), cluster=cli.made_of(ClusterConfig, args)
+    )
 
 
 def _backfill(args: argparse.Namespace, job: Job, work: Callable[[Job], dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    from batch.run.backfill import backfill, dates_between, finish_interrupted, planned
+    from batch.run.backfill import backfill, finish_interrupted, planned
 
-    dates = dates_between(*args.backfill)
     if args.dry_run:
-        return backfill(job, dates, planned)
+        return backfill(job, args.backfill, planned)
     finish_interrupted(job)
-    return backfill(job, dates, work)
+    return backfill(job, args.backfill, work)
 
 
 def _look_after_nights(args: argparse.Namespace) -> dict[str, Any]:

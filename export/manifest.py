@@ -46,8 +46,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def version_folders(repository: Path) -> Iterator[Path]:
     """Every version folder of every model, models in the order of ``MODELS``."""
     for model in MODELS:
-        found = (repository / model).glob("[0-9]*") if (repository / model).is_dir() else ()
-        yield from sorted(found, key=lambda folder: int(folder.name) if folder.name.isdigit() else 0)
+        numbers = sorted(int(path.name) for path in (repository / model).glob("[0-9]*") if path.name.isdigit())
+        yield from (repository / model / str(number) for number in numbers)
 
 
 def check_repository(repository: Path) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The ranker as ONNX, for Triton's onnxruntime backend. Written node by node: the graph is small and stays readable."""
+"""The ranker as ONNX, for Triton's onnxruntime backend. Written node by node: the graph is small and stays readable.
+
+To import it raises UsageError where the package onnx is not installed.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,13 @@ from export.arrays import form_arrays
 from sdk.base.errors import UsageError
 from sdk.models.pair_form import PairForm
 
+try:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+except ImportError as error:
+    _message = "backend: onnxruntime needs the package onnx; pip install 'marquee[onnx]', or choose another backend"
+    raise UsageError(_message) from error
+
 OPSET = 17
 IR_VERSION = 8  # what ONNX Runtime has read since 1.12
 
@@ -24,31 +34,17 @@ class _Graph:
         self.constants: list[Any] = []
 
     def constant(self, name: str, values: NDArray[Any]) -> str:
-        from onnx import numpy_helper
-
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
     def node(self, kind: str, *inputs: str, to: str | None = None, **attributes: Any) -> str:
-        from onnx import helper
-
         output = to or f"{kind.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
         return output
 
 
 def write_onnx(form: PairForm, path: Path) -> None:
-    """Write ``model.onnx``.
-
-    Raises:
-        UsageError: the package onnx is not installed.
-    """
-    try:
-        import onnx
-        from onnx import TensorProto, helper
-    except ImportError as error:
-        message = "backend: onnxruntime needs the package onnx; pip install 'marquee[onnx]', or choose another backend"
-        raise UsageError(message) from error
+    """Write ``model.onnx``."""
     graph = _Graph()
     _build(graph, form)
     rows = [helper.make_tensor_value_info(n, TensorProto.INT64, ["B", 1]) for n in ("user_index", "item_index")]
@@ -72,9 +68,8 @@ def _build(graph: _Graph, form: PairForm) -> None:
     score = graph.node("Add", gather("user", "bias"), gather("item", "bias"))
     if form.users.dot.shape[1]:
         product = graph.node("Mul", gather("user", "dot"), gather("item", "dot"))
-        score = graph.node(
-            "Add", score, graph.node("ReduceSum", product, graph.constant("last", np.array([1])), keepdims=0)
-        )
+        last = graph.constant("last", np.array([1]))
+        score = graph.node("Add", score, graph.node("ReduceSum", product, last, keepdims=0))
     if form.head.has_mlp:
         hidden = graph.node("Add", gather("user", "hidden"), gather("item", "hidden"))
         if form.head.cross.shape[1]:

@@ -105,9 +105,9 @@ def _export(job: _Job, target: Path) -> Exported:
         if version == 1:
             put_in_place(staging, target)
         else:
-            _require_same_configs(staging, target)
+            _require_same_configs(job, staging, target)
             sync_tree(staging)
-            _add_version(staging, target, version)
+            _add_version(job, staging, target, version)
     log.info("%s: version %d of %s (%s)", target, version, ", ".join(job.models), job.name)
     return Exported(str(target), version, str(job.name), job.models)
 
@@ -180,9 +180,9 @@ def _write_native(form: PairForm, backend: str, folder: Path) -> None:
     write(form, folder / native_file(backend))
 
 
-def _require_same_configs(staging: Path, target: Path) -> None:
+def _require_same_configs(job: _Job, staging: Path, target: Path) -> None:
     """A configuration holds for all versions of a model, so a next version must fit the one that is served."""
-    for model in read_manifest(staging)["models"]:
+    for model in job.models:
         there = target / model / "config.pbtxt"
         if not there.is_file() or _unpinned(staging / model / "config.pbtxt") != _unpinned(there):
             raise UsageError(
@@ -198,9 +198,9 @@ def _unpinned(path: Path) -> Any:
     return config
 
 
-def _add_version(staging: Path, target: Path, version: int) -> None:
+def _add_version(job: _Job, staging: Path, target: Path, version: int) -> None:
     """Rename the new versions in; ``rank`` changes over only when what it refers to is there."""
-    models = [f"{model}/{version}" for model in read_manifest(staging)["models"] if model != "rank"]
+    models = [f"{model}/{version}" for model in job.models if model != "rank"]
     try:
         for name in (*models, f"rank/{version}", "rank/config.pbtxt", MANIFEST):
             show(staging / name, target / name)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sdk.models.pair_form import PairForm, Side
-from sdk.models.torch_form import Part, TorchHead
+from sdk.models.torch_form import TorchHead, TorchSide
 
 
 class _Rows(nn.Module):
@@ -22,11 +22,11 @@ class _Rows(nn.Module):
 
     def __init__(self, side: Side) -> None:
         super().__init__()
-        for name, values in zip(Part._fields, side.parts, strict=True):
+        for name, values in zip(TorchSide._fields, side.parts, strict=True):
             self.register_buffer(name, torch.from_numpy(values.copy()))
 
-    def forward(self, rows: Tensor) -> Part:
-        return Part(self.bias[rows], self.dot[rows], self.hidden[rows], self.fields[rows])
+    def forward(self, rows: Tensor) -> TorchSide:
+        return TorchSide(self.bias[rows], self.dot[rows], self.hidden[rows], self.fields[rows])
 
 
 class _PairModule(nn.Module):

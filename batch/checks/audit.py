@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from batch.checks.drift import SCORE_BINS, jaccard, population_stability, score_histogram, tops
 from batch.checks.expectations import Expectations
 from batch.checks.side_audit import Lists, SideAudit, SideRules, layout_problem, share, take_apart
-from batch.gates.figures import AUDIENCES, BUNDLE, FOLDERS, TITLES, USERS, Counted, Figures, GateResult
+from batch.gates.figures import AUDIENCES, BUNDLE, FOLDERS, TITLES, USERS, Counted, Figures, GateResult, SideFigures
 from batch.gates.judge import agreed, enforce, lines_of
 from batch.gates.table import Facts, check_skips
 from batch.lists.progress import Progress
@@ -62,19 +62,22 @@ def previous_night(target: Target, run_date: str) -> PreviousNight | None:
     """
     latest = target.latest()
     date = latest if latest is not None and latest < run_date else target.night_before(run_date)
-    if date is None:
-        return None
     try:
-        manifest = read_manifest(target, date)
+        manifest = None if date is None else read_manifest(target, date)
     except (OutputError, OSError) as error:
         log.warning("nothing is compared with the night before: %s", error)
         return None
-    if manifest is None:
+    if manifest is None or date is None:
         return None
     names = sorted(manifest["files"])
     paths = {side: [f"{night_of(date)}/{n}" for n in names if n.startswith(f"{FOLDERS[side]}/")] for side in SIDES}
     parts = {side: ((path, published_part(target, path)) for path in mine) for side, mine in paths.items()}
     return PreviousNight(date, Figures.read(manifest), parts)
+
+
+def parts_of(target: Target, folder: str) -> list[str]:
+    """The parts in a folder of one side, in their order."""
+    return sorted(f"{folder}/{name}" for name in target.files(folder) if name.startswith("part-"))
 
 
 def published_part(target: Target, path: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -151,44 +154,45 @@ def audit_parts(
         found = SideAudit(rules)
         for name, table in parts[side]:
             found.add(name, table)
-        sides[side], why = _measured(found, previous)
+        figures = _measured(found, previous)
         facts = Facts(
-            side=side, tonight=sides[side], bundle=expected.bundle, config=expected.config, previous=before, why=why,
-            counts=found.wrong, first=found.first, unchecked=rules.unchecked, served=rules.served,
+            side=side, tonight=figures, bundle=expected.bundle, config=expected.config, previous=before,
+            why=getattr(figures, "note", ""), counts=found.wrong, first=found.first, unchecked=rules.unchecked,
+            served=rules.served,
         )  # fmt: skip
         mine = lines_of(facts, skipped)
-        lines += mine
         apart = {line.name.partition(".")[2] for line in mine if line.got is None}
-        sides[side] = dataclasses.replace(sides[side], **dict.fromkeys(apart & _COMPARED))  # of no meaning: taken back
+        sides[side] = dataclasses.replace(figures, **dict.fromkeys(apart & _COMPARED))  # of no meaning: taken back
+        lines += mine
     lines += lines_of(Facts(side=BUNDLE, bundle=expected.bundle, config=expected.config, previous=before), skipped)
-    figures = Figures(
+    night = Figures(
         **sides, bundle=expected.bundle, scope={side: expected.rules[side].scope for side in SIDES},
         thresholds=to_json(expected.config), skipped=skipped, previous=None if previous is None else previous.run_date,
         gates=agreed(lines),
     )  # fmt: skip
-    enforce(figures, where)
-    return figures
+    enforce(night, where)
+    return night
 
 
-def _measured(found: SideAudit, previous: PreviousNight | None) -> tuple[Counted, str]:
-    """The figures of one side, and why they are alone; audiences are counted, not compared."""
+def _measured(found: SideAudit, previous: PreviousNight | None) -> Counted:
+    """The figures of one side, after its last part; audiences are counted, not compared."""
     figures, rules = found.figures(), found.rules
     if rules.side == AUDIENCES:
-        return Counted(queries=figures.queries, rows=figures.rows), "" if previous else "no previous night"
+        return Counted(queries=figures.queries, rows=figures.rows)
     if previous is None:
-        compared: dict[str, Any] = {"note": "no previous night"}
-    elif rules.scope != previous.figures.scope.get(rules.side, {}):
-        compared = {"note": "the previous night was asked for other ids, or allowed other titles"}
-    else:
-        compared = _compare(found, previous.parts[rules.side])
-    return dataclasses.replace(figures, **compared), compared["note"]
+        return dataclasses.replace(figures, note="no previous night")
+    if rules.scope != previous.figures.scope.get(rules.side, {}):
+        why = "the previous night was asked for other ids, or allowed other titles"
+        return dataclasses.replace(figures, note=why)
+    return _compared(found, figures, previous.parts[rules.side])
 
 
-def _compare(found: SideAudit, previous: Parts) -> dict[str, Any]:
-    """``kept``, ``overlap`` and ``drift``, by one pass over the previous night's parts, beside tonight's tops.
+def _compared(found: SideAudit, figures: SideFigures, previous: Parts) -> SideFigures:
+    """With ``kept``, ``overlap`` and ``drift``, by one pass over the previous night's parts, beside tonight's tops.
 
     Args:
         found: tonight's pass, finished.
+        figures: what it found.
         previous: the previous night's parts of this side.
     """
     lists = kept = 0
@@ -202,13 +206,9 @@ def _compare(found: SideAudit, previous: Parts) -> dict[str, Any]:
             histogram += score_histogram(part.score[~part.fallback & np.isfinite(part.score)])
     except (MarqueeError, pa.ArrowException, OSError) as error:
         log.warning("the previous night cannot be read, so nothing is compared with it: %s", error)
-        return {"note": "the previous night cannot be read"}
-    return {
-        "kept": share(kept, lists),
-        "overlap": share(likeness, kept),
-        "drift": population_stability(histogram, found.histogram),
-        "note": "" if lists else "the previous night has no lists",
-    }
+        return dataclasses.replace(figures, note="the previous night cannot be read")
+    drift, note = population_stability(histogram, found.histogram), "" if lists else "the previous night has no lists"
+    return dataclasses.replace(figures, kept=share(kept, lists), overlap=share(likeness, kept), drift=drift, note=note)
 
 
 def _previous_tops(name: str, table: pa.Table, rules: SideRules) -> tuple[Lists, Int32s]:

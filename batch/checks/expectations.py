@@ -58,13 +58,13 @@ def expectations(bundle: Bundle, job: Job, asked: Asked | None = None) -> Expect
     depth, listable = job.gates.depth, None if asked.allowed is None else allowed
     common: dict[str, Any] = {"answers": titles, "k": job.k, "depth": depth, "allowed": listable}
     user_rules = SideRules(
-        side=USERS, queries=users, expected=_among(users, asked.users),
+        side=USERS, queries=users, expected=np.isin(users, asked.users),
         left=allowed.sum() - _counted(barred, allowed), seen=rated, blocked=asked.blocked,
         established=given >= job.gates.established_ratings, served=resolved is not None or HISTORY in models,
         scope=_scope(asked, "users", "allow"), **common,
     )  # fmt: skip
     title_rules = SideRules(
-        side=TITLES, queries=titles, expected=_among(titles, asked.items), left=allowed.sum() - allowed,
+        side=TITLES, queries=titles, expected=np.isin(titles, asked.items), left=allowed.sum() - allowed,
         served="content" in models, scope=_scope(asked, "items", "allow"), **common,
     )  # fmt: skip
     rules = {USERS: user_rules, TITLES: title_rules}
@@ -86,7 +86,7 @@ def _audience_rules(bundle: Bundle, asked: Asked, barred: Seen, user_rules: Side
     turned, seen, blocked = (_turned(one, bundle) for one in (barred, user_rules.seen, asked.blocked))
     shown = 0 if turned is None else _counted(turned, eligible)
     return SideRules(
-        side=AUDIENCES, queries=titles, answers=user_rules.queries, expected=_among(titles, asked.audience),
+        side=AUDIENCES, queries=titles, answers=user_rules.queries, expected=np.isin(titles, asked.audience),
         left=eligible.sum() - shown, k=size, seen=seen, depth=user_rules.depth, allowed=eligible, blocked=blocked,
     )  # fmt: skip
 
@@ -114,10 +114,6 @@ def _known_to_a_model(bundle: Bundle) -> Bools:
         tells = (weights != 0) & bundle.history.item_in.any(axis=1)[rows.item_index]
         known = known | (np.bincount(rows.user_index[tells], minlength=len(known)) > 0)
     return known
-
-
-def _among(known: Int64s, ids: Int64s) -> Bools:
-    return np.isin(known, ids, assume_unique=True)
 
 
 def _scope(asked: Asked, *options: str) -> dict[str, str]:

@@ -178,11 +178,11 @@ class Figures:
             thresholds=_part(checks, "thresholds"),
             skipped=tuple(checks["skipped"]) if isinstance(checks.get("skipped"), list) else (),
             previous=checks["previous"] if isinstance(checks.get("previous"), str) else None,
-            gates=tuple(read_line(line) for line in checks.get("gates", ())),
+            gates=tuple(_line(line) for line in checks.get("gates", ())),
         )
 
 
-def read_line(line: Mapping[str, Any]) -> GateResult:
+def _line(line: Mapping[str, Any]) -> GateResult:
     """One gate's line of a manifest, also of an earlier release."""
     return GateResult(**{each.name: line[each.name] for each in dataclasses.fields(GateResult) if each.name in line})
 

@@ -93,11 +93,13 @@ class Bound:
         setting: its name in ``GateConfig``.
         limit: the threshold, from the setting and the previous night's figure; None: the setting itself.
         enough: the setting at which a figure would just pass, from the figure and the previous night's.
+        words: what the setting bounds, as docs/gates.md says it.
     """
 
     setting: str
     limit: Callable[[float, float], float] | None = None
     enough: Callable[[float, float], float] = lambda got, _: got
+    words: str = "{}"
 
     def threshold(self, value: float, past: float | None) -> float | None:
         """What the figure must keep to; None where the previous night's is needed and missing."""
@@ -189,14 +191,13 @@ def _why_no_auc(facts: BundleFacts | None, whose: str) -> str:
     return f"{whose} holds no ranker" if facts.model is None else f"{whose} holds no validation AUC"
 
 
-_RISEN = Bound("max_fallback_rise", lambda value, past: past + value, lambda got, past: got - past)
-"""At most so much above the previous night's."""
-_COVERED = ("min_coverage", Bound("min_coverage_ratio", lambda value, past: value * past, lambda got, past: got / past))
-"""At least such a share of the previous night's, too."""
-_EVEN = Bound(
-    "min_evenness_ratio", lambda value, past: 1 - value * (1 - past), lambda got, past: (1 - got) / (1 - past)
-)
-"""A Gini index of which the rest to 1 is at least such a share of the previous night's."""
+_RISEN = Bound("max_fallback_rise", lambda value, past: past + value, lambda got, past: got - past,
+               "{} above the previous night's")  # fmt: skip
+_SHARE = Bound("min_coverage_ratio", lambda value, past: value * past, lambda got, past: got / past,
+               "{} of the previous night's")  # fmt: skip
+_EVEN = Bound("min_evenness_ratio", lambda value, past: 1 - value * (1 - past),
+              lambda got, past: (1 - got) / (1 - past), "1 minus it {} of the previous night's")  # fmt: skip
+_COVERED, _SPREAD = ("min_coverage", _SHARE), ("max_gini", _EVEN)
 
 
 def _gate(name: str, figure: Figure, measures: str, means: str, **bounds: str | tuple[str | Bound, ...]) -> Gate:
@@ -258,7 +259,7 @@ GATES = (
           "half the catalogue is gone, or the lists shrank to a few titles", users=_COVERED, titles=_COVERED),
     _gate("gini", _measured("gini", "fewer than two titles, or none is listed"),
           "Gini index of how often each title is listed", "a few titles take most places",
-          users=("max_gini", _EVEN), titles=("max_gini", _EVEN)),
+          users=_SPREAD, titles=_SPREAD),
     _gate("kept", _between("kept"), "share of the previous night's ids that have a list tonight",
           "users or titles are gone from the data", users="min_kept", titles="min_kept"),
     _gate("overlap", _between("overlap", *TOPS), "mean Jaccard index of the tops of both nights",

@@ -1,10 +1,14 @@
-"""What a night is asked for beside the bundle: newer ratings, who gets a list, and what may stand in it."""
+"""A night's inputs: the bundle, which can vanish or be replaced while it is read, and what is asked for beside it.
+
+Two bundles are never mixed. Beside it: newer ratings, who gets a list, and what may stand in it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +16,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from batch.job.bundle_reading import OpenedBundle, open_bundle, reading
 from batch.job.id_files import ITEM_ID, USER_ID, IdFile, read_ids
 from batch.job.job import Job
-from sdk.base.errors import UsageError
+from sdk.base.errors import BundleError, UsageError
+from sdk.base.files import sha256_of, standing
+from sdk.base.rights import reason
 from sdk.base.types import Bools, Int64s
-from sdk.bundles.bundle import Bundle
+from sdk.bundles.bundle import INFO, Bundle, load
 from sdk.bundles.fresh import FreshBundle, FreshRatings
 from sdk.data.fingerprint import fingerprint
 from sdk.data.movielens import load_ratings
@@ -71,14 +76,59 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class OpenedJob(OpenedBundle):
+class OpenedJob:
     """A job's bundle with the job's newer ratings in it, and what the job asks for.
 
     Attributes:
+        bundle: its files are read as they are needed.
+        sha256: of its ``bundle.json``, taken before the bundle was checked and opened.
         asked: who gets a list, and of what.
     """
 
+    bundle: Bundle
+    sha256: str
     asked: Asked
+
+
+def open_bundle(path: Path) -> tuple[Bundle, str]:
+    """A bundle, after checking every file's sha256, and the sha256 of its ``bundle.json``, taken before.
+
+    Raises:
+        BundleError: it is absent, altered or of another version.
+    """
+    try:
+        info = standing(path) / INFO
+        sha256 = sha256_of(info) if info.is_file() else ""
+        return load(path), sha256
+    except OSError as error:
+        raise _vanished(path, error) from error
+
+
+@contextlib.contextmanager
+def reading(path: Path, sha256: str) -> Iterator[None]:
+    """Read more of a bundle that was opened before.
+
+    Raises:
+        BundleError: a file of it is gone, unreadable or broken, or another bundle stands there since it was opened.
+    """
+    try:
+        yield
+        now = sha256_of(path / INFO)
+    except (OSError, pa.ArrowException) as error:
+        if isinstance(error, PermissionError) and path.absolute() not in Path(str(error.filename)).absolute().parents:
+            raise  # of another input that is read meanwhile
+        raise _vanished(path, error) from error
+    if now != sha256:
+        raise BundleError(f"{path}: was replaced while it was read. Nothing was published; run the same command again.")
+
+
+def _vanished(path: Path, error: Exception) -> BundleError:
+    if isinstance(error, PermissionError):
+        return BundleError(f"{error.filename or path}: cannot be read: {reason(error, path)}. Nothing was published.")
+    return BundleError(
+        f"{path}: vanished or changed while it was read ({error}). "
+        "Nothing was published. Put the bundle back, whole, and run the same command."
+    )
 
 
 def open_job(job: Job) -> OpenedJob:
@@ -89,10 +139,10 @@ def open_job(job: Job) -> OpenedJob:
         DataError: a file of ratings or ids cannot be used.
         UsageError: an id is unknown that must be known, or the options do not go together.
     """
-    opened = open_bundle(job.bundle)
-    with reading(opened):
-        bundle, pins, counts = _with_ratings(job, opened.bundle)
-        return OpenedJob(bundle, opened.sha256, _asked(job, bundle, pins, counts))
+    opened, sha256 = open_bundle(job.bundle)
+    with reading(opened.path, sha256):
+        bundle, pins, counts = _with_ratings(job, opened)
+        return OpenedJob(bundle, sha256, _asked(job, bundle, pins, counts))
 
 
 def everything(bundle: Bundle) -> Asked:

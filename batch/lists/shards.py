@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from batch.job.bundle_reading import reading
-from batch.job.inputs import OpenedJob, open_job
+from batch.job.inputs import OpenedJob, open_job, reading
 from batch.job.pins import pinned_inputs
-from batch.lists.audience import cut, merge, partial_name, read_partials
-from batch.lists.audience_slices import Slices, titles_at_a_time
+from batch.lists.audience import Slices, cut, merge, partial_name, read_partials, titles_at_a_time
 from batch.lists.parts import audience_table, part_bytes, table_of
 from batch.store.journal import Journal, ShardRecord
 from batch.store.layout import ITEM_ITEMS, ITEM_USERS, LAYOUTS, USER_ITEMS
@@ -110,7 +108,7 @@ class Scorer:
 
         bundle, asked = opened.bundle, opened.asked
         self.job, self.bundle, self.asked = job, bundle, asked
-        with reading(opened):
+        with reading(bundle.path, opened.sha256):
             self.recommender = bundle.recommender(
                 job.model, threads=job.threads, memory_mib=job.memory_mib, device=job.device
             )
@@ -184,8 +182,7 @@ def store(journal: Journal, scored: Scored) -> ShardRecord:
     table = scored.table()
     data, name = part_bytes(table), scored.shard.name
     journal.target.write(f"{journal.staging}/{name}", data)
-    sha256 = sha256_of(data)
-    record = ShardRecord(name, table.num_rows, scored.fallback, sha256, len(data), partials)
+    record = ShardRecord(name, table.num_rows, scored.fallback, sha256_of(data), len(data), partials)
     journal.add(record)
     return record
 

@@ -81,6 +81,7 @@ def churn_chart(shares: Float64s) -> str:
 
 
 def _svg(name: str, label: str, draw: Callable[[Axes], None], x: str, y: str) -> str:
+    """One ``svg`` element with a label, ids of its own, and the page's colours."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -92,12 +93,8 @@ def _svg(name: str, label: str, draw: Callable[[Axes], None], x: str, y: str) ->
         axes.patch.set_alpha(0)
         text = StringIO()
         FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
-    return _for_page(text.getvalue(), name, label)
-
-
-def _for_page(svg: str, name: str, label: str) -> str:
-    """One ``svg`` element with a label, ids of its own, and the page's colours."""
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    _, begins, rest = text.getvalue().partition("<svg")
+    svg = re.sub(r"<metadata>.*?</metadata>", "", begins + rest, flags=re.DOTALL)
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", svg)
     for stands_for, colour in _FROM_PAGE.items():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from batch.checks.audit import published_part
+from batch.checks.audit import parts_of, published_part
 from batch.store.layout import USER_ITEMS
 from batch.store.target import Target
 from sdk.base.types import Bools, Float32s, Float64s, Int32s, Int64s
@@ -18,7 +18,7 @@ from sdk.scoring.recommender import POPULAR
 MAX_USERS = 20_000
 MAX_ROWS = 1_000_000
 TOP = 10
-_LEAST_PARTS = 8
+LEAST_PARTS = 8
 _COLUMNS = ["user_id", "rank", "item_id", "score", "source"]
 
 
@@ -64,16 +64,16 @@ def sample_users(target: Target, folder: str) -> Sample:
     Raises:
         OutputError: a part cannot be read.
     """
-    names = sorted(name for name in target.files(f"{folder}/{USER_ITEMS}") if name.startswith("part-"))
-    if not names:
+    paths = parts_of(target, f"{folder}/{USER_ITEMS}")
+    if not paths:
         return Sample.of(pd.DataFrame({name: [] for name in _COLUMNS}), ())
-    first = _read(target, folder, names[0])
+    first = _read(target, paths[0])
     users, rows = max(first["user_id"].nunique(), 1), max(len(first), 1)
     most = max(min(MAX_USERS, MAX_ROWS * users // rows), 1)
-    chosen = [names[i] for i in _spread(len(names), max(-(-most // users), _LEAST_PARTS))]
+    chosen = [paths[i] for i in _spread(len(paths), max(-(-most // users), LEAST_PARTS))]
     each = max(most // len(chosen), 1)
-    found = [_thinned(first if name == names[0] else _read(target, folder, name), each) for name in chosen]
-    return Sample.of(pd.concat(found, ignore_index=True), chosen)
+    found = [_thinned(first if path == paths[0] else _read(target, path), each) for path in chosen]
+    return Sample.of(pd.concat(found, ignore_index=True), [path.rpartition("/")[2] for path in chosen])
 
 
 def same_parts(target: Target, folder: str, parts: Sequence[str]) -> Iterator[Sample]:
@@ -82,14 +82,13 @@ def same_parts(target: Target, folder: str, parts: Sequence[str]) -> Iterator[Sa
     Raises:
         OutputError: a part cannot be read.
     """
-    there = target.files(f"{folder}/{USER_ITEMS}")
-    for name in parts:
-        if name in there:
-            yield Sample.of(_read(target, folder, name), ())
+    for path in parts_of(target, f"{folder}/{USER_ITEMS}"):
+        if path.rpartition("/")[2] in parts:
+            yield Sample.of(_read(target, path), ())
 
 
-def _read(target: Target, folder: str, name: str) -> pd.DataFrame:
-    rows: pd.DataFrame = published_part(target, f"{folder}/{USER_ITEMS}/{name}", _COLUMNS).to_pandas()
+def _read(target: Target, path: str) -> pd.DataFrame:
+    rows: pd.DataFrame = published_part(target, path, _COLUMNS).to_pandas()
     return rows
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from batch.checks.audit import published_part
+from batch.checks.audit import parts_of, published_part
 from batch.gates.figures import Figures
 from batch.page import night_charts as charts
 from batch.page.night_sample import Sample, churn, coverage_by_rank, coverage_by_users, same_parts, sample_users
@@ -21,7 +21,6 @@ from batch.store.target import Target
 from sdk.base.errors import OutputError
 from sdk.base.logs import facts
 from sdk.base.printable import filled_in, number
-from sdk.base.types import Float64s
 from sdk.bundles.bundle import Bundle
 
 log = logging.getLogger(__name__)
@@ -97,18 +96,13 @@ def _charts(night: NightShown, sample: Sample) -> list[tuple[str, str, str]]:
         ("Catalogue shown, by users", "Titles that stand in the lists of so many users, in an order drawn by a fixed seed.",  # noqa: E501
          charts.coverage_chart("users", by_users, whole, "users")),
     ]  # fmt: skip
-    shares = _churn(night, sample)
+    before = night.figures.previous  # the night that the audit compared with
+    parts = () if before is None else same_parts(night.target, night_of(before), sample.parts)
+    shares = np.concatenate([np.zeros(0), *(churn(sample, part) for part in parts)])
     if len(shares):
-        caption = f"Of {len(shares):,} users with a list on {night.figures.previous}, too."
+        caption = f"Of {len(shares):,} users with a list on {before}, too."
         found.append(("New titles in the top 10", caption, charts.churn_chart(shares)))
     return found
-
-
-def _churn(night: NightShown, sample: Sample) -> Float64s:
-    """Against the night that the audit compared with; empty where there is none."""
-    date = night.figures.previous
-    before = () if date is None else same_parts(night.target, night_of(date), sample.parts)
-    return np.concatenate([np.zeros(0), *(churn(sample, part) for part in before)])
 
 
 def _user_tastes(bundle: Bundle, sample: Sample) -> list[Taste]:
@@ -135,11 +129,10 @@ def _liked(bundle: Bundle, user_id: int) -> str:
 
 def _title_tastes(night: NightShown) -> list[Taste]:
     """Lists of the most rated titles of the first part."""
-    folder, bundle = f"{night.folder}/{ITEM_ITEMS}", night.bundle
-    names = sorted(name for name in night.target.files(folder) if name.startswith("part-"))
-    if not names:
+    bundle, paths = night.bundle, parts_of(night.target, f"{night.folder}/{ITEM_ITEMS}")
+    if not paths:
         return []
-    rows = published_part(night.target, f"{folder}/{names[0]}").to_pandas()
+    rows = published_part(night.target, paths[0]).to_pandas()
     ids = np.unique(rows["item_id"])
     rated = bundle.encoded_items.statistics.count[bundle.encoded_items.index_of(ids)]
     chosen = ids[np.argsort(-rated, kind="stable")[:_TASTE_TITLES]]

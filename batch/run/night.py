@@ -11,7 +11,7 @@ from typing import Any
 
 from batch.checks.audit import audit, previous_night
 from batch.checks.expectations import expectations
-from batch.gates.figures import Figures
+from batch.gates.figures import FOLDERS, Figures
 from batch.gates.judge import GatesFailedError
 from batch.job.inputs import OpenedJob, open_job
 from batch.job.job import Job
@@ -23,7 +23,7 @@ from batch.run.outcome import Attempt, Outcome, Report
 from batch.run.plan import Estimate, Plan, check_room, estimate, job_shards, plan
 from batch.store.clock import check_not_ahead
 from batch.store.journal import Journal, ShardRecord
-from batch.store.layout import COUNTS, ITEM_ITEMS, ITEM_USERS, LAYOUTS, USER_ITEMS, record_of, staging_of
+from batch.store.layout import COUNTS, ITEM_ITEMS, LAYOUTS, USER_ITEMS, record_of, staging_of
 from batch.store.nights import retain
 from batch.store.places import open_target
 from batch.store.publish import pointed, publish, read_manifest, recover
@@ -277,7 +277,7 @@ def _write_lists(night: Night, journal: Journal) -> Written:
         if todo:
             with stages.time("preparing the model"):
                 write, peaks = _writing(night, journal, stack)
-        for side, what in ((USER_ITEMS, "users"), (ITEM_ITEMS, "titles"), (ITEM_USERS, "audiences")):
+        for what, side in FOLDERS.items():
             if mine := [shard for shard in todo if shard.side == side]:
                 each = night.planned.num_candidates if what == "users" else 0
                 with stages.time(f"scoring {what}"):

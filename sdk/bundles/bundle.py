@@ -19,7 +19,7 @@ from sdk.base.types import Int64s, TopK
 from sdk.bundles.info import FORMAT_VERSION, INFO, BundleInfo, read_info, verify
 
 if TYPE_CHECKING:
-    from sdk.bundles.explanations import Explanation
+    from sdk.bundles.answers import Explanation
     from sdk.features.interactions import StoredInteractions
     from sdk.features.tables import EncodedTable
     from sdk.models.content.model import ContentModel
@@ -245,7 +245,7 @@ class Bundle:
         tables = (self.encoded_users, self.encoded_items)
         return Recommender(source, form, *tables, threads=threads, memory_mib=memory_mib, device=device)
 
-    def _kept_recommender(self, model: str) -> Recommender:
+    def kept_recommender(self, model: str) -> Recommender:
         """``recommender(model)``, made once."""
         if model not in self._recommenders:
             self._recommenders[model] = self.recommender(model)
@@ -284,7 +284,7 @@ class Bundle:
 
         k, users = count_of(k, "k"), ids_of(user_ids, "user_ids")
         index = self.encoded_users.index_of(users)
-        recommender = self._kept_recommender(model)
+        recommender = self.kept_recommender(model)
         seen = Seen.nothing(len(index)) if include_seen else self._seen.take(index)
         if deny_by_user:
             by_user = {id_of(user, "deny_by_user"): item_ids for user, item_ids in deny_by_user.items()}
@@ -306,11 +306,11 @@ class Bundle:
         Raises:
             UsageError: k < 1, a title is unknown, or the bundle has no history model.
         """
-        from sdk.bundles.visitors import visitor_list
-        from sdk.scoring.filters import rows_of
+        from sdk.bundles.answers import visitor_list
+        from sdk.scoring.filters import item_rows
 
         history, k = self._need_history(), count_of(k, "k")
-        return visitor_list(history, self.encoded_items, rows_of(self.encoded_items, item_ids), k)
+        return visitor_list(history, self.encoded_items, item_rows(self.encoded_items, item_ids), k)
 
     @cached_property
     def _seen(self) -> Any:
@@ -352,8 +352,8 @@ class Bundle:
             UsageError: max_titles < 1, a title or model is unknown, both or neither of user and likes are given, or
                 likes are given and the bundle has no history model.
         """
-        from sdk.bundles.explanations import Explainer
-        from sdk.scoring.filters import rows_of
+        from sdk.bundles.answers import Explainer
+        from sdk.scoring.filters import item_rows
 
         if (user_id is None) == (liked is None):
             message = "explain_recommendation: expected a user_id or liked titles, one of the two"
@@ -361,10 +361,10 @@ class Bundle:
         users, items = self.encoded_users, self.encoded_items
         shared, most = self.explain if self.has_content else None, count_of(max_titles, "max_titles")
         explainer = Explainer(users, items, self.history, lambda: self.interactions, self.titles, shared, most)
-        rows = rows_of(items, item_ids)
-        if user_id is not None:
-            return explainer.for_user(id_of(user_id, "user_id"), rows, self._kept_recommender(model))
-        return explainer.for_visitor(self._need_history(), rows_of(items, liked or (), "liked"), rows)
+        rows = item_rows(items, item_ids)
+        if liked is not None:
+            return explainer.for_visitor(self._need_history(), item_rows(items, liked, "liked"), rows)
+        return explainer.for_user(id_of(user_id, "user_id"), rows, self.kept_recommender(model))
 
     def find_title(self, query: str, limit: int = 5) -> list[Match]:
         """Titles by name, best first; close ones where none is the same."""

@@ -98,11 +98,8 @@ def read_info(folder: Path) -> BundleInfo:
 def _read_values(folder: Path) -> dict[str, Any]:
     """The object that it holds, without version and checksum, which are those expected."""
     if not (folder / INFO).is_file():
-        found = (
-            "it is no folder"
-            if not folder.is_dir()
-            else f"it has {', '.join(sorted(p.name for p in folder.iterdir())[:8]) or 'nothing in it'}"
-        )
+        held = sorted(path.name for path in folder.iterdir())[:8] if folder.is_dir() else None
+        found = "it is no folder" if held is None else f"it has {', '.join(held) or 'nothing in it'}"
         message = f"{folder}: no {INFO} ({found}). Train a bundle first: python -m sdk train --help."
         raise BundleError(message)
     try:

@@ -34,8 +34,7 @@ def add(commands: Any) -> None:
 def _evaluate(args: argparse.Namespace) -> int:
     from sdk.bundles.bundle import load
     from sdk.measure.evaluation import evaluate_bundle
-    from sdk.measure.evaluation_report import as_pages, as_text, as_values, write_evaluation
-    from sdk.measure.training_report import write_files
+    from sdk.measure.evaluation_report import as_pages, as_text, as_values, write_evaluation, write_files
 
     most_users, bundle = count_of(args.max_list_users, "--max-list-users"), load(args.bundle)
     if args.reports is not None:

@@ -12,7 +12,7 @@ from sdk.commands.naming import Facts, as_lists, facts_of, item_named, show_list
 from sdk.shell.cli import add_bundle, new_parser, whole_number
 
 if TYPE_CHECKING:
-    from sdk.bundles.explanations import Because, Explanation
+    from sdk.bundles.answers import Because, Explanation
 
 
 def add(commands: Any) -> None:

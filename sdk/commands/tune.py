@@ -49,10 +49,9 @@ def add(commands: Any) -> None:
 
 
 def _tune(args: argparse.Namespace) -> int:
-    from sdk.lab.tuning.search import tune
-    from sdk.lab.tuning.study import require_optuna
+    from sdk.lab.tuning.search import require_optuna, tune
     from sdk.lab.tuning.study_report import as_json, as_markdown, fields_to_set, write_tuning
-    from sdk.measure.training_report import write_files
+    from sdk.measure.evaluation_report import write_files
 
     require_optuna()
     if args.out is not None:

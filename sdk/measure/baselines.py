@@ -10,15 +10,14 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.base.errors import ConfigError, ScoreError
+from sdk.base.errors import ScoreError
 from sdk.base.streams import is_terminal
 from sdk.base.types import Bools, Float32s, Float64s
 
@@ -30,30 +29,27 @@ Labels: TypeAlias = NDArray[np.generic]
 _ROWS_AT_ONCE = 1 << 16  # of two (rows, D) float32 gathers: 32 MiB at D = 64
 
 
-def popularity_scores(item_index: Index, labels: Labels, num_items: int, *, smoothing: float = 1.0) -> Float32s:
+def popularity_scores(item_index: Index, labels: Labels, num_items: int) -> Float32s:
     """Log of each item's likes: what to recommend to somebody of whom nothing is known.
 
     Args:
         item_index: (N,) items of the training rows.
         labels: (N,) of 0 and 1, or bool; 1 is a like.
         num_items: I.
-        smoothing: added to each count, above 0, so that an item without likes has a finite score.
 
     Returns:
-        (I,) float32: ``log(likes + smoothing)``.
+        (I,) float32: ``log(likes + 1)``.
 
     Raises:
-        ValueError: the lengths differ, an index or a label is out of range, or smoothing is not above 0.
+        ValueError: the lengths differ, an index or a label is out of range.
     """
-    if not smoothing > 0:
-        raise ValueError(f"popularity_scores: got smoothing={smoothing}, expected above 0")
     likes = _checked_likes("popularity_scores", labels, item_index=(item_index, num_items))
     counts = np.bincount(item_index, weights=likes, minlength=num_items)
-    return np.log(counts + smoothing).astype(np.float32)
+    return np.log(counts + 1).astype(np.float32)
 
 
-class _Terms(NamedTuple):
-    """What training leaves: score(u, i) = mean + user_bias[u] + item_bias[i] + <user_vector[u], item_vector[i]>."""
+class Terms(NamedTuple):
+    """What fitting leaves: score(u, i) = mean + user_bias[u] + item_bias[i] + <user_vector[u], item_vector[i]>."""
 
     mean: np.float32
     user_bias: Float32s
@@ -61,70 +57,23 @@ class _Terms(NamedTuple):
     user_vector: Float32s
     item_vector: Float32s
 
-
-@dataclass(slots=True, eq=False)
-class _Baseline:
-    """What both have in common: rows are checked, terms are learnt and added up."""
-
-    _terms: _Terms | None = field(default=None, init=False, repr=False)
-
-    def fit(
-        self: Model, user_index: Index, item_index: Index, labels: Labels, num_users: int, num_items: int, seed: int = 0
-    ) -> Model:
-        """Learn from rated pairs, and return this model.
-
-        Args:
-            user_index: (N,) integers, 0 to ``num_users`` - 1.
-            item_index: (N,) integers, 0 to ``num_items`` - 1.
-            labels: (N,) of 0 and 1, or bool, with both present.
-            num_users: U.
-            num_items: I.
-            seed: of whatever is drawn.
-
-        Raises:
-            ValueError: the lengths differ, an index or a label is out of range, or one class is missing.
-            ScoreError: training diverged; the message says what to lower.
-        """
-        owner = f"{type(self).__name__}.fit"
-        likes = _checked_likes(owner, labels, user_index=(user_index, num_users), item_index=(item_index, num_items))
-        if likes.all() or not likes.any():
-            raise ValueError(f"{owner}: {int(likes.sum())} of {len(likes)} labels are 1; expected some of each class")
-        self._terms = self._learnt(user_index, item_index, likes, (num_users, num_items), np.random.default_rng(seed))
-        return self
-
-    def _learnt(
-        self, user: Index, item: Index, likes: Bools, shape: tuple[int, int], rng: np.random.Generator
-    ) -> _Terms:
-        raise NotImplementedError
-
     def predict(self, user_index: Index, item_index: Index) -> Float32s:
         """(N,) float32 logits of the given pairs.
 
         Raises:
             ValueError: the lengths differ, or an index is out of the fitted range.
-            RuntimeError: ``fit`` has not been called.
         """
-        owner, terms = f"{type(self).__name__}.predict", self._terms
-        if terms is None:
-            raise RuntimeError(f"{owner}: not fitted yet; call fit first")
-        _check_index(owner, "user_index", user_index, len(terms.user_bias), len(item_index))
-        _check_index(owner, "item_index", item_index, len(terms.item_bias), len(user_index))
-        out = terms.mean + terms.user_bias[user_index] + terms.item_bias[item_index]
+        _check_index("predict", "user_index", user_index, len(self.user_bias), len(item_index))
+        _check_index("predict", "item_index", item_index, len(self.item_bias), len(user_index))
+        out = self.mean + self.user_bias[user_index] + self.item_bias[item_index]
         for start in range(0, len(out), _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)
-            out[rows] += np.einsum("nd,nd->n", terms.user_vector[user_index[rows]], terms.item_vector[item_index[rows]])
+            out[rows] += np.einsum("nd,nd->n", self.user_vector[user_index[rows]], self.item_vector[item_index[rows]])
         return out
 
-    def _require(self, name: str, ok: bool, expected: str) -> None:
-        if not ok:
-            raise ConfigError(type(self).__name__, name, getattr(self, name), expected)
 
-
-Model = TypeVar("Model", bound=_Baseline)
-
-
-@dataclass(slots=True, eq=False)
-class MeansBaseline(_Baseline):
+@dataclass(frozen=True, slots=True)
+class MeansBaseline:
     """A user's and an item's own share of likes, added on the logit scale; it knows nothing of taste.
 
     Attributes:
@@ -135,21 +84,20 @@ class MeansBaseline(_Baseline):
     user_damping: float = 5.0
     item_damping: float = 5.0
 
-    def __post_init__(self) -> None:
-        self._require("user_damping", self.user_damping > 0, "above 0")
-        self._require("item_damping", self.item_damping > 0, "above 0")
-
-    def _learnt(
-        self, user: Index, item: Index, likes: Bools, shape: tuple[int, int], rng: np.random.Generator
-    ) -> _Terms:
+    def fit(
+        self, user_index: Index, item_index: Index, labels: Labels, num_users: int, num_items: int, seed: int = 0
+    ) -> Terms:
+        """Learn the shares. Nothing is random; arguments and errors as ``BiasedMF.fit``."""
+        shape = (num_users, num_items)
+        likes = _checked_rows("MeansBaseline.fit", user_index, item_index, labels, shape)
         share = float(likes.mean())
-        sides = zip((user, item), shape, (self.user_damping, self.item_damping), strict=True)
+        sides = zip((user_index, item_index), shape, (self.user_damping, self.item_damping), strict=True)
         biases = (_logit(_damped(index, likes, size, damping, share)) - _logit(share) for index, size, damping in sides)
-        return _Terms(_logit(share), *biases, *(np.zeros((size, 0), np.float32) for size in shape))
+        return Terms(_logit(share), *biases, *(np.zeros((size, 0), np.float32) for size in shape))
 
 
-@dataclass(slots=True, eq=False)
-class BiasedMF(_Baseline):
+@dataclass(frozen=True, slots=True)
+class BiasedMF:
     """Biased matrix factorisation (Koren et al. 2009, equation 4) on likes, with logistic loss.
 
     Stochastic gradient descent, one row at a time; the L2 penalties apply to the terms of each row as it is seen, so
@@ -173,20 +121,29 @@ class BiasedMF(_Baseline):
     vector_l2: float = 0.04
     initial_std: float = 0.05
 
-    def __post_init__(self) -> None:
-        self._require("num_epochs", self.num_epochs >= 1, "at least 1")
-        self._require("learning_rate", self.learning_rate > 0, "above 0")
-        self._require("learning_rate_decay", 0 < self.learning_rate_decay <= 1, "above 0 and at most 1")
-        for name in ("embedding_dim", "bias_l2", "vector_l2", "initial_std"):
-            self._require(name, getattr(self, name) >= 0, "at least 0")
+    def fit(
+        self, user_index: Index, item_index: Index, labels: Labels, num_users: int, num_items: int, seed: int = 0
+    ) -> Terms:
+        """Learn biases and vectors from rated pairs.
 
-    def _learnt(
-        self, user: Index, item: Index, likes: Bools, shape: tuple[int, int], rng: np.random.Generator
-    ) -> _Terms:
+        Args:
+            user_index: (N,) integers, 0 to ``num_users`` - 1.
+            item_index: (N,) integers, 0 to ``num_items`` - 1.
+            labels: (N,) of 0 and 1, or bool, with both present.
+            num_users: U.
+            num_items: I.
+            seed: of the initial vectors and of the order of rows.
+
+        Raises:
+            ValueError: the lengths differ, an index or a label is out of range, or one class is missing.
+            ScoreError: training diverged; the message says what to lower.
+        """
+        shape, rng = (num_users, num_items), np.random.default_rng(seed)
+        likes = _checked_rows("BiasedMF.fit", user_index, item_index, labels, shape)
         biases = [np.zeros(size, np.float32) for size in shape]
-        vectors = [self._initial(rng, index, size) for index, size in zip((user, item), shape, strict=True)]
-        terms = _Terms(_logit(float(likes.mean())), *biases, *vectors)
-        self._descend(rng, user, item, likes.astype(np.float32), terms)
+        vectors = [self._initial(rng, index, size) for index, size in zip((user_index, item_index), shape, strict=True)]
+        terms = Terms(_logit(float(likes.mean())), *biases, *vectors)
+        self._descend(rng, user_index, item_index, likes.astype(np.float32), terms)
         return terms
 
     def _initial(self, rng: np.random.Generator, index: Index, size: int) -> Float32s:
@@ -194,10 +151,10 @@ class BiasedMF(_Baseline):
         vectors[np.bincount(index, minlength=size) == 0] = 0  # never trained, so it must not speak
         return vectors
 
-    def _descend(self, rng: np.random.Generator, user: Index, item: Index, likes: Float32s, terms: _Terms) -> None:
+    def _descend(self, rng: np.random.Generator, user: Index, item: Index, likes: Float32s, terms: Terms) -> None:
         from tqdm import tqdm
 
-        hidden, one_epoch = not is_terminal(sys.stderr), _compiled_epoch()
+        hidden, one_epoch = not is_terminal(sys.stderr), compiled_epoch()
         l2 = np.float32(self.bias_l2), np.float32(self.vector_l2)
         for epoch in tqdm(range(self.num_epochs), desc="matrix factorisation", unit="epoch", disable=hidden):
             rate = np.float32(self.learning_rate * self.learning_rate_decay**epoch)
@@ -208,7 +165,7 @@ class BiasedMF(_Baseline):
         log.info("matrix factorisation: %d rows, %d epochs", len(likes), self.num_epochs)
 
 
-def _sgd_epoch(
+def sgd_epoch(
     user: Index,
     item: Index,
     likes: Float32s,
@@ -238,12 +195,12 @@ def _sgd_epoch(
             q[d] += rate * (error * old - vector_l2 * q[d])
 
 
-@lru_cache(maxsize=1)
-def _compiled_epoch() -> Callable[..., None]:
+@cache
+def compiled_epoch() -> Any:
+    """``sgd_epoch`` as numba compiles it."""
     import numba
 
-    compiled: Any = numba.njit(_sgd_epoch)
-    return compiled
+    return numba.njit(sgd_epoch)
 
 
 def _damped(index: Index, likes: Bools, size: int, damping: float, share: float) -> Float64s:
@@ -253,6 +210,13 @@ def _damped(index: Index, likes: Bools, size: int, damping: float, share: float)
 
 def _logit(share: Any) -> Any:
     return (np.log(share) - np.log1p(-np.asarray(share))).astype(np.float32)[()]
+
+
+def _checked_rows(owner: str, user: Index, item: Index, labels: Labels, shape: tuple[int, int]) -> Bools:
+    likes = _checked_likes(owner, labels, user_index=(user, shape[0]), item_index=(item, shape[1]))
+    if likes.all() or not likes.any():
+        raise ValueError(f"{owner}: {int(likes.sum())} of {len(likes)} labels are 1; expected some of each class")
+    return likes
 
 
 def _checked_likes(owner: str, labels: Labels, **indices: tuple[Index, int]) -> Bools:

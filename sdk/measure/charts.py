@@ -38,13 +38,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def best_epoch(records: Sequence[EpochRecord]) -> EpochRecord:
-    """The epoch with the highest validation AUC; the earliest of equals.
-
-    Raises:
-        ValueError: there are no epochs.
-    """
-    if not records:
-        raise ValueError(f"best_epoch: got {records!r}, expected at least one recorded epoch")
+    """The epoch with the highest validation AUC, of at least one; the earliest of equals."""
     return max(records, key=lambda record: (record.auc, -record.epoch))
 
 

@@ -14,7 +14,9 @@ from sdk.base.config import RunConfig
 from sdk.base.errors import DataError, UsageError
 from sdk.base.types import Bools, Float32s
 from sdk.features.encode import EncodedInteractions
+from sdk.features.interactions import TEST, TRAIN, VALIDATION
 from sdk.measure.baselines import BiasedMF, MeansBaseline, popularity_scores
+from sdk.measure.list_evaluation import MAX_USERS, ListEvaluation, evaluate_lists_of
 from sdk.measure.slices import USERS, Slice, item_slices, user_slices
 from sdk.metrics.intervals import MOST_SAMPLES, auc_interval, likelihood_intervals, samples_for
 from sdk.metrics.pointwise import Calibration, Interval, MetricRow, SliceFigures, auc, calibration, log_loss, sigmoid
@@ -23,7 +25,6 @@ from sdk.models.predict import predict
 
 if TYPE_CHECKING:
     from sdk.bundles.bundle import Bundle
-    from sdk.measure.bundle_lists import ListEvaluation
 
 LEAST_OF_A_LABEL = 30  # rows of each label that a slice needs for an AUC
 
@@ -60,8 +61,6 @@ def label_rule(config: RunConfig) -> str:
 
 def learnt_parts(config: RunConfig) -> tuple[int, ...]:
     """The parts of the split that the final models learnt from."""
-    from sdk.features.interactions import TRAIN, VALIDATION
-
     return (TRAIN, VALIDATION) if config.training.refit else (TRAIN,)
 
 
@@ -124,9 +123,6 @@ def evaluate_bundle(bundle: Bundle, *, samples: int = MOST_SAMPLES, max_list_use
     Raises:
         UsageError: the bundle holds neither a ranker nor a history model, or was trained without a test part.
     """
-    from sdk.features.interactions import TEST
-    from sdk.measure.bundle_lists import MAX_USERS, evaluate_lists_of
-
     config, learnt = bundle.info.config, learnt_parts(bundle.info.config)
     names, test = list(config.rankers), bundle.interactions.only(TEST)
     if not (names or "history" in bundle.info.models) or not len(test.rows):
@@ -186,16 +182,9 @@ def _baselines(
     fitted_on: EncodedInteractions, test: EncodedInteractions, shape: tuple[int, int], seed: int, samples: int
 ) -> Iterator[_Scored]:
     users, items, labels = fitted_on.user_index, fitted_on.item_index, fitted_on.label
-    for name, baseline in (
-        ("biased MF", BiasedMF(num_epochs=_baseline_epochs(len(labels)))),
-        ("user and item means", MeansBaseline()),
-    ):
+    epochs = min(40, max(8, 40_000_000 // max(len(labels), 1)))  # more rows need fewer passes
+    for name, baseline in (("biased MF", BiasedMF(num_epochs=epochs)), ("user and item means", MeansBaseline())):
         fitted = baseline.fit(users, items, labels, *shape, seed=seed)
         yield _Scored(name, test, fitted.predict(test.user_index, test.item_index), samples)
     popular = popularity_scores(items, labels, shape[1])[test.item_index]
     yield _Scored("popularity", test, popular, samples, "its scores are no logits")
-
-
-def _baseline_epochs(num_rows: int) -> int:
-    """40 passes up to a million rows, fewer beyond, never under 8: more rows need fewer passes."""
-    return min(40, max(8, 40_000_000 // max(num_rows, 1)))

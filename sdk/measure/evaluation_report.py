@@ -1,25 +1,33 @@
-"""An evaluation as text for terminals, as Markdown, as JSON and as a chart. The same results give the same bytes."""
+"""A training run and an evaluation as text, Markdown, JSON and charts. The same results give the same bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdk.base.files import json_text
-from sdk.measure.charts import draw_calibration, draw_lists
+from sdk.base.errors import OutputError
+from sdk.base.files import json_text, write_file
+from sdk.base.printable import number
+from sdk.base.rights import reason
+from sdk.measure import text_tables
+from sdk.measure.charts import History, best_epoch, draw_auc, draw_calibration, draw_lists
 from sdk.measure.slices import TITLES, USERS
 from sdk.measure.text_tables import as_section, display, figure, slice_table, table
-from sdk.measure.text_tables import as_text as page_as_text
-from sdk.measure.training_report import calibration_values, plain_values, write_files
-from sdk.metrics.pointwise import SliceFigures
+from sdk.metrics.pointwise import Calibration, EpochRecord, MetricRow, SliceFigures
 from sdk.shell.terminal import Page
 
 if TYPE_CHECKING:
-    from sdk.measure.bundle_lists import ListEvaluation
     from sdk.measure.evaluation import Evaluation
+    from sdk.measure.list_evaluation import ListEvaluation
 
-_POINTWISE = (("AUC", "auc"), ("log loss", "log_loss"), ("calibration error", "calibration_error"))
+log = logging.getLogger(__name__)
+
+_COLUMNS = ("model", "AUC", "log loss", "ECE", "rows", "note")
+_POINTWISE = (("AUC", "auc", 4), ("log loss", "log_loss", 4), ("calibration error", "calibration_error", 4))
 _FOUND = (
     ("NDCG@10", "ndcg10", 3), ("Recall@20", "recall20", 3), ("MAP@10", "map10", 3), ("hit rate@10", "hit_rate10", 3),
 )  # fmt: skip
@@ -31,6 +39,95 @@ _EXPLAINED = (
     "coverage: share of the catalogue in any top ten; titles: how many those are; Gini: 0 all titles equally often, "
     "1 one title in every place; novelty: mean self-information; diversity: mean cosine distance by content."
 )
+
+
+def write_reports(folder: Path, history: History, evaluation: Evaluation) -> None:
+    """Write ``auc_per_epoch.png``, ``calibration.png``, ``metrics.json`` and ``metrics.md``.
+
+    Training speed stays out of all four, so two runs that learn the same write the same.
+
+    Args:
+        folder: made if absent; files of these names are replaced.
+        history: model name to its epochs, in order. A chart with nothing to show is not written.
+        evaluation: what the test rows say, without lists.
+
+    Raises:
+        OutputError: the folder or a file cannot be written.
+    """
+    split, rule = evaluation.split, evaluation.label_rule
+    content = {
+        "split": split,
+        "label_rule": rule,
+        "models": plain_values(evaluation.rows),
+        "history": {model: plain_values(records) for model, records in history.items()},
+        "best_epoch": {model: best_epoch(records).epoch for model, records in history.items() if records},
+        "calibration": calibration_values(evaluation.calibrations),
+        "slices": plain_values(evaluation.slice_rows),
+    }
+    text = "\n".join(_training_page(history, evaluation)).encode()
+    files = {"metrics.json": json_text(content, allow_nan=False).encode(), "metrics.md": text}
+    if any(history.values()):
+        files["auc_per_epoch.png"] = draw_auc(history, f"{split}; positive: {rule}")
+    if evaluation.calibrations:
+        files["calibration.png"] = draw_calibration(evaluation.calibrations, f"test rows; positive: {rule}")
+    write_files(folder, files)
+    log.info("reports: %s", ", ".join(files))  # no folder: a bundle's is a staging one, and soon renamed
+
+
+def _training_page(history: History, evaluation: Evaluation) -> Iterator[str]:
+    about = f"Split: {evaluation.split}. Positive label: {evaluation.label_rule}."
+    rows = tuple(
+        (display(row.model), *map(figure, row.values.values()), number(row.num_rows), row.note)
+        for row in evaluation.rows
+    )
+    page = Page("", _COLUMNS, rows, frozenset(_COLUMNS[1:-1]))
+    yield from ("# Results on the test rows", "", f"{about} ECE: expected calibration error. –: not measured.", "")
+    yield from (*text_tables.as_markdown(page), "")
+    best = [(model, best_epoch(records), len(records)) for model, records in history.items() if records]
+    if best:
+        words = (f"{display(model)} {epoch.epoch} of {count} ({epoch.auc:.4f})" for model, epoch, count in best)
+        yield from (f"Best epochs by validation AUC: {'; '.join(words)}.", "")
+    if evaluation.slice_rows:
+        yield from as_section(slice_table("AUC per slice", evaluation.slices, evaluation.slice_rows, "auc"))
+        yield from ("", "Intervals and the lists over the full catalogue: `python -m sdk evaluate`.", "")
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files of these names into a folder, made if absent.
+
+    Raises:
+        OutputError: the folder or a file cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            write_file(folder / name, content, durable=False)
+    except OSError as error:
+        where = error.filename or folder
+        message = f"{where}: cannot write the reports ({reason(error)}). Choose a folder that can be written."
+        raise OutputError(message) from error
+
+
+def plain_values(rows: Sequence[MetricRow | SliceFigures | EpochRecord]) -> list[dict[str, Any]]:
+    """A table's lines as JSON values: null says that a value was not measured; no intervals unless asked for, and
+    never a speed.
+    """
+    return [
+        {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in asdict(row).items()
+            if name != "rows_per_s" and (name != "intervals" or value)
+        }
+        for row in rows
+    ]
+
+
+def calibration_values(calibrations: Mapping[str, Calibration]) -> dict[str, dict[str, list[float]]]:
+    """Calibrations as JSON values."""
+    return {
+        model: {name: values.tolist() for name, values in asdict(found).items()}
+        for model, found in calibrations.items()
+    }
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
@@ -51,6 +148,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     if evaluation.lists is not None:
         files["lists.png"] = draw_lists(*_chart_rows(evaluation, evaluation.lists))
     write_files(folder, files)
+    log.info("reports: %s", ", ".join(files))
 
 
 def as_values(evaluation: Evaluation) -> dict[str, Any]:
@@ -83,7 +181,7 @@ def _list_values(lists: ListEvaluation) -> dict[str, Any]:
 
 def as_text(evaluation: Evaluation) -> str:
     """What a person reads: every table as plain text."""
-    return "\n\n\n".join("\n".join(page_as_text(page)) for page in as_pages(evaluation))
+    return "\n\n\n".join("\n".join(text_tables.as_text(page)) for page in as_pages(evaluation))
 
 
 def as_markdown(evaluation: Evaluation) -> str:
@@ -102,13 +200,8 @@ def _rating_pages(evaluation: Evaluation) -> list[Page]:
     head = (
         f"{evaluation.rows[0].num_rows:,} test ratings. Split: {evaluation.split}. Positive: {evaluation.label_rule}."
     )
-    rows = (
-        (display(row.model), *(figure(getattr(row, key), row.intervals.get(key)) for _, key in _POINTWISE))
-        for row in evaluation.rows
-    )
-    header = ("model", *(name for name, _ in _POINTWISE))
     return [
-        table("Ratings", header, rows, f"{head} {_how_sure(evaluation.samples)}".rstrip()),
+        _figures("Ratings", evaluation.rows, _POINTWISE, f"{head} {_how_sure(evaluation.samples)}".rstrip()),
         slice_table("AUC per slice", evaluation.slices, evaluation.slice_rows, "auc"),
     ]
 
@@ -124,8 +217,8 @@ def _list_pages(evaluation: Evaluation, lists: ListEvaluation) -> list[Page]:
     head = f"{measured[0].upper()}{measured[1:]}. The first line is what batch.score writes by default."
     users, titles = (_of_side(evaluation, lists.slices, side) for side in (USERS, TITLES))
     return [
-        _list_page("Lists", lists.rows, _FOUND, f"{head} {_how_sure(lists.samples)}".rstrip()),
-        _list_page("Variety of the top tens", lists.rows, _VARIETY, _EXPLAINED),
+        _figures("Lists", lists.rows, _FOUND, f"{head} {_how_sure(lists.samples)}".rstrip()),
+        _figures("Variety of the top tens", lists.rows, _VARIETY, _EXPLAINED),
         slice_table("NDCG@10 per slice of the users", evaluation.slices, users, "ndcg10", 3),
         slice_table(
             "Recall@20 of the held-out titles per slice of the titles", evaluation.slices, titles, "recall20", 3
@@ -138,7 +231,9 @@ def _of_side(evaluation: Evaluation, rows: Sequence[SliceFigures], side: str) ->
     return [row for row in rows if row.part in names]
 
 
-def _list_page(title: str, rows: Sequence[SliceFigures], columns: Sequence[tuple[str, str, int]], note: str) -> Page:
+def _figures(
+    title: str, rows: Sequence[MetricRow | SliceFigures], columns: Sequence[tuple[str, str, int]], note: str
+) -> Page:
     lines = (
         (display(row.model), *(figure(row.values.get(key), row.intervals.get(key), n) for _, key, n in columns))
         for row in rows

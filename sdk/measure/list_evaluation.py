@@ -1,4 +1,7 @@
-"""Splits and one function that measure lists over the full catalogue, the same for every model.
+"""Lists over the full catalogue, measured the same way for every model: a bundle's on its test part, and by protocol.
+
+A bundle's users' histories, and what its lists leave out, are the ratings that the models learnt from, so the test part
+stays unknown. They are measured against the likes of the test part, beside baselines.
 
 Protocol B: positives are ratings of at least 4 stars; a random fifth of them, in file order, is held out; everything
 else is the training part. Protocol C: everything after a moment is held out, and its positives are asked for. Lists
@@ -8,39 +11,39 @@ by the rule of protocol B.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sdk.base.errors import DataError
+from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float32s, Float64s, Int32s, Int64s, Interactions
 from sdk.data.splits import before_and_asked, drawn, time_at
+from sdk.features.tables import FIRST_KNOWN
+from sdk.measure.slices import USERS, Slice
+from sdk.metrics import lists as metrics
 from sdk.metrics.intervals import MOST_SAMPLES, mean_intervals
-from sdk.metrics.lists import (
-    RelevanceSets,
-    average_precision,
-    coverage,
-    gini,
-    hit_rate,
-    intra_list_diversity,
-    ndcg,
-    novelty,
-    recall,
-)
 from sdk.metrics.pointwise import SliceFigures
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+    from sdk.bundles.bundle import Bundle
+    from sdk.features.interactions import StoredInteractions
+    from sdk.scoring.recommender import Recommender
+
 LIKE_AT = 4.0
 _PER_USER: tuple[tuple[str, Callable[..., Float64s], int], ...] = (
-    ("ndcg10", ndcg, 10),
-    ("recall20", recall, 20),
-    ("map10", average_precision, 10),
-    ("hit_rate10", hit_rate, 10),
+    ("ndcg10", metrics.ndcg, 10),
+    ("recall20", metrics.recall, 20),
+    ("map10", metrics.average_precision, 10),
+    ("hit_rate10", metrics.hit_rate, 10),
 )
+MAX_USERS = 20_000
+POPULARITY = "popularity"
+_LENGTH = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,7 +150,12 @@ class MeasuredLists:
 
     @classmethod
     def build(
-        cls, model: str, items: Int64s, lengths: Int32s | Int64s, relevant: RelevanceSets, catalogue: RatedCatalogue
+        cls,
+        model: str,
+        items: Int64s,
+        lengths: Int32s | Int64s,
+        relevant: metrics.RelevanceSets,
+        catalogue: RatedCatalogue,
     ) -> MeasuredLists:
         """Measure lists by what was held out for each of the same users.
 
@@ -156,9 +164,9 @@ class MeasuredLists:
         """
         values = {name: metric(items, relevant, k, lengths=lengths) for name, metric, k in _PER_USER}
         top, named = items[:, :10], {"catalogue_ids": catalogue.ids, "lengths": np.minimum(lengths, 10)}
-        values["novelty"] = novelty(top, catalogue.counts, catalogue.num_users, **named)
+        values["novelty"] = metrics.novelty(top, catalogue.counts, catalogue.num_users, **named)
         if catalogue.vectors is not None:
-            values["diversity"] = intra_list_diversity(top, catalogue.vectors, **named)
+            values["diversity"] = metrics.intra_list_diversity(top, catalogue.vectors, **named)
         return cls(model, items, lengths, catalogue, len(relevant.item_ids), values)
 
     def whole(self, samples: int = MOST_SAMPLES) -> SliceFigures:
@@ -169,10 +177,10 @@ class MeasuredLists:
         everyone = np.ones(len(self.items), dtype=np.bool_)
         figures = self.figures("all", self.per_user, everyone, self.num_held_out, samples)
         top, size, ids = self.items[:, :10], np.minimum(self.lengths, 10), self.catalogue.ids
-        covered = coverage(top, len(ids), lengths=size)
+        covered = metrics.coverage(top, len(ids), lengths=size)
         variety = {
             "coverage": covered,
-            "gini": gini(top, ids, lengths=size),
+            "gini": metrics.gini(top, ids, lengths=size),
             "distinct_in_top10": round(covered * len(ids)),
         }
         return replace(figures, values={**figures.values, **variety})
@@ -195,3 +203,150 @@ class MeasuredLists:
         every = dict(zip(per_user, mean_intervals(table, samples), strict=True)) if means and samples else {}
         intervals = {name: interval for name, interval in every.items() if name in means}
         return SliceFigures(self.model, part, int(users.sum()), num_rows, means, intervals)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ListEvaluation:
+    """How good lists are.
+
+    Attributes:
+        rows: one line per model over all measured users; the first is what ``batch.score`` writes by default.
+            ``values`` holds the figures of ``MeasuredLists.whole``.
+        slices: the same per part of the users; per part of the titles only ``recall20``, of the held-out titles there.
+        num_users: users measured.
+        num_eligible: users with a like in the test part; above ``num_users`` where a sample was measured.
+        num_held_out: their likes in the test part.
+        catalogue_size: titles that could be recommended.
+        like_at: a test rating of at least this many stars should be listed.
+        samples: resamplings of the users behind each interval; 0 where none were asked for.
+    """
+
+    rows: tuple[SliceFigures, ...]
+    slices: tuple[SliceFigures, ...]
+    num_users: int
+    num_eligible: int
+    num_held_out: int
+    catalogue_size: int
+    like_at: float
+    samples: int
+
+    def describe(self) -> str:
+        """Who was measured on what, in words."""
+        users = f"{self.num_users:,} users"
+        if self.num_users < self.num_eligible:
+            users += f", drawn from {self.num_eligible:,} with seed 0,"
+        return (
+            f"{users} with {self.num_held_out:,} test ratings of at least {self.like_at:g} stars; lists over "
+            f"{self.catalogue_size:,} titles without those that the user rated in the training part"
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ListTask:
+    """Whose lists are wanted, and what should be in them.
+
+    Attributes:
+        user_index: (U,) int64 user rows, ascending.
+        row: (H,) int64, the place in ``user_index`` of each held-out like.
+        item_index: (H,) int64, its item row.
+        num_eligible: users that could have been asked for.
+    """
+
+    user_index: Int64s
+    row: Int64s
+    item_index: Int64s
+    num_eligible: int
+
+    @classmethod
+    def build(
+        cls, test: StoredInteractions, *, max_users: int = MAX_USERS, seed: int = 0, like_at: float = LIKE_AT
+    ) -> ListTask:
+        """Take the likes of a test part; of more than ``max_users`` users a seeded sample is kept."""
+        liked = np.flatnonzero(test.rating >= like_at)
+        users = test.rows.user_index[liked].astype(np.int64)
+        eligible = np.unique(users)
+        kept = eligible
+        if len(eligible) > max_users:
+            kept = np.sort(np.random.default_rng(seed).choice(eligible, max_users, replace=False))
+        row = rows_of(kept, users)
+        items = test.rows.item_index[liked[row >= 0]].astype(np.int64)
+        return cls(kept, row[row >= 0], items, len(eligible))
+
+
+def evaluate_lists_of(
+    bundle: Bundle,
+    learnt: Sequence[int],
+    test: StoredInteractions,
+    slices: Sequence[Slice],
+    *,
+    max_users: int = MAX_USERS,
+    samples: int = MOST_SAMPLES,
+) -> ListEvaluation | None:
+    """Measure the lists of a bundle's default, of its parts alone, and of popularity, for the same users.
+
+    Args:
+        bundle: holds a ranker, a history model or both.
+        learnt: the parts of the split that the models learnt from.
+        test: the ratings to find likes in.
+        slices: parts of the users and of the titles to measure on their own.
+        max_users: of more users with a like, a seeded sample is measured.
+        samples: resamplings of the users behind each interval; 0 leaves the intervals out.
+
+    Returns:
+        None where the test part holds no like.
+    """
+    like_at = bundle.info.config.history.like_at
+    task = ListTask.build(test, max_users=max_users, like_at=like_at)
+    if not len(task.row):
+        return None
+    known = bundle.interactions.only(*learnt)
+    seen = known.seen(len(bundle.encoded_users)).take(task.user_index)
+    catalogue, item_ids = _catalogue(bundle, known), bundle.encoded_items.ids
+    relevant = metrics.RelevanceSets(task.row, item_ids[task.item_index], len(task.user_index))
+    measured = []
+    for name, recommender in recommenders(bundle, learnt).items():
+        found = recommender.recommend(task.user_index, seen, _LENGTH)
+        measured.append(MeasuredLists.build(name, found.item_id, found.lengths, relevant, catalogue))
+    sliced = (_in_slice(each, part, task, item_ids, samples) for each in measured for part in slices)
+    return ListEvaluation(
+        rows=tuple(each.whole(samples) for each in measured),
+        slices=tuple(row for row in sliced if row.num_rows),
+        num_users=len(task.user_index),
+        num_eligible=task.num_eligible,
+        num_held_out=len(task.row),
+        catalogue_size=len(catalogue.ids),
+        like_at=like_at,
+        samples=samples,
+    )
+
+
+def recommenders(bundle: Bundle, learnt: Sequence[int]) -> dict[str, Recommender]:
+    """What makes lists, by name: the bundle's default first, its parts alone, popularity last."""
+    from sdk.scoring.recommender import Recommender
+
+    best, forms = bundle.info.chosen_model, {}
+    if best is not None and bundle.history is not None:
+        forms[f"{best} + history"] = bundle.list_form(best, parts=learnt)
+    if bundle.history is not None:
+        forms["history"] = bundle.list_form(None, parts=learnt)
+    if best is not None:
+        forms[best] = bundle.model(best).lower()
+    forms[POPULARITY] = None
+    users, items = bundle.encoded_users, bundle.encoded_items
+    return {name: Recommender(name, form, users, items) for name, form in forms.items()}
+
+
+def _catalogue(bundle: Bundle, known: StoredInteractions) -> RatedCatalogue:
+    counts = np.bincount(known.rows.item_index, minlength=len(bundle.encoded_items))[FIRST_KNOWN:]
+    vectors = bundle.content.transform(bundle.items) if bundle.has_content else None
+    return RatedCatalogue(bundle.encoded_items.known_ids, counts, len(np.unique(known.rows.user_index)), vectors)
+
+
+def _in_slice(lists: MeasuredLists, part: Slice, task: ListTask, item_ids: Int64s, samples: int) -> SliceFigures:
+    if part.side == USERS:
+        mine = part.members[task.user_index]
+        return lists.figures(part.name, lists.per_user, mine, int(mine[task.row].sum()), samples)
+    held = part.members[task.item_index]
+    relevant = metrics.RelevanceSets(task.row[held], item_ids[task.item_index[held]], len(task.user_index))
+    values = {"recall20": metrics.recall(lists.items, relevant, _LENGTH, lengths=lists.lengths)}
+    return lists.figures(part.name, values, relevant.counts > 0, int(held.sum()), samples)

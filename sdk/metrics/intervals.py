@@ -7,8 +7,7 @@ row is ever copied. Interval ends are rounded to six decimals: the drawing's own
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -80,8 +79,8 @@ def auc_interval(user: Index, labels: Index, scores: Floats, samples: int = MOST
         seed: of the resampling.
     """
     num_users, row = _compact(user)
-    pairs = SortedPairs.build(row, labels == 1, scores)
-    return _intervals(np.array([[pairs.auc(weight)] for weight in draws(num_users, samples, seed)]))[0]
+    auc_by = weighted_auc(row, labels == 1, scores)
+    return _intervals(np.array([[auc_by(weight)] for weight in draws(num_users, samples, seed)]))[0]
 
 
 def likelihood_intervals(
@@ -111,41 +110,29 @@ def likelihood_intervals(
     return low_high[0], low_high[1]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SortedPairs:
-    """Rows in the order of their scores, ready for an AUC under any weights of the users.
+def weighted_auc(user: Int64s, positive: Bools, scores: Floats) -> Callable[[Int64s], float]:
+    """What gives the AUC where every row counts as often as its user does; NaN where one label has no weight.
 
-    Attributes:
-        negative_user: (N,) users of the negative rows, scores ascending.
-        positive_user: (P,) users of the positive rows, scores ascending.
-        below: (P,) negatives that score below each positive.
-        up_to: (P,) negatives that score no higher.
+    Args:
+        user: (N,) int64, 0 to U - 1, whose row each is.
+        positive: (N,) bool.
+        scores: (N,) float; the rows are sorted by them once.
+
+    Returns:
+        A function of (U,) int64 weights, at least 0.
     """
+    order = np.argsort(scores, kind="stable")
+    user, positive, scores = user[order], positive[order], scores[order]
+    negatives, positives = scores[~positive], scores[positive]
+    below, up_to = (np.searchsorted(negatives, positives, side=side) for side in ("left", "right"))
+    negative_user, positive_user = user[~positive], user[positive]
 
-    negative_user: Int64s
-    positive_user: Int64s
-    below: Int64s
-    up_to: Int64s
-
-    @classmethod
-    def build(cls, user: Int64s, positive: Bools, scores: Floats) -> SortedPairs:
-        """Sort (N,) rows once."""
-        order = np.argsort(scores, kind="stable")
-        user, positive, scores = user[order], positive[order], scores[order]
-        negatives, positives = scores[~positive], scores[positive]
-        below, up_to = (np.searchsorted(negatives, positives, side=side) for side in ("left", "right"))
-        return cls(user[~positive], user[positive], below, up_to)
-
-    def auc(self, weight: Int64s) -> float:
-        """The AUC where every row counts as often as its user does; NaN where one label has no weight.
-
-        Args:
-            weight: (U,) int64, at least 0.
-        """
-        won = np.concatenate(([0], np.cumsum(weight[self.negative_user])))
-        mine = weight[self.positive_user]
+    def auc(weight: Int64s) -> float:
+        won, mine = np.concatenate(([0], np.cumsum(weight[negative_user]))), weight[positive_user]
         possible = 2 * int(mine.sum()) * int(won[-1])
-        return int(mine @ (won[self.below] + won[self.up_to])) / possible if possible else float("nan")
+        return int(mine @ (won[below] + won[up_to])) / possible if possible else float("nan")
+
+    return auc
 
 
 def _user_sums(row: Int64s, num_users: int, labels: Index, logits: Floats, bins: Calibration) -> Float64s:

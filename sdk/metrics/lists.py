@@ -27,49 +27,45 @@ _USERS_AT_ONCE = 1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RelevanceSets:
-    """Which items are held out for each user: row u owns ``item_ids[indptr[u]:indptr[u + 1]]``.
+    """Which items are held out for each user, as pairs in any order.
 
     Attributes:
-        indptr: (U + 1,) int64, from 0 up to len(item_ids), never falling.
+        user_row: (N,) int64, 0 to ``num_users`` - 1.
         item_ids: (N,) int64, no item twice within a user.
+        num_users: U, with those who have none.
+
+    Raises:
+        ValueError: a user row is outside its range, the lengths differ, or a pair comes twice.
     """
 
-    indptr: Int64s
+    user_row: Int64s
     item_ids: Int64s
+    num_users: int
 
     def __post_init__(self) -> None:
-        ends_fit = len(self.indptr) > 0 and self.indptr[0] == 0 and self.indptr[-1] == len(self.item_ids)
-        if not ends_fit or (np.diff(self.indptr) < 0).any():
-            raise ValueError(f"RelevanceSets: indptr must rise from 0 to {len(self.item_ids)}, got {self.indptr}")
-        user = np.repeat(np.arange(len(self)), self.counts)
-        order = np.lexsort((self.item_ids, user))
-        twice = (np.diff(user[order]) == 0) & (np.diff(self.item_ids[order]) == 0)
-        if twice.any():
-            row = order[int(twice.argmax())]
-            raise ValueError(f"RelevanceSets: user row {user[row]} holds item {self.item_ids[row]} twice")
+        user, item = self.user_row, self.item_ids
+        if len(user) != len(item):
+            raise ValueError(f"RelevanceSets: {len(user)} user rows but {len(item)} item ids")
+        if len(user) and not (user.min() >= 0 and user.max() < self.num_users):
+            raise ValueError(f"RelevanceSets: user rows must lie in 0 to {self.num_users - 1}, got up to {user.max()}")
+        row = _repeated(user, item)
+        if row is not None:
+            raise ValueError(f"RelevanceSets: user row {user[row]} holds item {item[row]} twice")
 
     def __len__(self) -> int:
-        return len(self.indptr) - 1
+        return self.num_users
 
     @property
     def counts(self) -> Int64s:
         """(U,) int64: how many items each user has."""
-        return np.diff(self.indptr)
+        return np.bincount(self.user_row, minlength=self.num_users)
 
-    @classmethod
-    def from_pairs(cls, user_row: Int64s, item_id: Int64s, num_users: int) -> RelevanceSets:
-        """Group (user row, item id) pairs, in any order, by user.
 
-        Raises:
-            ValueError: a user row is outside 0 to ``num_users``, the lengths differ, or a pair comes twice.
-        """
-        if len(user_row) != len(item_id):
-            raise ValueError(f"RelevanceSets: {len(user_row)} user rows but {len(item_id)} item ids")
-        if len(user_row) and not (user_row.min() >= 0 and user_row.max() < num_users):
-            raise ValueError(f"RelevanceSets: user rows must lie in 0 to {num_users - 1}, got up to {user_row.max()}")
-        order = np.argsort(user_row, kind="stable")
-        ends = np.cumsum(np.bincount(user_row, minlength=num_users))
-        return cls(np.concatenate(([0], ends)).astype(np.int64), item_id[order].astype(np.int64))
+def _repeated(user: Int64s, item: Int64s) -> int | None:
+    """The first row, by user and item, of a pair that comes twice."""
+    order = np.lexsort((item, user))
+    twice = (np.diff(user[order]) == 0) & (np.diff(item[order]) == 0)
+    return int(order[int(twice.argmax())]) if twice.any() else None
 
 
 def ndcg(recommended: Lists, relevant: RelevanceSets, k: int, *, lengths: Lengths = None) -> Float64s:
@@ -266,7 +262,7 @@ def _hits(recommended: Lists, relevant: RelevanceSets, k: int, lengths: Lengths)
 def _named_in(items: Int64s, sets: RelevanceSets) -> Bools:
     """(U, w) bool, whether each entry of a padded array is one of its user's items."""
     known, code = np.unique(sets.item_ids, return_inverse=True)
-    held = np.sort(np.repeat(np.arange(len(sets)), sets.counts) * len(known) + code)
+    held = np.sort(sets.user_row * len(known) + code)
     place = rows_of(known, items)
     key = np.arange(len(items))[:, None] * len(known) + place
     return np.asarray((place >= 0) & (rows_of(held, key) >= 0))
@@ -276,10 +272,8 @@ def _refuse_repeats(items: Int64s, real: Bools) -> None:
     suspects = np.flatnonzero((np.diff(np.sort(items, axis=1), axis=1) == 0).any(axis=1))  # padding may repeat
     user, place = np.nonzero(real[suspects])
     item = items[suspects[user], place]
-    order = np.lexsort((item, user))
-    twice = (np.diff(user[order]) == 0) & (np.diff(item[order]) == 0)
-    if twice.any():
-        row = order[int(twice.argmax())]
+    row = _repeated(user, item)
+    if row is not None:
         message = f"the list of user row {suspects[user[row]]} names item {item[row]} twice"
         raise ValueError(f"{message}; a hit would count double")
 

@@ -60,6 +60,11 @@ class MetricRow:
     note: str = ""
     intervals: Mapping[str, Interval] = field(default_factory=dict)
 
+    @property
+    def values(self) -> dict[str, float]:
+        """The three figures by their names."""
+        return {"auc": self.auc, "log_loss": self.log_loss, "calibration_error": self.calibration_error}
+
 
 @dataclass(frozen=True, slots=True)
 class SliceFigures:
@@ -124,13 +129,11 @@ def log_loss(labels: Labels, logits: Floats) -> float:
         ValueError: there are no rows, the lengths differ, a label is neither 0 nor 1, or a logit is NaN.
     """
     positive = _checked_labels("log_loss", labels, logits)
-    return math.fsum(_chunk_losses(positive, logits)) / len(positive)
-
-
-def _chunk_losses(positive: Bools, logits: Floats) -> Iterator[float]:
+    losses = []
     for rows in _chunks(len(positive)):
         z = logits[rows].astype(np.float64)
-        yield float(np.logaddexp(0.0, np.where(positive[rows], -z, z)).sum())
+        losses.append(float(np.logaddexp(0.0, np.where(positive[rows], -z, z)).sum()))
+    return math.fsum(losses) / len(positive)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

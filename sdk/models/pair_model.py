@@ -10,7 +10,6 @@ from __future__ import annotations
 import abc
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,8 +21,7 @@ from sdk.features.tables import STATISTIC_NAMES, UNKNOWN, EncodedTable
 from sdk.models.pair_form import NO_MLP, Head, PairForm, Side
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Lookup:
+class Lookup(NamedTuple):
     """One lookup of a chunk.
 
     Attributes:
@@ -40,19 +38,6 @@ class Lookup:
     penalised: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Lookups:
-    """The lookups of one chunk, in the order in which the model makes them."""
-
-    made: list[Lookup] = field(default_factory=list)
-
-    def take(self, table: nn.Embedding, ids: Tensor, *, penalised: bool) -> Tensor:
-        """(C, D) float32 rows as a new leaf."""
-        vectors = table.weight.detach().index_select(0, ids).requires_grad_()
-        self.made.append(Lookup(table, ids, vectors, penalised))
-        return vectors
-
-
 class Batch(NamedTuple):
     """What an encoder may use while training.
 
@@ -60,14 +45,14 @@ class Batch(NamedTuple):
         label: (B,) float32, to be left out of the pair's own statistics.
         rated: (B,) float32, 1 where the pair is a rating, 0 where it is a sampled negative.
         generator: the source of randomness.
-        lookups: where embedding lookups are taken apart; None leaves them to autograd.
+        lookups: gathers embedding lookups, taken apart, in the order they are made in; None leaves them to autograd.
         drawn: the user side's and the item side's (B,) uniform numbers; None draws them when they are needed.
     """
 
     label: Tensor
     rated: Tensor
     generator: torch.Generator
-    lookups: Lookups | None = None
+    lookups: list[Lookup] | None = None
     drawn: tuple[Tensor, Tensor] | None = None
 
 
@@ -261,17 +246,17 @@ class PairModel(nn.Module, abc.ABC):
         return TopInputWidths(user.mlp_in.shape[1], item.mlp_in.shape[1], user.fields.shape[1], item.fields.shape[1])
 
 
-def look_up(table: nn.Embedding | None, ids: Tensor, lookups: Lookups | None, *, penalised: bool = True) -> Tensor:
+def look_up(table: nn.Embedding | None, ids: Tensor, lookups: list[Lookup] | None, *, penalised: bool = True) -> Tensor:
     """(C, D) float32 rows of a table: through ``lookups`` if given, else through autograd; (C, 0) without a table."""
     if table is None:
         return torch.zeros(len(ids), 0, device=ids.device)
+    vectors: Tensor = table(ids) if lookups is None else table.weight.detach().index_select(0, ids).requires_grad_()
     if lookups is not None:
-        return lookups.take(table, ids, penalised=penalised)
-    vectors: Tensor = table(ids)
+        lookups.append(Lookup(table, ids, vectors, penalised))
     return vectors
 
 
-def look_up_bias(table: nn.Embedding | None, ids: Tensor, lookups: Lookups | None) -> Tensor:
+def look_up_bias(table: nn.Embedding | None, ids: Tensor, lookups: list[Lookup] | None) -> Tensor:
     """(C,) float32 of a table of width 1; 0 without one."""
     columns = look_up(table, ids, lookups, penalised=False).unbind(1)
     return columns[0] if columns else torch.zeros(len(ids), device=ids.device)

@@ -13,7 +13,7 @@ from sdk.base.types import Float32s, Int64s
 from sdk.models.pair_form import Head, Side
 
 
-class Part(NamedTuple):
+class TorchSide(NamedTuple):
     """Rows of one side, as ``Side`` has them."""
 
     bias: Tensor
@@ -22,14 +22,14 @@ class Part(NamedTuple):
     fields: Tensor
 
 
-def part_of(side: Side, rows: Int64s | slice, device: torch.device) -> Part:
+def side_on(side: Side, rows: Int64s | slice, device: torch.device) -> TorchSide:
     """The given rows of a side, moved to the device."""
-    return Part(*(torch.from_numpy(np.ascontiguousarray(part[rows])).to(device) for part in side.parts))
+    return TorchSide(*(torch.from_numpy(np.ascontiguousarray(part[rows])).to(device) for part in side.parts))
 
 
-def taken(part: Part, rows: slice | Tensor) -> Part:
+def taken(part: TorchSide, rows: slice | Tensor) -> TorchSide:
     """Some of the rows."""
-    return Part(*(values[rows] for values in part))
+    return TorchSide(*(values[rows] for values in part))
 
 
 class TorchHead(nn.Module):
@@ -47,7 +47,7 @@ class TorchHead(nn.Module):
         self.tail = nn.ModuleList(linear(*layer) for layer in head.tail)
         self.has_mlp, self.has_cross = head.has_mlp, head.cross.shape[1] > 0
 
-    def forward(self, users: Part, items: Part) -> Tensor:
+    def forward(self, users: TorchSide, items: TorchSide) -> Tensor:
         """The logits of users and items whose leading dimensions broadcast: (N,) each, or (B, 1) and (T,)."""
         score = users.bias + items.bias + torch.einsum("...d,...d->...", [users.dot, items.dot])
         if self.has_mlp:

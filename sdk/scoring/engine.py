@@ -20,7 +20,7 @@ from sdk.machine.device import usable_cores
 from sdk.models.pair_form import Head, PairForm, Side
 from sdk.scoring.kernels import MAX_ROWS
 from sdk.scoring.packed import PackedItems, mean_norm, pack
-from sdk.scoring.selection import LOWEST, Buffers, buffer_size, buffers, finish
+from sdk.scoring.selection import LOWEST, Buffers, buffer_size, buffers, finish_all
 from sdk.scoring.tiles import dot_tile, mark_seen, mlp_tile
 
 log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ class Engine:
                     *head, lists, watched, buckets, k,
                 )  # fmt: skip
             mark_seen(seen.indptr, seen.items, packed.place, first, last, watched, False)
-            finish(k, kept_scores, kept_rows, counts, keys, out.row, out.scores, out.lengths, first)
+            finish_all(k, kept_scores, kept_rows, counts, keys, out.row, out.scores, out.lengths, first)
 
 
 class _Audience:
@@ -186,7 +186,7 @@ class _Audience:
             users = np.concatenate([kept[1][places] for kept in self._sets], axis=1)
             counts = merge_counts(scores, users, [kept[2][places] for kept in self._sets])
             keys = np.empty(scores.shape[1], dtype=np.uint64)
-            finish(k, scores, users, counts, keys, out.row, out.scores, out.lengths, first)
+            finish_all(k, scores, users, counts, keys, out.row, out.scores, out.lengths, first)
         return out
 
 

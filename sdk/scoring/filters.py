@@ -38,14 +38,14 @@ def allowed_rows(
     allowed = np.ones(len(items), dtype=np.bool_)
     if candidates is not None:
         allowed[:] = False
-        allowed[rows_of(items, candidates, "candidates")] = True
-    allowed[rows_of(items, denied)] = False
+        allowed[item_rows(items, candidates, "candidates")] = True
+    allowed[item_rows(items, denied)] = False
     allowed &= items.statistics.count >= min_ratings
     allowed[:FIRST_KNOWN] = False
     return allowed
 
 
-def rows_of(items: EncodedTable, item_ids: Sequence[int] | Int64s, name: str = "item_ids") -> Int64s:
+def item_rows(items: EncodedTable, item_ids: Sequence[int] | Int64s, name: str = "item_ids") -> Int64s:
     """(N,) int64 rows of known item_ids.
 
     Raises:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sdk.models.pair_form import Head, Side
-from sdk.models.torch_form import Part
+from sdk.models.torch_form import TorchSide
 
 _FLOAT32 = 2.0**-23  # a rounding: twice float32's unit, so that n u / (1 - n u) stays below n times it
 
@@ -61,14 +61,14 @@ class ErrorBound:
         self._unit = UNITS[precision]
         bias, dot, hidden, fields = (torch.from_numpy(part).double() for part in items.parts)
         sizes = (bias.abs(), dot.norm(dim=1), hidden.abs(), fields.norm(dim=2))
-        self._items = Part(*(size.amax(0).to(device) for size in sizes))  # the largest of each; of vectors, the norm
+        self._items = TorchSide(*(size.amax(0).to(device) for size in sizes))  # of vectors, the norm
         self._cross, *tail = (
             torch.from_numpy(weight).double().abs().to(device)
             for weight in (head.cross, *(part for layer in head.tail for part in layer))
         )
         self._tail = list(zip(tail[::2], tail[1::2], strict=True))
 
-    def __call__(self, users: Part) -> Tensor:
+    def __call__(self, users: TorchSide) -> Tensor:
         """(B,) float64, for B users: no item's two scores are further apart."""
         bias, dot, hidden, fields = users
         reach = dot.double().norm(dim=1) * self._items.dot

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdk.base.types import Float32s, Int64s
+from sdk.base.types import BestRows, Float32s, Int64s
 from sdk.features.seen import Seen
 from sdk.models.pair_form import Head, PairForm
-from sdk.models.torch_form import Part, TorchHead, part_of, taken
+from sdk.models.torch_form import TorchHead, TorchSide, side_on, taken
 from sdk.scoring.engine import may_overflow
 from sdk.scoring.gpu_bounds import ErrorBound
 from sdk.scoring.packed import mean_norm, promising_first
@@ -96,6 +96,14 @@ def scores_of(keys: Tensor) -> Tensor:
     return torch.where(upper < 0, upper ^ 0x7FFFFFFF, upper).view(torch.float32)
 
 
+def lists_of(keys: Int64s, candidates: Int64s) -> BestRows:
+    """The lists that (B, k) int64 keys of places among the candidates stand for."""
+    real = keys != NOTHING
+    scores = np.where(real, scores_of(torch.from_numpy(keys)).numpy(), np.float32(-np.inf))
+    rows = np.where(real, np.append(candidates, 0)[np.where(real, LOW - (keys & LOW), -1)], -1)
+    return BestRows(rows, scores, real.sum(axis=1).astype(np.int32))
+
+
 def places_of(rows: Int64s, num_items: int, device: torch.device) -> Tensor:
     """(num_items,) int64: where each item row stands among the given ones; -1 where it does not."""
     place = np.full(num_items, -1, dtype=np.int64)
@@ -142,7 +150,7 @@ class FusedScorer:
         self.tile = MLP_TILE if form.head.has_mlp else DOT_TILE
         self.num_again = 0
         order = promising_first(form.items, candidates, mean_norm(form.users))
-        self._items = part_of(form.items, candidates[order], device)
+        self._items = side_on(form.items, candidates[order], device)
         self._item_row = torch.from_numpy(order.astype(np.int32)).to(device)
         self._place = places_of(candidates[order], len(form.items), device)
         self._place_of_row = torch.from_numpy(np.argsort(order)).to(device)
@@ -172,7 +180,7 @@ class FusedScorer:
             first: see ``seen``.
             width: list length, at most the number of candidates.
         """
-        users, watched = part_of(self.form.users, rows, self.device), self._watched(seen, first, len(rows))
+        users, watched = side_on(self.form.users, rows, self.device), self._watched(seen, first, len(rows))
         if self._bound is None:
             return self._select(users, watched, width, "ieee")
         num_kept = min(width + max(_SLACK, width), len(self._item_row))
@@ -185,7 +193,7 @@ class FusedScorer:
             best[again] = self._select(taken(users, again), watched[again], width, "ieee")
         return best
 
-    def _rescored(self, users: Part, kept: Tensor) -> Tensor:
+    def _rescored(self, users: TorchSide, kept: Tensor) -> Tensor:
         """The keys with scores in float32, by the plain formula."""
         hidden = max([1, *self._head.cross.shape, users.dot.shape[1]])
         step = max(1, _RESCORED_BYTES // (4 * kept.shape[1] * hidden))
@@ -194,7 +202,7 @@ class FusedScorer:
         for start in range(0, len(kept), step):
             part = slice(start, start + step)
             items = taken(self._items, self._place_of_row[rows[part]])
-            scores = self._head(Part(*(values[part, None] for values in users)), items)
+            scores = self._head(TorchSide(*(values[part, None] for values in users)), items)
             parts.append(keys_of(scores, rows[part]))
         return torch.where(kept == NOTHING, NOTHING, torch.cat(parts))
 
@@ -207,7 +215,7 @@ class FusedScorer:
         watched.scatter_add_(0, who * words + what // 32, bits)  # no pair comes twice, so adding sets bits
         return watched.view(num_rows, words)
 
-    def _select(self, users: Part, watched: Tensor, width: int, precision: str) -> Tensor:
+    def _select(self, users: TorchSide, watched: Tensor, width: int, precision: str) -> Tensor:
         """(B, width) keys of the best by the kernel's scores."""
         num_items, capacity = len(self._item_row), _capacity(width)
         best = torch.full((len(watched), width), NOTHING, dtype=torch.int64, device=self.device)
@@ -223,7 +231,7 @@ class FusedScorer:
         return best
 
     def _filtered(
-        self, users: Part, watched: Tensor, best: Tensor, cut: tuple[int, int], capacity: int, precision: str
+        self, users: TorchSide, watched: Tensor, best: Tensor, cut: tuple[int, int], capacity: int, precision: str
     ) -> Tensor | None:
         """The lists with a range's items taken in; None where more of them beat a list than a buffer holds."""
         from sdk.scoring.gpu_kernels import score_and_filter  # which needs triton

@@ -116,7 +116,7 @@ def _sort_falling(keys: Any, count: int) -> None:
 
 
 @compiled
-def finish(
+def finish_all(
     k: int, scores: Any, rows: Any, counts: Any, keys: Any, best_rows: Any, best_scores: Any, lengths: Any, first: int
 ) -> None:
     """Write each slot's k best, best first, into rows ``first`` onwards of the output."""

@@ -17,18 +17,9 @@ from sdk.base.errors import ScoreError, UsageError
 from sdk.base.types import BestRows, Bools, Int64s
 from sdk.features.seen import Seen
 from sdk.models.pair_form import PairForm
-from sdk.models.torch_form import Part, TorchHead, part_of, taken
+from sdk.models.torch_form import TorchHead, TorchSide, side_on, taken
 from sdk.scoring.engine import candidate_rows, check_length
-from sdk.scoring.gpu_engine import (
-    LOW,
-    NOTHING,
-    FusedScorer,
-    keys_of,
-    places_of,
-    scores_of,
-    seen_places,
-    why_not,
-)  # fmt: skip
+from sdk.scoring.gpu_engine import NOTHING, FusedScorer, keys_of, lists_of, places_of, seen_places, why_not
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +57,7 @@ class TorchEngine:
         self.candidates = candidate_rows(form, allowed)
         self.form, self.device = form, torch.device(device)
         self.fused = self._fused_scorer(fused, precision)
-        self._items = part_of(form.items, self.candidates, self.device)
+        self._items = side_on(form.items, self.candidates, self.device)
         self._head = TorchHead(form.head).to(self.device)
         self._place = places_of(self.candidates, len(form.items), self.device)
         widest = max([1, *form.head.cross.shape, *(len(bias) for _, bias in form.head.tail)])
@@ -116,13 +107,13 @@ class TorchEngine:
             self._users_per_tile //= 2
             torch.cuda.empty_cache()  # the failed tile's tensors are gone by now; the same users again
         keys = torch.cat(parts).numpy() if parts else np.zeros((0, width), dtype=np.int64)
-        return self._lists(keys)
+        return lists_of(keys, self.candidates)
 
     def _tile(self, rows: Int64s, seen: Seen, first: int, width: int) -> Tensor:
         """(B, width) int64 keys of a tile's best, best first; the least key stands for nothing."""
         if self.fused is not None:
             return self.fused.best(rows, seen, first, width)
-        users = Part(*(part[:, None] for part in part_of(self.form.users, rows, self.device)))
+        users = TorchSide(*(part[:, None] for part in side_on(self.form.users, rows, self.device)))
         best = torch.full((len(rows), width), NOTHING, dtype=torch.int64, device=self.device)
         who, what = seen_places(seen, first, len(rows), self._place)
         for start in range(0, len(self.candidates), _ITEMS_PER_TILE):
@@ -136,12 +127,6 @@ class TorchEngine:
             keys[who[inside], what[inside] - cut.start] = NOTHING
             best = torch.cat([best, keys], dim=1).topk(width, dim=1).values
         return best
-
-    def _lists(self, keys: Int64s) -> BestRows:
-        real = keys != NOTHING
-        scores = np.where(real, scores_of(torch.from_numpy(keys)).numpy(), np.float32(-np.inf))
-        rows = np.where(real, np.append(self.candidates, 0)[np.where(real, LOW - (keys & LOW), -1)], -1)
-        return BestRows(rows, scores, real.sum(axis=1).astype(np.int32))
 
 
 def _tile_bytes(device: torch.device) -> int:

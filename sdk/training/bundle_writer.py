@@ -22,7 +22,7 @@ from sdk.features.interactions import StoredInteractions
 from sdk.features.table_files import write_table
 from sdk.machine.device import versions_of
 from sdk.measure.evaluation import Evaluation, label_rule
-from sdk.measure.training_report import plain_values, write_reports
+from sdk.measure.evaluation_report import plain_values, write_reports
 from sdk.metrics.pointwise import EpochRecord
 from sdk.models.content.model import ContentModel
 from sdk.models.history.model import HistoryModel

@@ -26,7 +26,7 @@ from sdk.base.config import TrainingConfig
 from sdk.base.types import Float32s, Int64s
 from sdk.features.loaders import PairBatch
 from sdk.machine.device import usable_cores
-from sdk.models.pair_model import Batch, Lookup, Lookups, PairModel, uniform
+from sdk.models.pair_model import Batch, Lookup, PairModel, uniform
 from sdk.models.predict import single_threaded
 from sdk.training.compiled_pass.dlrm_pass import DLRMPass
 from sdk.training.table_adam import Looked, update_tables
@@ -138,19 +138,20 @@ class ChunkedStep:
     def _backward(self, rows: slice, pairs: PairBatch, drawn: Drawn, generator: torch.Generator) -> _Chunk:
         """Some rows of a batch; the gradients of the vectors that they look up go into the rooms."""
         users, items, label, rated = (column[rows] for column in pairs)
-        lookups, share = Lookups(), len(label) / len(pairs.label)
+        lookups: list[Lookup] = []
+        share = len(label) / len(pairs.label)
         cut = None if drawn is None else (drawn[0][rows], drawn[1][rows])
         batch = Batch(label, rated, generator, lookups, cut)
         logits, vectors, biases = self.model.training_forward(users, items, batch)
         loss = binary_cross_entropy_with_logits(logits, label)
         whole = (loss + self.config.embedding_l2 * vectors + self.config.bias_l2 * biases) * share
-        tables = {id(lookup.table.weight) for lookup in lookups.made}
+        tables = {id(lookup.table.weight) for lookup in lookups}
         dense = [parameter for parameter in self.parameters if id(parameter) not in tables]
-        leaves = [lookup.vectors for lookup in lookups.made]
+        leaves = [lookup.vectors for lookup in lookups]
         gradients = torch.autograd.grad(whole, [*dense, *leaves], allow_unused=True)
         for number, gradient in enumerate(gradients[len(dense) :]):
             self._room(number, len(pairs.label), gradient.shape[1])[rows] = gradient.numpy()
-        return _Chunk(float(loss.detach()) * share, dict(zip(dense, gradients, strict=False)), lookups.made)
+        return _Chunk(float(loss.detach()) * share, dict(zip(dense, gradients, strict=False)), lookups)
 
 
 def _cut(size: int) -> list[slice]:

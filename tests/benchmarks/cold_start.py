@@ -28,7 +28,7 @@ from sdk.base.types import Bools, Dataset, Float32s, Int64s, Interactions
 from sdk.bundles.bundle import Bundle
 from sdk.features.encode import EncodedInteractions
 from sdk.features.tables import FIRST_KNOWN
-from sdk.measure.baselines import MeansBaseline
+from sdk.measure.baselines import MeansBaseline, Terms
 from sdk.measure.list_evaluation import LIKE_AT
 from sdk.metrics.lists import RelevanceSets, ndcg, recall, user_mean
 from sdk.metrics.pointwise import auc
@@ -151,7 +151,7 @@ def visitors(ratings: Ratings, rng: np.random.Generator) -> Visitors:
     row = (np.cumsum(size >= FEWEST_LIKES) - 1)[row]
     asked, told, item = enough & (place < 0), enough & (place >= 0), liked.item[order]
     number = int((size >= FEWEST_LIKES).sum())
-    return Visitors(row[told], item[told], place[told], RelevanceSets.from_pairs(row[asked], item[asked], number))
+    return Visitors(row[told], item[told], place[told], RelevanceSets(row[asked], item[asked], number))
 
 
 def serve(learnt: Ratings, waiting: Visitors) -> dict[tuple[str, int], tuple[NDArray[np.float64], NDArray[np.float64]]]:
@@ -192,7 +192,7 @@ def new_titles(ratings: Ratings) -> dict[str, tuple[float, float, float]]:
     users = np.intersect1d(asked.user, learnt.user)
     mine = np.isin(asked.user, users)
     row, item = np.searchsorted(users, asked.user[mine]), asked.item[mine]
-    relevant = RelevanceSets.from_pairs(row, item, len(users))
+    relevant = RelevanceSets(row, item, len(users))
     known = learnt.matrix(0.0)[users]
     weights = csr_matrix((HistoryConfig().weights(learnt.stars), (learnt.user, learnt.item)), learnt.shape)[users]
     found = {}
@@ -230,7 +230,7 @@ def ranker(dataset: Dataset) -> dict[str, dict[str, float]]:
         return {name: _aucs(bundle, means, rows.take(np.flatnonzero(part))) for name, part in parts.items()}
 
 
-def _aucs(bundle: Bundle, means: MeansBaseline, rows: Interactions) -> dict[str, float]:
+def _aucs(bundle: Bundle, means: Terms, rows: Interactions) -> dict[str, float]:
     label = (rows.rating > bundle.info.config.features.like_above).astype(np.int8)
     user, item = (
         table.index_of(ids).astype(np.int32)

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from gpu_run import OutOfTime, Run
 
+from sdk.base.types import BestRows
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
 from sdk.models.pair_form import Head, PairForm, Side
-from sdk.scoring.engine import Engine, RowTopK
+from sdk.scoring.engine import Engine
 from sdk.scoring.gpu_engine import Tile
 from sdk.scoring.torch_engine import TorchEngine
 
@@ -40,7 +41,7 @@ class Night:
         self.users = np.arange(FIRST_KNOWN, len(form.users), dtype=np.int64)
         size = min(run.size.sampled_users, len(self.users))
         self.sample = np.sort(np.random.default_rng(0).choice(len(self.users), size, replace=False))
-        self._want: RowTopK | None = None
+        self._want: BestRows | None = None
 
     def on_the_cpu(self) -> float:
         """Have the CPU's engine make the sample's lists, to compare with; seconds, once its kernels are compiled."""
@@ -74,10 +75,10 @@ class Night:
             "agreement": self._agreement(lists),
         }  # fmt: skip
 
-    def _agreement(self, lists: RowTopK) -> dict[str, Any]:
+    def _agreement(self, lists: BestRows) -> dict[str, Any]:
         if self._want is None:
             return {"skipped": "the CPU's lists were not made"}
-        got = RowTopK(lists.item_index[self.sample], lists.scores[self.sample], lists.lengths[self.sample])
+        got = BestRows(lists.item_index[self.sample], lists.scores[self.sample], lists.lengths[self.sample])
         return agreement(self.form, self.users[self.sample], self.seen, got, self._want)
 
     def sweep(self, tiles: tuple[Tile, ...], precision: str) -> dict[str, Any]:
@@ -132,7 +133,7 @@ def night_limit(run: Run, form: PairForm, pairs: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def agreement(form: PairForm, users: np.ndarray, seen: Seen, got: RowTopK, want: RowTopK) -> dict[str, Any]:
+def agreement(form: PairForm, users: np.ndarray, seen: Seen, got: BestRows, want: BestRows) -> dict[str, Any]:
     """How the device's lists compare with the CPU engine's: users whose lists differ by more than near-ties.
 
     A list is right up to near-ties if it has the CPU's length, no title twice, none that was seen, and the exact score

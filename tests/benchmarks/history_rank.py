@@ -127,7 +127,7 @@ def measure(columns: Columns, shape: tuple[int, int], features: NDArray[np.float
     start = time.process_time()
     lists = engine.top_k(asked, seen, 20)
     listing = time.process_time() - start
-    relevant = RelevanceSets.from_pairs(row.astype(np.int64), item[held], len(asked))
+    relevant = RelevanceSets(row.astype(np.int64), item[held], len(asked))
     figures = user_mean(ndcg(lists.item_index, relevant, 10)), user_mean(recall(lists.item_index, relevant, 20))
     titles = len(np.unique(lists.item_index[:, :10]))
     return (

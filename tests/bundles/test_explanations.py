@@ -156,7 +156,7 @@ def test_a_title_is_no_reason_for_itself(whole):
 def test_a_visitor_is_explained_by_the_titles_given(whole):
     liked = whole.encoded_items.known_ids[[2, 7, 11]].tolist()
     ids, scores = whole.recommend_for(liked, 5).row(0)
-    found = whole.explain_recommendation(None, ids, liked=liked)
+    found = whole.explain_recommendation(None, ids, liked=np.array(liked))
     np.testing.assert_allclose([why.score for why in found], scores, rtol=0, atol=1e-6)
     np.testing.assert_allclose([parts_of(why) for why in found], scores, rtol=0, atol=1e-6)
     for why in found:

@@ -8,7 +8,7 @@ import pytest
 from small import item_table
 
 from sdk.base.errors import UsageError
-from sdk.bundles.explanations import Because, Explanation
+from sdk.bundles.answers import Because, Explanation
 from sdk.commands.naming import item_named
 from sdk.commands.recommend import score_lines
 from sdk.models.content.titles import TitleIndex

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdk.base.errors import ScoreError
-from sdk.bundles.visitors import best_rows
+from sdk.bundles.answers import best_rows
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
 from sdk.models.pair_form import Head, PairForm, Side

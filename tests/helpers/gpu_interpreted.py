@@ -19,7 +19,7 @@ from pair_forms import all_scores, check, random_form, random_seen
 
 from sdk.base.errors import UsageError
 from sdk.features.seen import Seen
-from sdk.models.torch_form import Part, TorchHead, part_of
+from sdk.models.torch_form import TorchHead, TorchSide, side_on
 from sdk.scoring import gpu_kernels
 from sdk.scoring.engine import Engine
 from sdk.scoring.gpu_engine import Tile
@@ -149,7 +149,7 @@ def test_a_selection_in_lower_precision_is_proven_or_done_again(close, monkeypat
 
     def rounding(start, arguments, options):
         if options["PRECISION"] == "tf32":
-            weight_1 = 2 * len(Part._fields) + 1  # behind both sides and cross
+            weight_1 = 2 * len(TorchSide._fields) + 1  # behind both sides and cross
             arguments = (*arguments[:weight_1], cut_to_tf32(arguments[weight_1]), *arguments[weight_1 + 1 :])
         start(*arguments, **options | {"PRECISION": "ieee"})
 
@@ -159,5 +159,5 @@ def test_a_selection_in_lower_precision_is_proven_or_done_again(close, monkeypat
     check(got, all_scores(form), seen, 10)
     pairs = (form.users, np.repeat(np.arange(16), 10)), (form.items, got.item_index)
     with torch.no_grad():
-        plain = TorchHead(form.head)(*(part_of(side, rows.ravel(), torch.device("cpu")) for side, rows in pairs))
+        plain = TorchHead(form.head)(*(side_on(side, rows.ravel(), torch.device("cpu")) for side, rows in pairs))
     np.testing.assert_allclose(got.scores.ravel(), plain.numpy(), rtol=0, atol=2e-6)

@@ -14,7 +14,7 @@ from small import dataset, ratings, run_config
 from sdk.__main__ import main
 from sdk.base.config import HistoryConfig, SplitConfig
 from sdk.base.errors import ConfigError, DataError, UsageError
-from sdk.lab.comparison import ours
+from sdk.lab.comparison import workbench
 from sdk.lab.comparison.page import BEGIN, END, Rendered, as_markdown, write, write_into
 from sdk.lab.comparison.protocols import rolling_tasks, tasks_for, without_tags
 from sdk.lab.comparison.results import Result, ResultStore, paired_difference
@@ -57,7 +57,7 @@ def test_peers_of_a_are_tuned_on_the_part_that_our_rankers_stop_on():
     from sdk.data.splits import split
 
     (task,) = tasks_for(dataset(1), ["A"], [42])
-    parts = split(task.learnt.interactions, ours.run_config(task, quick=False).split)
+    parts = split(task.learnt.interactions, workbench.run_config(task, quick=False).split)
     (inner,) = task.tuning()
     np.testing.assert_array_equal(inner.test, task.train[parts.validation])
 
@@ -103,7 +103,7 @@ def test_tags_are_taken_away_where_time_counts():
 
 
 @pytest.mark.parametrize(
-    "bad", [{"protocols": ("D",)}, {"protocols": ()}, {"seeds": ()}, {"seeds": (1, 1)}, {"seeds": (-1,)}]
+    "bad", [{"protocols": ("D",)}, {"protocols": ()}, {"seeds": ()}, {"seeds": (1, 1)}, {"seeds": (-1,)}, {"budget": 0}]
 )
 def test_unusable_choices_are_refused(bad, tmp_path):
     with pytest.raises(ConfigError):
@@ -166,7 +166,7 @@ def small_config(task, *, quick):
 def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("comparison")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ours, "run_config", small_config)
+        patch.setattr(workbench, "run_config", small_config)
         yield folder, compare(dataset(1), BOTH, folder)
 
 
@@ -214,7 +214,7 @@ def test_our_lists_are_those_of_a_bundle_that_never_saw_what_is_asked(measured, 
     _, found = measured
     data = dataset(1)
     (task,) = tasks_for(data, ["B"], [42])
-    bundle = ours.trained(task, small_config(task, quick=True), tmp_path / "bundle")
+    bundle = workbench.trained(task, small_config(task, quick=True), tmp_path / "bundle")
     (result,) = found.of("B", "Marquee, nightly lists")
     hits = []
     for user, items in zip(result.users, bundle.recommend(result.users, 10).item_id, strict=True):
@@ -225,7 +225,9 @@ def test_our_lists_are_those_of_a_bundle_that_never_saw_what_is_asked(measured, 
     np.testing.assert_allclose(result.ndcg10, hits, atol=1e-12)
     assert result.figures["ndcg10"] == pytest.approx(np.mean(hits))
     assert len(bundle.interactions.rating) == len(task.train)
-    assert ours.trained(task, small_config(task, quick=True), tmp_path / "bundle").info.created == bundle.info.created
+    assert (
+        workbench.trained(task, small_config(task, quick=True), tmp_path / "bundle").info.created == bundle.info.created
+    )
 
 
 def test_a_second_run_measures_nothing_and_says_the_same(measured, monkeypatch):
@@ -234,7 +236,7 @@ def test_a_second_run_measures_nothing_and_says_the_same(measured, monkeypatch):
     def refuse(self, contender):
         raise AssertionError(contender.name)
 
-    monkeypatch.setattr(ours, "run_config", small_config)
+    monkeypatch.setattr(workbench, "run_config", small_config)
     monkeypatch.setattr(Workbench, "measure", refuse)
     assert as_markdown(compare(dataset(1), BOTH, folder)) == as_markdown(found)
     with pytest.raises(AssertionError):

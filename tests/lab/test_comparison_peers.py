@@ -199,11 +199,6 @@ def test_the_usual_setting_is_tried_first_and_none_twice():
     assert draw_settings({}, 5, seed=0) == [{}]
 
 
-def test_a_budget_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="budget 0"):
-        draw_settings(GRID, 0, seed=0)
-
-
 def test_tuning_keeps_the_first_of_the_best_with_what_measuring_added():
     values = {1: 0.2, 2: 0.7, 3: 0.7}
     found = tune([{"a": a} for a in values], lambda s: (values[s["a"]], {**s, "rounds": 10 * s["a"]}), "model")

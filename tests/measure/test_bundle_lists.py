@@ -14,9 +14,8 @@ from small import dataset, run_config
 from sdk.__main__ import main
 from sdk.base.config import FeatureConfig
 from sdk.features.interactions import TEST
-from sdk.measure.bundle_lists import ListTask, evaluate_lists_of, recommenders
 from sdk.measure.evaluation import evaluate_bundle, learnt_parts
-from sdk.measure.list_evaluation import MeasuredLists, RatedCatalogue
+from sdk.measure.list_evaluation import ListTask, MeasuredLists, RatedCatalogue, evaluate_lists_of, recommenders
 from sdk.metrics.lists import RelevanceSets
 from sdk.training.pipeline import train_bundle
 
@@ -82,7 +81,7 @@ def test_every_figure_is_that_of_lists_made_by_brute_force(bundle, evaluation, n
     catalogue = RatedCatalogue(
         items.known_ids, counts, len(set(stored.user_index[learnt].tolist())), bundle.content.transform(bundle.items)
     )
-    relevant = RelevanceSets.from_pairs(place, items.ids[stored.item_index[liked]], len(wanted))
+    relevant = RelevanceSets(place, items.ids[stored.item_index[liked]], len(wanted))
     expected = MeasuredLists.build(name, padded[at], lengths[at], relevant, catalogue).whole(0)
     row = next(row for row in evaluation.lists.rows if row.model == name)
     assert (row.num_users, row.num_rows) == (expected.num_users, len(liked))

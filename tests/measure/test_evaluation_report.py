@@ -11,9 +11,9 @@ import pytest
 
 from sdk.base.errors import OutputError
 from sdk.measure import text_tables
-from sdk.measure.bundle_lists import ListEvaluation
 from sdk.measure.evaluation import Evaluation
 from sdk.measure.evaluation_report import as_markdown, as_text, as_values, write_evaluation
+from sdk.measure.list_evaluation import ListEvaluation
 from sdk.measure.slices import Slice
 from sdk.measure.text_tables import figure, slice_table, table
 from sdk.metrics.pointwise import MetricRow, SliceFigures, calibration

@@ -63,7 +63,7 @@ def test_a_split_that_leaves_nothing_is_refused():
 
 def evaluate_by_hand(lists, lengths):
     """Titles 3 and 4 are held out for the first user, title 5 for the second; three users rated titles 1 to 6."""
-    relevant = RelevanceSets.from_pairs(np.array([0, 0, 1]), np.array([3, 4, 5]), 2)
+    relevant = RelevanceSets(np.array([0, 0, 1]), np.array([3, 4, 5]), 2)
     catalogue = RatedCatalogue(np.arange(1, 7), np.array([2, 1, 0, 0, 0, 0]), 3)
     return MeasuredLists.build("a model", np.array(lists), np.array(lengths), relevant, catalogue)
 
@@ -115,7 +115,7 @@ def test_lists_on_movielens_beat_the_strongest_simple_model(real_data):
     lists = item_id[found.item_index - FIRST_KNOWN]
     counts = np.bincount(item - FIRST_KNOWN, minlength=len(item_id))
     catalogue = RatedCatalogue(item_id, counts, len(np.unique(train.user_id)))
-    relevant = RelevanceSets.from_pairs(row, held.item_id, len(users))
+    relevant = RelevanceSets(row, held.item_id, len(users))
     got = MeasuredLists.build("history", lists, found.lengths, relevant, catalogue).whole(100)
     assert got.values["ndcg10"] >= 0.338
     assert got.values["recall20"] >= 0.370

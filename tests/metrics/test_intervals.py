@@ -14,13 +14,13 @@ from sklearn.metrics import roc_auc_score
 
 from sdk.metrics import intervals as resampling
 from sdk.metrics.intervals import (
-    SortedPairs,
     auc_interval,
     draws,
     likelihood_intervals,
     mean_intervals,
     ratio_intervals,
     samples_for,
+    weighted_auc,
 )
 from sdk.metrics.pointwise import auc, calibration, sigmoid
 
@@ -55,7 +55,7 @@ def test_a_draw_takes_as_many_users_as_there_are_and_repeats():
 def test_a_weighted_auc_is_scikit_learns(rows, weights):
     user, label, score = (np.array(column) for column in zip(*rows, strict=True))
     weight = np.array(weights)
-    got = SortedPairs.build(user, label == 1, score).auc(weight)
+    got = weighted_auc(user, label == 1, score)(weight)
     kept = weight[user] > 0
     if len(set(label[kept].tolist())) < 2:
         assert math.isnan(got)
@@ -66,7 +66,7 @@ def test_a_weighted_auc_is_scikit_learns(rows, weights):
 def test_the_auc_of_all_weights_one_is_the_auc():
     user, label, logit = rated()
     number = np.unique(user, return_inverse=True)[1]
-    assert SortedPairs.build(number, label == 1, logit).auc(np.ones(number.max() + 1, np.int64)) == auc(label, logit)
+    assert weighted_auc(number, label == 1, logit)(np.ones(number.max() + 1, np.int64)) == auc(label, logit)
 
 
 def test_the_intervals_are_those_of_copied_rows():

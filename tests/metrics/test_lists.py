@@ -23,7 +23,7 @@ LIST_METRICS = (metrics.ndcg, metrics.recall, metrics.average_precision, metrics
 def relevance(sets):
     pairs = [(user, item) for user, items in enumerate(sets) for item in sorted(items)]
     table = np.array(pairs, np.int64).reshape(-1, 2)
-    return RelevanceSets.from_pairs(table[:, 0], table[:, 1], len(sets))
+    return RelevanceSets(table[:, 0], table[:, 1], len(sets))
 
 
 def measured(metric, lists, *arguments, **named):
@@ -158,31 +158,25 @@ def test_lists_of_other_users_and_a_senseless_k_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("indptr", "item_ids", "cause"),
-    [
-        ([0, 1], [1, 2], "rise from 0 to 2"),
-        ([1, 2], [1, 2], "rise from 0 to 2"),
-        ([0, 2, 1, 2], [1, 2], "rise from 0 to 2"),
-        ([], [], "rise from 0 to 0"),
-        ([0, 1, 3], [5, 7, 7], "user row 1 holds item 7 twice"),
-    ],
+    ("rows", "item_ids", "cause"),
+    [([0, 0], [1], "2 user rows but 1 item ids"), ([0, 1, 1], [7, 7, 7], "user row 1 holds item 7 twice")],
 )
-def test_relevance_sets_check_themselves(indptr, item_ids, cause):
+def test_relevance_sets_check_themselves(rows, item_ids, cause):
     with pytest.raises(ValueError, match=cause):
-        RelevanceSets(np.array(indptr, np.int64), np.array(item_ids, np.int64))
+        RelevanceSets(np.array(rows, np.int64), np.array(item_ids, np.int64), 2)
 
 
-def test_relevance_sets_group_pairs_in_any_order():
-    got = RelevanceSets.from_pairs(np.array([2, 0, 2]), np.array([9, 5, -1]), 4)
-    assert got.indptr.tolist() == [0, 1, 1, 3, 3]
-    assert [sorted(part.tolist()) for part in np.split(got.item_ids, got.indptr[1:-1])] == [[5], [], [-1, 9], []]
-    assert got.counts.tolist() == [1, 0, 2, 0]
+def test_relevance_sets_take_pairs_in_any_order():
+    got = RelevanceSets(np.array([2, 0, 2]), np.array([9, 5, -1]), 4)
+    assert (len(got), got.counts.tolist()) == (4, [1, 0, 2, 0])
+    lists = np.array([[5, 9], [5, 9], [-1, 9], [5, 9]])
+    np.testing.assert_array_equal(metrics.recall(lists, got, 2), [1, np.nan, 1, np.nan])
 
 
 @pytest.mark.parametrize("row", [-1, 4])
 def test_relevance_sets_refuse_users_outside_the_range(row):
     with pytest.raises(ValueError, match="0 to 3"):
-        RelevanceSets.from_pairs(np.array([0, row]), np.array([1, 2]), 4)
+        RelevanceSets(np.array([0, row]), np.array([1, 2]), 4)
 
 
 # ---------------------------------------------------------------------------------------------- beyond accuracy

@@ -174,7 +174,7 @@ def test_calibration_refuses_logits_and_no_bins(probability, bins, cause):
 
 def test_metrics_and_report_load_no_heavy_package():
     code = (
-        "import sys, sdk.metrics.pointwise, sdk.measure.training_report, sdk.measure.baselines;"
+        "import sys, sdk.metrics.pointwise, sdk.measure.evaluation_report, sdk.measure.baselines;"
         "print([m for m in ('torch', 'sklearn', 'matplotlib', 'numba', 'nvtabular') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

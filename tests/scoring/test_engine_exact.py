@@ -21,7 +21,7 @@ from sdk.models.pair_form import PairForm, Side
 from sdk.scoring import engine as engine_module
 from sdk.scoring.engine import Engine
 from sdk.scoring.kernels import LANES
-from sdk.scoring.selection import buffer_size, buffers, clean, finish, keep_largest, key_of, row_of, score_of
+from sdk.scoring.selection import buffer_size, buffers, clean, finish_all, keep_largest, key_of, row_of, score_of
 
 
 @settings(max_examples=150, deadline=None)
@@ -185,7 +185,7 @@ def test_the_best_keys_are_kept_in_order(pairs, k):
     rows[0, : len(pairs)] = [row for _, row in pairs]
     counts[0] = len(pairs)
     best = BestRows.empty(1, k)
-    finish(k, scores, rows, counts, scratch, best.row, best.scores, best.lengths, 0)
+    finish_all(k, scores, rows, counts, scratch, best.row, best.scores, best.lengths, 0)
     assert best.row.tolist() == [[row for _, row in expected]]
     assert best.lengths.tolist() == [k]
     clean(0, k, scores, rows, counts, thresholds, scratch)

@@ -23,7 +23,7 @@ from pair_forms import all_scores, check, random_form, random_seen
 from sdk.base.errors import UsageError
 from sdk.features.tables import FIRST_KNOWN
 from sdk.models.pair_form import Head, PairForm, Side
-from sdk.models.torch_form import TorchHead, part_of
+from sdk.models.torch_form import TorchHead, side_on
 from sdk.scoring import gpu_engine, torch_engine
 from sdk.scoring.gpu_bounds import UNITS, ErrorBound
 from sdk.scoring.gpu_engine import NOTHING, FusedScorer, keys_of, scores_of, why_not
@@ -61,9 +61,9 @@ def test_the_bound_holds_for_every_pair(widths, mlp, seed):
     """Against float64, with the tail's operands cut to ten bits: no pair is further off than its user's bound."""
     form = random_form(7, 30, widths, mlp=mlp, seed=seed)
     bound = ErrorBound(form.items, form.head, "tf32", torch.device("cpu"))
-    error = bound(part_of(form.users, np.arange(7), torch.device("cpu"))).numpy()
+    error = bound(side_on(form.users, np.arange(7), torch.device("cpu"))).numpy()
     who, what = (rows.ravel() for rows in np.mgrid[:7, :30])
-    users, items = (part_of(side, rows, torch.device("cpu")) for side, rows in ((form.users, who), (form.items, what)))
+    users, items = (side_on(side, rows, torch.device("cpu")) for side, rows in ((form.users, who), (form.items, what)))
     with torch.no_grad():
         low = TorchHead(Head(form.head.cross, ()))(users, items)
         exact = TorchHead(form.head)(users, items)
@@ -85,7 +85,7 @@ def tail_in_tf32(form, users, items):
 
 def test_tighter_precisions_have_tighter_bounds():
     form = random_form(5, 40, DLRM)
-    users = part_of(form.users, np.arange(5), torch.device("cpu"))
+    users = side_on(form.users, np.arange(5), torch.device("cpu"))
     bounds = [ErrorBound(form.items, form.head, name, torch.device("cpu"))(users) for name in UNITS]
     assert list(UNITS) == ["ieee", "tf32x3", "tf32"]
     for tighter, looser in itertools.pairwise(bounds):

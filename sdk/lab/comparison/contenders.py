@@ -20,7 +20,7 @@ Grid = Mapping[str, Sequence[Any]]
 _LISTS = ("B", "C", "rolling")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Contender:
     """One line of a table.
 
@@ -31,7 +31,7 @@ class Contender:
             settings to logits); None for ours.
         grid: the settings that a peer may choose from; the first of each entry is the usual one.
         package: what a peer needs to be installed beside Marquee, if anything.
-        form: for ours, which form or ranker of the bundle is asked, see ``ours.lists`` and ``ours.logits``.
+        form: for ours, which form or ranker of the bundle is asked, see ``workbench.lists_by``.
     """
 
     name: str
@@ -55,17 +55,17 @@ class Contender:
 _PENALTIES = (400.0, 50.0, 100.0, 150.0, 200.0, 300.0, 600.0, 900.0)
 
 CONTENDERS: tuple[Contender, ...] = (
-    Contender(name="popularity", protocols=("A",), fit=rating_peers.popularity),
+    Contender("popularity", ("A",), rating_peers.popularity),
     Contender(
-        name="user and item means",
-        protocols=("A",),
-        fit=rating_peers.means,
+        "user and item means",
+        ("A",),
+        rating_peers.means,
         grid={"user_damping": (5.0, 1.0, 2.0, 10.0), "item_damping": (5.0, 1.0, 2.0, 10.0)},
     ),
     Contender(
-        name="biased MF",
-        protocols=("A",),
-        fit=rating_peers.biased_mf,
+        "biased MF",
+        ("A",),
+        rating_peers.biased_mf,
         grid={
             "embedding_dim": (64, 32, 128),
             "num_epochs": (40, 20, 60),
@@ -75,9 +75,9 @@ CONTENDERS: tuple[Contender, ...] = (
         },
     ),
     Contender(
-        name="LightGBM, the DLRM's features",
-        protocols=("A",),
-        fit=rating_peers.gradient_boosting,
+        "LightGBM, the DLRM's features",
+        ("A",),
+        rating_peers.gradient_boosting,
         package="lightgbm",
         grid={
             "statistics": ("leave-one-out", "out-of-fold"),
@@ -89,19 +89,19 @@ CONTENDERS: tuple[Contender, ...] = (
             "feature_fraction": (1.0, 0.7, 0.5),
         },
     ),
-    Contender(name="Marquee NCF", protocols=("A",), form="ncf"),
-    Contender(name="Marquee DLRM", protocols=("A",), form="dlrm"),
-    Contender(name="popularity", protocols=_LISTS, fit=list_peers.popularity),
+    Contender("Marquee NCF", ("A",), form="ncf"),
+    Contender("Marquee DLRM", ("A",), form="dlrm"),
+    Contender("popularity", _LISTS, list_peers.popularity),
     Contender(
-        name="item-kNN",
-        protocols=("B", "C"),
-        fit=list_peers.item_knn,
+        "item-kNN",
+        ("B", "C"),
+        list_peers.item_knn,
         grid={"watched": (0.4, 0.0, 0.6), "neighbours": (100, 50, 200, 400), "shrinkage": (20.0, 0.0, 50.0)},
     ),
     Contender(
-        name="iALS",
-        protocols=_LISTS,
-        fit=list_peers.ials,
+        "iALS",
+        _LISTS,
+        list_peers.ials,
         package="implicit",
         grid={
             "watched": (0.4, 0.0, 0.2, 0.6),
@@ -111,18 +111,13 @@ CONTENDERS: tuple[Contender, ...] = (
             "iterations": (15,),
         },
     ),
+    Contender("EASE, likes", _LISTS, list_peers.ease, grid={"watched": (0.0,), "penalty": _PENALTIES}),
     Contender(
-        name="EASE, likes", protocols=_LISTS, fit=list_peers.ease, grid={"watched": (0.0,), "penalty": _PENALTIES}
+        "EASE, likes and watched (0.6)", _LISTS, list_peers.ease, grid={"watched": (0.6,), "penalty": _PENALTIES}
     ),
-    Contender(
-        name="EASE, likes and watched (0.6)",
-        protocols=_LISTS,
-        fit=list_peers.ease,
-        grid={"watched": (0.6,), "penalty": _PENALTIES},
-    ),
-    Contender(name="Marquee DLRM alone", protocols=("B", "C"), form="dlrm"),
-    Contender(name="Marquee history alone", protocols=_LISTS, form="history"),
-    Contender(name="Marquee, nightly lists", protocols=_LISTS, form="default"),
+    Contender("Marquee DLRM alone", ("B", "C"), form="dlrm"),
+    Contender("Marquee history alone", _LISTS, form="history"),
+    Contender("Marquee, nightly lists", _LISTS, form="default"),
 )
 OURS = "Marquee, nightly lists"
 """Whose lists the others' are set against, user by user."""
@@ -162,15 +157,8 @@ def draw_settings(grid: Grid, budget: int, seed: int) -> list[dict[str, Any]]:
 
     The first is always the first value of every entry, the field's usual setting; the others are drawn without
     replacement (random search, Bergstra and Bengio 2012, JMLR 13).
-
-    Raises:
-        ValueError: the budget is below 1, or an entry of the grid is empty.
     """
     everything = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-    if budget < 1 or not everything:
-        raise ValueError(
-            f"draw_settings: got budget {budget} and {len(everything)} settings; expected at least 1 of each"
-        )
     drawn = np.random.default_rng(seed).permutation(len(everything) - 1)[: budget - 1] + 1
     return [everything[0], *(everything[place] for place in sorted(drawn))]
 

@@ -94,26 +94,18 @@ def tasks_for(
         DataError: the data set is too small for one of them.
     """
     tasks: list[Task] = []
-    if "A" in protocols:
-        tasks += [_rating_task(dataset, seed) for seed in seeds]
-    if "B" in protocols:
-        tasks += [_list_task(dataset, seed) for seed in seeds]
+    for seed in seeds if "A" in protocols else ():
+        whole = split(dataset.interactions, SplitConfig(test_share=0.2, validation_share=0.0, seed=seed))
+        tasks.append(Task("A", f"seed {seed}", seed, dataset, whole.train, whole.test))
+    for seed in seeds if "B" in protocols else ():
+        parts = split_positives(dataset.interactions, seed=seed)
+        tasks.append(Task("B", f"seed {seed}", seed, dataset, parts.train, parts.held_out))
     if "C" in protocols:
         timeless = without_tags(dataset)
         parts = split_by_time(timeless.interactions)
         tasks.append(Task("C", "latest 20 %", seeds[0], timeless, parts.train, parts.held_out))
         tasks += rolling_tasks(timeless, cuts, seeds[0])
     return tasks
-
-
-def _rating_task(dataset: Dataset, seed: int) -> Task:
-    parts = split(dataset.interactions, SplitConfig(test_share=0.2, validation_share=0.0, seed=seed))
-    return Task("A", f"seed {seed}", seed, dataset, parts.train, parts.test)
-
-
-def _list_task(dataset: Dataset, seed: int) -> Task:
-    parts = split_positives(dataset.interactions, seed=seed)
-    return Task("B", f"seed {seed}", seed, dataset, parts.train, parts.held_out)
 
 
 def rolling_tasks(dataset: Dataset, cuts: Sequence[float] = CUTS, seed: int = 0) -> list[Task]:

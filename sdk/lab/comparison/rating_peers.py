@@ -85,8 +85,8 @@ def biased_mf(problem: RatingProblem, **settings: Any) -> Scored:
 
 def _fit_and_predict(model: MeansBaseline | BiasedMF, problem: RatingProblem) -> Float32s:
     rows, asked = problem.rows, problem.asked
-    model.fit(rows.user_index, rows.item_index, rows.label, *problem.shape, seed=problem.seed)
-    return model.predict(asked.user_index, asked.item_index)
+    terms = model.fit(rows.user_index, rows.item_index, rows.label, *problem.shape, seed=problem.seed)
+    return terms.predict(asked.user_index, asked.item_index)
 
 
 def gradient_boosting(problem: RatingProblem, *, statistics: str, ids: bool, **parameters: Any) -> Scored:

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from sdk.base.errors import OutputError
-from sdk.base.files import canonical, write_file
-from sdk.base.rights import reason
+from sdk.base.files import canonical
 from sdk.base.types import Float64s, Int64s
+from sdk.measure.evaluation_report import write_files
 from sdk.metrics.intervals import ratio_intervals
 
 _SAMPLES = 2000
@@ -86,13 +85,8 @@ class ResultStore:
         Raises:
             OutputError: it cannot be written.
         """
-        path = self._path(name)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_file(path, json.dumps({"facts": _plain(facts), **asdict(result)}))
-        except OSError as error:
-            message = f"{path}: cannot be written ({reason(error)}); choose another --out"
-            raise OutputError(message) from error
+        content = json.dumps({"facts": _plain(facts), **asdict(result)})
+        write_files(self.folder, {self._path(name).name: content.encode()})
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}.json"

@@ -17,11 +17,10 @@ from sdk.base.errors import ConfigError
 from sdk.base.types import Dataset
 from sdk.data.labels import require_both_labels
 from sdk.data.splits import split
-from sdk.lab.comparison import ours
+from sdk.lab.comparison import workbench
 from sdk.lab.comparison.contenders import OURS, Contender, missing, taking_part
 from sdk.lab.comparison.protocols import CHOICES, CUTS, VALIDATION_SEEDS, Task, tasks_for
 from sdk.lab.comparison.results import Difference, Result, ResultStore, paired_difference
-from sdk.lab.comparison.workbench import Workbench
 
 log = logging.getLogger(__name__)
 _FORMAT = 1
@@ -114,7 +113,7 @@ def compare(dataset: Dataset, config: CompareConfig, out: Path) -> Comparison:
     tasks = tasks_for(dataset, config.protocols, config.seeds, cuts)
     for task in tasks:
         if any(each.form in RANKERS for each in taking_part(task.protocol)):
-            _require_labels(task.learnt, ours.run_config(task, quick=False))
+            _require_labels(task.learnt, workbench.run_config(task, quick=False))
     names: dict[str, list[str]] = {}
     for task in tasks:
         names.setdefault(task.protocol, []).append(task.name)
@@ -122,7 +121,7 @@ def compare(dataset: Dataset, config: CompareConfig, out: Path) -> Comparison:
     for name, package in left_out.items():
         log.warning("%s: left out, the package %s is missing; pip install 'marquee[compare]'", name, package)
     progress = _Progress(sum(len(_present(task)) for task in tasks))
-    results = {}
+    results: dict[tuple[str, str, str], Result] = {}
     for task in tasks:
         for name, result in _measure_task(task, config, out, progress):
             results[task.protocol, task.name, name] = result
@@ -139,9 +138,9 @@ def _present(task: Task) -> list[Contender]:
 
 
 def _measure_task(task: Task, config: CompareConfig, out: Path, progress: _Progress) -> Iterator[tuple[str, Result]]:
-    store, run, budget = ResultStore(out / "results"), ours.run_config(task, quick=config.quick), config.settings_tried
-    label = f"{task.protocol} {task.name}"
-    bench = Workbench(task, run, out / "work" / label.replace(" ", "-").replace("%", ""), budget)
+    store, label = ResultStore(out / "results"), f"{task.protocol} {task.name}"
+    run, budget = workbench.run_config(task, quick=config.quick), config.settings_tried
+    bench = workbench.Workbench(task, run, out / "work" / label.replace(" ", "-").replace("%", ""), budget)
     for contender in _present(task):
         facts, name = _facts(task, contender, to_json(run), budget), f"{label} {contender.name}"
         kept = store.get(name, facts)

@@ -1,24 +1,30 @@
-"""One task's data in the forms that contenders need, made when first asked for; and how a contender is measured."""
+"""One task's data in the forms that contenders need, made when first asked for; and how a contender is measured.
+
+Our models are one bundle trained on the task's training part, asked as everybody asks a bundle. Its data set holds the
+training ratings alone, so neither the models, nor the histories that lists are made from, nor the seen titles can know
+what is asked for.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import logging
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from sdk.base.config import RunConfig
+from sdk.base.config import RunConfig, SplitConfig
+from sdk.base.errors import BundleError
 from sdk.base.ids import rows_of
 from sdk.base.types import Int64s
-from sdk.bundles.bundle import Bundle
+from sdk.bundles.bundle import Bundle, load
 from sdk.bundles.fresh import encoded
 from sdk.features.interactions import TRAIN, VALIDATION
-from sdk.lab.comparison import ours
 from sdk.lab.comparison.contenders import Contender, Settings, Tuned, draw_settings, tune
 from sdk.lab.comparison.list_peers import RatingMatrix, Scorer, lists_of
 from sdk.lab.comparison.protocols import Task
@@ -28,9 +34,67 @@ from sdk.measure.list_evaluation import MeasuredLists
 from sdk.metrics.lists import RelevanceSets, ndcg, user_mean
 from sdk.metrics.pointwise import auc, log_loss
 from sdk.models.predict import predict
+from sdk.scoring.recommender import Recommender
 
+log = logging.getLogger(__name__)
 _LENGTH = 20
 _LIST_FIGURES = ("ndcg10", "recall20", "map10", "hit_rate10", "novelty", "distinct_in_top10", "coverage", "gini")
+
+
+def run_config(task: Task, *, quick: bool) -> RunConfig:
+    """The shipped defaults; nothing but the validation part is the task's own: its seed, and by time if the task is.
+
+    Args:
+        task: what to train for.
+        quick: train for two epochs only, to try the command out.
+    """
+    by_time = task.protocol in ("C", "rolling")
+    config = RunConfig(split=SplitConfig(kind="time" if by_time else "random", test_share=0.0, seed=task.seed))
+    if not task.is_list_task:
+        config = dataclasses.replace(config, models=("dlrm", "ncf", "content"))
+    if quick:
+        config = dataclasses.replace(config, training=dataclasses.replace(config.training, max_epochs=2))
+    return config
+
+
+def trained(task: Task, config: RunConfig, folder: Path) -> Bundle:
+    """The task's bundle: the one in the folder if it is of these data and this configuration, else a new one."""
+    from sdk.training.pipeline import train_bundle
+
+    learnt = task.learnt
+    if (folder / "bundle.json").is_file():
+        try:
+            bundle = load(folder)
+            if bundle.info.data["fingerprint"] == learnt.fingerprint and bundle.info.config == config:
+                return bundle
+        except BundleError as error:
+            log.info("%s: trained again (%s)", folder, error)
+    shutil.rmtree(folder, ignore_errors=True)
+    return train_bundle(learnt, config, folder, force=True)
+
+
+def lists_by(bundle: Bundle, form: str, user_id: Int64s, k: int) -> tuple[Int64s, Int64s]:
+    """A bundle's lists for the given users, without what they have rated.
+
+    Args:
+        bundle: trained on the training part alone.
+        form: ``default``, what a night writes; ``history``, the history model alone; else a ranker's name, for its
+            logits alone.
+        user_id: (B,) int64.
+        k: list length.
+
+    Returns:
+        (B, k) int64 item ids, and (B,) int64 lengths.
+    """
+    if form == "default":
+        found = bundle.recommend(user_id, k)
+    else:
+        users, items = bundle.encoded_users, bundle.encoded_items
+        ranked_by = bundle.list_form(None) if form == "history" else bundle.model(form).lower()
+        index = users.index_of(user_id)
+        seen = bundle.interactions.seen(len(users)).take(index)
+        found = Recommender(form, ranked_by, users, items).recommend(index, seen, k)
+    return found.item_id, found.lengths.astype(np.int64)
 
 
 class Workbench:
@@ -54,7 +118,7 @@ class Workbench:
         start = time.perf_counter()
         tuned = self._tuned(contender)
         result = self._lists(contender, tuned) if self.task.is_list_task else self._rating(contender, tuned)
-        return replace(result, seconds=trained + time.perf_counter() - start)
+        return dataclasses.replace(result, seconds=trained + time.perf_counter() - start)
 
     def _tuned(self, contender: Contender) -> Tuned:
         settings = draw_settings(contender.grid, self.budget, self.task.seed)
@@ -70,7 +134,7 @@ class Workbench:
     @cached_property
     def bundle(self) -> Bundle:
         """Our models, trained on the task's training part."""
-        return ours.trained(self.task, self.config, self.folder / "bundle")
+        return trained(self.task, self.config, self.folder / "bundle")
 
     def _training_seconds(self) -> float:
         stages = json.loads((self.bundle.path / "reports" / "stages.json").read_text("utf-8"))
@@ -90,7 +154,7 @@ class Workbench:
         (users, relevant), ratings = self._asked, self._ratings
         rows = rows_of(ratings.user_id, users)
         if contender.fit is None:
-            items, lengths = ours.lists(self.bundle, contender.form, users, _LENGTH)
+            items, lengths = lists_by(self.bundle, contender.form, users, _LENGTH)
         else:
             items, lengths = lists_of(contender.fit(ratings, **tuned.settings), ratings, rows, _LENGTH)
         ratings.refuse_seen(rows, items, lengths)
@@ -98,9 +162,8 @@ class Workbench:
         found, pooled = lists.whole(), ("ndcg10", "recall20")
         figures = {name: float(found.values[name]) for name in _LIST_FIGURES}
         intervals = {name: found.intervals[name] for name in pooled}
-        values = {name: tuple(lists.per_user[name].tolist()) for name in pooled}
-        chosen = (tuned.settings, tuned.tried, tuned.value)
-        return Result(figures, intervals, *chosen, users=tuple(users.tolist()), **values)
+        values = (tuple(each.tolist()) for each in (users, *(lists.per_user[name] for name in pooled)))
+        return Result(figures, intervals, tuned.settings, tuned.tried, tuned.value, 0.0, *values)
 
     def _list_value(self, fit: Callable[..., Scorer], settings: Settings) -> tuple[float, Settings]:
         """Mean NDCG@10 on the validation parts."""
@@ -133,8 +196,9 @@ class Workbench:
         work = self.folder / "tuning"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        train, vectors = dataset.interactions.take(inner.train), ours.content_vectors(self.bundle)
-        features = fit_features(train, dataset.users, dataset.items, vectors, self.config.features, work)
+        train, config = dataset.interactions.take(inner.train), self.config
+        vectors = self.bundle.content.vectors(config.features.content_dim, seed=config.training.seed)
+        features = fit_features(train, dataset.users, dataset.items, vectors, config.features, work)
         asked = features.encode(dataset.interactions.take(inner.test))
         return RatingProblem(features.users, features.items, features.encode(train), asked, self.task.seed)
 
@@ -158,4 +222,4 @@ def _relevance(task: Task) -> tuple[Int64s, RelevanceSets]:
     """The users of whom something is asked, ascending, and what."""
     asked = task.dataset.interactions.take(task.test)
     users, row = np.unique(asked.user_id, return_inverse=True)
-    return users, RelevanceSets.from_pairs(row.astype(np.int64), asked.item_id, len(users))
+    return users, RelevanceSets(row.astype(np.int64), asked.item_id, len(users))

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
@@ -36,24 +36,6 @@ Report = Callable[[int, float], None]
 
 _FIRST_DRAW = 7
 _LIST_LENGTH = 10
-
-
-class Objective(Protocol):
-    """A figure to maximise.
-
-    Attributes:
-        metric: what the figure is.
-        patience: number of the first report that may end a measurement early.
-    """
-
-    metric: ClassVar[str]
-    patience: ClassVar[int]
-
-    def measure(self, config: RunConfig, repeats: int, report: Report) -> float:
-        """The mean of ``repeats`` repetitions; ``report`` hears of it from step 1 on."""
-
-    def once(self, config: RunConfig, repeat: int) -> float:
-        """One repetition, numbered from 0."""
 
 
 def _content_vectors(dataset: Dataset, config: RunConfig) -> Callable[[int, int], Float32s]:
@@ -108,19 +90,16 @@ class RankerObjective:
             best = max(best, record.auc)
             report(record.epoch, best)
 
-        values = [self._run(config, 0, hear), *(self.once(config, repeat) for repeat in range(1, repeats))]
+        values = [self.once(config, 0, hear), *(self.once(config, repeat) for repeat in range(1, repeats))]
         return math.fsum(values) / len(values)
 
-    def once(self, config: RunConfig, repeat: int) -> float:
+    def once(self, config: RunConfig, repeat: int, on_epoch: Callable[[EpochRecord], None] | None = None) -> float:
         """The best epoch's validation AUC with seed ``config.training.seed + repeat``."""
-        return self._run(config, repeat, None)
-
-    def _run(self, config: RunConfig, repeat: int, on_epoch: Callable[[EpochRecord], None] | None) -> float:
         config = config.with_seed(config.training.seed + repeat)
-        features, *parts = self._part(config.features)
+        features, learnt, validation = self._part(config.features)
         training = config.training_of(self._model)[0]  # a study varies the penalty itself
         model = seeded(lambda: build_ranker(self._model, config, features.users, features.items), training)
-        result = train(model, *parts, training, name=f"{self._model} trial", on_epoch=on_epoch)
+        result = train(model, learnt, validation, training, name=f"{self._model} trial", on_epoch=on_epoch)
         return result.history[result.best_epoch - 1].auc
 
     def _part(self, config: FeatureConfig) -> tuple[Features, EncodedInteractions, EncodedInteractions]:
@@ -179,13 +158,18 @@ class HistoryObjective:
         held_user, held_item = self._rows(self._dataset.interactions.take(parts.held_out))
         wanted, row = np.unique(held_user, return_inverse=True)
         lists = Engine(form).top_k(wanted, Seen.build(user, item, shape[0]).take(wanted), _LIST_LENGTH)
-        relevant = RelevanceSets.from_pairs(row.astype(np.int64), held_item, len(wanted))
+        relevant = RelevanceSets(row.astype(np.int64), held_item, len(wanted))
         return user_mean(ndcg(lists.item_index, relevant, _LIST_LENGTH, lengths=lists.lengths))
 
     def _rows(self, ratings: Interactions) -> tuple[Int64s, Int64s]:
         """Rows of the users' and of the items' table, as the encoded tables number them."""
         users, items = (table.column(0).to_numpy() for table in (self._dataset.users, self._dataset.items))
         return rows_of(users, ratings.user_id) + FIRST_KNOWN, rows_of(items, ratings.item_id) + FIRST_KNOWN
+
+
+Objective: TypeAlias = RankerObjective | HistoryObjective
+"""A figure to maximise: ``metric`` says which, ``patience`` from which report on a measurement may be ended early.
+``measure`` is the mean of repetitions and tells of the value so far from step 1 on, ``once`` is one of them."""
 
 
 def objective_of(model: str, dataset: Dataset, config: RunConfig, work: Path) -> Objective:

@@ -14,18 +14,20 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdk.base.config import RunConfig, to_json
-from sdk.base.errors import ScoreError
+from sdk.base.errors import OutputError, ScoreError, UnusableFileError, UsageError
+from sdk.base.files import lock_of, locked
 from sdk.base.ids import count_of
+from sdk.base.rights import reason
 from sdk.base.types import Dataset
 from sdk.lab.tuning.objectives import Objective, Report, objective_of
 from sdk.lab.tuning.space import Space, field_of, space_around, text_of, with_fields
-from sdk.lab.tuning.study import opened_study
 
 if TYPE_CHECKING:
     import optuna
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _TRIALS_BEFORE_PRUNING = 5
+_FACTS = "facts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,6 @@ def tune(
     repeats: int = 2,
     confirm: int = 0,
     timeout_s: float | None = None,
-    space: Space | None = None,
 ) -> TuningResult:
     """Search for a model's best settings on validation parts, going on with the study if it is there.
 
@@ -131,7 +133,6 @@ def tune(
         repeats: training seeds (draws, for the history model) whose mean is a trial's value, at least 1.
         confirm: further seeds with which the given run and the best one are repeated at the end.
         timeout_s: no trial is started after this many seconds.
-        space: None takes ``sdk.lab.tuning.space.SPACES``, widened where ``config`` lies outside.
 
     Raises:
         UsageError: Optuna is not installed, the study is of other data or settings, or a number is out of range.
@@ -142,7 +143,7 @@ def tune(
     """
     for name, number, least in (("num_trials", num_trials, 1), ("repeats", repeats, 1), ("confirm", confirm, 0)):
         count_of(number, name, least)
-    space = space or space_around(model, config)
+    space = space_around(model, config)
     facts = _facts(dataset, config, model, space, repeats)
     with opened_study(Path(study), model, facts) as opened, tempfile.TemporaryDirectory(prefix="marquee-tune-") as work:
         objective = objective_of(model, dataset, config, Path(work))
@@ -262,3 +263,81 @@ def importances(study: optuna.Study) -> dict[str, float]:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+
+
+@contextmanager
+def opened_study(path: Path, model: str, facts: Mapping[str, Any]) -> Iterator[optuna.Study]:
+    """A model's study in a file, made if absent and locked meanwhile; what a killed run left running is closed.
+
+    Args:
+        path: SQLite file.
+        model: the study's name in the file.
+        facts: plain JSON values that the study's values depend on, by a name in words.
+
+    Raises:
+        UsageError: Optuna is not installed, or the study is of other facts.
+        UnusableFileError: the file is no study.
+        OutputError: the study cannot be written.
+        LockedError: another run is using the file.
+    """
+    require_optuna()
+    try:
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()  # SQLite would only say that it cannot open it
+    except OSError as error:
+        message = f"{path}: a study cannot be kept there ({reason(error, path)}); choose another --study"
+        raise OutputError(message) from error
+    busy = f"{path}: another run is using this study; wait for it, or choose another --study"
+    with locked(lock_of(path), busy), _stored(path) as storage:
+        yield _study_of(storage, path, model, facts)
+
+
+def require_optuna() -> None:
+    """Refuse to go on without Optuna.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        message = "tune needs Optuna, which is not installed: pip install 'marquee[tune]'"
+        raise UsageError(message) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@contextmanager
+def _stored(path: Path) -> Iterator[optuna.storages.RDBStorage]:
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
+    except (SQLAlchemyError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UnusableFileError(path, f"no study can be kept in it ({reason})", "Choose another --study.") from error
+    try:
+        yield storage
+    except optuna.exceptions.StorageInternalError as error:
+        raise OutputError(f"{path}: the study cannot be written ({error}); make room there") from error
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _study_of(storage: optuna.storages.RDBStorage, path: Path, model: str, facts: Mapping[str, Any]) -> optuna.Study:
+    import optuna
+
+    study = optuna.create_study(storage=storage, study_name=model, direction="maximize", load_if_exists=True)
+    known = study.user_attrs.get(_FACTS)
+    if known is None:
+        study.set_user_attr(_FACTS, facts)
+    elif known != facts:
+        odd = [name for name, value in facts.items() if known.get(name) != value]
+        raise UsageError(
+            f"{path}: its {model} study is of another {' and another '.join(odd)}, so its trials do not compare. "
+            "Give what it was started with, or choose another --study."
+        )
+    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    return study

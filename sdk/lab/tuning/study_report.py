@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from sdk.base.config import to_json
 from sdk.base.printable import number
 from sdk.lab.tuning.space import Parameter, Range, field_of, text_of
+from sdk.measure import text_tables
 from sdk.measure.charts import blank_chart, chart_png, chart_style, look_of, name_chart
-from sdk.measure.text_tables import as_markdown as table_as_markdown
-from sdk.measure.text_tables import display, table
-from sdk.measure.training_report import write_files
+from sdk.measure.evaluation_report import write_files
+from sdk.measure.text_tables import display
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,8 +93,8 @@ def as_markdown(result: TuningResult, num_rows: int = 10) -> str:
         ]
         for trial in shown
     )
-    page = table("", ["trial", result.metric, *(name.split(".")[-1] for name in fields)], rows)
-    return "\n".join([summary(result), "", *table_as_markdown(page)]) + "\n"
+    page = text_tables.table("", ["trial", result.metric, *(name.split(".")[-1] for name in fields)], rows)
+    return "\n".join([summary(result), "", *text_tables.as_markdown(page)]) + "\n"
 
 
 def summary(result: TuningResult) -> str:

@@ -41,7 +41,7 @@ _HELD_OUT = 0.2
 _LIST = 10
 
 
-class Choice:
+class MeasuredChoice:
     """Something chosen by measuring, as plain JSON values and back; a number's table is a list of pairs there."""
 
     __slots__ = ()
@@ -66,7 +66,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class PenaltyChoice(Choice):
+class PenaltyChoice(MeasuredChoice):
     """A penalty and what it was chosen by.
 
     Attributes:
@@ -100,7 +100,7 @@ class Draw:
         counts: (N,) int64 ratings of each title.
     """
 
-    part: Part
+    part: ChoiceRatings
     own: Int64s
     measured: Int64s
     held_out: RelevanceSets
@@ -130,7 +130,7 @@ class Draw:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Part:
+class ChoiceRatings:
     """The ratings that take part in a choice, ascending by user and title, both numbered from 0.
 
     Few users bring all their titles, for the matrix to invert is then as large as the users; many only the most rated.
@@ -154,7 +154,7 @@ class Part:
     config: HistoryConfig
 
     @classmethod
-    def of(cls, columns: tuple[Index, Index, Floats], features: Float32s, config: HistoryConfig) -> Part:
+    def of(cls, columns: tuple[Index, Index, Floats], features: Float32s, config: HistoryConfig) -> ChoiceRatings:
         """Choose them.
 
         Args:
@@ -193,7 +193,7 @@ class Part:
         solve = prepared(balanced(history[np.diff(history.indptr) > 0], self.config.user_exponent), self.features)
         place = rows_of(measured, self.user)
         named = asked & (place >= 0)
-        held_out = RelevanceSets.from_pairs(place[named], self.item[named], len(measured))
+        held_out = RelevanceSets(place[named], self.item[named], len(measured))
         counts = np.bincount(item, minlength=self.shape[1])
         return Draw(self, np.flatnonzero(known & (place >= 0)), measured, held_out, solve, counts)
 
@@ -210,7 +210,7 @@ def choose_penalty(
         features: (R_item, f) float32, as the model is fitted with.
         config: all but its ``penalty`` counts.
     """
-    part = Part.of((user, item, rating), features, config)
+    part = ChoiceRatings.of((user, item, rating), features, config)
     draws = _draws(part)
     if not draws:
         log.info("history model: too few likes to choose a penalty by, %g is taken", FALLBACK)
@@ -245,7 +245,7 @@ def climb(measure: Callable[[float], float]) -> tuple[float, dict[float, float]]
     return _vertex(found), found
 
 
-def _draws(part: Part) -> list[Draw]:
+def _draws(part: ChoiceRatings) -> list[Draw]:
     """As many as measure some 3,000 lists together, at most two; none where a draw would measure too few."""
     first = _draw(part, 0)
     if first is None:
@@ -254,7 +254,7 @@ def _draws(part: Part) -> list[Draw]:
     return [first, *filter(None, (_draw(part, n) for n in range(1, number)))]
 
 
-def _draw(part: Part, number: int) -> Draw | None:
+def _draw(part: ChoiceRatings, number: int) -> Draw | None:
     rng = np.random.default_rng((part.config.seed, number))
     held = (part.rating >= part.config.like_at) & drawn(len(part.rating), _HELD_OUT, rng)
     return part.draw(~held, held, rng, FEWEST_MEASURED)

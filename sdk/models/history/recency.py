@@ -19,7 +19,7 @@ import numpy as np
 from sdk.base.config import HistoryConfig
 from sdk.base.types import Float32s, Int64s
 from sdk.data.splits import before_and_asked, time_at
-from sdk.models.history.choice import MAX_MEASURED, Choice, Draw, Part
+from sdk.models.history.choice import MAX_MEASURED, ChoiceRatings, Draw, MeasuredChoice
 from sdk.models.history.inputs import Floats, Index
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ _MOST_HALVINGS = 60.0  # so that no weight becomes 0
 
 
 @dataclass(frozen=True, slots=True)
-class TimeChoice(Choice):
+class TimeChoice(MeasuredChoice):
     """What was chosen on moments, and by what.
 
     Attributes:
@@ -113,7 +113,7 @@ class Moments:
             features: (R_item, f) float32, as the model is fitted with.
             config: all but its ``penalty`` and ``half_life_days`` count.
         """
-        part = Part.of(columns, features, config)
+        part = ChoiceRatings.of(columns, features, config)
         times, likes = timestamp[part.rows], part.rating >= config.like_at
         found: list[Draw] = []
         for share in MOMENTS:

@@ -50,7 +50,7 @@ def refitted(columns, given, penalty, config, num_users=150, num_items=40):
     rated = np.isin(np.arange(shape[1]), item)
     engine = Engine(model.to_pair_form(*rest, shape[0]), rated)
     found = engine.top_k(measured, Seen.build(*rest[:2], shape[0]).take(measured), 10)
-    relevant = RelevanceSets.from_pairs(np.searchsorted(measured, user[held]), item[held], len(measured))
+    relevant = RelevanceSets(np.searchsorted(measured, user[held]), item[held], len(measured))
     return user_mean(ndcg(found.item_index, relevant, 10, lengths=found.lengths))
 
 

@@ -17,8 +17,8 @@ from sdk.bundles.fresh import FreshBundle, FreshRatings
 from sdk.data.splits import split
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
-from sdk.lab.comparison.ours import run_config as compared_config
 from sdk.lab.comparison.protocols import tasks_for
+from sdk.lab.comparison.workbench import run_config as compared_config
 from sdk.metrics.lists import RelevanceSets, ndcg
 from sdk.models.history import choice as history_choice
 from sdk.models.history import model as history_model
@@ -126,7 +126,7 @@ def refitted(columns, share, half_life, penalty=WHOLE.penalty):
     rated = np.isin(np.arange(SHAPE[1]), item)
     engine = Engine(model.to_pair_form(*known, SHAPE[0], time[past]), rated)
     found = engine.top_k(measured, Seen.build(*known[:2], SHAPE[0]).take(measured), 10)
-    relevant = RelevanceSets.from_pairs(row, item[asked], len(measured))
+    relevant = RelevanceSets(row, item[asked], len(measured))
     return ndcg(found.item_index, relevant, 10, lengths=found.lengths)
 
 

@@ -11,8 +11,8 @@ from made_up import COLD_USER
 from night_files import DATE, job, tree
 from small import encoded_table
 
-import batch.lists.audience_slices
-from batch.lists.audience_slices import Slices, titles_at_a_time
+import batch.lists.audience
+from batch.lists.audience import Slices, titles_at_a_time
 from batch.run.night import run
 from sdk.features.seen import Seen
 from sdk.models.pair_form import Head, PairForm, Side
@@ -28,7 +28,7 @@ PORTIONS_MIB = 0.09
 @pytest.fixture
 def taken(monkeypatch):
     """Bytes of every audience's buffers: a set for each thread, with a slot for each place of a title."""
-    monkeypatch.setattr(batch.lists.audience_slices, "_LEAST_TITLES", LANES)
+    monkeypatch.setattr(batch.lists.audience, "LEAST_TITLES", LANES)
     found, real = [], Engine.top_k_and_audience
 
     def noted(self, user_index, seen, k):

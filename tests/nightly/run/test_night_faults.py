@@ -16,8 +16,7 @@ import pytest
 from night_files import DATE, debris, fail_at, job, tree
 
 import batch.lists.shards
-from batch.job.bundle_reading import open_bundle
-from batch.job.inputs import open_job
+from batch.job.inputs import open_bundle, open_job
 from batch.run.night import run
 from batch.score import main
 from batch.store.local import LocalTarget

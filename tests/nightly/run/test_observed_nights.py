@@ -301,7 +301,7 @@ def test_the_curves_equal_the_slow_way(two_nights, bundle):
 
 def test_a_large_night_is_sampled_by_rule_from_parts_far_apart(two_nights, monkeypatch):
     monkeypatch.setattr(report_sample, "MAX_USERS", 9)
-    monkeypatch.setattr(report_sample, "_LEAST_PARTS", 3)
+    monkeypatch.setattr(report_sample, "LEAST_PARTS", 3)
     target = open_target(two_nights[0])
     first, again = (report_sample.sample_users(target, f"run_date={SECOND}") for _ in range(2))
     assert len(first.users) == 9

@@ -1,4 +1,4 @@
-"""Why a title stands in a list: the titles of the history that speak for it, and what else adds to its score.
+"""A visitor's list, and why a title stands in a list: what of the history speaks for it, and what else adds to it.
 
 A list's score is a sum (``Bundle.list_form``), so it comes apart exactly: what each rated title adds through the
 history model, what being liked by many adds, and a share of the ranker's logit.
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdk.base.config import RANKERS
-from sdk.base.types import Bools, Float32s, Float64s, Int64s
+from sdk.base.errors import ScoreError
+from sdk.base.types import Bools, Float32s, Float64s, Int64s, TopK
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
 from sdk.scoring.recommender import HISTORY, POPULAR, popular_form
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sdk.features.interactions import StoredInteractions
     from sdk.models.content.reasons import Reasons
     from sdk.models.history.model import HistoryModel
+    from sdk.models.pair_form import PairForm
     from sdk.scoring.recommender import Recommender
 
 _SAYS_LITTLE = ("year", "overview")  # to share them is no reason that a person would give
@@ -193,18 +195,11 @@ class Explainer:
         itself = rated.rows == row
         because = self._because(rated, row, added)
         little = "ranked high by the ranker" if ranker > bias else "liked by many"
-        return self._named(
-            row,
-            source,
-            score,
-            liked=float(added[rated.liked & ~itself].sum()),
-            watched=float(added[~rated.liked & ~itself].sum()),
-            itself=float(added[itself].sum()),
-            popularity=bias,
-            ranker=ranker,
-            because=because,
-            note="" if because else f"no title of the history speaks for it: {little}",
-        )
+        note = "" if because else f"no title of the history speaks for it: {little}"
+        sides = (rated.liked & ~itself, ~rated.liked & ~itself, itself)
+        liked, watched, own = (float(added[rows].sum()) for rows in sides)
+        parts = {"liked": liked, "watched": watched, "itself": own, "popularity": bias, "ranker": ranker}
+        return self._named(row, source, score, **parts, because=because, note=note)
 
     def _because(self, rated: _Rated, row: int, added: Float64s) -> tuple[Because, ...]:
         speaks = (added > _ROUNDING) & (rated.rows != row)
@@ -236,3 +231,32 @@ def _why_popular(recommender: Recommender, user_id: int, user_index: int) -> str
     if user_index == UNKNOWN:
         return f"user {user_id} is not in this bundle"
     return f"user {user_id} has too few ratings for a list of their own"
+
+
+def visitor_list(history: HistoryModel, items: EncodedTable, rows: Int64s, k: int) -> TopK:
+    """The k best titles beside liked ones (rows of the items' table); see ``Bundle.recommend_for``."""
+    liked = np.unique(rows)
+    vector = history.user_vectors(np.array([0, len(liked)]), liked)
+    known = bool(vector.any())
+    best, scores = best_rows(history.form_of(vector) if known else popular_form(items, 1), liked, k)
+    source = np.array([HISTORY if known else POPULAR])
+    return TopK(items.ids[best][None], scores[None], np.array([len(best)], dtype=np.int32), source)
+
+
+def best_rows(form: PairForm, liked: Int64s, k: int) -> tuple[Int64s, Float32s]:
+    """The best rows of one user without an MLP, and their scores: one product, since the engine's layout of a whole
+    catalogue takes longer than that and serves many users. Equal scores go to the smaller row, as in the engine.
+
+    Raises:
+        ScoreError: a score is infinite or NaN.
+    """
+    score = np.asarray(form.items.dot @ form.users.dot[0] + form.items.bias + form.users.bias[0], dtype=np.float32)
+    allowed = np.setdiff1d(np.arange(FIRST_KNOWN, len(score)), liked)
+    if not np.isfinite(score[allowed]).all():
+        message = "a visitor's scores are not all finite: the history model is damaged. Train the bundle again."
+        raise ScoreError(message)
+    if len(allowed) > k:
+        worst = np.partition(score[allowed], len(allowed) - k)[len(allowed) - k]
+        allowed = allowed[score[allowed] >= worst]
+    best = allowed[np.lexsort((allowed, -score[allowed]))][:k]
+    return best, score[best]
