@@ -10,7 +10,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from batch.gates.config import GateConfig, read_config
+from batch.gates.thresholds import GateConfig, read_config
 from batch.job.job import Job, check_date
 from batch.store.clock import check_not_ahead
 from sdk.base.errors import UsageError

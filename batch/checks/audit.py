@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from batch.checks.drift import SCORE_BINS, jaccard, population_stability, score_histogram, tops
 from batch.checks.expectations import Expectations
-from batch.checks.side_audit import Lists, SideAudit, SideRules, layout_problem, share, take_apart
+from batch.checks.side_audit import PartLists, SideAudit, SideRules, layout_problem, share, take_apart
 from batch.gates.figures import AUDIENCES, BUNDLE, FOLDERS, TITLES, USERS, Counted, Figures, GateResult, SideFigures
 from batch.gates.judge import agreed, enforce, lines_of
 from batch.gates.table import Facts, check_skips
@@ -211,7 +211,7 @@ def _compared(found: SideAudit, figures: SideFigures, previous: Parts) -> SideFi
     return dataclasses.replace(figures, kept=share(kept, lists), overlap=share(likeness, kept), drift=drift, note=note)
 
 
-def _previous_tops(name: str, table: pa.Table, rules: SideRules) -> tuple[Lists, Int32s]:
+def _previous_tops(name: str, table: pa.Table, rules: SideRules) -> tuple[PartLists, Int32s]:
     if problem := layout_problem(name, table, rules.layout):
         raise OutputError(problem)
     part = take_apart(name, table, rules)

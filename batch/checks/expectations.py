@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from batch.checks.side_audit import SideRules
-from batch.gates.config import GateConfig
 from batch.gates.figures import AUDIENCES, TITLES, USERS, BundleFacts
+from batch.gates.thresholds import GateConfig
 from batch.job.inputs import Asked, everything
 from batch.job.job import Job
 from sdk.base.types import Bools, Int64s

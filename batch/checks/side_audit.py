@@ -73,7 +73,7 @@ class SideRules:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lists:
+class PartLists:
     """One part, taken apart: N rows in L lists.
 
     Attributes:
@@ -170,7 +170,7 @@ class SideAudit:
             return None
         return sameness(self.listed_in, np.maximum(self.personal - self.barred, self.listed_in))
 
-    def _take_apart(self, name: str, table: pa.Table) -> Lists:
+    def _take_apart(self, name: str, table: pa.Table) -> PartLists:
         if problem := layout_problem(name, table, self.rules.layout):
             raise QualityGateError(
                 f"{problem}. Nothing was published; the staging folder is kept for a look until the night is "
@@ -180,7 +180,7 @@ class SideAudit:
             self._note("finite", nulls, f"{name} holds a null")
         return take_apart(name, table, self.rules)
 
-    def _check_rows(self, lists: Lists) -> None:
+    def _check_rows(self, lists: PartLists) -> None:
         self._report(lists, "finite", ~np.isfinite(lists.score), "has the score {score}")
         number = np.arange(len(lists.ids)) - lists.starts[lists.list_row] + 1
         self._report(lists, "ranks", lists.rank != number, "has rank {rank}, which does not follow the one before")
@@ -188,7 +188,7 @@ class SideAudit:
         rising[1:] = (lists.score[1:] > lists.score[:-1]) & (lists.list_row[1:] == lists.list_row[:-1])
         self._report(lists, "order", rising, "scores above the row before it in the same list")
 
-    def _check_ids(self, lists: Lists) -> None:
+    def _check_ids(self, lists: PartLists) -> None:
         unknown = (lists.answer < 0) | (lists.query < 0)[lists.list_row]
         self._report(lists, "known", unknown, "names {id} and title {answer}, one of which the bundle does not have")
         if self.rules.allowed is not None:
@@ -197,7 +197,7 @@ class SideAudit:
         if self.rules.side == TITLES:
             self._report(lists, "itself", lists.ids == lists.answers, "lists title {id} as similar to itself")
 
-    def _check_repeats(self, lists: Lists) -> None:
+    def _check_repeats(self, lists: PartLists) -> None:
         """Titles named twice and titles seen, by one sort of (list, title) keys."""
         keys = lists.list_row * self._width + lists.answer + 1
         ordered = np.sort(keys)
@@ -211,7 +211,7 @@ class SideAudit:
         )
 
     def _check_barred(
-        self, lists: Lists, gate: str, barred: Seen | None, keys: Int64s, ordered: Int64s, says: str
+        self, lists: PartLists, gate: str, barred: Seen | None, keys: Int64s, ordered: Int64s, says: str
     ) -> None:
         if barred is None:
             return
@@ -229,7 +229,7 @@ class SideAudit:
     def _width(self) -> int:
         return len(self.rules.answers) + 1
 
-    def _check_lists(self, lists: Lists) -> None:
+    def _check_lists(self, lists: PartLists) -> None:
         known = lists.query >= 0
         query, first = np.unique(lists.query[known], return_index=True)
         again = known.copy()
@@ -243,7 +243,7 @@ class SideAudit:
         wrong = known & ((lists.lengths > longest) | short)
         self._report(lists, "lengths", _at(lists, wrong), "begins a list of another length than k and what is left")
 
-    def _measure(self, lists: Lists) -> None:
+    def _measure(self, lists: PartLists) -> None:
         self.rows += len(lists.ids)
         self.lists += len(lists.starts)
         fallback, model = lists.fallback[lists.starts], ~lists.fallback[lists.starts]
@@ -259,7 +259,7 @@ class SideAudit:
         self.flat_lists += int((several & (lists.score[lists.starts] == lists.score[ends])).sum())
         self._count(lists, model)
 
-    def _count(self, lists: Lists, model: Bools) -> None:
+    def _count(self, lists: PartLists, model: Bools) -> None:
         known = lists.answer >= 0
         self.exposure += np.bincount(lists.answer[known], minlength=len(self.exposure))
         usable = ~lists.fallback & np.isfinite(lists.score)
@@ -270,7 +270,7 @@ class SideAudit:
         self.personal += int((personal >= 0).any(axis=1).sum())
         self.top[lists.query[lists.query >= 0]] = top[lists.query >= 0]
 
-    def _report(self, lists: Lists, gate: str, bad: Bools, says: str) -> None:
+    def _report(self, lists: PartLists, gate: str, bad: Bools, says: str) -> None:
         if bad.any():
             row = int(np.argmax(bad))
             words = says.format(
@@ -288,13 +288,13 @@ def share(part: float, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def take_apart(name: str, table: pa.Table, rules: SideRules) -> Lists:
+def take_apart(name: str, table: pa.Table, rules: SideRules) -> PartLists:
     """A part's columns and where its lists begin; rows that hold a null are left out."""
     table = table.drop_null()
     ids, rank, answers, score = (table.column(column).to_numpy() for column in rules.layout.names[:4])
     begins = np.append(True, ids[1:] != ids[:-1])[: len(ids)]
     starts = np.flatnonzero(begins)
-    return Lists(
+    return PartLists(
         name=name, ids=ids, rank=rank, answers=answers, score=score,
         fallback=np.asarray(pc.equal(table.column("source"), POPULAR)).astype(np.bool_),
         starts=starts, lengths=np.diff(np.append(starts, len(ids))), list_row=np.cumsum(begins) - 1,
@@ -320,7 +320,7 @@ def _places(known: Int64s, ids: Int64s) -> Int64s:
     return np.asarray(pc.index_in(pa.array(ids), pa.array(known)).fill_null(-1)).astype(np.int64)
 
 
-def _at(lists: Lists, which: Bools) -> Bools:
+def _at(lists: PartLists, which: Bools) -> Bools:
     """(N,) bool: the first rows of the lists that are marked."""
     rows = np.zeros(len(lists.ids), dtype=np.bool_)
     rows[lists.starts[which]] = True

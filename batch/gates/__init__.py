@@ -3,6 +3,6 @@
 Uses `sdk`. Begin with `table.GATES`; `figures.Figures` is what an audit found, `config.GateConfig` the thresholds.
 """
 
-from batch.gates.config import GateConfig
+from batch.gates.thresholds import GateConfig
 
 __all__ = ["GateConfig"]

@@ -7,9 +7,9 @@ import logging
 import math
 from collections.abc import Collection, Sequence
 
-from batch.gates.config import WHOLE, GateConfig
 from batch.gates.figures import Figures, GateResult
 from batch.gates.table import BY_NAME, GATES, Bound, Facts, Reading
+from batch.gates.thresholds import WHOLE, GateConfig
 from sdk.base.errors import QualityGateError
 from sdk.base.logs import facts
 from sdk.base.printable import number

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from batch.gates.config import GateConfig
 from batch.gates.figures import AUDIENCES, TITLES, USERS, BundleFacts, Counted, Figures
+from batch.gates.thresholds import GateConfig
 from sdk.base.errors import UsageError
 
 LISTS, SCORES, TOPS = ("k", "include_seen"), ("k", "model", "include_seen"), ("top", "include_seen")

@@ -8,8 +8,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batch.gates.config import GateConfig
 from batch.gates.table import check_skips
+from batch.gates.thresholds import GateConfig
 from batch.store.layout import night_of
 from sdk.base.errors import UsageError
 from sdk.base.ids import count_of

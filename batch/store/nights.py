@@ -59,7 +59,7 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class VerifiedNight:
     """A night that was held to its manifest.
 
     Attributes:
@@ -186,7 +186,7 @@ def _sweep(target: Target) -> None:
                 target.remove(f"{folder}/{name}")
 
 
-def verify(out: str, run_date: str | None = None) -> Verified:
+def verify(out: str, run_date: str | None = None) -> VerifiedNight:
     """Compute a published night's hashes again and hold them to its manifest.
 
     Args:
@@ -209,4 +209,4 @@ def verify(out: str, run_date: str | None = None) -> Verified:
         raise OutputError(f"{error.filename or out}: cannot be read ({error.strerror or error})") from error
     if bad is not None:
         raise OutputError(f"{place}/{bad}: altered since it was published. Write it again with --force.")
-    return Verified(place, len(manifest["files"]), sum(manifest["bytes"].values()))
+    return VerifiedNight(place, len(manifest["files"]), sum(manifest["bytes"].values()))

@@ -262,7 +262,7 @@ class HistoryConfig(Checked):
 
     Attributes:
         rank: width r of the dot path, at most that of the fitted titles; None chooses it by the number of users and
-            titles (``sdk.models.history.inputs.rank_for``).
+            titles (``sdk.models.history.matrices.rank_for``).
         like_at: ratings of at least this many stars are likes; a title liked with just as many weighs 1.
         star_weight: how much a star more or less changes a rating's weight.
         least_weight: of any rating: to have watched a title says something even where it was not liked.

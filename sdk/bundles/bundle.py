@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sdk.features.tables import EncodedTable
     from sdk.models.content.model import ContentModel
     from sdk.models.content.reasons import Reasons
-    from sdk.models.content.titles import Match, TitleIndex
+    from sdk.models.content.title_search import Match, TitleIndex
     from sdk.models.history.model import HistoryModel
     from sdk.models.pair_form import PairForm
     from sdk.models.pair_model import PairModel
@@ -369,7 +369,7 @@ class Bundle:
 
     @cached_property
     def _title_index(self) -> TitleIndex:
-        from sdk.models.content.titles import TitleIndex
+        from sdk.models.content.title_search import TitleIndex
 
         return TitleIndex(self.items)
 

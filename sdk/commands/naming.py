@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class TitleFacts:
     """What is printed of a title: its id, its name without and with the year, year (None where unknown) and genres."""
 
     item_id: int
@@ -37,7 +37,7 @@ class Facts:
         return f"{self.display}  [{', '.join(self.genres)}]" if self.genres else self.display
 
 
-def show_list(head: str, rows: Sequence[tuple[Facts, float, Cell]], empty: str, figure: str) -> None:
+def show_list(head: str, rows: Sequence[tuple[TitleFacts, float, Cell]], empty: str, figure: str) -> None:
     """Print a ranked list, as a table where a person looks at it.
 
     Args:
@@ -49,7 +49,7 @@ def show_list(head: str, rows: Sequence[tuple[Facts, float, Cell]], empty: str, 
     show(_as_lines(head, rows, empty, figure), lambda: [_as_page(head, rows, empty)])
 
 
-def _as_lines(head: str, rows: Sequence[tuple[Facts, float, Cell]], empty: str, figure: str) -> Iterator[str]:
+def _as_lines(head: str, rows: Sequence[tuple[TitleFacts, float, Cell]], empty: str, figure: str) -> Iterator[str]:
     yield from (head,) if rows else (head, f"  {empty}")
     for rank, (facts, score, reason) in enumerate(rows, start=1):
         start = f"{rank:3d}  {score:{figure}}  {facts.as_text()}"
@@ -58,7 +58,7 @@ def _as_lines(head: str, rows: Sequence[tuple[Facts, float, Cell]], empty: str, 
         )
 
 
-def _as_page(head: str, rows: Sequence[tuple[Facts, float, Cell]], empty: str) -> Page:
+def _as_page(head: str, rows: Sequence[tuple[TitleFacts, float, Cell]], empty: str) -> Page:
     wide, tall = [], []
     for rank, (facts, score, reason) in enumerate(rows, start=1):
         start, genres = (str(rank), f"{score:.3f}"), ", ".join(facts.genres)
@@ -109,10 +109,10 @@ def _told_apart(bundle: Bundle, item_ids: list[int]) -> list[str]:
     return [f"{name} #{item}" if many[name] > 1 else name for name, item in zip(names, item_ids, strict=True)]
 
 
-def facts_of(bundle: Bundle, item_ids: Iterable[int]) -> list[Facts]:
+def facts_of(bundle: Bundle, item_ids: Iterable[int]) -> list[TitleFacts]:
     """The facts of titles of the catalogue, in that order."""
     wanted = list(item_ids)
     rows = bundle.items.take(bundle.encoded_items.index_of(wanted) - 3)
     columns = (rows[name].to_pylist() for name in ("title", "year", "genres"))
     named = zip(wanted, bundle.titles(wanted), *columns, strict=True)
-    return [Facts(item, title, display, year, tuple(genres)) for item, display, title, year, genres in named]
+    return [TitleFacts(item, title, display, year, tuple(genres)) for item, display, title, year, genres in named]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sdk.base.errors import UsageError
-from sdk.commands.naming import Facts, as_lists, facts_of, item_named, show_list
+from sdk.commands.naming import TitleFacts, as_lists, facts_of, item_named, show_list
 from sdk.shell.cli import add_bundle, new_parser, whole_number
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def score_lines(why: Explanation) -> Iterator[str]:
     yield from (f"{value:+8.4f}  {name}" for name, value in parts.items() if abs(value) >= 5e-5)
 
 
-def _as_json(rank: int, facts: Facts, why: Explanation) -> dict[str, Any]:
+def _as_json(rank: int, facts: TitleFacts, why: Explanation) -> dict[str, Any]:
     parts = ("liked", "watched", "itself", "popularity", "ranker", "note")
     apart = {**{name: getattr(why, name) for name in parts}, "because": [_because(title) for title in why.because]}
     said = {"score": why.score, "source": why.source, "reason": why.describe(), "why": apart}

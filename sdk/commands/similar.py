@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from sdk.commands.naming import Facts, as_lists, facts_of, item_named, show_list
+from sdk.commands.naming import TitleFacts, as_lists, facts_of, item_named, show_list
 from sdk.shell.cli import add_bundle, new_parser, whole_number
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _similar(args: argparse.Namespace) -> int:
     return 0
 
 
-def _item(rank: int, facts: Facts, score: float, source: str, why: Reasons) -> dict[str, Any]:
+def _item(rank: int, facts: TitleFacts, score: float, source: str, why: Reasons) -> dict[str, Any]:
     from sdk.models.content.hybrid import HYBRID, learned_part
 
     learned = learned_part(score, why.score) if source == HYBRID else 0.0

@@ -25,7 +25,7 @@ from sdk.base.config import HistoryConfig
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
 from sdk.metrics.lists import RelevanceSets, ndcg, recall, user_mean
-from sdk.models.history.inputs import most_rated
+from sdk.models.history.matrices import most_rated
 from sdk.models.history.model import HistoryModel
 from sdk.scoring.engine import Engine
 

@@ -11,7 +11,7 @@ from sdk.base.errors import UsageError
 from sdk.bundles.answers import Because, Explanation
 from sdk.commands.naming import item_named
 from sdk.commands.recommend import score_lines
-from sdk.models.content.titles import TitleIndex
+from sdk.models.content.title_search import TitleIndex
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from harness import Fuzz
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch.gates.config import GateConfig
-from batch.gates.config import read_config as read_gates
+from batch.gates.thresholds import GateConfig
+from batch.gates.thresholds import read_config as read_gates
 from batch.job.id_files import read_ids
 from batch.job.inputs import open_job
 from batch.job.job import Job

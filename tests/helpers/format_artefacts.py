@@ -16,7 +16,7 @@ import small
 from made_up import tiny_config, write_movielens
 
 import sdk
-from batch.gates.config import GateConfig
+from batch.gates.thresholds import GateConfig
 from batch.job.job import Job
 from batch.run.night import run
 from batch.store.nights import rollback

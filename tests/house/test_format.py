@@ -21,7 +21,7 @@ from format_artefacts import DAMAGE, DATE
 from format_page import Array, Content, Row
 
 import sdk
-from batch.gates.config import GateConfig
+from batch.gates.thresholds import GateConfig
 from batch.store.nights import verify
 from export.manifest import FORMAT_VERSION as REPOSITORY_VERSION
 from export.manifest import check_repository

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -186,3 +187,14 @@ def test_every_room_says_what_lives_in_it() -> None:
 def test_nothing_of_ours_imports_the_tests_or_examples() -> None:
     for name, path in MODULES.items():
         assert not {target.split(".")[0] for target in imports_of(path)} & {"tests", "examples", "pytest"}, name
+
+
+def test_no_two_classes_have_one_name() -> None:
+    names = [
+        (node.name, name)
+        for name, path in MODULES.items()
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and node.name != "TritonPythonModel"  # the name that Triton looks for
+    ]
+    counted = Counter(name for name, _ in names)
+    assert [each for each in names if counted[each[0]] > 1] == []

@@ -53,7 +53,7 @@ class RatingProblem:
         return ("user", self.users, rows.user_index), ("item", self.items, rows.item_index)
 
 
-class Scored(NamedTuple):
+class PeerScores(NamedTuple):
     """What a peer answers.
 
     Attributes:
@@ -67,20 +67,20 @@ class Scored(NamedTuple):
     is_logit: bool = True
 
 
-def popularity(problem: RatingProblem) -> Scored:
+def popularity(problem: RatingProblem) -> PeerScores:
     """A title's number of likes."""
     scores = popularity_scores(problem.rows.item_index, problem.rows.label, problem.shape[1])
-    return Scored(scores[problem.asked.item_index], {}, is_logit=False)
+    return PeerScores(scores[problem.asked.item_index], {}, is_logit=False)
 
 
-def means(problem: RatingProblem, **settings: float) -> Scored:
+def means(problem: RatingProblem, **settings: float) -> PeerScores:
     """A user's and a title's own share of likes, added as logits; see ``MeansBaseline`` for the settings."""
-    return Scored(_fit_and_predict(MeansBaseline(**settings), problem), settings)
+    return PeerScores(_fit_and_predict(MeansBaseline(**settings), problem), settings)
 
 
-def biased_mf(problem: RatingProblem, **settings: Any) -> Scored:
+def biased_mf(problem: RatingProblem, **settings: Any) -> PeerScores:
     """Biased matrix factorisation with logistic loss; see ``BiasedMF`` for the settings."""
-    return Scored(_fit_and_predict(BiasedMF(**settings), problem), settings)
+    return PeerScores(_fit_and_predict(BiasedMF(**settings), problem), settings)
 
 
 def _fit_and_predict(model: MeansBaseline | BiasedMF, problem: RatingProblem) -> Float32s:
@@ -89,7 +89,7 @@ def _fit_and_predict(model: MeansBaseline | BiasedMF, problem: RatingProblem) ->
     return terms.predict(asked.user_index, asked.item_index)
 
 
-def gradient_boosting(problem: RatingProblem, *, statistics: str, ids: bool, **parameters: Any) -> Scored:
+def gradient_boosting(problem: RatingProblem, *, statistics: str, ids: bool, **parameters: Any) -> PeerScores:
     """LightGBM (Ke et al. 2017) on what the DLRM is given of a user and a title.
 
     Without ``num_rounds`` it stops early on the asked ratings, which must then be a validation part, and adds the
@@ -117,7 +117,7 @@ def gradient_boosting(problem: RatingProblem, *, statistics: str, ids: bool, **p
     rounds = num_rounds or booster.best_iteration
     logits = booster.predict(asked.data, raw_score=True, num_iteration=rounds)
     settings = {"statistics": statistics, "ids": ids, **parameters, "num_rounds": rounds}
-    return Scored(np.asarray(logits), settings)
+    return PeerScores(np.asarray(logits), settings)
 
 
 def _as_datasets(problem: RatingProblem, statistics: str, *, ids: bool) -> tuple[lightgbm.Dataset, lightgbm.Dataset]:

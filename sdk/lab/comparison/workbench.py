@@ -28,7 +28,7 @@ from sdk.features.interactions import TRAIN, VALIDATION
 from sdk.lab.comparison.contenders import Contender, Settings, Tuned, draw_settings, tune
 from sdk.lab.comparison.list_peers import RatingMatrix, Scorer, lists_of
 from sdk.lab.comparison.protocols import Task
-from sdk.lab.comparison.rating_peers import RatingProblem, Scored
+from sdk.lab.comparison.rating_peers import PeerScores, RatingProblem
 from sdk.lab.comparison.results import Result
 from sdk.measure.list_evaluation import MeasuredLists
 from sdk.metrics.lists import RelevanceSets, ndcg, user_mean
@@ -204,7 +204,7 @@ class Workbench:
 
     def _rating(self, contender: Contender, tuned: Tuned) -> Result:
         if contender.fit is None:
-            scored = Scored(predict(self.bundle.model(contender.form), self._problem.asked), {})
+            scored = PeerScores(predict(self.bundle.model(contender.form), self._problem.asked), {})
         else:
             scored = contender.fit(self._problem, **tuned.settings)
         label = self._problem.asked.label
@@ -212,7 +212,7 @@ class Workbench:
         figures = {"auc": auc(label, scored.logits), "log_loss": loss, "num_rows": float(len(label))}
         return Result(figures, {}, tuned.settings, tuned.tried, tuned.value)
 
-    def _rating_value(self, fit: Callable[..., Scored], settings: Settings) -> tuple[float, Settings]:
+    def _rating_value(self, fit: Callable[..., PeerScores], settings: Settings) -> tuple[float, Settings]:
         """AUC on the validation part."""
         scored = fit(self._tuning_problem, **settings)
         return auc(self._tuning_problem.asked.label, scored.logits), scored.settings

@@ -28,7 +28,7 @@ from sdk.base.types import Float32s, Float64s, Int64s, TopK
 from sdk.models.content.matrix import short_vectors, smooth_idf, tfidf_block, unit_rows
 from sdk.models.content.neighbours import NeighbourIndex
 from sdk.models.content.reasons import Reasons, reasons
-from sdk.models.content.titles import Match, TitleIndex
+from sdk.models.content.title_search import Match, TitleIndex
 from sdk.models.content.tokens import TABLE, Tokens, as_vocabulary, field_tokens
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from sdk.base.types import Bools, Float32s, Float64s, Int64s
 from sdk.data.splits import drawn
 from sdk.metrics.lists import RelevanceSets, ndcg, user_mean
 from sdk.models.history.fit import ItemRegression, factors, prepared
-from sdk.models.history.inputs import Floats, Index, balanced, most_rated, rating_matrix
+from sdk.models.history.matrices import Floats, Index, balanced, most_rated, rating_matrix
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

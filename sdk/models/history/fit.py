@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from sdk.base.config import HistoryConfig
 from sdk.base.types import Float32s, Float64s, Int64s
 from sdk.machine import decompositions
-from sdk.models.history.inputs import discount
+from sdk.models.history.matrices import discount
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -27,10 +27,10 @@ from sdk.base.errors import BundleError, ConfigError
 from sdk.base.stored_arrays import read_arrays, read_json, write_arrays, write_json
 from sdk.base.types import Float32s, Int64s
 from sdk.features.tables import FIRST_KNOWN
-from sdk.models.history import inputs
+from sdk.models.history import matrices
 from sdk.models.history.choice import FALLBACK, FEWEST_MEASURED, PenaltyChoice, choose_penalty
 from sdk.models.history.fit import extend, factors, fit_regression
-from sdk.models.history.inputs import Floats, Index, balanced, discount, most_rated, rating_matrix
+from sdk.models.history.matrices import Floats, Index, balanced, discount, most_rated, rating_matrix
 from sdk.models.history.recency import HALF_LIVES_DAYS, TIMES_PENALTY, Moments, TimeChoice, aged_weights
 from sdk.models.pair_form import NO_MLP, Head, PairForm, Side
 
@@ -103,13 +103,13 @@ class HistoryModel:
         """
         config = config or HistoryConfig()
         shape = num_users, num_items
-        user, item, stars, times = inputs.known_ratings((user_index, item_index, rating), timestamp, shape)
+        user, item, stars, times = matrices.known_ratings((user_index, item_index, rating), timestamp, shape)
         history = rating_matrix(user, item, config.weights(stars), shape)
-        features = inputs.scaled_features(item_features, num_items, config.content_weight)
+        features = matrices.scaled_features(item_features, num_items, config.content_weight)
         counts = np.bincount(item, minlength=num_items)
         fitted = most_rated(counts, config.max_titles)
         sizes = (len(np.unique(user)), len(fitted), num_items)
-        config = replace(config, rank=inputs.rank_for(*sizes) if config.rank is None else config.rank)
+        config = replace(config, rank=matrices.rank_for(*sizes) if config.rank is None else config.rank)
         settled = _settled((user, item, stars), times, features, config)
         config, penalty = settled[0], settled[0].penalty or FALLBACK
         item_in, item_out = _factors(history, features, counts, fitted, penalty, config)
@@ -138,7 +138,7 @@ class HistoryModel:
         values = np.ones(len(item_index), np.float32) if weights is None else np.asarray(weights, np.float32)
         if len(values) != len(item_index) or indptr[-1] != len(item_index):
             raise ValueError(f"user_vectors: {len(item_index)} titles, {len(values)} weights, indptr to {indptr[-1]}")
-        inputs.check_rows("item_index", item_index, len(self.item_in))
+        matrices.check_rows("item_index", item_index, len(self.item_in))
         shape = (len(indptr) - 1, len(self.item_in))
         histories = csr_matrix((values, item_index, indptr), shape)
         vectors = np.asarray(histories @ self.item_in, np.float32)
@@ -155,7 +155,7 @@ class HistoryModel:
         Where ratings age, ``timestamp`` is needed; each user's newest rating here counts in full.
         """
         columns, shape = (user_index, item_index, rating), (num_users, len(self.item_in))
-        user, item, stars, times = inputs.known_ratings(columns, timestamp, shape, may_be_empty=True)
+        user, item, stars, times = matrices.known_ratings(columns, timestamp, shape, may_be_empty=True)
         history = rating_matrix(user, item, self.weights(stars, user, times), shape)
         return self.form_of(self.user_vectors(history.indptr.astype(np.int64), history.indices, history.data))
 

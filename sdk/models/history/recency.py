@@ -20,7 +20,7 @@ from sdk.base.config import HistoryConfig
 from sdk.base.types import Float32s, Int64s
 from sdk.data.splits import before_and_asked, time_at
 from sdk.models.history.choice import MAX_MEASURED, ChoiceRatings, Draw, MeasuredChoice
-from sdk.models.history.inputs import Floats, Index
+from sdk.models.history.matrices import Floats, Index
 
 log = logging.getLogger(__name__)
 

@@ -48,7 +48,7 @@ class Gathered(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class Layout:
+class StripLayout:
     """A network on the lines of a strip; the numbers are those of ``strip_kernels.pass_rows``.
 
     Attributes:
@@ -131,7 +131,7 @@ class DLRMPass:
 
     def __init__(self, model: DLRM, config: TrainingConfig) -> None:
         self.model, self.config = model, config
-        self.layout = layout = Layout(
+        self.layout = layout = StripLayout(
             max(layer.in_features for layer in model.modules() if isinstance(layer, nn.Linear))
         )
         dim, archs = model.config.embedding_dim, (model.user_arch, model.item_arch)

@@ -26,7 +26,7 @@ from sdk.base.config import CONTENT_FIELDS, ContentConfig
 from sdk.base.errors import BundleError, DataError, MissingColumnError, UnknownItemError, UsageError
 from sdk.models.content.model import ContentModel
 from sdk.models.content.neighbours import NeighbourIndex
-from sdk.models.content.titles import name_key
+from sdk.models.content.title_search import name_key
 from sdk.models.content.tokens import overview_words, series_name, title_words, year_tokens
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -12,7 +12,7 @@ from sdk.base.errors import BundleError, ConfigError, DataError, ScoreError
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
 from sdk.models.history.fit import extend, fit_regression, low_rank
-from sdk.models.history.inputs import rank_for
+from sdk.models.history.matrices import rank_for
 from sdk.models.history.model import HistoryConfig, HistoryModel, blend
 from sdk.models.pair_form import Head, PairForm, Side
 from sdk.scoring.engine import Engine

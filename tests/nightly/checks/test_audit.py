@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from batch.checks.audit import audit, audit_parts, local_parts
 from batch.checks.expectations import expectations
-from batch.gates.config import GateConfig
 from batch.gates.figures import FOLDERS
 from batch.gates.table import GATES
+from batch.gates.thresholds import GateConfig
 from batch.job.job import Job
 from batch.run.night import run
 from sdk.base import schema

@@ -22,10 +22,10 @@ from safetensors.numpy import load_file, save_file
 import sdk
 from batch.checks.audit import PreviousNight, audit_parts, local_parts, previous_night
 from batch.checks.expectations import expectations
-from batch.gates.config import GateConfig, read_config
 from batch.gates.figures import FOLDERS, BundleFacts, Figures, GateResult
 from batch.gates.judge import GatesFailedError, describe, enforce, judge
 from batch.gates.table import BY_NAME, GATES, Reading, check_skips
+from batch.gates.thresholds import GateConfig, read_config
 from batch.job.job import Job
 from batch.run.night import run
 from batch.score import main
