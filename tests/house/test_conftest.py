@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,14 @@ def test_logging_that_a_test_configures_ends_with_it(suite: pytest.Pytester) -> 
         """
     )
     suite.runpytest_subprocess().assert_outcomes(passed=2)
+
+
+def test_no_test_patches_a_private_function_of_what_it_tests() -> None:
+    private = re.compile(r"setattr\((?:[^,\"]+, \"_[a-z]|\"(?:sdk|batch|export)[\w.]*\._[a-z])")
+    patched = [
+        f"{path.relative_to(HERE)}:{number}"
+        for path in sorted(HERE.rglob("test_*.py"))
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if private.search(line) and "fake_triton" not in line and path != Path(__file__)
+    ]
+    assert patched == []
