@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.killing_warm"])  # found from the project folder, where tests run
+_SERVER.set_forkserver_preload(["tests.helpers.killing_warm"])  # found from the project folder, where tests run
 
 
 def steps_of(work: Callable[..., object], *args: Any, how: str, exchanging: bool = True) -> Iterator[int]:
