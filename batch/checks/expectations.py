@@ -95,15 +95,13 @@ def _turned(seen: Seen | None, bundle: Bundle) -> Seen | None:
     """The same pairs by item row."""
     if seen is None:
         return None
-    users = np.repeat(np.arange(len(seen.indptr) - 1), np.diff(seen.indptr))
-    return Seen.build(seen.items.astype(np.int64), users, len(bundle.encoded_items))
+    return Seen.build(seen.items.astype(np.int64), seen.users, len(bundle.encoded_items))
 
 
 def _counted(seen: Seen, known: Bools) -> Int64s:
     """(R - 3,) int64: how many of each row's entries are marked in ``known``, both without the reserved rows."""
-    rows = np.repeat(np.arange(len(seen.indptr) - 1), np.diff(seen.indptr))
     which = np.append(np.zeros(FIRST_KNOWN, np.bool_), known)
-    return np.bincount(rows[which[seen.items]], minlength=len(seen.indptr) - 1)[FIRST_KNOWN:]
+    return np.bincount(seen.users[which[seen.items]], minlength=len(seen.indptr) - 1)[FIRST_KNOWN:]
 
 
 def _known_to_a_model(bundle: Bundle) -> Bools:

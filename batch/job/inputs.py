@@ -69,10 +69,8 @@ class Asked:
         """What each user has seen or must not be given, by the rows of the users' table."""
         if self.blocked is None:
             return seen
-        num_users = len(seen.indptr) - 1
-        users = [np.repeat(np.arange(num_users), np.diff(part.indptr)) for part in (seen, self.blocked)]
         items = np.concatenate([seen.items, self.blocked.items]).astype(np.int64)
-        return Seen.build(np.concatenate(users), items, num_users)
+        return Seen.build(np.concatenate([seen.users, self.blocked.users]), items, len(seen.indptr) - 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

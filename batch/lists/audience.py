@@ -176,8 +176,6 @@ class Slices:
 
 def _only(seen: Seen, rows: Int64s) -> Seen:
     """The pairs of some item rows (ascending), which become rows ``FIRST_KNOWN``, ``FIRST_KNOWN + 1``, ….."""
-    num_users = len(seen.indptr) - 1
-    users = np.repeat(np.arange(num_users), np.diff(seen.indptr))
     place = rows_of(rows, seen.items)
     here = place >= 0
-    return Seen.build(users[here], FIRST_KNOWN + place[here], num_users)
+    return Seen.build(seen.users[here], FIRST_KNOWN + place[here], len(seen.indptr) - 1)

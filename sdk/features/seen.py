@@ -38,6 +38,11 @@ class Seen:
         """Nobody has seen anything."""
         return cls(np.zeros(num_users + 1, dtype=np.int64), np.zeros(0, dtype=np.int32))
 
+    @property
+    def users(self) -> Int64s:
+        """(N,) int64: whose each item is, by user row."""
+        return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
+
     def take(self, rows: Int64s) -> Seen:
         """The given user rows, in that order."""
         lengths = self.indptr[rows + 1] - self.indptr[rows]
