@@ -15,6 +15,11 @@ from sdk import serving
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("sdk", "export", "batch", "triton_models")
 
+OLD_PLACES = (
+    "sdk.types", "sdk.models.content_similar", "sdk.scoring.pair_form", "sdk.scoring.seen", "sdk.training.distributed",
+    "batch.plan",
+)  # fmt: skip
+"""Thin faces, for repositories exported before, commands and public names: none of ours imports them."""
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("sdk.base",),
     ("sdk.machine", "sdk.metrics"),
@@ -39,17 +44,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("batch.page",),
     ("batch.run",),
     ("batch",),  # the commands
+    OLD_PLACES,
 )
 """Lowest first. A module belongs to the longest name here that it starts with; rooms on one floor do not meet."""
 
 MAY_NOT = {"triton_models": {"sdk"}, "export": {"batch"}, "batch": {"export", "triton_models"}}
 """Besides: served models import ``sdk.serving`` and nothing else of sdk, and export and batch never meet."""
 
-OLD_PLACES = {
-    "sdk.types", "sdk.models.content_similar", "sdk.scoring.pair_form", "sdk.scoring.seen", "sdk.training.distributed",
-    "batch.plan",
-}  # fmt: skip
-"""Thin faces, for repositories exported before, commands and public names: none of ours imports them."""
 MOST_IN_A_ROOT = {"sdk": 6, "batch": 5}
 
 
@@ -120,7 +121,7 @@ def first_cycle(graph: dict[str, set[str]]) -> list[str]:
 
 
 def test_no_arrow_points_up() -> None:
-    assert sorted(arrow for arrow in arrows() if points_up(*arrow) and arrow[0] not in OLD_PLACES) == []
+    assert sorted(arrow for arrow in arrows() if points_up(*arrow)) == []
 
 
 def test_every_package_has_its_floor_and_every_room_is_there() -> None:
@@ -168,7 +169,7 @@ def test_repositories_exported_before_still_find_what_they_import() -> None:
 
 
 def test_nobody_imports_an_old_place() -> None:
-    assert OLD_PLACES - MODULES.keys() == set()
+    assert set(OLD_PLACES) <= MODULES.keys()
     assert [arrow for arrow in sorted(arrows()) if arrow[1] in OLD_PLACES] == []
 
 
