@@ -34,10 +34,17 @@ and names the night in OUT/LATEST. A run that was killed goes on where it stoppe
   python -m batch.score --out nightly --verify               hash the latest night again"""
 
 
-def build_parser() -> argparse.ArgumentParser:
+def add(commands: Any) -> None:
+    """The command as one of ``marquee``'s and of ``python -m batch``'s."""
+    build_parser(commands.add_parser, "score")
+
+
+def build_parser(
+    make: Callable[..., Any] = cli.CommandParser, name: str = "python -m batch.score"
+) -> argparse.ArgumentParser:
     """The command line: a job's own fields, and what else can be asked for."""
     summary = "write every user's and every title's list, exact over the whole catalogue, to Parquet"
-    parser: argparse.ArgumentParser = cli.new_parser(cli.CommandParser, "python -m batch.score", summary, _EXAMPLE)
+    parser: argparse.ArgumentParser = cli.new_parser(make, name, summary, _EXAMPLE, work=_score)
     cli.add_fields(parser, Job, "bundle", metavar="BUNDLE", required=False)
     cli.add_fields(parser, Job, "out")
     cli.add_fields(parser, Job, "run_date", metavar="YYYY-MM-DD", required=False)
@@ -83,7 +90,8 @@ def _add_other_work(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is returned."""
-    return cli.run_command(_score, build_parser().parse_args(argv))
+    args = build_parser().parse_args(argv)
+    return cli.run_command(args.work, args)
 
 
 def _score(args: argparse.Namespace) -> int:
