@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import entry_points
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from sdk.base import __version__
@@ -24,10 +25,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is returned."""
     given = list(sys.argv[1:] if argv is None else argv)
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
-    asked = [found[given[0]]] if given and given[0] in found else found.values()
+    asked = [found[given[0]]] if given and given[0] in found else list(found.values())
     summary = "Learn from ratings and titles, make nights of lists, and serve the same models."
     example = "marquee train --sample --out bundle"
-    return run_one_of(parser_of("marquee", summary, example, [entry.load() for entry in asked]), given)
+    return run_one_of(parser_of("marquee", summary, example, map(_adder, asked)), given)
+
+
+def _adder(entry: EntryPoint) -> Callable[[Any], None]:
+    """What adds a command; one that lacks a package is listed, and says so when it is called."""
+    try:
+        return entry.load()
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == entry.module.split(".")[0]:
+            raise  # a defect of ours
+        return partial(_add_unusable, entry.name, error.name)
+
+
+def _add_unusable(name: str, package: str, commands: Any) -> None:
+    lacking = f"needs the package {package}, which is not installed"
+    parser = commands.add_parser(name, help=lacking, add_help=False)
+    parser.parse_known_args = lambda *_: parser.error(
+        f"{lacking}; make setup, or pip install . in the project's folder"
+    )
 
 
 def parser_of(program: str, summary: str, example: str, commands: Iterable[Callable[[Any], None]]) -> CommandParser:

@@ -70,6 +70,15 @@ def test_a_missing_package_is_named_with_the_remedy(monkeypatch, capsys):
     assert "pip install '.[tune]' in the project's folder (another-absent-one)" in text
 
 
+def test_from_a_checkout_that_is_not_installed_it_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "DISTRIBUTION", "no-such-package-of-that-name")
+    assert main(["doctor"]) == 2
+    text = capsys.readouterr().out
+    assert re.search(r"^marquee +[0-9.]+$", text, re.M)
+    assert re.search(r"^  no-such-package-of-that-name +absent", text, re.M)
+    assert "make setup" in text
+
+
 def test_versions_stand_in_one_column_whatever_their_length(monkeypatch, capsys):
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["a-rather-long-name", "torch>=1", "numpy>=1"])
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "23.10.0a230928" if "-" in name else "1.0")

@@ -6,7 +6,7 @@ import argparse
 import shutil
 import subprocess
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import pytest
@@ -123,6 +123,32 @@ def test_only_the_command_that_is_asked_for_is_loaded():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert result.stderr == "[]\n"
+
+
+def lacking(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    """As if a command's module needed what is not there."""
+    broken = EntryPoint("lacking", f"{module}:add", console.GROUP)
+    whole = entry_points(group=console.GROUP)
+    monkeypatch.setattr(console, "entry_points", lambda group: [*whole, broken])
+
+
+def test_a_command_that_lacks_a_package_is_listed_and_says_so(tmp_path, monkeypatch, capsys):
+    (tmp_path / "needs_more.py").write_text("import no_such_package_of_that_name")
+    monkeypatch.syspath_prepend(tmp_path)
+    lacking(monkeypatch, "needs_more")
+    code, out, _ = ended(capsys, "--help")
+    assert code == 0
+    assert "\n    score " in out
+    assert "needs the package no_such_package_of_that_name" in " ".join(out.split())
+    code, _, err = ended(capsys, "lacking", "--out", "x", "y")
+    assert code == 2
+    assert err.startswith("marquee lacking: needs the package no_such_package_of_that_name, which is not installed; ")
+
+
+def test_a_module_of_ours_that_is_not_there_is_a_defect(monkeypatch):
+    lacking(monkeypatch, "sdk.no_such_module")
+    with pytest.raises(ModuleNotFoundError):
+        console.main(["lacking"])
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
