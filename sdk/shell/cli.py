@@ -276,7 +276,7 @@ def add_bundle(parser: argparse.ArgumentParser, **more: Any) -> None:
     parser.add_argument("--bundle", type=path_argument, **{**way, **more})
 
 
-def add_cluster_options(parser: argparse.ArgumentParser) -> None:
+def add_cluster_options(parser: argparse._ActionsContainer) -> None:
     """``--workers``, ``--dask`` and ``--worker-memory``, the same in every command, for a ``ClusterConfig``."""
     add_fields(parser, ClusterConfig, "workers")
     add_fields(parser, ClusterConfig, "address", flag="--dask", metavar="ADDRESS")

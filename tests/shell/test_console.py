@@ -176,3 +176,12 @@ def test_the_script_of_this_environment_runs():
     script = Path(sys.executable).with_name("marquee")
     result = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=120, check=True)
     assert result.stdout == f"marquee {__version__}\n"
+
+
+def test_every_option_of_score_lies_in_a_group_that_says_what_it_is_for():
+    titles = {group.title: group for group in batch.score.build_parser()._action_groups}
+    assert set(titles) - {"positional arguments", "options"} == {
+        "required", "common", "newer ratings and filters", "operations", "advanced",
+    }  # fmt: skip
+    logging = {"help", "quiet", "verbose", "log_format", "run_id", "print_completion"}
+    assert {action.dest for action in titles["options"]._group_actions} == logging
