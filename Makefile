@@ -31,4 +31,4 @@ test: setup ## lint, format check, strict types, then the whole suite
 
 clean: ## remove .venv, if setup.sh made it, and the caches; bundle and nightly stay
 	@sh setup.sh --clean
-	rm -rf build/lib build/bdist.* dist/marquee-* marquee.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build/lib build/bdist.* dist/marquee_recs-* marquee_recs.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from batch.job.job import Job, check_date
 from sdk.base.errors import OutputError
@@ -13,11 +14,16 @@ from sdk.shell.cli import CommandParser, add_bundle, add_fields, new_parser, run
 from sdk.shell.terminal import say
 
 
-def build_parser() -> CommandParser:
+def add(commands: Any) -> None:
+    """The command as one of ``marquee``'s and of ``python -m batch``'s."""
+    build_parser(commands.add_parser, "report")
+
+
+def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -m batch.report") -> CommandParser:
     """The command line."""
     summary = "write the HTML report of a published night again, to OUT/reports/run_date=YYYY-MM-DD.html"
     example = "python -m batch.report --bundle bundle --out nightly"
-    parser: CommandParser = new_parser(CommandParser, "python -m batch.report", summary, example)
+    parser: CommandParser = new_parser(make, name, summary, example, work=_report)
     add_bundle(parser, required=True, default=None, help="the bundle the night came from")
     add_fields(parser, Job, "out")
     parser.add_argument("--run-date", metavar="YYYY-MM-DD", help="the night; the latest unless given")
@@ -26,7 +32,8 @@ def build_parser() -> CommandParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is returned."""
-    return run_command(_report, build_parser().parse_args(argv))
+    args = build_parser().parse_args(argv)
+    return run_command(args.work, args)
 
 
 def _report(args: argparse.Namespace) -> int:

@@ -34,43 +34,56 @@ and names the night in OUT/LATEST. A run that was killed goes on where it stoppe
   python -m batch.score --out nightly --verify               hash the latest night again"""
 
 
-def build_parser() -> argparse.ArgumentParser:
+def add(commands: Any) -> None:
+    """The command as one of ``marquee``'s and of ``python -m batch``'s."""
+    build_parser(commands.add_parser, "score")
+
+
+def build_parser(
+    make: Callable[..., Any] = cli.CommandParser, name: str = "python -m batch.score"
+) -> argparse.ArgumentParser:
     """The command line: a job's own fields, and what else can be asked for."""
     summary = "write every user's and every title's list, exact over the whole catalogue, to Parquet"
-    parser: argparse.ArgumentParser = cli.new_parser(cli.CommandParser, "python -m batch.score", summary, _EXAMPLE)
-    cli.add_fields(parser, Job, "bundle", metavar="BUNDLE", required=False)
-    cli.add_fields(parser, Job, "out")
-    cli.add_fields(parser, Job, "run_date", metavar="YYYY-MM-DD", required=False)
-    cli.add_fields(parser, Job, "k", "model", "include_seen")
-    cli.add_fields(parser, Job, "device", choices=DEVICES)
-    cli.add_fields(parser, Job, "users_per_part", "threads", "memory_mib")
-    cli.add_cluster_options(parser)
-    cli.add_fields(parser, Job, "keep")
-    cli.add_fields(parser, Job, "gates", type=cli.path_argument, metavar="FILE", required=False)
-    skipped = "publish whatever this gate of docs/gates.md says, and note it in the manifest; may be given again"
-    cli.add_fields(parser, Job, "skip_gate", action="append", default=[], metavar="NAME", help=skipped)
-    cli.add_fields(parser, Job, "force")
-    group = parser.add_argument_group("who and what", "files hold one id a line, or the named columns (CSV, Parquet)")
-    cli.add_fields(group, Job, "ratings", "users", "items", "allow", "deny", "block", "audience")
-    _add_other_work(parser)
-    parser.add_argument("--no-report", action="store_true", help="write no HTML report to OUT/reports/")
-    parser.add_argument(
-        "--metrics-file", type=cli.path_argument, metavar="FILE",
-        help="write the run's figures for Prometheus' textfile collector; the name must end in .prom for it",
-    )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
+    parser: argparse.ArgumentParser = cli.new_parser(make, name, summary, _EXAMPLE, work=_score)
+    needed = parser.add_argument_group("required", "--rollback, --release and --verify need --out alone")
+    cli.add_fields(needed, Job, "bundle", metavar="BUNDLE", required=False)
+    cli.add_fields(needed, Job, "out")
+    cli.add_fields(needed, Job, "run_date", metavar="YYYY-MM-DD", required=False)
+    common = parser.add_argument_group("common")
+    cli.add_fields(common, Job, "k", "model", "include_seen", "audience")
+    cli.add_fields(common, Job, "force")
+    common.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
+    files = "files hold one id a line, or the named columns (CSV, Parquet)"
+    filters = parser.add_argument_group("newer ratings and filters", files)
+    cli.add_fields(filters, Job, "ratings", "users", "items", "allow", "deny", "block")
+    _add_operations(parser.add_argument_group("operations", "what else can be done with nights"))
+    _add_advanced(parser.add_argument_group("advanced"))
     return parser
 
 
-def _add_other_work(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+def _add_advanced(group: argparse._ArgumentGroup) -> None:
+    cli.add_fields(group, Job, "gates", type=cli.path_argument, metavar="FILE", required=False)
+    skipped = "publish whatever this gate of docs/gates.md says, and note it in the manifest; may be given again"
+    cli.add_fields(group, Job, "skip_gate", action="append", default=[], metavar="NAME", help=skipped)
+    cli.add_fields(group, Job, "device", choices=DEVICES)
+    cli.add_fields(group, Job, "users_per_part", "threads", "memory_mib")
+    cli.add_cluster_options(group)
+    group.add_argument("--no-report", action="store_true", help="write no HTML report to OUT/reports/")
+    group.add_argument(
+        "--metrics-file", type=cli.path_argument, metavar="FILE",
+        help="write the run's figures for Prometheus' textfile collector; the name must end in .prom for it",
+    )  # fmt: skip
+
+
+def _add_operations(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--backfill", nargs=2, metavar=("FROM", "TO"),
         help="score each night of these dates that is not published, instead of --run-date; of --ratings, those up to "
         "the end of each night's day (UTC) count",
     )  # fmt: skip
     stay = "with --rollback: readers stay on that night whatever is published, until --release"
-    parser.add_argument("--hold", action="store_true", help=stay)
-    work = parser.add_mutually_exclusive_group()
+    group.add_argument("--hold", action="store_true", help=stay)
+    work = group.add_mutually_exclusive_group()
     planned = "print the plan with estimated bytes and seconds, and stop"
     work.add_argument("--dry-run", action="store_true", help=planned)
     back = "send readers back to this published night, or to the one before; needs --out only"
@@ -79,11 +92,13 @@ def _add_other_work(parser: argparse.ArgumentParser) -> None:
     work.add_argument("--release", action="store_true", help=on)
     again = "hash the published night --run-date (or the latest) again; needs --out only"
     work.add_argument("--verify", action="store_true", help=again)
+    cli.add_fields(group, Job, "keep")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is returned."""
-    return cli.run_command(_score, build_parser().parse_args(argv))
+    args = build_parser().parse_args(argv)
+    return cli.run_command(args.work, args)
 
 
 def _score(args: argparse.Namespace) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batch.job.job import Job
 from batch.store.layout import ITEM_ITEMS, LATEST, LAYOUTS, USER_ITEMS, night_of
@@ -20,11 +20,16 @@ if TYPE_CHECKING:
     from sdk.bundles.bundle import Bundle
 
 
-def build_parser() -> CommandParser:
+def add(commands: Any) -> None:
+    """The command as one of ``marquee``'s and of ``python -m batch``'s."""
+    build_parser(commands.add_parser, "taste")
+
+
+def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -m batch.taste") -> CommandParser:
     """The command line."""
     summary = "show a few users' and titles' lists of the latest published night, by title"
     example = "python -m batch.taste --bundle bundle --out nightly"
-    parser: CommandParser = new_parser(CommandParser, "python -m batch.taste", summary, example, only_prints=True)
+    parser: CommandParser = new_parser(make, name, summary, example, work=_show, only_prints=True)
     add_bundle(parser, required=True, default=None, help="the bundle the night came from")
     add_fields(parser, Job, "out")
     parser.add_argument("--users", type=whole_number, default=3, help="how many users")
@@ -35,7 +40,8 @@ def build_parser() -> CommandParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is returned."""
-    return run_command(_show, build_parser().parse_args(argv))
+    args = build_parser().parse_args(argv)
+    return run_command(args.work, args)
 
 
 def _show(args: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -28,20 +28,36 @@ exporting again to the same folder adds a next version, which a running server p
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is returned."""
     given = list(sys.argv[1:] if argv is None else argv)
-    commands = {"serve": (_serve_parser, _serve), "verify": (_verify_parser, _verify)}
+    commands = {"serve": _serve_parser, "verify": _verify_parser}
     if given and given[0] in commands:
-        parser, work = commands[given[0]]
-        return run_command(work, parser().parse_args(given[1:]))
+        args = commands[given[0]]().parse_args(given[1:])
+        return run_command(args.work, args)
     if given and not given[0].startswith("-"):
         hint = cli.did_you_mean(given[0], commands)
         build_parser().error(f"got {given[0]!r}, expected serve, verify or the export's options{hint}")
-    return run_command(_export, build_parser().parse_args(given))
+    args = build_parser().parse_args(given)
+    return run_command(args.work, args)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def add(commands: Any) -> None:
+    """The export as a command of ``marquee``."""
+    build_parser(commands.add_parser, "export")
+
+
+def add_serve(commands: Any) -> None:
+    """The server as a command of ``marquee``."""
+    _serve_parser(commands.add_parser, "serve")
+
+
+def add_verify(commands: Any) -> None:
+    """The comparison as a command of ``marquee``."""
+    _verify_parser(commands.add_parser, "verify")
+
+
+def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -m export") -> argparse.ArgumentParser:
     """The command line of the export itself: the fields of its options."""
     summary = "write a bundle as a Triton model repository"
-    parser: argparse.ArgumentParser = new_parser(CommandParser, "python -m export", summary, _EXAMPLE)
+    parser: argparse.ArgumentParser = new_parser(make, name, summary, _EXAMPLE, work=_export)
     add_bundle(parser, required=True, default=None, help="a trained bundle; only read")
     parser.add_argument("--out", type=path_argument, required=True, metavar="REPO", help="the repository's folder")
     add_fields(parser, ExportOptions, "model", "backend", "workflow", "instances", "instance_kind")
@@ -74,12 +90,14 @@ def _shown(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _serve_parser() -> argparse.ArgumentParser:
+def _serve_parser(
+    make: Callable[..., Any] = CommandParser, name: str = "python -m export serve"
+) -> argparse.ArgumentParser:
     from export.server import ServerOptions
 
     parser: argparse.ArgumentParser = new_parser(
-        CommandParser, "python -m export serve", "run a real tritonserver on a repository until it is interrupted",
-        "python -m export serve repository --http-port 8000", after_a_stop="the server is stopped",
+        make, name, "run a real tritonserver on a repository until it is interrupted",
+        "python -m export serve repository --http-port 8000", after_a_stop="the server is stopped", work=_serve,
     )  # fmt: skip
     parser.add_argument("repository", type=path_argument, metavar="REPO", help="a folder that python -m export wrote")
     add_fields(parser, ServerOptions, "http_port", "grpc_port", "metrics_port", type=cli.port_number)
@@ -110,11 +128,13 @@ def _serve(args: argparse.Namespace) -> int:
     return 0
 
 
-def _verify_parser() -> argparse.ArgumentParser:
+def _verify_parser(
+    make: Callable[..., Any] = CommandParser, name: str = "python -m export verify"
+) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = new_parser(
-        CommandParser, "python -m export verify",
+        make, name,
         "compare a server with the SDK on a sample of pairs, users and titles; exit code 4 if they differ",
-        "python -m export verify repository --bundle bundle --url 127.0.0.1:8000",
+        "python -m export verify repository --bundle bundle --url 127.0.0.1:8000", work=_verify,
     )  # fmt: skip
     parser.add_argument("repository", type=path_argument, metavar="REPO", help="the repository that is served")
     add_bundle(parser, required=True, default=None, help="the bundle it was exported from")

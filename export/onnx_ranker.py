@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.arrays import form_arrays
-from sdk.base.errors import UsageError
+from sdk.base.errors import UsageError, how_to_get
 from sdk.models.pair_form import PairForm
 
 try:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 except ImportError as error:
-    _message = "backend: onnxruntime needs the package onnx; pip install 'marquee[onnx]', or choose another backend"
+    _message = f"backend: onnxruntime needs the package onnx; {how_to_get('onnx')}, or choose another backend"
     raise UsageError(_message) from error
 
 OPSET = 17

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from export.errors import ServerStartError
+from sdk.base.errors import how_to_get
 
-_REMEDY = "Install the server with: pip install 'marquee[server]'; or serve the repository with a Triton of your own."
+_REMEDY = f"Install the server with {how_to_get('server')}; or serve the repository with a Triton of your own."
 
 
 def tritonserver_folder() -> Path:

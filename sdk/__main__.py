@@ -6,9 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from sdk.base import __version__
 from sdk.commands import compare, doctor, download, evaluate, recommend, similar, train, tune
-from sdk.shell.cli import EXIT_CODES, CommandParser, HelpFormatter, add_completion_option, run_command
+from sdk.shell.cli import run_command
+from sdk.shell.console import parser_of
 
 COMMANDS = (download, train, tune, evaluate, similar, recommend, doctor, compare)
 
@@ -21,18 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line, with one real example per command."""
-    parser = CommandParser(
-        prog="python -m sdk",
-        description="Learn from ratings and titles, and ask what was learnt.",
-        epilog="example:\n  python -m sdk train --sample --out bundle\n\n" + EXIT_CODES,
-        formatter_class=HelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"marquee {__version__}")
-    add_completion_option(parser)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add(commands)
-    return parser
+    summary = "Learn from ratings and titles, and ask what was learnt."
+    example = "python -m sdk train --sample --out bundle"
+    return parser_of("python -m sdk", summary, example, [command.add for command in COMMANDS])
 
 
 if __name__ == "__main__":

@@ -28,6 +28,11 @@ from typing import Any, ClassVar
 from sdk.base.printable import one_line
 
 
+def how_to_get(extra: str) -> str:
+    """What installs an optional part, in words: from the project itself, never by a name that others may hold."""
+    return f"pip install '.[{extra}]' in the project's folder"
+
+
 class MarqueeError(Exception):
     """Base of everything that Marquee raises on purpose."""
 

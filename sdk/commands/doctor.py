@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from sdk.base import __version__
+from sdk.base.errors import how_to_get
 from sdk.machine.device import usable_cores
 from sdk.shell.cli import new_parser
 from sdk.shell.terminal import say
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from sdk.machine.code_cache import CodeCache
 
 NOT_HEALTHY = 2
-DISTRIBUTION = "marquee"
+DISTRIBUTION = "marquee-recs"
 EXTRAS = {
     "server": "run a real Triton server: python -m export serve",
     "compare": "measure iALS and LightGBM beside ours: python -m sdk compare",
@@ -89,14 +91,17 @@ class Examination:
         if not self.extras[extra]:
             return "unknown to the installed release; install the project again"
         lacking = ", ".join(package.name for package in self.extras[extra] if package.state != "ok")
-        return f"pip install 'marquee[{extra}]' ({lacking})" if lacking else ""
+        return f"{how_to_get(extra)} ({lacking})" if lacking else ""
 
 
 def examine() -> Examination:
     """Look at the machine and the installed packages; nothing is changed."""
-    packages = packages_of(importlib.metadata.requires(DISTRIBUTION) or [])
+    try:
+        packages = packages_of(importlib.metadata.requires(DISTRIBUTION) or [])
+    except importlib.metadata.PackageNotFoundError:  # a checkout on PYTHONPATH, or one that was called otherwise
+        packages = [Package(DISTRIBUTION, "", None, "absent", "")]
     return Examination(
-        version=importlib.metadata.version(DISTRIBUTION),
+        version=__version__,
         python=f"{platform.python_version()} ({sys.executable})",
         system=f"{platform.system()} {platform.release()}, {platform.machine()}",
         cores=usable_cores(),

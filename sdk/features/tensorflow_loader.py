@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sdk.base.errors import UsageError
+from sdk.base.errors import UsageError, how_to_get
 from sdk.features.encode import EncodedInteractions
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _merlin_loader() -> Any:
         except ImportError as error:
             raise UsageError(
                 f"tensorflow_loader: TensorFlow cannot be imported ({error}). Install it with "
-                "pip install 'marquee[tensorflow]', or use sdk.features.loaders.InteractionLoader, which needs PyTorch."
+                f"{how_to_get('tensorflow')}, or use sdk.features.loaders.InteractionLoader, which needs PyTorch."
             ) from error
         from merlin.core.compat.tensorflow import tensorflow as usable
 

@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 from collections.abc import Sequence
 
+from sdk.base import __version__
 from sdk.base.errors import UsageError
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -18,12 +19,12 @@ def usable_cores() -> int:
 
 
 def versions_of(packages: Sequence[str]) -> dict[str, str]:
-    """The installed version of each package, or that it is none."""
+    """The installed version of each package, or that it is none; of ``marquee`` that of this code."""
     found = dict.fromkeys(packages, "not installed as a package")
     for name in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-    return found
+    return found | {name: __version__ for name in found if name == "marquee"}
 
 
 def resolve_device(device: str) -> str:

@@ -179,6 +179,10 @@ location_argument = _meant(as_location)
 """The ``type`` of an option that takes a path or a store's URL: ``sdk.base.paths.as_location``."""
 
 
+_OF_PYTHON = re.compile(r"python -m (?:sdk |batch\.|export (?=serve|verify)|(?=export))")
+"""What ``marquee`` stands for, before a command's name."""
+
+
 def new_parser(make: Callable[..., Any], name: str, summary: str, example: str, **defaults: Any) -> Any:
     """A command's parser, with a real example and the exit codes below its options, and the options of every command.
 
@@ -193,6 +197,8 @@ def new_parser(make: Callable[..., Any], name: str, summary: str, example: str, 
     more = {} if outermost else {"help": summary}
     description, epilog = f"{summary[0].upper()}{summary[1:]}.", f"example:\n  {example}\n\n{EXIT_CODES}"
     parser = make(name, description=description, epilog=epilog, formatter_class=HelpFormatter, **more)
+    if parser.prog.startswith("marquee "):
+        parser.epilog = _OF_PYTHON.sub("marquee ", epilog)
     logged = "log lines for people or for machines"
     parser.add_argument("-q", "--quiet", action="store_true", help="log warnings and errors only")
     parser.add_argument("-v", "--verbose", action="store_true", help="log details, and a traceback with an error")
@@ -270,7 +276,7 @@ def add_bundle(parser: argparse.ArgumentParser, **more: Any) -> None:
     parser.add_argument("--bundle", type=path_argument, **{**way, **more})
 
 
-def add_cluster_options(parser: argparse.ArgumentParser) -> None:
+def add_cluster_options(parser: argparse._ActionsContainer) -> None:
     """``--workers``, ``--dask`` and ``--worker-memory``, the same in every command, for a ``ClusterConfig``."""
     add_fields(parser, ClusterConfig, "workers")
     add_fields(parser, ClusterConfig, "address", flag="--dask", metavar="ADDRESS")

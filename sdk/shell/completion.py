@@ -1,4 +1,4 @@
-"""Completion scripts for ``python -m``: the shell sees one command, python, so what follows ``-m`` decides.
+"""Completion scripts. For ``python -m`` the shell sees one command, python, so what follows ``-m`` decides.
 
 Each script brings one command's completion, made by shtab, and the same small dispatcher: several may be loaded.
 """
@@ -71,7 +71,7 @@ def completion_script(parser: argparse.ArgumentParser, shell: Shell) -> str:
     """The script that teaches a shell a command's subcommands and options; options that take a path complete files.
 
     Args:
-        parser: its ``prog`` is ``python -m`` and the command.
+        parser: its ``prog`` is ``python -m`` and the command, or one word.
         shell: which one; the script is for ``eval``.
     """
     import shtab
@@ -80,6 +80,8 @@ def completion_script(parser: argparse.ArgumentParser, shell: Shell) -> str:
     for action in _actions(parser):
         if hasattr(action.type, "completes_files"):
             action.complete = shtab.FILE  # type: ignore[attr-defined]
+    if " " not in parser.prog:
+        return str(shtab.complete(parser, shell, root_prefix=f"{parser.prog}_console"))
     before, parser.prog = parser.prog, command
     try:
         return shtab.complete(parser, shell, root_prefix=command) + "\n" + _DISPATCH[shell]

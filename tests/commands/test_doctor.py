@@ -27,7 +27,7 @@ def test_every_optional_part_has_its_purpose():
 
 def test_it_finds_the_versions_that_pip_installed():
     found = {package.name: package for package in doctor.examine().packages}
-    assert len(found) == sum("extra ==" not in line for line in importlib.metadata.requires("marquee"))
+    assert len(found) == sum("extra ==" not in line for line in importlib.metadata.requires(doctor.DISTRIBUTION))
     for name in ("torch", "numpy", "nvtabular"):
         assert (found[name].found, found[name].state) == (importlib.metadata.version(name), "ok")
 
@@ -67,7 +67,16 @@ def test_a_missing_package_is_named_with_the_remedy(monkeypatch, capsys):
     text = capsys.readouterr().out
     assert "NOT complete" in text
     assert "make setup" in text
-    assert "pip install 'marquee[tune]' (another-absent-one)" in text
+    assert "pip install '.[tune]' in the project's folder (another-absent-one)" in text
+
+
+def test_from_a_checkout_that_is_not_installed_it_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "DISTRIBUTION", "no-such-package-of-that-name")
+    assert main(["doctor"]) == 2
+    text = capsys.readouterr().out
+    assert re.search(r"^marquee +[0-9.]+$", text, re.M)
+    assert re.search(r"^  no-such-package-of-that-name +absent", text, re.M)
+    assert "make setup" in text
 
 
 def test_versions_stand_in_one_column_whatever_their_length(monkeypatch, capsys):

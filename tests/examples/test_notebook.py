@@ -14,7 +14,7 @@ import sdk
 from sdk.base.config import HistoryConfig
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-nbformat = pytest.importorskip("nbformat", reason="no nbformat: pip install 'marquee[dev]'")
+nbformat = pytest.importorskip("nbformat", reason="no nbformat: pip install '.[dev]'")
 
 
 def test_it_is_valid_and_stored_without_outputs():

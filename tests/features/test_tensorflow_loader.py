@@ -22,7 +22,7 @@ NUM_ROWS, BATCH = 103, 10
 
 @pytest.fixture(scope="module")
 def tf():
-    reason = "TensorFlow is not installed: pip install 'marquee[tensorflow]'"
+    reason = "TensorFlow is not installed: pip install '.[tensorflow]'"
     return pytest.importorskip("tensorflow", reason=reason)
 
 
@@ -56,7 +56,7 @@ def test_absent_tensorflow_is_named_with_the_extra_that_brings_it(monkeypatch):
     with pytest.raises(UsageError) as caught:
         tensorflow_loader(rows(), BATCH)
     assert "TensorFlow cannot be imported" in str(caught.value)
-    assert "pip install 'marquee[tensorflow]'" in str(caught.value)
+    assert "pip install '.[tensorflow]'" in str(caught.value)
     assert "InteractionLoader" in str(caught.value)
     assert isinstance(caught.value.__cause__, ImportError)
 

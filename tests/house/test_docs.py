@@ -6,17 +6,20 @@ import argparse
 import re
 import shlex
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import api_reference
 import pytest
 
+import batch.__main__ as batch_commands
 import batch.report
 import batch.score
 import batch.taste
 import export.__main__ as export_commands
 import sdk.__main__ as sdk_commands
 from sdk.shell.cli import EXIT_CODES
+from sdk.shell.console import GROUP, parser_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "triton_models").rglob("*.md"),
@@ -75,14 +78,21 @@ def parsers() -> dict[tuple[str, ...], argparse.ArgumentParser]:
         (name,): module.build_parser()
         for name, module in (("batch.report", batch.report), ("batch.score", batch.score), ("batch.taste", batch.taste))
     }
-    (subcommands,) = [a for a in sdk_commands.build_parser()._actions if isinstance(a, argparse._SubParsersAction)]
-    found |= {("sdk", name): parser for name, parser in subcommands.choices.items()}
+    found |= {("sdk", name): parser for name, parser in subparsers(sdk_commands.build_parser()).items()}
     found |= {
         ("export", "serve"): export_commands._serve_parser(),
         ("export", "verify"): export_commands._verify_parser(),
     }
     found[("export",)] = export_commands.build_parser()
+    found |= {("batch", name): parser for name, parser in subparsers(batch_commands.build_parser()).items()}
+    entries = [entry.load() for entry in entry_points(group=GROUP)]
+    found |= {("marquee", name): parser for name, parser in subparsers(parser_of("marquee", "", "", entries)).items()}
     return found
+
+
+def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    (subcommands,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return subcommands.choices
 
 
 PARSERS = parsers()
@@ -93,14 +103,14 @@ def command_lines(page: Path) -> Iterator[str]:
     for _, block in FENCE.findall(page.read_text("utf-8")):
         for line in block.replace("\\\n", " ").splitlines():
             for part in re.split(r"&&|\|\||[;|]|(?<= )&$", line.split("  #")[0]):
-                if re.match(r"\s*(\$ )?(\S*/)?python3? -m (sdk|batch|export)\b", part):
+                if re.match(r"\s*(\$ )?(\S*/)?(python3? -m (sdk|batch|export)|marquee)\b", part):
                     yield part.strip().removeprefix("$ ")
 
 
 def check(line: str) -> None:
     """The command's own parser reads the line."""
     words = shlex.split(line.replace("$(date +%F)", "2026-11-23"), comments=True)
-    words = words[words.index("-m") + 1 :]
+    words = words[words.index("-m") + 1 :] if "-m" in words else ["marquee", *words[1:]]
     key = next((key for key in (tuple(words[:2]), tuple(words[:1])) if key in PARSERS), None)
     assert key, f"no such command: {line}"
     if "..." in words or "…" in line:
@@ -126,7 +136,7 @@ def test_the_checker_refuses_an_option_that_is_not_there():
 def test_every_commands_help_has_an_example_that_works_and_the_exit_codes(words):
     text = PARSERS[words].format_help()
     assert EXIT_CODES in text
-    examples = re.findall(r"^  (python -m .*)$", text, re.M)
+    examples = re.findall(r"^  ((?:python -m|marquee) .*)$", text, re.M)
     assert examples, "no example"
     for line in examples:
         check(re.split(r" {2,}", line)[0])

@@ -51,7 +51,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 MAY_NOT = {"triton_models": {"sdk"}, "export": {"batch"}, "batch": {"export", "triton_models"}}
 """Besides: served models import ``sdk.serving`` and nothing else of sdk, and export and batch never meet."""
 
-MOST_IN_A_ROOT = {"sdk": 6, "batch": 5}
+MOST_IN_A_ROOT = {"sdk": 6, "batch": 5}  # beside __init__.py
 
 
 def sources(package: str) -> dict[str, Path]:
@@ -175,7 +175,7 @@ def test_nobody_imports_an_old_place() -> None:
 
 @pytest.mark.parametrize("package", MOST_IN_A_ROOT)
 def test_few_modules_lie_loose(package: str) -> None:
-    loose = [path.name for path in (ROOT / package).glob("*.py")]
+    loose = [path.name for path in (ROOT / package).glob("*.py") if path.name != "__init__.py"]
     assert len(loose) <= MOST_IN_A_ROOT[package], sorted(loose)
 
 

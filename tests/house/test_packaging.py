@@ -18,6 +18,9 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 from setuptools import find_packages
 
+from sdk.base import __version__
+from sdk.commands import doctor
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -130,6 +133,51 @@ def test_the_installed_commands_run_from_any_folder(installed: Path, tmp_path: P
     result = run_python("-m", module, "--help", cwd=tmp_path, PYTHONPATH=str(installed))
     assert result.returncode == 0, result.stderr
     assert f"python -m {module}" in result.stdout
+
+
+def test_the_installed_project_has_one_command_for_all(installed: Path, tmp_path: Path) -> None:
+    script = str(installed / "bin" / "marquee")
+    listed = run_python(script, "--help", cwd=tmp_path, PYTHONPATH=str(installed))
+    assert listed.returncode == 0, listed.stderr
+    registered = PROJECT["project"]["entry-points"]["marquee.commands"]
+    assert re.findall(r"^    ([a-z]+) ", listed.stdout, re.M) == sorted(registered)
+    for name in ("train", "score", "export"):
+        result = run_python(script, name, "--help", cwd=tmp_path, PYTHONPATH=str(installed))
+        assert (result.returncode, result.stdout.split(" [")[0]) == (0, f"usage: marquee {name}"), result.stderr
+
+
+def test_the_wheel_has_the_name_that_the_doctor_looks_for(wheel: Path) -> None:
+    assert PROJECT["project"]["name"] == doctor.DISTRIBUTION != "marquee", "marquee is another project's on PyPI"
+    assert wheel.name.split("-")[:2] == [doctor.DISTRIBUTION.replace("-", "_"), __version__]
+
+
+ADVICE = re.compile(r"marquee(-recs)?\[\w|pip3? install[^\n]*\bmarquee")
+"""What would install by name what is not published, or what is another project's."""
+TEXTS = {".py", ".md", ".ipynb", ".toml", ".yaml", ".sh", ".txt", ".lock", ".html", ""}
+
+
+def test_nobody_is_told_to_install_us_by_name() -> None:
+    found = []
+    for folder in (*TOP_LEVEL, "docs", "examples", "tests", "."):
+        paths = (ROOT / folder).glob("*") if folder == "." else (ROOT / folder).rglob("*")
+        for path in (p for p in paths if p.is_file() and p.suffix in TEXTS and "__pycache__" not in p.parts):
+            if path.name not in ("CHANGELOG.md", Path(__file__).name) and ADVICE.search(path.read_text("utf-8")):
+                found.append(path.relative_to(ROOT).as_posix())
+    assert found == [], "say pip install '.[extra]'; in code: sdk.base.errors.how_to_get"
+
+
+@pytest.mark.parametrize("text", ["pip install 'marquee[gcs]'", "pip install -U marquee", "the extra marquee-recs[s3]"])
+def test_old_advice_is_recognised(text: str) -> None:
+    assert ADVICE.search(text)
+
+
+def test_every_extra_that_is_advised_exists() -> None:
+    advised = re.compile(r"pip install '\.\[(\w+)\]'|how_to_get\([\"'](\w+)[\"']\)")
+    paths = [*ROOT.glob("*.md"), *(p for name in (*TOP_LEVEL, "docs") for p in (ROOT / name).rglob("*.*"))]
+    texts = [p.read_text("utf-8") for p in paths if p.suffix in (".py", ".md") and p.name != "CHANGELOG.md"]
+    extras = {one or other for text in texts for one, other in advised.findall(text)}
+    assert {"onnx", "server", "tensorflow", "tune", "compare"} <= extras
+    assert extras <= set(PROJECT["project"]["optional-dependencies"])
 
 
 # the lock ------------------------------------------------------------------------------------------------------------

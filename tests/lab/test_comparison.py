@@ -279,7 +279,7 @@ def test_a_missing_package_costs_its_own_lines_alone(monkeypatch, tmp_path, capl
     monkeypatch.setattr(Workbench, "measure", invented)
     with caplog.at_level(logging.WARNING, logger="sdk"):
         found = compare(dataset(1), dataclasses.replace(SMALL, protocols=("B",)), tmp_path)
-    lines = [record.getMessage() for record in caplog.records if "marquee[compare]" in record.getMessage()]
+    lines = [record.getMessage() for record in caplog.records if ".[compare]" in record.getMessage()]
     assert [line.split(":")[0] for line in lines] == ["iALS"]
     assert len(found.contenders("B")) == 7
     assert "iALS is left out: the package implicit was missing." in as_markdown(found)

@@ -21,7 +21,7 @@ from sdk.lab.tuning.study_report import as_json, as_markdown, draw_history, draw
 from sdk.measure.list_evaluation import split_positives
 from sdk.shell.cli import Terminated
 
-pytest.importorskip("optuna", reason="no optuna: pip install 'marquee[tune]'")
+pytest.importorskip("optuna", reason="no optuna: pip install '.[tune]'")
 
 SPACE = (
     Range("history.penalty", 10.0, 1000.0, log=True),
@@ -365,7 +365,7 @@ def test_the_command_tunes_goes_on_refuses_other_settings_and_train_reads_its_be
 def test_the_command_says_what_is_missing_without_optuna(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert main(["tune", "--sample", "--model", "ncf", "--study", str(tmp_path / "study.db")]) == 2
-    assert capsys.readouterr().err.strip().endswith("pip install 'marquee[tune]'")
+    assert capsys.readouterr().err.strip().endswith("pip install '.[tune]' in the project's folder")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -16,9 +16,11 @@ from small_steps import CONFIG, KINDS, PlainStep, adam, batch_of, ranker
 from small_training import SMALL, assert_same_weights, fresh, state_of
 
 from sdk.__main__ import main
+from sdk.base import __version__
 from sdk.base.errors import ScoreError
 from sdk.features.loaders import InteractionLoader
 from sdk.features.seen import Seen
+from sdk.machine.device import versions_of
 from sdk.metrics.pointwise import auc
 from sdk.models.pair_model import PairModel
 from sdk.models.predict import predict
@@ -283,3 +285,8 @@ def test_a_captured_step_is_the_step_kernel_by_kernel(kind, bf16):
         models.append(model)
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert_close(*models, atol=1e-4)
+
+
+def test_marquee_is_this_code_whatever_is_installed_under_that_name(monkeypatch):
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.1.5")
+    assert versions_of(("marquee", "numpy")) == {"marquee": __version__, "numpy": "0.1.5"}

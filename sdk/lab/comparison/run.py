@@ -13,7 +13,7 @@ import numpy as np
 
 from sdk.base import __version__
 from sdk.base.config import RANKERS, RunConfig, to_json
-from sdk.base.errors import ConfigError
+from sdk.base.errors import ConfigError, how_to_get
 from sdk.base.types import Dataset
 from sdk.data.labels import require_both_labels
 from sdk.data.splits import split
@@ -119,7 +119,7 @@ def compare(dataset: Dataset, config: CompareConfig, out: Path) -> Comparison:
         names.setdefault(task.protocol, []).append(task.name)
     left_out = missing(list(names))
     for name, package in left_out.items():
-        log.warning("%s: left out, the package %s is missing; pip install 'marquee[compare]'", name, package)
+        log.warning("%s: left out, the package %s is missing; %s", name, package, how_to_get("compare"))
     progress = _Progress(sum(len(_present(task)) for task in tasks))
     results: dict[tuple[str, str, str], Result] = {}
     for task in tasks:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdk.base.config import RunConfig, to_json
-from sdk.base.errors import OutputError, ScoreError, UnusableFileError, UsageError
+from sdk.base.errors import OutputError, ScoreError, UnusableFileError, UsageError, how_to_get
 from sdk.base.files import lock_of, locked
 from sdk.base.ids import count_of
 from sdk.base.rights import reason
@@ -301,7 +301,7 @@ def require_optuna() -> None:
     try:
         import optuna
     except ImportError as error:
-        message = "tune needs Optuna, which is not installed: pip install 'marquee[tune]'"
+        message = f"tune needs Optuna, which is not installed: {how_to_get('tune')}"
         raise UsageError(message) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 

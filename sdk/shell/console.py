@@ -1,0 +1,77 @@
+"""marquee: the commands of all packages in one, found by what the installed project registers for them.
+
+    [project.entry-points."marquee.commands"]
+    score = "batch.score:add"
+
+Each entry is a function that adds its command to what holds a parser's subcommands; so nothing here names a package
+that lies higher. Only the one that is asked for is loaded.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from sdk.base import __version__
+from sdk.shell.cli import EXIT_CODES, CommandParser, HelpFormatter, add_completion_option, run_command
+
+GROUP = "marquee.commands"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is returned."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    found = {entry.name: entry for entry in entry_points(group=GROUP)}
+    asked = [found[given[0]]] if given and given[0] in found else list(found.values())
+    summary = "Learn from ratings and titles, make nights of lists, and serve the same models."
+    example = "marquee train --sample --out bundle"
+    return run_one_of(parser_of("marquee", summary, example, map(_adder, asked)), given)
+
+
+def _adder(entry: EntryPoint) -> Callable[[Any], None]:
+    """What adds a command; one that lacks a package is listed, and says so when it is called."""
+    try:
+        return entry.load()
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == entry.module.split(".")[0]:
+            raise  # a defect of ours
+        return partial(_add_unusable, entry.name, error.name)
+
+
+def _add_unusable(name: str, package: str, commands: Any) -> None:
+    lacking = f"needs the package {package}, which is not installed"
+    parser = commands.add_parser(name, help=lacking, add_help=False)
+    parser.parse_known_args = lambda *_: parser.error(
+        f"{lacking}; make setup, or pip install . in the project's folder"
+    )
+
+
+def parser_of(program: str, summary: str, example: str, commands: Iterable[Callable[[Any], None]]) -> CommandParser:
+    """A program that has several commands.
+
+    Args:
+        program: its name.
+        summary: what it is for, a sentence.
+        example: one command line.
+        commands: each adds one, with what does its work as ``work``.
+    """
+    epilog = f"example:\n  {example}\n\n{EXIT_CODES}"
+    parser = CommandParser(prog=program, description=summary, epilog=epilog, formatter_class=HelpFormatter)
+    parser.add_argument("--version", action="version", version=f"marquee {__version__}")
+    add_completion_option(parser)
+    holder = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in commands:
+        add(holder)
+    return parser
+
+
+def run_one_of(parser: CommandParser, given: Sequence[str]) -> int:
+    """Run the command that is asked for; where none is, say which there are, with exit code 2."""
+    if not given:
+        parser.print_help(sys.stderr)
+        return 2
+    args = parser.parse_args(given)
+    return run_command(args.work, args)
