@@ -58,7 +58,7 @@ def as_table(given: Any, layout: pa.Schema, name: str) -> pa.Table:
 
     Raises:
         UsageError: it is no table.
-        DataError: a column cannot be cast.
+        DataError: a column cannot be cast, or this pyarrow cannot read it.
     """
     table = given if isinstance(given, pa.Table) else _read(given, name)
     for at, field in enumerate(table.schema):
@@ -73,7 +73,11 @@ def _read(given: Any, name: str) -> pa.Table:
     if pandas is not None and isinstance(given, pandas.DataFrame):  # it has the interface from 2.2 on
         return pa.Table.from_pandas(given, preserve_index=False).replace_schema_metadata()
     if hasattr(given, "__arrow_c_stream__"):
-        return pa.table(given)
+        try:
+            return pa.table(given)
+        except pa.ArrowException as error:  # before 16 it has no string_view, which is what Polars gives
+            message = f"{name}: pyarrow {pa.__version__} cannot read it ({error}). Install a newer one, or give a table of pyarrow's."  # noqa: E501
+            raise DataError(message) from error
     message = f"{name}: got {type(given).__name__}, expected a table of pyarrow, pandas or Polars, or one that has __arrow_c_stream__"  # noqa: E501
     raise UsageError(message)
 
