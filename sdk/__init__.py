@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from sdk.data.download import download
     from sdk.data.movielens import load as load_movielens
     from sdk.data.sample.writer import write_sample
+    from sdk.data.tables import from_tables
     from sdk.measure.evaluation import Evaluation
     from sdk.measure.evaluation import evaluate_bundle as evaluate
     from sdk.models.content.model import ContentModel
@@ -60,6 +61,7 @@ _NAMES = {
     "sdk.data.download": "download",
     "sdk.data.movielens": "load_movielens=load",
     "sdk.data.sample.writer": "write_sample",
+    "sdk.data.tables": "from_tables",
     "sdk.measure.evaluation": "Evaluation evaluate=evaluate_bundle",
     "sdk.models.content.model": "ContentModel",
     "sdk.training.pipeline": "train=train_bundle",
@@ -71,7 +73,8 @@ __all__ = [
     "Bundle", "BundleError", "BundleInfo", "ConfigError", "ContentConfig", "ContentModel", "DLRMConfig", "DataConfig",
     "DataError", "Dataset", "Evaluation", "FeatureConfig", "Interactions", "LockedError", "MarqueeError", "NCFConfig",
     "OutputError", "QualityGateError", "RunConfig", "ScoreError", "SplitConfig", "TopK", "TrainingConfig",
-    "UsageError", "__version__", "download", "evaluate", "load", "load_movielens", "train", "write_sample",
+    "UsageError", "__version__", "download", "evaluate", "from_tables", "load", "load_movielens", "train",
+    "write_sample",
 ]  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -12,9 +12,9 @@ import pyarrow as pa
 from batch.job.inputs import OpenedJob, open_job, reading
 from batch.job.pins import pinned_inputs
 from batch.lists.audience import Slices, cut, merge, partial_name, read_partials, titles_at_a_time
-from batch.lists.parts import audience_table, part_bytes, table_of
+from batch.lists.parts import audience_table, part_bytes
 from batch.store.journal import Journal, ShardRecord
-from batch.store.layout import ITEM_ITEMS, ITEM_USERS, LAYOUTS, USER_ITEMS
+from batch.store.layout import ITEM_ITEMS, ITEM_USERS, USER_ITEMS
 from batch.store.places import open_target
 from sdk.base.files import digest_of, sha256_of
 from sdk.base.types import Int64s, TopK
@@ -70,9 +70,9 @@ class Scored:
     partials: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def _listed(shard: Shard, ids: Int64s, lists: TopK, partials: Mapping[str, bytes]) -> Scored:
+def _listed(shard: Shard, lists: TopK, partials: Mapping[str, bytes]) -> Scored:
     fallback = int((lists.source == POPULAR).sum())
-    return Scored(shard, partial(table_of, ids, lists, LAYOUTS[shard.side]), fallback, partials)
+    return Scored(shard, lists.to_arrow, fallback, partials)
 
 
 def shards_of(num_users: int, num_items: int, size: int, num_audiences: int = 0) -> tuple[Shard, ...]:
@@ -133,17 +133,19 @@ class Scorer:
         if shard.side == ITEM_USERS:
             return self._audience(shard)
         ids = self.asked.items[shard.start : shard.stop]
-        return _listed(shard, ids, self.recommender.similar(self.content, ids, self.k, self.asked.allowed), {})
+        return _listed(shard, self.recommender.similar(self.content, ids, self.k, self.asked.allowed), {})
 
     def _users(self, shard: Shard) -> Scored:
         ids = self.asked.users[shard.start : shard.stop]
         index = self.bundle.encoded_users.index_of(ids)
         args = (index, self.seen.take(index), self.k)
         if not self.audience:
-            return _listed(shard, ids, self.recommender.recommend(*args, self.asked.allowed), {})
+            lists = self.recommender.recommend(*args, self.asked.allowed)
+            return _listed(shard, lists.answering("user_id", ids), {})
         lists, parts = self._with_audience(*args, self.audience)
         encoded = (part_bytes(part, page_checksums=True) for part in parts)
-        return _listed(shard, ids, lists, {partial_name(n, shard.number): data for n, data in enumerate(encoded)})
+        partials = {partial_name(n, shard.number): data for n, data in enumerate(encoded)}
+        return _listed(shard, lists.answering("user_id", ids), partials)
 
     def _with_audience(self, index: Int64s, seen: Seen, k: int, size: int) -> tuple[TopK, Iterable[pa.Table]]:
         """Users' lists, and their part of the titles' audiences by title shard: in one pass where memory allows it."""

@@ -120,6 +120,7 @@ def _all_whole(array: NDArray[Any]) -> bool:
 
 def _one_row(values: Any, name: str) -> NDArray[Any]:
     """The values as they are: NumPy would make True a 1 and cut text, floats and large numbers of a list alike."""
+    values = values if hasattr(values, "__array__") else _of_arrow(values, name)
     if isinstance(values, (str, bytes, Mapping)) or not (hasattr(values, "__array__") or isinstance(values, Iterable)):
         values = [values]
     if isinstance(values, np.ma.MaskedArray):
@@ -131,6 +132,19 @@ def _one_row(values: Any, name: str) -> NDArray[Any]:
     if array.ndim != 1 or array.dtype.kind in "mMcV":
         raise UsageError(f"{name}: got {array.dtype} of shape {array.shape}, expected one row of ids")
     return array
+
+
+def _of_arrow(values: Any, name: str) -> Any:
+    """The values of a column that is Arrow's alone, and has NumPy's way nowhere."""
+    for way, read in (("__arrow_c_array__", "array"), ("__arrow_c_stream__", "chunked_array")):
+        if hasattr(values, way):
+            import pyarrow as pa
+
+            try:
+                return getattr(pa, read)(values)
+            except (pa.ArrowException, TypeError) as error:
+                raise UsageError(f"{name}: pyarrow {pa.__version__} cannot read such a column ({error})") from error
+    return values
 
 
 def _listed(values: list[Any]) -> NDArray[Any]:

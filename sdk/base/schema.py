@@ -51,3 +51,8 @@ def _lists(query: str, answer: str) -> pa.Schema:
 USER_ITEMS = _lists("user_id", "item_id")
 ITEM_ITEMS = _lists("item_id", "similar_item_id")
 ITEM_USERS = _lists("item_id", "user_id")
+
+LISTS = {"user_id": USER_ITEMS, "item_id": ITEM_ITEMS, "row": _lists("row", "item_id")}
+"""The lists' schemas by what they answer; ``row`` counts lists that answer no id, from 0."""
+TITLE = pa.field("title", _STRING, nullable=False)
+"""The display name of a list's item, where it is asked for."""

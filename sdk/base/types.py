@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 Int64s = NDArray[np.int64]
@@ -17,6 +18,30 @@ Int32s = NDArray[np.int32]
 Float32s = NDArray[np.float32]
 Float64s = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+
+
+class Column(Protocol):
+    """A column of NumPy, pandas, Polars or pyarrow."""
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        """Its values as an array."""
+
+
+Ids = Iterable[int] | Column
+"""Ids of users or titles: a list, a set, an array, a column (``sdk.base.ids``)."""
+
+
+class ArrowStream(Protocol):
+    """A table of Polars, pyarrow, DuckDB, or of whatever has the Arrow PyCapsule interface."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Its rows."""
+
+
+Table: TypeAlias = "ArrowStream | pd.DataFrame | pa.Table"
+"""A table of any kind (``sdk.base.arrow_tables.as_table``); pandas has the interface from 2.2 on."""
+Query = Literal["user_id", "item_id", "row"]
+"""What a list answers: a user, a title, or (``row``) neither, such as a visitor's likes."""
 
 
 def _require_same_length(value: object, *names: str) -> None:
@@ -82,17 +107,25 @@ class TopK:
         scores: (B, k) float32. They rank one row of one model; never compare two models' or two rows'.
         lengths: (B,) int32. Below k where a user has fewer than k unseen items.
         source: (B,) str: the model that made row b (``dlrm``, ``ncf``, ``history``, ``content`` or ``popular``).
+        query: what the rows answer: users (``user_id``), titles (``item_id``), or something without an id (``row``).
+        query_id: (B,) int64, the id that row b answers; None where ``query`` is ``row``.
+
+    It has the Arrow PyCapsule interface, so that ``pa.table``, ``pl.DataFrame`` and DuckDB read it as it is.
     """
 
     item_id: Int64s
     scores: Float32s
     lengths: Int32s
     source: NDArray[np.str_]
+    query: Query = "row"
+    query_id: Int64s | None = None
 
     def __post_init__(self) -> None:
         if self.item_id.shape != self.scores.shape:
             raise ValueError(f"TopK: item_id is {self.item_id.shape}, scores {self.scores.shape}")
-        _require_same_length(self, "item_id", "lengths", "source")
+        if self.query not in get_args(Query) or (self.query == "row") != (self.query_id is None):
+            raise ValueError(f"TopK: query is {self.query!r}, query_id {type(self.query_id).__name__}")
+        _require_same_length(self, "item_id", "lengths", "source", *(["query_id"] if self.query != "row" else []))
 
     def __len__(self) -> int:
         return len(self.item_id)
@@ -101,6 +134,38 @@ class TopK:
         """Row b's real item ids and scores, best first."""
         n = int(self.lengths[b])
         return self.item_id[b, :n], self.scores[b, :n]
+
+    def answering(self, query: Query, query_id: Int64s) -> TopK:
+        """The same lists, as those of (B,) users or titles."""
+        return replace(self, query=query, query_id=np.array(query_id, dtype=np.int64))
+
+    def to_arrow(self, titles: Callable[[Int64s], Sequence[str]] | None = None) -> pa.Table:
+        """The lists as one table, a row per (query, rank), without nulls: the columns of a night's Parquet parts.
+
+        ``user_id`` int64 (of look-alikes ``item_id``; of lists that answer no id ``row``, counted from 0), ``rank``
+        int32 from 1, ``item_id`` int64 (of look-alikes ``similar_item_id``), ``score`` float32, ``source`` string.
+
+        Args:
+            titles: what gives (N,) item ids their names, such as ``bundle.titles``: they stand in a column ``title``.
+        """
+        import pyarrow as pa
+
+        from sdk.base.arrow_tables import long_form, real_places
+        from sdk.base.schema import LISTS, TITLE
+
+        real = real_places(self.lengths, self.item_id.shape[1])
+        queries = np.arange(len(self)) if self.query_id is None else self.query_id
+        names, codes = np.unique(self.source, return_inverse=True)
+        answers, made_by = self.item_id[real], np.repeat(codes, self.lengths)
+        table = long_form(LISTS[self.query], real, queries, answers, self.scores[real], names, made_by)
+        if titles is None:
+            return table
+        known, at = np.unique(answers, return_inverse=True)
+        return table.append_column(TITLE, pa.array(titles(known), pa.string()).take(pa.array(at)))
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """``to_arrow`` for whatever reads the Arrow PyCapsule interface."""
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
 
 
 def put_together(parts: Sequence[tuple[Int64s, TopK]], num_rows: int, width: int) -> TopK:

@@ -15,7 +15,7 @@ from sdk.base.files import sha256_of, standing
 from sdk.base.ids import count_of, id_of, ids_of
 from sdk.base.paths import as_path
 from sdk.base.rights import reason
-from sdk.base.types import Int64s, TopK
+from sdk.base.types import Ids, TopK
 from sdk.bundles.info import FORMAT_VERSION, INFO, BundleInfo, read_info, verify
 
 if TYPE_CHECKING:
@@ -251,14 +251,14 @@ class Bundle:
 
     def recommend(
         self,
-        user_ids: Sequence[int] | Int64s,
+        user_ids: Ids,
         k: int = 10,
         *,
         model: str = "best",
         include_seen: bool = False,
-        candidates: Sequence[int] | Int64s | None = None,
-        deny: Sequence[int] | Int64s = (),
-        deny_by_user: Mapping[int, Sequence[int]] | None = None,
+        candidates: Ids | None = None,
+        deny: Ids = (),
+        deny_by_user: Mapping[int, Ids] | None = None,
         min_ratings: int = 0,
     ) -> TopK:
         """Each user's k best titles, exactly, over the whole catalogue.
@@ -289,9 +289,9 @@ class Bundle:
             denied = {row: by_user.get(user, ()) for row, user in enumerate(users.tolist())}
             seen = with_denied(seen, denied, self.encoded_items)
         allowed = allowed_rows(self.encoded_items, candidates=candidates, deny=deny, min_ratings=min_ratings)
-        return recommender.recommend(index, seen, k, allowed)
+        return recommender.recommend(index, seen, k, allowed).answering("user_id", users)
 
-    def recommend_for(self, item_ids: Sequence[int] | Int64s, k: int = 10) -> TopK:
+    def recommend_for(self, item_ids: Ids, k: int = 10) -> TopK:
         """The k best titles for a visitor of whom only some liked titles are known, without training anything.
 
         Args:
@@ -314,7 +314,7 @@ class Bundle:
     def _seen(self) -> Any:
         return self.interactions.seen(len(self.encoded_users))
 
-    def similar(self, item_ids: Sequence[int] | Int64s, k: int = 10, *, kind: SimilarKind = "content") -> TopK:
+    def similar(self, item_ids: Ids, k: int = 10, *, kind: SimilarKind = "content") -> TopK:
         """The titles most like each given one: by content, or ``hybrid``, by content and by who liked them.
 
         Raises:
@@ -337,9 +337,9 @@ class Bundle:
     def explain_recommendation(
         self,
         user_id: int | None,
-        item_ids: Sequence[int] | Int64s,
+        item_ids: Ids,
         *,
-        liked: Sequence[int] | Int64s | None = None,
+        liked: Ids | None = None,
         max_titles: int = 3,
         model: str = "best",
     ) -> list[Explanation]:
@@ -373,6 +373,6 @@ class Bundle:
 
         return TitleIndex(self.items)
 
-    def titles(self, item_ids: Sequence[int] | Int64s) -> list[str]:
+    def titles(self, item_ids: Ids) -> list[str]:
         """Display names with years, "The Matrix (1999)"; "item 7" for an id that the catalogue does not have."""
         return self._title_index.display(item_ids)

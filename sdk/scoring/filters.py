@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from sdk.base.ids import count_of, ids_of, title_rows
-from sdk.base.types import Bools, Int64s
+from sdk.base.types import Bools, Ids, Int64s
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN, EncodedTable
 
@@ -15,8 +15,8 @@ from sdk.features.tables import FIRST_KNOWN, EncodedTable
 def allowed_rows(
     items: EncodedTable,
     *,
-    candidates: Sequence[int] | Int64s | None = None,
-    deny: Sequence[int] | Int64s = (),
+    candidates: Ids | None = None,
+    deny: Ids = (),
     min_ratings: int = 0,
 ) -> Bools | None:
     """(R_item,) bool, True for the rows that may be recommended; None where nothing is filtered.
@@ -45,7 +45,7 @@ def allowed_rows(
     return allowed
 
 
-def item_rows(items: EncodedTable, item_ids: Sequence[int] | Int64s, name: str = "item_ids") -> Int64s:
+def item_rows(items: EncodedTable, item_ids: Ids, name: str = "item_ids") -> Int64s:
     """(N,) int64 rows of known item_ids.
 
     Raises:
@@ -55,7 +55,7 @@ def item_rows(items: EncodedTable, item_ids: Sequence[int] | Int64s, name: str =
     return title_rows(items.known_ids, ids_of(item_ids, name)) + FIRST_KNOWN
 
 
-def with_denied(seen: Seen, denied: Mapping[int, Sequence[int]], items: EncodedTable) -> Seen:
+def with_denied(seen: Seen, denied: Mapping[int, Ids], items: EncodedTable) -> Seen:
     """What each query row has seen and what it is denied, in one.
 
     Args:

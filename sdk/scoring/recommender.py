@@ -185,4 +185,5 @@ class Recommender:
             itself = Seen.build(np.arange(len(bare)), self.items.index_of(item_ids[bare]), len(bare))
             found = self._engine(POPULAR, allowed).top_k(np.full(len(bare), UNKNOWN, dtype=np.int64), itself, k)
             parts.append((bare, found.named(self.items.ids, np.full(len(bare), POPULAR))))
-        return put_together(parts, len(item_ids), min(k, len(self.items) - FIRST_KNOWN))
+        lists = put_together(parts, len(item_ids), min(k, len(self.items) - FIRST_KNOWN))
+        return lists.answering("item_id", item_ids)

@@ -14,7 +14,7 @@ import numpy as np
 
 from sdk.base.errors import UsageError
 from sdk.base.ids import ids_of
-from sdk.base.types import BestRows, Float32s, Int64s, TopK, put_together
+from sdk.base.types import BestRows, Float32s, Ids, Int64s, TopK, put_together
 
 if TYPE_CHECKING:
     from sdk.features.tables import EncodedTable
@@ -35,7 +35,7 @@ def hybrid_similar(
     content: ContentModel,
     history: HistoryModel,
     items: EncodedTable,
-    item_ids: Int64s,
+    item_ids: Ids,
     k: int,
     learned_share: float = LEARNED_SHARE,
 ) -> TopK:
@@ -68,7 +68,7 @@ def hybrid_similar(
         rows = rated[start : start + _BLOCK]
         blended = hybrid_scores(content, history, items, wanted[rows], learned_share)
         parts.append((rows, _best(content.item_id, blended, width)))
-    return put_together(parts, len(wanted), width)
+    return put_together(parts, len(wanted), width).answering("item_id", wanted)
 
 
 def learned_part(score: float, cosine: float, learned_share: float = LEARNED_SHARE) -> float:

@@ -20,11 +20,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sdk.base import schema
+from sdk.base.arrow_tables import as_table
 from sdk.base.config import CONTENT_FIELDS, ContentConfig, from_json, to_json
 from sdk.base.errors import BundleError, ConfigError, DataError, MissingColumnError, UsageError
 from sdk.base.ids import count_of, id_of, ids_of, title_rows
 from sdk.base.stored_arrays import read_arrays, read_json, write_arrays, write_json
-from sdk.base.types import Float32s, Float64s, Int64s, TopK
+from sdk.base.types import Float32s, Float64s, Ids, Int64s, Table, TopK
 from sdk.models.content.matrix import short_vectors, smooth_idf, tfidf_block, unit_rows
 from sdk.models.content.neighbours import NeighbourIndex
 from sdk.models.content.reasons import Reasons, reasons
@@ -75,7 +77,7 @@ class _Fitted:
         names = items.select(["item_id", "title", "year"])
         return cls(vocabulary, idf, matrix, item_id, names, order, item_id[order])
 
-    def rows(self, item_id: NDArray[np.integer[Any]] | list[int]) -> Int64s:
+    def rows(self, item_id: Ids) -> Int64s:
         """(B,) int64 rows of the matrix."""
         return self.order[title_rows(self.ids, ids_of(item_id, "item_id"))]
 
@@ -93,7 +95,7 @@ class ContentModel:
         self._index: NeighbourIndex | None = None
         self._titles: TitleIndex | None = None
 
-    def fit(self, items: pa.Table) -> Self:
+    def fit(self, items: Table) -> Self:
         """Learn vocabulary and idf, and index the titles.
 
         Args:
@@ -101,8 +103,10 @@ class ContentModel:
 
         Raises:
             MissingColumnError: a column is missing.
-            DataError: the table is empty, or an item_id occurs twice.
+            UsageError: it is no table.
+            DataError: the table is empty, a column is of another kind, or an item_id occurs twice.
         """
+        items = as_table(items, schema.ITEMS, "items")
         _check_items(items)
         tokens = {field: self._tokens(items, field) for field in self.fields}
 
@@ -114,7 +118,7 @@ class ContentModel:
         matrix = self._rows(tokens, vocabulary, idf, len(items))
         return self._adopt(_Fitted.of(vocabulary, idf, matrix, items))
 
-    def transform(self, items: pa.Table) -> csr_matrix:
+    def transform(self, items: Table) -> csr_matrix:
         """Titles, fitted ones or new ones, as rows of the fitted vocabulary.
 
         Args:
@@ -125,12 +129,14 @@ class ContentModel:
 
         Raises:
             MissingColumnError: a column is missing.
+            UsageError: it is no table, or the model is not fitted.
+            DataError: a column is of another kind.
         """
-        state = self._fitted("transform")
+        state, items = self._fitted("transform"), as_table(items, schema.ITEMS, "items")
         tokens = {field: self._tokens(items, field) for field in self.fields}
         return self._rows(tokens, state.vocabulary, state.idf, len(items))
 
-    def fit_transform(self, items: pa.Table) -> csr_matrix:
+    def fit_transform(self, items: Table) -> csr_matrix:
         """The same as ``fit(items).transform(items)``, without reading the table twice."""
         return self.fit(items)._fitted("fit_transform").matrix.copy()
 
@@ -149,7 +155,7 @@ class ContentModel:
         """The tokens of each field, in the order of their columns; the fields follow each other."""
         return {field: tuple(words) for field, words in self._fitted("vocabulary").vocabulary.items()}
 
-    def similar(self, item_id: NDArray[np.integer[Any]], k: int) -> TopK:
+    def similar(self, item_id: Ids, k: int) -> TopK:
         """The titles most like each given one.
 
         Exact: every fitted title is compared. Itself is left out, so are titles that share nothing (a score of 0),
@@ -173,9 +179,10 @@ class ContentModel:
         places = title_rows(state.ids, ids_of(item_id, "item_id"))
         found = self._index.nearest(places, min(k, len(state.ids)))
         ids = np.where(found.row >= 0, state.ids[found.row], -1)
-        return TopK(ids, np.minimum(found.scores, 1), found.lengths, np.full(len(places), "content"))
+        source = np.full(len(places), "content")
+        return TopK(ids, np.minimum(found.scores, 1), found.lengths, source, "item_id", state.ids[places])
 
-    def listing(self, item_id: Int64s) -> ContentModel:
+    def listing(self, item_id: Ids) -> ContentModel:
         """The same model, whose ``similar`` lists the given titles alone; every fitted title can still be asked about.
 
         Args:
@@ -261,7 +268,7 @@ class ContentModel:
         write_json(folder / "content.json", words)
 
     @classmethod
-    def load(cls, folder: Path | str, items: pa.Table) -> Self:
+    def load(cls, folder: Path | str, items: Table) -> Self:
         """Read a saved model.
 
         Args:
@@ -274,6 +281,7 @@ class ContentModel:
         folder = Path(folder)
         words = read_json(folder / "content.json", version=FORMAT_VERSION)
         arrays = read_arrays(folder / "content.npz", _ARRAYS)
+        items = as_table(items, schema.ITEMS, "items")
         _check_items(items)
         if not np.array_equal(items["item_id"].to_numpy(), arrays["item_id"]):
             raise BundleError(f"{folder}: fitted on other titles than those of the table given. Train and save again.")

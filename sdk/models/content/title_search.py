@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
 
-import pyarrow as pa
-
+from sdk.base import schema
+from sdk.base.arrow_tables import as_table
 from sdk.base.errors import UsageError
 from sdk.base.ids import count_of, ids_of
+from sdk.base.types import Ids, Table
 from sdk.data.titles import bare, names_in
 from sdk.models.content.tokens import fold
 
@@ -56,7 +56,8 @@ class TitleIndex:
         items: a table with ``item_id``, ``title`` and ``year``.
     """
 
-    def __init__(self, items: pa.Table) -> None:
+    def __init__(self, items: Table) -> None:
+        items = as_table(items, schema.ITEMS, "items")
         columns = (items[name].to_pylist() for name in ("item_id", "title", "year"))
         self._items = list(zip(*columns, strict=True))
 
@@ -72,7 +73,7 @@ class TitleIndex:
     def _display(self) -> dict[int, str]:
         return {item: title if year is None else f"{title} ({year})" for item, title, year in self._items}
 
-    def display(self, item_ids: Iterable[int]) -> list[str]:
+    def display(self, item_ids: Ids) -> list[str]:
         """Such as "The Matrix (1999)"; no year where it is unknown, "item 7" for an id that is not in the table."""
         return [self._display.get(item, f"item {item}") for item in ids_of(item_ids, "item_ids").tolist()]
 
