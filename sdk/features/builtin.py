@@ -135,7 +135,7 @@ def _codes(values: pa.Array, known: pa.Array) -> Any:
     flat = _flat(values).cast(known.type)
     codes = pc.fill_null(pc.add(pc.index_in(flat, value_set=known).cast(pa.int64()), FIRST_KNOWN), UNKNOWN)
     codes = pc.if_else(pc.is_null(flat), NULL, codes)
-    if flat is values or not pa.types.is_list(values.type):
+    if not pa.types.is_list(values.type):
         return codes.to_numpy(zero_copy_only=False)
     return pa.ListArray.from_arrays(values.offsets, codes).to_pandas()
 
