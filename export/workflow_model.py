@@ -10,10 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from export.errors import RepositoryError
+from sdk.base.errors import UsageError
 from sdk.bundles.bundle import Bundle
 
 _PROTOBUF = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
 LABEL = "rating"  # the workflow's third input, which a request does not have
+
+
+def require_nvtabular(bundle: Bundle) -> None:
+    """Refuse a bundle whose features another engine has fitted: it has no workflow that NVTabular opens.
+
+    Raises:
+        UsageError: it is one.
+    """
+    engine = bundle.info.config.features.engine
+    if engine != "nvtabular":
+        remedy = "Pass --workflow compiled, which needs none, or train the bundle again with --features nvtabular."
+        raise UsageError(f"{bundle.path}: has no workflow of NVTabular's, its features are of {engine!r}. {remedy}")
 
 
 def write_workflow(bundle: Bundle, folder: Path) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SplitKind = Literal["random", "time", "leave-last-out"]
 NegativeKind = Literal["none", "uniform", "popularity"]
 NCFVariant = Literal["dot", "neumf"]
+EngineName = Literal["auto", "nvtabular", "builtin"]
 ModelName = Literal["dlrm", "ncf", "history", "content"]
 RANKERS = ("dlrm", "ncf")  # the models that score a pair with a logit
 C = TypeVar("C")
@@ -138,6 +139,8 @@ class FeatureConfig(Checked):
         content_dim: width of the content vector per item; 0 leaves it out.
         tag_min_items: a tag is used as a feature where at least this many items carry it.
         rate_prior: number of average ratings that smooth a user's or an item's share of likes.
+        engine: what fits the features: ``nvtabular``; ``builtin``, which needs no Merlin; or ``auto``, NVTabular
+            where it is installed.
     """
 
     like_above: float = 3.0
@@ -146,6 +149,7 @@ class FeatureConfig(Checked):
     content_dim: Size = 8
     tag_min_items: Count = 5
     rate_prior: Amount = 5.0
+    engine: EngineName = "auto"
 
 
 CONTENT_FIELDS = (

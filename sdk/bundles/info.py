@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +87,19 @@ def read_info(folder: Path) -> BundleInfo:
     """
     values = _read_values(folder)
     try:
-        config = from_json(RunConfig, values.pop("config"))
+        config = _with_its_engine(from_json(RunConfig, values.pop("config")))
         parts: dict[str, Any] = {name: dict(values.pop(name)) for name in _GROUPS}
         return BundleInfo(config=config, models=tuple(values.pop("models")), **parts, **values)
     except (TypeError, KeyError, ValueError, AttributeError, UsageError) as error:
         message = f"{folder / INFO}: not a bundle of this release ({error}). Train the bundle again."
         raise BundleError(message) from error
+
+
+def _with_its_engine(config: RunConfig) -> RunConfig:
+    """A bundle names the engine that fitted its features; one of an early release, which has none, is NVTabular's."""
+    if config.features.engine != "auto":
+        return config
+    return replace(config, features=replace(config.features, engine="nvtabular"))
 
 
 def _read_values(folder: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ _SETTINGS = {
     "split": "split.kind",
     "split_seed": "split.seed",
     "like_above": "features.like_above",
+    "features": "features.engine",
     "max_epochs": "training.max_epochs",
     "max_reject_share": "data.max_reject_share",
 }

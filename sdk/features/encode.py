@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sdk.base.config import FeatureConfig
 from sdk.base.types import Bools, Float32s, Float64s, Int32s, Int64s, Interactions
 from sdk.features import workflows
+from sdk.features.engine import WORKFLOWS, FeatureEngine, engine_of
 from sdk.features.tables import FIRST_KNOWN, STATISTIC_NAMES, EncodedTable, Statistics, raw_statistics
 
 USER_ATTRIBUTES = ("gender", "occupation", "zip_prefix")
@@ -48,24 +49,27 @@ class EncodedInteractions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """What a model is made from: the encoded tables, and the fitted workflows by name (``workflows.WORKFLOWS``)."""
+    """What a model is made from: the encoded tables, and the engine's fitted workflows by name (``WORKFLOWS``)."""
 
     users: EncodedTable
     items: EncodedTable
     workflows: Mapping[str, Any]
+    engine: FeatureEngine
 
     def encode(self, interactions: Interactions) -> EncodedInteractions:
         """Turn ratings into rows and labels with the fitted workflow."""
-        return encode_interactions(self.workflows["interactions"], interactions)
+        return encode_interactions(self.workflows["interactions"], interactions, self.engine)
 
 
-def encode_interactions(workflow: Any, interactions: Interactions) -> EncodedInteractions:
-    """Ids to rows (unknown ids to row 2) and ratings to labels, by the NVTabular workflow."""
+def encode_interactions(
+    workflow: Any, interactions: Interactions, engine: FeatureEngine = workflows
+) -> EncodedInteractions:
+    """Ids to rows (unknown ids to row 2) and ratings to labels, by a workflow that the engine has fitted."""
     if not len(interactions):
         none = np.zeros(0, dtype=np.int32)
         return EncodedInteractions(none, none, none.astype(np.int8))
     columns = {name: getattr(interactions, name) for name in ("user_id", "item_id", "rating")}
-    encoded = workflows.transform(workflow, pd.DataFrame(columns))
+    encoded = engine.transform(workflow, pd.DataFrame(columns))
     user_index, item_index = (encoded[name].to_numpy(np.int32) for name in ("user_id", "item_id"))
     return EncodedInteractions(user_index, item_index, encoded["rating"].to_numpy(np.int8))
 
@@ -85,14 +89,18 @@ def fit_features(
         users: ``schema.USERS``, every user of the bundle, ascending by user_id.
         items: ``schema.ITEMS``, every title, ascending by item_id.
         content_vectors: (I, C) float32, one row per title of ``items``; C may be 0.
-        config: thresholds, label rule, smoothing.
+        config: thresholds, label rule, smoothing, engine.
         work: an empty folder for NVTabular's category files; it must outlive the result.
+
+    Raises:
+        UsageError: the engine is ``nvtabular``, which is not installed.
     """
+    engine = engine_of(config.engine)
     ids = {name: table.column(name).to_numpy() for name, table in (("user_id", users), ("item_id", items))}
-    index = workflows.fit_interactions(ids["user_id"], ids["item_id"], config, work / "interactions")
-    codes = workflows.fit_codes(train, config, work / "codes")
-    encoded = encode_interactions(index, train)
-    id_codes, cardinalities = _codes(codes, ids), workflows.cardinalities(codes, list(ids))
+    index = engine.fit_interactions(ids["user_id"], ids["item_id"], config, work / "interactions")
+    codes = engine.fit_codes(train, config, work / "codes")
+    encoded = encode_interactions(index, train, engine)
+    id_codes, cardinalities = _codes(codes, ids, engine), engine.cardinalities(codes, list(ids))
 
     def side(id_name: str, rows: Int32s, frame: pd.DataFrame, place: Path) -> tuple[EncodedTable, Any]:
         known, tally = ids[id_name], _tally(rows, encoded.label, len(ids[id_name]))
@@ -101,15 +109,15 @@ def fit_features(
 
     user_table, of_users = side("user_id", encoded.user_index, _user_frame(users), work / "users")
     item_table, of_items = side("item_id", encoded.item_index, _item_frame(items, content_vectors), work / "items")
-    fitted = dict(zip(workflows.WORKFLOWS, (index, codes, of_users, of_items), strict=True))
-    return Features(user_table, item_table, fitted)
+    fitted = dict(zip(WORKFLOWS, (index, codes, of_users, of_items), strict=True))
+    return Features(user_table, item_table, fitted, engine)
 
 
-def _codes(workflow: Any, ids: Mapping[str, Int64s]) -> pd.DataFrame:
+def _codes(workflow: Any, ids: Mapping[str, Int64s], engine: FeatureEngine) -> pd.DataFrame:
     """Each id's embedding code; the shorter column is padded with its last id, since a workflow takes a table."""
     rows = max(map(len, ids.values()))
     padded = {name: np.pad(known, (0, rows - len(known)), mode="edge") for name, known in ids.items()}
-    return workflows.transform(workflow, pd.DataFrame(padded))
+    return engine.transform(workflow, pd.DataFrame(padded))
 
 
 def _tally(index: Int32s, label: NDArray[np.int8], num_known: int) -> tuple[Float64s, Float64s]:
@@ -145,18 +153,18 @@ def _encode_side(
     work: Path,
 ) -> tuple[EncodedTable, Any]:
     """One side's table and its workflow; ``codes`` and ``cards`` hold those of the ids."""
-    count, likes = tally
+    engine, (count, likes) = engine_of(config.engine), tally
     prior_rate = float(likes.sum() / max(count.sum(), 1.0))
     raw = raw_statistics(count, likes, prior_rate, config.rate_prior)
     table = frame.assign(**dict(zip(STATISTIC_NAMES, raw.T, strict=True)))
     categorical = [name for name in (*USER_ATTRIBUTES, _LIST) if name in frame]
     numeric = [name for name in _NUMBERS if name in frame]  # by these very strings: a pickle tells equal ones apart
     names = (*STATISTIC_NAMES, *numeric, *(name for name in map(str, frame) if name.startswith(_CONTENT)))
-    workflow = workflows.fit_attributes(table, categorical, names, work)
-    encoded = workflows.transform(workflow, table)
+    workflow = engine.fit_attributes(table, categorical, names, work)
+    encoded = engine.transform(workflow, table)
     codes |= {name: encoded[name].to_numpy(np.int64) for name in categorical if name != _LIST}
-    cards |= workflows.cardinalities(workflow, categorical)
-    mean, std = workflows.normalisation(workflow, STATISTIC_NAMES)
+    cards |= engine.cardinalities(workflow, categorical)
+    mean, std = engine.normalisation(workflow, STATISTIC_NAMES)
     statistics = Statistics(count, likes, prior_rate, config.rate_prior, mean, std)
     multi_hot = {name: _multi_hot(encoded[name], cards[name]) for name in categorical if name == _LIST}
     dense = encoded[list(names)].to_numpy(np.float32)

@@ -17,7 +17,6 @@ import pandas as pd
 from sdk.base.config import FeatureConfig
 from sdk.base.types import Float64s, Int64s, Interactions
 
-WORKFLOWS = ("interactions", "codes", "users", "items")
 PARTITION_ROWS = 5_000_000
 """Rows of a table that are fitted and transformed together."""
 

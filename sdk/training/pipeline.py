@@ -23,6 +23,7 @@ from sdk.bundles.bundle import Bundle, load
 from sdk.data.labels import learnable
 from sdk.data.splits import Split, split
 from sdk.features.encode import EncodedInteractions, Features, fit_features
+from sdk.features.engine import with_engine
 from sdk.features.interactions import StoredInteractions
 from sdk.features.tables import FIRST_KNOWN
 from sdk.machine.device import resolve_device
@@ -90,7 +91,8 @@ def train_bundle(
         device: where the rankers train: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
 
     Raises:
-        UsageError: ``device`` is unknown, or ``cuda`` where torch finds no GPU.
+        UsageError: ``device`` is unknown, or ``cuda`` where torch finds no GPU; or the features' engine is
+            ``nvtabular`` where it is not installed.
         DataError: there are too few ratings to train on or to measure with, or of one label only where ``models`` names
             a ranker (by default, rankers are left out then, and a warning says so).
         OutputError: ``out`` exists (and ``force`` is not given), or cannot be written.
@@ -103,12 +105,14 @@ def train_where(dataset: Dataset, config: RunConfig, out: str | Path, where: Whe
     """``train_bundle``, alone or together with processes that call ``take_part``; this one measures and writes.
 
     Raises:
+        UsageError: the features' engine is not installed.
         DataError: as ``train_bundle``; so are the others.
         OutputError: see there.
         LockedError: see there.
     """
     target = as_path(out).absolute()
     require_room(target, force=force)
+    config = with_engine(config)
     parts = split(dataset.interactions, config.split)
     config = learnable(dataset.interactions, parts, config)
     busy = f"{target}: another run is training this bundle; wait for it, or choose another --out"

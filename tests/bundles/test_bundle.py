@@ -14,6 +14,7 @@ from sdk.base.errors import BundleError, UnknownItemError, UsageError
 from sdk.bundles.bundle import FORMAT_VERSION, load, sha256_of
 from sdk.bundles.info import sealed
 from sdk.features.encode import encode_interactions
+from sdk.features.engine import with_engine
 from sdk.features.interactions import TEST
 from sdk.features.tables import FIRST_KNOWN
 from sdk.features.workflows import nvtabular
@@ -70,7 +71,7 @@ def test_nothing_but_nvtabulars_workflow_is_pickled(trained):
 
 def test_it_says_what_it_was_made_of(trained):
     info = load(trained).info
-    assert info.config == run_config()
+    assert info.config == with_engine(run_config())
     assert info.data == {
         "name": "small", "fingerprint": "fingerprint-0", "num_ratings": len(DATA.interactions), "num_users": 40,
         "num_items": 30, "num_rejects": 0,

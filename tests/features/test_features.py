@@ -12,6 +12,7 @@ from sdk.base.errors import BundleError, DataError
 from sdk.data.splits import Split
 from sdk.features import workflows
 from sdk.features.encode import EncodedInteractions, encode_interactions, fit_features
+from sdk.features.engine import WORKFLOWS
 from sdk.features.interactions import TEST, TRAIN, VALIDATION, StoredInteractions
 from sdk.features.table_files import read_table, write_table
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
@@ -232,7 +233,7 @@ def test_saved_workflows_encode_the_same_elsewhere_after_the_originals_are_gone(
     shutil.rmtree(tmp_path / "work")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    loaded = {name: nvtabular().Workflow.load(str(tmp_path / "second" / name)) for name in workflows.WORKFLOWS}
+    loaded = {name: nvtabular().Workflow.load(str(tmp_path / "second" / name)) for name in WORKFLOWS}
     after = encode_interactions(loaded["interactions"], train)
     for column in ("user_index", "item_index", "label"):
         np.testing.assert_array_equal(getattr(after, column), getattr(before, column))

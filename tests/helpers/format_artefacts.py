@@ -22,7 +22,7 @@ from batch.run.night import run
 from batch.store.nights import rollback
 from export.options import ExportOptions
 from export.repository import export_repository
-from sdk.base.config import NCFConfig, RunConfig, SplitConfig, TrainingConfig
+from sdk.base.config import FeatureConfig, NCFConfig, RunConfig, SplitConfig, TrainingConfig
 from sdk.base.files import digest_of, sha256_of
 from sdk.bundles.info import sealed
 
@@ -55,8 +55,9 @@ def by_time() -> sdk.Dataset:
 
 
 def other_config() -> RunConfig:
-    """What ``tiny_config`` leaves out: the split by time, NeuMF, and a penalty that is chosen."""
+    """What ``tiny_config`` leaves out: the split by time, the built-in engine, NeuMF, and a penalty that is chosen."""
     return RunConfig(
+        features=FeatureConfig(engine="builtin"),
         split=SplitConfig(kind="time"),
         ncf=NCFConfig(variant="neumf", embedding_dim=4, mlp_layers=(8,), num_members=1, l2_factors=(1.0,)),
         training=TrainingConfig(max_epochs=2, batch_size=64),

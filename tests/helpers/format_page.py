@@ -45,7 +45,7 @@ _MAPS = {
     "inputs.asked", "gate_verdicts", "worker_peak_memory_mib", "tables.users.cardinalities",
     "tables.items.cardinalities", "metrics.validation_auc", "config.content.weights", "config.weights",
     "inputs.parameters.content.weights", "checks.gates[].settings", "checks.scope.users", "checks.scope.titles",
-    "history", "best_epoch", "calibration", "slices[].values",
+    "history", "best_epoch", "words", "numbers", "calibration", "slices[].values",
 }  # fmt: skip
 """JSON objects whose keys are data."""
 

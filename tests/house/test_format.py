@@ -29,6 +29,7 @@ from export.options import ExportOptions
 from sdk.base.config import RunConfig
 from sdk.base.errors import MarqueeError
 from sdk.bundles.info import FORMAT_VERSION as BUNDLE_VERSION
+from sdk.features.builtin import FORMAT_VERSION as ENCODING_VERSION
 from sdk.models.content.model import FORMAT_VERSION as CONTENT_VERSION
 from sdk.models.history.model import FORMAT_VERSION as HISTORY_VERSION
 
@@ -198,6 +199,7 @@ def test_the_versions_are_those_of_the_code(artefacts: Mapping[str, list[Path]])
         "bundle": BUNDLE_VERSION,
         "history model in a bundle": HISTORY_VERSION,
         "content model in a bundle": CONTENT_VERSION,
+        "encoding of the built-in engine in a bundle": ENCODING_VERSION,
         "night": night["inputs"]["format_version"],
         "repository": REPOSITORY_VERSION,
     }

@@ -359,7 +359,8 @@ def test_the_command_tunes_goes_on_refuses_other_settings_and_train_reads_its_be
                  "--out", str(tmp_path / "bundle"), "--models", "ncf,content", "-q"]) == 0  # fmt: skip
     written = json.loads((tmp_path / "bundle" / "bundle.json").read_text())["config"]
     best = json.loads((out / "best.json").read_text())
-    assert written == {**best, "models": ["ncf", "content"], "training": {**best["training"], "max_epochs": 1}}
+    asked = {"models": ["ncf", "content"], "training": {**best["training"], "max_epochs": 1}}
+    assert written == {**best, **asked, "features": {**best["features"], "engine": "nvtabular"}}
 
 
 def test_the_command_says_what_is_missing_without_optuna(tmp_path, capsys, monkeypatch):

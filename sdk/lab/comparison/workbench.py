@@ -24,6 +24,7 @@ from sdk.base.ids import rows_of
 from sdk.base.types import Int64s
 from sdk.bundles.bundle import Bundle, load
 from sdk.bundles.fresh import encoded
+from sdk.features.engine import with_engine
 from sdk.features.interactions import TRAIN, VALIDATION
 from sdk.lab.comparison.contenders import Contender, Settings, Tuned, draw_settings, tune
 from sdk.lab.comparison.list_peers import RatingMatrix, Scorer, lists_of
@@ -61,7 +62,7 @@ def trained(task: Task, config: RunConfig, folder: Path) -> Bundle:
     """The task's bundle: the one in the folder if it is of these data and this configuration, else a new one."""
     from sdk.training.pipeline import train_bundle
 
-    learnt = task.learnt
+    learnt, config = task.learnt, with_engine(config)
     if (folder / "bundle.json").is_file():
         try:
             bundle = load(folder)
