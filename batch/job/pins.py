@@ -7,7 +7,7 @@ from typing import Any
 
 from batch.job.inputs import OpenedJob
 from batch.job.job import Job
-from sdk.base.config import to_json
+from sdk.base.config import RunConfig, to_json
 from sdk.bundles.bundle import Bundle
 from sdk.machine.device import resolve_device, versions_of
 from sdk.scoring.recommender import HISTORY, POPULAR
@@ -30,7 +30,7 @@ def pinned_inputs(job: Job, opened: OpenedJob) -> dict[str, Any]:
         "data": dict(bundle.info.data),
         "model": ranked_by(job, bundle),
         "seed": bundle.info.config.training.seed,
-        "parameters": to_json(bundle.info.config),
+        "parameters": _parameters(bundle.info.config),
         "k": job.k,
         "include_seen": job.include_seen,
         "users_per_part": job.users_per_part,
@@ -39,6 +39,14 @@ def pinned_inputs(job: Job, opened: OpenedJob) -> dict[str, Any]:
         "device": resolve_device(job.device),
         "packages": package_versions(),
     }
+
+
+def _parameters(config: RunConfig) -> dict[str, Any]:
+    """The settings, as nights were pinned before there were two engines for features: NVTabular's goes unsaid."""
+    values: dict[str, Any] = to_json(config)
+    if values["features"]["engine"] == "nvtabular":
+        del values["features"]["engine"]
+    return values
 
 
 def ranked_by(job: Job, bundle: Bundle) -> str:

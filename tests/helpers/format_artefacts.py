@@ -37,9 +37,10 @@ def make(folder: Path) -> Mapping[str, list[Path]]:
     sdk.train(by_time(), other_config(), folder / "other")
     export_repository(bundle, folder / "python")
     export_repository(bundle, folder / "compiled", ExportOptions(workflow="compiled", backend="pytorch"))
+    run(Job(bundle=folder / "other", out=folder / "others", run_date=DATE, k=5))
     return {
         "bundle": [bundle, folder / "other"],
-        "night": [nights(bundle, folder, ratings)],
+        "night": [nights(bundle, folder, ratings), folder / "others"],
         "repository": [folder / "python", folder / "compiled"],
     }
 

@@ -141,7 +141,7 @@ def settings_of(text: str) -> Iterator[tuple[str, dict[str, str]]]:
 def _written_out(row: Row, settings: dict[str, dict[str, str]]) -> Iterator[Row]:
     kind = row.cells[0]
     if kind == "run settings":
-        yield Row(row.kind, row.table, row.file, f"{row.name}.models", ("array of string", *row.cells[1:]))
+        yield Row(row.kind, row.table, row.file, f"{row.name}.models", ("array of string",))
         for group in RUN_SETTINGS:
             yield from _settings(row, f"{row.name}.{group}", settings[group])
     elif kind.startswith("settings "):
@@ -151,9 +151,13 @@ def _written_out(row: Row, settings: dict[str, dict[str, str]]) -> Iterator[Row]
 
 
 def _settings(row: Row, start: str, keys: dict[str, str]) -> Iterator[Row]:
+    """A row for each setting; ``x.y`` *is optional* in the note speaks of that one alone."""
+    optional = re.findall(r"`([\w.]+)` is \*optional\*", row.cells[-1])
     for key, kind in keys.items():
         name = f"{start}.{key}" + (".*" if kind.startswith("object of ") else "")
-        yield Row(row.kind, row.table, row.file, name, (kind.removeprefix("object of "), *row.cells[1:]))
+        is_all = not optional or any(name.endswith(f".{each}") for each in optional)
+        note = row.cells[-1] if is_all else row.cells[-1].replace("*optional*", "")
+        yield Row(row.kind, row.table, row.file, name, (kind.removeprefix("object of "), *row.cells[1:-1], note))
 
 
 def refusals_of(text: str) -> Iterator[tuple[str, str, int]]:
