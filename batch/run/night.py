@@ -19,8 +19,8 @@ from batch.job.pins import pinned_inputs
 from batch.lists.shards import Scorer, Shard
 from batch.lists.writing import Write, check_staged, write_shards, written_here
 from batch.page.report_page import NightShown
+from batch.plan.night_plan import Estimate, Plan, check_room, estimate, job_shards, plan
 from batch.run.outcome import Attempt, Outcome, Report
-from batch.run.plan import Estimate, Plan, check_room, estimate, job_shards, plan
 from batch.store.clock import check_not_ahead
 from batch.store.journal import Journal, ShardRecord
 from batch.store.layout import COUNTS, ITEM_ITEMS, LAYOUTS, USER_ITEMS, record_of, staging_of

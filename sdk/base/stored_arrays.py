@@ -19,7 +19,8 @@ from sdk.base.errors import BundleError
 
 _DAMAGE = (OSError, ValueError, TypeError, EOFError, KeyError, NotImplementedError, RuntimeError, SyntaxError,
            OverflowError, MemoryError, struct.error, zlib.error, zipfile.BadZipFile, tokenize.TokenError)  # fmt: skip
-"""What numpy and zipfile raise for a damaged archive: numpy reads an array's header as Python source."""
+"""What numpy and zipfile raise for a damaged archive: numpy reads an array's header as Python source, and zipfile says
+NotImplementedError of a way to compress that it does not know."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip archive can hold
 
 

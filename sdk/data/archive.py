@@ -105,7 +105,7 @@ def _damage_named(where: str) -> Iterator[None]:
     except PermissionError as error:
         remedy = "Give this account the right to read it."
         raise UnusableFileError(where, f"it cannot be read: {reason(error)}", remedy) from error
-    except (OSError, NotImplementedError) as error:
+    except (OSError, NotImplementedError) as error:  # the second is zipfile's, of a way to compress it does not know
         raise UnusableFileError(where, f"the file cannot be read ({error})", _MEND) from error
 
 

@@ -202,7 +202,7 @@ def test_columns_are_the_published_ones(folders: tuple[Path, Path], name: str) -
     published = DATA / ("ml-latest-small" if kind == "ml-sample" else "tmdb-5000") / file
     packed = published.with_name(f"{file}.gz")
     if not published.is_file() and not packed.is_file():
-        pytest.skip(f"{published} is missing")
+        pytest.skip(f"no {published}: set MARQUEE_DATA to the folder that holds {published.parent.name}")
     with gzip.open(packed) if packed.is_file() else published.open("rb") as stream:
         header = stream.readline().decode().strip()
     assert rows_of(ours)[0] == header.split(",")

@@ -101,11 +101,17 @@ def test_a_full_disk_is_no_reason_to_fail(tmp_path: Path) -> None:
 
 
 def test_two_processes_at_once_leave_whole_files(tmp_path: Path) -> None:
+    """Both are told to go when both have imported everything, so that both compile."""
     env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-    run = [sys.executable, "-c", SCORE]
-    both = [subprocess.Popen(run, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
-    ends = [(one.communicate(), one.returncode) for one in both]  # the later one may find what the first has left
-    assert all(end in (((b"[7, 9] []\n", b""), 0), ((b"[7, 9] [1]\n", b""), 0)) for end in ends), ends
+    told = SCORE.replace("keys = ", "import sys; print('here', flush=True); sys.stdin.readline()\nkeys = ", 1)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen([sys.executable, "-c", told], cwd=ROOT, env=env, **pipes) for _ in range(2)]
+    assert [one.stdout.readline() for one in both if one.stdout] == ["here\n"] * 2
+    for one in both:
+        assert one.stdin is not None
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    assert [(one.communicate(), one.returncode) for one in both] == [(("[7, 9] []\n", ""), 0)] * 2
     assert score(tmp_path / "cache") == ("[7, 9] [1]", [])
 
 

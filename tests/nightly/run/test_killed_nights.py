@@ -179,7 +179,7 @@ def test_options_that_change_no_byte_keep_finished_parts(crashed, bundle_path, u
 def test_shards_written_by_workers_make_the_same_night(bundle_path, tmp_path, undisturbed):
     """As on a cluster: each shard on its own, in any order, one of them twice; then the night is put together."""
     from batch.job.inputs import open_job
-    from batch.run.plan import job_shards
+    from batch.plan.night_plan import job_shards
 
     work = job(bundle_path, tmp_path)
     shards = job_shards(work, open_job(work).asked)
@@ -208,7 +208,7 @@ def test_a_record_of_a_worker_with_another_bundle_does_not_count(bundle_path, tm
     journal = Journal(open_target(tmp_path), DATE, "another digest")
     from batch.job.inputs import open_job
     from batch.lists.shards import Scorer, store
-    from batch.run.plan import job_shards
+    from batch.plan.night_plan import job_shards
 
     opened = open_job(work)
     shards = job_shards(work, opened.asked)
