@@ -49,7 +49,7 @@ def workflow_of(encoding: Encoding, lists: Collection[str], work: Path) -> Any:
     nvt, parts = nvtabular(), []
     from sdk.features.ops import BinarizeLabel
 
-    if vocabularies := {name: known.to_pandas().rename(name) for name, known in encoding.vocabularies.items()}:
+    if vocabularies := {name: _vocabulary(known, name) for name, known in encoding.vocabularies.items()}:
         codes = nvt.ops.Categorify(vocabs=vocabularies, out_path=str(work))
         codes.fitted = True
         parts.append(list(vocabularies) >> codes)
@@ -63,6 +63,11 @@ def workflow_of(encoding: Encoding, lists: Collection[str], work: Path) -> Any:
     if encoding.like_above is not None:
         parts.append([LABEL] >> BinarizeLabel(encoding.like_above))
     return nvt.Workflow(sum(parts[1:], parts[0])).fit_schema(_dataset(_example(encoding, lists)).schema)
+
+
+def _vocabulary(known: pa.Array, name: str) -> pd.Series[Any]:
+    """The known values; NVTabular cannot read an empty file, so -1, which is no id, stands where no id is frequent."""
+    return (known if len(known) else pa.array([-1]).cast(known.type)).to_pandas().rename(name)
 
 
 def _example(encoding: Encoding, lists: Collection[str]) -> pd.DataFrame:
