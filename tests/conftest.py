@@ -30,8 +30,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 OPTIONAL = (
-    "dask", "duckdb", "flask", "implicit", "matplotlib", "merlin", "moto", "nbformat", "nvtabular", "onnx", "optuna",
-    "polars", "psutil", "pytriton", "s3fs", "selenium", "tensorflow", "waitress", "yaml",
+    "croniter", "dask", "duckdb", "flask", "implicit", "kubernetes_validate", "lightgbm", "matplotlib", "merlin", "moto",
+    "nbformat", "nvtabular", "onnx", "optuna", "polars", "psutil", "pytriton", "s3fs", "selenium", "tensorflow",
+    "waitress", "yaml",
 )  # fmt: skip
 """Packages that no installation must have: a test that needs one is skipped where it is missing."""
 FOLDERS = {"web": {"flask", "waitress"}}
@@ -50,7 +51,7 @@ def skip_for(names: Iterable[str]) -> str:
 
 
 class _Module(pytest.Module):
-    """A file of tests, skipped as a whole where its folder, or an import at its top, needs a package that is missing."""
+    """A file of tests, skipped as a whole where its folder or an import at its top needs a package that is missing."""
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         tree = ast.parse(self.path.read_text(encoding="utf-8"))
