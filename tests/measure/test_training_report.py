@@ -6,13 +6,14 @@ import hashlib
 import io
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sdk.base.errors import OutputError
-from sdk.measure.charts import best_epoch, draw_auc
+from sdk.measure.charts import best_epoch, can_draw, draw_auc
 from sdk.measure.evaluation import Evaluation
 from sdk.measure.evaluation_report import write_reports
 from sdk.measure.slices import Slice
@@ -123,6 +124,18 @@ def test_slices_follow_the_table_and_stand_in_the_json(tmp_path):
 
 def test_the_best_epoch_is_the_first_of_equals():
     assert best_epoch(epochs(0.7, 0.8, 0.8)).epoch == 2
+
+
+def test_without_matplotlib_all_but_the_charts_is_written_and_said_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    can_draw.cache_clear()
+    try:
+        assert sorted(write(tmp_path / "a")) == sorted(write(tmp_path / "b")) == ["metrics.json", "metrics.md"]
+    finally:
+        can_draw.cache_clear()
+    assert caplog.messages == [
+        "charts are left out, for matplotlib is not installed: pip install '.[plots]' in the project's folder"
+    ]
 
 
 @pytest.mark.needs("matplotlib")
