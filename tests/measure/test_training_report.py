@@ -63,6 +63,7 @@ def has_colour(image, colour):
     return bool((np.abs(image[..., :3] - to_rgb(colour)).max(axis=-1) < 0.01).sum() > 100)
 
 
+@pytest.mark.needs("matplotlib")
 def test_two_runs_write_the_same_bytes_whatever_their_speed_and_the_users_own_style(tmp_path):
     import matplotlib
 
@@ -124,6 +125,7 @@ def test_the_best_epoch_is_the_first_of_equals():
     assert best_epoch(epochs(0.7, 0.8, 0.8)).epoch == 2
 
 
+@pytest.mark.needs("matplotlib")
 def test_both_models_are_drawn_on_one_chart_of_a_readable_size():
     both, one = pixels(draw_auc(two_models(), "x")), pixels(draw_auc({"ncf": two_models()["ncf"]}, "x"))
     assert min(both.shape[:2]) >= 600
@@ -133,12 +135,14 @@ def test_both_models_are_drawn_on_one_chart_of_a_readable_size():
     assert not has_colour(one, "#D55E00")
 
 
+@pytest.mark.needs("matplotlib")
 def test_a_different_curve_gives_a_different_picture():
     other = {**two_models(), "ncf": epochs(0.74, 0.786, 0.78)}
     assert draw_auc(two_models(), "x") != draw_auc(other, "x")
     assert draw_auc(two_models(), "x") != draw_auc(two_models(), "y")
 
 
+@pytest.mark.needs("matplotlib")
 def test_one_epoch_and_more_models_than_colours_can_be_drawn():
     image = pixels(draw_auc({f"model {n}": epochs(0.5 + n / 100) for n in range(8)}, "x"))
     assert has_colour(image, "#56B4E9")
