@@ -1,6 +1,7 @@
 """The core suite: the wheel, installed with the newest packages in a fresh environment, and the tests that it can pass.
 
     python tests/core_suite.py 3.11 3.14     on these Pythons, each in an environment of its own, one after the other
+    python tests/core_suite.py --ends        on the oldest and the newest that are there
     python tests/core_suite.py               on the Python that runs it
     python tests/core_suite.py --here        in this environment, into which the wheel is installed
 
@@ -22,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 TOOLS = ("pytest>=8", "hypothesis>=6", "duckdb>=1", "polars>=1", "pyyaml>=6")
 SHIPPED = ("sdk", "export", "batch", "triton_models", "pyproject.toml", "README.md")
 BESIDE = ("tests", "examples", "docs", "README.md", "pyproject.toml")
@@ -84,11 +86,16 @@ def main() -> int:
     """Run it on each Python that was asked for; 1 where the suite failed on one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("versions", nargs="*", default=[version_of(sys.executable)], help="such as 3.11 3.14")
+    parser.add_argument("--ends", action="store_true", help="the oldest and the newest Python that are there")
     parser.add_argument("--here", action="store_true", help="use this environment, which is changed")
     parser.add_argument("--lowest", action="store_true", help="the oldest packages that are allowed")
     parser.add_argument("--keep", type=Path, help="where the environments are left, and found again")
     args = parser.parse_args()
     results: dict[str, str] = {}
+    if args.ends:
+        results = {version: "not there" for version in PYTHONS if found_python(version) is None}
+        there = [version for version in PYTHONS if version not in results]
+        args.versions = sorted({there[0], there[-1]})
     for version in args.versions:
         with tempfile.TemporaryDirectory(prefix="marquee-core-") as folder:
             work = Path(folder)
@@ -100,7 +107,7 @@ def main() -> int:
                     subprocess.run([python, "-I", "-m", "venv", home], check=True)
                 python = home / "bin" / "python"
             if python is None:
-                results[version] = f"Python {version} is not there"
+                results[version] = "not there"
                 continue
             results[version] = "passed" if run_here(python, work, args.lowest) == 0 else "FAILED"
     for version, result in results.items():
