@@ -52,6 +52,7 @@ def changed(folder, **values):
 # --- what it holds ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("nvtabular")
 def test_a_bundle_is_whole_and_alone(trained):
     assert [path.name for path in trained.parent.iterdir()] == ["bundle"], "something was left beside it"
     info = json.loads((trained / "bundle.json").read_text())
@@ -106,6 +107,7 @@ def test_no_test_rating_reached_the_features(trained):
     np.testing.assert_array_equal(bundle.encoded_users.statistics.count, expected)
 
 
+@pytest.mark.needs("nvtabular")
 def test_the_saved_workflow_gives_the_bundles_own_rows(trained, tmp_path, monkeypatch):
     copy = shutil.copytree(trained, tmp_path / "elsewhere")
     monkeypatch.chdir(tmp_path)
