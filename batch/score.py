@@ -29,7 +29,8 @@ the night in OUT/LATEST. A run that was killed goes on where it stopped: give th
 
   python -m batch.score --bundle bundle --out nightly --run-date 2026-11-23 \\
       --ratings ratings.csv --deny withdrawn.txt
-  python -m batch.score --bundle bundle --out nightly --backfill 2026-11-20 2026-11-23
+  python -m batch.score --bundle bundle --out nightly \\
+      --backfill 2026-11-20 2026-11-23
 
 Send readers back to the night before, or to this one, or hold them there; hash the latest night again:
 

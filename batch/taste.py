@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch.job.job import Job
-from batch.store.layout import ITEM_ITEMS, LATEST, LAYOUTS, USER_ITEMS, night_of
 from sdk.base.errors import OutputError, UsageError
 from sdk.base.printable import one_line
 from sdk.shell.cli import add_bundle, add_fields, new_parser, run_command, whole_number
@@ -68,6 +67,7 @@ def taste(bundle_path: Path, out: str | Path, *, num_users: int = 3, num_items: 
     """
     import numpy as np
 
+    from batch.store.layout import ITEM_ITEMS, USER_ITEMS
     from batch.store.places import open_target
     from sdk.bundles.bundle import load
     from sdk.features.tables import FIRST_KNOWN
@@ -96,6 +96,8 @@ def _latest_night(target: Target) -> str:
     Raises:
         OutputError: there is none.
     """
+    from batch.store.layout import LATEST, night_of
+
     try:
         date = target.latest()
         if target.is_complete(date):
@@ -115,6 +117,8 @@ def _lists(target: Target, night: str, side: str, wanted: Sequence[int], k: int)
     import pyarrow as pa
     import pyarrow.dataset as ds
     from fsspec.core import url_to_fs
+
+    from batch.store.layout import LAYOUTS
 
     layout = LAYOUTS[side]
     query, answer = layout.names[0], layout.names[2]

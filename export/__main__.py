@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from export.calls import ClientOptions
 from export.options import ExportOptions
 from sdk.shell import cli
 from sdk.shell.cli import add_bundle, add_fields, made_of, new_parser, path_argument, run_command
@@ -132,6 +131,8 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _verify_parser(make: Callable[..., Any] = CommandParser, name: str = "python -m export verify") -> CommandParser:
+    from export.calls import ClientOptions
+
     parser = new_parser(
         make, name, "compare a server's answers with the SDK's on a sample",
         "python -m export verify repository --bundle bundle --url 127.0.0.1:8000",

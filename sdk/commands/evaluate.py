@@ -7,7 +7,6 @@ import json
 import logging
 from typing import Any
 
-from sdk.base.ids import count_of
 from sdk.shell.cli import add_bundle, between, new_parser, path_argument, whole_number
 from sdk.shell.terminal import show
 
@@ -32,6 +31,7 @@ def add(commands: Any) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    from sdk.base.ids import count_of
     from sdk.bundles.bundle import load
     from sdk.measure.evaluation import evaluate_bundle
     from sdk.measure.evaluation_report import as_pages, as_text, as_values, write_evaluation, write_files

@@ -22,7 +22,7 @@ def add(commands: Any) -> None:
     parser = new_parser(
         commands.add_parser, "tune",
         "search for a model's best settings on validation parts",
-        "python -m sdk tune --movielens ml-latest-small --model dlrm --study tune.db --out tuned",
+        "python -m sdk tune --sample --model dlrm --study tune.db --out tuned",
         "The test part is not read. A study that was stopped goes on with the same command.", work=_tune,
     )  # fmt: skip
     add_dataset(parser)

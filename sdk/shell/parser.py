@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import itertools
 import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NoReturn, get_args
 
 from sdk.base.errors import OutputError
@@ -84,7 +85,8 @@ class CommandParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Nothing may be left over: an argument that is not known is an error of the parser that met it."""
-        parsed, unknown = super().parse_known_args(args, namespace)
+        self._given = list(sys.argv[1:] if args is None else args)
+        parsed, unknown = super().parse_known_args(self._given, namespace)
         if unknown:
             self.error(self._unknown(unknown[0]))
         return parsed, unknown
@@ -111,9 +113,17 @@ class CommandParser(argparse.ArgumentParser):
                 sys.stderr.write(f"stdout: {out.failure}; nothing is printed\n")
 
     def error(self, message: str) -> NoReturn:
-        """Leave with exit code 2."""
+        """Leave with exit code 2; where a name is misspelt, that is said rather than that another one is missing."""
+        if "required" in message:
+            message = next(map(self._unknown, self._misspelt()), message)
         problem = painted(f"{self.prog}: {one_line(message.removeprefix('argument '))}", "error", sys.stderr)
         self.exit(2, f"{problem}\nhelp: {self.prog} --help\n")
+
+    _given: Sequence[str] = ()
+
+    def _misspelt(self) -> Iterator[str]:
+        names = (word.split("=")[0] for word in itertools.takewhile("--".__ne__, self._given) if word.startswith("--"))
+        return (name for name in names if not any(known.startswith(name) for known in self._option_string_actions))
 
     def _unknown(self, argument: str) -> str:
         if not argument.startswith("-"):

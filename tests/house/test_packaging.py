@@ -140,10 +140,11 @@ def test_the_installed_project_has_one_command_for_all(installed: Path, tmp_path
     listed = run_python(script, "--help", cwd=tmp_path, PYTHONPATH=str(installed))
     assert listed.returncode == 0, listed.stderr
     registered = PROJECT["project"]["entry-points"]["marquee.commands"]
-    assert re.findall(r"^    ([a-z]+) ", listed.stdout, re.M) == sorted(registered)
+    assert sorted(re.findall(r"^    ([a-z]+) ", listed.stdout, re.M)) == sorted(registered)
     for name in ("train", "score", "export"):
         result = run_python(script, name, "--help", cwd=tmp_path, PYTHONPATH=str(installed))
-        assert (result.returncode, result.stdout.split(" [")[0]) == (0, f"usage: marquee {name}"), result.stderr
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.startswith(f"usage: marquee {name} ")
 
 
 def test_the_wheel_has_the_name_that_the_doctor_looks_for(wheel: Path) -> None:

@@ -50,6 +50,9 @@ def test_usage_errors_are_exit_code_2(arguments, capsys):
         (["simlar", "Heat"], "did you mean similar?", ""),
         (["similar", "Heat", "--bundel", "b"], "unknown option --bundel; did you mean --bundle?", " similar"),
         (["similar", "Heat", "--bundel=b"], "unknown option --bundel; did you mean --bundle?", " similar"),
+        (["train", "--smaple", "--out", "b"], "unknown option --smaple; did you mean --sample?", " train"),
+        (["train", "--movielens=x", "--ot=b"], "unknown option --ot; did you mean --out?", " train"),
+        (["train", "--movielens", "x"], "the following arguments are required: --out", " train"),
         (["similar", "Heat", "--zzz"], "unknown option --zzz\n", " similar"),
         (["similar", "The", "Dark", "Knight"], "unexpected argument 'Dark'", " similar"),
         (["recommend", "--user", "abc"], "--user: got 'abc', expected a whole number", " recommend"),
@@ -125,7 +128,7 @@ def test_options_are_what_the_dataclass_says_of_its_fields(capsys):
         assert stop.value.code == 2
     text = " ".join(parser.format_help().split())
     for said in ("--out PLACE where it goes, a path or a URL", "--kind {near,far} near or far: 5 % apart (default: ",
-                 "--most N how many. None is all -", "whether it is a trial", "example: asked --out here"):  # fmt: skip
+                 "--most N how many. None is all -", "--quick it is a trial", "example: asked --out here"):  # fmt: skip
         assert said in text
     assert "unsaid" not in text
 
