@@ -152,6 +152,8 @@ def _work(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 _A_DATE = "2026-11-23"
+_NEEDED = {"bundle": "bundle", "run_date": _A_DATE}
+"""What a night needs, with a value that does."""
 
 
 def _job(args: argparse.Namespace) -> Job:
@@ -163,9 +165,10 @@ def _job(args: argparse.Namespace) -> Job:
         args.backfill = dates_between(*args.backfill)
         check_not_ahead(args.backfill[-1], "--backfill", force=args.force)
         args.run_date = args.backfill[0]
-    for name in ("bundle", "run_date"):
-        if getattr(args, name) is None:
-            raise UsageError(f"--{name.replace('_', '-')}: missing; see --help")
+    if missing := {option: value for option, value in _NEEDED.items() if getattr(args, option) is None}:
+        options = [f"--{option.replace('_', '-')}" for option in missing]
+        example = " ".join(map(" ".join, zip(options, missing.values(), strict=True)))
+        raise UsageError(f"{', '.join(options)}: missing, expected what the night is made of, such as {example}")
     gates = GateConfig() if args.gates is None else read_config(args.gates)
     return cli.made_of(
         Job, args, gates=gates, skip_gate=tuple(args.skip_gate), cluster=cli.made_of(ClusterConfig, args)

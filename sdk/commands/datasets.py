@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sdk.base.config import RunConfig, from_json
 from sdk.base.errors import MarqueeError, UsageError
+from sdk.base.rights import reason
 from sdk.shell.cli import path_argument
 from sdk.shell.parser import CommandParser
 
@@ -83,5 +84,7 @@ def read_config(path: Path | None) -> RunConfig:
     except PermissionError:
         raise  # an input that this account may not read: the command says so
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, MarqueeError) as error:
-        message = f"{path}: not a run's configuration ({error}). Give a file such as the best.json that tune writes."
+        message = (
+            f"{path}: not a run's configuration ({reason(error)}). Give a file such as the best.json that tune writes."
+        )
         raise UsageError(message) from error

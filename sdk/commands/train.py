@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from sdk.base.config import RunConfig
+from sdk.base.config import ModelName, RunConfig
 from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
 from sdk.lab.tuning.space import with_fields
 from sdk.machine.cluster import ClusterConfig, training_cluster
 from sdk.machine.device import DEVICES, resolve_device
-from sdk.shell.cli import add_cluster_options, add_fields, joined, made_of, new_parser, path_argument
+from sdk.shell.cli import add_cluster_options, add_fields, made_of, new_parser, path_argument, some_of
 from sdk.shell.parser import CommandParser
 from sdk.shell.terminal import say, show_markdown
 
@@ -31,6 +31,7 @@ _SETTINGS = {
     "max_reject_share": "data.max_reject_share",
 }
 """The option's name -> the field of RunConfig that it overrides."""
+_NAMES = {"type": some_of(get_args(ModelName)), "metavar": "NAMES"}
 
 
 def add(commands: Any) -> None:
@@ -66,7 +67,7 @@ def _add_settings(group: argparse._ArgumentGroup, *options: str) -> None:
     for option in options:
         section, _, name = _SETTINGS[option].rpartition(".")
         owner = getattr(RunConfig(), section) if section else RunConfig()
-        value, more = getattr(owner, name), {"type": joined(str, "names of models")} if name == "models" else {}
+        value, more = getattr(owner, name), _NAMES if name == "models" else {}
         flag = f"--{option.replace('_', '-')}"
         (action,) = add_fields(group, type(owner), name, flag=flag, dest=option, default=argparse.SUPPRESS, **more)
         action.help = f"{action.help} (default: --config's, else {','.join(value) if more else value})"

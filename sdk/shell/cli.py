@@ -13,7 +13,7 @@ import platform
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from types import FrameType
@@ -27,7 +27,7 @@ from sdk.base.streams import guarded
 from sdk.machine.cluster import ClusterConfig
 from sdk.machine.device import versions_of
 from sdk.shell.completion import SHELLS, completes_files, completion_script
-from sdk.shell.parser import CommandParser, is_lost
+from sdk.shell.parser import CommandParser, did_you_mean, is_lost
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
@@ -99,6 +99,20 @@ def joined(parse: Callable[[str], T], expected: str = "values") -> Callable[[str
             if found := tuple(dict.fromkeys(parse(part.strip()) for part in text.split(",") if part.strip())):
                 return found
         raise argparse.ArgumentTypeError(f"got {text[:_SHOWN]!r}, expected {expected}, joined by commas")
+
+    return parse_all
+
+
+def some_of(words: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """The ``type`` of an option that takes some of these words, joined by commas."""
+
+    def parse_all(text: str) -> tuple[str, ...]:
+        found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+        if not found or set(found) - set(words):
+            wrong = next((word for word in found if word not in words), text)
+            expected = f"expected some of {', '.join(words)}, joined by commas{did_you_mean(wrong, words)}"
+            raise argparse.ArgumentTypeError(f"got {wrong[:_SHOWN]!r}, {expected}")
+        return found
 
     return parse_all
 

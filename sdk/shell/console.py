@@ -27,13 +27,24 @@ _ORDER = [
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is returned."""
+    """Run one command; the exit code is returned. ``marquee help score`` is ``marquee score --help``."""
     given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] in (["help"], ["version"]):
+        given = [*given[1:], f"--{given[0]}"]
+    try:
+        return run_one_of(_parser_for(given), given)
+    except KeyboardInterrupt:  # while the command was loaded, before it could say more
+        sys.stderr.write("interrupted\n")
+        return 130
+
+
+def _parser_for(given: Sequence[str]) -> CommandParser:
+    """Of the command that is asked for, else of all."""
     found = {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=_place)}
     asked = [found[given[0]]] if given and given[0] in found else list(found.values())
     summary = "Learn from ratings and titles, make nights of lists, and serve the same models."
     example = "marquee train --sample --out bundle"
-    return run_one_of(parser_of("marquee", summary, example, map(_adder, asked)), given)
+    return parser_of("marquee", summary, example, map(_adder, asked))
 
 
 def _place(entry: EntryPoint) -> tuple[int, str]:

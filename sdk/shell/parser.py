@@ -127,7 +127,9 @@ class CommandParser(argparse.ArgumentParser):
 
     def _unknown(self, argument: str) -> str:
         if not argument.startswith("-"):
-            return f"unexpected argument {argument!r}"
+            has_titles = any(action.metavar == "TITLE" for action in self._actions)
+            hint = "; put a title of several words in quotes" if has_titles else ""
+            return f"unexpected argument {argument!r}{hint}"
         name = argument.split("=")[0]
         return f"unknown option {name}{did_you_mean(name, self._option_string_actions)}"
 

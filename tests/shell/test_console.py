@@ -120,6 +120,23 @@ def test_an_unknown_command_is_exit_code_2_with_the_nearest_name(capsys):
     assert "did you mean score?" in err
 
 
+@pytest.mark.parametrize(("words", "same"), [(["help"], ["--help"]), (["help", "taste"], ["taste", "--help"])])
+def test_help_may_be_asked_for_as_a_command(words, same, capsys):
+    assert ended(capsys, *words) == ended(capsys, *same) != (0, "", "")
+
+
+def test_version_may_be_asked_for_as_a_command(capsys):
+    assert ended(capsys, "version") == ended(capsys, "--version")
+
+
+def test_a_stop_before_the_command_began_is_one_line(monkeypatch, capsys):
+    def stopped(entry: EntryPoint) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EntryPoint, "load", stopped)
+    assert ended(capsys, "taste", "--out", "o", "--bundle", "b") == (130, "", "interrupted\n")
+
+
 @pytest.mark.parametrize("main", [console.main, batch.__main__.main])
 def test_without_a_command_it_says_which_there_are(main, capsys):
     assert main([]) == 2
