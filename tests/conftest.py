@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_name, str(min(4, os.cpu_count() or 1)))  # read once, when the libraries are first imported
 os.environ.setdefault("MPLBACKEND", "Agg")
+for _name in ("FORCE_COLOR", "CLICOLOR_FORCE"):
+    os.environ.pop(_name, None)  # what a command says is read as plain text
 
 if "CI" not in os.environ:  # there Hypothesis loads its own profile: no deadline and the same examples every time
     settings.register_profile("marquee", deadline=None)  # a busy machine is not a failure

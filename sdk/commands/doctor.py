@@ -169,12 +169,14 @@ def _vector_unit() -> str:
 def add(commands: Any) -> None:
     """The command's options."""
     parser = new_parser(
-        commands.add_parser, "doctor", "say what is installed, which device there is, and how to get what is missing",
-        "python -m sdk doctor", work=_doctor, only_prints=True,
+        commands.add_parser, "doctor", "say what is installed, and how to get what is missing",
+        "python -m sdk doctor", "Also which device there is, and where compiled code is kept.",
+        work=_doctor, only_prints=True,
     )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+    common = parser.group("common")
+    common.add_argument("--json", action="store_true", help="print JSON instead of lines")
     warm_help = "first compile what scores models and finds similar titles, where it is not kept from an earlier run"
-    parser.add_argument("--warm-up", action="store_true", help=warm_help)
+    common.add_argument("--warm-up", action="store_true", help=warm_help)
 
 
 def _doctor(args: argparse.Namespace) -> int:
