@@ -27,7 +27,6 @@ from typing import Any, ClassVar
 
 from sdk.base.printable import one_line
 
-
 _BY_OTHER_MEANS = {
     "merlin": "sh setup.sh in a checkout of the project (pip alone does not take NVIDIA Merlin's packages together)",
     "server": "pip install --no-deps 'nvidia-pytriton==0.7.*' (what it asks for besides is older than what is here)",

@@ -186,8 +186,9 @@ def texts_of_ours() -> Iterator[Path]:
 @pytest.mark.parametrize(
     "text",
     [
-        "pip install 'marquee[gcs]'", "pip install -U marquee", "the extra marquee-recs[s3]", "pip3 install marquee",
-        "python -m pip install --user marquee==0.1", "uv pip install marquee", "uv add marquee", "pipx install marquee",
+        "pip install 'marquee[gcs]'", "pip install -U marquee", "the extra marquee-recs[s3]",
+        "pip3 install marquee-recs", "python -m pip install --user marquee==0.1", "uv pip install marquee",
+        "uv add marquee", "pipx install marquee",
         "uv tool install marquee", "pipx run marquee", "uvx marquee train", "poetry add 'marquee'",
         "conda install marquee", "  - marquee>=0.1", "marquee-recs==0.1.0", '"marquee ~= 0.1",',
     ],
