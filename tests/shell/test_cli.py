@@ -12,7 +12,8 @@ import pytest
 from batch.score import main as score_main
 from export.__main__ import main as export_main
 from sdk.__main__ import main
-from sdk.shell.cli import CommandParser, Terminated, add_fields, made_of, new_parser, run_command, seconds
+from sdk.shell.cli import Terminated, add_fields, made_of, new_parser, run_command, seconds
+from sdk.shell.parser import CommandParser
 
 
 @pytest.mark.parametrize(
