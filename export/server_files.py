@@ -38,7 +38,9 @@ def lay_out_backend(home: Path, folder: Path) -> Path:
     stub = home / "python_backend_stubs" / version / "triton_python_backend_stub"
     if not stub.is_file():
         problem = f"the bundled server has no Python backend for Python {version}"
-        raise ServerStartError(f"{stub}: {problem}. Use Python 3.10 or 3.11.")
+        there = ", ".join(sorted((path.name for path in stub.parent.parent.glob("3.*")), key=lambda v: int(v[2:])))
+        remedy = "Serve with one of these, or with a current Triton (docs/serving.md)."
+        raise ServerStartError(f"{stub}: {problem}, only for {there}. {remedy}")
     target = folder / "backends" / "python"
     target.mkdir(parents=True)
     for file in (home / "backends" / "python").iterdir():
