@@ -13,7 +13,6 @@ DLRM of the paper, and NCF put together from blocks. ``tests/models/test_merlin.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from sdk.base.errors import UsageError
 from sdk.features.tables import UNKNOWN
+from sdk.machine.cluster import dask_for_merlin
 from sdk.models.dlrm import DLRM
 from sdk.models.ncf import NCF
 from sdk.models.pair_model import PairModel, TableBuffers
@@ -125,8 +125,7 @@ class _DenseAndPairs(nn.Module):
 
 
 def _merlin() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with dask_for_merlin():
         import merlin.models.torch as module
     return module
 
