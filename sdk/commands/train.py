@@ -26,6 +26,7 @@ _SETTINGS = {
     "split_seed": "split.seed",
     "like_above": "features.like_above",
     "features": "features.engine",
+    "trainer": "training.trainer",
     "max_epochs": "training.max_epochs",
     "max_reject_share": "data.max_reject_share",
 }
