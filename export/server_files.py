@@ -38,7 +38,7 @@ def lay_out_backend(home: Path, folder: Path) -> Path:
     stub = home / "python_backend_stubs" / version / "triton_python_backend_stub"
     if not stub.is_file():
         problem = f"the bundled server has no Python backend for Python {version}"
-        raise ServerStartError(f"{stub}: {problem}. Use Python 3.10 or 3.11.")
+        raise ServerStartError(f"{stub}: {problem}. Use Python 3.11, 3.12 or 3.13.")
     target = folder / "backends" / "python"
     target.mkdir(parents=True)
     for file in (home / "backends" / "python").iterdir():

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
 from export.errors import RepositoryError
 from sdk.base.errors import UsageError
 from sdk.bundles.bundle import Bundle
+from sdk.machine.cluster import dask_for_merlin
 
 _PROTOBUF = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
 LABEL = "rating"  # the workflow's third input, which a request does not have
@@ -51,8 +51,7 @@ def _own_environment_kept(bundle: Bundle, work: str) -> Any:
     """merlin.systems sets a variable for good when it is imported, and every process started later would inherit it."""
     before = os.environ.get(_PROTOBUF)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with dask_for_merlin():
             return _run_merlin(bundle, work)
     finally:
         os.environ.pop(_PROTOBUF, None)

@@ -216,7 +216,7 @@ def _as_text(found: Examination, caches: Sequence[CodeCache]) -> str:
         lines.append(f"  {extra:11s} {'missing' if remedy else 'ok':8s} {purpose}")
         lines += [f"  {'':20s} {remedy}"] if remedy else []
     if not found.healthy:
-        lines += ["", "Remedy: make setup, or pip install -r requirements.lock in a Python 3.10 or 3.11 environment."]
+        lines += ["", "Remedy: sh setup.sh in a checkout, or install the project again with pip."]
     return "\n".join(lines)
 
 

@@ -6,7 +6,6 @@ TensorFlow 2.20 and 2.21 (Keras 3); earlier ones pin a protobuf that the Triton 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import pandas as pd
 
 from sdk.base.errors import UsageError, how_to_get
 from sdk.features.encode import EncodedInteractions
+from sdk.machine.cluster import dask_for_merlin
 
 if TYPE_CHECKING:
     from merlin.dataloader.tensorflow import Loader
@@ -58,8 +58,7 @@ def tensorflow_loader(
         if got < least:
             raise UsageError(f"tensorflow_loader: {name} = {got}, expected at least {least}.")
     loader = _derived(_merlin_loader())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Merlin calls its CPU mode experimental
+    with dask_for_merlin():
         return loader(_dataset(interactions), batch_size, seed if shuffle else None)
 
 
@@ -107,8 +106,7 @@ class _Passes:
 
 def _merlin_loader() -> Any:
     """Merlin's class. TensorFlow takes seconds to import, and is looked for at each call: it may have gone or come."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with dask_for_merlin():
         try:
             import tensorflow  # noqa: F401
         except ImportError as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -31,9 +33,36 @@ _SETTINGS = {
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,  # a paused worker keeps its model, so it would never go on
     "distributed.worker.memory.terminate": 0.95,
+    "distributed.nanny.pre-spawn-environ.PYTHONWARNINGS": "ignore",
     "distributed.scheduler.http.routes": [],  # nothing is served over HTTP
     "distributed.worker.http.routes": [],
 }
+_FOR_MERLIN = {"dataframe.query-planning": False, "dataframe.convert-string": False}
+
+
+@contextlib.contextmanager
+def dask_for_merlin() -> Iterator[None]:
+    """While open, Dask makes the DataFrames that Merlin knows, and neither's warnings are shown.
+
+    Merlin and NVTabular are imported, and work, inside. What it sets of Dask's it puts back at its end:
+    ``dataframe.convert-string`` is off, for Merlin's frames alone; ``dataframe.query-planning`` is off, which Dask
+    reads once, when ``dask.dataframe`` is first imported, so a process that has used Merlin keeps Dask's legacy
+    DataFrames. Dask before 2024.3 has no other ones, and nothing changes there.
+
+    Raises:
+        UsageError: this process has imported ``dask.dataframe`` already, with query planning on.
+    """
+    import dask
+
+    if getattr(sys.modules.get("dask.dataframe"), "DASK_EXPR_ENABLED", False):
+        message = (
+            "dask.dataframe: was imported with query planning on before NVTabular was, which knows only the legacy "
+            "DataFrames. Start Python anew with DASK_DATAFRAME__QUERY_PLANNING=False, or choose --features builtin."
+        )
+        raise UsageError(message)
+    with warnings.catch_warnings(), dask.config.set(_FOR_MERLIN):
+        warnings.simplefilter("ignore")
+        yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +229,9 @@ def training_cluster(config: ClusterConfig, out: Path) -> Iterator[None]:
     if not config.is_used:
         yield
         return
-    with connect(config) as client:
+    with contextlib.ExitStack() as stack:
+        with dask_for_merlin():  # workers started here keep a copy of the settings
+            client = stack.enter_context(connect(config))
         _check_workers(client, out.absolute().parent)
         log.info("%d workers fit and transform features", len(client.nthreads()))
         yield
@@ -211,6 +242,8 @@ _PACKAGES = ("marquee", "nvtabular", "merlin-core", "pandas", "numpy", "pyarrow"
 
 def _look_around(folder: Path) -> tuple[dict[str, str], str]:
     """On a worker: its package versions, and the name of a file that it wrote to a folder."""
+    with dask_for_merlin():  # a cluster's own workers have settings of their own
+        import dask.dataframe  # noqa: F401
     probe = folder / new_probe()
     probe.touch()
     return versions_of(_PACKAGES), probe.name

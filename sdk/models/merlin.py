@@ -13,7 +13,6 @@ everywhere; and include no NCF, no bias terms and no dot path. Those are put tog
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from sdk.base.errors import UsageError
 from sdk.features.tables import UNKNOWN
+from sdk.machine.cluster import dask_for_merlin
 from sdk.models.dlrm import DLRM
 from sdk.models.ncf import NCF
 from sdk.models.pair_model import Batch, PairModel, TableBuffers
@@ -50,7 +50,7 @@ def merlin_dlrm(model: DLRM) -> Any:
     return network.eval()
 
 
-def merlin_network(model: PairModel) -> Any:
+def merlin_network(model: DLRM | NCF) -> Any:
     """A ``merlin.models.torch.Block`` that computes what a DLRM or an NCF (``dot`` or ``neumf``) computes.
 
     It takes what ``merlin_inputs`` gives and returns (B, 1) float32 logits, the sum of its branches: ``dlrm``, a
@@ -76,7 +76,7 @@ def merlin_network(model: PairModel) -> Any:
 
 
 @torch.no_grad()
-def copy_weights(network: Any, model: PairModel, *, back: bool = False) -> None:
+def copy_weights(network: Any, model: DLRM | NCF, *, back: bool = False) -> None:
     """Copy a ranker's weights into its ``merlin_network``, or back."""
     _copy(_twins(network[0].branches, model), back=back)
     if isinstance(model, NCF) and model.gmf_weight is not None:  # folded into the user's vectors
@@ -130,8 +130,9 @@ def dlrm_parts(network: Any) -> Parts:
     """The parts of a ``DLRMModel`` through which data have passed."""
     body = network[0]
     branches, tables = body[0].branches, _tables_of(body[0])
-    blocks = getattr(branches["continuous"], "branches", branches) if "continuous" in branches else {}
-    bottoms = {n: (_columns_of(block), list(_linears(block))) for n, block in blocks.items() if n != "categorical"}
+    joint = {name: block for name, block in branches.items() if name == "continuous"}
+    blocks = joint["continuous"].branches if hasattr(joint.get("continuous"), "branches") else joint
+    bottoms = {name: (_columns_of(block), list(_linears(block))) for name, block in blocks.items()}
     names, passed = sorted([*tables, *bottoms]), [name for name in bottoms if name == "continuous"]
     passed += [names[place] for m in body[1].modules() if isinstance(m, _DenseAndPairs) for place in m.dense]
     top = [*(layer for block in body[2:] for layer in _linears(block)), *_linears(network[1])]
@@ -168,7 +169,7 @@ def _copy(twins: Iterable[_Twin], *, back: bool = False) -> None:
             theirs.copy_(ours[..., columns])
 
 
-def _twins(branches: Any, model: PairModel) -> Iterator[_Twin]:
+def _twins(branches: Any, model: Any) -> Iterator[_Twin]:
     user, item = model.user_arch, model.item_arch
     if isinstance(model, DLRM):
         yield from _dlrm_twins(dlrm_parts(branches["dlrm"]), model)
@@ -266,8 +267,7 @@ def _dlrm_model(model: DLRM) -> Any:
 
 
 def _merlin() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with dask_for_merlin():
         import merlin.models.torch as module
     return module
 
@@ -363,7 +363,11 @@ def _columns_of(block: Any) -> list[str]:
     return sorted(set.intersection(*map(set, selections))) if selections else []
 
 
+def embeddings_of(block: Any) -> list[Any]:
+    """Merlin's embedding tables in a block."""
+    return [module for module in block.modules() if hasattr(module, "feature_to_domain")]
+
+
 def _tables_of(block: Any) -> dict[str, Tensor]:
     """Column -> weights of the embedding that it is looked up in."""
-    tables = [module for module in block.modules() if hasattr(module, "feature_to_domain")]
-    return {name: table.table.weight for table in tables for name in table.feature_to_domain}
+    return {name: table.table.weight for table in embeddings_of(block) for name in table.feature_to_domain}

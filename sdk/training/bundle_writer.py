@@ -109,7 +109,7 @@ def _info(trained: Trained, tables: Mapping[str, Any], folder: Path) -> dict[str
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         "format_version": FORMAT_VERSION,
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "data": {
             "name": dataset.name,
             "fingerprint": dataset.fingerprint,

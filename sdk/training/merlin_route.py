@@ -10,7 +10,6 @@ it formats an enum.
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,15 +17,13 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from merlin.dataloader.torch import Loader
-from merlin.io import Dataset
-from merlin.schema import ColumnSchema, Schema, Tags
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sdk.base.config import TrainingConfig
 from sdk.features.loaders import InteractionLoader, PairBatch
-from sdk.models.merlin import copy_weights, merlin_inputs, merlin_network
+from sdk.machine.cluster import dask_for_merlin
+from sdk.models.merlin import copy_weights, embeddings_of, merlin_inputs, merlin_network
 from sdk.models.pair_model import Batch, PairModel, uniform
 from sdk.models.predict import one_torch_thread
 
@@ -70,6 +67,10 @@ class MerlinEpochs:
 
     def _loader(self, pairs: InteractionLoader, generator: torch.Generator) -> Any:
         """Merlin's loader over the epoch's pairs, in their order; each batch is given its features as it comes out."""
+        from merlin.dataloader.torch import Loader
+        from merlin.io import Dataset
+        from merlin.schema import ColumnSchema, Schema, Tags
+
         names = PairBatch._fields
         columns = [torch.cat(column).cpu().numpy() for column in zip(*pairs, strict=True)]
         frame = pd.DataFrame(dict(zip(names, columns, strict=True)))
@@ -98,9 +99,8 @@ class _Module(pl.LightningModule):
         self.looked_up: list[Tensor] = []
         for name, branch in network[0].branches.items():
             weight = config.bias_l2 if name == "bias" else config.embedding_l2
-            for table in branch.modules():
-                if hasattr(table, "feature_to_domain"):
-                    table.register_forward_hook(self._penalise(weight))
+            for table in embeddings_of(branch):
+                table.register_forward_hook(self._penalise(weight))
 
     def _penalise(self, weight: float) -> Callable[..., None]:
         def keep(_module: Any, _inputs: Any, vectors: dict[str, Tensor]) -> None:
@@ -129,14 +129,13 @@ class _Module(pl.LightningModule):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Lightning's and Merlin's words on the machine, on workers and on what they deprecate."""
+    """Merlin's Dask, and no word of Lightning's or Merlin's on the machine, on workers or on what they deprecate."""
     logs = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric")]
     before = [log.level for log in logs]
     for log in logs:
         log.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with dask_for_merlin():
             yield
     finally:
         for log, level in zip(logs, before, strict=True):

@@ -1,5 +1,6 @@
 """Bundles: whole or not at all, refused when a byte is off, and scored exactly by what is in them."""
 
+import importlib.metadata
 import json
 import shutil
 
@@ -81,7 +82,7 @@ def test_it_says_what_it_was_made_of(trained):
     assert info.chosen_model == max(validation, key=validation.get)
     assert info.metrics["label_rule"] == "rating > 3"
     assert [row["model"] for row in info.metrics["test"]][:2] == ["dlrm", "ncf"]
-    assert info.packages["torch"] == torch.__version__
+    assert info.packages["torch"] == importlib.metadata.version("torch")
 
 
 def test_tables_and_ratings_come_back_as_they_went_in(trained):

@@ -5,18 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import re
-import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from sdk.__main__ import main
 from sdk.commands import doctor
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 PROJECT = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -43,7 +43,7 @@ def good() -> list[tuple[int, int, float, int]]:
 
 
 def text_time(form: str) -> Callable[[int], str]:
-    return lambda when: datetime.fromtimestamp(when, timezone.utc).strftime(form)
+    return lambda when: datetime.fromtimestamp(when, UTC).strftime(form)
 
 
 TIMES: dict[str, Callable[[int], object]] = {

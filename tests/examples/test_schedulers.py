@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import types
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,9 @@ def test_the_crontab_runs_the_loop_every_night_at_two():
     jobs = [line for line in lines if not re.match(r"[A-Z]+=", line)]
     (job,) = jobs
     *when, line = job.split(maxsplit=5)
-    start = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
+    start = datetime(2026, 11, 23, 12, tzinfo=UTC)
     runs = croniter(" ".join(when), start)
-    assert [runs.get_next(datetime) for _ in range(2)] == [
-        datetime(2026, 11, day, 2, tzinfo=timezone.utc) for day in (24, 25)
-    ]
+    assert [runs.get_next(datetime) for _ in range(2)] == [datetime(2026, 11, day, 2, tzinfo=UTC) for day in (24, 25)]
     assert not re.search(r"(?<!\\)%", line), "a bare % ends the line in a crontab"
     line = line.replace(r"\%", "%")
     check_shell(line)

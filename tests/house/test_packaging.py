@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,13 @@ from setuptools import find_packages
 from sdk.base import __version__
 from sdk.commands import doctor
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 TOP_LEVEL = ("sdk", "export", "batch", "triton_models")
 HEAVY = ("torch", "pandas", "pyarrow", "nvtabular", "merlin", "sklearn", "scipy", "numba", "dask", "matplotlib")
-LOCKED_PYTHONS = ("3.10", "3.11")
+LOCKED_PYTHONS = ("3.11", "3.12", "3.13")
+MERLIN_DOES_WITHOUT = {"dask-cuda", "pynvml", "treelite", "treelite-runtime"}
+LOCKS = ("requirements.lock", "merlin.lock")
 INSTALLERS = {"pip", "setuptools"}
 
 
@@ -183,14 +181,18 @@ def test_every_extra_that_is_advised_exists() -> None:
 # the lock ------------------------------------------------------------------------------------------------------------
 
 
-def lock_lines() -> list[str]:
-    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+def lock_lines(*files: str) -> list[str]:
+    lines = [line for file in files for line in (ROOT / file).read_text(encoding="utf-8").splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
+
+
+MERLIN_NEEDS = [*lock_lines("merlin.lock"), "merlin-models[pytorch]", "nvidia-ml-py"]  # the last has pynvml's module
+MERLIN = {canonicalize_name(Requirement(line).name) for line in lock_lines("merlin.lock")}
 
 
 def lock(python: str) -> dict[NormalizedName, str]:
     """Package to version, as locked for a Python version."""
-    pins = [Requirement(line) for line in lock_lines()]
+    pins = [Requirement(line) for line in lock_lines(*LOCKS)]
     chosen = [pin for pin in pins if pin.marker is None or pin.marker.evaluate({"python_version": python})]
     versions = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in chosen}
     assert len(versions) == len(chosen), "a package is locked twice"
@@ -198,9 +200,10 @@ def lock(python: str) -> dict[NormalizedName, str]:
 
 
 def wanted() -> list[Requirement]:
-    """What pyproject.toml asks for, with the extras that the lock covers."""
+    """What pyproject.toml asks for, with the extras that the locks cover, and Merlin."""
     extras = PROJECT["project"]["optional-dependencies"]
-    return [Requirement(text) for text in [*PROJECT["project"]["dependencies"], *extras["server"], *extras["dev"]]]
+    covered = [text for extra in ("dask", "plots", "server", "dev") for text in extras[extra]]
+    return [Requirement(text) for text in [*PROJECT["project"]["dependencies"], *covered, *MERLIN_NEEDS]]
 
 
 def needed(package: NormalizedName, extras: set[str]) -> set[tuple[NormalizedName, frozenset[str]]]:
@@ -210,11 +213,12 @@ def needed(package: NormalizedName, extras: set[str]) -> set[tuple[NormalizedNam
         (canonicalize_name(r.name), frozenset(r.extras))
         for r in requirements
         if r.marker is None or any(r.marker.evaluate({"extra": extra}) for extra in ("", *extras))
+        if package not in MERLIN or canonicalize_name(r.name) not in MERLIN_DOES_WITHOUT
     }
 
 
 def closure() -> set[NormalizedName]:
-    """All that pyproject.toml leads to. What torch alone needs is left to torch: it differs by machine."""
+    """All that pyproject.toml and Merlin lead to. What torch alone needs is left to torch: it differs by machine."""
     todo = {(canonicalize_name(r.name), frozenset(r.extras)) for r in wanted()}
     done: set[tuple[NormalizedName, frozenset[str]]] = set()
     while todo - done:
@@ -226,8 +230,8 @@ def closure() -> set[NormalizedName]:
 
 
 def test_every_line_of_the_lock_pins_one_version_and_names_no_place() -> None:
-    pin = re.compile(r'[a-z0-9-]+==[0-9][0-9a-z.]*(; python_version (>=|<) "3\.11")?')
-    assert [line for line in lock_lines() if not pin.fullmatch(line)] == []
+    pin = re.compile(r'[a-z0-9-]+==[0-9][0-9a-z.]*(; python_version (>=|<) "3\.12")?')
+    assert [line for line in lock_lines(*LOCKS) if not pin.fullmatch(line)] == []
 
 
 @pytest.mark.parametrize("python", LOCKED_PYTHONS)
@@ -252,10 +256,10 @@ def test_the_lock_is_what_is_installed_here() -> None:
 
 def test_the_declared_pythons_are_the_locked_ones() -> None:
     allowed = Requirement(f"python{PROJECT['project']['requires-python']}").specifier
-    assert [v for v in (f"3.{minor}" for minor in range(8, 15)) if allowed.contains(v)] == list(LOCKED_PYTHONS)
+    assert [v for v in (f"3.{minor}" for minor in range(8, 14)) if allowed.contains(v)] == list(LOCKED_PYTHONS)
 
 
-@pytest.mark.parametrize("name", ["Makefile", "setup.sh", ".ci/run", "pyproject.toml", "requirements.lock"])
+@pytest.mark.parametrize("name", ["Makefile", "setup.sh", ".ci/run", "pyproject.toml", *LOCKS])
 def test_the_set_up_names_no_host_and_no_private_path(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     assert (

@@ -19,6 +19,8 @@ from export.calls import Lists
 from export.repository import export_repository
 from export.server import ServerOptions, TritonServer
 
+pytestmark = pytest.mark.needs("flask", "waitress")
+
 # pages -------------------------------------------------------------------------------------------------------------
 
 

@@ -185,7 +185,7 @@ def test_the_machines_date_is_the_later_of_here_and_utc(monkeypatch):
     for zone in ("Pacific/Kiritimati", "Etc/GMT+12"):
         monkeypatch.setenv("TZ", zone)
         time.tzset()
-        now = datetime.datetime.now(datetime.timezone.utc)
+        now = datetime.datetime.now(datetime.UTC)
         here, utc = now.astimezone().date().isoformat(), now.date().isoformat()
         found.add(REAL_TODAY() == max(here, utc))
     monkeypatch.undo()
