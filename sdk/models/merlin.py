@@ -50,13 +50,15 @@ def merlin_dlrm(model: DLRM) -> Any:
     return network.eval()
 
 
-def merlin_network(model: DLRM | NCF) -> Any:
+def merlin_network(model: PairModel) -> Any:
     """A ``merlin.models.torch.Block`` that computes what a DLRM or an NCF (``dot`` or ``neumf``) computes.
 
     It takes what ``merlin_inputs`` gives and returns (B, 1) float32 logits, the sum of its branches: ``dlrm``, a
     ``DLRMModel`` without its sigmoid; ``dot``, a dot product of two embeddings; ``mlp``, NeuMF's; and the two biases.
     """
     mm = _merlin()
+    if not isinstance(model, DLRM | NCF):
+        raise UsageError(f"trainer: 'merlin' has no blocks for a {type(model).__name__}; train it with 'builtin'")
     ids = _schema(model, numbers=False).select_by_name([f"{side}_id" for side in SIDES])
     branches: dict[str, Any] = {}
     if isinstance(model, DLRM):
@@ -76,7 +78,7 @@ def merlin_network(model: DLRM | NCF) -> Any:
 
 
 @torch.no_grad()
-def copy_weights(network: Any, model: DLRM | NCF, *, back: bool = False) -> None:
+def copy_weights(network: Any, model: PairModel, *, back: bool = False) -> None:
     """Copy a ranker's weights into its ``merlin_network``, or back."""
     _copy(_twins(network[0].branches, model), back=back)
     if isinstance(model, NCF) and model.gmf_weight is not None:  # folded into the user's vectors
@@ -129,14 +131,18 @@ class Parts(NamedTuple):
 def dlrm_parts(network: Any) -> Parts:
     """The parts of a ``DLRMModel`` through which data have passed."""
     body = network[0]
-    branches, tables = body[0].branches, _tables_of(body[0])
-    joint = {name: block for name, block in branches.items() if name == "continuous"}
-    blocks = joint["continuous"].branches if hasattr(joint.get("continuous"), "branches") else joint
-    bottoms = {name: (_columns_of(block), list(_linears(block))) for name, block in blocks.items()}
+    tables = _tables_of(body[0])
+    bottoms = {name: (_columns_of(block), list(_linears(block))) for name, block in bottom_blocks(network).items()}
     names, passed = sorted([*tables, *bottoms]), [name for name in bottoms if name == "continuous"]
-    passed += [names[place] for m in body[1].modules() if isinstance(m, _DenseAndPairs) for place in m.dense]
+    passed += [names[place] for m in body[1].modules() if isinstance(m, DenseAndPairs) for place in m.dense]
     top = [*(layer for block in body[2:] for layer in _linears(block)), *_linears(network[1])]
     return Parts(tables, bottoms, passed, top)
+
+
+def bottom_blocks(network: Any) -> dict[str, Any]:
+    """A ``DLRMModel``'s bottom blocks by the name of their output: one for all numbers, one for each side, or none."""
+    joint = {name: block for name, block in network[0][0].branches.items() if name == "continuous"}
+    return dict(getattr(joint.get("continuous"), "branches", joint).items())
 
 
 def load_parts(parts: Parts, model: DLRM) -> None:
@@ -230,7 +236,7 @@ def _side_fields(model: PairModel, side: str) -> list[str]:
     return [*(f"{side}_{name}" for name in (*table.code_names, *table.multi_hot_names)), _dense_name(side)]
 
 
-class _DenseAndPairs(nn.Module):
+class DenseAndPairs(nn.Module):
     """The paper's top-MLP input: the bottom MLPs' outputs, then the dot products of all pairs of fields.
 
     Merlin's ``DLRMModel`` passes one joint bottom MLP's output on by itself; with one per side, this module does it.
@@ -260,7 +266,7 @@ def _dlrm_model(model: DLRM) -> Any:
         _schema(model, numbers=True),
         dim=config.embedding_dim,
         bottom_block=mm.ParallelBlock(bottom),
-        interaction=_DenseAndPairs([names.index(name) for name in numbers]),
+        interaction=DenseAndPairs([names.index(name) for name in numbers]),
         top_block=mm.MLPBlock(list(config.top_mlp)),
         output_block=mm.BinaryOutput(_target()),
     )

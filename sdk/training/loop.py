@@ -29,6 +29,7 @@ from sdk.base.streams import is_terminal
 from sdk.features.encode import EncodedInteractions
 from sdk.features.loaders import InteractionLoader, NegativeSampling, PairBatch
 from sdk.machine.code_cache import give_torch_a_folder
+from sdk.machine.device import require_trainer
 from sdk.metrics.pointwise import EpochRecord, auc, log_loss
 from sdk.models.pair_model import PairModel, initialise_embeddings
 from sdk.models.predict import one_torch_thread, predict
@@ -224,6 +225,7 @@ def _route_for(model: PairModel, config: TrainingConfig) -> MerlinEpochs | None:
     """What trains the model instead of our own steps, if the configuration says so."""
     if config.trainer == "builtin":
         return None
+    require_trainer(config.trainer)
     from sdk.training.merlin_route import MerlinEpochs
 
     return MerlinEpochs(model, config)
