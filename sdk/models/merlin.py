@@ -103,8 +103,10 @@ def merlin_inputs(
     inputs: dict[str, Tensor] = {}
     for place, (side, rows) in enumerate(zip(SIDES, (user_rows, item_rows), strict=True)):
         table = table_of(model, side)
-        inputs |= {f"{side}_{name}": table.codes_of(name, rows) for name in table.code_names}
-        inputs[f"{side}_id"] = model.pick_ids(inputs[f"{side}_id"], batch, place)
+        inputs[f"{side}_id"] = model.pick_ids(table.codes_of("id", rows), batch, place)
+        if isinstance(model, NCF):  # of ids alone
+            continue
+        inputs |= {f"{side}_{name}": table.codes_of(name, rows) for name in table.code_names if name != "id"}
         for name in table.multi_hot_names:
             inputs |= _ragged(f"{side}_{name}", table.shares_of(name, rows))
         dense = table.dense_of(rows, batch)

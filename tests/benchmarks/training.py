@@ -119,7 +119,7 @@ def joined_rows(model: DLRM, rows: EncodedInteractions) -> Any:
         at = torch.from_numpy(index.astype(np.int64))
         frame |= {f"{side}_{name}": buffers.codes_of(name, at).numpy() for name in buffers.code_names}
         dense = buffers.dense_of(at, None).numpy()
-        frame |= {f"{side}_dense_{n:04d}": dense[:, n] for n in range(dense.shape[1])}
+        frame |= {f"{side}_{name}": dense[:, n] for n, name in enumerate(buffers.dense_names)}
     lists = [np.flatnonzero(shares).astype(np.int64) for shares in model.items.multi_genres.numpy()]
     frame["item_genres"] = [lists[item] for item in rows.item_index]
     return pd.DataFrame({**frame, "label": rows.label.astype(np.float32)})
