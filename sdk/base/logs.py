@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 from sdk.base.printable import is_hidden, one_line, printable
+from sdk.base.streams import painted
 
 LogFormat = Literal["text", "json"]
 LOG_FORMATS: tuple[str, ...] = get_args(LogFormat)
@@ -50,14 +51,20 @@ def configure(level: int, log_format: str, run_id: str | None = None) -> None:
 
 
 class TextLines(logging.Formatter):
-    """Lines for people: a text that is filled in, such as a title, stays within its line and steers no terminal."""
+    """Lines for people: a text that is filled in, such as a title, stays within its line and steers no terminal.
+
+    On stderr, where that has colours, an error is red and a warning yellow.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """The message, and a traceback where there is one."""
         filled = logging.makeLogRecord(record.__dict__)
         if isinstance(record.args, tuple):
             filled.args = tuple(one_line(arg) if isinstance(arg, str) else arg for arg in record.args)
-        return printable(super().format(filled))
+        text = printable(super().format(filled))
+        if record.levelno < logging.WARNING:
+            return text
+        return painted(text, "error" if record.levelno >= logging.ERROR else "warning", sys.stderr)
 
 
 class JsonLines(logging.Formatter):

@@ -15,6 +15,7 @@ import pandas as pd
 
 from sdk.base.errors import UsageError, how_to_get
 from sdk.features.encode import EncodedInteractions
+from sdk.features.engine import has_nvtabular
 from sdk.machine.cluster import dask_for_merlin
 
 if TYPE_CHECKING:
@@ -114,6 +115,11 @@ def _merlin_loader() -> Any:
                 f"tensorflow_loader: TensorFlow cannot be imported ({error}). Install it with "
                 f"{how_to_get('tensorflow')}, or use sdk.features.loaders.InteractionLoader, which needs PyTorch."
             ) from error
+        if not has_nvtabular():
+            raise UsageError(
+                f"tensorflow_loader: Merlin's loader is not installed. Get it: {how_to_get('merlin')}; or use "
+                "sdk.features.loaders.InteractionLoader, which needs PyTorch."
+            )
         from merlin.core.compat.tensorflow import tensorflow as usable
 
         if usable is None:

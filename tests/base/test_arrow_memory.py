@@ -26,6 +26,7 @@ def test_a_reader_gives_the_bytes_and_holds_no_python_object(size):
     del plain
 
 
+@pytest.mark.needs("checkout")
 def test_nothing_hands_python_bytes_to_arrow():
     found = [
         path.relative_to(ROOT).as_posix()

@@ -40,6 +40,7 @@ from sdk.base.config import DLRMConfig, NCFConfig, TrainingConfig
 from sdk.base.stages import peak_memory_mib
 from sdk.features.encode import EncodedInteractions
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable, Statistics, raw_statistics
+from sdk.machine.cluster import dask_for_merlin
 from sdk.machine.device import usable_cores
 from sdk.models.dlrm import DLRM
 from sdk.models.ncf import NCF
@@ -131,7 +132,8 @@ def merlin_loader(network: Any, frame: Any, batch_size: int) -> Any:
     from merlin.io import Dataset
     from merlin.schema import Tags
 
-    dataset = Dataset(frame)
+    with dask_for_merlin():
+        dataset = Dataset(frame)
     schema = dataset.schema
     schema["label"] = schema["label"].with_tags([Tags.TARGET, Tags.BINARY_CLASSIFICATION])
     dataset.schema = schema

@@ -179,7 +179,7 @@ def test_a_bundle_json_of_another_form_is_refused_by_name(copy, change):
 
 
 def test_no_bundle_is_no_bundle(tmp_path):
-    with pytest.raises(BundleError, match="it is no folder"):
+    with pytest.raises(BundleError, match="nothing is there"):
         load(tmp_path / "nothing")
     (tmp_path / "readme.txt").write_text("hello")
     with pytest.raises(BundleError, match=r"it has readme\.txt"):

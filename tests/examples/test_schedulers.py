@@ -51,6 +51,7 @@ def check_shell(line: str) -> None:
 # cron --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("croniter")
 def test_the_crontab_runs_the_loop_every_night_at_two():
     from croniter import croniter
 
@@ -106,6 +107,7 @@ def test_the_service_runs_the_loop():
 # Kubernetes --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("kubernetes_validate")
 def test_kubernetes_accepts_the_cron_job_and_it_runs_the_loop():
     import kubernetes_validate
 
@@ -119,6 +121,7 @@ def test_kubernetes_accepts_the_cron_job_and_it_runs_the_loop():
     assert {"/marquee", "/ratings"} <= mounted
 
 
+@pytest.mark.needs("kubernetes_validate")
 def test_kubernetes_refuses_a_misspelt_key():
     import kubernetes_validate
 
