@@ -14,36 +14,29 @@ import pyarrow as pa
 
 from export.errors import RepositoryError
 from export.options import WorkflowForm
-from sdk.base.errors import UsageError
+from sdk.base.errors import UsageError, how_to_get
 from sdk.bundles.bundle import Bundle
 from sdk.features.builtin import Encoding
+from sdk.features.engine import has_nvtabular
 from sdk.machine.cluster import dask_for_merlin
 
 log = logging.getLogger(__name__)
 _PROTOBUF = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
-_NEEDED = ("nvtabular", "merlin.systems")
 
 
 def resolved(asked: WorkflowForm) -> WorkflowForm:
-    """``nvtabular`` or ``compiled``; ``auto`` is NVTabular where it and Merlin Systems are installed, and says it.
+    """``nvtabular`` or ``compiled``; ``auto`` is NVTabular where it and Merlin Systems are installed, or says it.
 
     Raises:
         UsageError: NVTabular is asked for and not installed.
     """
-    missing = [name for name in _NEEDED if not _is_installed(name)]
-    if asked == "nvtabular" and missing:
-        remedy = "Pass --workflow compiled, which needs none of it, or install Merlin (./setup.sh does)."
-        raise UsageError(f"--workflow nvtabular: the package {missing[0]} is not installed. {remedy}")
-    if asked == "auto" and missing:
-        log.info("--workflow compiled is taken: the package %s is not installed", missing[0])
-    return ("compiled" if missing else "nvtabular") if asked == "auto" else asked
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # what it lies in
-        return False
+    installed = has_nvtabular() and importlib.util.find_spec("merlin.systems") is not None
+    if asked == "nvtabular" and not installed:
+        remedy = f"Pass --workflow compiled, which does without, or get it: {how_to_get('merlin')}."
+        raise UsageError(f"--workflow nvtabular: needs NVIDIA Merlin, which is not installed. {remedy}")
+    if asked == "auto" and not installed:
+        log.info("--workflow compiled is taken: NVIDIA Merlin is not installed")
+    return ("nvtabular" if installed else "compiled") if asked == "auto" else asked
 
 
 def write_workflow(bundle: Bundle, folder: Path) -> None:

@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_name, str(min(4, os.cpu_count() or 1)))  # read once, when the libraries are first imported
 os.environ.setdefault("MPLBACKEND", "Agg")
+for _name in ("FORCE_COLOR", "CLICOLOR_FORCE"):
+    os.environ.pop(_name, None)  # what a command says is read as plain text
 
 if "CI" not in os.environ:  # there Hypothesis loads its own profile: no deadline and the same examples every time
     settings.register_profile("marquee", deadline=None)  # a busy machine is not a failure
@@ -30,10 +32,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 OPTIONAL = (
-    "dask", "duckdb", "flask", "implicit", "matplotlib", "merlin", "moto", "nbformat", "nvtabular", "onnx", "optuna",
-    "polars", "psutil", "pytriton", "s3fs", "selenium", "tensorflow", "waitress", "yaml",
+    "croniter", "dask", "duckdb", "flask", "implicit", "kubernetes_validate", "lightgbm", "matplotlib", "merlin",
+    "moto", "nbformat", "nvtabular", "onnx", "optuna", "polars", "psutil", "pytriton", "s3fs", "selenium", "tensorflow",
+    "waitress", "yaml",
 )  # fmt: skip
 """Packages that no installation must have: a test that needs one is skipped where it is missing."""
+FOLDERS = {"web": {"flask", "waitress"}}
+"""Folder -> what all of its tests need."""
 
 
 def is_here(name: str) -> bool:
@@ -48,13 +53,14 @@ def skip_for(names: Iterable[str]) -> str:
 
 
 class _Module(pytest.Module):
-    """A file of tests; it is skipped as a whole where it imports, at its top, an optional package that is missing."""
+    """A file of tests, skipped as a whole where its folder or an import at its top needs a package that is missing."""
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         tree = ast.parse(self.path.read_text(encoding="utf-8"))
         imported = [alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
         imported += [node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)]
-        if reason := skip_for(sorted({name.split(".")[0] for name in imported} & set(OPTIONAL))):
+        needed = {name.split(".")[0] for name in imported} & set(OPTIONAL) | FOLDERS.get(self.path.parent.name, set())
+        if reason := skip_for(sorted(needed)):
             pytest.skip(reason, allow_module_level=True)
         return super().collect()
 

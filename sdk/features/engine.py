@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sdk.base.config import EngineName, RunConfig
-from sdk.base.errors import UsageError
+from sdk.base.errors import UsageError, how_to_get
 from sdk.features import builtin
 from sdk.features.builtin import Encoding, Transform
 
@@ -47,11 +47,15 @@ def resolved(asked: EngineName) -> EngineName:
     Raises:
         UsageError: NVTabular is asked for and not installed.
     """
-    installed = all(importlib.util.find_spec(name) is not None for name in _NEEDED)
-    if asked == "nvtabular" and not installed:
+    if asked == "nvtabular" and not has_nvtabular():
         message = "features.engine: got 'nvtabular', which is not installed; choose 'builtin' (--features builtin)"
-        raise UsageError(message)
-    return ("nvtabular" if installed else "builtin") if asked == "auto" else asked
+        raise UsageError(f"{message}, or get it: {how_to_get('merlin')}")
+    return ("nvtabular" if has_nvtabular() else "builtin") if asked == "auto" else asked
+
+
+def has_nvtabular() -> bool:
+    """Whether NVTabular and the parts of Merlin that it stands on are installed."""
+    return all(importlib.util.find_spec(name) is not None for name in _NEEDED)
 
 
 def with_engine(config: RunConfig) -> RunConfig:

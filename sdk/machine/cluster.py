@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import sys
 import uuid
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sdk.base.errors import OutputError, ScoreError, UsageError
+from sdk.base.errors import OutputError, ScoreError, UsageError, how_to_get
 from sdk.machine.device import resolve_device, versions_of
 
 log = logging.getLogger(__name__)
@@ -90,6 +91,9 @@ class ClusterConfig:
             raise UsageError(
                 f"--dask: got {self.address!r}, expected a scheduler's address such as tcp://10.0.0.5:8786"
             )
+        if self.is_used and importlib.util.find_spec("distributed") is None:
+            message = f"--workers and --dask need Dask, which is not installed: {how_to_get('dask')}"
+            raise UsageError(message)
         if self.worker_memory is not None:
             _check_memory(self.worker_memory, self.workers)
 
@@ -100,11 +104,11 @@ class ClusterConfig:
 
 
 def _check_memory(text: str, workers: int | None) -> None:
-    from dask.utils import parse_bytes
-
     if workers is None:
         message = "--worker-memory: goes with --workers; the workers of a cluster have limits of their own"
         raise UsageError(message)
+    from dask.utils import parse_bytes
+
     try:
         size = parse_bytes(text)
     except ValueError as error:

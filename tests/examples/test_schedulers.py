@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import types
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ def check_shell(line: str) -> None:
 # cron --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("croniter")
 def test_the_crontab_runs_the_loop_every_night_at_two():
     from croniter import croniter
 
@@ -58,11 +59,9 @@ def test_the_crontab_runs_the_loop_every_night_at_two():
     jobs = [line for line in lines if not re.match(r"[A-Z]+=", line)]
     (job,) = jobs
     *when, line = job.split(maxsplit=5)
-    start = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
+    start = datetime(2026, 11, 23, 12, tzinfo=UTC)
     runs = croniter(" ".join(when), start)
-    assert [runs.get_next(datetime) for _ in range(2)] == [
-        datetime(2026, 11, day, 2, tzinfo=timezone.utc) for day in (24, 25)
-    ]
+    assert [runs.get_next(datetime) for _ in range(2)] == [datetime(2026, 11, day, 2, tzinfo=UTC) for day in (24, 25)]
     assert not re.search(r"(?<!\\)%", line), "a bare % ends the line in a crontab"
     line = line.replace(r"\%", "%")
     check_shell(line)
@@ -108,6 +107,7 @@ def test_the_service_runs_the_loop():
 # Kubernetes --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("kubernetes_validate")
 def test_kubernetes_accepts_the_cron_job_and_it_runs_the_loop():
     import kubernetes_validate
 
@@ -121,6 +121,7 @@ def test_kubernetes_accepts_the_cron_job_and_it_runs_the_loop():
     assert {"/marquee", "/ratings"} <= mounted
 
 
+@pytest.mark.needs("kubernetes_validate")
 def test_kubernetes_refuses_a_misspelt_key():
     import kubernetes_validate
 

@@ -175,6 +175,7 @@ def exp(x):
     return total
 
 
+@pytest.mark.needs("nvtabular")
 def test_a_saved_encoding_encodes_the_same_and_a_damaged_one_is_refused(tmp_path):
     train, users, items, vectors = small_data(4)
     ours = fit_by("builtin", train, users, items, vectors, tmp_path)
@@ -200,6 +201,7 @@ def test_a_saved_encoding_encodes_the_same_and_a_damaged_one_is_refused(tmp_path
 # which engine -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("nvtabular")
 def test_auto_is_nvtabular_where_it_is_installed_and_asking_for_it_elsewhere_names_the_remedy(monkeypatch):
     asked = RunConfig()
     assert engine_of("auto") is workflows
@@ -233,8 +235,8 @@ assert not [name for name, module in sys.modules.items() if module and name.spli
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "--workflow compiled is taken: the package nvtabular is not installed" in done.stderr
-    assert "--workflow nvtabular: the package nvtabular is not installed. Pass --workflow compiled" in done.stderr
+    assert "--workflow compiled is taken: NVIDIA Merlin is not installed" in done.stderr
+    assert "--workflow nvtabular: needs NVIDIA Merlin, which is not installed. Pass --workflow compiled" in done.stderr
     assert "--workers and --dask: NVTabular divides its work" in done.stderr
     assert "Traceback" not in done.stderr
     bundle = sdk.load(tmp_path / "bundle")
@@ -242,6 +244,7 @@ assert not [name for name, module in sys.modules.items() if module and name.spli
     assert not list(bundle.path.rglob("*.pkl"))
 
 
+@pytest.mark.needs("nvtabular")
 def test_a_bundle_that_names_no_engine_is_nvtabulars(tmp_path):
     import format_artefacts
     import small

@@ -19,8 +19,6 @@ from export.calls import Lists
 from export.repository import export_repository
 from export.server import ServerOptions, TritonServer
 
-pytestmark = pytest.mark.needs("flask", "waitress")
-
 # pages -------------------------------------------------------------------------------------------------------------
 
 

@@ -17,8 +17,6 @@ from page_checks import Page
 from posters import IMAGES, Posters
 from web_site import DARK_KNIGHT, WEB_APP, addresses, closed_port, page_of
 
-pytestmark = pytest.mark.needs("flask", "waitress")
-
 # security ----------------------------------------------------------------------------------------------------------
 
 ATTACKS = [
