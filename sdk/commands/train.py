@@ -8,10 +8,11 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, get_args
 
 from sdk.base.config import ModelName, RunConfig
+from sdk.base.errors import UsageError
 from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
 from sdk.lab.tuning.space import with_fields
 from sdk.machine.cluster import ClusterConfig, training_cluster
-from sdk.machine.device import DEVICES, resolve_device
+from sdk.machine.device import DEVICES, require_trainer, resolve_device
 from sdk.shell.cli import add_cluster_options, add_fields, made_of, new_parser, path_argument, some_of
 from sdk.shell.parser import CommandParser
 from sdk.shell.terminal import say, show_markdown
@@ -27,6 +28,7 @@ _SETTINGS = {
     "split_seed": "split.seed",
     "like_above": "features.like_above",
     "features": "features.engine",
+    "trainer": "training.trainer",
     "max_epochs": "training.max_epochs",
     "max_reject_share": "data.max_reject_share",
 }
@@ -74,10 +76,15 @@ def _add_settings(group: argparse._ArgumentGroup, *options: str) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
+    from sdk.features.engine import resolved
     from sdk.training.freshness import is_up_to_date
     from sdk.training.pipeline import require_room, train_bundle
 
     config, force, cluster = run_config(args), args.force or args.if_new, made_of(ClusterConfig, args)
+    if cluster.is_used and resolved(config.features.engine) == "builtin":
+        message = "--workers and --dask: NVTabular divides its work among them, --features builtin has none to divide"
+        raise UsageError(f"{message}. Leave them out: it is done here.")
+    require_trainer(config.training.trainer)
     resolve_device(args.device)
     require_room(args.out, force=force)
     dataset = read_dataset(args, config)

@@ -40,6 +40,7 @@ NOT_MADE_HERE = {
     "ranker/VERSION/model.onnx",  # needs the package onnx
     "reports/run_date=DATE.html",  # a page for people, beside the night
     "reports/refused-DATE.html",
+    "inputs.parameters.training.trainer",  # needs Merlin
     "worker_peak_memory_mib.*",  # needs workers
     "metrics.history",  # null, where "history" is not among the models
 }
