@@ -6,6 +6,7 @@ TensorFlow 2.20 and 2.21 (Keras 3); earlier ones pin a protobuf that the Triton 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -107,19 +108,18 @@ class _Passes:
 
 def _merlin_loader() -> Any:
     """Merlin's class. TensorFlow takes seconds to import, and is looked for at each call: it may have gone or come."""
-    with dask_for_merlin():
+    other = "or use sdk.features.loaders.InteractionLoader, which needs PyTorch"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         try:
             import tensorflow  # noqa: F401
         except ImportError as error:
-            raise UsageError(
-                f"tensorflow_loader: TensorFlow cannot be imported ({error}). Install it with "
-                f"{how_to_get('tensorflow')}, or use sdk.features.loaders.InteractionLoader, which needs PyTorch."
-            ) from error
-        if not has_nvtabular():
-            raise UsageError(
-                f"tensorflow_loader: Merlin's loader is not installed. Get it: {how_to_get('merlin')}; or use "
-                "sdk.features.loaders.InteractionLoader, which needs PyTorch."
-            )
+            remedy = f"Install it with {how_to_get('tensorflow')}, {other}."
+            raise UsageError(f"tensorflow_loader: TensorFlow cannot be imported ({error}). {remedy}") from error
+    if not has_nvtabular():
+        remedy = f"Get it: {how_to_get('merlin')}; {other}."
+        raise UsageError(f"tensorflow_loader: Merlin's loader is not installed. {remedy}")
+    with dask_for_merlin():
         from merlin.core.compat.tensorflow import tensorflow as usable
 
         if usable is None:
