@@ -8,11 +8,20 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from sdk.base.config import RunConfig
+from sdk.base.stages import Stages
 from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
 from sdk.lab.tuning.space import with_fields
 from sdk.machine.cluster import ClusterConfig, training_cluster
 from sdk.machine.device import DEVICES, resolve_device
-from sdk.shell.cli import add_cluster_options, add_fields, joined, made_of, new_parser, path_argument
+from sdk.shell.cli import (
+    add_cluster_options,
+    add_fields,
+    add_mlflow_option,
+    joined,
+    made_of,
+    new_parser,
+    path_argument,
+)
 from sdk.shell.terminal import say, show_markdown
 
 if TYPE_CHECKING:
@@ -40,6 +49,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     add_options(parser)
     add_cluster_options(parser)
+    add_mlflow_option(parser)
     parser.add_argument(
         "--if-new",
         action="store_true",
@@ -71,18 +81,21 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
+    from sdk.bundles.tracking import MLflow
     from sdk.training.freshness import is_up_to_date
     from sdk.training.pipeline import require_room, train_bundle
 
     config, force, cluster = run_config(args), args.force or args.if_new, made_of(ClusterConfig, args)
     resolve_device(args.device)
     require_room(args.out, force=force)
-    dataset = read_dataset(args, config)
+    mlflow = MLflow.of(args.mlflow)
+    with Stages().time("loading the data"):
+        dataset = read_dataset(args, config)
     if args.if_new and is_up_to_date(args.out, dataset, config):
         say(f"bundle: {args.out} (up to date)")
         return 0
     with training_cluster(cluster, args.out):
-        bundle = train_bundle(dataset, config, args.out, force=force, device=args.device)
+        bundle = train_bundle(dataset, config, args.out, force=force, device=args.device, mlflow=mlflow)
     report(bundle)
     return 0
 
