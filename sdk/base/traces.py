@@ -103,7 +103,9 @@ def _provider(environ: Mapping[str, str]) -> Any:
             exporter = entry_points(group="opentelemetry_traces_exporter")[name].load()
             provider.add_span_processor(BatchSpanProcessor(exporter()))
     except Exception as error:  # whatever a variable or an exporter is like, the work is done
-        lacking = error.name if isinstance(error, ImportError) else ", ".join(names) if isinstance(error, KeyError) else None
+        lacking = (
+            error.name if isinstance(error, ImportError) else ", ".join(names) if isinstance(error, KeyError) else None
+        )
         problem = f"{lacking} not installed; {how_to_get('otel')}" if lacking else error
         log.warning("OTEL_*: no spans are sent: %s", problem)
         return None
