@@ -68,9 +68,11 @@ def collected(environ: Mapping[str, str]) -> Iterator[None]:
     if _API not in sys.modules:
         yield
         return
-    from opentelemetry import context, propagate
+    from opentelemetry import context, propagate, trace
 
-    token = context.attach(propagate.extract({name.lower(): environ[name] for name in _CARRIED if name in environ}))
+    inside = trace.get_current_span().get_span_context().is_valid  # of a program that runs the command itself
+    carried = {} if inside else {name.lower(): environ[name] for name in _CARRIED if name in environ}
+    token = context.attach(propagate.extract(carried, context.get_current()))
     try:
         yield
     finally:
@@ -103,9 +105,7 @@ def _provider(environ: Mapping[str, str]) -> Any:
             exporter = entry_points(group="opentelemetry_traces_exporter")[name].load()
             provider.add_span_processor(BatchSpanProcessor(exporter()))
     except Exception as error:  # whatever a variable or an exporter is like, the work is done
-        lacking = (
-            error.name if isinstance(error, ImportError) else ", ".join(names) if isinstance(error, KeyError) else None
-        )
+        lacking = ", ".join(names) if isinstance(error, KeyError) else getattr(error, "name", None)
         problem = f"{lacking} not installed; {how_to_get('otel')}" if lacking else error
         log.warning("OTEL_*: no spans are sent: %s", problem)
         return None

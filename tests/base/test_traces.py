@@ -73,6 +73,10 @@ def test_a_schedulers_trace_goes_on(spans):
     assert f"{score.context.trace_id:032x}" == TRACE
     assert f"{score.parent.span_id:016x}" == PARENT
     assert alone.parent is None
+    with span("program"), collected({"TRACEPARENT": TRACEPARENT}), span("inside"):
+        pass
+    inside, program = spans()[2:]
+    assert inside.parent.span_id == program.context.span_id
 
 
 def command(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
