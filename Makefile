@@ -15,7 +15,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1~\2/p' Makefile | awk -F '~' '{ printf "%-16s%s\n", $$1, $$2 }'
 
-setup: ## make .venv from requirements.lock (PYTHON=... chooses the Python)
+setup: ## make .venv from requirements.lock and merlin.lock (PYTHON=... chooses the Python)
 	@PYTHON='$(PYTHON)' sh setup.sh
 
 nightly: setup ## train on the sample if there is no bundle, score everyone, show a taste (RUN_DATE, BUNDLE, OUT)

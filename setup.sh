@@ -1,9 +1,10 @@
 #!/bin/sh
-# Makes .venv in this folder and installs requirements.lock and the project into it. When that is done already it
-# installs nothing and takes well under a second; an installation that was broken off is started afresh.
+# Makes .venv in this folder and installs requirements.lock, merlin.lock and the project into it. When that is done
+# already it installs nothing and takes well under a second. An installation that was broken off is started afresh, and
+# so is one of other locks: what they do not name must not linger.
 #
-#   sh setup.sh                            the first fitting Python on PATH, or of pyenv
-#   PYTHON=/path/to/python3.11 sh setup.sh
+#   sh setup.sh                            the newest fitting Python on PATH or of pyenv: 3.13, 3.12 or 3.11
+#   PYTHON=/path/to/python3.12 sh setup.sh
 #   sh setup.sh --clean                    delete the environment again
 #
 # MARQUEE_VENV names another folder than .venv, seen from this folder. Only an environment that this script made is ever
@@ -21,33 +22,38 @@ mark=$venv/.made-in
 say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
-# A Python fits if it runs (a pyenv shim may not), is 3.10 or 3.11 (NVTabular has wheels up to 3.11), and can make
-# an environment with pip in it (Debian's python3.11 cannot without python3.11-venv).
+# A Python fits if it runs (a pyenv shim may not), is one that the locks were made for, and can make an environment with
+# pip in it (Debian's python3 cannot without python3-venv).
 fits() {
-    "$1" -I -c 'import sys, ensurepip, venv; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))' 2>/dev/null
+    "$1" -I -c 'import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
 }
 
 # Why a Python does not fit, in words.
 why_not() {
     "$1" -I -c 'import sys
-version = "%d.%d" % sys.version_info[:2]
-lacks = ", but without venv and ensurepip" if version in ("3.10", "3.11") else ""
-print("Python " + version + lacks)' 2>/dev/null || echo "does not run"
+lacks = ", but without venv and ensurepip" if (3, 11) <= sys.version_info[:2] <= (3, 13) else ""
+print("Python %d.%d" % sys.version_info[:2] + lacks)' 2>/dev/null || echo "does not run"
+}
+
+on_path() {
+    (IFS=:; for folder in $PATH; do printf '%s\n' "$folder/$1"; done)
 }
 
 candidates() {
-    for name in python3.11 python3.10 python3 python; do
-        (IFS=:; for folder in $PATH; do printf '%s\n' "$folder/$name"; done)
-    done
     pyenv=${PYENV_ROOT:-${HOME:-}/.pyenv}/versions
-    for file in "$pyenv"/3.11.*/bin/python "$pyenv"/3.10.*/bin/python; do
-        printf '%s\n' "$file"
+    for version in 3.13 3.12 3.11; do
+        on_path "python$version"
+        for file in "$pyenv/$version".*/bin/python; do
+            printf '%s\n' "$file"
+        done
     done
+    on_path python3
+    on_path python
 }
 
 find_python() {
     if [ -n "${PYTHON:-}" ]; then
-        fits "$PYTHON" || fail "PYTHON=$PYTHON is no Python 3.11 or 3.10 that can make a virtual environment" \
+        fits "$PYTHON" || fail "PYTHON=$PYTHON is no Python 3.11, 3.12 or 3.13 that can make a virtual environment" \
             "($(why_not "$PYTHON")); name another."
         printf '%s\n' "$PYTHON"
         return
@@ -69,9 +75,10 @@ found_instead() {
     done | sed -n '1,3{ s/^/; /; H; }; ${ x; s/\n//g; p; }'
 }
 
-# What the environment is made of: the locked packages and the project's metadata.
+# Of the files that say what an environment is made of: the locked packages, and the project's metadata.
+locks="requirements.lock merlin.lock"
 digest() {
-    "$python" -I - requirements.lock pyproject.toml 2>/dev/null <<'END'
+    "$python" -I - "$@" 2>/dev/null <<'END'
 import hashlib, pathlib, sys
 parts = [pathlib.Path(name).read_bytes() for name in sys.argv[1:]]
 print(hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest())
@@ -125,14 +132,19 @@ empty() {
 }
 
 is_installed() {
-    [ ! -e "$venv/.installing" ] && ! is_moved && wanted=$(digest) && [ -e "$venv/.installed-$wanted" ]
+    [ ! -e "$venv/.installing" ] && ! is_moved && wanted=$(digest $locks pyproject.toml) &&
+        [ -e "$venv/.installed-$wanted" ]
+}
+
+has_locked_packages() {
+    wanted=$(digest $locks) && [ -e "$venv/.locked-$wanted" ]
 }
 
 make_venv() {
     found=$(find_python)
-    [ -n "$found" ] || fail "no Python 3.11 or 3.10 with venv on PATH or in pyenv$(found_instead)." \
-        "Install one (on Debian or Ubuntu the packages python3.11 and python3.11-venv)," \
-        "or name it with PYTHON=/path/to/python3.11."
+    [ -n "$found" ] || fail "no Python 3.11, 3.12 or 3.13 with venv on PATH or in pyenv$(found_instead)." \
+        "Install one (on Debian or Ubuntu the packages python3 and python3-venv)," \
+        "or name it with PYTHON=/path/to/python3.13."
     say "making $venv with $found"
     mkdir -p -- "$venv"
     empty
@@ -141,20 +153,33 @@ make_venv() {
     "$found" -I -m venv "$venv"
 }
 
-# pip 26 and later refuse the Merlin packages, whose unused extras name direct URLs. A Python 3.11 or 3.10 brings an
-# older pip; only where a distribution brings a newer one is it replaced. It is never upgraded.
+# pip 26 and later refuse the Merlin packages, whose unused extras name direct URLs. It is never upgraded.
 keep_pip_below_26() {
     major=$("$python" -I -m pip --version | sed 's/^pip \([0-9]*\).*/\1/')
     [ "$major" -lt 26 ] || "$python" -I -m pip install -qq 'pip<26'
 }
 
-install() {
+pip_install() {
+    "$python" -I -m pip install -qq --disable-pip-version-check --no-compile "$@"
+}
+
+# NVTabular's newest wheel is tagged for Python 3.11; its Python code runs on the newer ones, and none of ours calls its
+# compiled part. Into its place by name, since pip would not choose it there.
+install_nvtabular() {
+    site=$("$python" -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    pip_install --no-deps --only-binary=:all: --python-version 3.11 --target "$site" "$(grep '^nvtabular==' merlin.lock)"
+}
+
+install_locked_packages() {
     keep_pip_below_26
-    say "installing requirements.lock into $venv (minutes, once)"
-    {
-        "$python" -I -m pip install -qq --disable-pip-version-check -r requirements.lock &&
-            "$python" -I -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
-    } || fail "pip could not install everything (its own words are above); run this again once that is mended."
+    say "installing requirements.lock and merlin.lock into $venv (minutes, once)"
+    pip_install -r requirements.lock && install_nvtabular &&
+        pip_install --no-deps --no-build-isolation -r merlin.lock && : >"$venv/.locked-$(digest $locks)"
+}
+
+install() {
+    { has_locked_packages || install_locked_packages; } && pip_install --no-deps --no-build-isolation -e . ||
+        fail "pip could not install everything (its own words are above); run this again once that is mended."
 }
 
 # Compiles what makes lists once, so that the first night need not; what fails here is compiled then.
@@ -183,13 +208,13 @@ fi
 if [ -e "$venv/.installing" ]; then
     say "the last installation was broken off; starting afresh"
     make_venv
-elif ! fits "$python" || is_moved; then
+elif ! fits "$python" || is_moved || ! has_locked_packages; then
     make_venv
 fi
 echo $$ >"$venv/.installing"
 rm -f "$venv"/.installed-*
 install
-: >"$venv/.installed-$(digest)"
+: >"$venv/.installed-$(digest $locks pyproject.toml)"
 rm "$venv/.installing"
 warm_up
 say "done"

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from batch import report, score, taste
-from sdk.shell.cli import CommandParser
 from sdk.shell.console import parser_of, run_one_of
+from sdk.shell.parser import CommandParser
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,7 +10,8 @@ from typing import Any
 
 from batch.job.job import Job, check_date
 from sdk.base.errors import OutputError
-from sdk.shell.cli import CommandParser, add_bundle, add_fields, new_parser, run_command
+from sdk.shell.cli import add_bundle, add_fields, new_parser, run_command
+from sdk.shell.parser import CommandParser
 from sdk.shell.terminal import say
 
 
@@ -21,12 +22,12 @@ def add(commands: Any) -> None:
 
 def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -m batch.report") -> CommandParser:
     """The command line."""
-    summary = "write the HTML report of a published night again, to OUT/reports/run_date=YYYY-MM-DD.html"
+    summary, where = "write the HTML report of a published night again", "It is OUT/reports/run_date=YYYY-MM-DD.html."
     example = "python -m batch.report --bundle bundle --out nightly"
-    parser: CommandParser = new_parser(make, name, summary, example, work=_report)
+    parser = new_parser(make, name, summary, example, where, work=_report)
     add_bundle(parser, required=True, default=None, help="the bundle the night came from")
-    add_fields(parser, Job, "out")
-    parser.add_argument("--run-date", metavar="YYYY-MM-DD", help="the night; the latest unless given")
+    add_fields(parser.group("required"), Job, "out")
+    parser.group("common").add_argument("--run-date", metavar="YYYY-MM-DD", help="the night; the latest unless given")
     return parser
 
 

@@ -18,20 +18,26 @@ from sdk.base.printable import number
 from sdk.machine.cluster import ClusterConfig
 from sdk.machine.device import DEVICES
 from sdk.shell import cli
+from sdk.shell.parser import CommandParser
 from sdk.shell.terminal import say
 
 _EXAMPLE = """\
 python -m batch.score --bundle bundle --out nightly --run-date 2026-11-23
 
-writes OUT/run_date=YYYY-MM-DD/ with user_items/ and item_items/ in Parquet, manifest.json and _SUCCESS,
-and names the night in OUT/LATEST. A run that was killed goes on where it stopped: give the same command again.
+It writes OUT/run_date=YYYY-MM-DD/ with user_items/ and item_items/ in Parquet, manifest.json and _SUCCESS, and names \
+the night in OUT/LATEST. A run that was killed goes on where it stopped: give the same command again.
 
-  python -m batch.score --bundle bundle --out nightly --run-date 2026-11-23 --ratings ratings.csv --deny withdrawn.txt
-  python -m batch.score --bundle bundle --out nightly --backfill 2026-11-20 2026-11-23 --ratings ratings.csv
-  python -m batch.score --out nightly --rollback             readers go back to the night before
-  python -m batch.score --out nightly --rollback 2026-11-20  ... or to this one
-  python -m batch.score --out nightly --rollback --hold      ... and stay there, until --release
-  python -m batch.score --out nightly --verify               hash the latest night again"""
+  python -m batch.score --bundle bundle --out nightly --run-date 2026-11-23 \\
+      --ratings ratings.csv --deny withdrawn.txt
+  python -m batch.score --bundle bundle --out nightly \\
+      --backfill 2026-11-20 2026-11-23
+
+Send readers back to the night before, or to this one, or hold them there; hash the latest night again:
+
+  python -m batch.score --out nightly --rollback
+  python -m batch.score --out nightly --rollback 2026-11-20
+  python -m batch.score --out nightly --rollback --hold
+  python -m batch.score --out nightly --verify"""
 
 
 def add(commands: Any) -> None:
@@ -39,37 +45,36 @@ def add(commands: Any) -> None:
     build_parser(commands.add_parser, "score")
 
 
-def build_parser(
-    make: Callable[..., Any] = cli.CommandParser, name: str = "python -m batch.score"
-) -> argparse.ArgumentParser:
+def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -m batch.score") -> CommandParser:
     """The command line: a job's own fields, and what else can be asked for."""
-    summary = "write every user's and every title's list, exact over the whole catalogue, to Parquet"
-    parser: argparse.ArgumentParser = cli.new_parser(make, name, summary, _EXAMPLE, work=_score)
-    needed = parser.add_argument_group("required", "--rollback, --release and --verify need --out alone")
+    summary, exact = "write every user's and every title's list to Parquet", "Exact over the whole catalogue."
+    parser = cli.new_parser(make, name, summary, _EXAMPLE, exact, work=_score)
+    needed = parser.group("required", "--rollback, --release and --verify need --out alone")
     cli.add_fields(needed, Job, "bundle", metavar="BUNDLE", required=False)
     cli.add_fields(needed, Job, "out")
     cli.add_fields(needed, Job, "run_date", metavar="YYYY-MM-DD", required=False)
-    common = parser.add_argument_group("common")
+    common = parser.group("common")
     cli.add_fields(common, Job, "k", "model", "include_seen", "audience")
     cli.add_fields(common, Job, "force")
     common.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
     files = "files hold one id a line, or the named columns (CSV, Parquet)"
-    filters = parser.add_argument_group("newer ratings and filters", files)
+    filters = parser.group("newer ratings and filters", files)
     cli.add_fields(filters, Job, "ratings", "users", "items", "allow", "deny", "block")
-    _add_operations(parser.add_argument_group("operations", "what else can be done with nights"))
-    _add_advanced(parser.add_argument_group("advanced"))
+    _add_operations(parser.group("operations", "what else can be done with nights"))
+    _add_advanced(parser)
     return parser
 
 
-def _add_advanced(group: argparse._ArgumentGroup) -> None:
+def _add_advanced(parser: CommandParser) -> None:
+    group = parser.group("advanced")
     cli.add_fields(group, Job, "gates", type=cli.path_argument, metavar="FILE", required=False)
     skipped = "publish whatever this gate of docs/gates.md says, and note it in the manifest; may be given again"
     cli.add_fields(group, Job, "skip_gate", action="append", default=[], metavar="NAME", help=skipped)
     cli.add_fields(group, Job, "device", choices=DEVICES)
     cli.add_fields(group, Job, "users_per_part", "threads", "memory_mib")
-    cli.add_cluster_options(group)
+    cli.add_cluster_options(parser)
     group.add_argument("--no-report", action="store_true", help="write no HTML report to OUT/reports/")
-    cli.add_mlflow_option(group)
+    cli.add_mlflow_option(parser)
     group.add_argument(
         "--metrics-file", type=cli.path_argument, metavar="FILE",
         help="write the run's figures for Prometheus' textfile collector; the name must end in .prom for it",
@@ -152,6 +157,8 @@ def _work(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 _A_DATE = "2026-11-23"
+_NEEDED = {"bundle": "bundle", "run_date": _A_DATE}
+"""What a night needs, with a value that does."""
 
 
 def _job(args: argparse.Namespace) -> Job:
@@ -163,9 +170,10 @@ def _job(args: argparse.Namespace) -> Job:
         args.backfill = dates_between(*args.backfill)
         check_not_ahead(args.backfill[-1], "--backfill", force=args.force)
         args.run_date = args.backfill[0]
-    for name in ("bundle", "run_date"):
-        if getattr(args, name) is None:
-            raise UsageError(f"--{name.replace('_', '-')}: missing; see --help")
+    if missing := {option: value for option, value in _NEEDED.items() if getattr(args, option) is None}:
+        options = [f"--{option.replace('_', '-')}" for option in missing]
+        example = " ".join(map(" ".join, zip(options, missing.values(), strict=True)))
+        raise UsageError(f"{', '.join(options)}: missing, expected what the night is made of, such as {example}")
     gates = GateConfig() if args.gates is None else read_config(args.gates)
     return cli.made_of(
         Job, args, gates=gates, skip_gate=tuple(args.skip_gate), cluster=cli.made_of(ClusterConfig, args)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch.job.job import Job
-from batch.store.layout import ITEM_ITEMS, LATEST, LAYOUTS, USER_ITEMS, night_of
 from sdk.base.errors import OutputError, UsageError
 from sdk.base.printable import one_line
-from sdk.shell.cli import CommandParser, add_bundle, add_fields, new_parser, run_command, whole_number
+from sdk.shell.cli import add_bundle, add_fields, new_parser, run_command, whole_number
+from sdk.shell.parser import CommandParser
 from sdk.shell.terminal import say
 
 if TYPE_CHECKING:
@@ -27,14 +27,15 @@ def add(commands: Any) -> None:
 
 def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -m batch.taste") -> CommandParser:
     """The command line."""
-    summary = "show a few users' and titles' lists of the latest published night, by title"
+    summary = "show a few users' and titles' lists of the latest night"
     example = "python -m batch.taste --bundle bundle --out nightly"
-    parser: CommandParser = new_parser(make, name, summary, example, work=_show, only_prints=True)
+    parser = new_parser(make, name, summary, example, work=_show, only_prints=True)
     add_bundle(parser, required=True, default=None, help="the bundle the night came from")
-    add_fields(parser, Job, "out")
-    parser.add_argument("--users", type=whole_number, default=3, help="how many users")
-    parser.add_argument("--items", type=whole_number, default=3, help="how many titles: the most rated ones")
-    parser.add_argument("--k", type=whole_number, default=5, help="how many entries of each list")
+    add_fields(parser.group("required"), Job, "out")
+    common = parser.group("common")
+    common.add_argument("--users", type=whole_number, default=3, metavar="N", help="how many users")
+    common.add_argument("--items", type=whole_number, default=3, metavar="N", help="how many titles: the most rated")
+    common.add_argument("--k", type=whole_number, default=5, metavar="N", help="how many entries of each list")
     return parser
 
 
@@ -66,6 +67,7 @@ def taste(bundle_path: Path, out: str | Path, *, num_users: int = 3, num_items: 
     """
     import numpy as np
 
+    from batch.store.layout import ITEM_ITEMS, USER_ITEMS
     from batch.store.places import open_target
     from sdk.bundles.bundle import load
     from sdk.features.tables import FIRST_KNOWN
@@ -94,6 +96,8 @@ def _latest_night(target: Target) -> str:
     Raises:
         OutputError: there is none.
     """
+    from batch.store.layout import LATEST, night_of
+
     try:
         date = target.latest()
         if target.is_complete(date):
@@ -113,6 +117,8 @@ def _lists(target: Target, night: str, side: str, wanted: Sequence[int], k: int)
     import pyarrow as pa
     import pyarrow.dataset as ds
     from fsspec.core import url_to_fs
+
+    from batch.store.layout import LAYOUTS
 
     layout = LAYOUTS[side]
     query, answer = layout.names[0], layout.names[2]

@@ -20,7 +20,8 @@ from export.options import ExportOptions
 from export.repository import export_repository
 from export.server import ServerOptions, TritonServer
 from export.verify import verify
-from sdk.shell.cli import CommandParser, new_parser, path_argument, run_command, whole_number
+from sdk.shell.cli import new_parser, path_argument, run_command, whole_number
+from sdk.shell.parser import CommandParser
 from sdk.training.freshness import is_up_to_date
 
 log = logging.getLogger("batch.daily")
@@ -57,22 +58,23 @@ def main(args: argparse.Namespace) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser: argparse.ArgumentParser = new_parser(
+    parser = new_parser(
         CommandParser,
         "python examples/daily_loop.py",
         (__doc__ or "").splitlines()[0].removesuffix("."),
         "python examples/daily_loop.py --movielens ratings.zip --home /srv/marquee --run-date $(date +%F)",
     )
-    parser.add_argument(
+    required, common = parser.group("required"), parser.group("common")
+    required.add_argument(
         "--movielens", type=path_argument, required=True, metavar="DIR|ZIP", help="the ratings as they are today"
     )
-    parser.add_argument("--tmdb", type=path_argument, metavar="DIR", help="TMDB 5000's two files")
-    parser.add_argument(
+    required.add_argument(
         "--home", type=path_argument, required=True, metavar="HOME", help="what is kept from day to day"
     )
-    parser.add_argument("--run-date", required=True, metavar="YYYY-MM-DD", help="the night")
-    parser.add_argument("--k", type=whole_number, default=100, help="list length")
-    parser.add_argument("--no-triton", dest="triton", action="store_false", help="leave export and check out")
+    required.add_argument("--run-date", required=True, metavar="YYYY-MM-DD", help="the night")
+    common.add_argument("--tmdb", type=path_argument, metavar="DIR", help="TMDB 5000's two files")
+    common.add_argument("--k", type=whole_number, default=100, metavar="N", help="list length")
+    common.add_argument("--no-triton", dest="triton", action="store_false", help="leave export and check out")
     return parser
 
 

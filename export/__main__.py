@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from export.calls import ClientOptions
 from export.options import ExportOptions
 from sdk.shell import cli
-from sdk.shell.cli import CommandParser, add_bundle, add_fields, made_of, new_parser, path_argument, run_command
+from sdk.shell.cli import add_bundle, add_fields, made_of, new_parser, path_argument, run_command
+from sdk.shell.parser import CommandParser, did_you_mean
 from sdk.shell.terminal import say
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ python -m export --bundle bundle --out repository
   python -m export serve repository --http-port 8000 --grpc-port 8001
   python -m export verify repository --bundle bundle --url 127.0.0.1:8000
 
-exporting again to the same folder adds a next version, which a running server picks up"""
+Exporting again to the same folder adds a next version, which a running server picks up."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = commands[given[0]]().parse_args(given[1:])
         return run_command(args.work, args)
     if given and not given[0].startswith("-"):
-        hint = cli.did_you_mean(given[0], commands)
+        hint = did_you_mean(given[0], commands)
         build_parser().error(f"got {given[0]!r}, expected serve, verify or the export's options{hint}")
     args = build_parser().parse_args(given)
     return run_command(args.work, args)
@@ -54,20 +54,22 @@ def add_verify(commands: Any) -> None:
     _verify_parser(commands.add_parser, "verify")
 
 
-def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -m export") -> argparse.ArgumentParser:
+def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -m export") -> CommandParser:
     """The command line of the export itself: the fields of its options."""
     summary = "write a bundle as a Triton model repository"
-    parser: argparse.ArgumentParser = new_parser(make, name, summary, _EXAMPLE, work=_export)
-    add_bundle(parser, required=True, default=None, help="a trained bundle; only read")
-    parser.add_argument("--out", type=path_argument, required=True, metavar="REPO", help="the repository's folder")
-    add_fields(parser, ExportOptions, "model", "backend", "workflow", "instances", "instance_kind")
-    add_fields(parser, ExportOptions, "max_batch", "max_queue_delay_us", "max_ids", "max_k", "max_results")
-    add_fields(parser, ExportOptions, "keep_versions")
-    parser.add_argument(
+    parser = new_parser(make, name, summary, _EXAMPLE, work=_export)
+    add_bundle(parser, required=True, default=None, help="folder of a trained bundle; only read")
+    required, common, advanced = parser.group("required"), parser.group("common"), parser.group("advanced")
+    required.add_argument("--out", type=path_argument, required=True, metavar="REPO", help="the repository's folder")
+    add_fields(common, ExportOptions, "model", "backend", "workflow")
+    common.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
+    add_fields(advanced, ExportOptions, "instances", "instance_kind")
+    add_fields(advanced, ExportOptions, "max_batch", "max_queue_delay_us", "max_ids", "max_k", "max_results")
+    add_fields(advanced, ExportOptions, "keep_versions")
+    advanced.add_argument(
         "--no-warm-up", dest="warm_up", action="store_false",
         help="a native ranker counts as loaded before it scored a pair",
     )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
     return parser
 
 
@@ -90,23 +92,23 @@ def _shown(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _serve_parser(
-    make: Callable[..., Any] = CommandParser, name: str = "python -m export serve"
-) -> argparse.ArgumentParser:
+def _serve_parser(make: Callable[..., Any] = CommandParser, name: str = "python -m export serve") -> CommandParser:
     from export.server import ServerOptions
 
-    parser: argparse.ArgumentParser = new_parser(
-        make, name, "run a real tritonserver on a repository until it is interrupted",
+    parser = new_parser(
+        make, name, "run a Triton server on a repository until it is interrupted",
         "python -m export serve repository --http-port 8000", after_a_stop="the server is stopped", work=_serve,
     )  # fmt: skip
-    parser.add_argument("repository", type=path_argument, metavar="REPO", help="a folder that python -m export wrote")
-    add_fields(parser, ServerOptions, "http_port", "grpc_port", "metrics_port", type=cli.port_number)
-    add_fields(parser, ServerOptions, "host")
-    add_fields(parser, ServerOptions, "poll_s", flag="--poll", type=cli.between(0, 2**31 - 1), metavar="SECONDS")
-    add_fields(parser, ServerOptions, "start_timeout_s", flag="--start-timeout", type=cli.seconds, metavar="SECONDS")
+    exported = "a repository: the folder that an export wrote"
+    parser.group("required").add_argument("repository", type=path_argument, metavar="REPO", help=exported)
+    common, advanced = parser.group("common"), parser.group("advanced")
+    add_fields(common, ServerOptions, "http_port", "grpc_port", "metrics_port", type=cli.port_number)
+    common.add_argument("--json", action="store_true", help="print the ready line as JSON")
+    add_fields(advanced, ServerOptions, "host")
+    add_fields(advanced, ServerOptions, "poll_s", flag="--poll", type=cli.between(0, 2**31 - 1), metavar="SECONDS")
+    add_fields(advanced, ServerOptions, "start_timeout_s", flag="--start-timeout", type=cli.seconds, metavar="SECONDS")
     for name in ("model_control", "shared_memory"):
-        add_fields(parser, ServerOptions, name, flag=f"--allow-{name.replace('_', '-')}")
-    parser.add_argument("--json", action="store_true", help="print the ready line as JSON")
+        add_fields(advanced, ServerOptions, name, flag=f"--allow-{name.replace('_', '-')}")
     return parser
 
 
@@ -128,24 +130,25 @@ def _serve(args: argparse.Namespace) -> int:
     return 0
 
 
-def _verify_parser(
-    make: Callable[..., Any] = CommandParser, name: str = "python -m export verify"
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = new_parser(
-        make, name,
-        "compare a server with the SDK on a sample of pairs, users and titles; exit code 4 if they differ",
-        "python -m export verify repository --bundle bundle --url 127.0.0.1:8000", work=_verify,
+def _verify_parser(make: Callable[..., Any] = CommandParser, name: str = "python -m export verify") -> CommandParser:
+    from export.calls import ClientOptions
+
+    parser = new_parser(
+        make, name, "compare a server's answers with the SDK's on a sample",
+        "python -m export verify repository --bundle bundle --url 127.0.0.1:8000",
+        "The sample is of pairs, users and titles; exit code 4 if they differ.", work=_verify,
     )  # fmt: skip
-    parser.add_argument("repository", type=path_argument, metavar="REPO", help="the repository that is served")
+    required, common, advanced = parser.group("required"), parser.group("common"), parser.group("advanced")
+    required.add_argument("repository", type=path_argument, metavar="REPO", help="the repository that is served")
     add_bundle(parser, required=True, default=None, help="the bundle it was exported from")
-    parser.add_argument("--url", required=True, metavar="HOST:PORT", help="the server's address")
-    add_fields(parser, ClientOptions, "protocol")
-    parser.add_argument("--pairs", type=cli.between(1, 10**7), default=2000, metavar="N", help="pairs to score")
+    required.add_argument("--url", required=True, metavar="HOST:PORT", help="the server's address")
+    add_fields(common, ClientOptions, "protocol")
+    common.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
+    advanced.add_argument("--pairs", type=cli.between(1, 10**7), default=2000, metavar="N", help="pairs to score")
     compared = "users and titles whose lists are compared"
-    parser.add_argument("--lists", type=cli.between(1, 10**6), default=50, metavar="N", help=compared)
-    parser.add_argument("--k", type=cli.between(1, 2**31 - 1), default=20, help="list length")
-    parser.add_argument("--seed", type=cli.seed_number, default=0, help="of the sample")
-    parser.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
+    advanced.add_argument("--lists", type=cli.between(1, 10**6), default=50, metavar="N", help=compared)
+    advanced.add_argument("--k", type=cli.between(1, 2**31 - 1), default=20, metavar="N", help="list length")
+    advanced.add_argument("--seed", type=cli.seed_number, default=0, metavar="N", help="of the sample")
     return parser
 
 

@@ -5,28 +5,33 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
 from export.errors import RepositoryError
-from sdk.base.errors import UsageError
+from sdk.base.errors import UsageError, how_to_get
 from sdk.bundles.bundle import Bundle
+from sdk.features.engine import has_nvtabular
+from sdk.machine.cluster import dask_for_merlin
 
 _PROTOBUF = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
 LABEL = "rating"  # the workflow's third input, which a request does not have
 
 
 def require_nvtabular(bundle: Bundle) -> None:
-    """Refuse a bundle whose features another engine has fitted: it has no workflow that NVTabular opens.
+    """Refuse a bundle whose features another engine has fitted: it has no workflow that NVTabular opens; and every
+    bundle where NVTabular is not installed.
 
     Raises:
-        UsageError: it is one.
+        UsageError: it is one, or NVTabular is not installed.
     """
     engine = bundle.info.config.features.engine
     if engine != "nvtabular":
         remedy = "Pass --workflow compiled, which needs none, or train the bundle again with --features nvtabular."
         raise UsageError(f"{bundle.path}: has no workflow of NVTabular's, its features are of {engine!r}. {remedy}")
+    if not has_nvtabular():
+        remedy = f"Pass --workflow compiled, which does without, or get it: {how_to_get('merlin')}."
+        raise UsageError(f"--workflow nvtabular: needs NVIDIA Merlin, which is not installed. {remedy}")
 
 
 def write_workflow(bundle: Bundle, folder: Path) -> None:
@@ -51,8 +56,7 @@ def _own_environment_kept(bundle: Bundle, work: str) -> Any:
     """merlin.systems sets a variable for good when it is imported, and every process started later would inherit it."""
     before = os.environ.get(_PROTOBUF)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with dask_for_merlin():
             return _run_merlin(bundle, work)
     finally:
         os.environ.pop(_PROTOBUF, None)

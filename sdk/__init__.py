@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from sdk.measure.evaluation import Evaluation
     from sdk.measure.evaluation import evaluate_bundle as evaluate
     from sdk.models.content.model import ContentModel
+    from sdk.training.from_merlin import from_merlin
     from sdk.training.pipeline import train_bundle as train
 
 _NAMES = {
@@ -66,6 +67,7 @@ _NAMES = {
     "sdk.data.tables": "from_tables",
     "sdk.measure.evaluation": "Evaluation evaluate=evaluate_bundle",
     "sdk.models.content.model": "ContentModel",
+    "sdk.training.from_merlin": "from_merlin",
     "sdk.training.pipeline": "train=train_bundle",
 }
 """Module -> the public names that it is home of, each with its own name there where that is another."""
@@ -75,8 +77,8 @@ __all__ = [
     "Bundle", "BundleError", "BundleInfo", "ConfigError", "ContentConfig", "ContentModel", "DLRMConfig", "DataConfig",
     "DataError", "Dataset", "Evaluation", "FeatureConfig", "Interactions", "LockedError", "MLflow", "MarqueeError",
     "NCFConfig", "OutputError", "QualityGateError", "RunConfig", "ScoreError", "SplitConfig", "TopK", "TrainingConfig",
-    "UsageError", "__version__", "download", "evaluate", "from_tables", "load", "load_movielens", "train",
-    "write_sample",
+    "UsageError", "__version__", "download", "evaluate", "from_merlin", "from_tables", "load", "load_movielens",
+    "train", "write_sample",
 ]  # fmt: skip
 
 

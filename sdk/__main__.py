@@ -10,7 +10,7 @@ from sdk.commands import compare, doctor, download, evaluate, recommend, similar
 from sdk.shell.cli import run_command
 from sdk.shell.console import parser_of
 
-COMMANDS = (download, train, tune, evaluate, similar, recommend, doctor, compare)
+COMMANDS = (train, similar, recommend, evaluate, compare, tune, download, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

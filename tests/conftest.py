@@ -1,10 +1,12 @@
-"""Shared by every test: a bounded number of threads, untouched logging, the real data sets, and golden files."""
+"""Shared by every test: what it needs, threads, untouched logging, the real data sets, and golden files."""
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_name, str(min(4, os.cpu_count() or 1)))  # read once, when the libraries are first imported
 os.environ.setdefault("MPLBACKEND", "Agg")
+for _name in ("FORCE_COLOR", "CLICOLOR_FORCE"):
+    os.environ.pop(_name, None)  # what a command says is read as plain text
 
 if "CI" not in os.environ:  # there Hypothesis loads its own profile: no deadline and the same examples every time
     settings.register_profile("marquee", deadline=None)  # a busy machine is not a failure
@@ -25,6 +29,57 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="rewrite the golden files from what the code says now"
     )
+
+
+OPTIONAL = (
+    "croniter", "dask", "duckdb", "flask", "implicit", "kubernetes_validate", "lightgbm", "matplotlib", "merlin",
+    "moto", "nbformat", "nvtabular", "onnx", "optuna", "polars", "psutil", "pytriton", "s3fs", "selenium", "tensorflow",
+    "waitress", "yaml",
+)  # fmt: skip
+"""Packages that no installation must have: a test that needs one is skipped where it is missing."""
+FOLDERS = {"web": {"flask", "waitress"}}
+"""Folder -> what all of its tests need."""
+
+
+def is_here(name: str) -> bool:
+    """Whether a package is installed; ``checkout``: whether the project's sources and pages lie beside the tests."""
+    return (ROOT / "sdk").is_dir() if name == "checkout" else importlib.util.find_spec(name) is not None
+
+
+def skip_for(names: Iterable[str]) -> str:
+    """Why a test with these needs is skipped; nothing where all are there."""
+    lacking = [name for name in names if not is_here(name)]
+    return f"needs what is not here: {', '.join(lacking)}" if lacking else ""
+
+
+class _Module(pytest.Module):
+    """A file of tests, skipped as a whole where its folder or an import at its top needs a package that is missing."""
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        tree = ast.parse(self.path.read_text(encoding="utf-8"))
+        imported = [alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
+        imported += [node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)]
+        needed = {name.split(".")[0] for name in imported} & set(OPTIONAL) | FOLDERS.get(self.path.parent.name, set())
+        if reason := skip_for(sorted(needed)):
+            pytest.skip(reason, allow_module_level=True)
+        return super().collect()
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
+    return _Module.from_parent(parent, path=module_path)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        names = [name for mark in item.iter_markers("needs") for name in mark.args]
+        parameters = (
+            item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+        )
+        names += [name for name in parameters if isinstance(name, str) and name in OPTIONAL]
+        if "server" in item.keywords:
+            names.append("pytriton")
+        if reason := skip_for(names):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -87,7 +87,8 @@ def _audience_rules(bundle: Bundle, asked: Asked, barred: Seen, user_rules: Side
     shown = 0 if turned is None else _counted(turned, eligible)
     return SideRules(
         side=AUDIENCES, queries=titles, answers=user_rules.queries, expected=np.isin(titles, asked.audience),
-        left=eligible.sum() - shown, k=size, seen=seen, depth=user_rules.depth, allowed=eligible, blocked=blocked,
+        left=np.asarray(eligible.sum() - shown), k=size, seen=seen, depth=user_rules.depth, allowed=eligible,
+        blocked=blocked,
     )  # fmt: skip
 
 

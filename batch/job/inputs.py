@@ -175,7 +175,7 @@ def _with_ratings(job: Job, bundle: Bundle) -> tuple[Bundle, dict[str, Any], dic
 
 def end_of_day(date: str) -> int:
     """The last second of a day in UTC, in seconds since 1970-01-01 UTC."""
-    midnight = datetime.datetime.fromisoformat(date).replace(tzinfo=datetime.timezone.utc)
+    midnight = datetime.datetime.fromisoformat(date).replace(tzinfo=datetime.UTC)
     return int(midnight.timestamp()) + 24 * 3600 - 1  # without the day after, which 9999-12-31 does not have
 
 

@@ -8,11 +8,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batch.gates.table import check_skips
 from batch.gates.thresholds import GateConfig
-from batch.store.layout import night_of
 from sdk.base.errors import UsageError
-from sdk.base.ids import count_of
 from sdk.base.paths import as_location, as_path
 from sdk.machine.cluster import ClusterConfig
 from sdk.machine.device import DEVICES
@@ -75,6 +72,9 @@ class Job:
     audience: int | None = None
 
     def __post_init__(self) -> None:
+        from batch.gates.table import check_skips  # with NumPy, which the help of a command does without
+        from sdk.base.ids import count_of
+
         for name in ("k", "users_per_part", "threads", "keep", "audience"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, count_of(getattr(self, name), f"--{name.replace('_', '-')}"))
@@ -94,6 +94,8 @@ class Job:
     @property
     def night(self) -> Path:
         """The folder in which the night is published, where ``out`` is a path."""
+        from batch.store.layout import night_of
+
         return Path(self.out) / night_of(self.run_date)
 
     def _settle_paths(self) -> None:

@@ -132,7 +132,8 @@ def churn(sample: Sample, before: Sample) -> Float64s:
     """
     now, old = (_top(one) for one in (sample, before))
     both = now[now["user"].isin(old["user"])].merge(old.drop_duplicates(), how="left", indicator="new")
-    return both["new"].eq("left_only").groupby(both["user"]).mean().to_numpy()
+    fresh = both["new"].eq("left_only")
+    return fresh.groupby(both["user"]).mean().to_numpy().astype(np.float64)
 
 
 def _top(sample: Sample) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from sdk.base.errors import OutputError
 from sdk.base.logs import facts
 from sdk.base.printable import filled_in, number
 from sdk.bundles.bundle import Bundle
+from sdk.measure.charts import can_draw
 
 log = logging.getLogger(__name__)
 Taste = tuple[str, str, list[str]]
@@ -83,8 +84,8 @@ def page(night: NightShown) -> str:
 
 
 def _charts(night: NightShown, sample: Sample) -> list[tuple[str, str, str]]:
-    """Titles, captions and SVG."""
-    if not len(sample.item):
+    """Titles, captions and SVG; none without matplotlib."""
+    if not len(sample.item) or not can_draw():
         return []
     personal, titles, whole = ~sample.fallback, night.bundle.encoded_items, night.figures.users.coverage
     by_rank, by_users = coverage_by_rank(sample, titles), coverage_by_users(sample, titles)

@@ -129,7 +129,7 @@ def _of_night(report: Report, figures: Figures) -> Iterator[Metric]:
 
 
 def _date(what: str, text: str, date: str) -> Metric:
-    midnight = datetime.datetime.fromisoformat(date).replace(tzinfo=datetime.timezone.utc)
+    midnight = datetime.datetime.fromisoformat(date).replace(tzinfo=datetime.UTC)
     return _gauge(f"{what}_date_timestamp_seconds", text, midnight.timestamp())
 
 

@@ -12,7 +12,7 @@ DAYS_AHEAD = 3
 
 def today() -> str:
     """The machine's date, ``YYYY-MM-DD``: here or in UTC, whichever is later."""
-    here, utc = datetime.datetime.now(), datetime.datetime.now(datetime.timezone.utc)
+    here, utc = datetime.datetime.now(), datetime.datetime.now(datetime.UTC)
     return max(here.date(), utc.date()).isoformat()
 
 

@@ -30,6 +30,7 @@ SplitKind = Literal["random", "time", "leave-last-out"]
 NegativeKind = Literal["none", "uniform", "popularity"]
 NCFVariant = Literal["dot", "neumf"]
 EngineName = Literal["auto", "nvtabular", "builtin"]
+TrainerName = Literal["builtin", "merlin"]
 ModelName = Literal["dlrm", "ncf", "history", "content"]
 RANKERS = ("dlrm", "ncf")  # the models that score a pair with a logit
 C = TypeVar("C")
@@ -327,6 +328,8 @@ class TrainingConfig(Checked):
         num_negatives: sampled per positive and redrawn each epoch, where ``negatives`` is not ``none``.
         refit: train again on training and validation part together, for the best number of epochs.
         seed: of initialisation, order and sampling.
+        trainer: what the rankers train by: ``builtin``; or ``merlin``, as Merlin Models' blocks (DLRM as its
+            DLRMModel) under Lightning, which is slower and needs both.
     """
 
     max_epochs: Count = 30
@@ -340,6 +343,7 @@ class TrainingConfig(Checked):
     num_negatives: Count = 4
     refit: bool = True
     seed: Seed = 0
+    trainer: TrainerName = "builtin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,10 +27,15 @@ from typing import Any, ClassVar
 
 from sdk.base.printable import one_line
 
+_BY_OTHER_MEANS = {
+    "merlin": "sh setup.sh in a checkout of the project (pip alone does not take NVIDIA Merlin's packages together)",
+    "server": "pip install --no-deps 'nvidia-pytriton==0.7.*' (what it asks for besides is older than what is here)",
+}
+
 
 def how_to_get(extra: str) -> str:
     """What installs an optional part, in words: from the project itself, never by a name that others may hold."""
-    return f"pip install '.[{extra}]' in the project's folder"
+    return _BY_OTHER_MEANS.get(extra, f"pip install '.[{extra}]' in the project's folder")
 
 
 class MarqueeError(Exception):

@@ -7,10 +7,11 @@ import logging
 import sys
 import uuid
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 from sdk.base.printable import is_hidden, one_line, printable
+from sdk.base.streams import painted
 
 LogFormat = Literal["text", "json"]
 LOG_FORMATS: tuple[str, ...] = get_args(LogFormat)
@@ -50,14 +51,20 @@ def configure(level: int, log_format: str, run_id: str | None = None) -> None:
 
 
 class TextLines(logging.Formatter):
-    """Lines for people: a text that is filled in, such as a title, stays within its line and steers no terminal."""
+    """Lines for people: a text that is filled in, such as a title, stays within its line and steers no terminal.
+
+    On stderr, where that has colours, an error is red and a warning yellow.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """The message, and a traceback where there is one."""
         filled = logging.makeLogRecord(record.__dict__)
         if isinstance(record.args, tuple):
             filled.args = tuple(one_line(arg) if isinstance(arg, str) else arg for arg in record.args)
-        return printable(super().format(filled))
+        text = printable(super().format(filled))
+        if record.levelno < logging.WARNING:
+            return text
+        return painted(text, "error" if record.levelno >= logging.ERROR else "warning", sys.stderr)
 
 
 class JsonLines(logging.Formatter):
@@ -73,7 +80,7 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """A record as one line of JSON; a number that JSON does not know becomes its text."""
-        moment = datetime.fromtimestamp(record.created, timezone.utc)
+        moment = datetime.fromtimestamp(record.created, UTC)
         values: dict[str, Any] = {
             "time": moment.isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

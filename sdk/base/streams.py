@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 _CLOSED = "it is closed"
 
@@ -92,6 +92,27 @@ def is_terminal(stream: Any) -> bool:
         return bool(stream.isatty())
     except (AttributeError, ValueError, OSError):
         return False
+
+
+Style = Literal["heading", "name", "warning", "error"]
+_STYLES: dict[Style, str] = {"heading": "1", "name": "36", "warning": "33", "error": "31"}
+
+
+def has_colours(stream: Any) -> bool:
+    """Whether text may be coloured: on a terminal, unless ``TERM`` is dumb; the environment's word goes first.
+
+    ``NO_COLOR`` forbids it, else ``FORCE_COLOR`` or ``CLICOLOR_FORCE`` asks for it in a pipe, too (0 does not).
+    """
+    if os.environ.get("NO_COLOR"):
+        return False
+    if any(os.environ.get(name, "0") not in ("", "0") for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
+        return True
+    return is_terminal(stream) and os.environ.get("TERM") != "dumb"
+
+
+def painted(text: str, style: Style, stream: Any) -> str:
+    """The text as it is written to a stream that may have colours."""
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if has_colours(stream) else text
 
 
 def _occupy_descriptors() -> None:

@@ -106,7 +106,8 @@ def _read_values(folder: Path) -> dict[str, Any]:
     """The object that it holds, without version and checksum, which are those expected."""
     if not (folder / INFO).is_file():
         held = sorted(path.name for path in folder.iterdir())[:8] if folder.is_dir() else None
-        found = "it is no folder" if held is None else f"it has {', '.join(held) or 'nothing in it'}"
+        absent = "it is no folder" if folder.exists() else "nothing is there"
+        found = absent if held is None else f"it has {', '.join(held) or 'nothing in it'}"
         raise BundleError(f"{folder}: no {INFO} ({found}). Train a bundle first: python -m sdk train --help.")
     try:
         values: dict[str, Any] = json.loads((folder / INFO).read_text("utf-8"))

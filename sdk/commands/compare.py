@@ -15,26 +15,30 @@ from sdk.shell.terminal import show_markdown
 def add(commands: Any) -> None:
     """The command's options."""
     parser = new_parser(
-        commands.add_parser, "compare", "measure the field's baselines beside our models, on the same splits",
-        "python -m sdk compare --movielens ml-latest-small.zip --tmdb tmdb-5000 --out comparison", work=_compare,
+        commands.add_parser, "compare", "measure the field's baselines beside our models",
+        "python -m sdk compare --movielens ml-latest-small.zip --tmdb tmdb-5000",
+        "All are trained and measured on the same splits.", work=_compare,
     )  # fmt: skip
     add_dataset(parser)
+    common, advanced = parser.group("common"), parser.group("advanced")
     protocols, seeds = joined(_protocol, "one or more of A, B, C"), joined(seed_number, "seeds from 0 to 4294967295")
-    parser.add_argument(
-        "--protocols", type=protocols, default="A,B,C",
+    advanced.add_argument(
+        "--protocols", type=protocols, default="A,B,C", metavar="LETTERS",
         help="A: AUC of single ratings; B: lists; C: lists by time; joined by commas",
     )  # fmt: skip
-    parser.add_argument("--seeds", type=seeds, default="42,43,44", help="of the splits of A and B, joined by commas")
+    advanced.add_argument(
+        "--seeds", type=seeds, default="42,43,44", metavar="SEEDS", help="of the splits of A and B, joined by commas"
+    )
     budget_help = "settings that each peer may try, per split"
-    parser.add_argument("--budget", type=between(1, 10**6), default=12, help=budget_help)
-    parser.add_argument("--quick", action="store_true", help="a trial with tiny budgets, not to be quoted")
-    parser.add_argument(
+    advanced.add_argument("--budget", type=between(1, 10**6), default=12, metavar="N", help=budget_help)
+    common.add_argument("--quick", action="store_true", help="a trial with tiny budgets, not to be quoted")
+    common.add_argument(
         "--out", type=path_argument, default=Path("comparison"), metavar="DIR",
         help="folder for the tables, the charts and every finished result; a killed run goes on from there",
     )  # fmt: skip
     into_help = "also write the tables between the marker lines of a Markdown page"
-    parser.add_argument("--into", type=path_argument, metavar="PAGE", help=into_help)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of the tables")
+    advanced.add_argument("--into", type=path_argument, metavar="PAGE", help=into_help)
+    common.add_argument("--json", action="store_true", help="print JSON instead of the tables")
 
 
 def _compare(args: argparse.Namespace) -> int:

@@ -10,23 +10,27 @@ from typing import TYPE_CHECKING
 
 from sdk.base.config import RunConfig, from_json
 from sdk.base.errors import MarqueeError, UsageError
+from sdk.base.rights import reason
 from sdk.shell.cli import path_argument
+from sdk.shell.parser import CommandParser
 
 if TYPE_CHECKING:
     from sdk.base.types import Dataset
 
 
-def add_dataset(parser: argparse.ArgumentParser) -> None:
+def add_dataset(parser: CommandParser) -> None:
     """``--movielens`` or ``--sample``, and ``--tmdb``."""
-    source = parser.add_mutually_exclusive_group(required=True)
+    source = parser.group("required").add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--movielens",
         type=path_argument,
         metavar="DIR|ZIP",
-        help="MovieLens in any published form, or The Movies Dataset",
+        help="ratings and titles: MovieLens in any published form, or The Movies Dataset",
     )
-    source.add_argument("--sample", action="store_true", help="the sample that comes with Marquee, simulated ratings")
-    parser.add_argument(
+    source.add_argument(
+        "--sample", action="store_true", help="or the sample that comes with Marquee: simulated ratings"
+    )
+    parser.group("common").add_argument(
         "--tmdb",
         type=path_argument,
         metavar="DIR|ZIP",
@@ -56,9 +60,9 @@ def read_dataset(args: argparse.Namespace, config: RunConfig) -> Dataset:
         return load(movielens, tmdb=tmdb, config=config.data)
 
 
-def add_config(parser: argparse.ArgumentParser) -> None:
+def add_config(parser: CommandParser) -> None:
     """``--config``, the same in every command."""
-    parser.add_argument(
+    parser.group("advanced").add_argument(
         "--config", type=path_argument, metavar="FILE.json", help="settings to start from, such as tune's best.json"
     )
 
@@ -80,5 +84,7 @@ def read_config(path: Path | None) -> RunConfig:
     except PermissionError:
         raise  # an input that this account may not read: the command says so
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, MarqueeError) as error:
-        message = f"{path}: not a run's configuration ({error}). Give a file such as the best.json that tune writes."
+        message = (
+            f"{path}: not a run's configuration ({reason(error)}). Give a file such as the best.json that tune writes."
+        )
         raise UsageError(message) from error

@@ -20,7 +20,8 @@ from sdk.base.errors import UsageError
 from sdk.commands.datasets import read_dataset
 from sdk.commands.train import add_options, report, run_config
 from sdk.machine.device import resolve_device
-from sdk.shell.cli import CommandParser, new_parser, run_command
+from sdk.shell.cli import new_parser, run_command
+from sdk.shell.parser import CommandParser
 from sdk.training.pipeline import Where, require_room, take_part, train_where
 from sdk.training.process_share import Share
 
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of ``python -m sdk train`` that make sense for several processes."""
-    parser: argparse.ArgumentParser = new_parser(
+    parser = new_parser(
         CommandParser, "torchrun --nproc-per-node N -m sdk.training.distributed",
         "train one bundle with several processes",
         "torchrun --nproc-per-node 2 -m sdk.training.distributed --sample --out bundle",
@@ -84,6 +85,9 @@ def joined(device: str) -> Iterator[Where]:
 
 def _train(args: argparse.Namespace) -> int:
     config = run_config(args)
+    if config.training.trainer != "builtin":
+        message = f"trainer: got {config.training.trainer!r}, which trains in one process; use python -m sdk train"
+        raise UsageError(message)
     require_room(args.out, force=args.force)
     dataset = read_dataset(args, config)
     with joined(args.device) as where:

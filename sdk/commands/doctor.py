@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 NOT_HEALTHY = 2
 DISTRIBUTION = "marquee-recs"
 EXTRAS = {
+    "merlin": "fit features by NVTabular: --features nvtabular, export --workflow nvtabular",
+    "dask": "divide work among processes or machines: --workers, --dask",
+    "plots": "draw the charts of reports and evaluations",
     "server": "run a real Triton server: python -m export serve",
     "compare": "measure iALS and LightGBM beside ours: python -m sdk compare",
     "mlflow": "tell MLflow of bundles and nights: --mlflow",
@@ -35,6 +38,8 @@ EXTRAS = {
     "web": "browse lists: examples/web_app",
     "tensorflow": "feed encoded interactions to TensorFlow",
 }
+_MERLIN = ("nvtabular", "merlin-core", "merlin-dataloader", "merlin-models", "merlin-systems")
+"""Installed by other means than pip's extras: they ask for versions that are older than what is here."""
 State = Literal["ok", "absent", "other version"]
 
 
@@ -102,6 +107,7 @@ def examine() -> Examination:
         packages = packages_of(importlib.metadata.requires(DISTRIBUTION) or [])
     except importlib.metadata.PackageNotFoundError:  # a checkout on PYTHONPATH, or one that was called otherwise
         packages = [Package(DISTRIBUTION, "", None, "absent", "")]
+    packages += [Package(name, "", *_found(name, ""), "merlin") for name in _MERLIN]
     return Examination(
         version=__version__,
         python=f"{platform.python_version()} ({sys.executable})",
@@ -117,18 +123,29 @@ def examine() -> Examination:
 
 def packages_of(requirements: Iterable[str]) -> list[Package]:
     """Every requirement that holds for this interpreter, compared with what is installed."""
-    from packaging.requirements import Requirement
-
+    try:
+        from packaging.requirements import Requirement
+    except ModuleNotFoundError:  # the others are compared once it is there
+        return [Package("packaging", "", None, "absent", "")]
     found = []
     for asked in map(Requirement, requirements):
         asks = [extra for extra in ("", *EXTRAS) if asked.marker is None or asked.marker.evaluate({"extra": extra})]
-        try:
-            version = importlib.metadata.version(asked.name)
-            state: State = "ok" if asked.specifier.contains(version, prereleases=True) else "other version"
-        except importlib.metadata.PackageNotFoundError:
-            version, state = None, "absent"
-        found += [Package(asked.name, str(asked.specifier), version, state, extra) for extra in asks[:1]]
+        asked_for = str(asked.specifier)
+        found += [Package(asked.name, asked_for, *_found(asked.name, asked_for), extra) for extra in asks[:1]]
     return found
+
+
+def _found(name: str, asked: str) -> tuple[str | None, State]:
+    """The version installed, and how it compares with what is asked for."""
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None, "absent"
+    if asked:
+        from packaging.specifiers import SpecifierSet
+
+        return version, "ok" if SpecifierSet(asked).contains(version, prereleases=True) else "other version"
+    return version, "ok"
 
 
 def _device() -> str:
@@ -154,12 +171,14 @@ def _vector_unit() -> str:
 def add(commands: Any) -> None:
     """The command's options."""
     parser = new_parser(
-        commands.add_parser, "doctor", "say what is installed, which device there is, and how to get what is missing",
-        "python -m sdk doctor", work=_doctor, only_prints=True,
+        commands.add_parser, "doctor", "say what is installed, and how to get what is missing",
+        "python -m sdk doctor", "Also which device there is, and where compiled code is kept.",
+        work=_doctor, only_prints=True,
     )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+    common = parser.group("common")
+    common.add_argument("--json", action="store_true", help="print JSON instead of lines")
     warm_help = "first compile what scores models and finds similar titles, where it is not kept from an earlier run"
-    parser.add_argument("--warm-up", action="store_true", help=warm_help)
+    common.add_argument("--warm-up", action="store_true", help=warm_help)
 
 
 def _doctor(args: argparse.Namespace) -> int:
@@ -218,7 +237,7 @@ def _as_text(found: Examination, caches: Sequence[CodeCache]) -> str:
         lines.append(f"  {extra:11s} {'missing' if remedy else 'ok':8s} {purpose}")
         lines += [f"  {'':20s} {remedy}"] if remedy else []
     if not found.healthy:
-        lines += ["", "Remedy: make setup, or pip install -r requirements.lock in a Python 3.10 or 3.11 environment."]
+        lines += ["", "Remedy: sh setup.sh in a checkout, or install the project again with pip."]
     return "\n".join(lines)
 
 

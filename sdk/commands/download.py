@@ -12,12 +12,16 @@ from sdk.shell.terminal import say
 def add(commands: Any) -> None:
     """The command's options."""
     parser = new_parser(
-        commands.add_parser, "download", "fetch a public data set, resuming and checking its published checksum",
-        "python -m sdk download ml-25m --to data", work=_download,
+        commands.add_parser, "download", "fetch a public data set and check its published checksum",
+        "python -m sdk download ml-25m --to data --extract", "One that was stopped is resumed.", work=_download,
     )  # fmt: skip
-    parser.add_argument("name", help="ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest or ml-latest-small")
-    parser.add_argument("--to", type=path_argument, required=True, metavar="DIR", help="folder to put the zip in")
-    parser.add_argument("--extract", action="store_true", help="unpack it beside the zip as well")
+    required, known = (
+        parser.group("required"),
+        "ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest or ml-latest-small",
+    )
+    required.add_argument("name", metavar="NAME", help=known)
+    required.add_argument("--to", type=path_argument, required=True, metavar="DIR", help="folder to put the zip in")
+    parser.group("common").add_argument("--extract", action="store_true", help="unpack it beside the zip as well")
 
 
 def _download(args: argparse.Namespace) -> int:

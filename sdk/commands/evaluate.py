@@ -7,7 +7,6 @@ import json
 import logging
 from typing import Any
 
-from sdk.base.ids import count_of
 from sdk.shell.cli import add_bundle, between, new_parser, path_argument, whole_number
 from sdk.shell.terminal import show
 
@@ -17,21 +16,22 @@ log = logging.getLogger(__name__)
 def add(commands: Any) -> None:
     """The command's options."""
     parser = new_parser(
-        commands.add_parser, "evaluate", "measure a bundle's models and lists on the test part that training never saw",
+        commands.add_parser, "evaluate", "measure a bundle on the test part that training never saw",
         "python -m sdk evaluate --bundle bundle --reports evaluation", work=_evaluate, only_prints=True,
     )  # fmt: skip
     add_bundle(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON, which holds every figure, instead of tables")
-    parser.add_argument(
-        "--reports", type=path_argument, metavar="DIR", help="write evaluation.json, evaluation.md and charts there"
-    )
+    common, advanced = parser.group("common"), parser.group("advanced")
+    written = "folder for evaluation.json, evaluation.md and charts; none are written unless given"
+    common.add_argument("--reports", type=path_argument, metavar="DIR", help=written)
+    common.add_argument("--json", action="store_true", help="print JSON, which holds every figure, instead of tables")
     samples_help = "resamplings of the users behind each interval; 0 for no intervals"
-    parser.add_argument("--samples", type=between(0, 10**6), default=1000, help=samples_help)
-    most_help = "of more users with a held-out like, measure a seeded sample"
-    parser.add_argument("--max-list-users", type=whole_number, default=20_000, help=most_help)
+    advanced.add_argument("--samples", type=between(0, 10**6), default=1000, metavar="N", help=samples_help)
+    most_help = "most users whose lists are measured: of more with a held-out like, a seeded sample"
+    advanced.add_argument("--max-list-users", type=whole_number, default=20_000, metavar="N", help=most_help)
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    from sdk.base.ids import count_of
     from sdk.bundles.bundle import load
     from sdk.measure.evaluation import evaluate_bundle
     from sdk.measure.evaluation_report import as_pages, as_text, as_values, write_evaluation, write_files

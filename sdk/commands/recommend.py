@@ -18,20 +18,21 @@ if TYPE_CHECKING:
 def add(commands: Any) -> None:
     """The command's options."""
     parser = new_parser(
-        commands.add_parser, "recommend", "a user's or a visitor's best unseen titles, each with the reason",
+        commands.add_parser, "recommend", "a user's or a visitor's best unseen titles, with reasons",
         'python -m sdk recommend --user 42 --bundle bundle\n'
         '  python -m sdk recommend --liked "Heat (1995)" --liked Alien --bundle bundle',
         work=_recommend, only_prints=True,
     )  # fmt: skip
-    reader = parser.add_mutually_exclusive_group(required=True)
-    reader.add_argument("--user", type=whole_number, help="user_id")
-    liked_help = "a title that a visitor liked (#7: item_id 7), no user of the bundle; may be given several times"
+    reader = parser.group("required").add_mutually_exclusive_group(required=True)
+    reader.add_argument("--user", type=whole_number, metavar="ID", help="user_id of a user of the bundle")
+    liked_help = "or a title that a visitor liked, who is no user (#7: item_id 7); may be given several times"
     reader.add_argument("--liked", action="append", metavar="TITLE", help=liked_help)
     add_bundle(parser)
-    parser.add_argument("--k", type=whole_number, default=10, help="how many")
-    parser.add_argument("--model", default="best", help="dlrm, ncf or best; for --user")
-    parser.add_argument("--include-seen", action="store_true", help="list titles that the user has rated, too")
-    details = parser.add_mutually_exclusive_group()
+    common = parser.group("common")
+    common.add_argument("--k", type=whole_number, default=10, metavar="N", help="how many titles")
+    common.add_argument("--model", default="best", help="dlrm, ncf or best; for --user")
+    common.add_argument("--include-seen", action="store_true", help="list titles that the user has rated, too")
+    details = common.add_mutually_exclusive_group()
     details.add_argument("--why", action="store_true", help="take each score apart: which titles add how much")
     details.add_argument("--json", action="store_true", help="print JSON, with what --why says")
 

@@ -19,12 +19,14 @@ def add(commands: Any) -> None:
         commands.add_parser, "similar", "titles like a title, each with the reason",
         'python -m sdk similar "The Dark Knight" --bundle bundle', work=_similar, only_prints=True,
     )  # fmt: skip
-    parser.add_argument("title", help='a title, with a year if need be: "Heat (1995)"; or #7 for item_id 7')
+    title_help = 'a title, with a year if need be: "Heat (1995)"; or #7 for item_id 7'
+    parser.group("required").add_argument("title", metavar="TITLE", help=title_help)
     add_bundle(parser)
-    parser.add_argument("--k", type=whole_number, default=10, help="how many")
+    common = parser.group("common")
+    common.add_argument("--k", type=whole_number, default=10, metavar="N", help="how many titles")
     kind_help = "by what the titles are, or by that and by who liked them"
-    parser.add_argument("--kind", choices=("content", "hybrid"), default="content", help=kind_help)
-    parser.add_argument("--json", action="store_true", help="print JSON, with every shared thing and its weight")
+    common.add_argument("--kind", choices=("content", "hybrid"), default="content", help=kind_help)
+    common.add_argument("--json", action="store_true", help="print JSON, with every shared thing and its weight")
 
 
 def _similar(args: argparse.Namespace) -> int:

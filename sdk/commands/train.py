@@ -5,23 +5,24 @@ from __future__ import annotations
 import argparse
 import logging
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from sdk.base.config import RunConfig
+from sdk.base.config import ModelName, RunConfig
 from sdk.base.stages import Stages
 from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
 from sdk.lab.tuning.space import with_fields
 from sdk.machine.cluster import ClusterConfig, training_cluster
-from sdk.machine.device import DEVICES, resolve_device
+from sdk.machine.device import DEVICES, require_trainer, resolve_device
 from sdk.shell.cli import (
     add_cluster_options,
     add_fields,
     add_mlflow_option,
-    joined,
     made_of,
     new_parser,
     path_argument,
+    some_of,
 )
+from sdk.shell.parser import CommandParser
 from sdk.shell.terminal import say, show_markdown
 
 if TYPE_CHECKING:
@@ -35,48 +36,51 @@ _SETTINGS = {
     "split_seed": "split.seed",
     "like_above": "features.like_above",
     "features": "features.engine",
+    "trainer": "training.trainer",
     "max_epochs": "training.max_epochs",
     "max_reject_share": "data.max_reject_share",
 }
 """The option's name -> the field of RunConfig that it overrides."""
+_NAMES = {"type": some_of(get_args(ModelName)), "metavar": "NAMES"}
 
 
 def add(commands: Any) -> None:
     """The command's options."""
     parser = new_parser(
-        commands.add_parser, "train", "train the models on ratings and titles, and write one bundle",
+        commands.add_parser, "train", "train the models on ratings and titles; write one bundle",
         "python -m sdk train --movielens ml-25m.zip --tmdb tmdb-5000 --out bundle", work=_train,
     )  # fmt: skip
     add_options(parser)
     add_cluster_options(parser)
     add_mlflow_option(parser)
-    parser.add_argument(
+    parser.group("common").add_argument(
         "--if-new",
         action="store_true",
         help="train only where the bundle that is there is of other data, options or release; implies --force",
     )
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: CommandParser) -> None:
     """The options of every way to train a bundle."""
     add_dataset(parser)
-    parser.add_argument("--out", type=path_argument, required=True, metavar="BUNDLE", help="folder to write")
+    written = "the bundle's folder, which is written"
+    parser.group("required").add_argument("--out", type=path_argument, required=True, metavar="BUNDLE", help=written)
+    common, places = parser.group("common"), "where the rankers train; auto takes a GPU where there is one"
+    _add_settings(common, "models")
+    common.add_argument("--device", choices=DEVICES, default="auto", help=places)
+    common.add_argument("--force", action="store_true", help="replace the bundle that is there")
     add_config(parser)
-    _add_settings(parser)
-    parser.add_argument(
-        "--device", choices=DEVICES, default="auto", help="where the rankers train: auto takes a GPU where there is one"
-    )
-    parser.add_argument("--force", action="store_true", help="replace the bundle that is there")
+    _add_settings(parser.group("advanced"), *(option for option in _SETTINGS if option != "models"))
 
 
-def _add_settings(parser: argparse.ArgumentParser) -> None:
+def _add_settings(group: argparse._ArgumentGroup, *options: str) -> None:
     """Options that override the configuration; one that is not given leaves its field alone."""
-    for option, field in _SETTINGS.items():
-        section, _, name = field.rpartition(".")
+    for option in options:
+        section, _, name = _SETTINGS[option].rpartition(".")
         owner = getattr(RunConfig(), section) if section else RunConfig()
-        value, more = getattr(owner, name), {"type": joined(str, "names of models")} if name == "models" else {}
+        value, more = getattr(owner, name), _NAMES if name == "models" else {}
         flag = f"--{option.replace('_', '-')}"
-        (action,) = add_fields(parser, type(owner), name, flag=flag, dest=option, default=argparse.SUPPRESS, **more)
+        (action,) = add_fields(group, type(owner), name, flag=flag, dest=option, default=argparse.SUPPRESS, **more)
         action.help = f"{action.help} (default: --config's, else {','.join(value) if more else value})"
 
 
@@ -86,6 +90,7 @@ def _train(args: argparse.Namespace) -> int:
     from sdk.training.pipeline import require_room, train_bundle
 
     config, force, cluster = run_config(args), args.force or args.if_new, made_of(ClusterConfig, args)
+    require_trainer(config.training.trainer)
     resolve_device(args.device)
     require_room(args.out, force=force)
     mlflow = MLflow.of(args.mlflow)

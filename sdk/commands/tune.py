@@ -21,31 +21,29 @@ def add(commands: Any) -> None:
     """The command's options."""
     parser = new_parser(
         commands.add_parser, "tune",
-        "search for a model's best settings on validation parts; the test part is not read",
-        "python -m sdk tune --movielens ml-latest-small --model dlrm --trials 40 --study tune.db --out tuned",
-        work=_tune,
+        "search for a model's best settings on validation parts",
+        "python -m sdk tune --sample --model dlrm --study tune.db --out tuned",
+        "The test part is not read. A study that was stopped goes on with the same command.", work=_tune,
     )  # fmt: skip
     add_dataset(parser)
+    required, common, advanced = parser.group("required"), parser.group("common"), parser.group("advanced")
+    required.add_argument("--model", choices=tuple(SPACES), required=True, help="which model to tune")
+    kept = "SQLite file of the finished trials"
+    required.add_argument("--study", type=path_argument, required=True, metavar="FILE.db", help=kept)
+    wanted = "finished trials that the study shall have in all"
+    common.add_argument("--trials", type=between(1, 10**6), default=40, metavar="N", help=wanted)
+    last = "start no trial after this many seconds; no limit unless given"
+    common.add_argument("--timeout-s", type=seconds, metavar="SECONDS", help=last)
+    written = "folder for best.json, the table and the charts; none are written unless given"
+    common.add_argument("--out", type=path_argument, metavar="DIR", help=written)
+    common.add_argument("--json", action="store_true", help="print JSON instead of a table")
     add_config(parser)
-    parser.add_argument("--model", choices=tuple(SPACES), required=True, help="which model to tune")
-    parser.add_argument(
-        "--study", type=path_argument, required=True, metavar="FILE.db", help="SQLite file; the same command goes on"
-    )
-    parser.add_argument(
-        "--trials", type=between(1, 10**6), default=40, help="finished trials that the study shall have in all"
-    )
-    parser.add_argument(
-        "--repeats", type=between(1, 1000), default=2, help="training seeds, or draws, averaged in a trial"
-    )
-    parser.add_argument(
-        "--confirm", type=between(0, 1000), default=0, help="further seeds for the default and the best at the end"
-    )
-    parser.add_argument("--timeout-s", type=seconds, help="start no trial after this many seconds")
-    parser.add_argument("--seed", type=seed_number, default=0, help="of the search and of training")
-    parser.add_argument(
-        "--out", type=path_argument, metavar="DIR", help="folder for best.json, the table and the charts"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    averaged = "training seeds, or draws, averaged in a trial"
+    advanced.add_argument("--repeats", type=between(1, 1000), default=2, metavar="N", help=averaged)
+    further = "further seeds for the default and the best at the end"
+    advanced.add_argument("--confirm", type=between(0, 1000), default=0, metavar="N", help=further)
+    of_all = "of the search and of training"
+    advanced.add_argument("--seed", type=seed_number, default=0, metavar="N", help=of_all)
 
 
 def _tune(args: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pyarrow as pa
 
@@ -65,7 +65,7 @@ class TimeForm:
         seconds = _seconds_of_text(text.strip())
         if seconds is None:
             raise BadRowError(self.not_this)
-        when = datetime.fromtimestamp(_in_range(seconds), timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+        when = datetime.fromtimestamp(_in_range(seconds), UTC).strftime("%Y-%m-%d %H:%M:%S")
         return when + "Z" * (self == ZONED)
 
 

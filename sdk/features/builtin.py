@@ -102,7 +102,7 @@ def fit_attributes(table: pd.DataFrame, categorical: Sequence[str], numeric: Seq
 
 def by_count(values: pa.Array, least: int = 0) -> pa.Array:
     """The distinct values that occur ``least`` times or more, the most frequent first, equal ones ascending."""
-    counted = pa.Table.from_struct_array(values.drop_null().value_counts()).combine_chunks()
+    counted = pa.table(values.drop_null().value_counts().flatten(), names=["values", "counts"])
     counted = counted.filter(pc.greater_equal(counted["counts"], least))
     ordered = counted.sort_by([("counts", "descending"), ("values", "ascending")])
     return _whole(ordered["values"])

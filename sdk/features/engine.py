@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from sdk.base.config import EngineName, FeatureConfig, RunConfig
-from sdk.base.errors import UsageError
+from sdk.base.errors import UsageError, how_to_get
 from sdk.base.types import Float64s, Int64s, Interactions
 
 WORKFLOWS = ("interactions", "codes", "users", "items")
@@ -67,11 +67,15 @@ def resolved(asked: EngineName) -> EngineName:
     Raises:
         UsageError: NVTabular is asked for and not installed.
     """
-    installed = all(importlib.util.find_spec(name) is not None for name in _NEEDED)
-    if asked == "nvtabular" and not installed:
+    if asked == "nvtabular" and not has_nvtabular():
         message = "features.engine: got 'nvtabular', which is not installed; choose 'builtin' (--features builtin)"
-        raise UsageError(message)
-    return ("nvtabular" if installed else "builtin") if asked == "auto" else asked
+        raise UsageError(f"{message}, or get it: {how_to_get('merlin')}")
+    return ("nvtabular" if has_nvtabular() else "builtin") if asked == "auto" else asked
+
+
+def has_nvtabular() -> bool:
+    """Whether NVTabular and the parts of Merlin that it stands on are installed."""
+    return all(importlib.util.find_spec(name) is not None for name in _NEEDED)
 
 
 def with_engine(config: RunConfig) -> RunConfig:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from merlin.core.dispatch import DataFrameType
-from merlin.schema import Schema, Tags
-from nvtabular.ops import ColumnSelector, Operator
+from sdk.machine.cluster import dask_for_merlin
+
+with dask_for_merlin():
+    from merlin.core.dispatch import DataFrameType
+    from merlin.schema import Schema, Tags
+    from nvtabular.ops import ColumnSelector, Operator
 
 
 class BinarizeLabel(Operator):

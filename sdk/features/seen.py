@@ -25,7 +25,7 @@ class Seen:
     def build(cls, user_index: Int32s | Int64s, item_index: Int32s | Int64s, num_users: int) -> Seen:
         """Sort (N,) pairs into rows; a pair that comes twice counts once."""
         order = np.lexsort((item_index, user_index))
-        users, items = np.asarray(user_index)[order], np.asarray(item_index)[order]
+        users, items = user_index[order], item_index[order]
         if len(users):
             fresh = np.append(True, (users[1:] != users[:-1]) | (items[1:] != items[:-1]))
             users, items = users[fresh], items[fresh]

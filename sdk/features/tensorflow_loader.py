@@ -16,6 +16,8 @@ import pandas as pd
 
 from sdk.base.errors import UsageError, how_to_get
 from sdk.features.encode import EncodedInteractions
+from sdk.features.engine import has_nvtabular
+from sdk.machine.cluster import dask_for_merlin
 
 if TYPE_CHECKING:
     from merlin.dataloader.tensorflow import Loader
@@ -58,8 +60,7 @@ def tensorflow_loader(
         if got < least:
             raise UsageError(f"tensorflow_loader: {name} = {got}, expected at least {least}.")
     loader = _derived(_merlin_loader())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Merlin calls its CPU mode experimental
+    with dask_for_merlin():
         return loader(_dataset(interactions), batch_size, seed if shuffle else None)
 
 
@@ -107,15 +108,18 @@ class _Passes:
 
 def _merlin_loader() -> Any:
     """Merlin's class. TensorFlow takes seconds to import, and is looked for at each call: it may have gone or come."""
+    other = "or use sdk.features.loaders.InteractionLoader, which needs PyTorch"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             import tensorflow  # noqa: F401
         except ImportError as error:
-            raise UsageError(
-                f"tensorflow_loader: TensorFlow cannot be imported ({error}). Install it with "
-                f"{how_to_get('tensorflow')}, or use sdk.features.loaders.InteractionLoader, which needs PyTorch."
-            ) from error
+            remedy = f"Install it with {how_to_get('tensorflow')}, {other}."
+            raise UsageError(f"tensorflow_loader: TensorFlow cannot be imported ({error}). {remedy}") from error
+    if not has_nvtabular():
+        remedy = f"Get it: {how_to_get('merlin')}; {other}."
+        raise UsageError(f"tensorflow_loader: Merlin's loader is not installed. {remedy}")
+    with dask_for_merlin():
         from merlin.core.compat.tensorflow import tensorflow as usable
 
         if usable is None:

@@ -6,7 +6,6 @@ pandas (DESIGN.md, "How data flows"). Every workflow is fitted on training rows 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pandas as pd
 
 from sdk.base.config import FeatureConfig
 from sdk.base.types import Float64s, Int64s, Interactions
+from sdk.machine.cluster import dask_for_merlin
 
 PARTITION_ROWS = 5_000_000
 """Rows of a table that are fitted and transformed together."""
@@ -23,8 +23,7 @@ PARTITION_ROWS = 5_000_000
 
 def nvtabular() -> Any:
     """The nvtabular module, imported quietly on first use: it takes seconds, and warns of what a CPU machine lacks."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with dask_for_merlin():
         import nvtabular as module
     return module
 
@@ -69,8 +68,7 @@ def fit_attributes(table: pd.DataFrame, categorical: Sequence[str], numeric: Seq
 def _fit(outputs: Any, table: pd.DataFrame) -> Any:
     nvt = nvtabular()
     workflow = nvt.Workflow(outputs)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with dask_for_merlin():
         workflow.fit(_dataset(table))
     return workflow
 
@@ -88,10 +86,9 @@ def transform(workflow: Any, table: pd.DataFrame) -> pd.DataFrame:
     Where a Dask client is active (``sdk.machine.cluster.connect``), its workers transform the partitions, as they
     fit them.
     """
-    from merlin.core.utils import global_dask_client
+    with dask_for_merlin():
+        from merlin.core.utils import global_dask_client
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
         scheduler = None if global_dask_client() else "synchronous"
         result: pd.DataFrame = workflow.transform(_dataset(table)).compute(scheduler=scheduler)
     return result

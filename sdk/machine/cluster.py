@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
+import sys
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sdk.base.errors import OutputError, ScoreError, UsageError
+from sdk.base.errors import OutputError, ScoreError, UsageError, how_to_get
 from sdk.machine.device import resolve_device, versions_of
 
 log = logging.getLogger(__name__)
@@ -31,9 +34,36 @@ _SETTINGS = {
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,  # a paused worker keeps its model, so it would never go on
     "distributed.worker.memory.terminate": 0.95,
+    "distributed.nanny.pre-spawn-environ.PYTHONWARNINGS": "ignore",
     "distributed.scheduler.http.routes": [],  # nothing is served over HTTP
     "distributed.worker.http.routes": [],
 }
+_FOR_MERLIN = {"dataframe.query-planning": False, "dataframe.convert-string": False}
+
+
+@contextlib.contextmanager
+def dask_for_merlin() -> Iterator[None]:
+    """While open, Dask makes the DataFrames that Merlin knows, and neither's warnings are shown.
+
+    Merlin and NVTabular are imported, and work, inside. What it sets of Dask's it puts back at its end:
+    ``dataframe.convert-string`` is off, for Merlin's frames alone; ``dataframe.query-planning`` is off, which Dask
+    reads once, when ``dask.dataframe`` is first imported, so a process that has used Merlin keeps Dask's legacy
+    DataFrames. Dask before 2024.3 has no other ones, and nothing changes there.
+
+    Raises:
+        UsageError: this process has imported ``dask.dataframe`` already, with query planning on.
+    """
+    import dask
+
+    if getattr(sys.modules.get("dask.dataframe"), "DASK_EXPR_ENABLED", False):
+        message = (
+            "dask.dataframe: was imported with query planning on before NVTabular was, which knows only the legacy "
+            "DataFrames. Start Python anew with DASK_DATAFRAME__QUERY_PLANNING=False, or choose --features builtin."
+        )
+        raise UsageError(message)
+    with warnings.catch_warnings(), dask.config.set(_FOR_MERLIN):
+        warnings.simplefilter("ignore")
+        yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +91,9 @@ class ClusterConfig:
             raise UsageError(
                 f"--dask: got {self.address!r}, expected a scheduler's address such as tcp://10.0.0.5:8786"
             )
+        if self.is_used and importlib.util.find_spec("distributed") is None:
+            message = f"--workers and --dask need Dask, which is not installed: {how_to_get('dask')}"
+            raise UsageError(message)
         if self.worker_memory is not None:
             _check_memory(self.worker_memory, self.workers)
 
@@ -71,11 +104,11 @@ class ClusterConfig:
 
 
 def _check_memory(text: str, workers: int | None) -> None:
-    from dask.utils import parse_bytes
-
     if workers is None:
         message = "--worker-memory: goes with --workers; the workers of a cluster have limits of their own"
         raise UsageError(message)
+    from dask.utils import parse_bytes
+
     try:
         size = parse_bytes(text)
     except ValueError as error:
@@ -200,7 +233,9 @@ def training_cluster(config: ClusterConfig, out: Path) -> Iterator[None]:
     if not config.is_used:
         yield
         return
-    with connect(config) as client:
+    with contextlib.ExitStack() as stack:
+        with dask_for_merlin():  # workers started here keep a copy of the settings
+            client = stack.enter_context(connect(config))
         _check_workers(client, out.absolute().parent)
         log.info("%d workers fit and transform features", len(client.nthreads()))
         yield
@@ -211,6 +246,8 @@ _PACKAGES = ("marquee", "nvtabular", "merlin-core", "pandas", "numpy", "pyarrow"
 
 def _look_around(folder: Path) -> tuple[dict[str, str], str]:
     """On a worker: its package versions, and the name of a file that it wrote to a folder."""
+    with dask_for_merlin():  # a cluster's own workers have settings of their own
+        import dask.dataframe  # noqa: F401
     probe = folder / new_probe()
     probe.touch()
     return versions_of(_PACKAGES), probe.name

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from sdk.base.errors import how_to_get
 from sdk.measure.text_tables import display
 from sdk.metrics.pointwise import Calibration, EpochRecord, SliceFigures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
 
 History = Mapping[str, Sequence[EpochRecord]]
 
@@ -35,6 +41,15 @@ _STYLE: dict[Any, Any] = {
     "figure.constrained_layout.w_pad": 0.15,
     "figure.constrained_layout.h_pad": 0.12,
 }
+
+
+@cache
+def can_draw() -> bool:
+    """Whether matplotlib is installed. Where it is not, reports do without charts, and one warning says so."""
+    found = importlib.util.find_spec("matplotlib") is not None
+    if not found:
+        log.warning("charts are left out, for matplotlib is not installed: %s", how_to_get("plots"))
+    return found
 
 
 def best_epoch(records: Sequence[EpochRecord]) -> EpochRecord:

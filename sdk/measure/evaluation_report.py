@@ -14,7 +14,7 @@ from sdk.base.files import json_text, write_file
 from sdk.base.printable import number
 from sdk.base.rights import reason
 from sdk.measure import text_tables
-from sdk.measure.charts import History, best_epoch, draw_auc, draw_calibration, draw_lists
+from sdk.measure.charts import History, best_epoch, can_draw, draw_auc, draw_calibration, draw_lists
 from sdk.measure.slices import TITLES, USERS
 from sdk.measure.text_tables import as_section, display, figure, slice_table, table
 from sdk.metrics.pointwise import Calibration, EpochRecord, MetricRow, SliceFigures
@@ -48,7 +48,8 @@ def write_reports(folder: Path, history: History, evaluation: Evaluation) -> Non
 
     Args:
         folder: made if absent; files of these names are replaced.
-        history: model name to its epochs, in order. A chart with nothing to show is not written.
+        history: model name to its epochs, in order. A chart with nothing to show is not written, nor
+            any without matplotlib.
         evaluation: what the test rows say, without lists.
 
     Raises:
@@ -66,9 +67,9 @@ def write_reports(folder: Path, history: History, evaluation: Evaluation) -> Non
     }
     text = "\n".join(_training_page(history, evaluation)).encode()
     files = {"metrics.json": json_text(content, allow_nan=False).encode(), "metrics.md": text}
-    if any(history.values()):
+    if any(history.values()) and can_draw():
         files["auc_per_epoch.png"] = draw_auc(history, f"{split}; positive: {rule}")
-    if evaluation.calibrations:
+    if evaluation.calibrations and can_draw():
         files["calibration.png"] = draw_calibration(evaluation.calibrations, f"test rows; positive: {rule}")
     write_files(folder, files)
     log.info("reports: %s", ", ".join(files))  # no folder: a bundle's is a staging one, and soon renamed
@@ -134,7 +135,8 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """Write ``evaluation.json``, ``evaluation.md``, ``test_calibration.png`` and ``lists.png``.
 
     Args:
-        folder: made if absent; files of these names are replaced. A chart with nothing to show is not written.
+        folder: made if absent; files of these names are replaced. A chart with nothing to show is not written, nor
+            any without matplotlib.
         evaluation: what was measured.
 
     Raises:
@@ -142,10 +144,10 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """
     content = json_text(as_values(evaluation), allow_nan=False)
     files = {"evaluation.json": content.encode(), "evaluation.md": as_markdown(evaluation).encode()}
-    if evaluation.calibrations:
+    if evaluation.calibrations and can_draw():
         subtitle = f"test rows; positive: {evaluation.label_rule}"
         files["test_calibration.png"] = draw_calibration(evaluation.calibrations, subtitle)
-    if evaluation.lists is not None:
+    if evaluation.lists is not None and can_draw():
         files["lists.png"] = draw_lists(*_chart_rows(evaluation, evaluation.lists))
     write_files(folder, files)
     log.info("reports: %s", ", ".join(files))

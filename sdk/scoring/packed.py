@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdk.base.types import Float32s, Int32s, Int64s
+from sdk.base.types import Float32s, Float64s, Int32s, Int64s
 from sdk.models.pair_form import Side
 from sdk.scoring.kernels import LANES
 
@@ -81,7 +81,7 @@ def _strips(matrix: Float32s, order: Int64s, num_strips: int) -> Float32s:
     return np.ascontiguousarray(padded.reshape(num_strips, LANES, matrix.shape[1]).transpose(0, 2, 1))
 
 
-def _largest_from(values: np.ndarray, num_strips: int) -> Float32s:  # type: ignore[type-arg]
+def _largest_from(values: Float32s | Float64s, num_strips: int) -> Float32s:
     """(S + 1,) the largest value in each strip or a later one, rounded up; -inf behind the last."""
     padded = np.full(num_strips * LANES, -np.inf)
     padded[: len(values)] = values

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import errno
 import inspect
 import logging
 import math
 import os
+import platform
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from sdk.base.errors import BundleError, DataError, MarqueeError, OutputError, UsageError
 from sdk.base.logs import LOG_FORMATS, configure, facts, new_run_id
 from sdk.base.paths import as_location, as_path
-from sdk.base.printable import one_line
 from sdk.base.rights import DENIED, reason
-from sdk.base.streams import Guarded, guarded
+from sdk.base.streams import guarded
 from sdk.base.traces import collected, note, span
 from sdk.machine.cluster import ClusterConfig
+from sdk.machine.device import versions_of
 from sdk.shell.completion import SHELLS, completes_files, completion_script
+from sdk.shell.parser import CommandParser, did_you_mean, is_lost
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
@@ -44,66 +45,6 @@ exit codes:
 
 class Terminated(BaseException):
     """SIGTERM came: unwind, clean up, and leave with 143."""
-
-
-class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    """Keeps the examples' line breaks and shows each option's default, where it has one to speak of."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        nothing = action.default in (None, "", [], ()) or action.nargs == 0  # a flag's default is not to be given
-        return action.help if nothing else super()._get_help_string(action)
-
-
-class CommandParser(argparse.ArgumentParser):
-    """A parser that answers a usage error in two lines: what is wrong, with the likeliest name, and where help is.
-
-    Its subcommands' parsers are of this class, too, so that an error names the subcommand.
-    """
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Nothing may be left over: an argument that is not known is an error of the parser that met it."""
-        parsed, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            self.error(self._unknown(unknown[0]))
-        return parsed, unknown
-
-    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        """Leave, with exit code 5 where help or a version was asked for and could not be printed."""
-        with guarded():
-            super().exit(status or self._unprinted, message)
-
-    _unprinted = 0
-
-    def _print_message(self, message: str, file: Any = None) -> None:
-        is_result = file is sys.stdout
-        with guarded() as out:
-            (out if is_result else sys.stderr).write(message)
-            out.flush()
-            if is_result and _is_lost(out):
-                self._unprinted = OutputError.exit_code
-                sys.stderr.write(f"stdout: {out.failure}; nothing is printed\n")
-
-    def error(self, message: str) -> NoReturn:
-        """Leave with exit code 2."""
-        self.exit(2, f"{self.prog}: {one_line(message.removeprefix('argument '))}\nhelp: {self.prog} --help\n")
-
-    def _unknown(self, argument: str) -> str:
-        if not argument.startswith("-"):
-            return f"unexpected argument {argument!r}"
-        name = argument.split("=")[0]
-        return f"unknown option {name}{did_you_mean(name, self._option_string_actions)}"
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
-            choices = [str(choice) for choice in action.choices]
-            message = f"got {str(value)!r}, expected one of {', '.join(choices)}{did_you_mean(str(value), choices)}"
-            raise argparse.ArgumentError(action, message)
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``; did you mean --bundle?``, or nothing where no known name is like the word."""
-    nearest = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
 class _PrintCompletion(argparse.Action):
@@ -163,6 +104,20 @@ def joined(parse: Callable[[str], T], expected: str = "values") -> Callable[[str
     return parse_all
 
 
+def some_of(words: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """The ``type`` of an option that takes some of these words, joined by commas."""
+
+    def parse_all(text: str) -> tuple[str, ...]:
+        found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+        if not found or set(found) - set(words):
+            wrong = next((word for word in found if word not in words), text)
+            expected = f"expected some of {', '.join(words)}, joined by commas{did_you_mean(wrong, words)}"
+            raise argparse.ArgumentTypeError(f"got {wrong[:_SHOWN]!r}, {expected}")
+        return found
+
+    return parse_all
+
+
 def _meant(read: Callable[[str], T]) -> Callable[[str], T]:
     @completes_files
     def parse(text: str) -> T:
@@ -180,40 +135,63 @@ location_argument = _meant(as_location)
 """The ``type`` of an option that takes a path or a store's URL: ``sdk.base.paths.as_location``."""
 
 
+class _PrintVersion(argparse.Action):
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        marquee, numpy, torch = versions_of(("marquee", "numpy", "torch")).values()
+        beside = f"Python {platform.python_version()}, NumPy {numpy}, torch {torch}"
+        parser._print_message(f"marquee {marquee} ({beside})\n", sys.stdout)
+        parser.exit()
+
+
 _OF_PYTHON = re.compile(r"python -m (?:sdk |batch\.|export (?=serve|verify)|(?=export))")
 """What ``marquee`` stands for, before a command's name."""
 
 
-def new_parser(make: Callable[..., Any], name: str, summary: str, example: str, **defaults: Any) -> Any:
+def new_parser(
+    make: Callable[..., Any], name: str, summary: str, example: str, more: str = "", **defaults: Any
+) -> CommandParser:
     """A command's parser, with a real example and the exit codes below its options, and the options of every command.
 
     Args:
         make: ``CommandParser``, or ``add_parser`` of what holds a program's subcommands.
         name: of the program or the subcommand.
-        summary: what it does, in a few words.
+        summary: what it does, in a few words: one line in the list of commands.
         example: one command line or several, and what else is worth knowing.
+        more: what its own page says after the summary.
         defaults: set in what the parser reads: ``work`` does a subcommand's work; and see ``run_command``.
     """
     outermost = make is CommandParser
-    more = {} if outermost else {"help": summary}
-    description, epilog = f"{summary[0].upper()}{summary[1:]}.", f"example:\n  {example}\n\n{EXIT_CODES}"
-    parser = make(name, description=description, epilog=epilog, formatter_class=HelpFormatter, **more)
+    listed = {} if outermost else {"help": summary}
+    description = f"{summary[0].upper()}{summary[1:]}. {more}".rstrip()
+    parser: CommandParser = make(name, description=description, epilog=closing(example), **listed)
     if parser.prog.startswith("marquee "):
-        parser.epilog = _OF_PYTHON.sub("marquee ", epilog)
-    logged = "log lines for people or for machines"
-    parser.add_argument("-q", "--quiet", action="store_true", help="log warnings and errors only")
-    parser.add_argument("-v", "--verbose", action="store_true", help="log details, and a traceback with an error")
-    parser.add_argument("--log-format", choices=LOG_FORMATS, default="text", help=logged)
-    parser.add_argument("--run-id", metavar="TEXT", help="name of the run in JSON log lines; made up unless given")
+        parser.epilog = _OF_PYTHON.sub("marquee ", parser.epilog or "")
+    general, logged = parser.group("general"), "log lines for people or for machines"
+    general.add_argument("-q", "--quiet", action="store_true", help="log warnings and errors only")
+    general.add_argument("-v", "--verbose", action="store_true", help="log details, and a traceback with an error")
+    general.add_argument("--log-format", choices=LOG_FORMATS, default="text", help=logged)
+    general.add_argument("--run-id", metavar="TEXT", help="name of the run in JSON log lines; made up unless given")
     if outermost:
-        add_completion_option(parser)
+        add_program_options(parser)
     parser.set_defaults(program=parser.prog, **defaults)
     return parser
 
 
-def add_completion_option(parser: argparse.ArgumentParser) -> None:
-    """``--print-completion``, for a command's outermost parser."""
-    parser.add_argument(
+def closing(example: str) -> str:
+    """What stands below a program's or a command's options."""
+    return f"example:\n  {example}\n\n{EXIT_CODES}"
+
+
+def add_program_options(parser: CommandParser) -> None:
+    """``--version`` and ``--print-completion``, for a command's outermost parser."""
+    general = parser.group("general")
+    general.add_argument(
+        "--version", action=_PrintVersion, nargs=0, default=argparse.SUPPRESS,
+        help="print the version, and those of Python, NumPy and torch, and stop",
+    )  # fmt: skip
+    general.add_argument(
         "--print-completion", choices=SHELLS, action=_PrintCompletion, default=argparse.SUPPRESS,
         help="print what teaches this shell to complete the command, and stop",
     )  # fmt: skip
@@ -254,10 +232,18 @@ def add_fields(parser: Any, owner: type, *names: str, flag: str = "", **more: An
 
 
 def _said_of(owner: type) -> dict[str, str]:
-    """What a class's docstring says of its attributes, as help texts: plain, on one line, without the last stop."""
+    """What a class's docstring says of its attributes, as help texts: plain, on one line, without the last stop.
+
+    Of a flag, which is given where it is so: without ``whether to``.
+    """
     _, _, text = (inspect.getdoc(owner) or "").partition("Attributes:")
     found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text, re.M)
-    return {name: " ".join(text.replace("``", "").replace("%", "%%").split()).removesuffix(".") for name, text in found}
+    return {name: _plain(text.replace("%", "%%")) for name, text in found}
+
+
+def _plain(text: str) -> str:
+    said = " ".join(text.replace("``", "").split()).removesuffix(".")
+    return said.removeprefix("whether ").removeprefix("to ")
 
 
 def made_of(owner: Callable[..., T], args: argparse.Namespace, **more: Any) -> T:
@@ -271,23 +257,25 @@ def made_of(owner: Callable[..., T], args: argparse.Namespace, **more: Any) -> T
     return owner(**{**given, **more})
 
 
-def add_bundle(parser: argparse.ArgumentParser, **more: Any) -> None:
-    """``--bundle``; it is ``bundle`` unless ``more`` says something else."""
-    way = {"default": Path("bundle"), "metavar": "BUNDLE", "help": "a trained bundle"}
-    parser.add_argument("--bundle", type=path_argument, **{**way, **more})
+def add_bundle(parser: CommandParser, **more: Any) -> None:
+    """``--bundle``; it is ``bundle`` unless ``more`` says something else, such as that it is required."""
+    way = {"default": Path("bundle"), "metavar": "BUNDLE", "help": "folder of a trained bundle"}
+    group = parser.group("required" if more.get("required") else "common")
+    group.add_argument("--bundle", type=path_argument, **{**way, **more})
 
 
-def add_cluster_options(parser: argparse._ActionsContainer) -> None:
+def add_cluster_options(parser: CommandParser) -> None:
     """``--workers``, ``--dask`` and ``--worker-memory``, the same in every command, for a ``ClusterConfig``."""
-    add_fields(parser, ClusterConfig, "workers")
-    add_fields(parser, ClusterConfig, "address", flag="--dask", metavar="ADDRESS")
-    add_fields(parser, ClusterConfig, "worker_memory", metavar="SIZE")
+    group = parser.group("advanced")
+    add_fields(group, ClusterConfig, "workers")
+    add_fields(group, ClusterConfig, "address", flag="--dask", metavar="ADDRESS")
+    add_fields(group, ClusterConfig, "worker_memory", metavar="SIZE")
 
 
-def add_mlflow_option(parser: argparse._ActionsContainer) -> None:
+def add_mlflow_option(parser: CommandParser) -> None:
     """``--mlflow``, the same in every command, for ``MLflow.of``."""
     told = "tell MLflow how it went: an experiment's name or a tracking URI; what is not given, MLFLOW_* say"
-    parser.add_argument("--mlflow", nargs="?", const="", metavar="EXPERIMENT|URI", help=told)
+    parser.group("advanced").add_argument("--mlflow", nargs="?", const="", metavar="EXPERIMENT|URI", help=told)
 
 
 def run_command(work: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
@@ -305,17 +293,13 @@ def run_command(work: Callable[[argparse.Namespace], int], args: argparse.Namesp
     with guarded() as out:
         code = _run(work, args)
         out.flush()
-        if not _is_lost(out):
+        if not is_lost(out):
             return code
         if not getattr(args, "only_prints", False):
             log.warning("stdout: %s; the work is done, its results are not printed", out.failure)
             return code
         log.error("stdout: %s; the results are not printed", out.failure, extra=facts(exit_code=OutputError.exit_code))
         return code or OutputError.exit_code
-
-
-def _is_lost(out: Guarded) -> bool:
-    return out.failure is not None and not isinstance(out.failure, BrokenPipeError)
 
 
 def _run(work: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:

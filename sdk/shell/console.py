@@ -15,20 +15,40 @@ from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from sdk.base import __version__
-from sdk.shell.cli import EXIT_CODES, CommandParser, HelpFormatter, add_completion_option, run_command
+from sdk.shell.cli import add_program_options, closing, run_command
+from sdk.shell.parser import CommandParser, HelpFormatter
 
 GROUP = "marquee.commands"
+_ORDER = [
+    *("train", "score", "similar", "recommend", "evaluate", "report", "taste"),
+    *("export", "serve", "verify", "compare", "tune", "download", "doctor"),
+]
+"""A person's way, on which help lists the commands; others come after these."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is returned."""
+    """Run one command; the exit code is returned. ``marquee help score`` is ``marquee score --help``."""
     given = list(sys.argv[1:] if argv is None else argv)
-    found = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if given[:1] in (["help"], ["version"]):
+        given = [*given[1:], f"--{given[0]}"]
+    try:
+        return run_one_of(_parser_for(given), given)
+    except KeyboardInterrupt:  # while the command was loaded, before it could say more
+        sys.stderr.write("interrupted\n")
+        return 130
+
+
+def _parser_for(given: Sequence[str]) -> CommandParser:
+    """Of the command that is asked for, else of all."""
+    found = {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=_place)}
     asked = [found[given[0]]] if given and given[0] in found else list(found.values())
     summary = "Learn from ratings and titles, make nights of lists, and serve the same models."
     example = "marquee train --sample --out bundle"
-    return run_one_of(parser_of("marquee", summary, example, map(_adder, asked)), given)
+    return parser_of("marquee", summary, example, map(_adder, asked))
+
+
+def _place(entry: EntryPoint) -> tuple[int, str]:
+    return _ORDER.index(entry.name) if entry.name in _ORDER else len(_ORDER), entry.name
 
 
 def _adder(entry: EntryPoint) -> Callable[[Any], None]:
@@ -58,11 +78,10 @@ def parser_of(program: str, summary: str, example: str, commands: Iterable[Calla
         example: one command line.
         commands: each adds one, with what does its work as ``work``.
     """
-    epilog = f"example:\n  {example}\n\n{EXIT_CODES}"
-    parser = CommandParser(prog=program, description=summary, epilog=epilog, formatter_class=HelpFormatter)
-    parser.add_argument("--version", action="version", version=f"marquee {__version__}")
-    add_completion_option(parser)
-    holder = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    narrow = partial(HelpFormatter, max_help_position=18)  # so that each command has a line of its own
+    parser = CommandParser(prog=program, description=summary, epilog=closing(example), formatter_class=narrow)
+    add_program_options(parser)
+    holder = parser.add_subparsers(prog=program, title="commands", dest="command", required=True, metavar="COMMAND")
     for add in commands:
         add(holder)
     return parser

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from sdk.base.printable import one_line, printable
-from sdk.base.streams import is_terminal
+from sdk.base.streams import has_colours, is_terminal
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, Group
 
 _WIDE = 110  # columns, from which a page need not be narrow
 _GAP = 2  # columns between a table's
@@ -53,7 +53,7 @@ def say(*lines: str) -> None:
 def show(lines: Iterable[str], pages: Callable[[], Sequence[Page]]) -> None:
     """Print the pages as tables where stdout is a terminal, else the lines, and no escape sequences.
 
-    Colours follow ``NO_COLOR``, and the width is the terminal's.
+    Colours follow ``sdk.base.streams.has_colours``, and the width is the terminal's.
 
     Args:
         lines: the same content as plain text.
@@ -62,9 +62,7 @@ def show(lines: Iterable[str], pages: Callable[[], Sequence[Page]]) -> None:
     if not _is_terminal():
         say(*lines)
         return
-    from rich.console import Console
-
-    console = Console(file=sys.stdout)
+    console = _console()
     for number, page in enumerate(pages()):
         shown = page.narrow if page.narrow is not None and console.width < _WIDE else page
         console.print("\n" if number else "", _drawn(shown, console.width), sep="", end="")
@@ -75,10 +73,15 @@ def show_markdown(text: str) -> None:
     if not _is_terminal():
         say(*text.removesuffix("\n").split("\n"))
         return
-    from rich.console import Console
     from rich.markdown import Markdown
 
-    Console(file=sys.stdout).print(Markdown(printable(text)))
+    _console().print(Markdown(printable(text)))
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(file=sys.stdout, color_system="auto" if has_colours(sys.stdout) else None)
 
 
 def _is_terminal() -> bool:

@@ -28,7 +28,7 @@ from sdk.features.encode import EncodedInteractions, Features, fit_features
 from sdk.features.engine import with_engine
 from sdk.features.interactions import StoredInteractions
 from sdk.features.tables import FIRST_KNOWN
-from sdk.machine.device import resolve_device
+from sdk.machine.device import require_trainer, resolve_device
 from sdk.measure.evaluation import evaluate, learnt_parts
 from sdk.metrics.pointwise import EpochRecord, auc
 from sdk.models.content.model import ContentModel
@@ -99,7 +99,7 @@ def train_bundle(
 
     Raises:
         UsageError: ``device`` is unknown, or ``cuda`` where torch finds no GPU; or the features' engine is
-            ``nvtabular`` where it is not installed.
+            ``nvtabular``, or the trainer ``merlin``, where it is not installed.
         DataError: there are too few ratings to train on or to measure with, or of one label only where ``models`` names
             a ranker (by default, rankers are left out then, and a warning says so).
         OutputError: ``out`` exists (and ``force`` is not given), or cannot be written.
@@ -116,12 +116,13 @@ def train_where(dataset: Dataset, config: RunConfig, out: str | Path, where: Whe
     """``train_bundle``, alone or together with processes that call ``take_part``; this one measures and writes.
 
     Raises:
-        UsageError: the features' engine is not installed.
+        UsageError: the features' engine or the trainer is not installed.
         DataError: as ``train_bundle``; so are the others.
         OutputError: see there.
         LockedError: see there.
     """
     target = as_path(out).absolute()
+    require_trainer(config.training.trainer)
     require_room(target, force=force)
     config = with_engine(config)
     parts = split(dataset.interactions, config.split)

@@ -22,10 +22,11 @@ def test_a_reader_gives_the_bytes_and_holds_no_python_object(size):
     assert sys.getrefcount(data) == held
     assert reader.read() == data
     plain = pa.BufferReader(data)  # what it is there to avoid
-    assert sys.getrefcount(data) > held
+    assert sys.getrefcount(data) > held or not size  # from Python 3.12 on, b"" is counted no more
     del plain
 
 
+@pytest.mark.needs("checkout")
 def test_nothing_hands_python_bytes_to_arrow():
     found = [
         path.relative_to(ROOT).as_posix()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def line_of(text: str, *args: object, **values: object) -> dict:
 
 def test_a_line_holds_time_level_logger_run_message_and_facts():
     line = line_of("part %d of %d", 1, 3, stage="scoring users", rate=np.float32(2.5), rows=np.int64(7))
-    assert abs((datetime.now(timezone.utc) - datetime.fromisoformat(line.pop("time"))).total_seconds()) < 60
+    assert abs((datetime.now(UTC) - datetime.fromisoformat(line.pop("time"))).total_seconds()) < 60
     assert line == {
         "level": "info", "logger": "batch.run.night", "run_id": "run7", "message": "part 1 of 3",
         "stage": "scoring users", "rate": 2.5, "rows": 7,

@@ -167,6 +167,7 @@ PATHS = {
 }
 
 
+@pytest.mark.needs("waitress")
 def test_every_option_that_names_a_path_reads_it_in_the_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "examples" / "web_app"))
     found = every_action()

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,22 +14,17 @@ import pytest
 from sdk.__main__ import main
 from sdk.commands import doctor
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 PROJECT = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
 
 
 def test_every_optional_part_has_its_purpose():
-    assert set(doctor.EXTRAS) == set(PROJECT["optional-dependencies"]) - {"dev"}
+    assert set(doctor.EXTRAS) == (set(PROJECT["optional-dependencies"]) - {"dev"}) | {"merlin"}
 
 
 def test_it_finds_the_versions_that_pip_installed():
     found = {package.name: package for package in doctor.examine().packages}
     assert len(found) == sum("extra ==" not in line for line in importlib.metadata.requires(doctor.DISTRIBUTION))
-    for name in ("torch", "numpy", "nvtabular"):
+    for name in ("torch", "numpy", "pandas"):
         assert (found[name].found, found[name].state) == (importlib.metadata.version(name), "ok")
 
 
@@ -66,7 +62,7 @@ def test_a_missing_package_is_named_with_the_remedy(monkeypatch, capsys):
     assert main(["doctor"]) == 2
     text = capsys.readouterr().out
     assert "NOT complete" in text
-    assert "make setup" in text
+    assert "sh setup.sh" in text
     assert "pip install '.[tune]' in the project's folder (another-absent-one)" in text
 
 
@@ -76,7 +72,26 @@ def test_from_a_checkout_that_is_not_installed_it_says_so(monkeypatch, capsys):
     text = capsys.readouterr().out
     assert re.search(r"^marquee +[0-9.]+$", text, re.M)
     assert re.search(r"^  no-such-package-of-that-name +absent", text, re.M)
-    assert "make setup" in text
+    assert "sh setup.sh" in text
+
+
+def test_without_packaging_it_says_that_it_lacks(monkeypatch, capsys):
+    for name in ("packaging", "packaging.requirements", "packaging.specifiers"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert main(["doctor"]) == 2
+    assert re.search(r"^  packaging +absent", capsys.readouterr().out, re.M)
+
+
+@pytest.mark.parametrize("version", [None, "23.8.0"])
+def test_merlin_is_an_optional_part_that_a_checkout_sets_up(monkeypatch, version):
+    def found(name):
+        if version is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version
+
+    monkeypatch.setattr(importlib.metadata, "version", found)
+    remedy = doctor.examine().remedy("merlin")
+    assert remedy == "" if version else "sh setup.sh in a checkout" in remedy
 
 
 def test_versions_stand_in_one_column_whatever_their_length(monkeypatch, capsys):

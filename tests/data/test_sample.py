@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +131,7 @@ def test_users_rate_in_sessions_over_years_and_no_film_before_its_release(datase
     assert np.mean(pauses < 120) > 0.9
     assert np.max(pauses) > 20 * 86_400
     assert rows.timestamp.max() - rows.timestamp.min() > 5 * 365 * 86_400
-    assert datetime.fromtimestamp(int(rows.timestamp.max()), tz=timezone.utc).year < 2027
+    assert datetime.fromtimestamp(int(rows.timestamp.max()), tz=UTC).year < 2027
     released = np.array([film.year for film in read_films()])[rows.item_id - 1]
     rated = rows.timestamp.astype("datetime64[s]").astype("datetime64[Y]").astype(int) + 1970
     assert np.all(rated > released)

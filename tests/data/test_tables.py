@@ -33,7 +33,10 @@ def test_tables_of_any_kind_and_order_are_the_same_data_set(kind):
     if kind == "pandas":
         ratings, items, users = (table.to_pandas() for table in (ratings, items, users))
     elif kind == "polars":
-        pl = pytest.importorskip("polars", reason="Polars is not installed")
+        import polars as pl
+
+        if int(pa.__version__.partition(".")[0]) < 16:
+            pytest.skip("pyarrow reads Polars' columns of text from 16")
         ratings, items, users = (pl.from_arrow(table) for table in (ratings, items, users))
     elif kind == "duckdb":
         ratings = duckdb.sql("select * from ratings")

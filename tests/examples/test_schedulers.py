@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import types
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ def check_shell(line: str) -> None:
 # cron --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("croniter")
 def test_the_crontab_runs_the_loop_every_night_at_two():
     from croniter import croniter
 
@@ -60,11 +61,9 @@ def test_the_crontab_runs_the_loop_every_night_at_two():
     jobs = [line for line in lines if not re.match(r"[A-Z]+=", line)]
     (job,) = jobs
     *when, line = job.split(maxsplit=5)
-    start = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
+    start = datetime(2026, 11, 23, 12, tzinfo=UTC)
     runs = croniter(" ".join(when), start)
-    assert [runs.get_next(datetime) for _ in range(2)] == [
-        datetime(2026, 11, day, 2, tzinfo=timezone.utc) for day in (24, 25)
-    ]
+    assert [runs.get_next(datetime) for _ in range(2)] == [datetime(2026, 11, day, 2, tzinfo=UTC) for day in (24, 25)]
     assert not re.search(r"(?<!\\)%", line), "a bare % ends the line in a crontab"
     line = line.replace(r"\%", "%")
     check_shell(line)
@@ -110,6 +109,7 @@ def test_the_service_runs_the_loop():
 # Kubernetes --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("kubernetes_validate")
 def test_kubernetes_accepts_the_cron_job_and_it_runs_the_loop():
     import kubernetes_validate
 
@@ -123,6 +123,7 @@ def test_kubernetes_accepts_the_cron_job_and_it_runs_the_loop():
     assert {"/marquee", "/ratings"} <= mounted
 
 
+@pytest.mark.needs("kubernetes_validate")
 def test_kubernetes_refuses_a_misspelt_key():
     import kubernetes_validate
 
@@ -284,7 +285,7 @@ def test_dagster_materialises_a_night_by_its_partition_and_obeys_exit_codes(home
     dagster = pytest.importorskip("dagster", reason="no Dagster here: pip install dagster")
     names = loaded("dagster_assets")
     (job,) = [job for job in names["defs"].resolve_all_job_defs() if job.name == "marquee_nightly"]
-    assert DATE in job.partitions_def.get_partition_keys(current_time=datetime(2026, 11, 24, tzinfo=timezone.utc))
+    assert DATE in job.partitions_def.get_partition_keys(current_time=datetime(2026, 11, 24, tzinfo=UTC))
     assets = [names["bundle"], names["night"]]
     for code, tries in ((0, 2), (6, 1), (5, 3)):
         (home / "code").write_text(str(code))

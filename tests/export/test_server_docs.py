@@ -57,7 +57,7 @@ def test_what_the_page_says_of_json_holds(server: TritonServer, bundle: Bundle):
 
 def test_every_option_is_on_the_page():
     options = {o for action in build_parser()._actions for o in action.option_strings if o.startswith("--")}
-    shared = {"--help", "--verbose", "--quiet", "--json", "--log-format", "--run-id", "--print-completion"}
+    shared = {"--help", "--verbose", "--quiet", "--json", "--log-format", "--run-id", "--print-completion", "--version"}
     assert {option for option in options - shared if option not in PAGE} == set()
 
 

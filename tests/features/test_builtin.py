@@ -93,6 +93,7 @@ def assert_engines_agree(theirs: Features, ours: Features, rated, users: pa.Tabl
     assert_same_up_to_ties(ours.items, theirs.items, {"id": theirs.items.statistics.count})
 
 
+@pytest.mark.needs("nvtabular")
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("least", [0, 1, 18])
 def test_both_engines_make_the_same_tables_of_small_data(tmp_path, seed, least):
@@ -104,6 +105,7 @@ def test_both_engines_make_the_same_tables_of_small_data(tmp_path, seed, least):
     assert_engines_agree(theirs, ours, train, users)
 
 
+@pytest.mark.needs("nvtabular")
 def test_both_engines_make_the_same_tables_of_the_samples_split(tmp_path):
     data, config = sdk.load_movielens(sdk.write_sample(tmp_path / "sample")[0]), RunConfig()
     train = data.interactions.take(split(data.interactions, config.split).train)
@@ -136,6 +138,7 @@ def test_missing_words_have_code_1_unknown_ones_2_and_missing_numbers_become_the
     assert builtin.cardinalities(fitted, ["word"]) == {"word": 5}
 
 
+@pytest.mark.needs("nvtabular")
 def test_a_saved_encoding_encodes_the_same_and_a_damaged_one_is_refused(tmp_path):
     train, users, items, vectors = small_data(4)
     _, ours = fit_both(train, users, items, vectors, tmp_path)
@@ -161,6 +164,7 @@ def test_a_saved_encoding_encodes_the_same_and_a_damaged_one_is_refused(tmp_path
 # which engine -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("nvtabular")
 def test_auto_is_nvtabular_where_it_is_installed_and_asking_for_it_elsewhere_names_the_remedy(monkeypatch):
     asked = RunConfig()
     assert engine_of("auto") is workflows
@@ -200,6 +204,7 @@ assert not [name for name, module in sys.modules.items() if module and name.spli
     assert not list(bundle.path.rglob("*.pkl"))
 
 
+@pytest.mark.needs("nvtabular")
 def test_a_bundle_that_names_no_engine_is_nvtabulars(tmp_path):
     import format_artefacts
     import small

@@ -222,6 +222,7 @@ def test_a_table_whose_parts_disagree_is_refused(plain):
 # --- on disk ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("nvtabular")
 def test_saved_workflows_encode_the_same_elsewhere_after_the_originals_are_gone(tmp_path, monkeypatch):
     users = user_table(USER_IDS, gender=["F", "M", None, "F", "M"])
     made = fit(tmp_path, users)

@@ -61,6 +61,7 @@ def test_absent_tensorflow_is_named_with_the_extra_that_brings_it(monkeypatch):
     assert isinstance(caught.value.__cause__, ImportError)
 
 
+@pytest.mark.needs("nvtabular")
 def test_tensorflow_that_merlin_will_not_use_is_told_from_absent_tensorflow(monkeypatch):
     from merlin.core.compat import tensorflow as compat
 

@@ -136,7 +136,7 @@ def test_the_checker_refuses_an_option_that_is_not_there():
 def test_every_commands_help_has_an_example_that_works_and_the_exit_codes(words):
     text = PARSERS[words].format_help()
     assert EXIT_CODES in text
-    examples = re.findall(r"^  ((?:python -m|marquee) .*)$", text, re.M)
+    examples = re.findall(r"^  ((?:python -m|marquee) .*)$", re.sub(r"\\\n *", "", text), re.M)
     assert examples, "no example"
     for line in examples:
         check(re.split(r" {2,}", line)[0])

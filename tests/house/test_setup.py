@@ -7,6 +7,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ case "$*" in
         cp "$root/recorder" "$last/bin/python" ;;
     *"-m pip --version"*) echo "pip $(cat "$root/pip_version") from somewhere (python 3.11)" ;;
     *"-m pip install"*) [ ! -e "$root/no_network" ] ;;
+    *core_suite.py*) echo "core suite, Python 3.11: $(cat "$root/core_outcome")"; grep -q passed "$root/core_outcome" ;;
     *"-m pytest"*) env >"$root/env"; cat "$root/closing"; exit "$(cat "$root/pytest_code")" ;;
     *"-m sdk doctor"*) [ ! -e "$root/no_compiler" ] ;;
     "-m "*) ;;
@@ -43,7 +45,7 @@ class Project:
         self.folder = root / "project"
         self.bin = root / "bin"
         shutil.copytree(ROOT / ".ci", self.folder / ".ci")
-        for name in ("setup.sh", "Makefile", "requirements.lock", "pyproject.toml"):
+        for name in ("setup.sh", "Makefile", "requirements.lock", "merlin.lock", "pyproject.toml"):
             shutil.copy(ROOT / name, self.folder / name)
         self.bin.mkdir()
         for tool in TOOLS:
@@ -52,6 +54,7 @@ class Project:
             (self.bin / tool).symlink_to(found)
         self.executable("recorder", RECORDER.format(root=root, python=sys.executable))
         self.write(pip_version="23.2.1", closing="===== 3 passed in 0.01s =====\n", pytest_code="0")
+        self.write(core_outcome="passed")
 
     def executable(self, name: str, text: str) -> Path:
         path = self.root / name
@@ -65,7 +68,7 @@ class Project:
             (self.root / name).write_text(text)
 
     def python_on_path(self) -> None:
-        (self.bin / "python3.11").symlink_to(self.root / "recorder")
+        (self.bin / "python3.12").symlink_to(self.root / "recorder")
 
     def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
         variables = {"PATH": str(self.bin), "HOME": str(self.root), **env}
@@ -84,9 +87,14 @@ class Project:
         return [line.removeprefix("-I ") for line in lines if "-m " in line and "--version" not in line]
 
 
+SITE = sysconfig.get_path("purelib")  # of the Python that answers for the recorder
 VENV = "-m venv .venv"
-LOCK = "-m pip install -qq --disable-pip-version-check -r requirements.lock"
-SELF = "-m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e ."
+PIP = "-m pip install -qq --disable-pip-version-check --no-compile"
+LOCK = f"{PIP} -r requirements.lock"
+NVTABULAR = f"{PIP} --no-deps --only-binary=:all: --python-version 3.11 --target {SITE} nvtabular==23.8.0"
+MERLIN = f"{PIP} --no-deps --no-build-isolation -r merlin.lock"
+PACKAGES = [LOCK, NVTABULAR, MERLIN]
+SELF = f"{PIP} --no-deps --no-build-isolation -e ."
 WARM = "-m sdk doctor --warm-up"
 
 
@@ -103,13 +111,13 @@ def project(bare: Project) -> Project:
 
 def test_a_fresh_folder_gets_an_environment_the_lock_and_the_project(project: Project) -> None:
     assert project.setup().returncode == 0
-    assert project.calls() == [VENV, LOCK, SELF, WARM]
+    assert project.calls() == [VENV, *PACKAGES, SELF, WARM]
 
 
 def test_what_cannot_be_compiled_ahead_never_fails_a_set_up(project: Project) -> None:
     project.write(no_compiler="")
     result = project.setup()
-    assert (result.returncode, project.calls()) == (0, [VENV, LOCK, SELF, WARM])
+    assert (result.returncode, project.calls()) == (0, [VENV, *PACKAGES, SELF, WARM])
     assert "could not compile ahead; the first list will" in result.stderr
 
 
@@ -120,14 +128,23 @@ def test_a_second_run_installs_nothing_and_says_nothing(project: Project) -> Non
     assert (again.returncode, again.stdout, again.stderr, project.calls()) == (0, "", "", [])
 
 
-@pytest.mark.parametrize("changed", ["requirements.lock", "pyproject.toml"])
-def test_a_changed_lock_or_pyproject_is_installed_into_the_same_environment(project: Project, changed: str) -> None:
+@pytest.mark.parametrize(
+    ("changed", "calls"),
+    [
+        ("requirements.lock", [VENV, *PACKAGES, SELF, WARM]),
+        ("merlin.lock", [VENV, *PACKAGES, SELF, WARM]),
+        ("pyproject.toml", [SELF, WARM]),
+    ],
+)
+def test_a_changed_lock_makes_a_new_environment_and_a_changed_pyproject_does_not(
+    project: Project, changed: str, calls: list[str]
+) -> None:
     project.setup()
     project.calls()
     with (project.folder / changed).open("a") as file:
         file.write("# changed\n")
     assert project.setup().returncode == 0
-    assert project.calls() == [LOCK, SELF, WARM]
+    assert project.calls() == calls
     assert len(list((project.folder / ".venv").glob(".installed-*"))) == 1
 
 
@@ -139,7 +156,7 @@ def test_an_installation_that_was_broken_off_is_started_afresh(project: Project)
     leftover = project.folder / ".venv" / "half_a_package"
     leftover.touch()
     repaired = project.setup()
-    assert (repaired.returncode, project.calls()) == (0, [VENV, LOCK, SELF, WARM])
+    assert (repaired.returncode, project.calls()) == (0, [VENV, *PACKAGES, SELF, WARM])
     assert "starting afresh" in repaired.stderr
     assert not leftover.exists()
 
@@ -159,7 +176,7 @@ def test_a_moved_folder_is_installed_again(project: Project) -> None:
     project.calls()
     project.folder = project.folder.rename(project.root / "moved")
     assert project.setup().returncode == 0
-    assert project.calls() == [VENV, LOCK, SELF, WARM]
+    assert project.calls() == [VENV, *PACKAGES, SELF, WARM]
 
 
 def test_a_folder_that_is_no_environment_is_left_alone(project: Project) -> None:
@@ -226,7 +243,7 @@ def test_an_environment_of_its_own_is_made_kept_and_deleted_anywhere(project: Pr
     (project.root / "elsewhere").mkdir()
     (project.folder / "link").symlink_to(project.root / "elsewhere")
     assert project.setup(MARQUEE_VENV=named).returncode == 0
-    assert len(project.calls()) == 4
+    assert len(project.calls()) == 3 + len(PACKAGES)
     assert project.setup(MARQUEE_VENV=named).returncode == 0
     assert project.run("make", "setup", MARQUEE_VENV=named).returncode == 0
     assert project.calls() == []
@@ -252,7 +269,7 @@ def test_a_copy_of_the_project_makes_its_own_environment_again(project: Project)
     project.calls()
     project.folder = Path(shutil.copytree(project.folder, project.root / "copy"))
     assert project.setup().returncode == 0
-    assert project.calls() == [VENV, LOCK, SELF, WARM]
+    assert project.calls() == [VENV, *PACKAGES, SELF, WARM]
 
 
 def test_clean_keeps_what_is_not_its_own(project: Project) -> None:
@@ -270,34 +287,34 @@ def test_no_fitting_python_is_one_clear_line(bare: Project) -> None:
     result = bare.setup()
     assert (result.returncode, result.stdout) == (1, "")
     assert len(result.stderr.splitlines()) == 1
-    assert "no Python 3.11 or 3.10" in result.stderr
+    assert "no Python 3.11, 3.12 or 3.13" in result.stderr
     assert "PYTHON=" in result.stderr
     assert not (bare.folder / ".venv").exists()
 
 
 def test_pythons_that_do_not_fit_are_named_with_the_reason(bare: Project) -> None:
     bare.executable("bin/python3.11", "#!/bin/sh\nexit 127\n")
-    bare.executable("bin/python3", "#!/bin/sh\ncase $3 in *ensurepip,*) exit 1;; esac\necho 'Python 3.12'\n")
+    bare.executable("bin/python3", "#!/bin/sh\ncase $3 in *ensurepip,*) exit 1;; esac\necho 'Python 3.9'\n")
     said = bare.setup().stderr
     assert len(said.splitlines()) == 1
-    assert f"{bare.bin}/python3.11 is there: does not run; {bare.bin}/python3 is there: Python 3.12." in said
+    assert f"{bare.bin}/python3.11 is there: does not run; {bare.bin}/python3 is there: Python 3.9." in said
     chosen = bare.setup(PYTHON=str(bare.bin / "python3")).stderr
-    assert "no Python 3.11 or 3.10 that can make a virtual environment (Python 3.12); name another." in chosen
+    assert "no Python 3.11, 3.12 or 3.13 that can make a virtual environment (Python 3.9); name another." in chosen
 
 
 def test_make_passes_on_the_clear_line(bare: Project) -> None:
     result = bare.run("make", "nightly")
     assert result.returncode == 2
-    assert result.stderr.splitlines()[0].startswith("setup: no Python 3.11 or 3.10")
+    assert result.stderr.splitlines()[0].startswith("setup: no Python 3.11, 3.12 or 3.13")
 
 
 @pytest.mark.parametrize("unfit", ["exit 127", "exit 1", "echo 'command not found' >&2; exit 127"])
 def test_a_python_that_does_not_run_or_does_not_fit_is_passed_over(bare: Project, unfit: str) -> None:
-    shims = bare.executable("shims/python3.11", f"#!/bin/sh\n{unfit}\n").parent
+    shims = bare.executable("shims/python3.12", f"#!/bin/sh\n{unfit}\n").parent
     bare.python_on_path()
     result = bare.setup(PATH=f"{shims}:{bare.bin}")
     assert result.returncode == 0
-    assert f"with {bare.bin}/python3.11" in result.stderr
+    assert f"with {bare.bin}/python3.12" in result.stderr
     assert "command not found" not in result.stderr
 
 
@@ -306,7 +323,18 @@ def test_a_python_of_pyenv_that_is_not_on_the_path_is_found(bare: Project) -> No
     folder.mkdir(parents=True)
     (folder / "python").symlink_to(bare.root / "recorder")
     result = bare.setup()
-    assert (result.returncode, bare.calls()) == (0, [VENV, LOCK, SELF, WARM])
+    assert (result.returncode, bare.calls()) == (0, [VENV, *PACKAGES, SELF, WARM])
+
+
+def test_the_newest_python_wins_wherever_it_is(bare: Project) -> None:
+    bare.python_on_path()
+    folder = bare.root / ".pyenv" / "versions" / "3.13.0" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "python").symlink_to(bare.root / "recorder")
+    assert f"with {folder}/python" in bare.setup().stderr
+    assert bare.run("sh", "setup.sh", "--clean").returncode == 0
+    (folder / "python").unlink()
+    assert f"with {bare.bin}/python3.12" in bare.setup().stderr
 
 
 def test_a_named_python_is_used_and_an_unfit_one_refused(project: Project) -> None:
@@ -350,13 +378,15 @@ def test_make_alone_lists_every_target(bare: Project) -> None:
     assert listed == [["make", name] for name in ("help", "setup", "nightly", "test", "clean")]
 
 
-@pytest.mark.parametrize("code", [0, 1])
-def test_ci_runs_the_tests_elsewhere_and_passes_on_code_and_closing_line(project: Project, code: int) -> None:
+@pytest.mark.parametrize(("code", "core"), [(0, "passed"), (1, "passed"), (0, "FAILED")])
+def test_ci_runs_the_tests_elsewhere_and_passes_on_codes_and_closing_lines(
+    project: Project, code: int, core: str
+) -> None:
     closing = "===== 1 failed, 2 passed in 0.02s =====" if code else "===== 3 passed in 0.01s ====="
-    project.write(pytest_code=str(code), closing=f"tests ...\n{closing}\n")
+    project.write(pytest_code=str(code), closing=f"tests ...\n{closing}\n", core_outcome=core)
     result = project.run(".ci/run", PYTHONPATH="/elsewhere", VIRTUAL_ENV="/elsewhere", OMP_NUM_THREADS="7")
-    assert (result.returncode != 0) == bool(code)
-    assert result.stdout.splitlines()[-1] == closing
+    assert (result.returncode == 0) == (code == 0 and core == "passed")
+    assert result.stdout.splitlines()[-2:] == [f"core suite, Python 3.11: {core}", closing]
     seen = (project.root / "env").read_text()
     assert not any(name in seen for name in ("PYTHONPATH", "VIRTUAL_ENV", "OMP_NUM_THREADS"))
     assert not (project.folder / ".venv").exists()

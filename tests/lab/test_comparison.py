@@ -285,6 +285,7 @@ def test_a_missing_package_costs_its_own_lines_alone(monkeypatch, tmp_path, capl
     assert "iALS is left out: the package implicit was missing." in as_markdown(found)
 
 
+@pytest.mark.needs("matplotlib")
 def test_tables_and_charts_are_written_and_put_into_a_page(everywhere, tmp_path):
     found = everywhere
     rendered = Rendered.of(found)

@@ -112,6 +112,7 @@ def test_the_page_is_markdown_of_the_same_tables():
     assert "|---|---:|---:|---:|" in lines
 
 
+@pytest.mark.needs("matplotlib")
 def test_the_same_evaluation_writes_the_same_bytes_and_another_a_different_chart(tmp_path):
     def written(folder, changed):
         write_evaluation(tmp_path / folder, changed)
@@ -126,6 +127,7 @@ def test_the_same_evaluation_writes_the_same_bytes_and_another_a_different_chart
     assert sorted(written("d", evaluation(calibrations={}, lists=None))) == ["evaluation.json", "evaluation.md"]
 
 
+@pytest.mark.needs("matplotlib")
 def test_the_chart_shows_every_model_and_its_interval(tmp_path):
     from matplotlib.colors import to_rgb
     from matplotlib.image import imread

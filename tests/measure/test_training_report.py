@@ -6,13 +6,14 @@ import hashlib
 import io
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sdk.base.errors import OutputError
-from sdk.measure.charts import best_epoch, draw_auc
+from sdk.measure.charts import best_epoch, can_draw, draw_auc
 from sdk.measure.evaluation import Evaluation
 from sdk.measure.evaluation_report import write_reports
 from sdk.measure.slices import Slice
@@ -63,6 +64,7 @@ def has_colour(image, colour):
     return bool((np.abs(image[..., :3] - to_rgb(colour)).max(axis=-1) < 0.01).sum() > 100)
 
 
+@pytest.mark.needs("matplotlib")
 def test_two_runs_write_the_same_bytes_whatever_their_speed_and_the_users_own_style(tmp_path):
     import matplotlib
 
@@ -124,6 +126,19 @@ def test_the_best_epoch_is_the_first_of_equals():
     assert best_epoch(epochs(0.7, 0.8, 0.8)).epoch == 2
 
 
+def test_without_matplotlib_all_but_the_charts_is_written_and_said_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    can_draw.cache_clear()
+    try:
+        assert sorted(write(tmp_path / "a")) == sorted(write(tmp_path / "b")) == ["metrics.json", "metrics.md"]
+    finally:
+        can_draw.cache_clear()
+    assert caplog.messages == [
+        "charts are left out, for matplotlib is not installed: pip install '.[plots]' in the project's folder"
+    ]
+
+
+@pytest.mark.needs("matplotlib")
 def test_both_models_are_drawn_on_one_chart_of_a_readable_size():
     both, one = pixels(draw_auc(two_models(), "x")), pixels(draw_auc({"ncf": two_models()["ncf"]}, "x"))
     assert min(both.shape[:2]) >= 600
@@ -133,12 +148,14 @@ def test_both_models_are_drawn_on_one_chart_of_a_readable_size():
     assert not has_colour(one, "#D55E00")
 
 
+@pytest.mark.needs("matplotlib")
 def test_a_different_curve_gives_a_different_picture():
     other = {**two_models(), "ncf": epochs(0.74, 0.786, 0.78)}
     assert draw_auc(two_models(), "x") != draw_auc(other, "x")
     assert draw_auc(two_models(), "x") != draw_auc(two_models(), "y")
 
 
+@pytest.mark.needs("matplotlib")
 def test_one_epoch_and_more_models_than_colours_can_be_drawn():
     image = pixels(draw_auc({f"model {n}": epochs(0.5 + n / 100) for n in range(8)}, "x"))
     assert has_colour(image, "#56B4E9")

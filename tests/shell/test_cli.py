@@ -9,9 +9,11 @@ from typing import Literal
 
 import pytest
 
+from batch.score import main as score_main
 from export.__main__ import main as export_main
 from sdk.__main__ import main
-from sdk.shell.cli import CommandParser, Terminated, add_fields, made_of, new_parser, run_command, seconds
+from sdk.shell.cli import Terminated, add_fields, made_of, new_parser, run_command, seconds
+from sdk.shell.parser import CommandParser
 
 
 @pytest.mark.parametrize(
@@ -19,7 +21,11 @@ from sdk.shell.cli import CommandParser, Terminated, add_fields, made_of, new_pa
     [
         (["train", "--movielens", "{tmp}/nowhere", "--out", "{tmp}/b"], 3, "nowhere"),
         (["train", "--sample", "--tmdb", "{tmp}", "--out", "{tmp}/b"], 2, "--tmdb"),
-        (["train", "--sample", "--out", "{tmp}/b", "--models", "svd"], 2, "svd"),
+        (
+            ["train", "--sample", "--out", "{tmp}/b", "--config", "{tmp}/c"],
+            2,
+            "(No such file or directory). Give a file",
+        ),
         (["train", "--sample", "--out", "{tmp}/b", "--seed", "-1"], 2, "seed"),
         (["train", "--sample", "--out", "{tmp}"], 5, "--force"),
         (["evaluate", "--bundle", "{tmp}"], 4, "bundle.json"),
@@ -50,8 +56,19 @@ def test_usage_errors_are_exit_code_2(arguments, capsys):
         (["simlar", "Heat"], "did you mean similar?", ""),
         (["similar", "Heat", "--bundel", "b"], "unknown option --bundel; did you mean --bundle?", " similar"),
         (["similar", "Heat", "--bundel=b"], "unknown option --bundel; did you mean --bundle?", " similar"),
+        (["train", "--smaple", "--out", "b"], "unknown option --smaple; did you mean --sample?", " train"),
+        (["train", "--movielens=x", "--ot=b"], "unknown option --ot; did you mean --out?", " train"),
+        (["train", "--movielens", "x"], "the following arguments are required: --out", " train"),
         (["similar", "Heat", "--zzz"], "unknown option --zzz\n", " similar"),
-        (["similar", "The", "Dark", "Knight"], "unexpected argument 'Dark'", " similar"),
+        (["similar", "The", "Dark", "Knight"], "'Dark'; put a title of several words in quotes\n", " similar"),
+        (["recommend", "--liked", "The", "Dark"], "'Dark'; put a title of several words in quotes\n", " recommend"),
+        (["doctor", "more"], "unexpected argument 'more'\n", " doctor"),
+        (
+            ["train", "--sample", "--out", "b", "--models", "dlrm,svd"],
+            "got 'svd', expected some of dlrm, ncf,",
+            " train",
+        ),
+        (["train", "--sample", "--out", "b", "--models", "dlmr"], "did you mean dlrm?", " train"),
         (["recommend", "--user", "abc"], "--user: got 'abc', expected a whole number", " recommend"),
         (["tune", "--model", "x"], "--model: got 'x', expected one of dlrm, ncf", " tune"),
         (["train", "--sample", "--out", "b", "--like-above", "x"], "expected a number", " train"),
@@ -125,7 +142,7 @@ def test_options_are_what_the_dataclass_says_of_its_fields(capsys):
         assert stop.value.code == 2
     text = " ".join(parser.format_help().split())
     for said in ("--out PLACE where it goes, a path or a URL", "--kind {near,far} near or far: 5 % apart (default: ",
-                 "--most N how many. None is all -", "whether it is a trial", "example: asked --out here"):  # fmt: skip
+                 "--most N how many. None is all -", "--quick it is a trial", "example: asked --out here"):  # fmt: skip
         assert said in text
     assert "unsaid" not in text
 
@@ -163,3 +180,19 @@ def test_a_command_may_say_what_a_stop_means(stop, code, said, capsys):
 def test_a_folder_that_cannot_be_written_is_refused_before_data_are_read(tmp_path, capsys):
     assert main(["train", "--movielens", str(tmp_path / "none"), "--out", "/proc/b"]) == 5  # nor can root write there
     assert "/proc: cannot be made or written to" in capsys.readouterr().err
+
+
+def test_what_a_night_lacks_is_said_at_once_with_an_example(tmp_path, capsys):
+    assert score_main(["--out", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("--bundle, --run-date: missing, ")
+    assert "--bundle bundle --run-date 2026-11-23" in err
+    assert score_main(["--out", str(tmp_path), "--bundle", "b"]) == 2
+    assert capsys.readouterr().err.startswith("--run-date: missing, ")
+
+
+def test_a_bundle_that_is_not_there_is_told_from_a_file(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for name, found in (("none", "nothing is there"), ("file", "it is no folder")):
+        assert main(["similar", "Heat", "--bundle", str(tmp_path / name)]) == 4
+        assert f"no bundle.json ({found})" in capsys.readouterr().err

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import termios
 import time
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ import batch.score
 import export.__main__
 from sdk.__main__ import COMMANDS, build_parser, main
 from sdk.shell.completion import SHELLS, completion_script
+from sdk.shell.console import GROUP, parser_of
 
 PARSERS = {
     "sdk": build_parser(),
@@ -138,6 +140,10 @@ def test_a_shell_that_is_not_known_is_a_usage_error(capsys):
         ("python -m export verify --protocol gr", "python -m export verify --protocol grpc "),
         ("python -m export ve", "python -m export verify "),
         ("python -m batch.score --bundle only", "python -m batch.score --bundle only-one/"),
+        ("marquee sim", "marquee similar "),
+        ("marquee score --rollb", "marquee score --rollback "),
+        ("marquee similar --kind hyb", "marquee similar --kind hybrid "),
+        ("marquee export --bundle only", "marquee export --bundle only-one/"),
     ],
 )
 def test_a_real_zsh_completes(typed, completed, zsh):
@@ -149,7 +155,10 @@ def zsh(tmp_path_factory):
     """``zsh(typed)`` is the line after a tab in an interactive zsh on a terminal of its own."""
     home = tmp_path_factory.mktemp("zsh")
     (home / "only-one").mkdir()
+    whole = parser_of("marquee", "", "", [entry.load() for entry in entry_points(group=GROUP)])
+    (home / "marquee.zsh").write_text(completion_script(whole, "zsh"))
     scripts = "".join(completion_script(parser, "zsh") for parser in PARSERS.values())
+    scripts += f'eval "$(<{home}/marquee.zsh)"\n'
     show = "show() { print -r -- \"LINE<$BUFFER>\" }; zle -N show; bindkey '^X' show"
     (home / ".zshrc").write_text(f"autoload -Uz compinit; compinit -u -D\n{scripts}\n{show}\ncd {home}; print READY\n")
     terminal = Terminal(

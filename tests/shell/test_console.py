@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import platform
+import re
+import shlex
 import shutil
 import subprocess
 import sys
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,9 @@ import batch.taste
 import export.__main__ as export_commands
 import sdk.__main__ as sdk_commands
 from sdk.base import __version__
+from sdk.commands import distributed
 from sdk.shell import console
+from sdk.shell.parser import GROUPS
 
 
 def in_sdk() -> dict[str, argparse.ArgumentParser]:
@@ -41,7 +46,7 @@ def options(parser: argparse.ArgumentParser) -> list[tuple[object, ...]]:
     return [
         (a.dest, tuple(a.option_strings), a.default, a.help, a.required)
         for a in parser._actions
-        if a.dest != "print_completion"
+        if a.dest not in ("print_completion", "version")
     ]
 
 
@@ -71,16 +76,41 @@ def test_a_command_is_the_one_of_python_m_under_another_name(name):
     assert found.get_default("work") == MODULES[name].get_default("work") is not None
 
 
-def test_help_lists_each_command_with_a_line(capsys):
+WAY = [
+    *("train", "score", "similar", "recommend", "evaluate", "report", "taste"),
+    *("export", "serve", "verify", "compare", "tune", "download", "doctor"),
+]
+
+
+def test_help_lists_the_commands_in_the_order_of_a_persons_way_each_with_one_line(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = ended(capsys, "--help")
     assert code == 0
-    for name in MODULES:
-        assert f"\n    {name} " in out
-    assert "write every user's and every title's list" in out
+    listed = out.split("commands:\n")[1].split("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in listed] == WAY
+    assert all(re.fullmatch(r"    [a-z]+ {2,}\S.*", line) for line in listed)
+    assert out.index("commands:") < out.index("general:")
 
 
-def test_version(capsys):
-    assert ended(capsys, "--version") == (0, f"marquee {__version__}\n", "")
+PROGRAMS = {
+    "marquee": console.main,
+    "python -m sdk": sdk_commands.main,
+    "python -m batch": batch.__main__.main,
+    "python -m batch.score": batch.score.main,
+    "python -m batch.taste": batch.taste.main,
+    "python -m batch.report": batch.report.main,
+    "python -m export": export_commands.main,
+    "python -m export serve": lambda argv: export_commands.main(["serve", *argv]),
+    "python -m export verify": lambda argv: export_commands.main(["verify", *argv]),
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_version_of_every_form_is_one_line_with_what_it_runs_on(program, capsys):
+    with pytest.raises(SystemExit) as stop:
+        PROGRAMS[program](["--version"])
+    beside = f"Python {platform.python_version()}, NumPy {version('numpy')}, torch {version('torch')}"
+    assert (stop.value.code, *capsys.readouterr()) == (0, f"marquee {__version__} ({beside})\n", "")
 
 
 def test_an_unknown_command_is_exit_code_2_with_the_nearest_name(capsys):
@@ -88,6 +118,23 @@ def test_an_unknown_command_is_exit_code_2_with_the_nearest_name(capsys):
     assert (code, out) == (2, "")
     assert "got 'scroe'" in err
     assert "did you mean score?" in err
+
+
+@pytest.mark.parametrize(("words", "same"), [(["help"], ["--help"]), (["help", "taste"], ["taste", "--help"])])
+def test_help_may_be_asked_for_as_a_command(words, same, capsys):
+    assert ended(capsys, *words) == ended(capsys, *same) != (0, "", "")
+
+
+def test_version_may_be_asked_for_as_a_command(capsys):
+    assert ended(capsys, "version") == ended(capsys, "--version")
+
+
+def test_a_stop_before_the_command_began_is_one_line(monkeypatch, capsys):
+    def stopped(entry: EntryPoint) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EntryPoint, "load", stopped)
+    assert ended(capsys, "taste", "--out", "o", "--bundle", "b") == (130, "", "interrupted\n")
 
 
 @pytest.mark.parametrize("main", [console.main, batch.__main__.main])
@@ -115,14 +162,30 @@ def test_python_m_batch_runs_a_command(tmp_path):
     assert batch.__main__.main(["taste", "--bundle", str(tmp_path / "none"), "--out", str(tmp_path)]) == 4
 
 
-def test_only_the_command_that_is_asked_for_is_loaded():
+def loaded_for_help(*command: str) -> set[str]:
+    """The modules that a page of help takes."""
     code = (
         "import sys; from sdk.shell.console import main\n"
-        "try: main(['taste', '--help'])\n"
-        "finally: print(sorted({'torch', 'export', 'sdk.commands'} & sys.modules.keys()), file=sys.stderr)"
+        f"try: main([*{command!r}, '--help'])\n"
+        "finally: print(*sys.modules, file=sys.stderr)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
-    assert result.stderr == "[]\n"
+    return set(result.stderr.split())
+
+
+HEAVY = {"torch", "nvtabular", "merlin", "pandas", "pyarrow", "scipy", "numba", "dask", "matplotlib", "tritonclient"}
+HEAVY |= {"rich", "shtab", "tqdm"}
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in WAY)], ids=" ".join)
+def test_help_is_quick_since_it_loads_no_heavy_package(command):
+    loaded = loaded_for_help(*command)
+    assert not loaded & HEAVY
+    assert ("numpy" in loaded) == (command in ((), ("verify",))), "the client's options lie beside its arrays"
+
+
+def test_only_the_command_that_is_asked_for_is_loaded():
+    assert not loaded_for_help("taste") & {"export", "sdk.commands"}
 
 
 def lacking(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
@@ -138,7 +201,7 @@ def test_a_command_that_lacks_a_package_is_listed_and_says_so(tmp_path, monkeypa
     lacking(monkeypatch, "needs_more")
     code, out, _ = ended(capsys, "--help")
     assert code == 0
-    assert "\n    score " in out
+    assert "\n    doctor " in out.split("\n    lacking ")[0], "what we do not know comes last"
     assert "needs the package no_such_package_of_that_name" in " ".join(out.split())
     code, _, err = ended(capsys, "lacking", "--out", "x", "y")
     assert code == 2
@@ -162,26 +225,82 @@ def test_its_completion_is_a_script_of_its_own(shell, capsys):
 
 def test_bash_completes_its_commands_and_options(capsys):
     script = ended(capsys, "--print-completion", "bash")[1]
-    for words, wanted in ((("marquee", "sc"), "score"), (("marquee", "score", "--rol"), "--rollback")):
-        asked = (
-            f"COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}\n"
-            "name=$(complete -p marquee | sed 's/.*-F \\([^ ]*\\).*/\\1/')\n"
-            '"$name"; printf "%s\\n" "${COMPREPLY[@]}"'
-        )
-        result = subprocess.run(["bash", "-c", f"{script}\n{asked}"], capture_output=True, text=True, timeout=60)
-        assert wanted in result.stdout.split(), result.stderr
+    assert completed(script, "marquee", "") >= set(WAY)
+    assert completed(script, "marquee", "sc") == {"score"}
+    assert completed(script, "marquee", "score", "--rol") == {"--rollback"}
+    assert completed(script, "marquee", "similar", "--kind", "") == {"content", "hybrid"}
+    for name, parser in MODULES.items():
+        wanted = {option for action in parser._actions for option in action.option_strings if option[:2] == "--"}
+        assert completed(script, "marquee", name, "--") == wanted - {"--print-completion", "--version"}, name
+
+
+def test_bash_completes_files_where_a_path_is_asked_for(capsys, tmp_path):
+    script = ended(capsys, "--print-completion", "bash")[1]
+    (tmp_path / "only-one").mkdir()
+    for words in (["score", "--out"], ["train", "--movielens"], ["serve"]):
+        assert completed(script, "marquee", *words, "only", cwd=tmp_path) == {"only-one"}, words
+
+
+def completed(script: str, *words: str, cwd: Path | None = None) -> set[str]:
+    """What a bash that has read the script offers for the last word."""
+    asked = (
+        f"COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}\n"
+        "name=$(complete -p marquee | sed 's/.*-F \\([^ ]*\\).*/\\1/')\n"
+        '"$name"; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    command = ["bash", "--norc", "-c", f"{script}\n{asked}"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=cwd)
+    assert (result.returncode, result.stderr) == (0, "")
+    return set(result.stdout.split())
 
 
 def test_the_script_of_this_environment_runs():
     script = Path(sys.executable).with_name("marquee")
     result = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=120, check=True)
-    assert result.stdout == f"marquee {__version__}\n"
+    assert result.stdout.startswith(f"marquee {__version__} (Python ")
 
 
-def test_every_option_of_score_lies_in_a_group_that_says_what_it_is_for():
-    titles = {group.title: group for group in batch.score.build_parser()._action_groups}
-    assert set(titles) - {"positional arguments", "options"} == {
-        "required", "common", "newer ratings and filters", "operations", "advanced",
-    }  # fmt: skip
-    logging = {"help", "quiet", "verbose", "log_format", "run_id", "print_completion"}
-    assert {action.dest for action in titles["options"]._group_actions} == logging
+PARSERS = MODULES | {"distributed": distributed.build_parser()}
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_every_option_lies_in_a_named_group_and_required_ones_come_first(name):
+    groups = [group for group in PARSERS[name]._action_groups if group._group_actions]
+    titles = [group.title for group in groups]
+    assert titles == [title for title in GROUPS if title in titles], "in this order, and no other"
+    for group in groups:
+        for action in group._group_actions:
+            needed = action.required or any(
+                action in each._group_actions for each in PARSERS[name]._mutually_exclusive_groups if each.required
+            )
+            assert not needed or group.title == "required", action.dest
+            assert action.help, action.dest
+    if name not in ("evaluate", "doctor"):  # they need nothing
+        assert titles[0] == "required"
+    logging = {"help", "quiet", "verbose", "log_format", "run_id", "version", "print_completion"}
+    assert titles[-1] == "general"
+    assert {action.dest for action in groups[-1]._group_actions} <= logging
+
+
+@pytest.mark.parametrize("columns", [80, 120, 300])
+@pytest.mark.parametrize("name", ["", *PARSERS])
+def test_help_fits_the_terminal_and_is_no_wider_than_is_read_well(name, columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    parser = (
+        PARSERS[name]
+        if name
+        else console.parser_of("marquee", "", "", [e.load() for e in entry_points(group=console.GROUP)])
+    )
+    page = parser.format_help()
+    assert max(map(len, page.splitlines())) <= min(columns, 100)
+    assert not re.search(r"[a-z]-$", page, re.M), "a name is broken at its hyphen"
+    assert len(page.split("\n\n")[0].splitlines()) <= 3, "the usage says what must be given, not all that may be"
+
+
+def test_usage_says_what_must_be_given(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    said = {name: " ".join(parser.format_usage().split()) for name, parser in PARSERS.items()}
+    assert said["train"].endswith(" train (--movielens DIR|ZIP | --sample) --out BUNDLE [options]")
+    assert said["score"].endswith(".score [--bundle BUNDLE] --out OUT [--run-date YYYY-MM-DD] [options]")
+    assert said["similar"].endswith(" similar [options] TITLE")
+    assert said["doctor"].endswith(" doctor [options]")

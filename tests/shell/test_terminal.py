@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -12,6 +14,7 @@ import pytest
 from small import dataset, run_config
 
 from sdk.__main__ import main
+from sdk.base.logs import TextLines
 from sdk.bundles.bundle import Bundle
 from sdk.shell.terminal import Page, show, show_markdown
 from sdk.training.pipeline import train_bundle
@@ -168,7 +171,95 @@ def test_colours_are_left_out_where_they_are_not_wanted(on_terminal, monkeypatch
     monkeypatch.setenv(name, value)
     shown = on_terminal(lambda: show(["plain"], lambda: [PAGE]))
     assert not COLOUR.search(shown)
+    assert not ESCAPE.search(shown)
     assert ("plain" in shown) == (name == "TERM")
+
+
+PROGRAM = [sys.executable, "-c", "import sys; from sdk.shell.console import main; sys.exit(main())"]
+BOLD, RED, YELLOW, CYAN = "\x1b[1m", "\x1b[31m", "\x1b[33m", "\x1b[36m"
+NO_VARIABLES = dict.fromkeys(("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "PYTHON_COLORS", "COLUMNS"))
+
+
+def said(*words: str, terminal: bool = True, **env: str) -> str:
+    """What a command writes, on both streams, where they are one terminal of 80 columns, or one pipe."""
+    variables = {k: v for k, v in {**os.environ, "TERM": "xterm-256color"}.items() if k not in NO_VARIABLES} | env
+    if not terminal:
+        done = subprocess.run(
+            [*PROGRAM, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables, timeout=120
+        )
+        return done.stdout
+    leader, follower = os.openpty()
+    process = subprocess.Popen([*PROGRAM, *words], stdin=follower, stdout=follower, stderr=follower, env=variables)
+    os.close(follower)
+    parts: list[bytes] = []
+    read_all(leader, parts)
+    os.close(leader)
+    process.wait(timeout=120)
+    return b"".join(parts).decode().replace("\r\n", "\n")
+
+
+def test_help_on_a_terminal_is_the_page_with_bold_headings_and_coloured_names():
+    shown, plain = said("score", "--help"), said("score", "--help", terminal=False)
+    assert "\x1b" not in plain
+    assert ESCAPE.sub("", shown) == plain
+    for heading in ("usage:", "required:", "newer ratings and filters:", "general:", "example:", "exit codes:"):
+        assert f"{BOLD}{heading}\x1b[0m" in shown
+    for option in ("--out OUT", "--rollback [YYYY-MM-DD]", "-q, --quiet", "--device {auto,cpu,cuda}"):
+        assert f"  {CYAN}{option}\x1b[0m" in shown
+    assert set(ESCAPE.findall(shown)) == {BOLD, CYAN, "\x1b[0m"}
+
+
+def test_the_list_of_commands_is_coloured_in_the_same_way():
+    shown = said("--help")
+    assert f"    {CYAN}score\x1b[0m   " in shown
+    assert f"{BOLD}commands:\x1b[0m" in shown
+
+
+def test_an_error_is_red_and_a_warning_yellow():
+    first, second = said("score", "--bundel", "b").splitlines()
+    assert first == f"{RED}marquee score: unknown option --bundel; did you mean --bundle?\x1b[0m"
+    assert second == "help: marquee score --help"
+    assert said("evaluate", "--bundle", "/nowhere/b").startswith(f"{RED}/nowhere/b")
+    record = logging.LogRecord("sdk", logging.WARNING, "x.py", 1, "of %s", ("\x1b[2J",), None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FORCE_COLOR", "1")
+        assert TextLines().format(record) == f"{YELLOW}of \ufffd[2J\x1b[0m"
+        record.levelno = logging.INFO
+        assert "\x1b" not in TextLines().format(record)
+
+
+@pytest.mark.parametrize(
+    ("variables", "terminal", "coloured"),
+    [
+        ({}, True, True),
+        ({}, False, False),
+        ({"TERM": "dumb"}, True, False),
+        ({"NO_COLOR": "1"}, True, False),
+        ({"NO_COLOR": ""}, True, True),
+        ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, True, False),
+        ({"FORCE_COLOR": "1"}, False, True),
+        ({"FORCE_COLOR": "1", "TERM": "dumb"}, True, True),
+        ({"FORCE_COLOR": "0"}, False, False),
+        ({"CLICOLOR_FORCE": "1"}, False, True),
+        ({"CLICOLOR_FORCE": "0"}, False, False),
+        ({"PYTHON_COLORS": "0"}, True, True),  # is for Python's own messages
+    ],
+)
+def test_help_and_errors_are_coloured_where_that_is_wanted(variables, terminal, coloured):
+    for words in (["taste", "--help"], ["taste", "--nonsense"]):
+        assert ("\x1b[" in said(*words, terminal=terminal, **variables)) == coloured, words
+
+
+def test_results_in_a_pipe_hold_no_colour_even_where_it_is_asked_for(bundle, monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert main(["recommend", "--user", "14", "--bundle", str(bundle.path)]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_json_log_lines_and_completion_scripts_are_never_coloured():
+    assert "\x1b" not in said("evaluate", "--bundle", "/nowhere/b", "--log-format", "json", FORCE_COLOR="1")
+    assert "\x1b" not in said("--print-completion", "bash", FORCE_COLOR="1").replace("\\x1b", "")
+    assert "\x1b" not in said("--version", FORCE_COLOR="1")
 
 
 def test_every_cell_stays_readable_on_a_narrow_terminal(on_terminal):

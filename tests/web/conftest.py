@@ -8,21 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from flask.testing import FlaskClient
 
 if TYPE_CHECKING:
     from catalogue import Catalogue
+    from flask.testing import FlaskClient
     from posters import Posters
 
 WEB_APP = Path(__file__).resolve().parents[2] / "examples" / "web_app"
 sys.path.insert(0, str(WEB_APP))  # as it is when app.py is run
-
-
-class _Buffered(FlaskClient):
-    """Reads each answer whole and closes it, as a browser does."""
-
-    def open(self, *args: Any, **options: Any) -> Any:
-        return super().open(*args, **{"buffered": True, **options})
 
 
 @pytest.fixture(scope="session")
@@ -52,15 +45,22 @@ def catalogue(bundle_path: Path) -> Catalogue:
 def client_of(catalogue: Catalogue, out: Path) -> Callable[..., FlaskClient]:
     """``client_of(server="127.0.0.1:1", nights=folder)`` is a client of an app with these."""
 
+    from flask.testing import FlaskClient
     from nights import Nights
     from pages import Site, create_app
     from sources import Sources
+
+    class Buffered(FlaskClient):
+        """Reads each answer whole and closes it, as a browser does."""
+
+        def open(self, *args: Any, **options: Any) -> Any:
+            return super().open(*args, **{"buffered": True, **options})
 
     def make(*, server: str | None = None, nights: Path = out, posters: Posters | None = None) -> FlaskClient:
         store = Nights(nights)
         site = Site(catalogue, store, Sources(catalogue, store, server, timeout_s=1.0), posters)
         app = create_app(site)
-        app.test_client_class = _Buffered
+        app.test_client_class = Buffered
         return app.test_client()
 
     return make

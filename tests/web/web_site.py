@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from flask.testing import FlaskClient
 from page_checks import Page
 
 from batch.job.job import Job
@@ -14,6 +14,9 @@ from sdk.base.config import HistoryConfig, NCFConfig, RunConfig, TrainingConfig
 from sdk.data.movielens import load
 from sdk.data.sample.writer import write_sample
 from sdk.training.pipeline import train_bundle
+
+if TYPE_CHECKING:
+    from flask.testing import FlaskClient
 
 WEB_APP = Path(__file__).resolve().parents[2] / "examples" / "web_app"
 NIGHT, K = "2026-11-23", 30

@@ -82,7 +82,7 @@ def simulate(films: Sequence[Film], seed: int, num_users: int) -> tuple[Interact
     timestamp = _timestamps(user, joined, draws[5])
     item_id = np.array([film.item_id for film in films], dtype=np.int64)[item]
     ratings = Interactions(user.astype(np.int64) + 1, item_id, rating.astype(np.float32), timestamp)
-    return ratings, _tags([films[i] for i in item], ratings, draws[6])
+    return ratings, _tags([films[i] for i in item.tolist()], ratings, draws[6])
 
 
 def _quality(films: Sequence[Film], rng: np.random.Generator) -> Float64s:
@@ -183,5 +183,6 @@ def _tags(films: Sequence[Film], ratings: Interactions, rng: np.random.Generator
     tagger = (rng.random(ratings.user_id.max() + 1) < _TAGGERS)[ratings.user_id]
     row = np.flatnonzero(tagger & (ratings.rating > 3) & (rng.random(len(ratings)) < _TAG_SHARE))
     which = rng.integers(0, 1 << 30, len(row))
-    tag = tuple(films[r].keywords[w % len(films[r].keywords)] for r, w in zip(row, which, strict=True))
+    pairs = zip(row.tolist(), which.tolist(), strict=True)
+    tag = tuple(films[r].keywords[w % len(films[r].keywords)] for r, w in pairs)
     return Tags(row, tag, ratings.timestamp[row] + rng.integers(5, 35, len(row)))

@@ -16,7 +16,7 @@ from sdk.lab.comparison.contenders import OURS, Contender
 from sdk.lab.comparison.results import Result, mean_of
 from sdk.lab.comparison.run import Comparison
 from sdk.measure import text_tables
-from sdk.measure.charts import blank_chart, chart_png, chart_style, look_of, name_chart
+from sdk.measure.charts import blank_chart, can_draw, chart_png, chart_style, look_of, name_chart
 from sdk.measure.evaluation_report import write_files
 
 if TYPE_CHECKING:
@@ -249,7 +249,9 @@ def _gaps(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def draw(comparison: Comparison) -> Mapping[str, bytes]:
-    """File name -> PNG bytes: a chart for each protocol that was measured."""
+    """File name -> PNG bytes: a chart for each protocol that was measured; none without matplotlib."""
+    if not can_draw():
+        return {}
     charts = {
         "A": ("compare_auc.png", _auc),
         "B": ("compare_lists.png", _lists),

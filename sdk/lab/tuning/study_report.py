@@ -15,7 +15,7 @@ from sdk.base.config import to_json
 from sdk.base.printable import number
 from sdk.lab.tuning.space import Parameter, Range, field_of, text_of
 from sdk.measure import text_tables
-from sdk.measure.charts import blank_chart, chart_png, chart_style, look_of, name_chart
+from sdk.measure.charts import blank_chart, can_draw, chart_png, chart_style, look_of, name_chart
 from sdk.measure.evaluation_report import write_files
 from sdk.measure.text_tables import display
 
@@ -28,7 +28,8 @@ _PANELS_PER_ROW = 4
 
 
 def write_tuning(result: TuningResult, folder: Path) -> None:
-    """Write ``best.json``, ``tuning.json``, ``trials.md``, ``history.png`` and ``slices.png``.
+    """Write ``best.json``, ``tuning.json``, ``trials.md``, ``history.png`` and ``slices.png``; without matplotlib no
+    charts.
 
     Args:
         result: a study with at least one complete trial.
@@ -41,9 +42,9 @@ def write_tuning(result: TuningResult, folder: Path) -> None:
         "best.json": (json.dumps(to_json(result.best), indent=2) + "\n").encode(),
         "tuning.json": (json.dumps(as_json(result), indent=2) + "\n").encode(),
         "trials.md": as_markdown(result).encode(),
-        "history.png": draw_history(result),
-        "slices.png": draw_slices(result),
     }
+    if can_draw():
+        found |= {"history.png": draw_history(result), "slices.png": draw_slices(result)}
     write_files(folder, found)
 
 

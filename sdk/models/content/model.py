@@ -34,8 +34,9 @@ from sdk.models.content.title_search import Match, TitleIndex
 from sdk.models.content.tokens import TABLE, Tokens, as_vocabulary, field_tokens
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from scipy.sparse import csr_matrix
-    from typing_extensions import Self
 
 FORMAT_VERSION = 1
 """Version of the saved form; another one is refused."""

@@ -25,8 +25,9 @@ from sdk.models.history.fit import ItemRegression, factors, prepared
 from sdk.models.history.matrices import Floats, Index, balanced, most_rated, rating_matrix
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from scipy.sparse import csr_matrix
-    from typing_extensions import Self
 
 log = logging.getLogger(__name__)
 
