@@ -51,10 +51,10 @@ def checked_folder(pb_utils: Any, args: Mapping[str, str]) -> Path:
 def shares_arrays(pb_utils: Any) -> bool:
     """Whether tensors and arrays change into each other by the backend's own NumPy code; else it is by DLPack.
 
-    A backend that was built before NumPy 2 (Triton of 2024) loads beside NumPy 2, and then gives inputs whose values are
-    all the first one and outputs without bytes, with no error. DLPack is right there, but ends the process beside NumPy
-    1.26. So nothing is tried that may do harm: a tensor's own DLPack, which NumPy has no part in, makes the backend
-    show memory as an array, what it does with every input; NumPy's DLPack is tried only where that was wrong.
+    A backend that was built before NumPy 2 (Triton of 2024) loads beside NumPy 2, and then gives inputs whose values
+    are all the first one and outputs without bytes, with no error. DLPack is right there, but ends the process beside
+    NumPy 1.26. So nothing is tried that may do harm: a tensor's own DLPack, which NumPy has no part in, makes the
+    backend show memory as an array, what it does with every input; NumPy's DLPack is tried only where that was wrong.
     (The shorter ``Tensor(name, array).as_numpy()`` gives the very array back and proves nothing.)
 
     Raises:

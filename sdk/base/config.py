@@ -140,8 +140,8 @@ class FeatureConfig(Checked):
         content_dim: width of the content vector per item; 0 leaves it out.
         tag_min_items: a tag is used as a feature where at least this many items carry it.
         rate_prior: number of average ratings that smooth a user's or an item's share of likes.
-        engine: what fits the features: ``nvtabular``; ``builtin``, which needs no Merlin; or ``auto``, NVTabular
-            where it is installed.
+        engine: what fits the features: ``nvtabular``; ``builtin``, which needs no Merlin and divides no work
+            among ``--workers`` or ``--dask``; or ``auto``, NVTabular where it is installed. Their tables are equal.
     """
 
     like_above: float = 3.0

@@ -8,6 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, get_args
 
 from sdk.base.config import ModelName, RunConfig
+from sdk.base.errors import UsageError
 from sdk.base.stages import Stages
 from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
 from sdk.lab.tuning.space import with_fields
@@ -86,10 +87,14 @@ def _add_settings(group: argparse._ArgumentGroup, *options: str) -> None:
 
 def _train(args: argparse.Namespace) -> int:
     from sdk.bundles.tracking import MLflow
+    from sdk.features.engine import resolved
     from sdk.training.freshness import is_up_to_date
     from sdk.training.pipeline import require_room, train_bundle
 
     config, force, cluster = run_config(args), args.force or args.if_new, made_of(ClusterConfig, args)
+    if cluster.is_used and resolved(config.features.engine) == "builtin":
+        message = "--workers and --dask: NVTabular divides its work among them, --features builtin has none to divide"
+        raise UsageError(f"{message}. Leave them out: it is done here.")
     require_trainer(config.training.trainer)
     resolve_device(args.device)
     require_room(args.out, force=force)

@@ -41,7 +41,7 @@ class Trained:
     Attributes:
         dataset: validated ratings and titles.
         config: what was trained, and how.
-        features: encoded tables and fitted workflows.
+        features: encoded tables and what they were made by.
         interactions: every rating with its part.
         models: trained rankers by name.
         histories: validation records per epoch, by ranker; of its first member where it has several.
@@ -116,8 +116,8 @@ def _write_files(trained: Trained, folder: Path) -> dict[str, Any]:
     }
     trained.interactions.write(folder / "seen.parquet")
     pq.write_table(dataset.rejects, folder / "rejects.parquet", compression="zstd")
-    for name, workflow in features.workflows.items():
-        workflow.save(str(folder / "workflow" / name))
+    for name, encoding in features.encodings.items():
+        encoding.save(str(folder / "workflow" / name))
     for name, ranker in trained.models.items():
         save_ranker(ranker, folder / f"{name}.safetensors")
     for model in (trained.content, trained.history):
