@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from sdk.base.types import Dataset, Interactions, TopK
     from sdk.bundles.bundle import Bundle, BundleInfo, load
+    from sdk.bundles.tracking import MLflow
     from sdk.data.download import download
     from sdk.data.movielens import load as load_movielens
     from sdk.data.sample.writer import write_sample
@@ -59,6 +60,7 @@ _NAMES = {
     "ScoreError UsageError",
     "sdk.base.types": "Dataset Interactions TopK",
     "sdk.bundles.bundle": "Bundle BundleInfo load",
+    "sdk.bundles.tracking": "MLflow",
     "sdk.data.download": "download",
     "sdk.data.movielens": "load_movielens=load",
     "sdk.data.sample.writer": "write_sample",
@@ -73,8 +75,8 @@ _HOME = {name.partition("=")[0]: (module, name) for module, names in _NAMES.item
 
 __all__ = [
     "Bundle", "BundleError", "BundleInfo", "ConfigError", "ContentConfig", "ContentModel", "DLRMConfig", "DataConfig",
-    "DataError", "Dataset", "Evaluation", "FeatureConfig", "Interactions", "LockedError", "MarqueeError", "NCFConfig",
-    "OutputError", "QualityGateError", "RunConfig", "ScoreError", "SplitConfig", "TopK", "TrainingConfig",
+    "DataError", "Dataset", "Evaluation", "FeatureConfig", "Interactions", "LockedError", "MLflow", "MarqueeError",
+    "NCFConfig", "OutputError", "QualityGateError", "RunConfig", "ScoreError", "SplitConfig", "TopK", "TrainingConfig",
     "UsageError", "__version__", "download", "evaluate", "from_merlin", "from_tables", "load", "load_movielens",
     "train", "write_sample",
 ]  # fmt: skip

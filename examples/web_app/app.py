@@ -13,14 +13,21 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-import waitress
+import sdk
+from sdk.base.errors import how_to_get
+
+try:
+    import waitress
+    from pages import Site, create_app
+except ModuleNotFoundError as error:
+    print(f"app.py: needs {error.name}, which is not installed: {how_to_get('web')}", file=sys.stderr)
+    sys.exit(2)
+
 from catalogue import Catalogue
 from nights import Nights
-from pages import Site, create_app
 from posters import Posters
 from sources import Sources
 
-import sdk
 from sdk.shell.cli import between, path_argument, port_number
 
 log = logging.getLogger("web_app")

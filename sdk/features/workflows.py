@@ -67,7 +67,7 @@ def workflow_of(encoding: Encoding, lists: Collection[str], work: Path) -> Any:
 
 def _vocabulary(known: pa.Array, name: str) -> pd.Series[Any]:
     """The known values; NVTabular cannot read an empty file, so -1, which is no id, stands where no id is frequent."""
-    return (known if len(known) else pa.array([-1]).cast(known.type)).to_pandas().rename(name)
+    return pd.Series((known if len(known) else pa.array([-1]).cast(known.type)).to_pandas(), name=name)
 
 
 def _example(encoding: Encoding, lists: Collection[str]) -> pd.DataFrame:

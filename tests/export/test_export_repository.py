@@ -105,6 +105,7 @@ def test_an_export_reads_the_bundle_only(bundle: Bundle, tmp_path: Path):
     assert all_hashes(bundle.path) == before
 
 
+@pytest.mark.needs("nvtabular")
 def test_an_export_works_from_any_folder_with_relative_paths(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -200,7 +200,7 @@ def test_the_versions_are_those_of_the_code(artefacts: Mapping[str, list[Path]])
         "bundle": BUNDLE_VERSION,
         "history model in a bundle": HISTORY_VERSION,
         "content model in a bundle": CONTENT_VERSION,
-        "encoding of the built-in engine in a bundle": ENCODING_VERSION,
+        "encoding of the features in a bundle": ENCODING_VERSION,
         "night": night["inputs"]["format_version"],
         "repository": REPOSITORY_VERSION,
     }

@@ -161,6 +161,7 @@ def test_one_epoch_and_more_models_than_colours_can_be_drawn():
     assert has_colour(image, "#56B4E9")
 
 
+@pytest.mark.needs("matplotlib")
 def test_drawing_leaves_no_global_figure_behind(tmp_path):
     import matplotlib.pyplot
 
