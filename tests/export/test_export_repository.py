@@ -53,6 +53,7 @@ def test_the_compiled_form_holds_no_pickle_and_the_ranker_imports_numpy_alone(ex
     assert outside == {"typing", "numpy", "triton_python_backend_utils", "marquee_serving", "pair_score"}
 
 
+@pytest.mark.needs("nvtabular")
 def test_an_export_reads_the_bundle_only(bundle: Bundle, tmp_path: Path):
     before = all_hashes(bundle.path)
     export_repository(bundle.path, tmp_path / "repository", ExportOptions(workflow="nvtabular"))
