@@ -74,6 +74,7 @@ def _add_advanced(parser: CommandParser) -> None:
     cli.add_fields(group, Job, "users_per_part", "threads", "memory_mib")
     cli.add_cluster_options(parser)
     group.add_argument("--no-report", action="store_true", help="write no HTML report to OUT/reports/")
+    cli.add_mlflow_option(parser)
     group.add_argument(
         "--metrics-file", type=cli.path_argument, metavar="FILE",
         help="write the run's figures for Prometheus' textfile collector; the name must end in .prom for it",
@@ -140,8 +141,12 @@ def _work(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     job = _job(args)
     from batch.run.night import dry_run
     from batch.run.observe import watched
+    from sdk.bundles.tracking import MLflow
 
-    score = partial(watched, run_id=args.run_id, metrics_file=args.metrics_file, with_report=not args.no_report)
+    score = partial(
+        watched, run_id=args.run_id, metrics_file=args.metrics_file, with_report=not args.no_report,
+        mlflow=None if args.dry_run else MLflow.of(args.mlflow),
+    )  # fmt: skip
     if args.backfill is not None:
         yield from _backfill(args, job, lambda night: asdict(score(night)))
     elif args.dry_run:

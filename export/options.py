@@ -9,7 +9,7 @@ from sdk.base.config import Checked, Limit
 from sdk.base.errors import ConfigError
 
 Backend = Literal["python", "pytorch", "onnxruntime"]
-WorkflowForm = Literal["nvtabular", "compiled"]
+WorkflowForm = Literal["auto", "nvtabular", "compiled"]
 InstanceKind = Literal["cpu", "gpu"]
 _MOST = 2**31 - 1  # Triton's own numbers have 32 bits
 Instances = Annotated[int, Limit(lambda value: 1 <= value <= 1024, "at least 1, at most 1024: each is a process")]
@@ -24,7 +24,8 @@ class ExportOptions(Checked):
     Attributes:
         model: the ranker: ``dlrm``, ``ncf``, or ``best`` by the bundle's validation AUC.
         backend: what runs the ranker; ``pytorch`` and ``onnxruntime`` need a server that has them.
-        workflow: ``nvtabular``, the fitted workflow itself; or ``compiled``, its vocabularies as sorted arrays.
+        workflow: ``nvtabular``, NVTabular's own, for a server that has it; ``compiled``, its vocabularies as sorted
+            arrays; or ``auto``, NVTabular's where it is installed here.
         instances: processes per model.
         instance_kind: where the ranker and ``recommend`` run; ``gpu`` only with ``pytorch`` or ``onnxruntime``.
         max_batch: pairs that ``rank`` answers in one request, and that are scored together.
@@ -38,7 +39,7 @@ class ExportOptions(Checked):
 
     model: str = "best"
     backend: Backend = "python"
-    workflow: WorkflowForm = "nvtabular"
+    workflow: WorkflowForm = "auto"
     instances: Instances = 1
     instance_kind: InstanceKind = "cpu"
     max_batch: Number = 65536

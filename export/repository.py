@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from export.configs import config_text, configuration, native_file, read_config,
 from export.manifest import FORMAT_VERSION, MANIFEST, MODELS, check_repository, read_manifest, write_manifest
 from export.options import ExportOptions
 from export.selfcheck import check_ranker
-from export.workflow_model import require_nvtabular, write_workflow
+from export.workflow_model import resolved, write_workflow
 from sdk.base import __version__
 from sdk.base.errors import OutputError, UsageError
 from sdk.base.files import json_text, lock_of, locked, new_folder, put_in_place, remove, show, sync_tree
@@ -56,8 +56,8 @@ def export_repository(bundle: str | Path, out: str | Path, options: ExportOption
 
     Raises:
         BundleError: the bundle is damaged, or what was written does not score as the SDK does.
-        UsageError: the bundle has no such ranker or no workflow of NVTabular's, or ``out`` holds models of other
-            options.
+        UsageError: the bundle has no such ranker, NVTabular is asked for and not installed, or ``out`` holds models of
+            other options.
         OutputError: ``out`` is something else, or cannot be written.
         LockedError: another export is writing to it.
     """
@@ -77,10 +77,8 @@ class _Job:
     """One bundle and how it is exported."""
 
     def __init__(self, bundle: Bundle, options: ExportOptions) -> None:
-        self.bundle, self.options = bundle, options
+        self.bundle, self.options = bundle, replace(options, workflow=resolved(options.workflow))
         self.name = bundle.resolve_model(options.model)
-        if options.workflow == "nvtabular":
-            require_nvtabular(bundle)
         self.models = tuple(m for m in MODELS if m != "similar_items" or "content" in bundle.info.models)
         self.ranker = bundle.model(options.model)
         self.form = self.ranker.lower()

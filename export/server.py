@@ -241,7 +241,7 @@ class TritonServer:
         if self._reader is not None:
             self._reader.join(timeout=5)
         failed = [m for m in map(_REASONS.search, self._lines) if m]
-        found = dict.fromkeys(f"model {m['model']!r}: {m['reason'].strip(chr(34))}" for m in failed)
+        found = dict.fromkeys(f"model {m['model']!r}: {_one_reason(m['reason'])}" for m in failed)
         why = "; ".join(found) or self._last_words()
         remedy = "Export the repository again, or mend what it names."
         return f"{self.repository}: the server did not start. {why}. {remedy}"
@@ -278,6 +278,11 @@ class TritonServer:
             message = "the server is not running; call start(), or use it in a with statement"
             raise ServerStartError(message)
         return self._process
+
+
+def _one_reason(logged: str) -> str:
+    """A model's own words, without the places in its code, which the log has."""
+    return logged.strip('"').partition(r"\n\nAt:")[0]
 
 
 def _restrictions(options: ServerOptions) -> list[str]:

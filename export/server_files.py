@@ -13,6 +13,7 @@ from export.errors import ServerStartError
 from sdk.base.errors import how_to_get
 
 _REMEDY = f"Install the server with {how_to_get('server')}; or serve the repository with a Triton of your own."
+_NO_BYTECODE = "import sys; sys.dont_write_bytecode = True"  # a line that a .pth file runs
 
 
 def tritonserver_folder() -> Path:
@@ -38,7 +39,9 @@ def lay_out_backend(home: Path, folder: Path) -> Path:
     stub = home / "python_backend_stubs" / version / "triton_python_backend_stub"
     if not stub.is_file():
         problem = f"the bundled server has no Python backend for Python {version}"
-        raise ServerStartError(f"{stub}: {problem}. Use Python 3.11, 3.12 or 3.13.")
+        there = ", ".join(sorted((path.name for path in stub.parent.parent.glob("3.*")), key=lambda v: int(v[2:])))
+        remedy = "Serve with one of these, or with a current Triton (docs/serving.md)."
+        raise ServerStartError(f"{stub}: {problem}, only for {there}. {remedy}")
     target = folder / "backends" / "python"
     target.mkdir(parents=True)
     for file in (home / "backends" / "python").iterdir():
@@ -51,8 +54,9 @@ def lay_out_backend(home: Path, folder: Path) -> Path:
 def lay_out_python(folder: Path, python_path: Sequence[str]) -> Path:
     """A virtual environment that imports from exactly the given folders and the standard library.
 
-    The server's Python ignores PYTHONPATH and takes its packages from wherever the first ``python3`` on the PATH
-    belongs to; so this one comes first.
+    The server's Python ignores PYTHONPATH and its like and takes its packages from wherever the first ``python3`` on
+    the PATH belongs to; so this one comes first, and it writes no bytecode: a ``__pycache__`` in a version folder would
+    change it under the server's eyes.
 
     Returns:
         The folder to put in front of the PATH.
@@ -62,7 +66,7 @@ def lay_out_python(folder: Path, python_path: Sequence[str]) -> Path:
     programs = environment / "bin"
     packages.mkdir(parents=True)
     programs.mkdir()
-    (packages / "marquee.pth").write_text("".join(f"{place}\n" for place in python_path), "utf-8")
+    (packages / "marquee.pth").write_text("".join(f"{line}\n" for line in (*python_path, _NO_BYTECODE)), "utf-8")
     base = Path(sys.base_prefix) / "bin"
     (environment / "pyvenv.cfg").write_text(f"home = {base}\ninclude-system-site-packages = false\n", "utf-8")
     for name in ("python3", "python"):
@@ -86,7 +90,6 @@ def environment(home: Path, programs: Path) -> dict[str, str]:
         **os.environ,
         "PATH": os.pathsep.join([str(programs), os.environ.get("PATH", os.defpath)]),
         "LD_LIBRARY_PATH": os.pathsep.join([*libraries, *filter(None, [inherited])]),
-        "PYTHONDONTWRITEBYTECODE": "1",  # a __pycache__ in a version folder would change it under the server's eyes
     }
 
 

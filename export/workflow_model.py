@@ -2,42 +2,47 @@
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from export.errors import RepositoryError
+from export.options import WorkflowForm
 from sdk.base.errors import UsageError, how_to_get
 from sdk.bundles.bundle import Bundle
+from sdk.features.builtin import Encoding
 from sdk.features.engine import has_nvtabular
 from sdk.machine.cluster import dask_for_merlin
 
+log = logging.getLogger(__name__)
 _PROTOBUF = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
-LABEL = "rating"  # the workflow's third input, which a request does not have
 
 
-def require_nvtabular(bundle: Bundle) -> None:
-    """Refuse a bundle whose features another engine has fitted: it has no workflow that NVTabular opens; and every
-    bundle where NVTabular is not installed.
+def resolved(asked: WorkflowForm) -> WorkflowForm:
+    """``nvtabular`` or ``compiled``; ``auto`` is NVTabular where it and Merlin Systems are installed, or says it.
 
     Raises:
-        UsageError: it is one, or NVTabular is not installed.
+        UsageError: NVTabular is asked for and not installed.
     """
-    engine = bundle.info.config.features.engine
-    if engine != "nvtabular":
-        remedy = "Pass --workflow compiled, which needs none, or train the bundle again with --features nvtabular."
-        raise UsageError(f"{bundle.path}: has no workflow of NVTabular's, its features are of {engine!r}. {remedy}")
-    if not has_nvtabular():
+    installed = has_nvtabular() and importlib.util.find_spec("merlin.systems") is not None
+    if asked == "nvtabular" and not installed:
         remedy = f"Pass --workflow compiled, which does without, or get it: {how_to_get('merlin')}."
         raise UsageError(f"--workflow nvtabular: needs NVIDIA Merlin, which is not installed. {remedy}")
+    if asked == "auto" and not installed:
+        log.info("--workflow compiled is taken: NVIDIA Merlin is not installed")
+    return ("nvtabular" if installed else "compiled") if asked == "auto" else asked
 
 
 def write_workflow(bundle: Bundle, folder: Path) -> None:
-    """The fitted workflow without its label, exported by Merlin Systems.
+    """The workflow of both ids, made anew of the bundle's tables and exported by Merlin Systems.
 
-    The bundle's files were checked against their sha256 when it was opened, so its workflow may be unpickled.
+    No file of the bundle is unpickled for it, and it imports nothing of ``sdk`` where it is loaded.
 
     Raises:
         RepositoryError: Merlin Systems wrote something other than what the reviewed configuration describes.
@@ -68,8 +73,9 @@ def _run_merlin(bundle: Bundle, work: str) -> Any:
     from merlin.systems.dag.ops.workflow import TransformWorkflow
     from merlin.systems.dag.runtimes.triton.ops.workflow import TransformWorkflowTriton
 
-    from sdk.features.workflows import nvtabular
+    from sdk.features.workflows import workflow_of
 
-    workflow = nvtabular().Workflow.load(str(bundle.path / "workflow" / "interactions"))
-    operator = TransformWorkflowTriton(TransformWorkflow(workflow, label_columns=[LABEL]))
+    tables = {"user_id": bundle.encoded_users, "item_id": bundle.encoded_items}
+    ids = Encoding({name: pa.array(table.known_ids) for name, table in tables.items()}, {})
+    operator = TransformWorkflowTriton(TransformWorkflow(workflow_of(ids, (), Path(work, "fitted"))))
     return operator.export(work, operator.input_schema, operator.output_schema)

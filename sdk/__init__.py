@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from sdk.base.types import Dataset, Interactions, TopK
     from sdk.bundles.bundle import Bundle, BundleInfo, load
+    from sdk.bundles.tracking import MLflow
     from sdk.data.download import download
     from sdk.data.movielens import load as load_movielens
     from sdk.data.sample.writer import write_sample
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from sdk.measure.evaluation import Evaluation
     from sdk.measure.evaluation import evaluate_bundle as evaluate
     from sdk.models.content.model import ContentModel
+    from sdk.training.from_merlin import from_merlin
     from sdk.training.pipeline import train_bundle as train
 
 _NAMES = {
@@ -58,12 +60,14 @@ _NAMES = {
     "ScoreError UsageError",
     "sdk.base.types": "Dataset Interactions TopK",
     "sdk.bundles.bundle": "Bundle BundleInfo load",
+    "sdk.bundles.tracking": "MLflow",
     "sdk.data.download": "download",
     "sdk.data.movielens": "load_movielens=load",
     "sdk.data.sample.writer": "write_sample",
     "sdk.data.tables": "from_tables",
     "sdk.measure.evaluation": "Evaluation evaluate=evaluate_bundle",
     "sdk.models.content.model": "ContentModel",
+    "sdk.training.from_merlin": "from_merlin",
     "sdk.training.pipeline": "train=train_bundle",
 }
 """Module -> the public names that it is home of, each with its own name there where that is another."""
@@ -71,10 +75,10 @@ _HOME = {name.partition("=")[0]: (module, name) for module, names in _NAMES.item
 
 __all__ = [
     "Bundle", "BundleError", "BundleInfo", "ConfigError", "ContentConfig", "ContentModel", "DLRMConfig", "DataConfig",
-    "DataError", "Dataset", "Evaluation", "FeatureConfig", "Interactions", "LockedError", "MarqueeError", "NCFConfig",
-    "OutputError", "QualityGateError", "RunConfig", "ScoreError", "SplitConfig", "TopK", "TrainingConfig",
-    "UsageError", "__version__", "download", "evaluate", "from_tables", "load", "load_movielens", "train",
-    "write_sample",
+    "DataError", "Dataset", "Evaluation", "FeatureConfig", "Interactions", "LockedError", "MLflow", "MarqueeError",
+    "NCFConfig", "OutputError", "QualityGateError", "RunConfig", "ScoreError", "SplitConfig", "TopK", "TrainingConfig",
+    "UsageError", "__version__", "download", "evaluate", "from_merlin", "from_tables", "load", "load_movielens",
+    "train", "write_sample",
 ]  # fmt: skip
 
 

@@ -4,6 +4,11 @@ A repository that is exported carries copies of `triton_models/`, which import f
 behind the door may move, and repositories exported before still load. Names are only ever added.
 """
 
+import sys
+
+import numpy as np
+
+from sdk.base.errors import BundleError
 from sdk.base.types import Bools, Float32s, Float64s, Int64s, TopK
 from sdk.features.seen import Seen
 from sdk.features.tables import UNKNOWN, EncodedTable, Statistics
@@ -15,3 +20,30 @@ __all__ = [
     "UNKNOWN", "Bools", "EncodedTable", "Float32s", "Float64s", "Head", "Int64s", "NeighbourIndex", "PairForm",
     "Recommender", "Seen", "Side", "Statistics", "TopK",
 ]  # fmt: skip
+
+
+def _require_matching_backend() -> None:
+    """Refuse to serve a repository of an older export in a Python backend that misreads this NumPy's arrays.
+
+    Newer copies of `marquee_serving` look for themselves, in `shares_arrays`, which says why it is asked in this way.
+
+    Raises:
+        BundleError: the copy is older, and a small array came back as another one.
+    """
+    copy = sys.modules.get("marquee_serving")
+    if copy is None or hasattr(copy, "shares_arrays"):
+        return
+    try:
+        from c_python_backend_utils import Tensor  # the backend's own, which is there before Triton's module has it
+    except ImportError:
+        return
+    known = np.arange(1, 7)
+    source = Tensor("probe", known)
+    shown = Tensor.from_dlpack("probe", source.to_dlpack()).as_numpy().tolist()
+    if shown != known.tolist():
+        problem = f"the server's Python backend misreads arrays of NumPy {np.__version__}"
+        remedy = "Export the bundle again with this release, or put numpy<2 into the server's Python."
+        raise BundleError(f"{copy.__file__}: {problem}: got {shown}, expected {known.tolist()}. {remedy}")
+
+
+_require_matching_backend()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,63 @@ class DamagedVersionError(Exception):
     """A file of this version is absent or altered; the model refuses to load."""
 
 
-def version_folder(args: Mapping[str, str]) -> Path:
-    """The folder of the version that Triton is loading, from the ``args`` of ``initialize``."""
-    return Path(args["model_repository"]) / args["model_version"]
+class UnfitServerError(Exception):
+    """The server's Python backend misreads the arrays of its NumPy; the model refuses to load."""
 
 
-def check_folder(folder: Path) -> None:
-    """Compare every file that the manifest names with its sha256, before anything is loaded from it.
+def checked_folder(pb_utils: Any, args: Mapping[str, str]) -> Path:
+    """The folder of the version that Triton is loading, from the ``args`` of ``initialize``.
+
+    Every file that its manifest names is compared with its sha256, before anything is loaded from it, and a small
+    array goes through the server's tensors and back.
 
     Raises:
         DamagedVersionError: the manifest or a file is absent, or a file is altered.
+        UnfitServerError: the array came back as another one.
     """
+    folder = Path(args["model_repository"]) / args["model_version"]
+    _check_files(folder)
+    shares_arrays(pb_utils)
+    return folder
+
+
+@cache
+def shares_arrays(pb_utils: Any) -> bool:
+    """Whether tensors and arrays change into each other by the backend's own NumPy code; else it is by DLPack.
+
+    A backend that was built before NumPy 2 (Triton of 2024) loads beside NumPy 2, and then gives inputs whose values
+    are all the first one and outputs without bytes, with no error. DLPack is right there, but ends the process beside
+    NumPy 1.26. So nothing is tried that may do harm: a tensor's own DLPack, which NumPy has no part in, makes the
+    backend show memory as an array, what it does with every input; NumPy's DLPack is tried only where that was wrong.
+    (The shorter ``Tensor(name, array).as_numpy()`` gives the very array back and proves nothing.)
+
+    Raises:
+        UnfitServerError: both ways are wrong.
+    """
+    tensors = pb_utils.Tensor
+    sources = [tensors("probe", values) for values in _PROBES]
+    shown = [tensors.from_dlpack("probe", source.to_dlpack()).as_numpy().copy() for source in sources]
+    if _are_probes(shown):
+        return True
+    if int(np.__version__.split(".")[0]) >= 2:
+        passed = [np.from_dlpack(tensors.from_dlpack("probe", values)).copy() for values in _PROBES]
+        if _are_probes(passed):
+            return False
+    message = (
+        f"the server's Python backend misreads arrays of NumPy {np.__version__}: got {shown[0].tolist()}, expected "
+        f"{_PROBES[0].tolist()}. Put numpy<2 into the server's Python, or serve with a current Triton."
+    )
+    raise UnfitServerError(message)
+
+
+_PROBES = [np.arange(1, 7, dtype=kind).reshape(3, 2) for kind in (np.int64, np.int32, np.float32)]
+
+
+def _are_probes(found: Sequence[NDArray[Any]]) -> bool:
+    return all(map(np.array_equal, found, _PROBES))
+
+
+def _check_files(folder: Path) -> None:
     try:
         files: dict[str, str] = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -124,9 +171,10 @@ def require_known_titles(ids: NDArray[np.int64], known: NDArray[np.bool_], num_i
 
 
 def flat(pb_utils: Any, request: Any, name: str) -> NDArray[Any]:
-    """One input of a request as a flat array."""
-    values: NDArray[Any] = pb_utils.get_input_tensor_by_name(request, name).as_numpy().reshape(-1)
-    return values
+    """One input of a request as a flat array. Numbers only: DLPack carries no strings."""
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    values: NDArray[Any] = tensor.as_numpy() if shares_arrays(pb_utils) else np.from_dlpack(tensor).copy()
+    return values.reshape(-1)
 
 
 def answer_each(
@@ -146,7 +194,13 @@ def _answer(pb_utils: Any, request: Any, answer: Callable[[Any], Mapping[str, ND
 
 def response(pb_utils: Any, outputs: Mapping[str, NDArray[Any]]) -> Any:
     """An answer with the given outputs."""
-    return pb_utils.InferenceResponse([pb_utils.Tensor(name, values) for name, values in outputs.items()])
+    return pb_utils.InferenceResponse([_tensor(pb_utils, name, values) for name, values in outputs.items()])
+
+
+def _tensor(pb_utils: Any, name: str, values: NDArray[Any]) -> Any:
+    if shares_arrays(pb_utils) or not values.size:  # an array without elements has no strides that DLPack may have
+        return pb_utils.Tensor(name, values)
+    return pb_utils.Tensor.from_dlpack(name, np.array(values, order="C"))  # a copy: writable, with plain strides
 
 
 def refusal(pb_utils: Any, reason: str) -> Any:

@@ -42,10 +42,11 @@ def pinned_inputs(job: Job, opened: OpenedJob) -> dict[str, Any]:
 
 
 def _parameters(config: RunConfig) -> dict[str, Any]:
-    """The settings, as nights were pinned before there were two engines for features: NVTabular's goes unsaid."""
+    """The settings, as nights were pinned before there were others: NVTabular's engine and our trainer go unsaid."""
     values: dict[str, Any] = to_json(config)
-    if values["features"]["engine"] == "nvtabular":
-        del values["features"]["engine"]
+    for group, name, first in (("features", "engine", "nvtabular"), ("training", "trainer", "builtin")):
+        if values[group][name] == first:
+            del values[group][name]
     return values
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from sdk.base.files import digest_of
 from sdk.base.logs import facts
 from sdk.base.rights import reason
 from sdk.base.stages import peak_memory_mib
+from sdk.base.traces import note, span
 from sdk.bundles.fresh import FreshBundle
 
 log = logging.getLogger(__name__)
@@ -100,7 +102,13 @@ def run(job: Job, attempt: Attempt | None = None) -> Report:
         QualityGateError: the lists failed the audit; nothing was published.
         LockedError: another run is at work on the same output.
     """
-    return decide(job, attempt or Attempt()).published()
+    with night_span(job):
+        return decide(job, attempt or Attempt()).published()
+
+
+def night_span(job: Job) -> AbstractContextManager[None]:
+    """The span of a night, to which ``decide`` adds what it finds out."""
+    return span("night", run_date=job.run_date, k=job.k)
 
 
 def decide(job: Job, attempt: Attempt) -> Outcome:
@@ -113,6 +121,7 @@ def decide(job: Job, attempt: Attempt) -> Outcome:
     with _faults_explained(job):
         _refuse_second(job)
         night = _open(job, attempt)
+        note(bundle=night.opened.sha256, model=night.planned.model, users=night.planned.num_users)
         with night.target.lock():
             recover(night.target)
             return _decide_locked(night)
@@ -201,6 +210,7 @@ def _decide_locked(night: Night) -> Outcome:
     if record is None:
         record = asdict(report)
         write_record(target, job.run_date, record)
+    note(rows=report.user_rows + report.item_rows + report.audience_rows, status=report.status)
     log.log(
         logging.INFO if report.not_latest is None else logging.WARNING,
         "night %s: %s%s, %d rows for users, %d for titles, %.0f users/s",

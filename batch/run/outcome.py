@@ -91,6 +91,11 @@ class Outcome:
     shown: NightShown
     ended: Report | GatesFailedError
 
+    @property
+    def was_published(self) -> bool:
+        """Whether an earlier run had published the night."""
+        return isinstance(self.ended, Report) and self.ended.status == "already published"
+
     def published(self) -> Report:
         """What the run did.
 

@@ -30,6 +30,7 @@ SplitKind = Literal["random", "time", "leave-last-out"]
 NegativeKind = Literal["none", "uniform", "popularity"]
 NCFVariant = Literal["dot", "neumf"]
 EngineName = Literal["auto", "nvtabular", "builtin"]
+TrainerName = Literal["builtin", "merlin"]
 ModelName = Literal["dlrm", "ncf", "history", "content"]
 RANKERS = ("dlrm", "ncf")  # the models that score a pair with a logit
 C = TypeVar("C")
@@ -139,8 +140,8 @@ class FeatureConfig(Checked):
         content_dim: width of the content vector per item; 0 leaves it out.
         tag_min_items: a tag is used as a feature where at least this many items carry it.
         rate_prior: number of average ratings that smooth a user's or an item's share of likes.
-        engine: what fits the features: ``nvtabular``; ``builtin``, which needs no Merlin; or ``auto``, NVTabular
-            where it is installed.
+        engine: what fits the features: ``nvtabular``; ``builtin``, which needs no Merlin and divides no work
+            among ``--workers`` or ``--dask``; or ``auto``, NVTabular where it is installed. Their tables are equal.
     """
 
     like_above: float = 3.0
@@ -327,6 +328,8 @@ class TrainingConfig(Checked):
         num_negatives: sampled per positive and redrawn each epoch, where ``negatives`` is not ``none``.
         refit: train again on training and validation part together, for the best number of epochs.
         seed: of initialisation, order and sampling.
+        trainer: what the rankers train by: ``builtin``; or ``merlin``, as Merlin Models' blocks (DLRM as its
+            DLRMModel) under Lightning, which is slower and needs both.
     """
 
     max_epochs: Count = 30
@@ -340,6 +343,7 @@ class TrainingConfig(Checked):
     num_negatives: Count = 4
     refit: bool = True
     seed: Seed = 0
+    trainer: TrainerName = "builtin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

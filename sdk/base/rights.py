@@ -27,6 +27,8 @@ def reason(error: BaseException, path: str | Path | None = None) -> str:
     if where is not None and (error.errno in DENIED or isinstance(error, PermissionError)):
         what = error.strerror or "Permission denied"
         return f"{what} for user {_user(os.geteuid())}{_lacking(Path(os.fsdecode(where)).absolute())}"
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return "a file is there, where a folder was expected"
     return error.strerror or str(error) or type(error).__name__
 
 

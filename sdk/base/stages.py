@@ -1,4 +1,4 @@
-"""How long each stage of a run took, and the most memory the process has held."""
+"""How long each stage of a run took, as a span, too, and the most memory the process has held."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sdk.base.logs import facts
+from sdk.base.traces import span
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,8 @@ class Stages:
         """Time a stage, also one that fails, and log one that does not with the peak memory so far."""
         start = time.perf_counter()
         try:
-            yield
+            with span(name):
+                yield
         finally:
             self.seconds[name] = seconds = time.perf_counter() - start
         peak = peak_memory_mib()

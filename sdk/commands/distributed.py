@@ -85,6 +85,9 @@ def joined(device: str) -> Iterator[Where]:
 
 def _train(args: argparse.Namespace) -> int:
     config = run_config(args)
+    if config.training.trainer != "builtin":
+        message = f"trainer: got {config.training.trainer!r}, which trains in one process; use python -m sdk train"
+        raise UsageError(message)
     require_room(args.out, force=args.force)
     dataset = read_dataset(args, config)
     with joined(args.device) as where:

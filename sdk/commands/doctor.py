@@ -29,6 +29,8 @@ EXTRAS = {
     "plots": "draw the charts of reports and evaluations",
     "server": "run a real Triton server: python -m export serve",
     "compare": "measure iALS and LightGBM beside ours: python -m sdk compare",
+    "mlflow": "tell MLflow of bundles and nights: --mlflow",
+    "otel": "send OpenTelemetry spans where OTEL_* says",
     "tune": "search for settings: python -m sdk tune",
     "onnx": "export a ranker for ONNX Runtime: python -m export --backend onnxruntime",
     "s3": "write nights to s3://",

@@ -8,11 +8,21 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, get_args
 
 from sdk.base.config import ModelName, RunConfig
+from sdk.base.errors import UsageError
+from sdk.base.stages import Stages
 from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
 from sdk.lab.tuning.space import with_fields
 from sdk.machine.cluster import ClusterConfig, training_cluster
-from sdk.machine.device import DEVICES, resolve_device
-from sdk.shell.cli import add_cluster_options, add_fields, made_of, new_parser, path_argument, some_of
+from sdk.machine.device import DEVICES, require_trainer, resolve_device
+from sdk.shell.cli import (
+    add_cluster_options,
+    add_fields,
+    add_mlflow_option,
+    made_of,
+    new_parser,
+    path_argument,
+    some_of,
+)
 from sdk.shell.parser import CommandParser
 from sdk.shell.terminal import say, show_markdown
 
@@ -27,6 +37,7 @@ _SETTINGS = {
     "split_seed": "split.seed",
     "like_above": "features.like_above",
     "features": "features.engine",
+    "trainer": "training.trainer",
     "max_epochs": "training.max_epochs",
     "max_reject_share": "data.max_reject_share",
 }
@@ -42,6 +53,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     add_options(parser)
     add_cluster_options(parser)
+    add_mlflow_option(parser)
     parser.group("common").add_argument(
         "--if-new",
         action="store_true",
@@ -74,18 +86,26 @@ def _add_settings(group: argparse._ArgumentGroup, *options: str) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
+    from sdk.bundles.tracking import MLflow
+    from sdk.features.engine import resolved
     from sdk.training.freshness import is_up_to_date
     from sdk.training.pipeline import require_room, train_bundle
 
     config, force, cluster = run_config(args), args.force or args.if_new, made_of(ClusterConfig, args)
+    if cluster.is_used and resolved(config.features.engine) == "builtin":
+        message = "--workers and --dask: NVTabular divides its work among them, --features builtin has none to divide"
+        raise UsageError(f"{message}. Leave them out: it is done here.")
+    require_trainer(config.training.trainer)
     resolve_device(args.device)
     require_room(args.out, force=force)
-    dataset = read_dataset(args, config)
+    mlflow = MLflow.of(args.mlflow)
+    with Stages().time("loading the data"):
+        dataset = read_dataset(args, config)
     if args.if_new and is_up_to_date(args.out, dataset, config):
         say(f"bundle: {args.out} (up to date)")
         return 0
     with training_cluster(cluster, args.out):
-        bundle = train_bundle(dataset, config, args.out, force=force, device=args.device)
+        bundle = train_bundle(dataset, config, args.out, force=force, device=args.device, mlflow=mlflow)
     report(bundle)
     return 0
 

@@ -1,15 +1,15 @@
-"""The built-in engine: the encodings that ``workflows`` fits with NVTabular, by Arrow and NumPy, without Merlin.
+"""What is learnt of ratings, users and titles for both engines, and the built-in engine: Arrow and NumPy, no Merlin.
 
-The tables are the same, but for one thing: equally frequent values have their codes in ascending order of the values,
-where NVTabular leaves the order to a sort that is not stable. Sums are exact (``math.fsum``), so no processor's order
-of adding shows in a mean or a deviation.
+It is the same on every processor: equally frequent values have their codes in ascending order of the values, and sums
+are exact (``math.fsum``), so no order of adding shows in a mean or a deviation.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,9 +25,11 @@ from sdk.base.types import Float64s, Int64s, Interactions
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN
 
 NULL = 1
-_LABEL = "rating"
+LABEL = "rating"
 FORMAT_VERSION = 1
 _FACTS, _IDS = "encoding.json", "ids.npz"
+Transform = Callable[[pd.DataFrame], pd.DataFrame]
+"""Encodes a table that has the columns that were learnt."""
 
 
 class Number(NamedTuple):
@@ -82,20 +84,35 @@ class Encoding:
         except (KeyError, TypeError, AttributeError, ValueError, pa.ArrowException) as error:
             raise BundleError(f"{folder}: not a fitted encoding ({error}). Train the bundle again.") from error
 
+    def normalisation(self, names: Sequence[str]) -> tuple[Float64s, Float64s]:
+        """(F,) means and (F,) deviations that were learnt, in the order of ``names``; 1 where a column is constant."""
+        numbers = [self.numbers[name] for name in names]
+        return np.array([number.mean for number in numbers]), np.array([number.std for number in numbers])
 
-def fit_interactions(user_ids: Int64s, item_ids: Int64s, config: FeatureConfig, work: Path) -> Encoding:
-    """``workflows.fit_interactions``: (user_id, item_id, rating) to (row, row, label)."""
+    def cardinalities(self, names: Sequence[str]) -> Mapping[str, int]:
+        """Number of codes of each categorical column, the reserved ones included."""
+        return {name: len(self.vocabularies[name]) + FIRST_KNOWN for name in names}
+
+
+def fit_interactions(user_ids: Int64s, item_ids: Int64s, config: FeatureConfig) -> Encoding:
+    """Learn to turn (user_id, item_id, rating) into (row, row, label).
+
+    Args:
+        user_ids: (U,) int64, ascending: every user of the bundle.
+        item_ids: (I,) int64, ascending: every title of the bundle.
+        config: ``like_above`` is the label's threshold.
+    """
     return Encoding({"user_id": pa.array(user_ids), "item_id": pa.array(item_ids)}, {}, config.like_above)
 
 
-def fit_codes(train: Interactions, config: FeatureConfig, work: Path) -> Encoding:
-    """``workflows.fit_codes``: a code for every id with enough training ratings."""
+def fit_codes(train: Interactions, config: FeatureConfig) -> Encoding:
+    """Learn to give an id with enough training ratings its own code, and all others code 2."""
     least = {"user_id": config.min_user_ratings, "item_id": config.min_item_ratings}
     return Encoding({name: by_count(pa.array(getattr(train, name)), count) for name, count in least.items()}, {})
 
 
-def fit_attributes(table: pd.DataFrame, categorical: Sequence[str], numeric: Sequence[str], work: Path) -> Encoding:
-    """``workflows.fit_attributes``: categories to codes, numbers filled with the median and normalised."""
+def fit_attributes(table: pd.DataFrame, categorical: Sequence[str], numeric: Sequence[str]) -> Encoding:
+    """Learn one side's attributes: categories to codes, numbers filled with the median and normalised."""
     known = {name: by_count(_flat(_column(table[name]))) for name in categorical}
     return Encoding(known, {name: _fit_number(_numbers(table[name])) for name in numeric})
 
@@ -119,14 +136,19 @@ def _fit_number(values: Float64s) -> Number:
     return Number(median, mean, math.sqrt(variance) or 1.0)
 
 
-def transform(workflow: Encoding, table: pd.DataFrame) -> pd.DataFrame:
+def transformer(encoding: Encoding, lists: Collection[str], work: Path) -> Transform:
+    """What encodes a table by Arrow and NumPy; it needs only ``encoding``."""
+    return partial(transform, encoding)
+
+
+def transform(encoding: Encoding, table: pd.DataFrame) -> pd.DataFrame:
     """The encoding's output for a table that has its input columns."""
-    columns: dict[str, Any] = {name: _codes(_column(table[name]), v) for name, v in workflow.vocabularies.items()}
-    for name, (median, mean, std) in workflow.numbers.items():
+    columns: dict[str, Any] = {name: _codes(_column(table[name]), v) for name, v in encoding.vocabularies.items()}
+    for name, (median, mean, std) in encoding.numbers.items():
         values = _numbers(table[name])
         columns[name] = (np.where(np.isnan(values), median, values) - mean) / std
-    if workflow.like_above is not None:
-        columns[_LABEL] = (table[_LABEL].to_numpy() > workflow.like_above).astype(np.int8)
+    if encoding.like_above is not None:
+        columns[LABEL] = (table[LABEL].to_numpy() > encoding.like_above).astype(np.int8)
     return pd.DataFrame(columns)
 
 
@@ -158,14 +180,3 @@ def _flat(values: pa.Array) -> pa.Array:
 def _numbers(values: pd.Series[Any]) -> Float64s:
     """(N,) float64, NaN where a value is missing."""
     return values.to_numpy(np.float64, na_value=np.nan)
-
-
-def normalisation(workflow: Encoding, names: Sequence[str]) -> tuple[Float64s, Float64s]:
-    """(F,) means and (F,) deviations that were learnt, in the order of ``names``; 1 where a column is constant."""
-    numbers = [workflow.numbers[name] for name in names]
-    return np.array([number.mean for number in numbers]), np.array([number.std for number in numbers])
-
-
-def cardinalities(workflow: Encoding, names: Sequence[str]) -> Mapping[str, int]:
-    """Number of codes of each categorical column, the reserved ones included."""
-    return {name: len(workflow.vocabularies[name]) + FIRST_KNOWN for name in names}

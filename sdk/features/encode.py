@@ -1,4 +1,4 @@
-"""Fitting every workflow on a training part and making the encoded tables from them."""
+"""Learning every encoding from a training part and making the encoded tables from them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from sdk.base.config import FeatureConfig
 from sdk.base.types import Bools, Float32s, Float64s, Int32s, Int64s, Interactions
-from sdk.features import workflows
-from sdk.features.engine import WORKFLOWS, FeatureEngine, engine_of
+from sdk.features.builtin import Encoding, Transform, fit_attributes, fit_codes, fit_interactions
+from sdk.features.engine import WORKFLOWS, engine_of
 from sdk.features.tables import FIRST_KNOWN, STATISTIC_NAMES, EncodedTable, Statistics, raw_statistics
 
 USER_ATTRIBUTES = ("gender", "occupation", "zip_prefix")
@@ -49,27 +49,25 @@ class EncodedInteractions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """What a model is made from: the encoded tables, and the engine's fitted workflows by name (``WORKFLOWS``)."""
+    """What a model is made from: the encoded tables, what was learnt by name (``WORKFLOWS``), and what applies it."""
 
     users: EncodedTable
     items: EncodedTable
-    workflows: Mapping[str, Any]
-    engine: FeatureEngine
+    encodings: Mapping[str, Encoding]
+    to_rows: Transform
 
     def encode(self, interactions: Interactions) -> EncodedInteractions:
-        """Turn ratings into rows and labels with the fitted workflow."""
-        return encode_interactions(self.workflows["interactions"], interactions, self.engine)
+        """Turn ratings into rows and labels as it was learnt."""
+        return encode_interactions(self.to_rows, interactions)
 
 
-def encode_interactions(
-    workflow: Any, interactions: Interactions, engine: FeatureEngine = workflows
-) -> EncodedInteractions:
-    """Ids to rows (unknown ids to row 2) and ratings to labels, by a workflow that the engine has fitted."""
+def encode_interactions(to_rows: Transform, interactions: Interactions) -> EncodedInteractions:
+    """Ids to rows (unknown ids to row 2) and ratings to labels, by an engine's transform."""
     if not len(interactions):
         none = np.zeros(0, dtype=np.int32)
         return EncodedInteractions(none, none, none.astype(np.int8))
     columns = {name: getattr(interactions, name) for name in ("user_id", "item_id", "rating")}
-    encoded = engine.transform(workflow, pd.DataFrame(columns))
+    encoded = to_rows(pd.DataFrame(columns))
     user_index, item_index = (encoded[name].to_numpy(np.int32) for name in ("user_id", "item_id"))
     return EncodedInteractions(user_index, item_index, encoded["rating"].to_numpy(np.int8))
 
@@ -82,7 +80,7 @@ def fit_features(
     config: FeatureConfig,
     work: Path,
 ) -> Features:
-    """Fit all workflows and build both encoded tables, looking at the training ratings alone.
+    """Learn all encodings and build both encoded tables, looking at the training ratings alone.
 
     Args:
         train: the training ratings.
@@ -97,12 +95,12 @@ def fit_features(
     """
     engine = engine_of(config.engine)
     ids = {name: table.column(name).to_numpy() for name, table in (("user_id", users), ("item_id", items))}
-    index = engine.fit_interactions(ids["user_id"], ids["item_id"], config, work / "interactions")
-    codes = engine.fit_codes(train, config, work / "codes")
-    encoded = encode_interactions(index, train, engine)
-    id_codes, cardinalities = _codes(codes, ids, engine), engine.cardinalities(codes, list(ids))
+    index, codes = fit_interactions(ids["user_id"], ids["item_id"], config), fit_codes(train, config)
+    to_rows = engine.transformer(index, (), work / "interactions")
+    encoded = encode_interactions(to_rows, train)
+    id_codes, cardinalities = _codes(engine.transformer(codes, (), work / "codes"), ids), codes.cardinalities(list(ids))
 
-    def side(id_name: str, rows: Int32s, frame: pd.DataFrame, place: Path) -> tuple[EncodedTable, Any]:
+    def side(id_name: str, rows: Int32s, frame: pd.DataFrame, place: Path) -> tuple[EncodedTable, Encoding]:
         known, tally = ids[id_name], _tally(rows, encoded.label, len(ids[id_name]))
         own = id_codes[id_name].to_numpy(np.int64)[: len(known)]
         return _encode_side(known, {"id": own}, {"id": cardinalities[id_name]}, frame, tally, config, place)
@@ -110,14 +108,14 @@ def fit_features(
     user_table, of_users = side("user_id", encoded.user_index, _user_frame(users), work / "users")
     item_table, of_items = side("item_id", encoded.item_index, _item_frame(items, content_vectors), work / "items")
     fitted = dict(zip(WORKFLOWS, (index, codes, of_users, of_items), strict=True))
-    return Features(user_table, item_table, fitted, engine)
+    return Features(user_table, item_table, fitted, to_rows)
 
 
-def _codes(workflow: Any, ids: Mapping[str, Int64s], engine: FeatureEngine) -> pd.DataFrame:
-    """Each id's embedding code; the shorter column is padded with its last id, since a workflow takes a table."""
+def _codes(to_codes: Transform, ids: Mapping[str, Int64s]) -> pd.DataFrame:
+    """Each id's embedding code; the shorter column is padded with its last id, since a transform takes a table."""
     rows = max(map(len, ids.values()))
     padded = {name: np.pad(known, (0, rows - len(known)), mode="edge") for name, known in ids.items()}
-    return engine.transform(workflow, pd.DataFrame(padded))
+    return to_codes(pd.DataFrame(padded))
 
 
 def _tally(index: Int32s, label: NDArray[np.int8], num_known: int) -> tuple[Float64s, Float64s]:
@@ -151,24 +149,25 @@ def _encode_side(
     tally: tuple[Float64s, Float64s],
     config: FeatureConfig,
     work: Path,
-) -> tuple[EncodedTable, Any]:
-    """One side's table and its workflow; ``codes`` and ``cards`` hold those of the ids."""
-    engine, (count, likes) = engine_of(config.engine), tally
+) -> tuple[EncodedTable, Encoding]:
+    """One side's table and what was learnt of it; ``codes`` and ``cards`` hold those of the ids."""
+    count, likes = tally
     prior_rate = float(likes.sum() / max(count.sum(), 1.0))
     raw = raw_statistics(count, likes, prior_rate, config.rate_prior)
     table = frame.assign(**dict(zip(STATISTIC_NAMES, raw.T, strict=True)))
     categorical = [name for name in (*USER_ATTRIBUTES, _LIST) if name in frame]
-    numeric = [name for name in _NUMBERS if name in frame]  # by these very strings: a pickle tells equal ones apart
+    numeric = [name for name in _NUMBERS if name in frame]
     names = (*STATISTIC_NAMES, *numeric, *(name for name in map(str, frame) if name.startswith(_CONTENT)))
-    workflow = engine.fit_attributes(table, categorical, names, work)
-    encoded = engine.transform(workflow, table)
-    codes |= {name: encoded[name].to_numpy(np.int64) for name in categorical if name != _LIST}
-    cards |= engine.cardinalities(workflow, categorical)
-    mean, std = engine.normalisation(workflow, STATISTIC_NAMES)
+    table = table.astype(dict.fromkeys(names, np.float64))
+    learnt, lists = fit_attributes(table, categorical, names), [name for name in categorical if name == _LIST]
+    encoded = engine_of(config.engine).transformer(learnt, lists, work)(table)
+    codes |= {name: encoded[name].to_numpy(np.int64) for name in categorical if name not in lists}
+    cards |= learnt.cardinalities(categorical)
+    mean, std = learnt.normalisation(STATISTIC_NAMES)
     statistics = Statistics(count, likes, prior_rate, config.rate_prior, mean, std)
-    multi_hot = {name: _multi_hot(encoded[name], cards[name]) for name in categorical if name == _LIST}
+    multi_hot = {name: _multi_hot(encoded[name], cards[name]) for name in lists}
     dense = encoded[list(names)].to_numpy(np.float32)
-    return EncodedTable(ids, codes, cards, multi_hot, dense, names, statistics).with_reserved_rows(), workflow
+    return EncodedTable(ids, codes, cards, multi_hot, dense, names, statistics).with_reserved_rows(), learnt
 
 
 def _multi_hot(lists: pd.Series[Any], cardinality: int) -> Float32s:

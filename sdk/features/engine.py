@@ -1,49 +1,31 @@
-"""The engines that fit and apply the encodings of ratings, users and titles: one interface, two modules behind it."""
+"""The engines that encode ratings, users and titles: one interface, two modules behind it."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import pandas as pd
-
-from sdk.base.config import EngineName, FeatureConfig, RunConfig
+from sdk.base.config import EngineName, RunConfig
 from sdk.base.errors import UsageError, how_to_get
-from sdk.base.types import Float64s, Int64s, Interactions
+from sdk.features import builtin
+from sdk.features.builtin import Encoding, Transform
 
 WORKFLOWS = ("interactions", "codes", "users", "items")
-"""What an engine fits: ids to rows and stars to labels, ids to embedding codes, and the attributes of both sides."""
+"""What is learnt: ids to rows and stars to labels, ids to embedding codes, and the attributes of both sides."""
 _NEEDED = ("nvtabular", "merlin")
 
 
 class FeatureEngine(Protocol):
     """What ``sdk.features.workflows`` (NVTabular) and ``sdk.features.builtin`` (Arrow and NumPy) both have.
 
-    A fitted workflow is the engine's own; it has ``save(folder)``. See ``workflows`` for what each function does.
+    Both apply what ``builtin`` has learnt, and give the same tables.
     """
 
-    def fit_interactions(self, user_ids: Int64s, item_ids: Int64s, config: FeatureConfig, work: Path) -> Any:
-        """Fit (user_id, item_id, rating) to (row, row, label)."""
-
-    def fit_codes(self, train: Interactions, config: FeatureConfig, work: Path) -> Any:
-        """Fit ids to embedding codes."""
-
-    def fit_attributes(
-        self, table: pd.DataFrame, categorical: Sequence[str], numeric: Sequence[str], work: Path
-    ) -> Any:
-        """Fit one side's categories to codes, and its numbers to normalised ones."""
-
-    def transform(self, workflow: Any, table: pd.DataFrame) -> pd.DataFrame:
-        """A fitted workflow's output for a table that has its input columns."""
-
-    def normalisation(self, workflow: Any, names: Sequence[str]) -> tuple[Float64s, Float64s]:
-        """(F,) means and (F,) standard deviations of the named numbers."""
-
-    def cardinalities(self, workflow: Any, names: Sequence[str]) -> Mapping[str, int]:
-        """Number of codes of each named column, the three reserved ones included."""
+    def transformer(self, encoding: Encoding, lists: Collection[str], work: Path) -> Transform:
+        """What encodes a table, as ``workflows.transformer`` says."""
 
 
 def engine_of(asked: EngineName) -> FeatureEngine:
@@ -53,8 +35,6 @@ def engine_of(asked: EngineName) -> FeatureEngine:
         UsageError: NVTabular is asked for and not installed.
     """
     if resolved(asked) == "builtin":
-        from sdk.features import builtin
-
         return builtin
     from sdk.features import workflows
 

@@ -165,7 +165,7 @@ class InteractionLoader(IterableDataset[PairBatch]):
         return self._kept
 
     def _moved(self, columns: list[NDArray[Any]]) -> list[Tensor]:
-        return [torch.from_numpy(np.require(column, requirements="CW")).to(self.device) for column in columns]
+        return [torch.from_numpy(np.require(column, requirements=["C", "W"])).to(self.device) for column in columns]
 
     def _with_negatives(self, negatives: NegativeSampling) -> list[NDArray[Any]]:
         liked = self.interactions.label == 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Context, Decimal
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from sdk.base.errors import DataError
 from sdk.base.ids import ids_of, rows_of
 from sdk.base.types import Float32s, Float64s, Int64s
 
+_DIGITS = Context(prec=40)
 UNKNOWN = 2  # NVTabular's out-of-vocabulary code, and the row of whoever is not in the table
 FIRST_KNOWN = 3
 
@@ -50,7 +52,13 @@ def raw_statistics(count: Float64s, likes: Float64s, prior_rate: float, prior_co
     rate = (likes + prior_count * prior_rate) / np.maximum(count + prior_count, 1e-9)
     if prior_count == 0:
         rate = np.where(count > 0, rate, prior_rate)
-    return np.stack([np.log1p(count), rate], axis=1)
+    return np.stack([_log1p(count), rate], axis=1)
+
+
+def _log1p(count: Float64s) -> Float64s:
+    """(R,) float64 nearest to log(1 + count): NumPy's, the C library's and the processor's differ in the last bit."""
+    values, row = np.unique(count, return_inverse=True)
+    return np.array([float((1 + Decimal(value)).ln(_DIGITS)) for value in values.tolist()])[row]
 
 
 def unknown_dense(statistics: Statistics, width: int) -> Float32s:

@@ -1,24 +1,27 @@
-"""The NVTabular workflows: ids to rows, rare ids to the out-of-vocabulary code, attributes to codes and numbers.
+"""NVTabular's engine: its workflows, made of what ``sdk.features.builtin`` has learnt, applied to tables.
 
-NVTabular sees each user and each item once and each rating as two ids and a label; user-item pairs never go through
-pandas (DESIGN.md, "How data flows"). Every workflow is fitted on training rows or on tables that carry nothing else.
+Left to itself, NVTabular orders equally frequent values by a sort that is not stable, and adds numbers in an order that
+depends on the processor. So the vocabularies, medians, means and deviations are given to its operators; it encodes
+what the built-in engine encodes, to the bit. Each user, each title and each rating's two ids pass through it once;
+user-item pairs never go through pandas.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from sdk.base.config import FeatureConfig
-from sdk.base.types import Float64s, Int64s, Interactions
+from sdk.features.builtin import LABEL, Encoding, Number, Transform
 from sdk.machine.cluster import dask_for_merlin
 
 PARTITION_ROWS = 5_000_000
-"""Rows of a table that are fitted and transformed together."""
+"""Rows of a table that are transformed together."""
 
 
 def nvtabular() -> Any:
@@ -28,87 +31,67 @@ def nvtabular() -> Any:
     return module
 
 
-def fit_interactions(user_ids: Int64s, item_ids: Int64s, config: FeatureConfig, work: Path) -> Any:
-    """The workflow that turns (user_id, item_id, rating) into (row, row, label).
+def transformer(encoding: Encoding, lists: Collection[str], work: Path) -> Transform:
+    """What encodes a table by NVTabular; a long one in partitions.
+
+    Where a Dask client is active (``sdk.machine.cluster.connect``), its workers transform the partitions.
 
     Args:
-        user_ids: (U,) int64, ascending: every user of the bundle.
-        item_ids: (I,) int64, ascending: every title of the bundle.
-        config: ``like_above`` is the label's threshold.
-        work: an empty folder for NVTabular's category files.
+        encoding: what was learnt.
+        lists: the columns whose values are lists.
+        work: a folder for NVTabular's category files, which all workers see; it must outlive the result.
     """
-    nvt = nvtabular()
+    return partial(_transform, workflow_of(encoding, lists, work))
+
+
+def workflow_of(encoding: Encoding, lists: Collection[str], work: Path) -> Any:
+    """The fitted ``nvtabular.Workflow`` that encodes as ``encoding`` says; arguments as for ``transformer``."""
+    nvt, parts = nvtabular(), []
     from sdk.features.ops import BinarizeLabel
 
-    ids = {"user_id": user_ids, "item_id": item_ids}
-    vocabularies = {name: pd.Series(known, name=name) for name, known in ids.items()}
-    rows = list(ids) >> nvt.ops.Categorify(vocabs=vocabularies, out_path=str(work))
-    label = ["rating"] >> BinarizeLabel(config.like_above)
-    first = pd.DataFrame({"user_id": user_ids[:1], "item_id": item_ids[:1], "rating": np.zeros(1, np.float32)})
-    return _fit(rows + label, first)
+    if vocabularies := {name: _vocabulary(known, name) for name, known in encoding.vocabularies.items()}:
+        codes = nvt.ops.Categorify(vocabs=vocabularies, out_path=str(work))
+        codes.fitted = True
+        parts.append(list(vocabularies) >> codes)
+    if numbers := encoding.numbers:
+        filled, normal = nvt.ops.FillMedian(), nvt.ops.Normalize()
+        filled.medians, normal.means, normal.stds = (
+            {name: getattr(number, of) for name, number in numbers.items()} for of in Number._fields
+        )
+        filled.fitted = normal.fitted = True
+        parts.append(list(numbers) >> filled >> normal)
+    if encoding.like_above is not None:
+        parts.append([LABEL] >> BinarizeLabel(encoding.like_above))
+    return nvt.Workflow(sum(parts[1:], parts[0])).fit_schema(_dataset(_example(encoding, lists)).schema)
 
 
-def fit_codes(train: Interactions, config: FeatureConfig, work: Path) -> Any:
-    """The workflow that gives an id with enough training ratings its own code, and all others code 2."""
-    nvt = nvtabular()
-    thresholds = {"user_id": config.min_user_ratings, "item_id": config.min_item_ratings}
-    codes = ["user_id", "item_id"] >> nvt.ops.Categorify(freq_threshold=thresholds, out_path=str(work))
-    return _fit(codes, pd.DataFrame({"user_id": train.user_id, "item_id": train.item_id}))
+def _vocabulary(known: pa.Array, name: str) -> pd.Series[Any]:
+    """The known values; NVTabular cannot read an empty file, so -1, which is no id, stands where no id is frequent."""
+    return pd.Series((known if len(known) else pa.array([-1]).cast(known.type)).to_pandas(), name=name)
 
 
-def fit_attributes(table: pd.DataFrame, categorical: Sequence[str], numeric: Sequence[str], work: Path) -> Any:
-    """The workflow of one side's attributes: categories encoded, numbers filled with the median and normalised."""
-    nvt = nvtabular()
-    outputs = list(numeric) >> nvt.ops.FillMedian() >> nvt.ops.Normalize()
-    if categorical:
-        outputs = (list(categorical) >> nvt.ops.Categorify(out_path=str(work))) + outputs
-    return _fit(outputs, table[[*categorical, *numeric]])
-
-
-def _fit(outputs: Any, table: pd.DataFrame) -> Any:
-    nvt = nvtabular()
-    workflow = nvt.Workflow(outputs)
-    with dask_for_merlin():
-        workflow.fit(_dataset(table))
-    return workflow
+def _example(encoding: Encoding, lists: Collection[str]) -> pd.DataFrame:
+    """A row with the types of what is encoded."""
+    values = {name: 0 if pa.types.is_int64(v.type) else "" for name, v in encoding.vocabularies.items()}
+    columns: dict[str, Any] = {name: [[value] if name in lists else value] for name, value in values.items()}
+    columns |= {name: [0.0] for name in encoding.numbers}
+    if encoding.like_above is not None:
+        columns[LABEL] = np.zeros(1, np.float32)
+    return pd.DataFrame(columns)
 
 
 def _dataset(table: pd.DataFrame) -> Any:
     """In partitions whose number depends on the table alone, so that it is the same with and without a cluster."""
-    from merlin.io import Dataset
+    with dask_for_merlin():
+        from merlin.io import Dataset
 
-    return Dataset(table, npartitions=max(1, len(table) // PARTITION_ROWS))
+        return Dataset(table, npartitions=max(1, len(table) // PARTITION_ROWS))
 
 
-def transform(workflow: Any, table: pd.DataFrame) -> pd.DataFrame:
-    """A workflow's output for a table that has its input columns; partitioned where the table is long.
-
-    Where a Dask client is active (``sdk.machine.cluster.connect``), its workers transform the partitions, as they
-    fit them.
-    """
+def _transform(workflow: Any, table: pd.DataFrame) -> pd.DataFrame:
     with dask_for_merlin():
         from merlin.core.utils import global_dask_client
 
         scheduler = None if global_dask_client() else "synchronous"
         result: pd.DataFrame = workflow.transform(_dataset(table)).compute(scheduler=scheduler)
     return result
-
-
-def normalisation(workflow: Any, names: Sequence[str]) -> tuple[Float64s, Float64s]:
-    """(F,) means and (F,) standard deviations that the workflow's Normalize learnt, in the order of ``names``.
-
-    Where a column is constant the deviation is 1: NVTabular then only subtracts the mean.
-    """
-    nvt = nvtabular()
-    means: dict[str, float] = {}
-    stds: dict[str, float] = {}
-    for node in workflow.graph.get_nodes_by_op_type([workflow.output_node], nvt.ops.Normalize):
-        means.update(node.op.means)
-        stds.update(node.op.stds)
-    std = np.array([stds[name] if stds[name] > 0 else 1.0 for name in names], dtype=np.float64)
-    return np.array([means[name] for name in names], dtype=np.float64), std
-
-
-def cardinalities(workflow: Any, names: Sequence[str]) -> Mapping[str, int]:
-    """Number of codes of each categorical column, NVTabular's reserved ones included."""
-    return {name: int(workflow.output_schema[name].properties["embedding_sizes"]["cardinality"]) for name in names}

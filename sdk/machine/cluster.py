@@ -220,7 +220,7 @@ def num_slots(client: Any) -> int:
 
 @contextlib.contextmanager
 def training_cluster(config: ClusterConfig, out: Path) -> Iterator[None]:
-    """While open, NVTabular fits and transforms on the cluster, if ``config`` names one.
+    """While open, NVTabular transforms on the cluster, if ``config`` names one.
 
     Args:
         config: which.
@@ -237,7 +237,7 @@ def training_cluster(config: ClusterConfig, out: Path) -> Iterator[None]:
         with dask_for_merlin():  # workers started here keep a copy of the settings
             client = stack.enter_context(connect(config))
         _check_workers(client, out.absolute().parent)
-        log.info("%d workers fit and transform features", len(client.nthreads()))
+        log.info("%d workers transform features", len(client.nthreads()))
         yield
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import importlib.util
 import os
 from collections.abc import Sequence
 
 from sdk.base import __version__
-from sdk.base.errors import UsageError
+from sdk.base.errors import UsageError, how_to_get
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -25,6 +26,26 @@ def versions_of(packages: Sequence[str]) -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found | {name: __version__ for name in found if name == "marquee"}
+
+
+def require_trainer(trainer: str) -> None:
+    """Refuse a trainer that cannot train here, before anything else is done.
+
+    Raises:
+        UsageError: it is ``merlin``, and Merlin Models, its data loader or Lightning is not installed.
+    """
+    if trainer != "merlin":
+        return
+    try:
+        needed = ("merlin.models", "merlin.dataloader", "pytorch_lightning")
+        lacking = [name for name in needed if importlib.util.find_spec(name) is None]
+    except ModuleNotFoundError:  # no Merlin at all
+        lacking = ["merlin"]
+    if lacking:
+        message = (
+            f"trainer: 'merlin' needs {', '.join(lacking)}, not installed here; {how_to_get('merlin')}, or leave it"
+        )
+        raise UsageError(f"{message} to 'builtin'")
 
 
 def resolve_device(device: str) -> str:

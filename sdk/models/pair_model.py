@@ -74,7 +74,7 @@ class TableBuffers(nn.Module):
         self.code_names = tuple(table.codes)
         self.multi_hot_names = tuple(table.multi_hot)
         self.cardinalities = dict(table.cardinalities)
-        self.num_dense = table.dense.shape[1]
+        self.dense_names, self.num_dense = table.dense_names, table.dense.shape[1]
         self.num_rows = len(table)
         self._left_out: Tensor | None = None
         stats = table.statistics

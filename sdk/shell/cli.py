@@ -24,6 +24,7 @@ from sdk.base.logs import LOG_FORMATS, configure, facts, new_run_id
 from sdk.base.paths import as_location, as_path
 from sdk.base.rights import DENIED, reason
 from sdk.base.streams import guarded
+from sdk.base.traces import collected, note, span
 from sdk.machine.cluster import ClusterConfig
 from sdk.machine.device import versions_of
 from sdk.shell.completion import SHELLS, completes_files, completion_script
@@ -174,7 +175,7 @@ def new_parser(
     general.add_argument("--run-id", metavar="TEXT", help="name of the run in JSON log lines; made up unless given")
     if outermost:
         add_program_options(parser)
-    parser.set_defaults(**defaults)
+    parser.set_defaults(program=parser.prog, **defaults)
     return parser
 
 
@@ -271,6 +272,12 @@ def add_cluster_options(parser: CommandParser) -> None:
     add_fields(group, ClusterConfig, "worker_memory", metavar="SIZE")
 
 
+def add_mlflow_option(parser: CommandParser) -> None:
+    """``--mlflow``, the same in every command, for ``MLflow.of``."""
+    told = "tell MLflow how it went: an experiment's name or a tracking URI; what is not given, MLFLOW_* say"
+    parser.group("advanced").add_argument("--mlflow", nargs="?", const="", metavar="EXPERIMENT|URI", help=told)
+
+
 def run_command(work: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
     """Do a command's work and turn what happens into an exit code.
 
@@ -302,7 +309,7 @@ def _run(work: Callable[[argparse.Namespace], int], args: argparse.Namespace) ->
     configure(level, args.log_format, args.run_id)
     previous = signal.signal(signal.SIGTERM, _on_sigterm)
     try:
-        return work(args)
+        return _traced(work, args)
     except MarqueeError as error:
         log.error("%s", error, exc_info=args.verbose, extra=facts(exit_code=error.exit_code))
         return error.exit_code
@@ -320,6 +327,14 @@ def _run(work: Callable[[argparse.Namespace], int], args: argparse.Namespace) ->
         return 143
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def _traced(work: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+    """The work in a span of the command's name, which goes where ``OTEL_*`` says."""
+    with collected(os.environ), span(getattr(args, "program", "marquee"), run_id=args.run_id):
+        code = work(args)
+        note(exit_code=code)
+        return code
 
 
 _KINDS = {"bundle": BundleError, "repository": BundleError} | dict.fromkeys(

@@ -122,7 +122,8 @@ class CommandParser(argparse.ArgumentParser):
     _given: Sequence[str] = ()
 
     def _misspelt(self) -> Iterator[str]:
-        names = (word.split("=")[0] for word in itertools.takewhile("--".__ne__, self._given) if word.startswith("--"))
+        words = itertools.takewhile("--".__ne__, self._given)
+        names = (word.split("=")[0] for word in words if re.match(r"--|-[a-zA-Z]$", word))
         return (name for name in names if not any(known.startswith(name) for known in self._option_string_actions))
 
     def _unknown(self, argument: str) -> str:

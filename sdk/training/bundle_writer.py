@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import platform
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from sdk.base.config import RunConfig, to_json
+from sdk.base.config import RANKERS, RunConfig, to_json
 from sdk.base.files import json_text, new_folder, put_in_place, sha256_of
 from sdk.base.stages import Stages
 from sdk.base.types import Dataset
+from sdk.bundles.bundle import Bundle
 from sdk.bundles.info import FORMAT_VERSION, INFO, sealed
 from sdk.features.encode import Features
 from sdk.features.interactions import StoredInteractions
@@ -39,7 +41,7 @@ class Trained:
     Attributes:
         dataset: validated ratings and titles.
         config: what was trained, and how.
-        features: encoded tables and fitted workflows.
+        features: encoded tables and what they were made by.
         interactions: every rating with its part.
         models: trained rankers by name.
         histories: validation records per epoch, by ranker; of its first member where it has several.
@@ -77,6 +79,35 @@ def write_bundle(trained: Trained, target: Path) -> None:
         put_in_place(staging, target)
 
 
+def write_with_ranker(
+    bundle: Bundle, ranker: PairModel, config: RunConfig, validation_auc: Mapping[str, float],
+    evaluation: Evaluation | None, target: Path,
+) -> None:  # fmt: skip
+    """Write ``target`` as a bundle like the given one, with other weights, configuration and metrics of its ``dlrm``.
+
+    Raises:
+        OSError: the folder cannot be written; a bundle that stood there does so still.
+    """
+    left_out = {"reports", *(f"{name}.safetensors" for name in RANKERS)}
+    kept = [name for name in bundle.info.files if name.partition("/")[0] not in left_out]
+    info = json.loads((bundle.path / INFO).read_text("utf-8"))
+    with new_folder(target) as staging:
+        for name in kept:
+            (staging / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bundle.path / name, staging / name)
+        save_ranker(ranker, staging / "dlrm.safetensors")
+        if evaluation is not None:
+            write_reports(staging / "reports", {}, evaluation)
+        rows = evaluation.rows if evaluation is not None else ()
+        info |= {
+            "created": _now(), "config": to_json(config), "models": list(config.models), "chosen_model": "dlrm",
+            "metrics": info["metrics"] | {"validation_auc": dict(validation_auc), "test": plain_values(rows)},
+            "packages": _packages(), "files": _hashes(staging),
+        }  # fmt: skip
+        (staging / INFO).write_text(json_text(sealed(info)), "utf-8")
+        put_in_place(staging, target)
+
+
 def _write_files(trained: Trained, folder: Path) -> dict[str, Any]:
     dataset, features = trained.dataset, trained.features
     tables = {
@@ -85,8 +116,8 @@ def _write_files(trained: Trained, folder: Path) -> dict[str, Any]:
     }
     trained.interactions.write(folder / "seen.parquet")
     pq.write_table(dataset.rejects, folder / "rejects.parquet", compression="zstd")
-    for name, workflow in features.workflows.items():
-        workflow.save(str(folder / "workflow" / name))
+    for name, encoding in features.encodings.items():
+        encoding.save(str(folder / "workflow" / name))
     for name, ranker in trained.models.items():
         save_ranker(ranker, folder / f"{name}.safetensors")
     for model in (trained.content, trained.history):
@@ -106,10 +137,9 @@ def _write_reports(trained: Trained, folder: Path) -> None:
 def _info(trained: Trained, tables: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     dataset, config, validation = trained.dataset, trained.config, trained.validation_auc
     rows = trained.evaluation.rows if trained.evaluation is not None else ()
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         "format_version": FORMAT_VERSION,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created": _now(),
         "data": {
             "name": dataset.name,
             "fingerprint": dataset.fingerprint,
@@ -129,9 +159,22 @@ def _info(trained: Trained, tables: Mapping[str, Any], folder: Path) -> dict[str
             "history": _history_metrics(trained.history),
             "test": plain_values(rows),
         },
-        "packages": {**versions_of(_PACKAGES), "python": platform.python_version()},
-        "files": {path.relative_to(folder).as_posix(): sha256_of(path) for path in files},
+        "packages": _packages(),
+        "files": _hashes(folder),
     }
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _packages() -> dict[str, str]:
+    return {**versions_of(_PACKAGES), "python": platform.python_version()}
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
 
 
 def _history_metrics(history: HistoryModel | None) -> dict[str, Any] | None:

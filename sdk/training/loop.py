@@ -12,9 +12,10 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from sdk.base.streams import is_terminal
 from sdk.features.encode import EncodedInteractions
 from sdk.features.loaders import InteractionLoader, NegativeSampling, PairBatch
 from sdk.machine.code_cache import give_torch_a_folder
+from sdk.machine.device import require_trainer
 from sdk.metrics.pointwise import EpochRecord, auc, log_loss
 from sdk.models.pair_model import PairModel, initialise_embeddings
 from sdk.models.predict import one_torch_thread, predict
@@ -36,8 +38,13 @@ from sdk.training.process_share import ALONE, Share
 from sdk.training.steps import ChunkedStep
 from sdk.training.table_adam import group_places
 
+if TYPE_CHECKING:
+    from sdk.training.merlin_route import MerlinEpochs
+
 log = logging.getLogger(__name__)
 Step = Callable[[PairBatch, torch.Generator], float | Tensor]
+Epoch = Callable[[InteractionLoader, torch.Generator, Callable[[int], object]], tuple[float | Tensor, int]]
+"""One pass over a loader's rows, which tells of each batch's: summed loss, number of rows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,14 +192,15 @@ def train(
     batch_size = config.batch_size or batch_size_for(len(rows))
     sampling = NegativeSampling.build(rows, model.items.num_rows, config.negatives, config.num_negatives)
     loader = InteractionLoader(rows, batch_size, seed=config.seed, negatives=sampling, device=device)
-    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+    route = _route_for(model, config)
+    optimiser = route.optimiser if route else torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
     state = Checkpoint.restore(checkpoint, model, optimiser)
     last, is_measured = num_epochs or config.max_epochs, validation is not None
     while len(state.history) < last and not (is_measured and len(state.history) - state.best_epoch >= config.patience):
         loader.set_epoch(len(state.history) + 1)
         title = f"{name} epoch {loader.epoch}/{last}"
-        with _step_for(model, optimiser, config, share, bf16=bf16) as step:
-            loss, rows_per_s = _run_epoch(model, loader, step, config.seed, title)
+        with nullcontext(route) if route else _step_for(model, optimiser, config, share, bf16=bf16) as epoch:
+            loss, rows_per_s = _run_epoch(model, loader, epoch, config.seed, title)
         if not math.isfinite(loss):
             message = f"{name}: the training loss became {loss} in epoch {loader.epoch}. Lower the learning rate."
             raise ScoreError(message)
@@ -213,29 +221,50 @@ def train(
     return state
 
 
+def _route_for(model: PairModel, config: TrainingConfig) -> MerlinEpochs | None:
+    """What trains the model instead of our own steps, if the configuration says so."""
+    if config.trainer == "builtin":
+        return None
+    require_trainer(config.trainer)
+    from sdk.training.merlin_route import MerlinEpochs
+
+    return MerlinEpochs(model, config)
+
+
 @contextmanager
 def _step_for(
     model: PairModel, optimiser: torch.optim.Optimizer, config: TrainingConfig, share: Share, *, bf16: bool
-) -> Iterator[Step]:
-    """The step that suits the model's device; on a CPU, torch itself runs single-threaded meanwhile."""
+) -> Iterator[Epoch]:
+    """An epoch by the step that suits the model's device; on a CPU, torch itself runs single-threaded meanwhile."""
     if model.users.dense.device.type != "cpu" or share.size > 1:
-        yield DeviceStep(model, optimiser, config, share=share, bf16=bf16)
+        yield _by(DeviceStep(model, optimiser, config, share=share, bf16=bf16))
         return
     with one_torch_thread(), ChunkedStep(model, optimiser, config) as step:
-        yield step
+        yield _by(step)
 
 
-def _run_epoch(model: PairModel, loader: InteractionLoader, step: Step, seed: int, title: str) -> tuple[float, float]:
-    """One pass over the rows: (mean training loss, rows/s)."""
-    model.train()
-    generator = torch.Generator(loader.device).manual_seed(seed * 1_000_003 + loader.epoch)
-    start, done = time.perf_counter(), 0
-    summed: float | Tensor = 0.0
-    with _progress(title, loader.num_rows) as advance:
+def _by(step: Step) -> Epoch:
+    def epoch(
+        loader: InteractionLoader, generator: torch.Generator, advance: Callable[[int], object]
+    ) -> tuple[float | Tensor, int]:
+        summed: float | Tensor = 0.0
+        done = 0
         for batch in loader:
             summed += step(batch, generator) * len(batch.label)
             done += len(batch.label)
             advance(len(batch.label))
+        return summed, done
+
+    return epoch
+
+
+def _run_epoch(model: PairModel, loader: InteractionLoader, epoch: Epoch, seed: int, title: str) -> tuple[float, float]:
+    """One pass over the rows: (mean training loss, rows/s)."""
+    model.train()
+    generator = torch.Generator(loader.device).manual_seed(seed * 1_000_003 + loader.epoch)
+    start = time.perf_counter()
+    with _progress(title, loader.num_rows) as advance:
+        summed, done = epoch(loader, generator, advance)
     total = float(summed)  # waits for the device
     return total / max(done, 1), done / max(time.perf_counter() - start, 1e-9)
 

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from sdk.base.config import RunConfig, TrainingConfig, to_json
 from sdk.base.errors import OutputError
-from sdk.base.files import digest_of, lock_of, locked, remove, standing
+from sdk.base.files import digest_of, lock_of, locked, remove, sha256_of, standing
 from sdk.base.paths import as_path
 from sdk.base.rights import reason
 from sdk.base.stages import Stages
+from sdk.base.traces import note, span
 from sdk.base.types import Dataset, Float32s, Interactions
-from sdk.bundles.bundle import Bundle, load
+from sdk.bundles.bundle import INFO, Bundle, load
 from sdk.data.labels import learnable
 from sdk.data.splits import Split, split
 from sdk.features.encode import EncodedInteractions, Features, fit_features
 from sdk.features.engine import with_engine
 from sdk.features.interactions import StoredInteractions
 from sdk.features.tables import FIRST_KNOWN
-from sdk.machine.device import resolve_device
+from sdk.machine.device import require_trainer, resolve_device
 from sdk.measure.evaluation import evaluate, learnt_parts
 from sdk.metrics.pointwise import EpochRecord, auc
 from sdk.models.content.model import ContentModel
@@ -37,6 +39,9 @@ from sdk.models.ranker import averaged, build_ranker, mixed
 from sdk.training.bundle_writer import Trained, write_bundle
 from sdk.training.loop import seeded, train
 from sdk.training.process_share import ALONE, Share
+
+if TYPE_CHECKING:
+    from sdk.bundles.tracking import MLflow
 
 _SEEDS_APART = 1_000_003  # between two members, so that runs with neighbouring seeds share none
 
@@ -76,8 +81,9 @@ class _Run:
 
 
 def train_bundle(
-    dataset: Dataset, config: RunConfig, out: str | Path, *, force: bool = False, device: str = "auto"
-) -> Bundle:
+    dataset: Dataset, config: RunConfig, out: str | Path, *, force: bool = False, device: str = "auto",
+    mlflow: MLflow | None = None,
+) -> Bundle:  # fmt: skip
     """Train the configured models on a data set and write them as one bundle.
 
     A run that was killed goes on from its last finished epoch when it is started again with the same data and
@@ -89,28 +95,34 @@ def train_bundle(
         out: the bundle's folder; it exists whole or not at all.
         force: whether an existing bundle may be replaced.
         device: where the rankers train: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
+        mlflow: told of the bundle that was written; what goes wrong there is a warning.
 
     Raises:
         UsageError: ``device`` is unknown, or ``cuda`` where torch finds no GPU; or the features' engine is
-            ``nvtabular`` where it is not installed.
+            ``nvtabular``, or the trainer ``merlin``, where it is not installed.
         DataError: there are too few ratings to train on or to measure with, or of one label only where ``models`` names
             a ranker (by default, rankers are left out then, and a warning says so).
         OutputError: ``out`` exists (and ``force`` is not given), or cannot be written.
         LockedError: another run is writing the same bundle.
     """
-    return train_where(dataset, config, out, Where(resolve_device(device)), force=force)
+    started = time.time()
+    bundle = train_where(dataset, config, out, Where(resolve_device(device)), force=force)
+    if mlflow is not None:
+        mlflow.log_bundle(bundle, started)
+    return bundle
 
 
 def train_where(dataset: Dataset, config: RunConfig, out: str | Path, where: Where, *, force: bool = False) -> Bundle:
     """``train_bundle``, alone or together with processes that call ``take_part``; this one measures and writes.
 
     Raises:
-        UsageError: the features' engine is not installed.
+        UsageError: the features' engine or the trainer is not installed.
         DataError: as ``train_bundle``; so are the others.
         OutputError: see there.
         LockedError: see there.
     """
     target = as_path(out).absolute()
+    require_trainer(config.training.trainer)
     require_room(target, force=force)
     config = with_engine(config)
     parts = split(dataset.interactions, config.split)
@@ -119,7 +131,10 @@ def train_where(dataset: Dataset, config: RunConfig, out: str | Path, where: Whe
     try:
         with locked(lock_of(target), busy):
             work = _work_folder(target, dataset, config)
-            write_bundle(_train(_Run(dataset, config, parts, work, where, Stages())), target)
+            counts = {"users": dataset.users.num_rows, "rows": len(dataset.interactions)}
+            with span("training", **counts, models=config.models):
+                write_bundle(_train(_Run(dataset, config, parts, work, where, Stages())), target)
+                note(bundle=sha256_of(standing(target) / INFO))
             remove(work)
     except OSError as error:
         found, why = error.filename or target, reason(error, target)

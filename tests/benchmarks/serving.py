@@ -26,6 +26,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -40,6 +41,7 @@ from export.server import ServerOptions, TritonServer  # noqa: E402
 from sdk.base.config import ContentConfig, RunConfig, TrainingConfig  # noqa: E402
 from sdk.base.types import Dataset  # noqa: E402
 from sdk.bundles.bundle import Bundle  # noqa: E402
+from sdk.features.builtin import Encoding  # noqa: E402
 from sdk.training.pipeline import train_bundle  # noqa: E402
 
 CLIENTS = (1, 8, 32)
@@ -90,12 +92,14 @@ def write_peer(bundle: Bundle, ours: Path, target: Path) -> None:
     """Merlin Systems' own export of the workflow, unchanged but for its batch dimension, before our ranker."""
     from merlin.systems.dag.ops.workflow import TransformWorkflow
     from merlin.systems.dag.runtimes.triton.ops.workflow import TransformWorkflowTriton
-    from nvtabular import Workflow
+
+    from sdk.features.workflows import workflow_of
 
     for model in ("rank", "ranker"):
         shutil.copytree(ours / model, target / model)
-    workflow = Workflow.load(str(bundle.path / "workflow" / "interactions"))
-    operator = TransformWorkflowTriton(TransformWorkflow(workflow, label_columns=["rating"]))
+    tables = {"user_id": bundle.encoded_users, "item_id": bundle.encoded_items}
+    ids = Encoding({name: pa.array(table.known_ids) for name, table in tables.items()}, {})
+    operator = TransformWorkflowTriton(TransformWorkflow(workflow_of(ids, (), target / "fitted")))
     operator.export(str(target), operator.input_schema, operator.output_schema)
     (target / "transformworkflowtriton").rename(target / "nvt_workflow")
     config = read_config(target / "nvt_workflow" / "config.pbtxt")

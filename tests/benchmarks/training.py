@@ -40,6 +40,7 @@ from sdk.base.config import DLRMConfig, NCFConfig, TrainingConfig
 from sdk.base.stages import peak_memory_mib
 from sdk.features.encode import EncodedInteractions
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable, Statistics, raw_statistics
+from sdk.machine.cluster import dask_for_merlin
 from sdk.machine.device import usable_cores
 from sdk.models.dlrm import DLRM
 from sdk.models.ncf import NCF
@@ -119,7 +120,7 @@ def joined_rows(model: DLRM, rows: EncodedInteractions) -> Any:
         at = torch.from_numpy(index.astype(np.int64))
         frame |= {f"{side}_{name}": buffers.codes_of(name, at).numpy() for name in buffers.code_names}
         dense = buffers.dense_of(at, None).numpy()
-        frame |= {f"{side}_dense_{n:04d}": dense[:, n] for n in range(dense.shape[1])}
+        frame |= {f"{side}_{name}": dense[:, n] for n, name in enumerate(buffers.dense_names)}
     lists = [np.flatnonzero(shares).astype(np.int64) for shares in model.items.multi_genres.numpy()]
     frame["item_genres"] = [lists[item] for item in rows.item_index]
     return pd.DataFrame({**frame, "label": rows.label.astype(np.float32)})
@@ -131,7 +132,8 @@ def merlin_loader(network: Any, frame: Any, batch_size: int) -> Any:
     from merlin.io import Dataset
     from merlin.schema import Tags
 
-    dataset = Dataset(frame)
+    with dask_for_merlin():
+        dataset = Dataset(frame)
     schema = dataset.schema
     schema["label"] = schema["label"].with_tags([Tags.TARGET, Tags.BINARY_CLASSIFICATION])
     dataset.schema = schema

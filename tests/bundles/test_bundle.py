@@ -14,11 +14,11 @@ from sdk.base.config import TrainingConfig, from_json
 from sdk.base.errors import BundleError, UnknownItemError, UsageError
 from sdk.bundles.bundle import FORMAT_VERSION, load, sha256_of
 from sdk.bundles.info import sealed
+from sdk.features.builtin import Encoding, transformer
 from sdk.features.encode import encode_interactions
 from sdk.features.engine import with_engine
 from sdk.features.interactions import TEST
 from sdk.features.tables import FIRST_KNOWN
-from sdk.features.workflows import nvtabular
 from sdk.training.pipeline import train_bundle
 
 DATA = dataset()
@@ -52,7 +52,6 @@ def changed(folder, **values):
 # --- what it holds ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.needs("nvtabular")
 def test_a_bundle_is_whole_and_alone(trained):
     assert [path.name for path in trained.parent.iterdir()] == ["bundle"], "something was left beside it"
     info = json.loads((trained / "bundle.json").read_text())
@@ -62,13 +61,14 @@ def test_a_bundle_is_whole_and_alone(trained):
     expected = {"users.parquet", "items.parquet", "seen.parquet", "rejects.parquet", "dlrm.safetensors",
                 "ncf.safetensors", "reports/stages.json"}  # fmt: skip
     assert expected <= set(files)
-    assert {f"workflow/{name}/workflow.pkl" for name in ("interactions", "codes", "users", "items")} <= set(files)
+    assert {f"workflow/{name}/encoding.json" for name in ("interactions", "codes", "users", "items")} <= set(files)
 
 
-def test_nothing_but_nvtabulars_workflow_is_pickled(trained):
-    for path in trained.rglob("*"):
-        assert path.suffix not in (".pt", ".pth", ".joblib", ".npy")
-        assert path.suffix != ".pkl" or path.name == "workflow.pkl"
+def test_nothing_is_pickled(trained):
+    assert not [path for path in trained.rglob("*") if path.suffix in (".pkl", ".pt", ".pth", ".joblib", ".npy")]
+    for path in trained.rglob("*.npz"):
+        with np.load(path, allow_pickle=False) as arrays:
+            assert all(not arrays[name].dtype.hasobject for name in arrays)
 
 
 def test_it_says_what_it_was_made_of(trained):
@@ -107,12 +107,10 @@ def test_no_test_rating_reached_the_features(trained):
     np.testing.assert_array_equal(bundle.encoded_users.statistics.count, expected)
 
 
-@pytest.mark.needs("nvtabular")
-def test_the_saved_workflow_gives_the_bundles_own_rows(trained, tmp_path, monkeypatch):
+def test_the_saved_encoding_gives_the_bundles_own_rows(trained, tmp_path):
     copy = shutil.copytree(trained, tmp_path / "elsewhere")
-    monkeypatch.chdir(tmp_path)
-    workflow = nvtabular().Workflow.load(str(copy / "workflow" / "interactions"))
-    encoded, stored = encode_interactions(workflow, DATA.interactions), load(copy).interactions.rows
+    to_rows = transformer(Encoding.load(str(copy / "workflow" / "interactions")), (), tmp_path)
+    encoded, stored = encode_interactions(to_rows, DATA.interactions), load(copy).interactions.rows
     np.testing.assert_array_equal(encoded.user_index, stored.user_index)
     np.testing.assert_array_equal(encoded.item_index, stored.item_index)
     np.testing.assert_array_equal(encoded.label, stored.label)

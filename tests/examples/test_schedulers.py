@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
 import shlex
 import shutil
@@ -205,3 +207,137 @@ def test_only_codes_that_no_second_try_mends_become_airflows_99(dag_file, code, 
     tail = line[line.index("; code=$?") :]
     done = subprocess.run(["sh", "-c", f"(exit {code}){tail}"], capture_output=True, check=False)
     assert done.returncode == seen
+
+
+# Dagster and Prefect -----------------------------------------------------------------------------------------------
+
+SUMMARY = {"night": "n", "status": "published", "model": "dlrm", "user_rows": 1, "item_rows": 2, "fallback_users": 0,
+           "gate_verdicts": {"passed": 3, "failed": 0, "skipped": 0, "not compared": 1}}  # fmt: skip
+DATE = "2026-11-23"
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """A folder with a program in Python's place, which notes its arguments and ends with the code in a file."""
+    (tmp_path / "summary").write_text(json.dumps(SUMMARY))
+    (tmp_path / "python").write_text(
+        f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\ncat {tmp_path}/summary\nexit $(cat {tmp_path}/code)\n'
+    )
+    (tmp_path / "python").chmod(0o755)
+    for name, value in {"CODE": tmp_path, "PYTHON": tmp_path / "python", "HOME": "/srv/x", "RETRY_DELAY_S": 0}.items():
+        monkeypatch.setenv(f"MARQUEE_{name}", str(value))
+    return tmp_path
+
+
+def calls(home: Path) -> list[list[str]]:
+    return [line.split() for line in (home / "calls").read_text().splitlines()]
+
+
+def loaded(name: str) -> dict[str, Any]:
+    """The file's names, with whatever stands for its library."""
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)  # the libraries look a function's module up
+    spec.loader.exec_module(module)
+    return vars(module)
+
+
+def check_calls(found: list[list[str]]) -> None:
+    train, score = found
+    assert (train[1:3], score[1:2]) == (["sdk", "train"], ["batch.score"])
+    assert score[score.index("--run-date") + 1] == DATE
+    for each in found:
+        parse(each)
+
+
+class AnyNamed:
+    """Stands for Dagster where it is not installed: decorators leave functions alone, everything else is noted."""
+
+    class Failure(Exception):
+        def __init__(self, text: str, *, metadata: dict[str, int], allow_retries: bool) -> None:
+            super().__init__(text)
+            self.allow_retries = allow_retries
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "asset":
+            return lambda **given: lambda function: function
+        return lambda *values, **given: Recorded(**given)
+
+
+@pytest.mark.parametrize(("code", "again"), [(0, None), (1, True), (2, False), (6, False), (5, True), (7, True)])
+def test_the_assets_commands_are_parsed_and_only_codes_that_may_mend_are_tried_again(home, monkeypatch, code, again):
+    monkeypatch.setitem(sys.modules, "dagster", AnyNamed())
+    (home / "code").write_text(str(code))
+    names = loaded("dagster_assets")
+    if code:
+        with pytest.raises(AnyNamed.Failure) as failed:
+            names["bundle"]()
+        assert failed.value.allow_retries is again
+        return
+    names["bundle"]()
+    result = names["night"](types.SimpleNamespace(partition_key=DATE, run_id="r1"))
+    assert result.given["metadata"]["user_rows"] == 1
+    check_calls(calls(home))
+
+
+def test_dagster_materialises_a_night_by_its_partition_and_obeys_exit_codes(home):
+    dagster = pytest.importorskip("dagster", reason="no Dagster here: pip install dagster")
+    names = loaded("dagster_assets")
+    (job,) = [job for job in names["defs"].resolve_all_job_defs() if job.name == "marquee_nightly"]
+    assert DATE in job.partitions_def.get_partition_keys(current_time=datetime(2026, 11, 24, tzinfo=UTC))
+    assets = [names["bundle"], names["night"]]
+    for code, tries in ((0, 2), (6, 1), (5, 3)):
+        (home / "code").write_text(str(code))
+        (home / "calls").write_text("")
+        with dagster.DagsterInstance.ephemeral() as instance:
+            done = dagster.materialize(assets, partition_key=DATE, instance=instance, raise_on_error=False)
+        assert (done.success, len(calls(home))) == (code == 0, tries), code
+        if code == 0:
+            check_calls(calls(home))
+            (gates,) = done.get_asset_check_evaluations()
+            assert gates.passed
+            assert done.asset_materializations_for_node("night")[0].metadata["user_rows"].value == 1
+
+
+class Task:
+    """Stands for a task of Prefect's where it is not installed."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def with_options(self, name: str) -> Any:
+        return self.function
+
+
+def test_the_flows_commands_are_parsed_and_only_codes_that_may_mend_are_tried_again(home, monkeypatch):
+    flow_run = types.SimpleNamespace(id="r1", scheduled_start_time=datetime.fromisoformat(f"{DATE}T02:00:00+00:00"))
+    prefect = types.ModuleType("prefect")
+    prefect.__dict__.update(
+        flow=lambda **given: lambda function: function, task=lambda **given: Task,
+        runtime=types.SimpleNamespace(flow_run=flow_run),
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "prefect", prefect)
+    (home / "code").write_text("0")
+    names = loaded("prefect_flow")
+    assert names["nightly"]() == SUMMARY
+    check_calls(calls(home))
+    for code in (1, 2, 3, 4, 5, 6, 7, 143):
+        error = subprocess.CalledProcessError(code, [])
+        state = types.SimpleNamespace(result=lambda raise_on_failure, error=error: error)
+        assert names["may_mend"](None, None, state) == (code not in (2, 3, 4, 6))
+
+
+def test_prefect_runs_the_flow_for_a_date_and_obeys_exit_codes(home, monkeypatch):
+    testing = pytest.importorskip("prefect.testing.utilities", reason="no Prefect here: pip install prefect")
+    monkeypatch.setenv("DO_NOT_TRACK", "1")
+    names = loaded("prefect_flow")
+    with testing.prefect_test_harness(server_startup_timeout=120):
+        for code, tries in ((0, 2), (6, 1), (5, 3)):
+            (home / "code").write_text(str(code))
+            (home / "calls").write_text("")
+            state = names["nightly"](run_date=DATE, return_state=True)
+            assert (state.is_completed(), len(calls(home))) == (code == 0, tries), code
+            if code == 0:
+                assert state.result() == SUMMARY
+                check_calls(calls(home))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,11 +85,63 @@ def test_the_steps_of_rank_fit_each_other(exported: Callable[..., Path], backend
         assert set(step.input_map) == {tensor.name for tensor in model.input}
         for tensor in model.input:
             assert known[step.input_map[tensor.name]] == (tensor.data_type, (-1, *tensor.dims))
+        assert set(step.output_map) <= {tensor.name for tensor in model.output}
         for tensor in model.output:
+            assert step.output_map[tensor.name] not in known  # written once
             known[step.output_map[tensor.name]] = (tensor.data_type, (-1, *tensor.dims))
         assert (repository / step.model_name / str(step.model_version)).is_dir()
     (score,) = rank.output
     assert known["score"] == (score.data_type, tuple(score.reshape.shape))
+
+
+PLATFORMS = {"": "ensemble", "python": "", "pytorch": "pytorch_libtorch", "onnxruntime": "onnxruntime_onnx"}
+FIELDS = {"name", "max_batch_size", "input", "output", "version_policy"}  # no decoupled answers, no response cache
+MORE_FIELDS = {
+    "": {"platform", "ensemble_scheduling"},  # no process of its own, so no instances and no batching
+    "python": {"backend", "instance_group", "dynamic_batching", "parameters"},
+    "pytorch": {"backend", "instance_group", "dynamic_batching", "platform", "default_model_filename", "model_warmup"},
+}
+MORE_FIELDS["onnxruntime"] = MORE_FIELDS["pytorch"]
+SERVED_TYPES = {"TYPE_INT64", "TYPE_INT32", "TYPE_FP32"}  # no strings: see marquee_serving
+FORMS = [
+    *({"workflow": form, "backend": backend} for form in ("compiled", "nvtabular") for backend in BACKENDS),
+    {"backend": "pytorch", "instance_kind": "gpu"},
+    {"instances": 3, "max_queue_delay_us": 50, "keep_versions": 2, "max_batch": 1, "warm_up": False},
+]
+
+
+@pytest.mark.parametrize("options", FORMS, ids=lambda options: "-".join(map(str, options.values())))
+def test_every_config_keeps_the_rules_of_a_current_triton(exported: Callable[..., Path], options: dict[str, object]):
+    """What its server checks when it loads a model. A field that the newest client's ModelConfig lacks is no text."""
+    skip_unless_loadable(str(options.get("backend", "python")))
+    repository = exported(**options)
+    folders = [path for path in repository.iterdir() if path.is_dir()]
+    assert {path.name for path in folders} == {"nvt_workflow", "ranker", "recommend", "similar_items", "rank"}
+    for folder in folders:
+        config = read_config(folder / "config.pbtxt")
+        given = [field for field, _ in config.ListFields()]
+        assert {field.name for field in given} <= FIELDS | MORE_FIELDS[config.backend]
+        assert not any(field.GetOptions().deprecated for field in given)
+        assert (config.name, config.platform) == (folder.name, PLATFORMS[config.backend])
+        assert config.version_policy.latest.num_versions >= 1
+        assert all(path.name.isdigit() and path.name[0] != "0" for path in folder.iterdir() if path.is_dir())
+        assert (config.WhichOneof("scheduling_choice") == "dynamic_batching") == (config.max_batch_size > 0)
+        assert len(config.instance_group) == (config.platform != "ensemble")
+        for group in config.instance_group:
+            assert {field.name for field, _ in group.ListFields()} == {"count", "kind"}
+        for side in (config.input, config.output):
+            assert len({tensor.name for tensor in side}) == len(side) > 0
+            for tensor in side:
+                assert type_name(tensor) in SERVED_TYPES
+                assert tensor.dims
+                assert all(size == -1 or size > 0 for size in tensor.dims)
+                if tensor.HasField("reshape"):  # as many elements, and the same sizes that vary
+                    assert [n for n in tensor.reshape.shape if n != 1] == [n for n in tensor.dims if n != 1]
+
+
+def type_name(tensor: Any) -> str:
+    types = tensor.DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_number
+    return str(types[tensor.data_type].name)
 
 
 @pytest.mark.parametrize("backend", ["pytorch", "onnxruntime"])

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from fake_triton import model_of, rows
+from fake_triton import BrokenTensor, OldTensor, OldTensorBesideNumPy1, Tensor, backend_of, model_of, rows
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdk.base.errors import BundleError
 from sdk.bundles.bundle import Bundle
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN
-from triton_models.marquee_serving import lookup
+from triton_models.marquee_serving import UnfitServerError, lookup, shares_arrays
 
 INT64 = np.iinfo(np.int64)
 
@@ -159,3 +163,75 @@ def test_a_model_refuses_to_load_an_altered_or_missing_file(
     (copy / name / "1" / "manifest.json").unlink()
     with pytest.raises(Exception, match=r"manifest\.json: not readable"), model_of(copy, name):
         pass
+
+
+needs_numpy_2 = pytest.mark.skipif(np.__version__ < "2", reason="NumPy 1: a backend of before NumPy 2 reads it right")
+
+
+@pytest.mark.parametrize(
+    ("kind", "shares"),
+    [(Tensor, True), (OldTensorBesideNumPy1, True), pytest.param(OldTensor, False, marks=needs_numpy_2)],
+)
+def test_how_tensors_pass_is_decided_by_what_comes_back(kind: type[Tensor], shares: bool):
+    assert shares_arrays(backend_of(kind)) is shares
+
+
+def test_dlpack_is_not_tried_beside_numpy_1(monkeypatch: pytest.MonkeyPatch):
+    class OldTensorThatEnds(OldTensor, OldTensorBesideNumPy1):
+        """Misread, and DLPack ends the process: no server is known to be so."""
+
+    monkeypatch.setattr(np, "__version__", "1.26.4")
+    with pytest.raises(UnfitServerError, match=r"NumPy 1\.26\.4: got .*, expected .*\. Put numpy<2 into"):
+        shares_arrays(backend_of(OldTensorThatEnds))
+
+
+@needs_numpy_2
+@pytest.mark.parametrize("name", ["nvt_workflow", "ranker", "recommend", "similar_items"])
+def test_a_model_refuses_a_server_that_misreads_arrays_both_ways(exported: Callable[..., Path], name: str):
+    expected = r"got \[\[1, 1\], \[1, 1\], \[1, 1\]\], expected \[\[1, 2\], \[3, 4\], \[5, 6\]\]"
+    with pytest.raises(Exception, match=expected), model_of(exported(), name, tensors=BrokenTensor):
+        pass
+
+
+@needs_numpy_2
+@pytest.mark.parametrize("form", ["compiled", "nvtabular"])
+def test_answers_are_the_same_on_a_server_of_before_numpy_2(bundle: Bundle, exported: Callable[..., Path], form: str):
+    users, items = bundle.encoded_users.known_ids[:9], bundle.encoded_items.known_ids[:9]
+    asked = {
+        "nvt_workflow": [rows(user_id=users, item_id=items), rows(user_id=[7], item_id=[9])],
+        "ranker": [rows(user_index=[3, 4, 2], item_index=[3, 5, 9]), rows(user_index=[6], item_index=[4])],
+        "recommend": [{"user_id": users, "exclude": items[:3], "k": np.array([5], dtype=np.int32)}],
+        "similar_items": [{"item_id": items, "k": np.array([5], dtype=np.int32)}],
+    }
+    for name, requests in asked.items():
+        answers = []
+        for kind in (Tensor, OldTensor):
+            with model_of(exported(workflow=form), name, tensors=kind) as model:
+                answers.append(model.execute(requests))
+        for expected, got in zip(*answers, strict=True):
+            assert (expected.error, got.error) == (None, None)
+            for tensor, values in expected.outputs.items():
+                np.testing.assert_array_equal(got.outputs[tensor], values)
+
+
+def test_a_repository_of_before_is_refused_by_name_where_its_answers_would_be_wrong(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """Its own copy of marquee_serving knows nothing of this; it imports sdk.serving, which looks for it."""
+    import sdk.serving
+
+    copy, backend = ModuleType("marquee_serving"), ModuleType("c_python_backend_utils")
+    copy.__file__ = str(tmp_path / "marquee_serving.py")
+    monkeypatch.setitem(sys.modules, "marquee_serving", copy)
+    monkeypatch.setitem(sys.modules, "c_python_backend_utils", backend)
+    for kind in (Tensor, OldTensorBesideNumPy1):
+        monkeypatch.setattr(backend, "Tensor", kind, raising=False)
+        importlib.reload(sdk.serving)
+    monkeypatch.setattr(backend, "Tensor", OldTensor)
+    expected = (
+        r"marquee_serving\.py: .* misreads arrays of NumPy .*: got \[1, 1, 1, 1, 1, 1\], .*Export the bundle again"
+    )
+    with pytest.raises(BundleError, match=expected):
+        importlib.reload(sdk.serving)
+    monkeypatch.setattr(copy, "shares_arrays", shares_arrays, raising=False)
+    importlib.reload(sdk.serving)  # a newer copy looks itself

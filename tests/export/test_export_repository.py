@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import small
+from format_artefacts import resealed
 
 import export.repository as repository_module
 from export.__main__ import main
@@ -23,6 +26,7 @@ from sdk.bundles.bundle import Bundle, sha256_of
 from sdk.training.pipeline import train_bundle
 
 COMPILED = ExportOptions(workflow="compiled")
+FORMS = ("compiled", "nvtabular")
 
 
 def all_hashes(folder: Path) -> dict[str, str]:
@@ -49,8 +53,50 @@ def test_the_compiled_form_holds_no_pickle_and_the_ranker_imports_numpy_alone(ex
     assert suffixes == {".npy", ".py", ".json", ".pbtxt"}
     text = "".join(p.read_text() for m in ("ranker", "nvt_workflow") for p in (repository / m).rglob("*.py"))
     lines = [line.split()[1] for line in text.splitlines() if line.startswith(("import ", "from "))]
-    outside = {name.partition(".")[0] for name in lines} - {"__future__", "collections", "hashlib", "json", "pathlib"}
-    assert outside == {"typing", "numpy", "triton_python_backend_utils", "marquee_serving", "pair_score"}
+    outside = {name.partition(".")[0] for name in lines} - sys.stdlib_module_names
+    assert outside == {"numpy", "triton_python_backend_utils", "marquee_serving", "pair_score"}
+
+
+class Planted:
+    """A pickle of it ends the process that opens it."""
+
+    def __reduce__(self) -> tuple[object, tuple[int]]:
+        return os._exit, (1,)
+
+
+def test_a_bundle_of_an_earlier_release_is_exported_alike_and_its_pickles_stay_shut(
+    bundle: Bundle, exported: Callable[..., Path], tmp_path: Path
+):
+    old = shutil.copytree(bundle.path, tmp_path / "bundle")
+    shutil.rmtree(old / "workflow")
+    pickles = [f"workflow/{name}/workflow.pkl" for name in ("interactions", "codes", "users", "items")]
+    for name in pickles:
+        (old / name).parent.mkdir(parents=True)
+        (old / name).write_bytes(pickle.dumps(Planted()))
+    files = {name: "" for name in bundle.info.files if not name.startswith("workflow/")} | dict.fromkeys(pickles, "")
+    info = json.loads((old / "bundle.json").read_text())
+    (old / "bundle.json").write_text(json.dumps({**info, "files": files}))
+    resealed(old)
+    for form in FORMS:
+        export_repository(old, tmp_path / form, ExportOptions(workflow=form))
+        for name in ("unique.user_id.parquet", "unique.item_id.parquet", "user_ids.npy", "item_ids.npy"):
+            got, expected = ([*folder.rglob(name)] for folder in (tmp_path / form, exported(workflow=form)))
+            assert [path.read_bytes() for path in got] == [path.read_bytes() for path in expected]
+
+
+@pytest.mark.parametrize(("here", "taken"), [(True, "nvtabular"), (False, "compiled")])
+def test_the_default_form_is_nvtabulars_where_it_is_installed(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, here, taken
+):
+    if here:
+        pytest.importorskip("nvtabular")
+    else:
+        monkeypatch.setitem(sys.modules, "merlin.systems", None)
+    with caplog.at_level("INFO"):
+        export_repository(bundle.path, tmp_path / "repository")
+    assert json.loads((tmp_path / "repository" / "manifest.json").read_text())["options"]["workflow"] == taken
+    said = [record.message for record in caplog.records if "--workflow" in record.message]
+    assert said == [] if here else ["--workflow compiled is taken: NVIDIA Merlin is not installed"]
 
 
 @pytest.mark.needs("nvtabular")

@@ -25,12 +25,40 @@ from export.__main__ import main
 from export.client import Client, ClientOptions
 from export.errors import ServerStartError
 from export.server import ServerOptions, TritonServer
+from export.server_files import lay_out_backend, tritonserver_folder
 from sdk.base.errors import ConfigError
 from sdk.bundles.bundle import Bundle
 
 pytestmark = pytest.mark.server
 
 ROOT = Path(export.__file__).resolve().parents[1]
+
+
+def made_up_wheel(folder: Path, *versions: str) -> Path:
+    """A pytriton with a server of these Pythons, which cannot be imported: its own packages are not there."""
+    files = ["bin/tritonserver", "backends/python/libtriton_python.so"]
+    files += [f"python_backend_stubs/{version}/triton_python_backend_stub" for version in versions]
+    for path in (folder / "pytriton" / "tritonserver" / name for name in files):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    (folder / "pytriton" / "__init__.py").write_text("raise ImportError('numpy<2 is not here')\n")
+    return folder / "pytriton" / "tritonserver"
+
+
+def test_of_pytriton_only_the_files_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    home = made_up_wheel(tmp_path, "3.9", f"3.{sys.version_info.minor}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "pytriton", raising=False)
+    assert tritonserver_folder() == home
+    assert (lay_out_backend(home, tmp_path / "laid") / "python" / "triton_python_backend_stub").exists()
+    assert "pytriton" not in sys.modules
+
+
+def test_a_python_that_the_server_lacks_is_named_with_those_that_it_has(tmp_path: Path):
+    with pytest.raises(
+        ServerStartError, match=r"no Python backend for Python 3\.\d+, only for 3\.8, 3\.9\. Serve with"
+    ):
+        lay_out_backend(made_up_wheel(tmp_path, "3.9", "3.8"), tmp_path / "laid")
 
 
 @contextmanager
@@ -88,6 +116,7 @@ def test_no_process_is_left_after_stop_or_kill(exported: Callable[..., Path]):
         assert members(pid)
         getattr(server, end)()
         assert members(pid) == []
+        assert list(server.repository.rglob("*.pyc")) == []
         assert list(Path("/dev/shm").glob(f"{server._prefix}*")) == []
 
 

@@ -1,4 +1,4 @@
-"""The NVTabular workflows and the tables made of them, against pandas and against brute force."""
+"""The encodings and the tables made of them, against pandas and against brute force."""
 
 import shutil
 
@@ -10,13 +10,12 @@ from small import GENRES, item_table, ratings, user_table
 from sdk.base.config import FeatureConfig
 from sdk.base.errors import BundleError, DataError
 from sdk.data.splits import Split
-from sdk.features import workflows
+from sdk.features.builtin import Encoding
 from sdk.features.encode import EncodedInteractions, encode_interactions, fit_features
-from sdk.features.engine import WORKFLOWS
+from sdk.features.engine import WORKFLOWS, engine_of
 from sdk.features.interactions import TEST, TRAIN, VALIDATION, StoredInteractions
 from sdk.features.table_files import read_table, write_table
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
-from sdk.features.workflows import nvtabular
 
 USER_IDS = [2, 5, 9, 14, 10**12]
 ITEM_IDS = [1, 3, 4, 8, 20, 2**40]
@@ -222,27 +221,30 @@ def test_a_table_whose_parts_disagree_is_refused(plain):
 # --- on disk ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.needs("nvtabular")
-def test_saved_workflows_encode_the_same_elsewhere_after_the_originals_are_gone(tmp_path, monkeypatch):
+@pytest.mark.parametrize("engine", ["nvtabular", "builtin"])
+def test_what_is_saved_encodes_the_same_elsewhere_by_either_engine(tmp_path, monkeypatch, engine):
     users = user_table(USER_IDS, gender=["F", "M", None, "F", "M"])
     made = fit(tmp_path, users)
     train = training_ratings()
     before = made.encode(train)
-    for name, workflow in made.workflows.items():
-        workflow.save(str(tmp_path / "first" / name))
+    for name, encoding in made.encodings.items():
+        encoding.save(str(tmp_path / "first" / name))
     shutil.move(tmp_path / "first", tmp_path / "second")
     shutil.rmtree(tmp_path / "work")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    loaded = {name: nvtabular().Workflow.load(str(tmp_path / "second" / name)) for name in WORKFLOWS}
+    loaded = {
+        name: engine_of(engine).transformer(Encoding.load(str(tmp_path / "second" / name)), ["genres"], tmp_path / name)
+        for name in WORKFLOWS
+    }
     after = encode_interactions(loaded["interactions"], train)
     for column in ("user_index", "item_index", "label"):
         np.testing.assert_array_equal(getattr(after, column), getattr(before, column))
     ids = pd.DataFrame({"user_id": USER_IDS, "item_id": ITEM_IDS[:5]})
-    assert workflows.transform(loaded["codes"], ids)["user_id"].tolist() == made.users.codes["id"][3:].tolist()
+    assert loaded["codes"](ids)["user_id"].tolist() == made.users.codes["id"][3:].tolist()
     frame = pd.DataFrame({"gender": ["M", "F"], "log_count": [0.0, 1.0], "like_rate": [0.0, 1.0]})
-    assert workflows.transform(loaded["users"], frame)["gender"].tolist() == made.users.codes["gender"][[4, 3]].tolist()
-    assert list((tmp_path / "elsewhere").iterdir()) == [], "the workflows wrote into the current folder"
+    assert loaded["users"](frame)["gender"].tolist() == made.users.codes["gender"][[4, 3]].tolist()
+    assert list((tmp_path / "elsewhere").iterdir()) == [], "it wrote into the current folder"
 
 
 def test_a_table_read_back_is_the_table_written(tmp_path):

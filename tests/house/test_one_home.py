@@ -132,6 +132,11 @@ def test_homes_and_exceptions_are_there_and_needed(thing: str) -> None:
         assert any(re.fullmatch(home.calls, name) for name in names), f"{place} has no such call"
 
 
+def test_colours_of_text_are_written_in_one_place() -> None:
+    escapes = [path for path in SOURCES if re.search(r"\\(x1b|033|e)\[|\\N\{ESC", path.read_text("utf-8"))]
+    assert [path.relative_to(ROOT).as_posix() for path in escapes] == ["sdk/base/streams.py"]
+
+
 @pytest.mark.parametrize(
     "line",
     ["os.replace(a, b)", "a.rename(b)", "aside.replace(path)", "FileLock(path)", "hashlib.sha256()",

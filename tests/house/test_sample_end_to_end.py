@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
+import io
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +99,24 @@ def test_the_readme_query_gives_one_users_list_by_title(home, monkeypatch):
     ids, _ = sdk.load("bundle").recommend([600], 5).row(0)
     titles = [re.sub(r" \(\d{4}\)$", "", name) for name in sdk.load("bundle").titles(ids)]
     assert [title for _, title, _ in rows] == titles
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Delete operation did not match any records:UserWarning")
+def test_the_page_on_lakes_does_what_it_shows(home, tmp_path, monkeypatch):
+    for package in ("deltalake", "pyiceberg"):
+        pytest.importorskip(package, reason=f"no {package} here: pip install deltalake 'pyiceberg[sql-sqlite]'")
+    shutil.copytree(home / "nightly", tmp_path / "nightly")
+    run(tmp_path, "batch.score", "--bundle", str(home / "bundle"), "--out", "nightly", "--run-date", "2026-11-24")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "integrations.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```\n\n```\n(.*?)```", page, re.S)
+    assert len(blocks) == page.count("```python") == 4
+    names: dict[str, object] = {}
+    for code, expected in blocks:
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(compile(code, "integrations.md", "exec", dont_inherit=True), names)
+        assert printed.getvalue() == expected
 
 
 @pytest.mark.slow

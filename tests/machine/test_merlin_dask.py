@@ -18,10 +18,11 @@ FIT = """
 import sys, warnings
 import numpy as np, pandas as pd
 from pathlib import Path
-from sdk.features import workflows
+from sdk.features.builtin import fit_attributes
+from sdk.features.workflows import transformer
 table = pd.DataFrame({"genres": [["a", "b"], ["b"]], "gender": ["f", None], "number": [1.0, 2.0]})
-fitted = workflows.fit_attributes(table, ["genres", "gender"], ["number"], Path(sys.argv[1]))
-assert [len(codes) for codes in workflows.transform(fitted, table)["genres"]] == [2, 1]
+learnt = fit_attributes(table, ["genres", "gender"], ["number"])
+assert [len(codes) for codes in transformer(learnt, ["genres"], Path(sys.argv[1]))(table)["genres"]] == [2, 1]
 import dask
 assert dask.config.get("dataframe.query-planning", None) is None
 assert dask.config.get("dataframe.convert-string", None) is None

@@ -10,7 +10,7 @@ from small import all_pairs, encoded_table, jitter, tables
 from sdk.base.config import DLRMConfig, NCFConfig
 from sdk.base.errors import UsageError
 from sdk.models.dlrm import DLRM
-from sdk.models.merlin import merlin_dlrm, merlin_inputs, merlin_ncf
+from sdk.models.merlin import merlin_dlrm, merlin_inputs, merlin_network
 from sdk.models.ncf import NCF
 
 TOLERANCE = 1e-5  # float32: the sums run in another order, nothing else differs
@@ -53,7 +53,7 @@ def test_without_merlins_sigmoid_the_dlrms_logits_agree_too():
 @pytest.mark.parametrize("biases", [True, False])
 def test_ncf_is_put_together_from_merlins_blocks(variant, biases):
     model = jitter(NCF(NCFConfig(variant=variant, biases=biases, embedding_dim=5, mlp_layers=(8, 4)), *tables()))
-    assert largest_difference(merlin_ncf(model), model, lambda logits: logits) < TOLERANCE
+    assert largest_difference(merlin_network(model), model, lambda logits: logits) < TOLERANCE
 
 
 @pytest.mark.parametrize("change", [{"dot_dim": 3}, {"biases": True}])

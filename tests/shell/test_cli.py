@@ -12,7 +12,8 @@ import pytest
 from batch.score import main as score_main
 from export.__main__ import main as export_main
 from sdk.__main__ import main
-from sdk.shell.cli import CommandParser, Terminated, add_fields, made_of, new_parser, run_command, seconds
+from sdk.shell.cli import Terminated, add_fields, made_of, new_parser, run_command, seconds
+from sdk.shell.parser import CommandParser
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,7 @@ def test_usage_errors_are_exit_code_2(arguments, capsys):
         (["similar", "Heat", "--bundel=b"], "unknown option --bundel; did you mean --bundle?", " similar"),
         (["train", "--smaple", "--out", "b"], "unknown option --smaple; did you mean --sample?", " train"),
         (["train", "--movielens=x", "--ot=b"], "unknown option --ot; did you mean --out?", " train"),
+        (["train", "--movielens", "x", "-o", "b"], "unknown option -o\n", " train"),
         (["train", "--movielens", "x"], "the following arguments are required: --out", " train"),
         (["similar", "Heat", "--zzz"], "unknown option --zzz\n", " similar"),
         (["similar", "The", "Dark", "Knight"], "'Dark'; put a title of several words in quotes\n", " similar"),
@@ -195,3 +197,13 @@ def test_a_bundle_that_is_not_there_is_told_from_a_file(tmp_path, capsys):
     for name, found in (("none", "nothing is there"), ("file", "it is no folder")):
         assert main(["similar", "Heat", "--bundle", str(tmp_path / name)]) == 4
         assert f"no bundle.json ({found})" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("inside", ["", "deep/er"])
+def test_a_file_in_the_way_of_a_folder_is_called_one(inside, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    out = str(tmp_path / "file" / inside / "bundle")
+    assert main(["train", "--movielens", str(tmp_path / "none"), "--out", out]) == 5
+    err = capsys.readouterr().err
+    assert "a file is there, where a folder was expected" in err
+    assert len(err.splitlines()) == 1

@@ -156,7 +156,9 @@ def zsh(tmp_path_factory):
     home = tmp_path_factory.mktemp("zsh")
     (home / "only-one").mkdir()
     whole = parser_of("marquee", "", "", [entry.load() for entry in entry_points(group=GROUP)])
-    scripts = "".join(completion_script(parser, "zsh") for parser in (*PARSERS.values(), whole))
+    (home / "marquee.zsh").write_text(completion_script(whole, "zsh"))
+    scripts = "".join(completion_script(parser, "zsh") for parser in PARSERS.values())
+    scripts += f'eval "$(<{home}/marquee.zsh)"\n'
     show = "show() { print -r -- \"LINE<$BUFFER>\" }; zle -N show; bindkey '^X' show"
     (home / ".zshrc").write_text(f"autoload -Uz compinit; compinit -u -D\n{scripts}\n{show}\ncd {home}; print READY\n")
     terminal = Terminal(

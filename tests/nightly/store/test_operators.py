@@ -20,7 +20,7 @@ from batch.store.nights import release, retain, rollback
 from batch.store.places import open_target
 from batch.store.publish import point, recover
 from sdk.base.errors import OutputError, UsageError
-from sdk.shell.cli import HelpFormatter
+from sdk.shell.parser import HelpFormatter
 
 REAL_TODAY = clock.today
 """As it is before the tests put another in its place."""
@@ -366,7 +366,7 @@ def test_an_output_in_memory_is_warned_of(score):
 
 
 def test_flags_show_no_default_in_any_help():
-    from sdk.shell.cli import CommandParser
+    from sdk.shell.parser import CommandParser
 
     parser = CommandParser(prog="p", formatter_class=HelpFormatter)
     parser.add_argument("--no-warm-up", dest="warm_up", action="store_false", help="leave it")

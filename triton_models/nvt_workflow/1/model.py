@@ -22,8 +22,7 @@ class TritonPythonModel:
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Check and read the vocabularies."""
-        folder = serving.version_folder(args)
-        serving.check_folder(folder)
+        folder = serving.checked_folder(pb_utils, args)
         arrays = serving.read_arrays(folder)
         self.user_ids, self.item_ids = arrays["user_ids"], arrays["item_ids"]
 

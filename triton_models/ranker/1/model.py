@@ -19,8 +19,7 @@ class TritonPythonModel:
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Check and read the model, and score one pair, so that the first request is as quick as the next."""
-        folder = serving.version_folder(args)
-        serving.check_folder(folder)
+        folder = serving.checked_folder(pb_utils, args)
         self.scorer = PairScorer(serving.read_arrays(folder))
         self.scorer(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))
 

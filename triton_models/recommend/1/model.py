@@ -17,8 +17,7 @@ class TritonPythonModel:
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Check and read the model, and make one list where the instance runs, which compiles the engine."""
-        folder = serving.version_folder(args)
-        serving.check_folder(folder)
+        folder = serving.checked_folder(pb_utils, args)
         self.limits = serving.read_limits(args)
         self.lists = StoredRecommender(serving.read_arrays(folder), serving.gpu_of(args))
         self.lists.recommend(np.concatenate([[-1], self.lists.user_ids[:1]]), 1)

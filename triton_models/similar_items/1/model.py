@@ -19,8 +19,7 @@ class TritonPythonModel:
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Check and read the titles' vectors, and search once, which compiles the search."""
-        folder = serving.version_folder(args)
-        serving.check_folder(folder)
+        folder = serving.checked_folder(pb_utils, args)
         self.limits = serving.read_limits(args)
         arrays = serving.read_arrays(folder)
         self.item_ids = arrays["item_ids"]

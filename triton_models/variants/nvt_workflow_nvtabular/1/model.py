@@ -23,7 +23,7 @@ class TritonPythonModel(workflow_model.TritonPythonModel):
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Check every file, then let Merlin Systems unpickle the workflow, and run it once."""
-        serving.check_folder(serving.version_folder(args))
+        serving.checked_folder(pb_utils, args)
         super().initialize(args)
         self._transform({name: np.zeros(1, dtype=np.int64) for name in RENAMED})
 
