@@ -99,6 +99,7 @@ def test_the_default_form_is_nvtabulars_where_it_is_installed(
     assert said == [] if here else ["--workflow compiled is taken: NVIDIA Merlin is not installed"]
 
 
+@pytest.mark.needs("nvtabular")
 def test_an_export_reads_the_bundle_only(bundle: Bundle, tmp_path: Path):
     before = all_hashes(bundle.path)
     export_repository(bundle.path, tmp_path / "repository", ExportOptions(workflow="nvtabular"))
