@@ -220,7 +220,7 @@ def title_rows(known: Int64s, item_id: Int64s) -> Int64s:
 
 def _short(value: object) -> str:
     try:
-        text = repr(value)
+        text = repr(value.item() if isinstance(value, np.generic) else value)  # 0.5, not np.float64(0.5)
     except ValueError:  # Python writes out no integer of more than some thousand digits
         return "a number of thousands of digits"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -79,7 +79,7 @@ BAD = {
     "nested": [[5, 7]], "table": np.zeros((2, 2), int), "masked": np.ma.array([5, 7], mask=[False, True]),
     "missing": pd.Series([5, None], dtype="Int64"), "nan": pd.Series([5, None]), "none": None, "text": "57",
     "texts": np.array(["5", "7"]), "bytes": [b"5"], "dates": np.array(["2020-01-01"], dtype="datetime64[ns]"),
-    "date": [np.datetime64(5, "D")], "spans": np.array([5], dtype="timedelta64[s]"), "span": [np.timedelta64(5)],
+    "date": [np.datetime64(5, "D")], "spans": np.array([5], dtype="timedelta64[s]"), "span": [np.timedelta64(5, "s")],
     "complex": [5 + 0j], "mapping": {5: 7}, "object": object(), "signalling": [Decimal("sNaN")],
     "digits": [10**5000], "bools": np.array([True]), "nat": [pd.NaT], "na": [pd.NA], "nulls": pa.array([5, None]),
 }  # fmt: skip

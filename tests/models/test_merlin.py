@@ -32,6 +32,7 @@ def largest_difference(network, model, expected):
     return float((got - want).abs().max())
 
 
+@pytest.mark.needs("nvtabular")
 @pytest.mark.parametrize("top_mlp", [(9, 5), (4,)])
 def test_a_bare_dlrm_is_merlins_dlrm_model(top_mlp):
     import merlin.models.torch as mm
@@ -42,6 +43,7 @@ def test_a_bare_dlrm_is_merlins_dlrm_model(top_mlp):
     assert largest_difference(network, model, torch.sigmoid) < TOLERANCE
 
 
+@pytest.mark.needs("nvtabular")
 def test_without_merlins_sigmoid_the_dlrms_logits_agree_too():
     model = jitter(DLRM(BARE, *bare_tables()), seed=5)
     network = merlin_dlrm(model)
@@ -49,6 +51,7 @@ def test_without_merlins_sigmoid_the_dlrms_logits_agree_too():
     assert largest_difference(network, model, lambda logits: logits) < TOLERANCE
 
 
+@pytest.mark.needs("nvtabular")
 @pytest.mark.parametrize("variant", ["dot", "neumf"])
 @pytest.mark.parametrize("biases", [True, False])
 def test_ncf_is_put_together_from_merlins_blocks(variant, biases):

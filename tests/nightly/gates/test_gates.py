@@ -11,6 +11,7 @@ from pathlib import Path
 
 import fsspec
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -155,7 +156,7 @@ def test_overlap_is_the_mean_of_jaccard_indices_of_users_on_both_nights(lists, r
     before.loc[moved, "item_id"] = 10_000 + np.arange(moved.sum())  # titles that tonight's catalogue does not have
     gone = before[before["user_id"] == 9].assign(user_id=5555)
     before = pa.Table.from_pandas(
-        before._append(gone, ignore_index=True), schema=schema.USER_ITEMS, preserve_index=False
+        pd.concat([before, gone], ignore_index=True), schema=schema.USER_ITEMS, preserve_index=False
     )
     got = gates(lists, rules, {**lists, "users": before}, manifest)
     tops = [
