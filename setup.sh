@@ -160,7 +160,7 @@ keep_pip_below_26() {
 }
 
 pip_install() {
-    "$python" -I -m pip install -qq --disable-pip-version-check --no-compile "$@"
+    "$python" -I -m pip install -qq --disable-pip-version-check "$@"
 }
 
 # NVTabular's newest wheel is tagged for Python 3.11; its Python code runs on the newer ones, and none of ours calls its
