@@ -72,7 +72,7 @@ def night(work: Path) -> dict[str, Any]:
     rows, files = hashlib.sha256(), hashlib.sha256()
     for path in sorted((out / f"run_date={NIGHT}").rglob("*.parquet")):
         files.update(path.read_bytes())
-        table = pq.read_table(path).combine_chunks()
+        table = pq.ParquetFile(path).read().combine_chunks()  # without the folder's run_date
         for name, column in zip(table.column_names, table.columns, strict=True):
             values = column.to_numpy()  # of text it holds addresses, which differ
             held = repr(values.tolist()).encode() if values.dtype == object else values.tobytes()
