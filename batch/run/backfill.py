@@ -32,7 +32,8 @@ def dates_between(first: str, last: str) -> list[str]:
         check_date(date, "--backfill")
     if last < first:
         raise UsageError(f"--backfill: got {first} to {last}, expected the earlier date first")
-    dates: list[str] = np.arange(np.datetime64(first), np.datetime64(last) + 1).astype(str).tolist()
+    end = np.datetime64(last) + np.timedelta64(1, "D")
+    dates: list[str] = np.arange(np.datetime64(first), end).astype(str).tolist()
     return dates
 
 

@@ -104,7 +104,11 @@ MORE_FIELDS = {
 MORE_FIELDS["onnxruntime"] = MORE_FIELDS["pytorch"]
 SERVED_TYPES = {"TYPE_INT64", "TYPE_INT32", "TYPE_FP32"}  # no strings: see marquee_serving
 FORMS = [
-    *({"workflow": form, "backend": backend} for form in ("compiled", "nvtabular") for backend in BACKENDS),
+    *({"workflow": "compiled", "backend": backend} for backend in BACKENDS),
+    *(
+        pytest.param({"workflow": "nvtabular", "backend": backend}, marks=pytest.mark.needs("nvtabular"))
+        for backend in BACKENDS
+    ),
     {"backend": "pytorch", "instance_kind": "gpu"},
     {"instances": 3, "max_queue_delay_us": 50, "keep_versions": 2, "max_batch": 1, "warm_up": False},
 ]

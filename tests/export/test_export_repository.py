@@ -64,6 +64,7 @@ class Planted:
         return os._exit, (1,)
 
 
+@pytest.mark.needs("nvtabular")
 def test_a_bundle_of_an_earlier_release_is_exported_alike_and_its_pickles_stay_shut(
     bundle: Bundle, exported: Callable[..., Path], tmp_path: Path
 ):

@@ -206,6 +206,7 @@ def test_a_night_takes_ids_from_the_shell(bundle_path, tmp_path, redirect):
     assert {user for part in parts for user in pq.read_table(part)["user_id"].to_pylist()} == {1, 2}
 
 
+@pytest.mark.needs("dask")
 def test_a_pipe_is_not_shared_out_to_workers(bundle_path, tmp_path, capsys):
     os.mkfifo(tmp_path / "pipe")
     options = ["--bundle", str(bundle_path), "--out", str(tmp_path / "out"), "--run-date", DATE, "--workers", "1"]
