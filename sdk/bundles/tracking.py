@@ -23,6 +23,18 @@ _NOT_IN_NAMES = re.compile(r"[^\w.\- /]")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
 
 
+@contextlib.contextmanager
+def _without_its_log() -> Iterator[None]:
+    """MLflow logs a traceback of an error that it raises, too; what is raised is told here, in one line."""
+    its = logging.getLogger("mlflow")
+    before = its.level
+    its.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        its.setLevel(before)
+
+
 class MLflow:
     """Where runs are told to MLflow; what is missing is known when it is made, before any work.
 
@@ -76,6 +88,7 @@ class MLflow:
         tags = {"bundle": sha256_of(bundle.path / INFO)}
         self.log_run(f"train {info.created}", settings, {**figures, **stages}, tags, bundle.path, started=started)
 
+    @_without_its_log()
     def log_run(
         self, name: str, params: Mapping[str, Any], metrics: Mapping[str, Any], tags: Mapping[str, str],
         folder: Path | None = None, *, started: float | None = None, failed: bool = False,

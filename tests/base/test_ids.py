@@ -60,9 +60,8 @@ def test_an_array_of_any_type_is_taken_whole_or_refused_whole(code):
             continue
         exact = max(map(abs, values)) < {"f": 2**24, "d": 2**53}.get(code, 2**64)
         array, expected = np.array(values, dtype=code), [slow_rule(value) for value in values]
-        forms = (array, pd.Series(array), pd.Index(array, dtype=array.dtype))[
-            : 2 if code == "f" else 3
-        ]  # an Index has float64 only
+        index = pd.Index(array, dtype=array.dtype)  # has float64 only
+        forms = (array, pd.Series(array), index)[: 2 if code == "f" else 3]
         for held in forms:
             if None in expected or not exact:
                 with pytest.raises(UsageError):

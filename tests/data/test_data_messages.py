@@ -78,7 +78,7 @@ def test_any_time_is_read_as_pandas_reads_it(times: list[int], name: str) -> Non
     with tempfile.TemporaryDirectory() as folder:
         rows = [f"{user},1,4.0,{TIMES[name](when)}" for user, when in enumerate(times)]
         file = write(Path(folder), {"ratings.csv": ratings_csv(*rows)}) / "ratings.csv"
-        expected = (pd.to_datetime(pd.Series(times), unit="s") - pd.Timestamp(0)) // pd.Timedelta("1s")
+        expected = (pd.to_datetime(pd.Series(times), unit="s") - pd.Timestamp(0)).dt.total_seconds().astype("int64")
         assert load_ratings(file).interactions.timestamp.tolist() == expected.tolist()
 
 
