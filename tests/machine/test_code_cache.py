@@ -101,7 +101,7 @@ def test_a_full_disk_is_no_reason_to_fail(tmp_path: Path) -> None:
 
 
 def test_two_processes_at_once_leave_whole_files(tmp_path: Path) -> None:
-    """Both are told to go when both have imported everything, so that both compile."""
+    """Both are told to go when both have imported everything, so that both compile, or the later finds the file."""
     env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     told = SCORE.replace("keys = ", "import sys; print('here', flush=True); sys.stdin.readline()\nkeys = ", 1)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -111,7 +111,9 @@ def test_two_processes_at_once_leave_whole_files(tmp_path: Path) -> None:
         assert one.stdin is not None
         one.stdin.write("go\n")
         one.stdin.flush()
-    assert [(one.communicate(), one.returncode) for one in both] == [(("[7, 9] []\n", ""), 0)] * 2
+    ended = sorted((*one.communicate(), one.returncode) for one in both)
+    assert "[7, 9] []\n" in {out for out, *_ in ended} <= {"[7, 9] []\n", "[7, 9] [1]\n"}
+    assert [rest for _, *rest in ended] == [["", 0]] * 2
     assert score(tmp_path / "cache") == ("[7, 9] [1]", [])
 
 
