@@ -10,7 +10,7 @@ from typing import Any
 
 from batch.store.layout import MANIFEST, SUCCESS, night_of, removed_of, staging_of
 from batch.store.target import Target
-from sdk.base.errors import MarqueeError, OutputError, UsageError
+from sdk.base.errors import MarqueeError, OutputError, UsageError, how_to_get
 from sdk.base.files import sha256_of
 
 
@@ -37,7 +37,9 @@ class ObjectTarget(Target):
             self.fs, self.root = url_to_fs(location)
         except (ImportError, ValueError) as error:
             scheme = location.partition("://")[0]
-            raise UsageError(f"--out: {scheme}:// cannot be written here ({error})") from error
+            extra = {"s3": "s3", "gs": "gcs", "gcs": "gcs"}.get(scheme) if isinstance(error, ImportError) else None
+            remedy = f"; get what it needs: {how_to_get(extra)}" if extra else ""
+            raise UsageError(f"--out: {scheme}:// cannot be written here ({error}){remedy}") from error
         self.lasts = self.fs.protocol != "memory"
 
     def _path(self, name: str) -> str:

@@ -251,6 +251,16 @@ def test_a_second_run_on_this_machine_is_turned_away(bundle_path, memory, capsys
     assert "another run" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("url", "extra"), [("s3://bucket/x", "s3"), ("gs://bucket/x", "gcs")])
+def test_a_store_whose_package_is_not_installed_names_the_extra(url, extra, monkeypatch):
+    def without_the_package(location: str) -> None:
+        raise ImportError("Install what reads it")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", without_the_package)
+    with pytest.raises(UsageError, match=rf"cannot be written here .*pip install '\.\[{extra}\]'"):
+        ObjectTarget(url)
+
+
 @pytest.mark.parametrize("url", ["s3://someone:secret@bucket/x", "s3://bucket/x?key=secret", "ftp://a:b@host/x"])
 def test_a_url_with_a_secret_is_refused_without_repeating_it(url):
     with pytest.raises(UsageError) as caught:
