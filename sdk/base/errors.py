@@ -78,7 +78,7 @@ class UnknownItemError(UsageError):
         num_items: number of titles known.
     """
 
-    def __init__(self, item_id: int, num_items: int) -> None:
+    def __init__(self, item_id: int | str, num_items: int) -> None:
         super().__init__(
             f"item_id {item_id}: not among the model's {num_items:,} titles. "
             "Use an id of the catalogue it was trained on, or train again with this title."

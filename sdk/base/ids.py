@@ -1,6 +1,9 @@
-"""The one rule for ids of users and titles: in files and options, in Python and in requests to a server.
+"""The one rule for ids of users and items: in files and options, in Python and in requests to a server.
 
-An id is a whole number from 0 to 2**63 - 1. It may come as any kind of integer, or as a decimal or float that is
+A data set's ids are whole numbers or text, those of users one of the two and those of items one of the two. Text is
+kept as it came: leading zeros, case, Unicode. Ids ascend as numbers do, or as the bytes of their UTF-8 do.
+
+A number that is an id is a whole number from 0 to 2**63 - 1. It may come as any kind of integer, or as a decimal or float that is
 whole; a float only below 2**53, from where on floats are not exact. In files and options it is the text of one.
 Whoever asks for an id below 0 asks for nobody's. Anything else (fractions, True, nothing at all, text among Python's
 numbers) is refused, and nothing is ever cut to fit.
@@ -12,13 +15,16 @@ import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from numbers import Integral, Rational, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sdk.base.errors import UnknownItemError, UsageError
-from sdk.base.types import Int64s
+from sdk.base.types import Id, IdArray, Int64s
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MAX_ID = 2**63 - 1
 _LEAST = -(2**63)
@@ -27,6 +33,7 @@ _DIGITS = re.compile(r"([+-]?)0*([0-9]+)", re.ASCII)
 _MOST_DIGITS = 19
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.ASCII | re.IGNORECASE)
 _MISSING = frozenset({"", "null", "none", "na", "n/a", "nan", "snan", "nat", "<na>", "\\n"})
+_FEW = 1024  # texts that are looked up one by one
 _SHOWN = 60  # characters of a wrong value
 MISSING, NOT_WHOLE, NEGATIVE = "is missing", "is not a whole number", "is negative"
 TEXT, TOO_LARGE, NOT_EXACT = "is text", "is too large", "is too large for a float to be exact"
@@ -94,16 +101,45 @@ def _in_range(number: int) -> int:
     return number
 
 
-def ids_of(values: Any, name: str = "ids") -> Int64s:
-    """(N,) int64 from whatever holds N numbers: a list, a set, an array, a Series, a column; one number is N = 1.
+def is_text(ids: IdArray) -> bool:
+    """Whether ids are text, not whole numbers."""
+    return ids.dtype == object
+
+
+def nobody(ids: IdArray) -> Any:
+    """What stands among ids of this kind where there is none: -1, or the empty text."""
+    return "" if is_text(ids) else -1
+
+
+def text_ids(values: Any) -> IdArray:
+    """(N,) object, text as it came, of N texts that are known to be some: a list, or a column of Arrow's."""
+    listed = values.to_pylist() if hasattr(values, "to_pylist") else list(values)
+    return np.fromiter(listed, dtype=object, count=len(listed))
+
+
+def ids_in(column: pa.ChunkedArray | pa.Array) -> IdArray:
+    """(N,) int64 or object ids of an Arrow column of numbers or text without nulls."""
+    numbers = column.to_numpy() if str(column.type) == "int64" else None
+    return text_ids(column) if numbers is None else numbers
+
+
+def ids_of(values: Any, name: str = "ids", known: IdArray | None = None) -> IdArray:
+    """(N,) ids from whatever holds N of them: a list, a set, an array, a Series, a column; one id is N = 1.
 
     Args:
         values: what was given.
         name: of the argument or column, for the message.
+        known: ids of the kind that is expected; None expects whole numbers.
+
+    Returns:
+        (N,) int64; (N,) object where the known ones are text.
 
     Raises:
-        UsageError: one of them is no number of 64 bits, or they do not stand in one row; the message names the first.
+        UsageError: one of them is no number of 64 bits, or no text where ids are text, or they do not stand in one
+            row; the message names the first.
     """
+    if known is not None and is_text(known):
+        return _texts(values, name)
     if type(values) is np.ndarray and values.dtype == np.int64 and values.ndim == 1:
         return values
     array = _one_row(values, name)
@@ -112,6 +148,17 @@ def ids_of(values: Any, name: str = "ids") -> Int64s:
     if array.dtype.kind == "f" and _all_whole(array):
         return array.astype(np.int64)
     return np.array([_numbered(at, value, name) for at, value in enumerate(array)], dtype=np.int64)
+
+
+def _texts(values: Any, name: str) -> IdArray:
+    listed = values.to_pylist() if hasattr(values, "to_pylist") else None
+    array = _one_row(values, name) if listed is None else np.fromiter(listed, dtype=object, count=len(listed))
+    texts = np.array([str(value) if isinstance(value, str) else value for value in array], dtype=object)
+    for at, value in enumerate(texts):
+        if not isinstance(value, str):
+            found = f"{name}: number {at + 1} is {_short(value)}, which is no text"
+            raise UsageError(f"{found}; the ids of this data are text, such as '00417'")
+    return texts
 
 
 def _all_whole(array: NDArray[Any]) -> bool:
@@ -163,16 +210,21 @@ def _numbered(at: int, value: object, name: str) -> int:
         raise UsageError(message) from error
 
 
-def id_of(value: object, name: str) -> int:
-    """One number of 64 bits; see ``ids_of``.
+def id_of(value: object, name: str, known: IdArray | None = None) -> Id:
+    """One id; see ``ids_of``.
 
     Raises:
         UsageError: it is none.
     """
-    found = ids_of(value, name)
+    found = ids_of(value, name, known)
     if len(found) != 1:
         raise UsageError(f"{name}: got {len(found)} ids, expected one")
-    return int(found[0])
+    return plain_id(found[0])
+
+
+def plain_id(value: Any) -> Id:
+    """One id of an array as Python's own int or str."""
+    return value if isinstance(value, str) else int(value)
 
 
 def count_of(value: object, name: str, least: int = 1) -> int:
@@ -202,11 +254,22 @@ def rows_of(known: NDArray[Any], wanted: NDArray[Any]) -> Int64s:
     """
     if not len(known):
         return np.full(wanted.shape, -1, dtype=np.int64)
+    if known.dtype == object and wanted.size > _FEW:
+        return _hashed(known, wanted.ravel()).reshape(wanted.shape)
     at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
     return np.where(known[at] == wanted, at, -1)
 
 
-def title_rows(known: Int64s, item_id: Int64s) -> Int64s:
+def _hashed(known: IdArray, wanted: IdArray) -> Int64s:
+    """``rows_of`` texts by hashing: Python would compare each of them some twenty times."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = pc.index_in(pa.array(wanted, pa.string()), value_set=pa.array(known, pa.string()))
+    return np.asarray(found.fill_null(-1)).astype(np.int64)
+
+
+def title_rows(known: IdArray, item_id: IdArray) -> Int64s:
     """``rows_of`` titles that must be known.
 
     Raises:
@@ -214,7 +277,7 @@ def title_rows(known: Int64s, item_id: Int64s) -> Int64s:
     """
     rows = rows_of(known, item_id)
     if len(wrong := np.flatnonzero(rows < 0)):
-        raise UnknownItemError(int(item_id[wrong[0]]), len(known))
+        raise UnknownItemError(plain_id(item_id[wrong[0]]), len(known))
     return rows
 
 

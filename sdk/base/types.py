@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
@@ -13,11 +13,16 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from sdk.base.description import Description
+
 Int64s = NDArray[np.int64]
 Int32s = NDArray[np.int32]
 Float32s = NDArray[np.float32]
 Float64s = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+IdArray: TypeAlias = NDArray[Any]
+"""Ids as they came: int64, or text, whose dtype is object. Known ids ascend; text by its UTF-8 bytes."""
+Id = int | str
 
 
 class Column(Protocol):
@@ -27,7 +32,7 @@ class Column(Protocol):
         """Its values as an array."""
 
 
-Ids = Iterable[int] | Column
+Ids = Iterable[int | str] | Column
 """Ids of users or titles: a list, a set, an array, a column (``sdk.base.ids``)."""
 
 
@@ -52,29 +57,40 @@ def _require_same_length(value: object, *names: str) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Interactions:
-    """Ratings, one row per (user, item) pair.
+    """Ratings, or events of which each is a like of its weight; one row per (user, item) pair.
 
     Attributes:
-        user_id: (N,) int64.
-        item_id: (N,) int64.
-        rating: (N,) float32, stars.
-        timestamp: (N,) int64, seconds since 1970-01-01 UTC.
+        user_id: (N,) int64; where ids are text, their places in ``Dataset.users`` (``Dataset.user_keys``).
+        item_id: (N,) int64; where ids are text, their places in ``Dataset.items`` (``Dataset.item_keys``).
+        rating: (N,) float32, stars; of implicit feedback the weight.
+        timestamp: (N,) int64, seconds since 1970-01-01 UTC; all 0 where it is not known.
+        seen: (N,) bool, False where the pair does not take the item out of the user's lists, as a mere view; None: none.
     """
 
     user_id: Int64s
     item_id: Int64s
     rating: Float32s
     timestamp: Int64s
+    seen: Bools | None = None
 
     def __post_init__(self) -> None:
-        _require_same_length(self, "user_id", "item_id", "rating", "timestamp")
+        _require_same_length(
+            self, "user_id", "item_id", "rating", "timestamp", *([] if self.seen is None else ["seen"])
+        )
 
     def __len__(self) -> int:
         return len(self.user_id)
 
     def take(self, rows: Int64s | Bools) -> Interactions:
         """The given rows (a boolean mask or row numbers), in that order."""
-        return Interactions(self.user_id[rows], self.item_id[rows], self.rating[rows], self.timestamp[rows])
+        seen = None if self.seen is None else self.seen[rows]
+        return Interactions(self.user_id[rows], self.item_id[rows], self.rating[rows], self.timestamp[rows], seen)
+
+
+def _of_films() -> Description:
+    from sdk.base.description import Description
+
+    return Description()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,10 +100,12 @@ class Dataset:
     Attributes:
         name: what it is called in reports, e.g. ``ml-latest-small``.
         interactions: ratings, unique by (user, item); every item_id is in ``items``, every user_id in ``users``.
-        items: the catalogue, ``schema.ITEMS``, ascending by item_id, unique.
-        users: ``schema.USERS``, ascending by user_id, unique.
+        items: the catalogue, ascending by item_id, unique: of MovieLens ``schema.ITEMS``, else ``item_id`` (int64 or
+            string), ``title`` and the columns that ``about`` describes.
+        users: likewise: of MovieLens ``schema.USERS``.
         rejects: ``schema.REJECTS``, the rows that were set aside.
         fingerprint: hex sha256 of the accepted content; the same data give the same fingerprint.
+        about: what the columns mean.
     """
 
     name: str
@@ -96,6 +114,26 @@ class Dataset:
     users: pa.Table
     rejects: pa.Table
     fingerprint: str
+    about: Description = field(default_factory=_of_films)
+
+    @property
+    def user_keys(self) -> Int64s:
+        """(U,) int64, ascending: what ``interactions.user_id`` calls each row of ``users``."""
+        return keys_of(self.users, "user_id")
+
+    @property
+    def item_keys(self) -> Int64s:
+        """(I,) int64, ascending: what ``interactions.item_id`` calls each row of ``items``."""
+        return keys_of(self.items, "item_id")
+
+
+def keys_of(table: pa.Table, name: str) -> Int64s:
+    """(R,) int64, ascending: the ids of a table of users or items, or where they are text their places in it."""
+    import pyarrow as pa
+
+    is_text = pa.types.is_string(table.schema.field(name).type)
+    keys: Int64s = np.arange(table.num_rows) if is_text else table[name].to_numpy().astype(np.int64)
+    return keys
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,22 +141,22 @@ class TopK:
     """The best items of each query row, best first.
 
     Attributes:
-        item_id: (B, k) int64. Row b is real up to ``lengths[b]``; ignore the rest.
+        item_id: (B, k) int64, or object where ids are text. Row b is real up to ``lengths[b]``; ignore the rest.
         scores: (B, k) float32. They rank one row of one model; never compare two models' or two rows'.
         lengths: (B,) int32. Below k where a user has fewer than k unseen items.
         source: (B,) str: the model that made row b (``dlrm``, ``ncf``, ``history``, ``content`` or ``popular``).
         query: what the rows answer: users (``user_id``), titles (``item_id``), or something without an id (``row``).
-        query_id: (B,) int64, the id that row b answers; None where ``query`` is ``row``.
+        query_id: (B,) int64 or object, the id that row b answers; None where ``query`` is ``row``.
 
     It has the Arrow PyCapsule interface, so that ``pa.table``, ``pl.DataFrame`` and DuckDB read it as it is.
     """
 
-    item_id: Int64s
+    item_id: IdArray
     scores: Float32s
     lengths: Int32s
     source: NDArray[np.str_]
     query: Query = "row"
-    query_id: Int64s | None = None
+    query_id: IdArray | None = None
 
     def __post_init__(self) -> None:
         if self.item_id.shape != self.scores.shape:
@@ -130,20 +168,21 @@ class TopK:
     def __len__(self) -> int:
         return len(self.item_id)
 
-    def row(self, b: int) -> tuple[Int64s, Float32s]:
+    def row(self, b: int) -> tuple[IdArray, Float32s]:
         """Row b's real item ids and scores, best first."""
         n = int(self.lengths[b])
         return self.item_id[b, :n], self.scores[b, :n]
 
-    def answering(self, query: Query, query_id: Int64s) -> TopK:
+    def answering(self, query: Query, query_id: IdArray) -> TopK:
         """The same lists, as those of (B,) users or titles."""
-        return replace(self, query=query, query_id=np.array(query_id, dtype=np.int64))
+        return replace(self, query=query, query_id=np.array(query_id))
 
-    def to_arrow(self, titles: Callable[[Int64s], Sequence[str]] | None = None) -> pa.Table:
+    def to_arrow(self, titles: Callable[[IdArray], Sequence[str]] | None = None) -> pa.Table:
         """The lists as one table, a row per (query, rank), without nulls: the columns of a night's Parquet parts.
 
         ``user_id`` int64 (of look-alikes ``item_id``; of lists that answer no id ``row``, counted from 0), ``rank``
         int32 from 1, ``item_id`` int64 (of look-alikes ``similar_item_id``), ``score`` float32, ``source`` string.
+        Ids that are text are strings.
 
         Args:
             titles: what gives (N,) item ids their names, such as ``bundle.titles``: they stand in a column ``title``.
@@ -151,16 +190,17 @@ class TopK:
         import pyarrow as pa
 
         from sdk.base.arrow_tables import long_form, real_places
-        from sdk.base.schema import LISTS, TITLE
+        from sdk.base.schema import LISTS, TITLE, with_ids
 
         real = real_places(self.lengths, self.item_id.shape[1])
         queries = np.arange(len(self)) if self.query_id is None else self.query_id
         names, codes = np.unique(self.source, return_inverse=True)
         answers, made_by = self.item_id[real], np.repeat(codes, self.lengths)
-        table = long_form(LISTS[self.query], real, queries, answers, self.scores[real], names, made_by)
+        layout = with_ids(LISTS[self.query], queries, self.item_id)
+        table = long_form(layout, real, queries, answers, self.scores[real], names, made_by)
         if titles is None:
             return table
-        known, at = np.unique(answers, return_inverse=True)
+        known, at = np.unique(answers, return_inverse=True)  # of a title that stands in many lists, its name once
         return table.append_column(TITLE, pa.array(titles(known), pa.string()).take(pa.array(at)))
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
@@ -170,14 +210,18 @@ class TopK:
 
 def put_together(parts: Sequence[tuple[Int64s, TopK]], num_rows: int, width: int) -> TopK:
     """Lists of some rows each, later ones instead of earlier ones, in row order, cut or padded to one width."""
+    from sdk.base.ids import nobody
+
     empty = BestRows.empty(num_rows, width)
     source = np.full(num_rows, "", dtype="<U16")
+    some = parts[0][1].item_id if parts else empty.row
+    item_id = np.full((num_rows, width), nobody(some), dtype=some.dtype)
     for rows, lists in parts:
         columns = min(width, lists.item_id.shape[1])
-        empty.row[rows, :columns] = lists.item_id[:, :columns]
+        item_id[rows, :columns] = lists.item_id[:, :columns]
         empty.scores[rows, :columns] = lists.scores[:, :columns]
         empty.lengths[rows], source[rows] = np.minimum(lists.lengths, width), lists.source
-    return TopK(empty.row, empty.scores, empty.lengths, source)
+    return TopK(item_id, empty.scores, empty.lengths, source)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,9 +247,11 @@ class BestRows:
             np.zeros(num_queries, np.int32),
         )
 
-    def named(self, ids: Int64s, source: NDArray[np.str_]) -> TopK:
-        """The same lists of ids; ``source`` says what made each."""
-        return TopK(np.where(self.row >= 0, ids[self.row], -1), self.scores, self.lengths, source)
+    def named(self, ids: IdArray, source: NDArray[np.str_]) -> TopK:
+        """The same lists of ids; ``source`` says what made each. Past a list's end stands -1, or "" among text."""
+        from sdk.base.ids import nobody
+
+        return TopK(np.where(self.row >= 0, ids[self.row], nobody(ids)), self.scores, self.lengths, source)
 
     @property
     def item_index(self) -> Int64s:

@@ -14,7 +14,8 @@ import numpy as np
 
 from sdk.base.config import RANKERS
 from sdk.base.errors import ScoreError
-from sdk.base.types import Bools, Float32s, Float64s, Int64s, TopK
+from sdk.base.ids import plain_id
+from sdk.base.types import Bools, Float32s, Float64s, Id, Int64s, TopK
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
 from sdk.scoring.recommender import HISTORY, POPULAR, popular_form
 
@@ -42,7 +43,7 @@ class Because:
         shared: what the two titles share; None in a bundle without the content model.
     """
 
-    item_id: int
+    item_id: Id
     title: str
     rating: float | None
     liked: bool
@@ -74,7 +75,7 @@ class Explanation:
         note: a sentence where there is no title to name; otherwise empty.
     """
 
-    item_id: int
+    item_id: Id
     title: str
     source: str
     score: float
@@ -137,11 +138,11 @@ class Explainer:
     items: EncodedTable
     history: HistoryModel | None
     interactions: Callable[[], StoredInteractions]
-    titles: Callable[[Sequence[int]], list[str]]
-    shared: Callable[[int, int], Reasons] | None
+    titles: Callable[[Sequence[Id]], list[str]]
+    shared: Callable[[Id, Id], Reasons] | None
     max_titles: int
 
-    def for_user(self, user_id: int, rows: Int64s, recommender: Recommender) -> list[Explanation]:
+    def for_user(self, user_id: Id, rows: Int64s, recommender: Recommender) -> list[Explanation]:
         """Why titles, listed or not, stand in a user's list.
 
         Args:
@@ -206,7 +207,7 @@ class Explainer:
         chosen = np.flatnonzero(speaks & rated.liked)
         chosen = chosen if len(chosen) else np.flatnonzero(speaks)
         best = chosen[np.lexsort((rated.rows[chosen], -added[chosen]))][: self.max_titles]
-        explained, found = int(self.items.ids[row]), []
+        explained, found = plain_id(self.items.ids[row]), []
         for at, item_id in zip(best.tolist(), self.items.ids[rated.rows[best]].tolist(), strict=True):
             rating = None if rated.rating is None else float(rated.rating[at])
             shared = self.shared(explained, item_id) if self.shared else None
@@ -221,11 +222,11 @@ class Explainer:
         return self._named(row, POPULAR, score, popularity=score, note=note)
 
     def _named(self, row: int, source: str, score: float, **parts: Any) -> Explanation:
-        item_id = int(self.items.ids[row])
+        item_id = plain_id(self.items.ids[row])
         return Explanation(item_id, self.titles([item_id])[0], source, score, **parts)
 
 
-def _why_popular(recommender: Recommender, user_id: int, user_index: int) -> str:
+def _why_popular(recommender: Recommender, user_id: Id, user_index: int) -> str:
     if recommender.form is None:
         return "this bundle has no model of users"
     if user_index == UNKNOWN:

@@ -15,10 +15,11 @@ from sdk.base.files import sha256_of, standing
 from sdk.base.ids import count_of, id_of, ids_of
 from sdk.base.paths import as_path
 from sdk.base.rights import reason
-from sdk.base.types import Ids, TopK
+from sdk.base.types import Id, Ids, TopK
 from sdk.bundles.info import FORMAT_VERSION, INFO, BundleInfo, read_info, verify
 
 if TYPE_CHECKING:
+    from sdk.base.description import Description
     from sdk.bundles.answers import Explanation
     from sdk.features.interactions import StoredInteractions
     from sdk.features.tables import EncodedTable
@@ -91,22 +92,27 @@ class Bundle:
     def _user_tables(self) -> tuple[pa.Table, EncodedTable]:
         from sdk.features.table_files import read_table
 
-        return read_table(self.path / "users.parquet", "user_id", self.info.tables["users"])
+        return read_table(self.path / "users.parquet", "user_id", self.info.tables["users"], self.about)
 
     @cached_property
     def _item_tables(self) -> tuple[pa.Table, EncodedTable]:
         from sdk.features.table_files import read_table
 
-        return read_table(self.path / "items.parquet", "item_id", self.info.tables["items"])
+        return read_table(self.path / "items.parquet", "item_id", self.info.tables["items"], self.about)
+
+    @property
+    def about(self) -> Description:
+        """What the columns of its data mean."""
+        return self.info.about
 
     @property
     def users(self) -> pa.Table:
-        """``schema.USERS``: every user."""
+        """Every user, with what is known of them."""
         return self._user_tables[0]
 
     @property
     def items(self) -> pa.Table:
-        """``schema.ITEMS``: every title."""
+        """Every item, with what is known of it."""
         return self._item_tables[0]
 
     @property
@@ -258,7 +264,7 @@ class Bundle:
         include_seen: bool = False,
         candidates: Ids | None = None,
         deny: Ids = (),
-        deny_by_user: Mapping[int, Ids] | None = None,
+        deny_by_user: Mapping[Any, Ids] | None = None,
         min_ratings: int = 0,
     ) -> TopK:
         """Each user's k best titles, exactly, over the whole catalogue.
@@ -280,12 +286,13 @@ class Bundle:
         from sdk.features.seen import Seen
         from sdk.scoring.filters import allowed_rows, with_denied
 
-        k, users = count_of(k, "k"), ids_of(user_ids, "user_ids")
+        k, users = count_of(k, "k"), ids_of(user_ids, "user_ids", self.encoded_users.ids)
         index = self.encoded_users.index_of(users)
         recommender = self.kept_recommender(model)
         seen = Seen.nothing(len(index)) if include_seen else self._seen.take(index)
         if deny_by_user:
-            by_user = {id_of(user, "deny_by_user"): item_ids for user, item_ids in deny_by_user.items()}
+            known = self.encoded_users.ids
+            by_user = {id_of(user, "deny_by_user", known): item_ids for user, item_ids in deny_by_user.items()}
             denied = {row: by_user.get(user, ()) for row, user in enumerate(users.tolist())}
             seen = with_denied(seen, denied, self.encoded_items)
         allowed = allowed_rows(self.encoded_items, candidates=candidates, deny=deny, min_ratings=min_ratings)
@@ -325,18 +332,18 @@ class Bundle:
         if kind not in get_args(SimilarKind):
             raise UsageError(f"kind: got {kind!r}, expected one of {', '.join(get_args(SimilarKind))}")
         items = self.encoded_items
-        wanted, k = ids_of(item_ids, "item_ids"), min(count_of(k, "k"), len(items))  # no list is longer
+        wanted, k = ids_of(item_ids, "item_ids", items.ids), min(count_of(k, "k"), len(items))  # no list is longer
         if kind == "content":
             return self.content.similar(wanted, k)
         return hybrid_similar(self.content, self._need_history(), items, wanted, k)
 
-    def explain(self, item_a: int, item_b: int) -> Reasons:
+    def explain(self, item_a: Id, item_b: Id) -> Reasons:
         """What two titles share, and how much each field adds to their likeness."""
         return self.content.explain(item_a, item_b)
 
     def explain_recommendation(
         self,
-        user_id: int | None,
+        user_id: Id | None,
         item_ids: Ids,
         *,
         liked: Ids | None = None,
@@ -361,7 +368,7 @@ class Bundle:
         rows = item_rows(items, item_ids)
         if liked is not None:
             return explainer.for_visitor(self._need_history(), item_rows(items, liked, "liked"), rows)
-        return explainer.for_user(id_of(user_id, "user_id"), rows, self.kept_recommender(model))
+        return explainer.for_user(id_of(user_id, "user_id", users.ids), rows, self.kept_recommender(model))
 
     def find_title(self, query: str, limit: int = 5) -> list[Match]:
         """Titles by name, best first; close ones where none is the same."""

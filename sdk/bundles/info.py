@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from sdk.base.config import RANKERS, RunConfig, from_json
+from sdk.base.description import Description
 from sdk.base.errors import BundleError, UsageError
 from sdk.base.files import digest_of, sha256_of
 
@@ -35,6 +36,7 @@ class BundleInfo:
         metrics: validation AUC per ranker, and the table of test metrics.
         packages: versions that it was trained with.
         files: relative path -> hex sha256 of every other file.
+        about: what the columns of the data mean: ``description`` in ``data``, which MovieLens has not.
 
     Raises:
         ValueError: a value is of another type than described, or names a model that is none.
@@ -49,6 +51,7 @@ class BundleInfo:
     metrics: Mapping[str, Any]
     packages: Mapping[str, str]
     files: Mapping[str, str]
+    about: Description = field(default_factory=Description)
 
     def __post_init__(self) -> None:
         wrong = [
@@ -89,7 +92,8 @@ def read_info(folder: Path) -> BundleInfo:
     try:
         config = _with_its_engine(from_json(RunConfig, values.pop("config")))
         parts: dict[str, Any] = {name: dict(values.pop(name)) for name in _GROUPS}
-        return BundleInfo(config=config, models=tuple(values.pop("models")), **parts, **values)
+        about = from_json(Description, parts["data"].get("description", {}))
+        return BundleInfo(config=config, models=tuple(values.pop("models")), about=about, **parts, **values)
     except (TypeError, KeyError, ValueError, AttributeError, UsageError) as error:
         message = f"{folder / INFO}: not a bundle of this release ({error}). Train the bundle again."
         raise BundleError(message) from error

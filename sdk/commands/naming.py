@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sdk.base.errors import UnknownItemError, UsageError
+from sdk.base.types import Id
 from sdk.shell.terminal import Cell, Page, show
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 class TitleFacts:
     """What is printed of a title: its id, its name without and with the year, year (None where unknown) and genres."""
 
-    item_id: int
+    item_id: Id
     title: str
     display: str
     year: int | None
@@ -76,7 +77,7 @@ def as_lists(shared: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
     return {field: list(tokens) for field, tokens in shared.items()}
 
 
-def item_named(bundle: Bundle, query: str) -> int:
+def item_named(bundle: Bundle, query: str) -> Id:
     """The item_id of the title of that name, or of ``#7`` for item_id 7.
 
     Of several titles it is the first by item_id, and the log gives the others, each with its id.
@@ -102,14 +103,14 @@ def item_named(bundle: Bundle, query: str) -> int:
     return matches[0].item_id
 
 
-def _told_apart(bundle: Bundle, item_ids: list[int]) -> list[str]:
+def _told_apart(bundle: Bundle, item_ids: list[Id]) -> list[str]:
     """Display names, with the id where several are the same."""
     names = bundle.titles(item_ids)
     many = Counter(names)
     return [f"{name} #{item}" if many[name] > 1 else name for name, item in zip(names, item_ids, strict=True)]
 
 
-def facts_of(bundle: Bundle, item_ids: Iterable[int]) -> list[TitleFacts]:
+def facts_of(bundle: Bundle, item_ids: Iterable[Id]) -> list[TitleFacts]:
     """The facts of titles of the catalogue, in that order."""
     wanted = list(item_ids)
     rows = bundle.items.take(bundle.encoded_items.index_of(wanted) - 3)

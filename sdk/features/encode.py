@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,15 +13,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sdk.base.config import FeatureConfig
-from sdk.base.types import Bools, Float32s, Float64s, Int32s, Int64s, Interactions
+from sdk.base.description import FEATURES, Description, Role
+from sdk.base.ids import ids_in
+from sdk.base.types import Bools, Float32s, Float64s, IdArray, Int32s, Int64s, Interactions, keys_of
 from sdk.features.builtin import Encoding, Transform, fit_attributes, fit_codes, fit_interactions
 from sdk.features.engine import WORKFLOWS, engine_of
 from sdk.features.tables import FIRST_KNOWN, STATISTIC_NAMES, EncodedTable, Statistics, raw_statistics
 
-USER_ATTRIBUTES = ("gender", "occupation", "zip_prefix")
-_NUMBERS = ("age", "year")
 _CONTENT = "content_"
-_LIST = "genres"  # the only attribute that has several values
+_FILMS = Description()
 NO_GENRE = "(none)"  # NVTabular refuses a column whose lists are all empty
 
 
@@ -79,34 +79,39 @@ def fit_features(
     content_vectors: Float32s,
     config: FeatureConfig,
     work: Path,
+    about: Description = _FILMS,
 ) -> Features:
     """Learn all encodings and build both encoded tables, looking at the training ratings alone.
 
     Args:
         train: the training ratings.
-        users: ``schema.USERS``, every user of the bundle, ascending by user_id.
-        items: ``schema.ITEMS``, every title, ascending by item_id.
+        users: every user of the bundle, ascending by user_id.
+        items: every item, ascending by item_id.
         content_vectors: (I, C) float32, one row per title of ``items``; C may be 0.
         config: thresholds, label rule, smoothing, engine.
         work: an empty folder for NVTabular's category files; it must outlive the result.
+        about: what the columns of users and items mean.
 
     Raises:
         UsageError: the engine is ``nvtabular``, which is not installed.
     """
     engine = engine_of(config.engine)
-    ids = {name: table.column(name).to_numpy() for name, table in (("user_id", users), ("item_id", items))}
+    tables = {"user_id": users, "item_id": items}
+    ids = {name: keys_of(table, name) for name, table in tables.items()}
     index, codes = fit_interactions(ids["user_id"], ids["item_id"], config), fit_codes(train, config)
     to_rows = engine.transformer(index, (), work / "interactions")
     encoded = encode_interactions(to_rows, train)
     id_codes, cardinalities = _codes(engine.transformer(codes, (), work / "codes"), ids), codes.cardinalities(list(ids))
 
-    def side(id_name: str, rows: Int32s, frame: pd.DataFrame, place: Path) -> tuple[EncodedTable, Encoding]:
+    def side(id_name: str, rows: Int32s, found: _Attributes, place: Path) -> tuple[EncodedTable, Encoding]:
         known, tally = ids[id_name], _tally(rows, encoded.label, len(ids[id_name]))
-        own = id_codes[id_name].to_numpy(np.int64)[: len(known)]
-        return _encode_side(known, {"id": own}, {"id": cardinalities[id_name]}, frame, tally, config, place)
+        own, named = id_codes[id_name].to_numpy(np.int64)[: len(known)], ids_in(tables[id_name][id_name])
+        return _encode_side(named, {"id": own}, {"id": cardinalities[id_name]}, found, tally, config, place)
 
-    user_table, of_users = side("user_id", encoded.user_index, _user_frame(users), work / "users")
-    item_table, of_items = side("item_id", encoded.item_index, _item_frame(items, content_vectors), work / "items")
+    nothing = np.zeros((users.num_rows, 0), dtype=np.float32)
+    of_both = _attributes(users, about.users, nothing), _attributes(items, about.items, content_vectors)
+    user_table, of_users = side("user_id", encoded.user_index, of_both[0], work / "users")
+    item_table, of_items = side("item_id", encoded.item_index, of_both[1], work / "items")
     fitted = dict(zip(WORKFLOWS, (index, codes, of_users, of_items), strict=True))
     return Features(user_table, item_table, fitted, to_rows)
 
@@ -125,27 +130,36 @@ def _tally(index: Int32s, label: NDArray[np.int8], num_known: int) -> tuple[Floa
     return count, likes
 
 
-def _user_frame(users: pa.Table) -> pd.DataFrame:
-    """The users' attributes that anything is known of."""
-    table = users.to_pandas()
-    return table[[name for name in (*USER_ATTRIBUTES, *_NUMBERS) if name in table and table[name].notna().any()]]
+class _Attributes(NamedTuple):
+    """One side's attributes that anything is known of: a row per user or item, and what kind each column is."""
+
+    frame: pd.DataFrame
+    categorical: tuple[str, ...]
+    lists: tuple[str, ...]
+    numeric: tuple[str, ...]
 
 
-def _item_frame(items: pa.Table, content_vectors: Float32s) -> pd.DataFrame:
-    """The titles' genres, their years if any is known, and their content's numbers."""
-    table = items.select([_LIST, "year"]).to_pandas()
-    table[_LIST] = [list(values) if len(values) else [NO_GENRE] for values in table[_LIST]]
-    if not table["year"].notna().any():
-        del table["year"]
-    content = {f"{_CONTENT}{d}": content_vectors[:, d] for d in range(content_vectors.shape[1])}
-    return pd.concat([table, pd.DataFrame(content, index=table.index)], axis=1)
+def _attributes(table: pa.Table, roles: Mapping[str, Role], vectors: Float32s) -> _Attributes:
+    """The columns of ``FEATURES``' roles, and their content's numbers; an empty list is ``NO_GENRE``."""
+    known = [name for name, role in roles.items() if role in FEATURES and table[name].null_count < len(table)]
+    categorical, lists, numeric = (
+        tuple(name for name in known if roles[name] in kind)
+        for kind in (("categorical", "group"), ("list",), ("continuous", "time"))
+    )
+    frame = table.select([*lists, *categorical, *numeric]).to_pandas()
+    for name in lists:
+        frame[name] = [list(values) if len(values) else [NO_GENRE] for values in frame[name]]
+    content = {f"{_CONTENT}{d}": vectors[:, d] for d in range(vectors.shape[1])}
+    index = pd.RangeIndex(len(table))
+    whole = pd.concat([frame.set_index(index), pd.DataFrame(content, index=index)], axis=1)
+    return _Attributes(whole, categorical, lists, (*numeric, *content))
 
 
 def _encode_side(
-    ids: Int64s,
+    ids: IdArray,
     codes: dict[str, Int64s],
     cards: dict[str, int],
-    frame: pd.DataFrame,
+    found: _Attributes,
     tally: tuple[Float64s, Float64s],
     config: FeatureConfig,
     work: Path,
@@ -154,18 +168,17 @@ def _encode_side(
     count, likes = tally
     prior_rate = float(likes.sum() / max(count.sum(), 1.0))
     raw = raw_statistics(count, likes, prior_rate, config.rate_prior)
-    table = frame.assign(**dict(zip(STATISTIC_NAMES, raw.T, strict=True)))
-    categorical = [name for name in (*USER_ATTRIBUTES, _LIST) if name in frame]
-    numeric = [name for name in _NUMBERS if name in frame]
-    names = (*STATISTIC_NAMES, *numeric, *(name for name in map(str, frame) if name.startswith(_CONTENT)))
+    table = found.frame.assign(**dict(zip(STATISTIC_NAMES, raw.T, strict=True)))
+    names = (*STATISTIC_NAMES, *found.numeric)
     table = table.astype(dict.fromkeys(names, np.float64))
-    learnt, lists = fit_attributes(table, categorical, names), [name for name in categorical if name == _LIST]
-    encoded = engine_of(config.engine).transformer(learnt, lists, work)(table)
-    codes |= {name: encoded[name].to_numpy(np.int64) for name in categorical if name not in lists}
-    cards |= learnt.cardinalities(categorical)
+    coded = (*found.categorical, *found.lists)
+    learnt = fit_attributes(table, coded, names)
+    encoded = engine_of(config.engine).transformer(learnt, found.lists, work)(table)
+    codes |= {name: encoded[name].to_numpy(np.int64) for name in found.categorical}
+    cards |= learnt.cardinalities(coded)
     mean, std = learnt.normalisation(STATISTIC_NAMES)
     statistics = Statistics(count, likes, prior_rate, config.rate_prior, mean, std)
-    multi_hot = {name: _multi_hot(encoded[name], cards[name]) for name in lists}
+    multi_hot = {name: _multi_hot(encoded[name], cards[name]) for name in found.lists}
     dense = encoded[list(names)].to_numpy(np.float32)
     return EncodedTable(ids, codes, cards, multi_hot, dense, names, statistics).with_reserved_rows(), learnt
 

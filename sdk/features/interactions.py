@@ -11,16 +11,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sdk.base.errors import BundleError
-from sdk.base.types import Float32s, Int64s
+from sdk.base.types import Bools, Float32s, Int64s
 from sdk.data.splits import Split
 from sdk.features.encode import EncodedInteractions
 from sdk.features.seen import Seen
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 _TYPES = {"user_index": pa.int32(), "item_index": pa.int32(), "label": pa.int8(), "part": pa.int8(),
-          "rating": pa.float32(), "timestamp": pa.int64()}  # fmt: skip
-_TIME = "timestamp"
-_COLUMNS = [name for name in _TYPES if name != _TIME]
+          "rating": pa.float32(), "timestamp": pa.int64(), "seen": pa.bool_()}  # fmt: skip
+_TIME, _SEEN = "timestamp", "seen"
+_COLUMNS = [name for name in _TYPES if name not in (_TIME, _SEEN)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,22 +32,25 @@ class StoredInteractions:
         part: (N,) int8, ``TRAIN``, ``VALIDATION`` or ``TEST``.
         rating: (N,) float32, stars.
         timestamp: (N,) int64, seconds since 1970-01-01 UTC; None where it was not read, or is not stored.
+        takes_out: (N,) bool, False where the pair leaves the item in the user's lists; None where none does.
     """
 
     rows: EncodedInteractions
     part: NDArray[np.int8]
     rating: Float32s
     timestamp: Int64s | None = None
+    takes_out: Bools | None = None
 
     @classmethod
     def build(
-        cls, rows: EncodedInteractions, rating: Float32s, split: Split, timestamp: Int64s | None = None
-    ) -> StoredInteractions:
+        cls, rows: EncodedInteractions, rating: Float32s, split: Split, timestamp: Int64s | None = None,
+        takes_out: Bools | None = None,
+    ) -> StoredInteractions:  # fmt: skip
         """Label each rating with its part."""
         part = np.full(len(rows), TRAIN, dtype=np.int8)
         part[split.validation] = VALIDATION
         part[split.test] = TEST
-        return cls(rows, part, rating, timestamp)
+        return cls(rows, part, rating, timestamp, takes_out)
 
     def of(self, *parts: int) -> EncodedInteractions:
         """The ratings of the given parts."""
@@ -59,11 +62,13 @@ class StoredInteractions:
             return self
         rows = np.isin(self.part, parts)
         timestamp = None if self.timestamp is None else self.timestamp[rows]
-        return StoredInteractions(self.rows.take(rows), self.part[rows], self.rating[rows], timestamp)
+        takes_out = None if self.takes_out is None else self.takes_out[rows]
+        return StoredInteractions(self.rows.take(rows), self.part[rows], self.rating[rows], timestamp, takes_out)
 
     def seen(self, num_users: int) -> Seen:
-        """Who has rated what."""
-        return Seen.build(self.rows.user_index, self.rows.item_index, num_users)
+        """Who must not be shown what again."""
+        rows = self.rows if self.takes_out is None else self.rows.take(self.takes_out)
+        return Seen.build(rows.user_index, rows.item_index, num_users)
 
     def write(self, path: Path) -> None:
         """One Parquet file, 22 bytes a rating before compression."""
@@ -71,6 +76,8 @@ class StoredInteractions:
         table = pa.table(dict(zip(_COLUMNS, columns, strict=True)))
         if self.timestamp is not None:
             table = table.append_column(_TIME, pa.array(self.timestamp))
+        if self.takes_out is not None:
+            table = table.append_column(_SEEN, pa.array(self.takes_out))
         pq.write_table(table, path, compression="zstd")
 
     @classmethod
@@ -86,14 +93,17 @@ class StoredInteractions:
             BundleError: the file is absent or not of this form, or an index lies outside its table.
         """
         try:
-            timed = with_times and _TIME in pq.read_schema(path).names
-            table = pq.read_table(path, columns=_COLUMNS + [_TIME] * timed, partitioning=None)
+            names = pq.read_schema(path).names
+            timed, flagged = with_times and _TIME in names, _SEEN in names
+            wanted = [*_COLUMNS, *[_TIME] * timed, *[_SEEN] * flagged]
+            table = pq.read_table(path, columns=wanted, partitioning=None)
             _check(table, sizes)
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             raise BundleError(f"{path}: not a bundle's ratings ({error}). Train the bundle again.") from error
         user_index, item_index, label, part, rating = (table.column(name).to_numpy() for name in _COLUMNS)
         timestamp = table.column(_TIME).to_numpy() if timed else None
-        return cls(EncodedInteractions(user_index, item_index, label), part, rating, timestamp)
+        takes_out = table.column(_SEEN).to_numpy() if flagged else None
+        return cls(EncodedInteractions(user_index, item_index, label), part, rating, timestamp, takes_out)
 
 
 def _check(table: pa.Table, sizes: tuple[int, int]) -> None:

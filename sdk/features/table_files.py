@@ -12,13 +12,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sdk.base import schema
+from sdk.base.description import Description
 from sdk.base.errors import BundleError, DataError
+from sdk.base.ids import ids_in, is_text
 from sdk.base.types import Float32s
 from sdk.features.tables import FIRST_KNOWN, STATISTIC_NAMES, EncodedTable, Statistics
 
 _DAMAGE = (KeyError, ValueError, TypeError, AttributeError, IndexError, ArithmeticError, MemoryError, DataError,
            pa.ArrowException, OSError)  # fmt: skip
 """What reading a damaged table, or one that does not fit its facts, raises."""
+_FILMS = Description()
 _NEAR, _FAR = 1e-30, 1e6  # bounds of a mean and a deviation within which float32 features stay finite
 _CODE, _SHARES, _DENSE, _COUNT, _LIKES = "code_", "shares_", "dense", "train_count", "train_likes"
 
@@ -27,7 +30,7 @@ def write_table(raw: pa.Table, encoded: EncodedTable, path: Path) -> dict[str, A
     """Write the known rows: raw columns, then ``code_*``, ``shares_*``, ``dense``, ``train_count``, ``train_likes``.
 
     Args:
-        raw: ``schema.USERS`` or ``schema.ITEMS``, one row per known row of ``encoded``, in its order.
+        raw: users or items, one row per known row of ``encoded``, in its order.
         encoded: the table; its three reserved rows follow from rules and are not written.
         path: the Parquet file.
 
@@ -56,8 +59,16 @@ def write_table(raw: pa.Table, encoded: EncodedTable, path: Path) -> dict[str, A
     }
 
 
-def read_table(path: Path, id_name: str, facts: Mapping[str, Any]) -> tuple[pa.Table, EncodedTable]:
+def read_table(
+    path: Path, id_name: str, facts: Mapping[str, Any], about: Description = _FILMS
+) -> tuple[pa.Table, EncodedTable]:
     """The raw columns and the encoded table that ``write_table`` wrote.
+
+    Args:
+        path: the file.
+        id_name: ``user_id`` or ``item_id``.
+        facts: what ``write_table`` gave.
+        about: what the raw columns should be.
 
     Raises:
         BundleError: the file is not what ``facts`` describe.
@@ -67,7 +78,7 @@ def read_table(path: Path, id_name: str, facts: Mapping[str, Any]) -> tuple[pa.T
         table.validate(full=True)
         others = [name for name in table.column_names if name not in (_DENSE, _COUNT, _LIKES)]
         raw = table.select([name for name in others if not name.startswith((_CODE, _SHARES))])
-        _check_raw(raw, id_name)
+        _check_raw(raw, id_name, about)
         encoded = _decode(table, id_name, facts)
         _check_encoded(encoded)
     except _DAMAGE as error:
@@ -75,19 +86,19 @@ def read_table(path: Path, id_name: str, facts: Mapping[str, Any]) -> tuple[pa.T
     return raw, encoded
 
 
-def _check_raw(raw: pa.Table, id_name: str) -> None:
+def _check_raw(raw: pa.Table, id_name: str, about: Description) -> None:
     """Refuse another schema, nulls where there must be none, and ids that do not rise.
 
     Raises:
         ValueError: the message says which.
     """
-    expected = {"user_id": schema.USERS, "item_id": schema.ITEMS}[id_name]
+    expected = schema.table_layout(id_name, about, raw.schema)
     if not raw.schema.equals(expected):
         raise ValueError(f"its columns are {', '.join(f'{f.name} {f.type}' for f in raw.schema)}")
     if empty := [field.name for field in expected if not field.nullable and raw.column(field.name).null_count]:
         raise ValueError(f"{empty[0]} has nulls")
-    ids = raw.column(id_name).to_numpy()
-    if not ((np.diff(ids) > 0).all() and (ids >= 0).all()):
+    ids = ids_in(raw.column(id_name))
+    if not ((ids[1:] > ids[:-1]).all() and (is_text(ids) or (ids >= 0).all())):
         raise ValueError(f"{id_name} does not rise from row to row")
 
 
@@ -137,7 +148,7 @@ def _decode(table: pa.Table, id_name: str, facts: Mapping[str, Any]) -> EncodedT
     statistics = Statistics(known(_COUNT), known(_LIKES), *prior, *moments)
     _check_normalisation(statistics)
     return EncodedTable(
-        ids=known(id_name),
+        ids=ids_in(table.column(id_name)),
         codes={name: known(_CODE + name) for name in facts["codes"]},
         cardinalities=dict(facts["cardinalities"]),
         multi_hot={name: _matrix(table.column(_SHARES + name)) for name in facts["multi_hot"]},

@@ -6,15 +6,15 @@ first three rows are alike: they describe somebody of whom nothing is known.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Context, Decimal
 
 import numpy as np
 
 from sdk.base.errors import DataError
-from sdk.base.ids import ids_of, rows_of
-from sdk.base.types import Float32s, Float64s, Int64s
+from sdk.base.ids import ids_of, nobody, rows_of
+from sdk.base.types import Float32s, Float64s, IdArray, Ids, Int64s
 
 _DIGITS = Context(prec=40)
 UNKNOWN = 2  # NVTabular's out-of-vocabulary code, and the row of whoever is not in the table
@@ -75,7 +75,7 @@ class EncodedTable:
     """One encoded side, users or items.
 
     Attributes:
-        ids: (R,) int64, the outside id of each row; -1 in the first three.
+        ids: (R,) int64, the outside id of each row, -1 in the first three; or object, text, "" in the first three.
         codes: name -> (R,) int64 codes of a single-valued categorical field; ``id`` is always among them.
         cardinalities: name -> number of codes of every field, single- or list-valued, reserved ones included.
         multi_hot: name -> (R, G) float32, each row's share of the field's values (rows sum to 1 or 0).
@@ -84,7 +84,7 @@ class EncodedTable:
         statistics: the raw form of the first two dense columns.
     """
 
-    ids: Int64s
+    ids: IdArray
     codes: Mapping[str, Int64s]
     cardinalities: Mapping[str, int]
     multi_hot: Mapping[str, Float32s]
@@ -105,7 +105,7 @@ class EncodedTable:
         none, statistics = np.zeros(FIRST_KNOWN, dtype=np.int64), self.statistics
         return replace(
             self,
-            ids=np.concatenate([none - 1, self.ids]),
+            ids=np.concatenate([np.full(FIRST_KNOWN, nobody(self.ids), self.ids.dtype), self.ids]),
             codes={
                 name: np.concatenate([none + UNKNOWN, codes.astype(np.int64)]) for name, codes in self.codes.items()
             },
@@ -122,15 +122,15 @@ class EncodedTable:
         return len(self.ids)
 
     @property
-    def known_ids(self) -> Int64s:
-        """(R - 3,) int64, ascending."""
+    def known_ids(self) -> IdArray:
+        """(R - 3,) int64, or object where they are text, ascending."""
         return self.ids[FIRST_KNOWN:]
 
-    def index_of(self, ids: Int64s | Sequence[int]) -> Int64s:
+    def index_of(self, ids: Ids) -> Int64s:
         """(B,) int64 rows of the given ids; ``UNKNOWN`` for ids that the table does not have.
 
         Raises:
             UsageError: one of them is no id (``sdk.base.ids``).
         """
-        at = rows_of(self.known_ids, ids_of(ids))
+        at = rows_of(self.known_ids, ids_of(ids, known=self.ids))
         return np.where(at < 0, UNKNOWN, at + FIRST_KNOWN)

@@ -32,7 +32,7 @@ def allowed_rows(
         UsageError: min_ratings is negative.
     """
     min_ratings = count_of(min_ratings, "min_ratings", 0)
-    denied = ids_of(deny, "deny")
+    denied = ids_of(deny, "deny", items.ids)
     if candidates is None and not len(denied) and not min_ratings:
         return None
     allowed = np.ones(len(items), dtype=np.bool_)
@@ -52,7 +52,7 @@ def item_rows(items: EncodedTable, item_ids: Ids, name: str = "item_ids") -> Int
         UnknownItemError: an item_id is not in the catalogue.
         UsageError: one is no id; the message calls them by ``name``.
     """
-    return title_rows(items.known_ids, ids_of(item_ids, name)) + FIRST_KNOWN
+    return title_rows(items.known_ids, ids_of(item_ids, name, items.ids)) + FIRST_KNOWN
 
 
 def with_denied(seen: Seen, denied: Mapping[int, Ids], items: EncodedTable) -> Seen:
@@ -64,7 +64,7 @@ def with_denied(seen: Seen, denied: Mapping[int, Ids], items: EncodedTable) -> S
         items: the items' encoded table.
     """
     num_users = len(seen.indptr) - 1
-    found = [items.index_of(ids_of(item_ids, "deny_by_user")) for item_ids in denied.values()]
+    found = [items.index_of(ids_of(item_ids, "deny_by_user", items.ids)) for item_ids in denied.values()]
     lengths = [*np.diff(seen.indptr), *map(len, found)]
     users = np.repeat(np.array([*range(num_users), *denied], dtype=np.int64), lengths)
     return Seen.build(users, np.concatenate([seen.items, *found]), num_users)

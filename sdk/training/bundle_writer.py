@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from sdk.base.config import RANKERS, RunConfig, to_json
+from sdk.base.description import Description
 from sdk.base.files import json_text, new_folder, put_in_place, sha256_of
 from sdk.base.stages import Stages
 from sdk.base.types import Dataset
@@ -147,6 +148,7 @@ def _info(trained: Trained, tables: Mapping[str, Any], folder: Path) -> dict[str
             "num_users": dataset.users.num_rows,
             "num_items": dataset.items.num_rows,
             "num_rejects": dataset.rejects.num_rows,
+            **({} if dataset.about == Description() else {"description": to_json(dataset.about)}),
         },
         "config": to_json(config),
         "tables": dict(tables),

@@ -202,7 +202,7 @@ def _train(run: _Run) -> Trained:
         test = encoded.take(run.parts.test)
         shape = (len(features.users), len(features.items))
         evaluation = evaluate(models, fit.rows, test, shape, config) if models and len(test) else None
-        stored = StoredInteractions.build(encoded, rated.rating, run.parts, rated.timestamp)
+        stored = StoredInteractions.build(encoded, rated.rating, run.parts, rated.timestamp, rated.seen)
     with stages.time("history model"):
         history = _history_model(run, stored, features, content) if "history" in config.models else None
     return Trained(
@@ -293,7 +293,8 @@ def _fit(run: _Run, rows: Interactions, vectors: Float32s, folder: str) -> _Fit:
     work = run.work / folder
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    features = fit_features(rows, run.dataset.users, run.dataset.items, vectors, run.config.features, work)
+    data = run.dataset
+    features = fit_features(rows, data.users, data.items, vectors, run.config.features, work, data.about)
     return _Fit(features, features.encode(rows))
 
 

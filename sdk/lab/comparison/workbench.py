@@ -199,7 +199,7 @@ class Workbench:
         work.mkdir(parents=True)
         train, config = dataset.interactions.take(inner.train), self.config
         vectors = self.bundle.content.vectors(config.features.content_dim, seed=config.training.seed)
-        features = fit_features(train, dataset.users, dataset.items, vectors, config.features, work)
+        features = fit_features(train, dataset.users, dataset.items, vectors, config.features, work, dataset.about)
         asked = features.encode(dataset.interactions.take(inner.test))
         return RatingProblem(features.users, features.items, features.encode(train), asked, self.task.seed)
 

@@ -108,7 +108,8 @@ class RankerObjective:
             work = self._work / f"features-{len(self._parts)}"
             work.mkdir(parents=True)
             vectors = self._vectors(config.content_dim, self._seed)
-            features = fit_features(self._train, self._dataset.users, self._dataset.items, vectors, config, work)
+            data = self._dataset
+            features = fit_features(self._train, data.users, data.items, vectors, config, work, data.about)
             self._parts[config] = features, features.encode(self._train), features.encode(self._validation)
         return self._parts[config]
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from sdk.base.errors import UsageError
 from sdk.base.ids import ids_of
-from sdk.base.types import BestRows, Float32s, Ids, Int64s, TopK, put_together
+from sdk.base.types import BestRows, Float32s, IdArray, Ids, TopK, put_together
 
 if TYPE_CHECKING:
     from sdk.features.tables import EncodedTable
@@ -59,7 +59,7 @@ def hybrid_similar(
     """
     if not 0 <= learned_share <= 1:
         raise UsageError(f"hybrid_similar: got learned_share={learned_share}, expected 0 to 1")
-    wanted = ids_of(item_ids, "item_ids")
+    wanted = ids_of(item_ids, "item_ids", items.ids)
     lists = content.similar(wanted, k)
     width = lists.item_id.shape[1]  # no list is longer than the catalogue
     parts = [(np.arange(len(wanted)), lists)]
@@ -78,7 +78,7 @@ def learned_part(score: float, cosine: float, learned_share: float = LEARNED_SHA
 
 
 def hybrid_scores(
-    content: ContentModel, history: HistoryModel, items: EncodedTable, item_ids: Int64s, learned_share: float
+    content: ContentModel, history: HistoryModel, items: EncodedTable, item_ids: IdArray, learned_share: float
 ) -> Float32s:
     """(B, N) float32 scores of all N titles of ``content.item_id``, in that order; 0 for the title itself."""
     cosine = content.cosines(item_ids)
@@ -92,7 +92,7 @@ def hybrid_scores(
     return np.asarray((1 - learned_share) * cosine + learned_share * learned, dtype=np.float32)
 
 
-def _best(item_id: Int64s, scores: Float32s, k: int) -> TopK:
+def _best(item_id: IdArray, scores: Float32s, k: int) -> TopK:
     """Each row's k best titles; what shares nothing (a score of 0) is left out."""
     by_id = np.argsort(item_id)
     order = by_id[np.argsort(-scores[:, by_id], axis=1, kind="stable")[:, :k]]

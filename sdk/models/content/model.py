@@ -24,9 +24,9 @@ from sdk.base import schema
 from sdk.base.arrow_tables import as_table
 from sdk.base.config import CONTENT_FIELDS, ContentConfig, from_json, to_json
 from sdk.base.errors import BundleError, ConfigError, DataError, MissingColumnError, UsageError
-from sdk.base.ids import count_of, id_of, ids_of, title_rows
+from sdk.base.ids import count_of, id_of, ids_in, ids_of, nobody, title_rows
 from sdk.base.stored_arrays import read_arrays, read_json, write_arrays, write_json
-from sdk.base.types import Float32s, Float64s, Ids, Int64s, Table, TopK
+from sdk.base.types import Float32s, Float64s, Id, IdArray, Ids, Int64s, Table, TopK, keys_of
 from sdk.models.content.matrix import short_vectors, smooth_idf, tfidf_block, unit_rows
 from sdk.models.content.neighbours import NeighbourIndex
 from sdk.models.content.reasons import Reasons, reasons
@@ -52,7 +52,7 @@ class SimilarBlock(NamedTuple):
         neighbours: row b holds the titles most like ``item_id[b]``.
     """
 
-    item_id: Int64s
+    item_id: IdArray
     neighbours: TopK
 
 
@@ -66,21 +66,21 @@ class _Fitted:
     vocabulary: Mapping[str, list[str]]
     idf: Float64s
     matrix: csr_matrix
-    item_id: Int64s
+    item_id: IdArray
     names: pa.Table  # item_id, title, year
     order: Int64s
-    ids: Int64s
+    ids: IdArray
 
     @classmethod
     def of(cls, vocabulary: Mapping[str, list[str]], idf: Float64s, matrix: csr_matrix, items: pa.Table) -> _Fitted:
-        item_id = items["item_id"].to_numpy().astype(np.int64)
+        item_id = ids_in(items["item_id"])
         order = np.argsort(item_id)
         names = items.select(["item_id", "title", "year"])
         return cls(vocabulary, idf, matrix, item_id, names, order, item_id[order])
 
     def rows(self, item_id: Ids) -> Int64s:
         """(B,) int64 rows of the matrix."""
-        return self.order[title_rows(self.ids, ids_of(item_id, "item_id"))]
+        return self.order[title_rows(self.ids, ids_of(item_id, "item_id", self.ids))]
 
 
 class ContentModel:
@@ -107,7 +107,7 @@ class ContentModel:
             UsageError: it is no table.
             DataError: the table is empty, a column is of another kind, or an item_id occurs twice.
         """
-        items = as_table(items, schema.ITEMS, "items")
+        items = as_table(items, _layout(items), "items")
         _check_items(items)
         tokens = {field: self._tokens(items, field) for field in self.fields}
 
@@ -133,7 +133,7 @@ class ContentModel:
             UsageError: it is no table, or the model is not fitted.
             DataError: a column is of another kind.
         """
-        state, items = self._fitted("transform"), as_table(items, schema.ITEMS, "items")
+        state, items = self._fitted("transform"), as_table(items, _layout(items), "items")
         tokens = {field: self._tokens(items, field) for field in self.fields}
         return self._rows(tokens, state.vocabulary, state.idf, len(items))
 
@@ -147,8 +147,8 @@ class ContentModel:
         return tuple(field for field in CONTENT_FIELDS if self.config.weights.get(field, 0) > 0)
 
     @property
-    def item_id(self) -> Int64s:
-        """(N,) int64: the fitted titles, in the order of their rows."""
+    def item_id(self) -> IdArray:
+        """(N,) int64, or object where ids are text: the fitted titles, in the order of their rows."""
         return self._fitted("item_id").item_id
 
     @property
@@ -177,9 +177,9 @@ class ContentModel:
         k = count_of(k, "ContentModel.similar: k")
         state = self._fitted("similar")
         self._index = self._index or NeighbourIndex(state.matrix[state.order])
-        places = title_rows(state.ids, ids_of(item_id, "item_id"))
+        places = title_rows(state.ids, ids_of(item_id, "item_id", state.ids))
         found = self._index.nearest(places, min(k, len(state.ids)))
-        ids = np.where(found.row >= 0, state.ids[found.row], -1)
+        ids = np.where(found.row >= 0, state.ids[found.row], nobody(state.ids))
         source = np.full(len(places), "content")
         return TopK(ids, np.minimum(found.scores, 1), found.lengths, source, "item_id", state.ids[places])
 
@@ -191,7 +191,7 @@ class ContentModel:
         """
         state = self._fitted("listing")
         narrowed = ContentModel(self.config)._adopt(state)
-        listed = np.isin(state.ids, ids_of(item_id, "item_id"))
+        listed = np.isin(state.ids, ids_of(item_id, "item_id", state.ids))
         narrowed._index = NeighbourIndex(state.matrix[state.order], listed)
         return narrowed
 
@@ -238,14 +238,14 @@ class ContentModel:
         dim = count_of(dim, "ContentModel.vectors: dim")
         return short_vectors(self._fitted("vectors").matrix, dim, seed)
 
-    def explain(self, item_a: int, item_b: int) -> Reasons:
+    def explain(self, item_a: Id, item_b: Id) -> Reasons:
         """Why two titles resemble each other: what they share, and how much each field adds to the score.
 
         Raises:
             UnknownItemError: one of them is not a fitted title.
         """
         state = self._fitted("explain")
-        item_a, item_b = id_of(item_a, "item_a"), id_of(item_b, "item_b")
+        item_a, item_b = (id_of(item, name, state.ids) for item, name in ((item_a, "item_a"), (item_b, "item_b")))
         a, b = state.rows([item_a, item_b])
         return reasons(item_a, item_b, state.matrix[a], state.matrix[b], state.vocabulary)
 
@@ -263,7 +263,7 @@ class ContentModel:
         state, folder = self._fitted("save"), Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         matrix = {name: getattr(state.matrix, name) for name in ("data", "indices", "indptr", "shape")}
-        extra = {"format": np.array(b"csr"), "item_id": state.item_id, "idf": state.idf}
+        extra = {"format": np.array(b"csr"), "item_id": keys_of(state.names, "item_id"), "idf": state.idf}
         write_arrays(folder / "content.npz", {**matrix, **extra})
         words = {"version": FORMAT_VERSION, "config": to_json(self.config), "vocabulary": dict(state.vocabulary)}
         write_json(folder / "content.json", words)
@@ -282,9 +282,9 @@ class ContentModel:
         folder = Path(folder)
         words = read_json(folder / "content.json", version=FORMAT_VERSION)
         arrays = read_arrays(folder / "content.npz", _ARRAYS)
-        items = as_table(items, schema.ITEMS, "items")
+        items = as_table(items, _layout(items), "items")
         _check_items(items)
-        if not np.array_equal(items["item_id"].to_numpy(), arrays["item_id"]):
+        if not np.array_equal(keys_of(items, "item_id"), arrays["item_id"]):
             raise BundleError(f"{folder}: fitted on other titles than those of the table given. Train and save again.")
         model = cls(_config(folder, words))
         matrix, vocabulary = _stored(folder, words.get("vocabulary", {}), arrays, model.fields)
@@ -320,11 +320,17 @@ class ContentModel:
         return rows
 
 
+def _layout(items: Table) -> pa.Schema:
+    """``schema.ITEMS``, with text as ``item_id`` where that is what an Arrow table has."""
+    is_text = isinstance(items, pa.Table) and "item_id" in items.column_names and items["item_id"].type == pa.string()
+    return schema.ITEMS.set(0, schema.ITEMS.field(0).with_type(pa.string())) if is_text else schema.ITEMS
+
+
 def _check_items(items: pa.Table) -> None:
     for name in ("item_id", "title", "year"):
         if name not in items.column_names:
             raise MissingColumnError(TABLE, name, items.column_names)
-    values, counts = np.unique(items["item_id"].to_numpy(), return_counts=True)
+    values, counts = np.unique(ids_in(items["item_id"]), return_counts=True)
     if counts.max(initial=0) != 1:
         wrong = f"item_id {values[counts.argmax()]} occurs {counts.max()} times" if len(items) else "the table is empty"
         raise DataError(f"items: {wrong}, expected one or more titles, each once. Mend the table.")

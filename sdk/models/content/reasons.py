@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sdk.base.types import Id
 from sdk.models.content.tokens import SERIES_MARK
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ class Reasons:
             ``year`` the centres of the buckets in which both lie.
     """
 
-    item_a: int
-    item_b: int
+    item_a: Id
+    item_b: Id
     score: float
     contributions: Mapping[str, float]
     shared: Mapping[str, tuple[str, ...]]
@@ -54,7 +55,7 @@ _FIELD_WORDS = {
 
 
 def reasons(
-    item_a: int, item_b: int, row_a: csr_matrix, row_b: csr_matrix, vocabulary: Mapping[str, Sequence[str]]
+    item_a: Id, item_b: Id, row_a: csr_matrix, row_b: csr_matrix, vocabulary: Mapping[str, Sequence[str]]
 ) -> Reasons:
     """Take the score of two rows apart.
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
 
+import pyarrow as pa
+
 from sdk.base import schema
 from sdk.base.arrow_tables import as_table
 from sdk.base.errors import UsageError
-from sdk.base.ids import count_of, ids_of
-from sdk.base.types import Ids, Table
+from sdk.base.ids import count_of, ids_in, ids_of
+from sdk.base.types import Id, Ids, Table
 from sdk.data.titles import bare, names_in
 from sdk.models.content.tokens import fold
 
@@ -42,7 +44,7 @@ class Match:
         exact: the name is the same but for case, accents, punctuation and articles, and so is the year if one is given.
     """
 
-    item_id: int
+    item_id: Id
     title: str
     year: int | None
     score: float
@@ -57,9 +59,12 @@ class TitleIndex:
     """
 
     def __init__(self, items: Table) -> None:
-        items = as_table(items, schema.ITEMS, "items")
-        columns = (items[name].to_pylist() for name in ("item_id", "title", "year"))
-        self._items = list(zip(*columns, strict=True))
+        named = [name for name in ("item_id", "title", "year") if name in items.column_names]  # type: ignore[union-attr]
+        layout = pa.schema([schema.ITEMS.field(name) for name in named if name != "item_id"])
+        items = as_table(items, layout, "items")
+        self.ids = ids_in(items["item_id"])
+        years = items["year"].to_pylist() if "year" in named else [None] * len(self.ids)
+        self._items = list(zip(self.ids.tolist(), items["title"].to_pylist(), years, strict=True))
 
     @cached_property
     def _places(self) -> dict[str, list[int]]:
@@ -70,12 +75,12 @@ class TitleIndex:
         return dict(places)
 
     @cached_property
-    def _display(self) -> dict[int, str]:
+    def _display(self) -> dict[Id, str]:
         return {item: title if year is None else f"{title} ({year})" for item, title, year in self._items}
 
     def display(self, item_ids: Ids) -> list[str]:
         """Such as "The Matrix (1999)"; no year where it is unknown, "item 7" for an id that is not in the table."""
-        return [self._display.get(item, f"item {item}") for item in ids_of(item_ids, "item_ids").tolist()]
+        return [self._display.get(item, f"item {item}") for item in ids_of(item_ids, "item_ids", self.ids).tolist()]
 
     def find(self, query: str, limit: int = 5) -> list[Match]:
         """Titles of that name, or if there is none, those with the likest names.

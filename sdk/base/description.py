@@ -1,0 +1,80 @@
+"""What a data set's columns mean: its feedback, and the role of each column of its items and its users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+from sdk.base.config import Checked, from_json, to_json
+from sdk.base.errors import ConfigError
+
+Feedback = Literal["explicit", "implicit"]
+Role = Literal[
+    "categorical", "list", "terms", "continuous", "time", "text", "title", "group", "image", "url", "ignore"
+]  # fmt: skip
+FEATURES: tuple[Role, ...] = ("categorical", "group", "list", "continuous", "time")
+"""Roles whose columns the rankers take as fields or numbers of their own."""
+CONTENT: tuple[Role, ...] = ("categorical", "group", "list", "terms", "text", "title", "continuous", "time")
+"""Roles whose columns the content model reads."""
+FILMS: Mapping[str, Role] = MappingProxyType(
+    {
+        "title": "title", "year": "continuous", "genres": "list", "tags": "terms", "tmdb_id": "ignore",
+        "overview": "text", "keywords": "terms", "cast": "terms", "directors": "terms", "crew": "terms",
+        "companies": "terms",
+    }
+)  # fmt: skip
+"""MovieLens's titles with TMDB's details: ``schema.ITEMS``."""
+PEOPLE: Mapping[str, Role] = MappingProxyType(
+    {"gender": "categorical", "age": "continuous", "occupation": "categorical", "zip_prefix": "categorical"}
+)
+"""MovieLens's users: ``schema.USERS``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description(Checked):
+    """What the columns of a data set mean. The default is MovieLens with TMDB.
+
+    Attributes:
+        feedback: ``explicit``, ratings on a scale; or ``implicit``: every pair is a like, and its rating a weight.
+        items: column of the items, besides ``item_id`` -> its role. ``categorical``: one of few values; ``group``: the
+            same, and the name of a series, brand or author; ``list``: several of few values; ``terms``: several of
+            many, for the content model alone; ``continuous``; ``time``: seconds since 1970-01-01 UTC; ``text``: words
+            for the content model; ``title``: the display name; ``image``, ``url``: shown only; ``ignore``: kept.
+        users: column of the users, besides ``user_id`` -> its role.
+
+    Raises:
+        ConfigError: a role is none, or two columns are the title.
+    """
+
+    feedback: Feedback = "explicit"
+    items: Mapping[str, Role] = field(default_factory=lambda: FILMS)
+    users: Mapping[str, Role] = field(default_factory=lambda: PEOPLE)
+
+    def __post_init__(self) -> None:
+        Checked.__post_init__(self)
+        roles = get_args(Role)
+        for side in ("items", "users"):
+            given = getattr(self, side)
+            for name, role in given.items():
+                if role not in roles:
+                    raise ConfigError("Description", f"{side}.{name}", role, f"one of {', '.join(roles)}")
+            object.__setattr__(self, side, MappingProxyType(dict(given)))
+        if len(titles := [name for name, role in self.items.items() if role == "title"]) > 1:
+            raise ConfigError("Description", "items", titles, "one column at most whose role is title")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (from_json, (Description, to_json(self)))
+
+    def is_preset(self, side: Literal["items", "users"]) -> bool:
+        """Whether a side has MovieLens's columns: those of ``schema.ITEMS`` or ``schema.USERS``."""
+        return self.items == FILMS if side == "items" else self.users == PEOPLE
+
+    def item_columns(self, *roles: Role) -> tuple[str, ...]:
+        """The items' columns of these roles, in the order of the table."""
+        return tuple(name for name, role in self.items.items() if role in roles)
+
+    def user_columns(self, *roles: Role) -> tuple[str, ...]:
+        """The users' columns of these roles, in the order of the table."""
+        return tuple(name for name, role in self.users.items() if role in roles)
