@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-
 import math
 from typing import Any, NamedTuple
 

@@ -229,12 +229,7 @@ def _rating_pages(evaluation: Evaluation) -> list[Page]:
     )
     title, note = "Pairs" if evaluation.sampled else "Ratings", f"{head} {_how_sure(evaluation.samples)}".rstrip()
     return [
-        _figures(
-            "Pairs" if evaluation.sampled else "Ratings",
-            evaluation.rows,
-            _named(_POINTWISE, evaluation),
-            f"{head} {_how_sure(evaluation.samples)}".rstrip(),
-        ),
+        _figures(title, evaluation.rows, _named(_POINTWISE, evaluation), note),
         slice_table(f"{auc_name(evaluation)} per slice", evaluation.slices, evaluation.slice_rows, "auc"),
     ]
 

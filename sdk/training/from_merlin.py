@@ -15,8 +15,8 @@ from sdk.base.paths import as_path
 from sdk.base.rights import reason
 from sdk.bundles.bundle import Bundle, load
 from sdk.features.interactions import TEST, VALIDATION
-from sdk.machine.device import require_trainer
 from sdk.features.loaders import against_sampled
+from sdk.machine.device import require_trainer
 from sdk.measure.evaluation import evaluate, known_pairs, learnt_parts
 from sdk.metrics.pointwise import auc
 from sdk.models.merlin_lowering import dlrm_of_merlin
