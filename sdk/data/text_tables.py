@@ -20,7 +20,7 @@ import pyarrow.json as pa_json
 
 from sdk.base.arrow_memory import reader_of
 from sdk.base.errors import UnusableFileError
-from sdk.data.stores import File
+from sdk.data.stores import HEAD, File
 from sdk.data.validation import NOT_UTF8, TOO_FEW_FIELDS, TOO_MANY_FIELDS
 
 _BLOCK = 1 << 24  # bytes
@@ -190,10 +190,11 @@ def json_names(file: File) -> tuple[str, ...]:
 
 def _json_kinds(file: File) -> dict[str, pa.DataType | None]:
     """Name -> type by the first lines; None leaves it to Arrow."""
-    lines = file.head().removeprefix(_BOM).splitlines()
+    head = file.head()
+    lines = head.removeprefix(_BOM).splitlines()
     found: dict[str, list[Any]] = {}
-    for line in lines[:-1] or lines:
-        with contextlib.suppress(ValueError):
+    for line in lines if len(head) < HEAD else lines[:-1]:
+        with contextlib.suppress(ValueError, AttributeError):
             for name, value in json.loads(line).items():
                 found.setdefault(name, []).append(value)
     return {name: _kind_of(values) for name, values in found.items()}
