@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-import numpy as np
 import pyarrow as pa
 
 from sdk.base.description import Description
@@ -61,7 +60,7 @@ LISTS = {"user_id": USER_ITEMS, "item_id": ITEM_ITEMS, "row": _lists("row", "ite
 
 def id_type(ids: object) -> pa.DataType:
     """The Arrow type of an array of ids: int64, or string where they are text."""
-    return _STRING if getattr(ids, "dtype", None) == np.dtype(object) else _INT64
+    return _STRING if getattr(getattr(ids, "dtype", None), "kind", "") == "O" else _INT64
 
 
 def with_ids(lists: pa.Schema, queries: object, answers: object) -> pa.Schema:
