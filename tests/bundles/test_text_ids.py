@@ -168,9 +168,9 @@ def test_what_is_no_text_is_refused_where_ids_are_text(bundles, wrong):
 
 
 def test_text_is_refused_where_ids_are_numbers(bundles):
-    with pytest.raises(UsageError, match="number 1 is .42., which is text"):
+    with pytest.raises(UsageError, match=r"number 1 is .42., which is text"):
         bundles["numbers"].recommend(["42"], 2)
-    with pytest.raises(UsageError, match="number 1 is .42., which is text"):
+    with pytest.raises(UsageError, match=r"number 1 is .42., which is text"):
         bundles["mixed"].recommend(["42"], 2, deny=["42"])
 
 
