@@ -83,7 +83,8 @@ class TitleIndex:
 
     @cached_property
     def _display(self) -> dict[Id, str]:
-        return {item: title if year is None else f"{title} ({year})" for item, title, year in self._items}
+        named = ((item, title if title.strip() else str(item), year) for item, title, year in self._items)
+        return {item: title if year is None else f"{title} ({year})" for item, title, year in named}
 
     def display(self, item_ids: Ids) -> list[str]:
         """Such as "The Matrix (1999)"; no year where it is unknown, "item 7" for an id that is not in the table."""
