@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sdk.models.pair_form import PairForm
     from sdk.scoring.recommender import Recommender
 
-_SAYS_LITTLE = ("year", "overview")  # to share them is no reason that a person would give
+_SAYS_LITTLE = ("text", "continuous", "time")  # roles: to share them is no reason that a person would give
 _ROUNDING = 1e-6  # of float32 scores of about 1; what adds less is no reason
 
 
