@@ -51,7 +51,7 @@ def expectations(bundle: Bundle, job: Job, asked: Asked | None = None) -> Expect
     """
     users, titles = bundle.encoded_users.known_ids, bundle.encoded_items.known_ids
     num_users, asked = len(bundle.encoded_users), asked or everything(bundle)
-    rated = None if job.include_seen else bundle.interactions.seen(num_users)
+    rated = None if job.include_seen else asked.seen(bundle)
     allowed = np.ones(len(titles), np.bool_) if asked.allowed is None else asked.allowed[FIRST_KNOWN:]
     given = np.bincount(bundle.interactions.rows.user_index, minlength=num_users)[FIRST_KNOWN:]
     resolved, models = bundle.resolve_model(job.model), bundle.info.models

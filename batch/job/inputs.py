@@ -35,8 +35,8 @@ from sdk.machine.device import resolve_device
 log = logging.getLogger(__name__)
 
 _ID_OPTIONS = {"users": (USER_ID,), "items": (ITEM_ID,), "allow": (ITEM_ID,), "deny": (ITEM_ID,),
-               "block": (USER_ID, ITEM_ID)}  # fmt: skip
-_MAY_BE_EMPTY = frozenset({"deny", "block"})
+               "block": (USER_ID, ITEM_ID), "repeat": (ITEM_ID,)}  # fmt: skip
+_MAY_BE_EMPTY = frozenset({"deny", "block", "repeat"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +49,7 @@ class Asked:
         audience: (A,) ids, ascending: the items that get an audience.
         allowed: (R_item,) bool, the titles that may be recommended; None allows all.
         blocked: what must not be given to whom, by the rows of the users' table; None where nothing is.
+        again: (R_item,) bool, the items that may be listed for users who have them already; None: no item may.
         pins: what of it the night's content depends on, for the manifest.
         counts: what was counted on the way, for the report.
     """
@@ -58,6 +59,7 @@ class Asked:
     audience: IdArray
     allowed: Bools | None = None
     blocked: Seen | None = None
+    again: Bools | None = None
     pins: Mapping[str, Any] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
 
@@ -65,6 +67,14 @@ class Asked:
     def num_candidates(self) -> int | None:
         """How many titles may be recommended; None where all may."""
         return None if self.allowed is None else int(self.allowed.sum())
+
+    def seen(self, bundle: Bundle) -> Seen:
+        """What each user has seen and may not be given again, by the rows of the users' table."""
+        found = bundle.interactions.seen(len(bundle.encoded_users))
+        if self.again is None:
+            return found
+        once = ~self.again[found.items]
+        return Seen.build(found.users[once], found.items[once].astype(np.int64), len(found.indptr) - 1)
 
     def barred(self, seen: Seen) -> Seen:
         """What each user has seen or must not be given, by the rows of the users' table."""
@@ -197,6 +207,7 @@ def _asked(job: Job, bundle: Bundle, pins: dict[str, Any], counts: dict[str, int
         audience=audience if job.audience is not None else audience[:0],
         allowed=allowed,
         blocked=_blocked(files.get("block"), users, items, counts),
+        again=_again(files.get("repeat"), items, counts),
         pins={**pins, **{name: {"sha256": file.sha256, "rows": len(file)} for name, file in files.items()}},
         counts=counts,
     )
@@ -240,6 +251,15 @@ def _allowed(files: Mapping[str, IdFile], items: EncodedTable, counts: dict[str,
         message = "--allow and --deny leave no title of the bundle to recommend; see that they hold the right ids"
         raise UsageError(message)
     return allowed
+
+
+def _again(file: IdFile | None, items: EncodedTable, counts: dict[str, int]) -> Bools | None:
+    """(R_item,) bool from the list of items that may come again; None without one."""
+    if file is None:
+        return None
+    again = np.zeros(len(items), dtype=np.bool_)
+    again[_rows(file.ids, items, "repeat", counts)] = True
+    return again
 
 
 def _rows(item_ids: IdArray, items: EncodedTable, option: str, counts: dict[str, int]) -> Int64s:

@@ -116,8 +116,8 @@ class Scorer:
             self.recommender = bundle.recommender(
                 job.model, threads=job.threads, memory_mib=job.memory_mib, device=job.device
             )
-            users = len(bundle.encoded_users)
-            self.seen = asked.barred(Seen.nothing(users) if job.include_seen else bundle.interactions.seen(users))
+            nothing = Seen.nothing(len(bundle.encoded_users))
+            self.seen = asked.barred(nothing if job.include_seen else asked.seen(bundle))
             self.content = bundle.content if bundle.has_content else None
         self.user_index = bundle.encoded_users.index_of(asked.users)
         self.k = min(job.k, len(bundle.encoded_items))  # buffers grow with it
