@@ -13,6 +13,7 @@ import sdk
 from export.client import Client, ClientOptions, Lists
 from sdk.base.config import RANKERS
 from sdk.base.types import Id
+from sdk.models.content.together import TOGETHER
 
 SIMILAR_FIELDS, SIMILAR_TOKENS, REASONS = 3, 3, 2
 
@@ -84,7 +85,7 @@ class Sources:
         """
         raw = self._similar(item_id, k)
         with self._models:
-            reasons = [self._shared(item_id, row.item_id) for row in raw.rows]
+            reasons = [self._joining(item_id, row) for row in raw.rows]
         return self._listing(raw, reasons)
 
     def for_user(self, user_id: Id, k: int, *, why: bool = False) -> Listing:
@@ -147,6 +148,10 @@ class Sources:
         with self._models:
             found = self.bundle.recommend([user_id], k)
         return _Raw(_rows(found, str(found.source[0])), "the bundle", _no_list(night, "this user"))
+
+    def _joining(self, item_id: Id, row: Row) -> str:
+        """What the item shares with a listed one, or of one without content that the same people like both."""
+        return self.bundle.words.by_the_same if row.source == TOGETHER else self._shared(item_id, row.item_id)
 
     def _shared(self, item_id: Id, other: Id) -> str:
         if not self.bundle.has_content or not self.catalogue.known([other]):
