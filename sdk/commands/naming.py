@@ -122,7 +122,7 @@ def item_named(bundle: Bundle, query: str) -> Id:
     """The item_id of the item of that name, or of ``#7`` or ``#SKU-00417`` for item_id 7 or SKU-00417.
 
     Of several items it is the first by item_id, and the log gives the others, each with its id; but outside MovieLens
-    one whose name is spelt so goes before the others. Where ids are text, ``#`` may be left out: an id goes before names.
+    one whose name is spelt so goes first. Where ids are text, ``#`` may be left out: an id goes before names.
 
     Raises:
         UsageError: there is none; the message gives the likest names.

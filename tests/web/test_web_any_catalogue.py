@@ -28,7 +28,7 @@ from sdk.base.description import Description
 from sdk.training.pipeline import train_bundle
 
 NIGHT = "2026-11-23"
-FILM_WORDS = ("title", "star", "watched", "genre", "film", "director")
+FILM_WORDS = ("title", "stars", "watched", "genre", "film", "director")
 
 
 def client_over(bundle: sdk.Bundle, nights: Path) -> FlaskClient:
