@@ -274,9 +274,8 @@ def rows_in(known: IdArray, column: pa.ChunkedArray | pa.Array) -> Int64s:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from sdk.base.schema import id_type
-
-    found = pc.index_in(column, value_set=pa.array(known, id_type(known)))
+    kind = pa.string() if is_text(known) else pa.int64()
+    found = pc.index_in(column, value_set=pa.array(known, kind))
     return np.asarray(found.fill_null(-1)).astype(np.int64)
 
 
