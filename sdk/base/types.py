@@ -136,6 +136,11 @@ def keys_of(table: pa.Table, name: str) -> Int64s:
     return keys
 
 
+def nobody(ids: IdArray) -> Any:
+    """What stands among ids of this kind where there is none: -1, or the empty text."""
+    return "" if ids.dtype == object else -1
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TopK:
     """The best items of each query row, best first.
@@ -214,8 +219,6 @@ class TopK:
 
 def put_together(parts: Sequence[tuple[Int64s, TopK]], num_rows: int, width: int) -> TopK:
     """Lists of some rows each, later ones instead of earlier ones, in row order, cut or padded to one width."""
-    from sdk.base.ids import nobody
-
     empty = BestRows.empty(num_rows, width)
     source = np.full(num_rows, "", dtype="<U16")
     some = parts[0][1].item_id if parts else empty.row
@@ -253,8 +256,6 @@ class BestRows:
 
     def named(self, ids: IdArray, source: NDArray[np.str_]) -> TopK:
         """The same lists of ids; ``source`` says what made each. Past a list's end stands -1, or "" among text."""
-        from sdk.base.ids import nobody
-
         return TopK(np.where(self.row >= 0, ids[self.row], nobody(ids)), self.scores, self.lengths, source)
 
     @property
