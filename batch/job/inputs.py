@@ -179,10 +179,14 @@ def _with_ratings(job: Job, bundle: Bundle) -> tuple[Bundle, dict[str, Any], dic
         said = "%s: %d ratings are of titles that the bundle does not have: ignored"
         log.warning(said, job.ratings, fresh.unknown_items)
     # whatever the order of their rows, so that a file that grew gives an old night again
-    names = [pa.table({} if ids is None else {name: pa.array(ids, pa.string())}) for name, ids in
-             ((ITEM_ID, fresh.items), (USER_ID, fresh.users))]  # fmt: skip
-    found = fingerprint(rated, *names, sorted_order(rated.user_id, rated.item_id))
+    items, users = _names(ITEM_ID, fresh.items), _names(USER_ID, fresh.users)
+    found = fingerprint(rated, items, users, sorted_order(rated.user_id, rated.item_id))
     return FreshBundle(bundle, fresh), {"ratings": {"fingerprint": found, "rows": len(rated)}}, counts
+
+
+def _names(column: str, ids: IdArray | None) -> pa.Table:
+    """What keys mean, as a table; an empty one where they are the ids."""
+    return pa.table({} if ids is None else {column: pa.array(ids, pa.string())})
 
 
 def end_of_day(date: str) -> int:

@@ -54,9 +54,11 @@ class FreshRatings:
         known = _rows(bundle.encoded_items, ratings.item_id, items) != UNKNOWN
         counted = ratings.take(known)
         if users is not None:
-            users, counted = _used(users, counted, "user_id")
+            users, places = _used(users, counted.user_id)
+            counted = replace(counted, user_id=places)
         if items is not None:
-            items, counted = _used(items, counted, "item_id")
+            items, places = _used(items, counted.item_id)
+            counted = replace(counted, item_id=places)
         there = np.unique(counted.user_id) if users is None else users
         new = np.sort(there[bundle.encoded_users.index_of(there) == UNKNOWN])
         return cls(counted, int((~known).sum()), new, users, items)
@@ -67,10 +69,10 @@ class FreshRatings:
         return len(np.unique(self.ratings.user_id))
 
 
-def _used(names: IdArray, ratings: Interactions, column: str) -> tuple[IdArray, Interactions]:
-    """The names that ratings use, and the ratings by their places among these."""
-    keys, places = np.unique(getattr(ratings, column), return_inverse=True)
-    return names[keys], replace(ratings, **{column: places.astype(np.int64)})
+def _used(names: IdArray, keys: Int64s) -> tuple[IdArray, Int64s]:
+    """The names that some keys, places among them, use; and their places among these."""
+    used, places = np.unique(keys, return_inverse=True)
+    return names[used], places.astype(np.int64)
 
 
 def _rows(table: EncodedTable, keys: Int64s, names: IdArray | None) -> Int64s:
