@@ -54,15 +54,15 @@ class Description(Checked):
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)
-        roles = get_args(Role)
+        roles, owner = get_args(Role), type(self).__name__
         for side in ("items", "users"):
             given = getattr(self, side)
             for name, role in given.items():
                 if role not in roles:
-                    raise ConfigError("Description", f"{side}.{name}", role, f"one of {', '.join(roles)}")
+                    raise ConfigError(owner, f"{side}.{name}", role, f"one of {', '.join(roles)}")
             object.__setattr__(self, side, MappingProxyType(dict(given)))
         if len(titles := [name for name, role in self.items.items() if role == "title"]) > 1:
-            raise ConfigError("Description", "items", titles, "one column at most whose role is title")
+            raise ConfigError(owner, "items", titles, "one column at most whose role is title")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (from_json, (Description, to_json(self)))
