@@ -7,7 +7,6 @@ by its weight, or because the ratings tell nothing apart, rankers learn from lik
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import math
 from typing import Any, NamedTuple
@@ -257,11 +256,7 @@ def one_label(rating: Float32s, parts: Split, like_above: float) -> str:
 
 
 def _advice(interactions: Interactions, parts: Split, config: RunConfig) -> str:
-    """What would help: another threshold, or another split; or to count as likes what is all of one value."""
-    values = np.unique(interactions.rating)
-    if len(values) == 1 and values[0] <= config.features.like_above:
-        likes = {"features": {"like_above": float(values[0]) / 2}, "history": {"like_at": float(values[0])}}
-        return f"; if they are likes, say so in a file, --config likes.json, that holds {json.dumps(likes)}"
+    """What would help: another threshold, or another split."""
     threshold = _better_threshold(interactions.rating, parts)
     if threshold is not None:
         return f"; or, if not all of these ratings are alike, --like-above {threshold:g} parts them"

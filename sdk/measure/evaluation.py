@@ -60,9 +60,9 @@ class Evaluation:
 
 
 def label_rule(config: RunConfig, feedback: Feedback = "explicit") -> str:
-    """Which ratings count as likes, in words; of implicit feedback also what they are told from."""
+    """Which ratings count as likes, in words; of implicit feedback also what they are told from, briefly."""
     if feedback == "implicit":
-        return f"every pair, against {sampled_negatives(config)}"
+        return f"every pair ({config.training.num_negatives} sampled negatives each, {config.training.negatives})"
     return f"rating > {config.features.like_above:g}"
 
 

@@ -92,8 +92,13 @@ def _named(columns: Sequence[Any], evaluation: Evaluation) -> tuple[Any, ...]:
     )
 
 
+def _positive(evaluation: Evaluation, label: str) -> str:
+    rule = f"every pair, measured against {evaluation.sampled}" if evaluation.sampled else evaluation.label_rule
+    return f"{label}: {rule}."
+
+
 def _training_page(history: History, evaluation: Evaluation) -> Iterator[str]:
-    about = f"Split: {evaluation.split}. Positive label: {evaluation.label_rule}."
+    about = f"Split: {evaluation.split}. {_positive(evaluation, 'Positive label')}"
     rows = tuple(
         (display(row.model), *map(figure, row.values.values()), number(row.num_rows), row.note)
         for row in evaluation.rows
@@ -225,7 +230,7 @@ def as_pages(evaluation: Evaluation) -> list[Page]:
 def _rating_pages(evaluation: Evaluation) -> list[Page]:
     head = (
         f"{evaluation.rows[0].num_rows:,} {'test pairs' if evaluation.sampled else 'test ratings'}. "
-        f"Split: {evaluation.split}. Positive: {evaluation.label_rule}."
+        f"Split: {evaluation.split}. {_positive(evaluation, 'Positive')}"
     )
     title, note = "Pairs" if evaluation.sampled else "Ratings", f"{head} {_how_sure(evaluation.samples)}".rstrip()
     return [
