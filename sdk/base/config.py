@@ -170,9 +170,11 @@ class ContentConfig(Checked):
     """The content model: one weighted TF-IDF block per field (Salton and Buckley 1988).
 
     Attributes:
-        weights: weight of each field of ``CONTENT_FIELDS``; a field that is not named weighs 0.
+        weights: weight of each field; one that is not named weighs 0. MovieLens's fields are ``CONTENT_FIELDS``, and
+            these are their weights; other data's are the columns that are described, whose weights are chosen while
+            this stands at its default.
         max_cast: number of leading actors read per title.
-        min_document_count: an overview word must stand in at least this many titles.
+        min_document_count: a word of a text must stand in at least this many items.
     """
 
     weights: Mapping[str, float] = field(
@@ -188,8 +190,6 @@ class ContentConfig(Checked):
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)
-        unknown = sorted(set(self.weights) - set(CONTENT_FIELDS))
-        _check(self, "weights", not unknown, f"only the fields {', '.join(CONTENT_FIELDS)}")
         _check(self, "weights", all(w >= 0 for w in self.weights.values()), "no negative weight")
         _check(self, "weights", any(w > 0 for w in self.weights.values()), "at least one weight above 0")
         object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))

@@ -54,18 +54,37 @@ class Description(Checked):
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)
-        roles, owner = get_args(Role), type(self).__name__
+        roles = get_args(Role)
         for side in ("items", "users"):
             given = getattr(self, side)
             for name, role in given.items():
                 if role not in roles:
-                    raise ConfigError(owner, f"{side}.{name}", role, f"one of {', '.join(roles)}")
+                    expected = f"one of {', '.join(roles)}"
+                    raise ConfigError(type(self).__name__, f"{side}.{name}", role, expected)
             object.__setattr__(self, side, MappingProxyType(dict(given)))
         if len(titles := [name for name, role in self.items.items() if role == "title"]) > 1:
-            raise ConfigError(owner, "items", titles, "one column at most whose role is title")
+            raise ConfigError(type(self).__name__, "items", titles, "one column at most whose role is title")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (from_json, (Description, to_json(self)))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values: columns as pairs, since files sort the names of a mapping, and columns have an order."""
+        return {
+            name: list(map(list, value.items())) if isinstance(value, dict) else value
+            for name, value in to_json(self).items()
+        }
+
+    @classmethod
+    def of_json(cls, values: Mapping[str, Any]) -> Description:
+        """What ``as_json`` gave; sides that are not there are MovieLens's.
+
+        Raises:
+            UsageError: a value is none of its kind.
+            ValueError: columns are no pairs.
+        """
+        plain = {name: dict(value) if isinstance(value, list) else value for name, value in values.items()}
+        return from_json(cls, plain)
 
     def is_preset(self, side: Literal["items", "users"]) -> bool:
         """Whether a side has MovieLens's columns: those of ``schema.ITEMS`` or ``schema.USERS``."""

@@ -148,7 +148,7 @@ def _info(trained: Trained, tables: Mapping[str, Any], folder: Path) -> dict[str
             "num_users": dataset.users.num_rows,
             "num_items": dataset.items.num_rows,
             "num_rejects": dataset.rejects.num_rows,
-            **({} if dataset.about == Description() else {"description": to_json(dataset.about)}),
+            **({} if dataset.about == Description() else {"description": dataset.about.as_json()}),
         },
         "config": to_json(config),
         "tables": dict(tables),
@@ -161,6 +161,7 @@ def _info(trained: Trained, tables: Mapping[str, Any], folder: Path) -> dict[str
             "validation_auc": dict(validation),
             "history": _history_metrics(trained.history),
             "test": plain_values(rows),
+            **_content_metrics(trained.content),
         },
         "packages": _packages(),
         "files": _hashes(folder),
@@ -178,6 +179,13 @@ def _packages() -> dict[str, str]:
 def _hashes(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+
+
+def _content_metrics(content: ContentModel | None) -> dict[str, Any]:
+    """How the content model's weights were chosen, where they were: never MovieLens's."""
+    if content is None or content.choice is None:
+        return {}
+    return {"content": {"weights": dict(content.config.weights), "choice": content.choice.to_json()}}
 
 
 def _history_metrics(history: HistoryModel | None) -> dict[str, Any] | None:

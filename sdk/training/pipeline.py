@@ -38,6 +38,7 @@ from sdk.models.pair_model import PairModel
 from sdk.models.predict import predict
 from sdk.models.ranker import averaged, build_ranker, mixed
 from sdk.training.bundle_writer import Trained, write_bundle
+from sdk.training.content_fit import fit_content
 from sdk.training.loop import seeded, train
 from sdk.training.process_share import ALONE, Share
 
@@ -191,13 +192,13 @@ def take_part(dataset: Dataset, config: RunConfig, work: Path, where: Where) -> 
     """
     dataset, config, parts = ready(dataset, config)
     run = _Run(dataset, config, parts, work, where, Stages())
-    _train_rankers(run, _content_model(run))
+    _train_rankers(run, fit_content(run.dataset, run.config, run.parts))
 
 
 def _train(run: _Run) -> Trained:
     stages, config, rated = run.stages, run.config, run.dataset.interactions
     with stages.time("content model"):
-        content = _content_model(run)
+        content = fit_content(run.dataset, run.config, run.parts)
     fit, models, selected = _train_rankers(run, content)
     features = fit.features
     with stages.time("evaluation"):
@@ -214,10 +215,6 @@ def _train(run: _Run) -> Trained:
         {name: each.history for name, each in selected.items()}, {name: each.auc for name, each in selected.items()},
         content, history, evaluation, stages,
     )  # fmt: skip
-
-
-def _content_model(run: _Run) -> ContentModel | None:
-    return ContentModel(run.config.content).fit(run.dataset.items) if "content" in run.config.models else None
 
 
 def _history_model(
