@@ -353,7 +353,7 @@ def test_the_command_prints_its_tables_alone_to_stdout(tmp_path, capsys, monkeyp
 def test_ratings_that_tell_nothing_apart_are_likes_and_have_no_protocol_a(tmp_path):
     data = dataset(1)
     alike = dataclasses.replace(data.interactions, rating=np.full(len(data.interactions), 5.0, dtype=np.float32))
-    with pytest.raises(DataError, match="--protocols A: every pair is a like.*Give --protocols B,C, or leave it out"):
+    with pytest.raises(DataError, match=r"--protocols A: every pair is a like.*Give --protocols B,C, or leave it out"):
         compare(dataclasses.replace(data, interactions=alike), CompareConfig(protocols=("A",)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -363,7 +363,7 @@ def test_where_no_time_is_known_there_are_no_lists_by_time(tmp_path):
     at_once = dataclasses.replace(data.interactions, timestamp=np.zeros(len(data.interactions), np.int64))
     timeless = dataclasses.replace(data, interactions=at_once)
     assert protocols_for(timeless, None) == ("A", "B")
-    with pytest.raises(DataError, match="one timestamp.*Give --protocols A,B"):
+    with pytest.raises(DataError, match=r"one timestamp.*Give --protocols A,B"):
         compare(timeless, CompareConfig(protocols=("B", "C")), tmp_path / "out")
 
 
