@@ -34,7 +34,15 @@ TrainerName = Literal["builtin", "merlin"]
 ModelName = Literal["dlrm", "ncf", "history", "content"]
 RANKERS = ("dlrm", "ncf")  # the models that score a pair with a logit
 C = TypeVar("C")
+_LATER = MappingProxyType({"written": "where it is set"})
+"""Of a field that came later: where it is not set, a configuration is written as it always was."""
 _MAX_WEIGHT = 1e6  # far above any that helps, far below what float32 overflows at
+
+
+class FromData(float):
+    """A default that stands until the data say another (``sdk.data.labels.for_data``); what is given is no such."""
+
+    __slots__ = ()
 
 
 class Limit(NamedTuple):
@@ -91,13 +99,13 @@ class DataConfig(Checked):
 
     Attributes:
         max_reject_share: share of a file's rows that may be set aside before the run stops with exit code 3.
-        rating_min: lowest rating on the scale, stars.
+        rating_min: lowest rating on the scale, stars; found from the data where it is not given, and so is the next.
         rating_max: highest rating on the scale, stars.
     """
 
     max_reject_share: Share = 0.05
-    rating_min: float = 0.5
-    rating_max: float = 5.0
+    rating_min: float = FromData(0.5)
+    rating_max: float = FromData(5.0)
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)
@@ -134,7 +142,8 @@ class FeatureConfig(Checked):
     """How ratings and titles become encoded tables.
 
     Attributes:
-        like_above: a rating above this many stars is a positive label.
+        like_above: a rating above this many stars is a positive label; on another scale, where it is not given, what
+            is in the same place there.
         min_user_ratings: users with fewer training ratings share the out-of-vocabulary embedding.
         min_item_ratings: items with fewer training ratings share the out-of-vocabulary embedding.
         content_dim: width of the content vector per item; 0 leaves it out.
@@ -144,7 +153,7 @@ class FeatureConfig(Checked):
             among ``--workers`` or ``--dask``; or ``auto``, NVTabular where it is installed. Their tables are equal.
     """
 
-    like_above: float = 3.0
+    like_above: float = FromData(3.0)
     min_user_ratings: Size = 2
     min_item_ratings: Size = 2
     content_dim: Size = 8
@@ -259,6 +268,9 @@ class NCFConfig(Checked):
         return self.num_members or members_for(num_rows, most=3)
 
 
+_LIKE_AT, _STAR_WEIGHT = FromData(4.0), FromData(0.4)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryConfig(Checked):
     """How a history becomes a list. The defaults were chosen on a validation part of MovieLens latest-small.
@@ -268,8 +280,9 @@ class HistoryConfig(Checked):
     Attributes:
         rank: width r of the dot path, at most that of the fitted titles; None chooses it by the number of users and
             titles (``sdk.models.history.matrices.rank_for``).
-        like_at: ratings of at least this many stars are likes; a title liked with just as many weighs 1.
-        star_weight: how much a star more or less changes a rating's weight.
+        like_at: ratings of at least this many stars are likes; a title liked with just as many weighs 1. It and the
+            next follow the data's scale where they are not given.
+        star_weight: how much a star more or less changes a rating's weight; 0 where every pair is a like.
         least_weight: of any rating: to have watched a title says something even where it was not liked.
         penalty: L2 penalty of the regression, above 0; None chooses it on a validation part of the training ratings.
         user_exponent: a user with n ratings counts by n to minus twice this.
@@ -287,11 +300,14 @@ class HistoryConfig(Checked):
         seed: of the low-rank factorisation and of the validation part that the penalty is chosen on.
         feature_dim: number of content vectors that the item features are.
         ranker_weight: of a ranker's logit, added to this model's score in a list; more lists titles that few watch.
+        of_likes: whether every pair is a like and its rating a weight w, of which a history takes log2(1 + w): raw
+            counts are ruled by the few who buy one thing daily. What an item says of itself, which no list reads, is
+            then left out before the cut to a rank, for there it would take most of it. Follows the data.
     """
 
     rank: Count | None = None
-    like_at: Stars = 4.0
-    star_weight: Weight = 0.4
+    like_at: Stars = _LIKE_AT
+    star_weight: Weight = _STAR_WEIGHT
     least_weight: SomeWeight = 0.3
     penalty: Positive | None = None
     user_exponent: Amount = 0.15
@@ -305,9 +321,14 @@ class HistoryConfig(Checked):
     seed: Seed = 0
     feature_dim: Size = 256
     ranker_weight: Amount = 0.003
+    of_likes: bool = field(default=False, metadata=_LATER)
 
     def weights(self, rating: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """(N,) float32 weight of each rating in a history: 1 for the least like, more above, less below."""
+        if self.of_likes and self.star_weight:
+            import numpy as np
+
+            return np.log2(1 + rating.astype("float32"))
         weight = 1 + self.star_weight * (rating.astype("float32") - self.like_at)
         return weight.clip(self.least_weight).astype("float32")
 
@@ -324,7 +345,8 @@ class TrainingConfig(Checked):
         embedding_l2: L2 penalty per looked-up vector, as in matrix factorisation (Koren et al. 2009).
         bias_l2: L2 penalty per looked-up bias.
         embedding_std: standard deviation of the initial embeddings.
-        negatives: sampled unwatched titles per positive: ``none`` trains on rated pairs alone.
+        negatives: sampled unwatched titles per positive: ``none`` trains on rated pairs alone. Where every pair is a
+            like there must be some: ``none`` means ``uniform`` then, and held-out parts are measured against such, too.
         num_negatives: sampled per positive and redrawn each epoch, where ``negatives`` is not ``none``.
         refit: train again on training and validation part together, for the best number of epochs.
         seed: of initialisation, order and sampling.
@@ -411,7 +433,8 @@ class RunConfig(Checked):
 
 def to_json(config: Any) -> dict[str, Any]:
     """A config as plain JSON values; ``from_json`` reads it back to an equal config."""
-    return {f.name: _plain(getattr(config, f.name)) for f in fields(config)}
+    values = {f.name: getattr(config, f.name) for f in fields(config)}
+    return {f.name: _plain(values[f.name]) for f in fields(config) if f.metadata is not _LATER or values[f.name]}
 
 
 def _plain(value: Any) -> Any:
@@ -419,6 +442,8 @@ def _plain(value: Any) -> Any:
         return to_json(value)
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, FromData):
+        return float(value)
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -12,11 +12,12 @@ by the rule of protocol B.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sdk.base.description import Description
 from sdk.base.errors import DataError
 from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float32s, Float64s, Int32s, Int64s, Interactions
@@ -219,6 +220,7 @@ class ListEvaluation:
         catalogue_size: titles that could be recommended.
         like_at: a test rating of at least this many stars should be listed.
         samples: resamplings of the users behind each interval; 0 where none were asked for.
+        about: what the data are, for the words.
     """
 
     rows: tuple[SliceFigures, ...]
@@ -229,15 +231,19 @@ class ListEvaluation:
     catalogue_size: int
     like_at: float
     samples: int
+    about: Description = field(default_factory=Description)
 
     def describe(self) -> str:
         """Who was measured on what, in words."""
+        films, implicit = self.about.is_preset("items"), self.about.feedback == "implicit"
+        asked = "test pairs" if implicit else f"test ratings of at least {self.like_at:g}{' stars' if films else ''}"
+        noun, verb = "titles" if films else "items", "has" if implicit else "rated"
         users = f"{self.num_users:,} users"
         if self.num_users < self.num_eligible:
             users += f", drawn from {self.num_eligible:,} with seed 0,"
         return (
-            f"{users} with {self.num_held_out:,} test ratings of at least {self.like_at:g} stars; lists over "
-            f"{self.catalogue_size:,} titles without those that the user rated in the training part"
+            f"{users} with {self.num_held_out:,} {asked}; lists over "
+            f"{self.catalogue_size:,} {noun} without those that the user {verb} in the training part"
         )
 
 
@@ -318,6 +324,7 @@ def evaluate_lists_of(
         catalogue_size=len(catalogue.ids),
         like_at=like_at,
         samples=samples,
+        about=bundle.about,
     )
 
 

@@ -24,7 +24,7 @@ from sdk.features.encode import Features
 from sdk.features.interactions import StoredInteractions
 from sdk.features.table_files import write_table
 from sdk.machine.device import versions_of
-from sdk.measure.evaluation import Evaluation, label_rule
+from sdk.measure.evaluation import Evaluation, label_rule, sampled_negatives
 from sdk.measure.evaluation_report import plain_values, write_reports
 from sdk.metrics.pointwise import EpochRecord
 from sdk.models.content.model import ContentModel
@@ -156,7 +156,8 @@ def _info(trained: Trained, tables: Mapping[str, Any], folder: Path) -> dict[str
         "chosen_model": max(config.rankers, key=lambda name: validation[name], default=None),
         "metrics": {
             "split": config.split.describe(),
-            "label_rule": label_rule(config),
+            "label_rule": label_rule(config, dataset.about.feedback),
+            **({"auc": f"against {sampled_negatives(config)}"} if dataset.about.feedback == "implicit" else {}),
             "validation_auc": dict(validation),
             "history": _history_metrics(trained.history),
             "test": plain_values(rows),
