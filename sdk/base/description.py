@@ -59,10 +59,11 @@ class Description(Checked):
             given = getattr(self, side)
             for name, role in given.items():
                 if role not in roles:
-                    raise ConfigError("Description", f"{side}.{name}", role, f"one of {', '.join(roles)}")
+                    expected = f"one of {', '.join(roles)}"
+                    raise ConfigError(type(self).__name__, f"{side}.{name}", role, expected)
             object.__setattr__(self, side, MappingProxyType(dict(given)))
         if len(titles := [name for name, role in self.items.items() if role == "title"]) > 1:
-            raise ConfigError("Description", "items", titles, "one column at most whose role is title")
+            raise ConfigError(type(self).__name__, "items", titles, "one column at most whose role is title")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (from_json, (Description, to_json(self)))

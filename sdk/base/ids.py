@@ -3,10 +3,10 @@
 A data set's ids are whole numbers or text, those of users one of the two and those of items one of the two. Text is
 kept as it came: leading zeros, case, Unicode. Ids ascend as numbers do, or as the bytes of their UTF-8 do.
 
-A number that is an id is a whole number from 0 to 2**63 - 1. It may come as any kind of integer, or as a decimal or float that is
-whole; a float only below 2**53, from where on floats are not exact. In files and options it is the text of one.
-Whoever asks for an id below 0 asks for nobody's. Anything else (fractions, True, nothing at all, text among Python's
-numbers) is refused, and nothing is ever cut to fit.
+A number that is an id is a whole number from 0 to 2**63 - 1. It may come as any kind of integer, or as a decimal or
+float that is whole; a float only below 2**53, from where on floats are not exact. In files and options it is the text
+of one. Whoever asks for an id below 0 asks for nobody's. Anything else (fractions, True, nothing at all, text among
+Python's numbers) is refused, and nothing is ever cut to fit.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ LISTS = {"user_id": USER_ITEMS, "item_id": ITEM_ITEMS, "row": _lists("row", "ite
 
 def id_type(ids: object) -> pa.DataType:
     """The Arrow type of an array of ids: int64, or string where they are text."""
-    return _STRING if getattr(ids, "dtype", None) == object else _INT64
+    return _STRING if getattr(getattr(ids, "dtype", None), "kind", "") == "O" else _INT64
 
 
 def with_ids(lists: pa.Schema, queries: object, answers: object) -> pa.Schema:

@@ -64,7 +64,7 @@ class Interactions:
         item_id: (N,) int64; where ids are text, their places in ``Dataset.items`` (``Dataset.item_keys``).
         rating: (N,) float32, stars; of implicit feedback the weight.
         timestamp: (N,) int64, seconds since 1970-01-01 UTC; all 0 where it is not known.
-        seen: (N,) bool, False where the pair does not take the item out of the user's lists, as a mere view; None: none.
+        seen: (N,) bool, False where the pair does not take the item out of the user's lists, as a view; None: none.
     """
 
     user_id: Int64s

@@ -33,8 +33,10 @@ EXTRAS = {
     "otel": "send OpenTelemetry spans where OTEL_* says",
     "tune": "search for settings: python -m sdk tune",
     "onnx": "export a ranker for ONNX Runtime: python -m export --backend onnxruntime",
-    "s3": "write nights to s3://",
-    "gcs": "write nights to gs://",
+    "s3": "read tables and write nights at s3://",
+    "gcs": "read tables and write nights at gs://",
+    "duckdb": "take a query as a table: --interactions 'duckdb:SELECT …'",
+    "delta": "read tables of Delta Lake",
     "web": "browse lists: examples/web_app",
     "tensorflow": "feed encoded interactions to TensorFlow",
 }

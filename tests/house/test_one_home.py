@@ -74,7 +74,7 @@ HOMES = {
     ),
     "TF-IDF": Home(("sdk/models/content/matrix.py",), r"(TfidfTransformer|normalize)", {}),
     "lines of text files": Home(
-        ("sdk/data/records.py", "sdk/data/rating_lines.py"), r"csv\.(reader|DictReader)",
+        ("sdk/data/records.py", "sdk/data/rating_lines.py", "sdk/data/text_tables.py"), r"csv\.(reader|DictReader)",
         {"batch/job/id_files.py": "files that hold ids alone"},
     ),
     "versions of packages": Home(
