@@ -1,4 +1,4 @@
-"""What a ``Dataset`` must be, looked at once when it is made: ids that ascend, pairs of known ids, described columns."""
+"""What a ``Dataset`` must be, looked at once, when it is made: ascending ids, pairs of known ids, described columns."""
 
 from __future__ import annotations
 

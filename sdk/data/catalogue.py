@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from sdk.base import schema
 from sdk.base.config import DataConfig
-from sdk.base.description import PEOPLE, Description, Feedback, Role
+from sdk.base.description import FILMS, PEOPLE, Description, Role
 from sdk.base.errors import DataError
 from sdk.base.ids import is_text, rows_of
 from sdk.base.types import Dataset, IdArray, Int64s, Interactions
@@ -23,7 +23,9 @@ from sdk.data.validation import check_share, rejects_table, sorted_order
 
 log = logging.getLogger(__name__)
 UNKNOWN = "unknown item: its id is not among the items"
-_REMEDY = "Give the whole catalogue, of the same ids; or leave --items out: then the items are those of the interactions."
+_REMEDY = (
+    "Give the whole catalogue, of the same ids; or leave --items out: then the items are those of the interactions."
+)
 _DEFAULT = DataConfig()
 
 
@@ -116,3 +118,60 @@ class _Parts(NamedTuple):
             whole = pa.table([pa.array(ids, schema.id_type(ids)), *nothing], names=["user_id", *PEOPLE])
             return whole, PEOPLE, []
         return described(table, "users", ids, self.user_roles, users.where)
+
+
+def _bare(ids: IdArray, side: Any) -> Side:
+    """A side of which only ids are known."""
+    nothing = pa.table({"": pa.nulls(len(ids))}).select([])
+    return Side(ids, nothing, schema.REJECTS.empty_table(), f"{side} of the interactions")
+
+
+def _films(items: Side) -> tuple[pa.Table, Mapping[str, Role], list[str]]:
+    """MovieLens's titles, as ``films_of`` gave them."""
+    return items.table.add_column(0, "item_id", pa.array(items.ids, schema.id_type(items.ids))), FILMS, []
+
+
+def _onto(loaded: Loaded, users: IdArray, items: IdArray) -> tuple[Interactions, pa.Table]:
+    """The pairs under the keys of all users and items, and those set aside since their item is not known."""
+    pairs = loaded.interactions
+    user, item = _keys(users, loaded.user_id, pairs.user_id), _keys(items, loaded.item_id, pairs.item_id)
+    lost = np.flatnonzero(item < 0)
+    named = loaded.item_id if is_text(loaded.item_id) else None
+    texts = [str(key if named is None else named[key]) for key in pairs.item_id[lost].tolist()]
+    rejects = rejects_table("interactions", [(0, UNKNOWN, text) for text in texts])
+    moved = Interactions(user, item, pairs.rating, pairs.timestamp, pairs.seen)
+    return (moved.take(np.flatnonzero(item >= 0)) if len(lost) else moved), rejects
+
+
+def _keys(known: IdArray, found: IdArray, keys: Int64s) -> Int64s:
+    """Keys among the ids found as keys among the known; -1 where an id is not known."""
+    places = rows_of(known, as_texts(found) if is_text(known) else found)
+    if not is_text(known):
+        every = bool((places >= 0).all())
+        return keys if every else np.where(places[rows_of(found, keys)] >= 0, keys, -1)
+    return places[keys if is_text(found) else rows_of(found, keys)]
+
+
+def _check_unknown(unknown: pa.Table, kept: int, config: DataConfig) -> None:
+    check_share("interactions", unknown, kept, config, {UNKNOWN: _REMEDY})
+    if kept == unknown.num_rows:
+        raise DataError(f"interactions: none is of an item that the items have. {_REMEDY}")
+
+
+def _counts(loaded: Loaded, unknown: pa.Table) -> Mapping[str, int]:
+    counts = dict(loaded.counts)
+    counts["kept"] -= unknown.num_rows
+    counts["set_aside"] += unknown.num_rows
+    return counts
+
+
+def _finished(
+    name: str, pairs: Interactions, items: pa.Table, users: pa.Table, rejects: pa.Table, about: Description,
+    counts: Mapping[str, int],
+) -> Dataset:  # fmt: skip
+    items = items.cast(schema.table_layout("item_id", about, items.schema)).combine_chunks()
+    users = users.cast(schema.table_layout("user_id", about, users.schema)).combine_chunks()
+    digest = fingerprint(pairs, items, users, sorted_order(pairs.user_id, pairs.item_id), about)
+    sizes = (f"{number:,}" for number in (len(pairs), len(items), len(users), rejects.num_rows))
+    log.info("%s: %s pairs, %s items, %s users; %s rows set aside", name, *sizes)
+    return Dataset(name, pairs, items, users, rejects, digest, about, counts)

@@ -1,4 +1,4 @@
-"""Tables of items and of users, whoever made them: ids that are unique and ascend, and columns of the roles they have."""
+"""Tables of items and of users, whoever made them: ids that are unique and ascend, and columns of known roles."""
 
 from __future__ import annotations
 
@@ -27,9 +27,13 @@ SideName = Literal["items", "users"]
 KEYS: Mapping[SideName, str] = {"items": "item_id", "users": "user_id"}
 _IDS: Mapping[SideName, tuple[str, ...]] = {
     "items": (
-        "item id", "item", "movie id", "product id", "sku", "asin", "article id", "track id", "song id", "book id", "isbn", "business id", "parent asin", "product", "article", "movie", "iid", "id",
+        "item id", "item", "movie id", "product id", "sku", "asin", "article id", "track id", "song id", "book id",
+        "isbn", "business id", "parent asin", "product", "article", "movie", "iid", "id",
     ),
-    "users": ("user id", "user", "customer id", "customer", "member id", "household id", "visitor id", "client id", "account id", "reviewer id", "uid", "id"),
+    "users": (
+        "user id", "user", "customer id", "customer", "member id", "household id", "visitor id", "client id",
+        "account id", "reviewer id", "uid", "id",
+    ),
 }  # fmt: skip
 """How columns of ids are called, the likeliest first."""
 _TAKEN = re.compile(r"id|item_id|user_id|log_count|like_rate|content_\d+")  # what our tables call columns of their own
@@ -112,7 +116,8 @@ def read_side(given: Any, side: SideName, columns: Mapping[str, str], config: Da
 
 def _read(given: Any, side: SideName) -> tuple[pa.Table, Any, Int64s, pa.Table, str]:
     """All rows; each row's file and number; the rows that could not be read; and what it is called."""
-    tables, files, numbers, bad, untyped, where = [], [], [], [schema.REJECTS.empty_table()], set(), []
+    tables, files, numbers, bad, where = [], [], [], [schema.REJECTS.empty_table()], []
+    untyped: set[str] = set()
     for one in given if isinstance(given, list | tuple) else [given]:
         source = open_table(one, side)
         where.append(source.where)
@@ -203,7 +208,7 @@ def films_of(side: Side) -> Side:
     raw = as_text(table["title"]).fill_null("").to_pylist()
     parted = [(name, None) if "year" in table.column_names else split_title(name) for name in raw]
     good = np.array([bool(name) for name, _ in parted])
-    columns = {"title": [name for name, _ in parted], "year": [year for _, year in parted]}
+    columns: dict[str, list[Any]] = {"title": [name for name, _ in parted], "year": [year for _, year in parted]}
     if "year" in table.column_names:
         columns["year"] = of_role(table["year"], "continuous", f"{side.where}: column 'year'").to_pylist()
     columns["genres"] = [clean_genres(row) for row in as_lists(table["genres"]).to_pylist()]
