@@ -106,8 +106,8 @@ class Dataset:
         rejects: ``schema.REJECTS``, the rows that were set aside.
         fingerprint: hex sha256 of the accepted content; the same data give the same fingerprint.
         about: what the columns mean.
-        counts: of the rows of interactions that were read: ``read``, ``kept``, ``merged`` with another of the same
-            pair, and ``set_aside``, which add up; empty where nobody counted.
+        counts: of the rows of interactions that were read: ``rows`` are ``kept``, ``merged`` with others of their pair,
+            ``rejected``, or passed over (``other_events``, ``later``); empty where nobody counted.
 
     Raises:
         DataError: ids do not ascend or occur twice, a pair is of an unknown id, or a column is not as described.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
@@ -12,12 +13,16 @@ import pyarrow as pa
 
 from sdk.base import schema
 from sdk.base.config import DataConfig
-from sdk.base.description import FILMS, PEOPLE, Description, Role
+from sdk.base.description import FILMS, PEOPLE, Description, Feedback, Role
 from sdk.base.errors import DataError
 from sdk.base.ids import is_text, rows_of
+from sdk.base.paths import as_path
 from sdk.base.types import Dataset, IdArray, Int64s, Interactions
+from sdk.data.column_names import ROLES, columns_of
+from sdk.data.dataset_file import read_dataset_file
 from sdk.data.events import Loaded, read_interactions
 from sdk.data.fingerprint import fingerprint
+from sdk.data.readers import open_table
 from sdk.data.side_tables import Side, as_texts, described, films_of, is_films, read_side, union
 from sdk.data.validation import check_share, rejects_table, sorted_order
 
@@ -40,6 +45,8 @@ def dataset(
     item_roles: Mapping[str, str] | None = None,
     user_roles: Mapping[str, str] | None = None,
     name: str | None = None,
+    feedback: Feedback | None = None,
+    scale: Sequence[float] | None = None,
     config: DataConfig = _DEFAULT,
 ) -> Dataset:
     """A data set of anybody's tables: pandas, Polars, Arrow, DuckDB, or paths, URLs and queries.
@@ -57,18 +64,56 @@ def dataset(
         item_roles: column of the items -> its role (``sdk.base.description``), where the guess is not right.
         user_roles: likewise of users.
         name: what the data set is called in reports; None calls it as its file or folder is called.
-        config: how many rows may be set aside, and the scale of ratings.
+        feedback: ``explicit`` or ``implicit``; None: what the columns say, ratings or none.
+        scale: the least and the greatest rating that there may be; None for any.
+        config: how many rows may be set aside.
 
     Raises:
         UsageError: an argument is no table, or names a column or a role that is not there.
         DataError: the data cannot be used.
     """
-    catalogue = None if items is None else read_side(items, "items", columns or {}, config)
-    people = None if users is None else read_side(users, "users", columns or {}, config)
-    loaded = read_interactions(interactions, columns=columns, events=events, seen=seen, config=config)
-    return _Parts(loaded, catalogue, people, item_roles or {}, user_roles or {}).together(
-        name or name_of(interactions), config
-    )
+    if isinstance(interactions, str | os.PathLike) and os.fspath(interactions).endswith(".toml"):
+        path = as_path(interactions)
+        return dataset(**read_dataset_file(path).arguments(path.parent), config=config)
+    told = dict(columns or {})
+    return gather(
+        interactions, items, users, columns=told, events=events, seen=seen, item_roles=item_roles,
+        user_roles=user_roles, name=name, feedback=feedback, scale=scale, config=config,
+    ).together()  # fmt: skip
+
+
+def gather(
+    interactions: Any, items: Any = None, users: Any = None, *, columns: Mapping[str, str],
+    events: Mapping[str, float] | None = None, seen: Collection[str] | None = None,
+    item_roles: Mapping[str, str] | None = None, user_roles: Mapping[str, str] | None = None, name: str | None = None,
+    feedback: Feedback | None = None, scale: Sequence[float] | None = None, config: DataConfig = _DEFAULT,
+) -> Gathered:  # fmt: skip
+    """All tables, read and not yet put together; arguments and errors as ``dataset``'s."""
+    catalogue = None if items is None else read_side(items, "items", columns, config)
+    people = None if users is None else read_side(users, "users", columns, config)
+    told = {role: column for role, column in columns.items() if role in ROLES}
+    told = told if feedback is None else of_feedback(interactions, told, feedback)
+    loaded = read_interactions(interactions, columns=told, events=events, seen=seen or (), config=config)
+    _require_scale(loaded, scale)
+    called = name or name_of(interactions)
+    return Gathered(called, loaded, catalogue, people, item_roles or {}, user_roles or {}, config)
+
+
+def of_feedback(interactions: Any, told: Mapping[str, str], feedback: Feedback) -> dict[str, str]:
+    """The columns with ratings as weights, or weights as ratings, where the feedback is to be of that kind."""
+    source = open_table(interactions, "interactions")
+    used = columns_of(source.where, source.columns, told)
+    role, other = ("rating", "weight") if feedback == "explicit" else ("weight", "rating")
+    return {**used, role: used[other], other: ""} if other in used and role not in used else dict(told)
+
+
+def _require_scale(loaded: Loaded, scale: Sequence[float] | None) -> None:
+    if not scale:
+        return
+    least, most = loaded.scale
+    if least < min(scale) or most > max(scale):
+        found = f"ratings from {least:g} to {most:g}, expected {min(scale):g} to {max(scale):g} by its scale"
+        raise DataError(f"interactions: {found}. Mend the rows, or the scale in dataset.toml.")
 
 
 def name_of(given: Any) -> str:
@@ -80,16 +125,18 @@ def name_of(given: Any) -> str:
     return PurePath(text.rstrip("/")).name.split(".")[0] or "tables"
 
 
-class _Parts(NamedTuple):
+class Gathered(NamedTuple):
     """What was read, and the roles that were given."""
 
+    name: str
     loaded: Loaded
     items: Side | None
     users: Side | None
     item_roles: Mapping[str, str]
     user_roles: Mapping[str, str]
+    config: DataConfig
 
-    def together(self, name: str, config: DataConfig) -> Dataset:
+    def together(self) -> Dataset:
         """All of it in one order, as described."""
         loaded, films = self.loaded, not self.item_roles and self.items is not None and is_films(self.items.table)
         items = self.items.like(loaded.item_id) if self.items is not None else _bare(loaded.item_id, "items")
@@ -105,8 +152,8 @@ class _Parts(NamedTuple):
             log.warning("%s", note)
         about = Description(feedback=loaded.feedback, items=of_items, users=of_users)
         rejects = pa.concat_tables([loaded.rejects, items.rejects, users.rejects, unknown]).combine_chunks()
-        _check_unknown(unknown, len(loaded.interactions), config)
-        return _finished(name, pairs, item_table, user_table, rejects, about, _counts(loaded, unknown))
+        _check_unknown(unknown, len(loaded.interactions), self.config)
+        return _finished(self.name, pairs, item_table, user_table, rejects, about, _counts(loaded, unknown))
 
     def _people(
         self, users: Side, ids: IdArray, *, films: bool
@@ -161,7 +208,7 @@ def _check_unknown(unknown: pa.Table, kept: int, config: DataConfig) -> None:
 def _counts(loaded: Loaded, unknown: pa.Table) -> Mapping[str, int]:
     counts = dict(loaded.counts)
     counts["kept"] -= unknown.num_rows
-    counts["set_aside"] += unknown.num_rows
+    counts["rejected"] += unknown.num_rows
     return counts
 
 
