@@ -37,6 +37,12 @@ C = TypeVar("C")
 _MAX_WEIGHT = 1e6  # far above any that helps, far below what float32 overflows at
 
 
+class FromData(float):
+    """A default that stands until the data say another (``sdk.data.labels.for_data``); what is given is no such."""
+
+    __slots__ = ()
+
+
 class Limit(NamedTuple):
     """What the values of a field must be: a test, and the same in words. It stands in the field's type."""
 
@@ -91,13 +97,13 @@ class DataConfig(Checked):
 
     Attributes:
         max_reject_share: share of a file's rows that may be set aside before the run stops with exit code 3.
-        rating_min: lowest rating on the scale, stars.
+        rating_min: lowest rating on the scale, stars; found from the data where it is not given, and so is the next.
         rating_max: highest rating on the scale, stars.
     """
 
     max_reject_share: Share = 0.05
-    rating_min: float = 0.5
-    rating_max: float = 5.0
+    rating_min: float = FromData(0.5)
+    rating_max: float = FromData(5.0)
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)
@@ -134,7 +140,8 @@ class FeatureConfig(Checked):
     """How ratings and titles become encoded tables.
 
     Attributes:
-        like_above: a rating above this many stars is a positive label.
+        like_above: a rating above this many stars is a positive label; on another scale, where it is not given, what
+            is in the same place there.
         min_user_ratings: users with fewer training ratings share the out-of-vocabulary embedding.
         min_item_ratings: items with fewer training ratings share the out-of-vocabulary embedding.
         content_dim: width of the content vector per item; 0 leaves it out.
@@ -144,7 +151,7 @@ class FeatureConfig(Checked):
             among ``--workers`` or ``--dask``; or ``auto``, NVTabular where it is installed. Their tables are equal.
     """
 
-    like_above: float = 3.0
+    like_above: float = FromData(3.0)
     min_user_ratings: Size = 2
     min_item_ratings: Size = 2
     content_dim: Size = 8
@@ -163,9 +170,11 @@ class ContentConfig(Checked):
     """The content model: one weighted TF-IDF block per field (Salton and Buckley 1988).
 
     Attributes:
-        weights: weight of each field of ``CONTENT_FIELDS``; a field that is not named weighs 0.
+        weights: weight of each field; one that is not named weighs 0. MovieLens's fields are ``CONTENT_FIELDS``, and
+            these are their weights; other data's are the columns that are described, whose weights are chosen while
+            this stands at its default.
         max_cast: number of leading actors read per title.
-        min_document_count: an overview word must stand in at least this many titles.
+        min_document_count: a word of a text must stand in at least this many items.
     """
 
     weights: Mapping[str, float] = field(
@@ -181,8 +190,6 @@ class ContentConfig(Checked):
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)
-        unknown = sorted(set(self.weights) - set(CONTENT_FIELDS))
-        _check(self, "weights", not unknown, f"only the fields {', '.join(CONTENT_FIELDS)}")
         _check(self, "weights", all(w >= 0 for w in self.weights.values()), "no negative weight")
         _check(self, "weights", any(w > 0 for w in self.weights.values()), "at least one weight above 0")
         object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
@@ -259,6 +266,9 @@ class NCFConfig(Checked):
         return self.num_members or members_for(num_rows, most=3)
 
 
+_LIKE_AT, _STAR_WEIGHT = FromData(4.0), FromData(0.4)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryConfig(Checked):
     """How a history becomes a list. The defaults were chosen on a validation part of MovieLens latest-small.
@@ -268,8 +278,9 @@ class HistoryConfig(Checked):
     Attributes:
         rank: width r of the dot path, at most that of the fitted titles; None chooses it by the number of users and
             titles (``sdk.models.history.matrices.rank_for``).
-        like_at: ratings of at least this many stars are likes; a title liked with just as many weighs 1.
-        star_weight: how much a star more or less changes a rating's weight.
+        like_at: ratings of at least this many stars are likes; a title liked with just as many weighs 1. It and the
+            next follow the data's scale where they are not given.
+        star_weight: how much a star more or less changes a rating's weight; 0 where every pair is a like.
         least_weight: of any rating: to have watched a title says something even where it was not liked.
         penalty: L2 penalty of the regression, above 0; None chooses it on a validation part of the training ratings.
         user_exponent: a user with n ratings counts by n to minus twice this.
@@ -290,8 +301,8 @@ class HistoryConfig(Checked):
     """
 
     rank: Count | None = None
-    like_at: Stars = 4.0
-    star_weight: Weight = 0.4
+    like_at: Stars = _LIKE_AT
+    star_weight: Weight = _STAR_WEIGHT
     least_weight: SomeWeight = 0.3
     penalty: Positive | None = None
     user_exponent: Amount = 0.15
@@ -324,7 +335,8 @@ class TrainingConfig(Checked):
         embedding_l2: L2 penalty per looked-up vector, as in matrix factorisation (Koren et al. 2009).
         bias_l2: L2 penalty per looked-up bias.
         embedding_std: standard deviation of the initial embeddings.
-        negatives: sampled unwatched titles per positive: ``none`` trains on rated pairs alone.
+        negatives: sampled unwatched titles per positive: ``none`` trains on rated pairs alone. Where every pair is a
+            like there must be some: ``none`` means ``uniform`` then, and held-out parts are measured against such, too.
         num_negatives: sampled per positive and redrawn each epoch, where ``negatives`` is not ``none``.
         refit: train again on training and validation part together, for the best number of epochs.
         seed: of initialisation, order and sampling.
@@ -419,6 +431,8 @@ def _plain(value: Any) -> Any:
         return to_json(value)
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, FromData):
+        return float(value)
     return list(value) if isinstance(value, tuple) else value
 
 

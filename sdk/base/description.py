@@ -68,6 +68,24 @@ class Description(Checked):
     def __reduce__(self) -> tuple[Any, ...]:
         return (from_json, (Description, to_json(self)))
 
+    def as_json(self) -> dict[str, Any]:
+        """Plain values: columns as pairs, since files sort the names of a mapping, and columns have an order."""
+        return {
+            name: list(map(list, value.items())) if isinstance(value, dict) else value
+            for name, value in to_json(self).items()
+        }
+
+    @classmethod
+    def of_json(cls, values: Mapping[str, Any]) -> Description:
+        """What ``as_json`` gave; sides that are not there are MovieLens's.
+
+        Raises:
+            UsageError: a value is none of its kind.
+            ValueError: columns are no pairs.
+        """
+        plain = {name: dict(value) if isinstance(value, list) else value for name, value in values.items()}
+        return from_json(cls, plain)
+
     def is_preset(self, side: Literal["items", "users"]) -> bool:
         """Whether a side has MovieLens's columns: those of ``schema.ITEMS`` or ``schema.USERS``."""
         return self.items == FILMS if side == "items" else self.users == PEOPLE

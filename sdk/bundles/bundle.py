@@ -21,6 +21,7 @@ from sdk.bundles.info import FORMAT_VERSION, INFO, BundleInfo, read_info, verify
 if TYPE_CHECKING:
     from sdk.base.description import Description
     from sdk.bundles.answers import Explanation
+    from sdk.bundles.words import Words
     from sdk.features.interactions import StoredInteractions
     from sdk.features.tables import EncodedTable
     from sdk.models.content.model import ContentModel
@@ -104,6 +105,13 @@ class Bundle:
     def about(self) -> Description:
         """What the columns of its data mean."""
         return self.info.about
+
+    @property
+    def words(self) -> Words:
+        """How reasons speak of its items."""
+        from sdk.bundles.words import words_of
+
+        return words_of(self.about)
 
     @property
     def users(self) -> pa.Table:
@@ -360,11 +368,14 @@ class Bundle:
         from sdk.scoring.filters import item_rows
 
         if (user_id is None) == (liked is None):
-            message = "explain_recommendation: expected a user_id or liked titles, one of the two"
+            message = "explain_recommendation: expected a user_id or liked items, one of the two"
             raise UsageError(message)
         users, items = self.encoded_users, self.encoded_items
         shared, most = self.explain if self.has_content else None, count_of(max_titles, "max_titles")
-        explainer = Explainer(users, items, self.history, lambda: self.interactions, self.titles, shared, most)
+        explainer = Explainer(
+            users, items, self.history, lambda: self.interactions, self.titles, shared, most, self.words,
+            self.about.feedback == "implicit",
+        )  # fmt: skip
         rows = item_rows(items, item_ids)
         if liked is not None:
             return explainer.for_visitor(self._need_history(), item_rows(items, liked, "liked"), rows)
@@ -378,8 +389,11 @@ class Bundle:
     def _title_index(self) -> TitleIndex:
         from sdk.models.content.title_search import TitleIndex
 
-        return TitleIndex(self.items)
+        return TitleIndex(self.items if self.about.is_preset("items") else self.items.select(["item_id", "title"]))
 
     def titles(self, item_ids: Ids) -> list[str]:
-        """Display names with years, "The Matrix (1999)"; "item 7" for an id that the catalogue does not have."""
+        """Display names, of films with the year, "The Matrix (1999)"; an item without a name is called by its id.
+
+        Of an id that the catalogue does not have: "item 7".
+        """
         return self._title_index.display(item_ids)

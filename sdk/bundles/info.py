@@ -92,7 +92,7 @@ def read_info(folder: Path) -> BundleInfo:
     try:
         config = _with_its_engine(from_json(RunConfig, values.pop("config")))
         parts: dict[str, Any] = {name: dict(values.pop(name)) for name in _GROUPS}
-        about = from_json(Description, parts["data"].get("description", {}))
+        about = Description.of_json(parts["data"].get("description", {}))
         return BundleInfo(config=config, models=tuple(values.pop("models")), about=about, **parts, **values)
     except (TypeError, KeyError, ValueError, AttributeError, UsageError) as error:
         message = f"{folder / INFO}: not a bundle of this release ({error}). Train the bundle again."

@@ -7,7 +7,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sdk.base.config import RunConfig, from_json
 from sdk.base.errors import MarqueeError, UsageError
@@ -34,7 +34,7 @@ def add_dataset(parser: CommandParser) -> None:
         help="ratings and titles: MovieLens in any published form, or The Movies Dataset",
     )
     source.add_argument(
-        "--interactions", **_TABLE,
+        "--interactions", **TABLE,
         help="or anybody's plays, purchases, clicks or ratings: Parquet, CSV, JSON lines, Arrow, a folder of parts, a "
         "URL, or a query duckdb:SELECT …",
     )  # fmt: skip
@@ -57,8 +57,8 @@ def add_dataset(parser: CommandParser) -> None:
 def add_tables(parser: CommandParser) -> None:
     """What goes with ``--interactions``: further tables, and what is in them."""
     common = parser.group("common")
-    common.add_argument("--items", **_TABLE, help="with --interactions: the catalogue, with any columns")
-    common.add_argument("--users", **_TABLE, help="with --interactions: what is known of users, with any columns")
+    common.add_argument("--items", **TABLE, help="with --interactions: the catalogue, with any columns")
+    common.add_argument("--users", **TABLE, help="with --interactions: what is known of users, with any columns")
     common.add_argument(
         "--columns", type=named(str), metavar="NAME=COLUMN,…",
         help="which column is what, where its name does not say so: user_id=customer,item_id=sku; the names are "
@@ -82,7 +82,8 @@ def _table(text: str) -> str:
     return text
 
 
-_TABLE = {"type": _table, "nargs": "+", "metavar": "TABLE"}
+TABLE: dict[str, Any] = {"type": _table, "nargs": "+", "metavar": "TABLE"}
+"""What an option is like that takes tables."""
 
 
 def named(read: Callable[[str], T]) -> Callable[[str], dict[str, T]]:

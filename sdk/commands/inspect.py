@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdk.base.config import RunConfig
-from sdk.base.errors import DataError, OutputError, UsageError
+from sdk.base.errors import OutputError, UsageError
+from sdk.base.files import write_file
 from sdk.base.rights import reason
 from sdk.commands.datasets import TABLE, add_tables
 from sdk.shell.cli import new_parser, path_argument
@@ -89,7 +90,9 @@ def _tables(args: argparse.Namespace) -> dict[str, list[str] | None]:
     return {name: places or None for name, places in found.items()}
 
 
-def _description(gathered: Gathered, tables: Mapping[str, Sequence[str] | None], args: argparse.Namespace) -> DatasetFile:
+def _description(
+    gathered: Gathered, tables: Mapping[str, Sequence[str] | None], args: argparse.Namespace
+) -> DatasetFile:
     from sdk.data.dataset_file import DatasetFile, Files
     from sdk.data.inspection import guesses_of
 
@@ -123,7 +126,7 @@ def _write(out: Path, said: DatasetFile, found: Inspection) -> None:
     head = [*(line.format(path=out) for line in _HEAD), "", *(f"! {warning}" for warning in found.warnings)]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(as_toml(said, notes, head), "utf-8")
+        write_file(out, as_toml(said, notes, head).encode())
     except OSError as error:
         raise OutputError(f"{out}: cannot be written ({reason(error)}); choose another --out") from error
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sdk.base.errors import UsageError
-from sdk.commands.naming import TitleFacts, as_lists, facts_of, item_named, show_list
+from sdk.commands.naming import ItemFacts, as_lists, facts_of, item_named, show_list, user_named
 from sdk.shell.cli import add_bundle, new_parser, whole_number
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
         work=_recommend, only_prints=True,
     )  # fmt: skip
     reader = parser.group("required").add_mutually_exclusive_group(required=True)
-    reader.add_argument("--user", type=whole_number, metavar="ID", help="user_id of a user of the bundle")
+    reader.add_argument("--user", metavar="ID", help="user_id of a user of the bundle")
     liked_help = "or a title that a visitor liked, who is no user (#7: item_id 7); may be given several times"
     reader.add_argument("--liked", action="append", metavar="TITLE", help=liked_help)
     add_bundle(parser)
@@ -44,31 +44,32 @@ def _recommend(args: argparse.Namespace) -> int:
     if is_visitor and (args.include_seen or args.model != "best"):
         message = "--liked: a visitor's list is the history model's and leaves out the liked titles; drop --model and --include-seen"  # noqa: E501
         raise UsageError(message)
-    liked = [item_named(bundle, title) for title in args.liked or ()]
-    if is_visitor:
+    liked, words = [item_named(bundle, title) for title in args.liked or ()], bundle.words
+    user = None if is_visitor else user_named(bundle, args.user)
+    if user is None:
         lists = bundle.recommend_for(liked, args.k)
     else:
-        lists = bundle.recommend([args.user], args.k, model=args.model, include_seen=args.include_seen)
+        lists = bundle.recommend([user], args.k, model=args.model, include_seen=args.include_seen)
     ids, source = lists.row(0)[0].tolist(), str(lists.source[0])
-    why = bundle.explain_recommendation(args.user, ids, model=args.model, liked=liked if is_visitor else None)
+    why = bundle.explain_recommendation(user, ids, model=args.model, liked=liked if is_visitor else None)
     rows, named = list(zip(facts_of(bundle, ids), why, strict=True)), facts_of(bundle, liked)
     if args.json:
         items = [_as_json(rank, *row) for rank, row in enumerate(rows, start=1)]
-        values = {"user_id": args.user, "liked": [facts.as_json() for facts in named], "source": source, "items": items}
+        values = {"user_id": user, "liked": [facts.as_json() for facts in named], "source": source, "items": items}
         print(json.dumps(values))
     else:
         known = _said_of_all(why)
-        reader = f"a visitor who liked {', '.join(f.display for f in named)}" if is_visitor else f"user {args.user}"
+        reader = f"a visitor who liked {', '.join(f.display for f in named)}" if is_visitor else f"user {user}"
         head = f"for {reader}, by {source}{f' ({known})' if known else ''}:"
         reasons = [tuple(score_lines(each)) if args.why else _without(known, each.describe()) for each in why]
-        already = "named as liked" if is_visitor else "rated"
-        empty = f"no title is left: every title of the catalogue has been {already} already"
+        already = "named as liked" if is_visitor else words.taken
+        empty = f"no {words.item} is left: every {words.item} of the catalogue has been {already} already"
         show_list(head, [(f, w.score, reason) for (f, w), reason in zip(rows, reasons, strict=True)], empty, "7.3f")
     return 0
 
 
 def _said_of_all(why: Sequence[Explanation]) -> str:
-    """What every title's reason starts with, such as that nothing is known of the user; said once, in the head."""
+    """What every item's reason starts with, such as that nothing is known of the user; said once, in the head."""
     starts = {each.note.partition(": ")[0] if ": " in each.note else "" for each in why}
     return starts.pop() if len(starts) == 1 else ""
 
@@ -81,17 +82,20 @@ def score_lines(why: Explanation) -> Iterator[str]:
     """The score's parts, one a line; they add up to it."""
     if why.note:
         yield why.note
+    words = why.words
     for title in why.because:
-        yield f"{title.contribution:+8.4f}  {'liked' if title.liked else 'watched'} {title.describe(4, 3)}"
+        weight = f", weight {title.rating:g}" if words.weighted and title.rating is not None else ""
+        did = words.liked if title.liked else words.other
+        yield f"{title.contribution:+8.4f}  {did} {title.describe(4, 3)}{weight}"
     named = {liked: sum(t.contribution for t in why.because if t.liked is liked) for liked in (True, False)}
     parts = {
-        "other liked titles": why.liked - named[True], "other watched titles": why.watched - named[False],
-        "having rated it": why.itself, "liked by many": why.popularity, "the ranker's share": why.ranker,
+        f"other {words.liked_items}": why.liked - named[True], f"other {words.other_items}": why.watched - named[False],
+        words.done: why.itself, words.by_many: why.popularity, "the ranker's share": why.ranker,
     }  # fmt: skip
     yield from (f"{value:+8.4f}  {name}" for name, value in parts.items() if abs(value) >= 5e-5)
 
 
-def _as_json(rank: int, facts: TitleFacts, why: Explanation) -> dict[str, Any]:
+def _as_json(rank: int, facts: ItemFacts, why: Explanation) -> dict[str, Any]:
     parts = ("liked", "watched", "itself", "popularity", "ranker", "note")
     apart = {**{name: getattr(why, name) for name in parts}, "because": [_because(title) for title in why.because]}
     said = {"score": why.score, "source": why.source, "reason": why.describe(), "why": apart}

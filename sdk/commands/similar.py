@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from sdk.commands.naming import TitleFacts, as_lists, facts_of, item_named, show_list
+from sdk.commands.naming import ItemFacts, as_lists, facts_of, item_named, show_list
 from sdk.shell.cli import add_bundle, new_parser, whole_number
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _similar(args: argparse.Namespace) -> int:
     (ids, scores), source = lists.row(0), str(lists.source[0])
     wanted, *found = facts_of(bundle, [item_id, *ids.tolist()])
     items = [
-        _item(rank, facts, score, source, bundle.explain(item_id, facts.item_id))
+        _item(rank, facts, score, source, bundle.explain(item_id, facts.item_id), bundle.words.by_the_same)
         for rank, (facts, score) in enumerate(zip(found, scores.tolist(), strict=True), start=1)
     ]
     if args.json:
@@ -46,15 +46,15 @@ def _similar(args: argparse.Namespace) -> int:
     else:
         head = f"like {wanted.display}, by {source}:" if items else f"like {wanted.display}:"
         rows = [(facts, item["score"], item["reason"]) for facts, item in zip(found, items, strict=True)]
-        show_list(head, rows, "nothing is known of it that another title shares", ".3f")
+        show_list(head, rows, f"nothing is known of it that another {bundle.words.item} shares", ".3f")
     return 0
 
 
-def _item(rank: int, facts: TitleFacts, score: float, source: str, why: Reasons) -> dict[str, Any]:
+def _item(rank: int, facts: ItemFacts, score: float, source: str, why: Reasons, by_the_same: str) -> dict[str, Any]:
     from sdk.models.content.hybrid import HYBRID, learned_part
 
     learned = learned_part(score, why.score) if source == HYBRID else 0.0
-    reason = "; ".join(filter(None, (why.describe(), "liked by the same people" if learned > 0 else "")))
+    reason = "; ".join(filter(None, (why.describe(), by_the_same if learned > 0 else "")))
     return {
         "rank": rank, **facts.as_json(), "score": score, "source": source, "reason": reason, "cosine": why.score,
         "learned": learned, "contributions": dict(why.contributions), "shared": as_lists(why.shared),

@@ -1,4 +1,4 @@
-"""``dataset.toml``: where a data set's tables lie, which column is what, how much events weigh, and the columns' roles."""
+"""``dataset.toml``: where a data set's tables lie, which column is what, how much events weigh, what columns mean."""
 
 from __future__ import annotations
 

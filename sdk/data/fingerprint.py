@@ -8,7 +8,6 @@ import json
 import numpy as np
 import pyarrow as pa
 
-from sdk.base.config import to_json
 from sdk.base.description import Description
 from sdk.base.types import Int64s, Interactions
 
@@ -44,7 +43,7 @@ def fingerprint(
     for table in (items, users):
         _update_table(digest, table)
     if about != _FILMS:
-        digest.update(json.dumps(to_json(about)).encode())  # the order of columns counts
+        digest.update(json.dumps(about.as_json()).encode())
     return digest.hexdigest()
 
 

@@ -168,7 +168,8 @@ def _of_events(gathered: Gathered) -> Iterator[str]:
     weights = np.unique(gathered.loaded.interactions.rating)
     if len(names) > 1 and gathered.loaded.interactions.seen is None:
         listed = ", ".join(names[:_SHOWN])
-        yield f"there are {len(names)} events ({listed}): --events says how much each counts, --seen which take items out"
+        said = "--events says how much each counts, --seen which take items out"
+        yield f"there are {len(names)} events ({listed}): {said}"
     elif len(names) > 1 and len(weights) == 1:
         yield "all events weigh the same: --events says how much each counts"
 
@@ -183,7 +184,7 @@ def _of_users(dataset: Dataset) -> Iterator[str]:
     fast = _fast(pairs.user_id, pairs.timestamp, users[counts >= _MANY])
     if len(fast):
         who = ids[int(np.searchsorted(keys, fast[0]))].as_py()
-        yield f"{len(fast):,} users act every second or faster, such as {who}: leave them out if they are bots or imports"
+        yield f"{len(fast):,} users act every second or faster, such as {who}: leave out bots and imports"
 
 
 def _fast(user: Int64s, when: Int64s, many: Int64s) -> Int64s:

@@ -35,6 +35,7 @@ NO_NUMBER = "the rating is not a number"
 OFF_STEP = "the rating is not a whole or half star"
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _ENDS = (1, 5, 10, 20, 100)  # of other scales than MovieLens's
+_FILLED = 0.7  # of a usual scale: 0, 1 and 2 are on none from 0 to 5
 _WHAT = {"user_id": "user id", "item_id": "item id"}
 
 
@@ -309,6 +310,14 @@ def scale_settings(low: float, high: float) -> dict[str, dict[str, float]]:
         "features": {"like_above": like_above},
         "history": {"like_at": round(low + 3.5 * stars, 2), "star_weight": round(0.4 / stars, 4)},
     }
+
+
+def found_scale(low: float, high: float) -> tuple[float, float]:
+    """The scale of ratings from ``low`` to ``high``: the least usual one that they fill well, else their own ends."""
+    usual = _scale_of(low, high)
+    if usual is None or high - usual[0] < _FILLED * (usual[1] - usual[0]):
+        return low, high
+    return usual
 
 
 def _scale_of(low: float, high: float) -> tuple[int, int] | None:

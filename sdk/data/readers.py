@@ -59,7 +59,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Source:
+class OpenTable:
     """A table that can be read part by part, as often as is wanted.
 
     Attributes:
@@ -89,7 +89,7 @@ class Source:
         return self._read(self.columns if columns is None else columns, ids)
 
 
-def open_table(given: Any, name: str, *, header: bool = True) -> Source:
+def open_table(given: Any, name: str, *, header: bool = True) -> OpenTable:
     """Find out what a table is.
 
     Args:
@@ -167,7 +167,7 @@ def typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
 # ---------------------------------------------------------------------------------------------- sources
 
 
-def _in_memory(table: pa.Table, name: str) -> Source:
+def _in_memory(table: pa.Table, name: str) -> OpenTable:
     table = _plain(table)
 
     def parts(columns: Sequence[str], ids: Collection[str]) -> Iterator[Part]:
@@ -175,7 +175,7 @@ def _in_memory(table: pa.Table, name: str) -> Source:
         for start in range(0, max(1, table.num_rows), _ROWS):
             yield Part(name, start + 1, chosen.slice(start, _ROWS))
 
-    return Source(name, tuple(table.column_names), frozenset(), table.num_rows, parts)
+    return OpenTable(name, tuple(table.column_names), frozenset(), table.num_rows, parts)
 
 
 def _plain(table: pa.Table) -> pa.Table:
@@ -203,7 +203,7 @@ def _uuid_text(values: pa.Array) -> pa.Array:
     return pa.StringArray.from_buffers(len(storage), pa.py_buffer(offsets), pa.py_buffer(text.tobytes()))
 
 
-def _queried(query: str, name: str) -> Source:
+def _queried(query: str, name: str) -> OpenTable:
     """What DuckDB answers; it is asked again for each reading."""
     try:
         import duckdb
@@ -226,10 +226,10 @@ def _queried(query: str, name: str) -> Source:
             yield Part(name, first, _chosen(_plain(pa.Table.from_batches([batch])), columns, name))
             first += batch.num_rows
 
-    return Source(f"{name} (a query)", tuple(asked().columns), frozenset(), None, parts)
+    return OpenTable(f"{name} (a query)", tuple(asked().columns), frozenset(), None, parts)
 
 
-def _delta(place: stores.Place) -> Source:
+def _delta(place: stores.Place) -> OpenTable:
     """The rows that stand in a Delta table; its files alone would give deleted rows, too."""
     try:
         from deltalake import DeltaTable
@@ -252,10 +252,10 @@ def _delta(place: stores.Place) -> Source:
                 yield Part(PurePath(fragment.path).name, first, _plain(pa.Table.from_batches([batch])))
                 first += batch.num_rows
 
-    return Source(place.where, names, frozenset(), rows.count_rows(), parts)
+    return OpenTable(place.where, names, frozenset(), rows.count_rows(), parts)
 
 
-def _of_files(place: stores.Place, *, header: bool) -> Source:
+def _of_files(place: stores.Place, *, header: bool) -> OpenTable:
     files = place.files()
     kinds = {one.where: one.kind() for one in files}
     names = _names(files[0], kinds[files[0].where], header=header)
@@ -272,7 +272,7 @@ def _of_files(place: stores.Place, *, header: bool) -> Source:
     rows = [_num_rows(one) for one in files] if set(kinds.values()) == {"parquet"} else [None]
     total = None if None in rows else sum(filter(None, rows))
     untyped = frozenset(names if is_text else ()) | frozenset(hive)
-    return Source(place.where, (*names, *hive), untyped, total, parts)
+    return OpenTable(place.where, (*names, *hive), untyped, total, parts)
 
 
 def _with_constants(rows: pa.Table, constants: Mapping[str, str | None], columns: Sequence[str]) -> pa.Table:

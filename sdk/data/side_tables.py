@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from sdk.base.description import FILMS, Role
 from sdk.base.errors import DataError, UnusableFileError
 from sdk.base.ids import ids_in, is_text, rows_of
 from sdk.base.types import Bools, IdArray, Int64s
+from sdk.data.column_names import recognised
 from sdk.data.columns import as_lists, as_text, of_role, plain, unread
 from sdk.data.readers import open_table, typed
 from sdk.data.roles import Guess, guess_roles, words_of
@@ -25,17 +27,9 @@ from sdk.data.validation import DUPLICATE_ID, MISSING_TITLE, check_share, reject
 
 SideName = Literal["items", "users"]
 KEYS: Mapping[SideName, str] = {"items": "item_id", "users": "user_id"}
-_IDS: Mapping[SideName, tuple[str, ...]] = {
-    "items": (
-        "item id", "item", "movie id", "product id", "sku", "asin", "article id", "track id", "song id", "book id",
-        "isbn", "business id", "parent asin", "product", "article", "movie", "iid", "id",
-    ),
-    "users": (
-        "user id", "user", "customer id", "customer", "member id", "household id", "visitor id", "client id",
-        "account id", "reviewer id", "uid", "id",
-    ),
-}  # fmt: skip
-"""How columns of ids are called, the likeliest first."""
+_PEOPLE = frozenset(
+    ["user", "users", "customer", "customers", "member", "members", "people", "household", "households"]
+)
 _TAKEN = re.compile(r"id|item_id|user_id|log_count|like_rate|content_\d+")  # what our tables call columns of their own
 _REMEDIES = {"id is missing": "Give every row an id, or name the column that has them: --columns {key}=COLUMN."}
 
@@ -136,6 +130,25 @@ def _read(given: Any, side: SideName) -> tuple[pa.Table, Any, Int64s, pa.Table, 
     return table, files, np.concatenate(numbers), pa.concat_tables(bad), ", ".join(where)
 
 
+def kind_of(given: Any, columns: Mapping[str, str]) -> Literal["interactions", "items", "users"]:
+    """Which table this is, by its columns: of users and items both, of items, or of users.
+
+    Raises:
+        DataError: it cannot be read, or has neither.
+    """
+    source = open_table(given, "table")
+    has = {side: _id_name(source.columns, side, columns, bare=False) is not None for side in KEYS}
+    if all(has.values()):
+        return "interactions"
+    if not any(has.values()):
+        if "id" in {" ".join(words_of(name)) for name in source.columns}:
+            return "users" if _PEOPLE & set(words_of(PurePath(source.where).stem)) else "items"
+        names = ", ".join(source.columns[:40])
+        remedy = "Name them: --columns user_id=COLUMN,item_id=COLUMN, or give the table by --items or --users."
+        raise DataError(f"{source.where}: no column is known to be of users' or items' ids (it has {names}). {remedy}")
+    return "items" if has["items"] else "users"
+
+
 def id_column(names: Iterable[str], side: SideName, columns: Mapping[str, str], where: str) -> str:
     """Which column holds the ids: the one that ``columns`` names, or the one whose name says so.
 
@@ -143,14 +156,19 @@ def id_column(names: Iterable[str], side: SideName, columns: Mapping[str, str], 
         DataError: none does.
     """
     names, key = list(names), KEYS[side]
-    if (wanted := columns.get(key)) in names:
-        return str(wanted)
-    spelt = {" ".join(words_of(name)): name for name in reversed(names)}
-    for likely in _IDS[side]:
-        if likely in spelt:
-            return spelt[likely]
-    found = f"no column of the ids of the {side} (it has {', '.join(names[:40])})"
-    raise DataError(f"{where}: {found}. Say which it is: --columns {key}=COLUMN.")
+    if (found := _id_name(names, side, columns, bare=True)) is not None:
+        return found
+    message = f"no column is known to be the {key} (it has {', '.join(names[:40])})"
+    raise DataError(f"{where}: {message}. Name it: --columns {key}={names[0] if names else 'NAME'}.")
+
+
+def _id_name(names: Sequence[str], side: SideName, columns: Mapping[str, str], *, bare: bool) -> str | None:
+    """As told, else as tables of interactions call it, else, of a table of its own, ``id``."""
+    if (wanted := columns.get(KEYS[side])) in names:
+        return wanted
+    if (found := recognised(side, KEYS[side], names)) is not None or not bare:
+        return found
+    return next((name for name in names if " ".join(words_of(name)) == "id"), None)
 
 
 def _id_values(column: pa.ChunkedArray, where: str) -> pa.Array:

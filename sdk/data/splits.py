@@ -15,6 +15,8 @@ from sdk.base.errors import DataError
 from sdk.base.types import Bools, Int32s, Int64s, Interactions
 
 _MOST_TIED = 0.5  # of what is held out by time may be of one moment with what is not
+_DAY_S = 86_400
+_FARTHEST = 2.0  # times more or less than was asked for may a cut between days or moments hold out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +62,12 @@ def split(interactions: Interactions, config: SplitConfig) -> Split:
 def _held_out(interactions: Interactions, rows: Int64s, config: SplitConfig, share: float, seed: int) -> Bools:
     """(len(rows),) bool, True where the row is held out."""
     if config.kind == "leave-last-out":
+        if len(rows) > 1 and not interactions.timestamp.any():
+            raise DataError(
+                f"--split leave-last-out: the {len(interactions):,} interactions have no times (all are 0), so it is "
+                "not known which is a user's last. Pass --split random, or give their own times: a column timestamp, "
+                "or one named by --columns."
+            )
         if len(rows) > 1 and (interactions.timestamp == interactions.timestamp[0]).all():
             raise DataError(
                 f"--split leave-last-out: all {len(interactions):,} ratings have the timestamp "
@@ -106,25 +114,41 @@ def before_and_asked(
 
 def _is_latest(timestamp: Int64s, share: float) -> Bools:
     latest = np.zeros(len(timestamp), dtype=np.bool_)
-    cut = len(timestamp) - round(share * len(timestamp))
     order = np.argsort(timestamp, kind="stable")
-    latest[order[cut:]] = True
-    if 0 < cut < len(timestamp):
-        _require_order(timestamp[order], cut)
+    latest[order[_cut(timestamp[order], len(timestamp) - round(share * len(timestamp))) :]] = True
     return latest
 
 
-def _require_order(ascending: Int64s, cut: int) -> None:
-    """Refuse a cut through so many ratings of one moment that their place in the file would decide."""
-    moment = ascending[cut]
-    tied = int(np.searchsorted(ascending, moment, side="right")) - cut
-    if ascending[cut - 1] == moment and tied > _MOST_TIED * (len(ascending) - cut):
-        same = int(np.count_nonzero(ascending == moment))
+def _cut(ascending: Int64s, cut: int) -> int:
+    """Where the latest ratings begin: at ``cut``, or between days or moments where the place in the file would decide.
+
+    Of times that are days alone no day is parted. Other equal times are parted where they are few; where most of what
+    would be held out is of one moment, the cut is moved to its nearer end that holds out about as much.
+
+    Raises:
+        DataError: neither end does.
+    """
+    size = len(ascending)
+    if not 0 < cut < size or ascending[cut - 1] != ascending[cut]:
+        return cut
+    first, last = (int(np.searchsorted(ascending, ascending[cut], side=side)) for side in ("left", "right"))
+    if last - cut <= _MOST_TIED * (size - cut) and (ascending % _DAY_S).any():
+        return cut
+    wanted = size - cut
+    ends = [e for e in (first, last) if 0 < e < size and wanted / _FARTHEST <= size - e <= wanted * _FARTHEST]
+    if ends:
+        return min(ends, key=lambda end: abs(end - cut))
+    if not ascending.any():
         raise DataError(
-            f"--split time: {same:,} of {len(ascending):,} ratings have the same timestamp, {moment} "
-            f"({np.datetime64(int(moment), 's')} UTC), so it is not known which are the latest. "
-            "Pass --split random, or give the ratings their own times."
+            f"--split time: the {size:,} interactions have no times (all are 0), so it is not known which are the "
+            "latest. Pass --split random, or give their own times: a column timestamp, or one named by --columns."
         )
+    moment = ascending[cut]
+    raise DataError(
+        f"--split time: {last - first:,} of {size:,} ratings have the same timestamp, {moment} "
+        f"({np.datetime64(int(moment), 's')} UTC), so it is not known which are the latest. "
+        "Pass --split random, or give the ratings their own times."
+    )
 
 
 def _is_last_of_user(user_id: Int64s, timestamp: Int64s) -> Bools:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from sdk.base.config import NegativeKind
+from sdk.base.config import NegativeKind, TrainingConfig
 from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float64s, Int32s, Int64s
 from sdk.features.encode import EncodedInteractions
@@ -101,6 +101,30 @@ class NegativeSampling:
             found[missing[~clash]] = True
             missing = missing[clash]
         return items, found
+
+
+def against_sampled(
+    rows: EncodedInteractions, known: EncodedInteractions, num_items: int, config: TrainingConfig, seed: int
+) -> EncodedInteractions:
+    """Likes, and after them as many sampled unseen items for each as training draws: what held-out likes are held to.
+
+    Args:
+        rows: the likes.
+        known: every pair that must not be drawn: those of all parts.
+        num_items: rows of the items' table.
+        config: ``negatives`` and ``num_negatives`` say how they are drawn.
+        seed: of the draw; the same rows, pairs and seed give the same items.
+    """
+    sampling = NegativeSampling.build(known, num_items, config.negatives, config.num_negatives)
+    if sampling is None:
+        return rows
+    users = np.repeat(rows.user_index, config.num_negatives)
+    items, found = sampling.sample(users, np.random.default_rng([seed, len(rows)]))
+    label = np.zeros(len(rows) + int(found.sum()), dtype=np.int8)
+    label[: len(rows)] = rows.label
+    return EncodedInteractions(
+        np.concatenate([rows.user_index, users[found]]), np.concatenate([rows.item_index, items[found]]), label
+    )
 
 
 class InteractionLoader(IterableDataset[PairBatch]):

@@ -57,8 +57,14 @@ def best_epoch(records: Sequence[EpochRecord]) -> EpochRecord:
     return max(records, key=lambda record: (record.auc, -record.epoch))
 
 
-def draw_auc(history: History, subtitle: str) -> bytes:
-    """Validation AUC per epoch, one line per model, each best epoch marked by a star; PNG bytes."""
+def draw_auc(history: History, subtitle: str, name: str = "AUC") -> bytes:
+    """Validation AUC per epoch, one line per model, each best epoch marked by a star; PNG bytes.
+
+    Args:
+        history: model name to its epochs.
+        subtitle: which rows they are of.
+        name: what the AUC is called.
+    """
     from matplotlib.ticker import MaxNLocator
 
     with chart_style():
@@ -70,7 +76,7 @@ def draw_auc(history: History, subtitle: str) -> bytes:
                 [r.epoch for r in records], [r.auc for r in records], label=label, linewidth=2, markersize=5, **look
             )
             axes.plot(best.epoch, best.auc, "*", color=look["color"], markersize=17, markeredgecolor="white", zorder=4)
-        name_chart(axes, "Validation AUC per epoch", subtitle, "epoch", "AUC")
+        name_chart(axes, f"Validation {name} per epoch", subtitle, "epoch", "AUC")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.margins(x=0.06, y=0.14)
         axes.legend(loc="best")

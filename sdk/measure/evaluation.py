@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdk.base.config import RunConfig
+from sdk.base.description import Feedback
 from sdk.base.errors import DataError, UsageError
 from sdk.base.types import Bools, Float32s
 from sdk.features.encode import EncodedInteractions
 from sdk.features.interactions import TEST, TRAIN, VALIDATION
+from sdk.features.loaders import against_sampled
 from sdk.measure.baselines import BiasedMF, MeansBaseline, popularity_scores
 from sdk.measure.list_evaluation import MAX_USERS, ListEvaluation, evaluate_lists_of
 from sdk.measure.slices import USERS, Slice, item_slices, user_slices
@@ -42,6 +44,8 @@ class Evaluation:
         slice_rows: one line per model and slice.
         samples: resamplings of the users behind each interval of ``rows``; 0 where none were asked for.
         lists: how good the lists over the full catalogue are; None where they were not measured.
+        sampled: how the negatives were drawn that likes were measured against, in words; empty where ratings were
+            measured against each other.
     """
 
     rows: tuple[MetricRow, ...]
@@ -52,11 +56,20 @@ class Evaluation:
     slice_rows: tuple[SliceFigures, ...] = ()
     samples: int = 0
     lists: ListEvaluation | None = None
+    sampled: str = ""
 
 
-def label_rule(config: RunConfig) -> str:
-    """Which ratings count as likes, in words."""
+def label_rule(config: RunConfig, feedback: Feedback = "explicit") -> str:
+    """Which ratings count as likes, in words; of implicit feedback also what they are told from, briefly."""
+    if feedback == "implicit":
+        return f"every pair ({config.training.num_negatives} sampled negatives each, {config.training.negatives})"
     return f"rating > {config.features.like_above:g}"
+
+
+def sampled_negatives(config: RunConfig) -> str:
+    """What likes of implicit feedback are learnt and measured against, in words."""
+    how = "uniformly" if config.training.negatives == "uniform" else "by popularity"
+    return f"sampled negatives, {config.training.num_negatives} per like, drawn {how} from what its user has not"
 
 
 def learnt_parts(config: RunConfig) -> tuple[int, ...]:
@@ -72,6 +85,7 @@ def evaluate(
     config: RunConfig,
     *,
     samples: int = 0,
+    known: EncodedInteractions | None = None,
 ) -> Evaluation:
     """Measure models beside popularity, user-and-item means and a biased matrix factorisation.
 
@@ -83,25 +97,33 @@ def evaluate(
         config: names the split and the label rule, and seeds the baselines.
         samples: resamplings of the users behind each interval, fewer where there are many rows
             (``resampling.samples_for``); 0 leaves the intervals out.
+        known: of implicit feedback every pair of all parts: likes are measured against sampled items beside these, the
+            same for all models, and the baselines learn from likes against such. None: ratings have both labels.
 
     Raises:
         DataError: the test rows lack one of the two labels, so that no AUC exists.
     """
+    slices, learnt = slices_of(fitted_on, test, shape), fitted_on
+    if known is not None:
+        test, learnt = (
+            against_sampled(rows, avoided, shape[1], config.training, config.split.seed)
+            for rows, avoided in ((test, known), (fitted_on, fitted_on))
+        )
     if len(np.unique(test.label)) < 2:
         message = f"{len(test):,} test rows hold one label only: no AUC can be measured. Choose a larger test share."
         raise DataError(message)
     drawn = samples_for(len(test), samples) if samples else 0
     scored = [_Scored(name, test, predict(model, test), drawn) for name, model in models.items()]
-    scored += _baselines(fitted_on, test, shape, config.training.seed, drawn)
-    slices = slices_of(fitted_on, test, shape)
+    scored += _baselines(learnt, test, shape, config.training.seed, drawn)
     return Evaluation(
         rows=tuple(each.row() for each in scored),
         calibrations={each.name: calibration(test.label, sigmoid(each.scores)) for each in scored[: len(models)]},
         split=config.split.describe(),
-        label_rule=label_rule(config),
+        label_rule=label_rule(config, "explicit" if known is None else "implicit"),
         slices=slices,
         slice_rows=tuple(each.sliced(part) for each in scored for part in slices),
         samples=drawn,
+        sampled="" if known is None else sampled_negatives(config),
     )
 
 
@@ -130,14 +152,20 @@ def evaluate_bundle(bundle: Bundle, *, samples: int = MOST_SAMPLES, max_list_use
         raise UsageError(message)
     shape, fitted_on = (len(bundle.encoded_users), len(bundle.encoded_items)), bundle.interactions.of(*learnt)
     models: dict[str, PairModel] = {name: bundle.model(name) for name in names}
+    rule = label_rule(config, bundle.about.feedback)
     rated = (
-        evaluate(models, fitted_on, test.rows, shape, config, samples=samples)
+        evaluate(models, fitted_on, test.rows, shape, config, samples=samples, known=known_pairs(bundle))
         if models
-        else Evaluation((), {}, config.split.describe(), label_rule(config), slices_of(fitted_on, test.rows, shape))
+        else Evaluation((), {}, config.split.describe(), rule, slices_of(fitted_on, test.rows, shape))
     )
     most = MAX_USERS if max_list_users is None else max_list_users
     lists = evaluate_lists_of(bundle, learnt, test, rated.slices, max_users=most, samples=samples)
     return dataclasses.replace(rated, lists=lists)
+
+
+def known_pairs(bundle: Bundle) -> EncodedInteractions | None:
+    """Every pair of a bundle of implicit feedback, which sampled negatives avoid; None of ratings."""
+    return bundle.interactions.rows if bundle.about.feedback == "implicit" else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

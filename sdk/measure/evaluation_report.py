@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_COLUMNS = ("model", "AUC", "log loss", "ECE", "rows", "note")
-_POINTWISE = (("AUC", "auc", 4), ("log loss", "log_loss", 4), ("calibration error", "calibration_error", 4))
+_AUC, _SAMPLED_AUC = "AUC", "AUC against sampled negatives"
+_COLUMNS = ("model", _AUC, "log loss", "ECE", "rows", "note")
+_POINTWISE = ((_AUC, "auc", 4), ("log loss", "log_loss", 4), ("calibration error", "calibration_error", 4))
 _FOUND = (
     ("NDCG@10", "ndcg10", 3), ("Recall@20", "recall20", 3), ("MAP@10", "map10", 3), ("hit rate@10", "hit_rate10", 3),
 )  # fmt: skip
@@ -59,6 +60,7 @@ def write_reports(folder: Path, history: History, evaluation: Evaluation) -> Non
     content = {
         "split": split,
         "label_rule": rule,
+        **_against(evaluation),
         "models": plain_values(evaluation.rows),
         "history": {model: plain_values(records) for model, records in history.items()},
         "best_epoch": {model: best_epoch(records).epoch for model, records in history.items() if records},
@@ -68,29 +70,55 @@ def write_reports(folder: Path, history: History, evaluation: Evaluation) -> Non
     text = "\n".join(_training_page(history, evaluation)).encode()
     files = {"metrics.json": json_text(content, allow_nan=False).encode(), "metrics.md": text}
     if any(history.values()) and can_draw():
-        files["auc_per_epoch.png"] = draw_auc(history, f"{split}; positive: {rule}")
+        name = auc_name(evaluation)
+        files["auc_per_epoch.png"] = draw_auc(history, f"{split}; positive: {rule}", name)
     if evaluation.calibrations and can_draw():
         files["calibration.png"] = draw_calibration(evaluation.calibrations, f"test rows; positive: {rule}")
     write_files(folder, files)
     log.info("reports: %s", ", ".join(files))  # no folder: a bundle's is a staging one, and soon renamed
 
 
+def auc_name(evaluation: Evaluation) -> str:
+    """What the AUC is called: of implicit feedback, what it is measured against."""
+    return _SAMPLED_AUC if evaluation.sampled else _AUC
+
+
+def _named(columns: Sequence[Any], evaluation: Evaluation) -> tuple[Any, ...]:
+    """Columns' names, or such and more of each, with the AUC called by its name."""
+    name = auc_name(evaluation)
+    return tuple(
+        (name if each == _AUC else each) if isinstance(each, str) else (name if each[0] == _AUC else each[0], *each[1:])
+        for each in columns
+    )
+
+
+def _positive(evaluation: Evaluation, label: str) -> str:
+    rule = f"every pair, measured against {evaluation.sampled}" if evaluation.sampled else evaluation.label_rule
+    return f"{label}: {rule}."
+
+
 def _training_page(history: History, evaluation: Evaluation) -> Iterator[str]:
-    about = f"Split: {evaluation.split}. Positive label: {evaluation.label_rule}."
+    about = f"Split: {evaluation.split}. {_positive(evaluation, 'Positive label')}"
     rows = tuple(
         (display(row.model), *map(figure, row.values.values()), number(row.num_rows), row.note)
         for row in evaluation.rows
     )
-    page = Page("", _COLUMNS, rows, frozenset(_COLUMNS[1:-1]))
+    columns, auc = _named(_COLUMNS, evaluation), auc_name(evaluation)
+    page = Page("", columns, rows, frozenset(columns[1:-1]))
     yield from ("# Results on the test rows", "", f"{about} ECE: expected calibration error. –: not measured.", "")
     yield from (*text_tables.as_markdown(page), "")
     best = [(model, best_epoch(records), len(records)) for model, records in history.items() if records]
     if best:
         words = (f"{display(model)} {epoch.epoch} of {count} ({epoch.auc:.4f})" for model, epoch, count in best)
-        yield from (f"Best epochs by validation AUC: {'; '.join(words)}.", "")
+        yield from (f"Best epochs by validation {auc}: {'; '.join(words)}.", "")
     if evaluation.slice_rows:
-        yield from as_section(slice_table("AUC per slice", evaluation.slices, evaluation.slice_rows, "auc"))
+        yield from as_section(slice_table(f"{auc} per slice", evaluation.slices, evaluation.slice_rows, "auc"))
         yield from ("", "Intervals and the lists over the full catalogue: `python -m sdk evaluate`.", "")
+
+
+def _against(evaluation: Evaluation) -> dict[str, str]:
+    """What the AUC is measured against, where that is no rating."""
+    return {"auc": f"against {evaluation.sampled}"} if evaluation.sampled else {}
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -162,6 +190,7 @@ def as_values(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "split": evaluation.split,
         "label_rule": evaluation.label_rule,
+        **_against(evaluation),
         "samples": evaluation.samples,
         "test": plain_values(evaluation.rows),
         "calibration": calibration_values(evaluation.calibrations),
@@ -200,11 +229,13 @@ def as_pages(evaluation: Evaluation) -> list[Page]:
 
 def _rating_pages(evaluation: Evaluation) -> list[Page]:
     head = (
-        f"{evaluation.rows[0].num_rows:,} test ratings. Split: {evaluation.split}. Positive: {evaluation.label_rule}."
+        f"{evaluation.rows[0].num_rows:,} {'test pairs' if evaluation.sampled else 'test ratings'}. "
+        f"Split: {evaluation.split}. {_positive(evaluation, 'Positive')}"
     )
+    title, note = "Pairs" if evaluation.sampled else "Ratings", f"{head} {_how_sure(evaluation.samples)}".rstrip()
     return [
-        _figures("Ratings", evaluation.rows, _POINTWISE, f"{head} {_how_sure(evaluation.samples)}".rstrip()),
-        slice_table("AUC per slice", evaluation.slices, evaluation.slice_rows, "auc"),
+        _figures(title, evaluation.rows, _named(_POINTWISE, evaluation), note),
+        slice_table(f"{auc_name(evaluation)} per slice", evaluation.slices, evaluation.slice_rows, "auc"),
     ]
 
 

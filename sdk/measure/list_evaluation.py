@@ -12,11 +12,12 @@ by the rule of protocol B.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sdk.base.description import Description
 from sdk.base.errors import DataError
 from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float32s, Float64s, Int32s, Int64s, Interactions
@@ -219,6 +220,7 @@ class ListEvaluation:
         catalogue_size: titles that could be recommended.
         like_at: a test rating of at least this many stars should be listed.
         samples: resamplings of the users behind each interval; 0 where none were asked for.
+        about: what the data are, for the words.
     """
 
     rows: tuple[SliceFigures, ...]
@@ -229,15 +231,19 @@ class ListEvaluation:
     catalogue_size: int
     like_at: float
     samples: int
+    about: Description = field(default_factory=Description)
 
     def describe(self) -> str:
         """Who was measured on what, in words."""
+        films, implicit = self.about.is_preset("items"), self.about.feedback == "implicit"
+        asked = "test pairs" if implicit else f"test ratings of at least {self.like_at:g}{' stars' if films else ''}"
+        noun, verb = "titles" if films else "items", "has" if implicit else "rated"
         users = f"{self.num_users:,} users"
         if self.num_users < self.num_eligible:
             users += f", drawn from {self.num_eligible:,} with seed 0,"
         return (
-            f"{users} with {self.num_held_out:,} test ratings of at least {self.like_at:g} stars; lists over "
-            f"{self.catalogue_size:,} titles without those that the user rated in the training part"
+            f"{users} with {self.num_held_out:,} {asked}; lists over "
+            f"{self.catalogue_size:,} {noun} without those that the user {verb} in the training part"
         )
 
 
@@ -301,13 +307,14 @@ def evaluate_lists_of(
         return None
     known = bundle.interactions.only(*learnt)
     seen = known.seen(len(bundle.encoded_users)).take(task.user_index)
-    catalogue, item_ids = _catalogue(bundle, known), bundle.encoded_items.ids
-    relevant = metrics.RelevanceSets(task.row, item_ids[task.item_index], len(task.user_index))
+    catalogue = _catalogue(bundle, known)
+    relevant = metrics.RelevanceSets(task.row, task.item_index, len(task.user_index))
     measured = []
     for name, recommender in recommenders(bundle, learnt).items():
         found = recommender.recommend(task.user_index, seen, _LENGTH)
-        measured.append(MeasuredLists.build(name, found.item_id, found.lengths, relevant, catalogue))
-    sliced = (_in_slice(each, part, task, item_ids, samples) for each in measured for part in slices)
+        listed = bundle.encoded_items.index_of(found.item_id.ravel()).reshape(found.item_id.shape)
+        measured.append(MeasuredLists.build(name, listed, found.lengths, relevant, catalogue))
+    sliced = (_in_slice(each, part, task, samples) for each in measured for part in slices)
     return ListEvaluation(
         rows=tuple(each.whole(samples) for each in measured),
         slices=tuple(row for row in sliced if row.num_rows),
@@ -317,6 +324,7 @@ def evaluate_lists_of(
         catalogue_size=len(catalogue.ids),
         like_at=like_at,
         samples=samples,
+        about=bundle.about,
     )
 
 
@@ -339,14 +347,15 @@ def recommenders(bundle: Bundle, learnt: Sequence[int]) -> dict[str, Recommender
 def _catalogue(bundle: Bundle, known: StoredInteractions) -> RatedCatalogue:
     counts = np.bincount(known.rows.item_index, minlength=len(bundle.encoded_items))[FIRST_KNOWN:]
     vectors = bundle.content.transform(bundle.items) if bundle.has_content else None
-    return RatedCatalogue(bundle.encoded_items.known_ids, counts, len(np.unique(known.rows.user_index)), vectors)
+    rows = np.arange(FIRST_KNOWN, len(bundle.encoded_items))
+    return RatedCatalogue(rows, counts, len(np.unique(known.rows.user_index)), vectors)
 
 
-def _in_slice(lists: MeasuredLists, part: Slice, task: ListTask, item_ids: Int64s, samples: int) -> SliceFigures:
+def _in_slice(lists: MeasuredLists, part: Slice, task: ListTask, samples: int) -> SliceFigures:
     if part.side == USERS:
         mine = part.members[task.user_index]
         return lists.figures(part.name, lists.per_user, mine, int(mine[task.row].sum()), samples)
     held = part.members[task.item_index]
-    relevant = metrics.RelevanceSets(task.row[held], item_ids[task.item_index[held]], len(task.user_index))
+    relevant = metrics.RelevanceSets(task.row[held], task.item_index[held], len(task.user_index))
     values = {"recall20": metrics.recall(lists.items, relevant, _LENGTH, lengths=lists.lengths)}
     return lists.figures(part.name, values, relevant.counts > 0, int(held.sum()), samples)

@@ -24,7 +24,7 @@ from sdk.features.encode import Features
 from sdk.features.interactions import StoredInteractions
 from sdk.features.table_files import write_table
 from sdk.machine.device import versions_of
-from sdk.measure.evaluation import Evaluation, label_rule
+from sdk.measure.evaluation import Evaluation, label_rule, sampled_negatives
 from sdk.measure.evaluation_report import plain_values, write_reports
 from sdk.metrics.pointwise import EpochRecord
 from sdk.models.content.model import ContentModel
@@ -149,7 +149,7 @@ def _info(trained: Trained, tables: Mapping[str, Any], folder: Path) -> dict[str
             "num_items": dataset.items.num_rows,
             "num_rejects": dataset.rejects.num_rows,
             **({"rows": dict(dataset.counts)} if dataset.counts else {}),
-            **({} if dataset.about == Description() else {"description": to_json(dataset.about)}),
+            **({} if dataset.about == Description() else {"description": dataset.about.as_json()}),
         },
         "config": to_json(config),
         "tables": dict(tables),
@@ -157,10 +157,12 @@ def _info(trained: Trained, tables: Mapping[str, Any], folder: Path) -> dict[str
         "chosen_model": max(config.rankers, key=lambda name: validation[name], default=None),
         "metrics": {
             "split": config.split.describe(),
-            "label_rule": label_rule(config),
+            "label_rule": label_rule(config, dataset.about.feedback),
+            **({"auc": f"against {sampled_negatives(config)}"} if dataset.about.feedback == "implicit" else {}),
             "validation_auc": dict(validation),
             "history": _history_metrics(trained.history),
             "test": plain_values(rows),
+            **_content_metrics(trained.content),
         },
         "packages": _packages(),
         "files": _hashes(folder),
@@ -178,6 +180,13 @@ def _packages() -> dict[str, str]:
 def _hashes(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+
+
+def _content_metrics(content: ContentModel | None) -> dict[str, Any]:
+    """How the content model's weights were chosen, where they were: never MovieLens's."""
+    if content is None or content.choice is None:
+        return {}
+    return {"content": {"weights": dict(content.config.weights), "choice": content.choice.to_json()}}
 
 
 def _history_metrics(history: HistoryModel | None) -> dict[str, Any] | None:

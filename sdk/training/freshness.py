@@ -11,8 +11,7 @@ from sdk.base.errors import BundleError
 from sdk.base.files import standing
 from sdk.base.types import Dataset
 from sdk.bundles.bundle import INFO, load
-from sdk.data.labels import learnable
-from sdk.data.splits import split
+from sdk.data.labels import ready
 from sdk.features.engine import with_engine
 
 log = logging.getLogger(__name__)
@@ -32,8 +31,7 @@ def is_up_to_date(path: Path, dataset: Dataset, config: RunConfig) -> bool:
     except BundleError as error:
         log.warning("%s", error)
         return False
-    parts = split(dataset.interactions, config.split)
-    config = learnable(dataset.interactions, parts, with_engine(config), level=logging.DEBUG)
+    config = ready(dataset, with_engine(config), level=logging.DEBUG).config
     reasons = {
         "the data are new": info.data["fingerprint"] != dataset.fingerprint,
         "the configuration is another": to_json(info.config) != to_json(config),

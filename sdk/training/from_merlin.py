@@ -15,8 +15,9 @@ from sdk.base.paths import as_path
 from sdk.base.rights import reason
 from sdk.bundles.bundle import Bundle, load
 from sdk.features.interactions import TEST, VALIDATION
+from sdk.features.loaders import against_sampled
 from sdk.machine.device import require_trainer
-from sdk.measure.evaluation import evaluate, learnt_parts
+from sdk.measure.evaluation import evaluate, known_pairs, learnt_parts
 from sdk.metrics.pointwise import auc
 from sdk.models.merlin_lowering import dlrm_of_merlin
 from sdk.models.predict import predict
@@ -47,13 +48,16 @@ def from_merlin(model: Any, bundle: Bundle, out: str | Path | None = None, *, fo
     require_room(target, force=force)
     ranker = dlrm_of_merlin(model, bundle.encoded_users, bundle.encoded_items)
     config = _config_of(bundle, ranker.config)
-    measured, test = bundle.interactions.of(VALIDATION), bundle.interactions.of(TEST)
+    measured, test, known = bundle.interactions.of(VALIDATION), bundle.interactions.of(TEST), known_pairs(bundle)
+    if known is not None:
+        measured = against_sampled(measured, known, len(bundle.encoded_items), config.training, config.split.seed)
     validation = {"dlrm": auc(measured.label, predict(ranker, measured))} if len(np.unique(measured.label)) > 1 else {}
     shape, fitted_on = (
         (len(bundle.encoded_users), len(bundle.encoded_items)),
         bundle.interactions.of(*learnt_parts(config)),
     )
-    evaluation = evaluate({"dlrm": ranker}, fitted_on, test, shape, config) if len(np.unique(test.label)) > 1 else None
+    measurable = len(np.unique(test.label)) > 1 or (known is not None and len(test) > 0)
+    evaluation = evaluate({"dlrm": ranker}, fitted_on, test, shape, config, known=known) if measurable else None
     try:
         with locked(
             lock_of(target), f"{target}: another run is writing this bundle; wait for it, or choose another out"

@@ -22,11 +22,12 @@ from sdk.base.stages import Stages
 from sdk.base.traces import note, span
 from sdk.base.types import Dataset, Float32s, Interactions
 from sdk.bundles.bundle import INFO, Bundle, load
-from sdk.data.labels import learnable
-from sdk.data.splits import Split, split
+from sdk.data.labels import ready
+from sdk.data.splits import Split
 from sdk.features.encode import EncodedInteractions, Features, fit_features
 from sdk.features.engine import with_engine
 from sdk.features.interactions import StoredInteractions
+from sdk.features.loaders import against_sampled
 from sdk.features.tables import FIRST_KNOWN
 from sdk.machine.device import require_trainer, resolve_device
 from sdk.measure.evaluation import evaluate, learnt_parts
@@ -37,6 +38,7 @@ from sdk.models.pair_model import PairModel
 from sdk.models.predict import predict
 from sdk.models.ranker import averaged, build_ranker, mixed
 from sdk.training.bundle_writer import Trained, write_bundle
+from sdk.training.content_fit import fit_content
 from sdk.training.loop import seeded, train
 from sdk.training.process_share import ALONE, Share
 
@@ -79,6 +81,11 @@ class _Run:
     where: Where
     stages: Stages
 
+    @property
+    def is_implicit(self) -> bool:
+        """Whether every pair is a like, and held-out ones are measured against sampled unseen items."""
+        return self.dataset.about.feedback == "implicit"
+
 
 def train_bundle(
     dataset: Dataset, config: RunConfig, out: str | Path, *, force: bool = False, device: str = "auto",
@@ -100,8 +107,8 @@ def train_bundle(
     Raises:
         UsageError: ``device`` is unknown, or ``cuda`` where torch finds no GPU; or the features' engine is
             ``nvtabular``, or the trainer ``merlin``, where it is not installed.
-        DataError: there are too few ratings to train on or to measure with, or of one label only where ``models`` names
-            a ranker (by default, rankers are left out then, and a warning says so).
+        DataError: there are too few ratings to train on or to measure with, or no likes among them where ``models``
+            names a ranker (by default, rankers are left out then, and a warning says so).
         OutputError: ``out`` exists (and ``force`` is not given), or cannot be written.
         LockedError: another run is writing the same bundle.
     """
@@ -124,9 +131,7 @@ def train_where(dataset: Dataset, config: RunConfig, out: str | Path, where: Whe
     target = as_path(out).absolute()
     require_trainer(config.training.trainer)
     require_room(target, force=force)
-    config = with_engine(config)
-    parts = split(dataset.interactions, config.split)
-    config = learnable(dataset.interactions, parts, config)
+    dataset, config, parts = ready(dataset, with_engine(config))
     busy = f"{target}: another run is training this bundle; wait for it, or choose another --out"
     try:
         with locked(lock_of(target), busy):
@@ -185,23 +190,23 @@ def take_part(dataset: Dataset, config: RunConfig, work: Path, where: Where) -> 
     Raises:
         DataError: as ``train_bundle``.
     """
-    parts = split(dataset.interactions, config.split)
-    config = learnable(dataset.interactions, parts, config)
+    dataset, config, parts = ready(dataset, config)
     run = _Run(dataset, config, parts, work, where, Stages())
-    _train_rankers(run, _content_model(run))
+    _train_rankers(run, fit_content(run.dataset, run.config, run.parts))
 
 
 def _train(run: _Run) -> Trained:
     stages, config, rated = run.stages, run.config, run.dataset.interactions
     with stages.time("content model"):
-        content = _content_model(run)
+        content = fit_content(run.dataset, run.config, run.parts)
     fit, models, selected = _train_rankers(run, content)
     features = fit.features
     with stages.time("evaluation"):
         encoded = features.encode(rated)
         test = encoded.take(run.parts.test)
         shape = (len(features.users), len(features.items))
-        evaluation = evaluate(models, fit.rows, test, shape, config) if models and len(test) else None
+        known = encoded if run.is_implicit else None
+        evaluation = evaluate(models, fit.rows, test, shape, config, known=known) if models and len(test) else None
         stored = StoredInteractions.build(encoded, rated.rating, run.parts, rated.timestamp, rated.seen)
     with stages.time("history model"):
         history = _history_model(run, stored, features, content) if "history" in config.models else None
@@ -210,10 +215,6 @@ def _train(run: _Run) -> Trained:
         {name: each.history for name, each in selected.items()}, {name: each.auc for name, each in selected.items()},
         content, history, evaluation, stages,
     )  # fmt: skip
-
-
-def _content_model(run: _Run) -> ContentModel | None:
-    return ContentModel(run.config.content).fit(run.dataset.items) if "content" in run.config.models else None
 
 
 def _history_model(
@@ -271,6 +272,9 @@ def _train_rankers(run: _Run, content: ContentModel | None) -> tuple[_Fit, dict[
         fit = _fit(run, rated.take(run.parts.train), vectors, "selecting")
     selected: dict[str, _Selected] = {}
     validation = fit.features.encode(rated.take(run.parts.validation))
+    if run.is_implicit:
+        known, size = fit.features.encode(rated), len(fit.features.items)
+        validation = against_sampled(validation, known, size, config.training, config.split.seed)
     for name in config.rankers:
         with time(f"{name}: training"):
             selected[name] = _select(run, name, fit, validation)

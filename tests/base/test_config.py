@@ -32,7 +32,6 @@ BAD = [
     (FeatureConfig, "content_dim", -1),
     (FeatureConfig, "rate_prior", -0.5),
     (FeatureConfig, "tag_min_items", 0),
-    (ContentConfig, "weights", {"plot": 1.0}),
     (ContentConfig, "weights", {"genres": -1.0}),
     (ContentConfig, "weights", {"genres": 0.0}),
     (ContentConfig, "max_cast", 0),

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import pytest
 from small import item_table
 
+from sdk.base.description import Description
 from sdk.base.errors import UsageError
 from sdk.bundles.answers import Because, Explanation
+from sdk.bundles.words import FILM_WORDS
 from sdk.commands.naming import item_named
 from sdk.commands.recommend import score_lines
 from sdk.models.content.title_search import TitleIndex
@@ -31,7 +33,11 @@ def test_what_outweighs_the_history_is_said_first(parts, says):
 def test_of_several_titles_of_a_name_the_first_is_taken_and_the_others_are_named(caplog):
     films = item_table([5, 8, 9], title=["Hamlet", "Hamlet", "Heat"], year=[1948, 1990, 1995])
     names = TitleIndex(films)
-    bundle = SimpleNamespace(find_title=names.find, titles=names.display, path="bundle")
+    ids = SimpleNamespace(ids=films["item_id"].to_numpy())
+    bundle = SimpleNamespace(
+        find_title=names.find, titles=names.display, path="bundle", about=Description(), words=FILM_WORDS,
+        encoded_items=ids,
+    )  # fmt: skip
     with caplog.at_level("INFO", logger="sdk"):
         assert item_named(bundle, "hamlet") == 5
         assert item_named(bundle, "Hamlet (1990)") == 8

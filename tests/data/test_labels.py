@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import re
 from pathlib import Path
@@ -11,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_files import csv_form, ratings_csv
-from small import dataset, ratings
+from small import dataset, ratings, run_config
 
 from sdk.__main__ import main
-from sdk.base.config import DataConfig, FeatureConfig, RunConfig, SplitConfig, from_json
+from sdk.base.config import DataConfig, FeatureConfig, RunConfig, SplitConfig
 from sdk.base.errors import ConfigError, DataError
 from sdk.base.types import Dataset, Interactions
 from sdk.bundles.bundle import load
@@ -38,20 +37,34 @@ def learns(rows: Interactions, config: RunConfig) -> RunConfig:
     return learnable(rows, split(rows, config.split), config)
 
 
-@pytest.mark.parametrize("values", [(1.0,), (5.0,), (4.0, 5.0), (1.0, 2.0)])
-def test_one_label_trains_what_learns_from_it_and_says_so_once(
-    values: tuple[float, ...], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    data = rated(*values)
+def test_no_likes_train_what_learns_from_them_and_say_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = rated(1.0, 2.0)
     bundle = train_bundle(data, RunConfig(), tmp_path / "bundle")
     assert (bundle.info.models, bundle.info.chosen_model) == (("history", "content"), None)
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert "hold one label only" in warning
-    assert ("--like-above" in warning) == (len(values) > 1)
+    assert "--like-above" in warning
     lists = load(tmp_path / "bundle").recommend(DATA.users["user_id"].to_pylist()[:3], 2)
     assert set(lists.source.tolist()) == {"history"}
     caplog.clear()
     assert is_up_to_date(tmp_path / "bundle", data, RunConfig())
+    assert [record for record in caplog.records if record.levelno == logging.WARNING] == []
+
+
+@pytest.mark.parametrize("values", [(1.0,), (5.0,), (4.0, 5.0)])
+def test_likes_alone_are_taken_as_implicit_feedback_which_is_said_once(
+    values: tuple[float, ...], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, config = rated(*values), run_config()
+    bundle = train_bundle(data, config, tmp_path / "bundle")
+    assert bundle.info.models == config.models
+    assert bundle.about.feedback == "implicit"
+    assert bundle.interactions.rows.label.all()
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "taken as implicit feedback" in warning
+    assert ("--like-above" in warning) == (len(values) > 1)
+    caplog.clear()
+    assert is_up_to_date(tmp_path / "bundle", data, config)
     assert [record for record in caplog.records if record.levelno == logging.WARNING] == []
 
 
@@ -66,31 +79,16 @@ def test_the_threshold_that_is_advised_gives_every_part_both_labels(caplog: pyte
     assert 0.2 < likes.mean() < 0.8
 
 
-def test_likes_of_one_value_below_the_threshold_get_the_configuration_that_counts_them(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    rows = rated(1.0).interactions
-    learns(rows, RunConfig())
-    found = re.search(r"holds (\{.*\}\})", caplog.text)
-    assert found
-    config = from_json(RunConfig, json.loads(found[1]))
-    assert (rows.rating > config.features.like_above).all()
-    assert (rows.rating >= config.history.like_at).all()
-    caplog.clear()
-    learns(rows, config)
-    assert "holds {" not in caplog.text
-
-
 @pytest.mark.parametrize("models", [("dlrm",), ("ncf", "history"), ("dlrm", "content")])
 def test_rankers_that_were_asked_for_are_refused_with_what_can_be_trained(
     models: tuple[str, ...], tmp_path: Path
 ) -> None:
     config = RunConfig(models=models)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match=r"one label only \(all are likes by rating > 3\).*--models history,content"):
-        train_bundle(rated(5.0), config, tmp_path / "bundle")
-    train_bundle(rated(5.0), RunConfig(models=("history", "content")), tmp_path / "bundle")
+    with pytest.raises(DataError, match=r"one label only \(all are no likes by rating > 3\).*--models history,content"):
+        train_bundle(rated(1.0, 2.0), config, tmp_path / "bundle")
+    train_bundle(rated(1.0, 2.0), RunConfig(models=("history", "content")), tmp_path / "bundle")
     with pytest.raises(DataError, match=r"one label only.*Search for --model history"):
-        RankerObjective(rated(5.0), config, "ncf", tmp_path)
+        RankerObjective(rated(1.0, 2.0), config, "ncf", tmp_path)
 
 
 def test_a_split_that_leaves_one_label_in_a_part_is_told_from_ratings_that_do() -> None:

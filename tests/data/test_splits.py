@@ -1,5 +1,7 @@
 """Splits: a partition by a stated rule, the same for every reader of the same file."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +10,7 @@ from small import ratings
 
 from sdk.base.config import SplitConfig
 from sdk.base.errors import DataError
+from sdk.base.types import Interactions
 from sdk.data.splits import before_and_asked, drawn, split, time_at
 
 USERS = st.lists(st.integers(1, 6), min_size=1, max_size=60)
@@ -72,8 +75,10 @@ def test_time_puts_nothing_later_into_an_earlier_part(rows, test_share, validati
         parts = split(rows, SplitConfig(kind="time", test_share=test_share, validation_share=validation_share))
     except DataError:
         return
-    when = rows.timestamp
-    assert len(parts.test) == round(test_share * len(rows))
+    when, wanted = rows.timestamp, round(test_share * len(rows))
+    if len(parts.test) != wanted:  # moved to the end of a moment that most of it would have been of
+        assert wanted / 2 <= len(parts.test) <= wanted * 2
+        assert when[parts.fit_rows()].max() < when[parts.test].min()
     for earlier, later in ((parts.train, parts.validation), (parts.fit_rows(), parts.test)):
         if len(earlier) and len(later):
             assert when[earlier].max() <= when[later].min()
@@ -121,3 +126,24 @@ def test_what_comes_before_a_moment_and_what_is_asked_after_it(rows, place, star
     wanted = [start <= when < (end if end is not None else 99) for when in times]
     cases = zip(wanted, liked.tolist(), rows.user_id.tolist(), strict=True)
     assert asked.tolist() == [inside and like and user in past for inside, like, user in cases]
+
+
+def test_no_day_is_parted_where_times_are_days() -> None:
+    days = np.repeat(np.arange(100, 120), np.arange(1, 21)) * 86_400  # ever more a day, as a shop that grows has
+    rows = Interactions(
+        np.arange(210), np.arange(210), np.ones(210, np.float32), np.random.default_rng(0).permutation(days)
+    )
+    parts = split(rows, SplitConfig(kind="time"))
+    assert len(parts.test) == 39  # the last two days; 42 were asked for
+    held = [set(rows.timestamp[part].tolist()) for part in (parts.train, parts.validation, parts.test)]
+    assert sum(map(len, held)) == len(set.union(*held))
+    seconds = dataclasses.replace(rows, timestamp=rows.timestamp + 1)
+    assert len(split(seconds, SplitConfig(kind="time")).test) == 42
+
+
+@pytest.mark.parametrize("kind", ["time", "leave-last-out"])
+def test_what_is_missing_is_said_where_there_are_no_times(kind: str) -> None:
+    rows = Interactions(np.arange(9), np.arange(9), np.ones(9, np.float32), np.zeros(9, np.int64))
+    with pytest.raises(DataError, match=rf"--split {kind}: the 9 interactions have no times.*a column timestamp"):
+        split(rows, SplitConfig(kind=kind))
+    assert len(split(rows, SplitConfig()).train)

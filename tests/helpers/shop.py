@@ -1,71 +1,79 @@
-"""A shop as many have it: UUID customers, text SKUs, views, carts and purchases, and a catalogue of many columns."""
+"""A small shop: items and users with a column of every kind, and who likes what by a taste that the columns tell of."""
 
 from __future__ import annotations
 
-import uuid
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
-_CATEGORIES = ("shoes", "shirts", "bags", "hats", "socks", "coats")
-_BRANDS = ("Böhm", "Acme", "Nordlicht", "Zeta", "Kiku", "Ora", "Vale", "Rex", "Lune", "Pico", "Tarn", "Ode")
-_WORDS = (
-    "light", "warm", "soft", "strong", "leather", "cotton", "wool", "summer", "winter", "city", "trail", "rain",
-    "classic", "modern", "slim", "wide", "handmade", "recycled", "vegan", "waterproof",
+from sdk.base import schema
+from sdk.base.description import Description
+from sdk.base.types import Dataset, Interactions
+from sdk.data.fingerprint import fingerprint
+from sdk.data.validation import sorted_order
+
+SHOP = Description(
+    feedback="explicit",
+    items={
+        "title": "title", "category": "categorical", "brand": "group", "materials": "list", "labels": "terms",
+        "price": "continuous", "listed": "time", "details": "text", "type": "categorical", "picture": "image",
+    },
+    users={"segment": "categorical", "items": "categorical", "age": "continuous", "joined": "time", "hobbies": "list"},
 )  # fmt: skip
-_EVENTS = ("view", "cart", "purchase")
-_START = pd.Timestamp("2026-06-01", tz="UTC")
+NUM_ITEMS, NUM_USERS = 60, 50
+_CATEGORIES, _BRANDS, _MATERIALS = (
+    ("Shoes", "Coats", "Lamps"),
+    ("Acme", "Bolt", "Cara", "Dune"),
+    ("wool", "steel", "oak"),
+)
+_WORDS = {"Shoes": "running trail sole laces", "Coats": "winter rain hood pockets", "Lamps": "light desk bulb shade"}
 
 
-def catalogue(rng: np.random.Generator, num_items: int) -> pd.DataFrame:
-    """Items with a category, a brand, numbers, words and addresses; SKUs have leading zeros."""
-    category, brand = rng.choice(_CATEGORIES, num_items), rng.choice(_BRANDS, num_items)
-    words = [" ".join(rng.choice(_WORDS, 8)) for _ in range(num_items)]
-    return pd.DataFrame(
-        {
-            "sku": [f"{number:06d}" for number in rng.permutation(num_items) * 7],
-            "product_name": [f"{b} {c[:-1]} {n}" for n, (b, c) in enumerate(zip(brand, category, strict=True))],
-            "brand": brand,
-            "category": category,
-            "price": np.round(rng.lognormal(3, 0.6, num_items), 2),
-            "stock": rng.integers(0, 80, num_items),
-            "description": words,
-            "colours": ["|".join(sorted(set(rng.choice(["red", "blue", "green", "black"], 2)))) for _ in words],
-            "image": [f"https://cdn.example/{n}.jpg" for n in range(num_items)],
-            "added": (_START - pd.to_timedelta(rng.integers(1, 900, num_items), "D")).strftime("%Y-%m-%d"),
-        }
-    )
+def shop_items() -> pa.Table:
+    """60 items, ``SKU-000`` and so on; every seventh has no price, every ninth no brand."""
+    rng = np.random.default_rng(1)
+    kinds = [_CATEGORIES[n % 3] for n in range(NUM_ITEMS)]
+    columns = {
+        "item_id": [f"SKU-{n:03d}" for n in range(NUM_ITEMS)],
+        "title": [f"{_BRANDS[n % 4]} {kind[:-1]} {n}" for n, kind in enumerate(kinds)],
+        "category": kinds,
+        "brand": [None if n % 9 == 0 else _BRANDS[n % 4] for n in range(NUM_ITEMS)],
+        "materials": [sorted({_MATERIALS[n % 3], _MATERIALS[n % 2]}) if n % 5 else [] for n in range(NUM_ITEMS)],
+        "labels": [[f"label {n % 6}", "new"] for n in range(NUM_ITEMS)],
+        "price": [None if n % 7 == 0 else float(np.exp(n / 5)) for n in range(NUM_ITEMS)],
+        "listed": [1_600_000_000 + 86_400 * n for n in range(NUM_ITEMS)],
+        "details": [" ".join(rng.permutation(_WORDS[kind].split())[:3]) for kind in kinds],
+        "type": ["true" if n % 2 else "false" for n in range(NUM_ITEMS)],
+        "picture": [f"https://shop.example/{n}.jpg" for n in range(NUM_ITEMS)],
+    }  # fmt: skip
+    layout = schema.table_layout("item_id", SHOP, pa.schema([("item_id", pa.string())]))
+    return pa.table(columns, schema=layout)
 
 
-def customers(rng: np.random.Generator, num_users: int) -> pd.DataFrame:
-    """Customers with a country and a year of birth."""
-    ids = [str(uuid.UUID(bytes=rng.bytes(16), version=4)) for _ in range(num_users)]
-    born = rng.integers(1950, 2008, num_users)
-    return pd.DataFrame({"customer_id": ids, "country": rng.choice(["DE", "FR", "IT"], num_users), "born": born})
+def shop_users() -> pa.Table:
+    """50 users with columns that are named as ours are, or as Python's."""
+    columns = {
+        "user_id": [f"u{n:02d}" for n in range(NUM_USERS)],
+        "segment": [None if n % 8 == 0 else "ab"[n % 2] for n in range(NUM_USERS)],
+        "items": [str(n % 5) for n in range(NUM_USERS)],
+        "age": [None if n % 6 == 0 else 20.0 + n for n in range(NUM_USERS)],
+        "joined": [1_500_000_000 + n for n in range(NUM_USERS)],
+        "hobbies": [["chess", "rowing"][: n % 3] for n in range(NUM_USERS)],
+    }  # fmt: skip
+    layout = schema.table_layout("user_id", SHOP, pa.schema([("user_id", pa.string())]))
+    return pa.table(columns, schema=layout)
 
 
-def events(rng: np.random.Generator, users: pd.DataFrame, items: pd.DataFrame, per_user: int) -> pd.DataFrame:
-    """Views, carts and purchases: everybody prefers two categories and the popular items in them."""
-    weight = 1 / np.arange(1, len(items) + 1) ** 0.8
-    category = items["category"].to_numpy()
-    rows = []
-    for user in users["customer_id"]:
-        liked = np.isin(category, rng.choice(_CATEGORIES, 2, replace=False))
-        taste = weight * np.where(liked, 12, 1)
-        chosen = rng.choice(len(items), int(rng.poisson(per_user)) + 3, p=taste / taste.sum())
-        kind = rng.choice(3, len(chosen), p=[0.75, 0.15, 0.1])
-        rows += [(user, items["sku"].iloc[at], _EVENTS[k]) for at, k in zip(chosen, kind, strict=True)]
-    table = pd.DataFrame(rows, columns=["customer_id", "sku", "event_type"])
-    when = _START + pd.to_timedelta(rng.integers(0, 150 * 86_400, len(table)), "s")
-    return table.assign(event_time=when).sort_values("event_time", ignore_index=True)
-
-
-def write_shop(folder: Path, *, seed: int = 0, num_users: int = 300, num_items: int = 120, per_user: int = 18) -> None:
-    """``events.parquet``, ``products.csv`` and ``customers.csv``."""
+def shop_ratings(seed: int = 2) -> Interactions:
+    """Each user rates 20 items and likes those of one category."""
     rng = np.random.default_rng(seed)
-    items, users = catalogue(rng, num_items), customers(rng, num_users)
-    folder.mkdir(parents=True, exist_ok=True)
-    events(rng, users, items, per_user).to_parquet(folder / "events.parquet", index=False)
-    items.to_csv(folder / "products.csv", index=False)
-    users.to_csv(folder / "customers.csv", index=False)
+    pairs = [(user, item) for user in range(NUM_USERS) for item in sorted(rng.choice(NUM_ITEMS, 20, replace=False))]
+    user, item = (np.array(column, dtype=np.int64) for column in zip(*pairs, strict=True))
+    liked = (item % 3 == user % 3) != (rng.random(len(user)) < 0.1)
+    return Interactions(user, item, np.where(liked, 5, 2).astype(np.float32), np.arange(len(user), dtype=np.int64))
+
+
+def shop() -> Dataset:
+    """All of it as a data set."""
+    rated, items, users = shop_ratings(), shop_items(), shop_users()
+    digest = fingerprint(rated, items, users, sorted_order(rated.user_id, rated.item_id))
+    return Dataset("shop", rated, items, users, schema.REJECTS.empty_table(), digest, SHOP)

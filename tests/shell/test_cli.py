@@ -70,7 +70,7 @@ def test_usage_errors_are_exit_code_2(arguments, capsys):
             " train",
         ),
         (["train", "--sample", "--out", "b", "--models", "dlmr"], "did you mean dlrm?", " train"),
-        (["recommend", "--user", "abc"], "--user: got 'abc', expected a whole number", " recommend"),
+        (["recommend", "--k", "abc"], "--k: got 'abc', expected a whole number", " recommend"),
         (["tune", "--model", "x"], "--model: got 'x', expected one of dlrm, ncf", " tune"),
         (["train", "--sample", "--out", "b", "--like-above", "x"], "expected a number", " train"),
     ],

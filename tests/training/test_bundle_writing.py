@@ -163,7 +163,7 @@ def test_an_out_folder_that_cannot_be_made_is_an_output_error(tmp_path):
 
 
 def test_too_few_ratings_to_validate_with_are_a_data_error(tmp_path):
-    one_label = dataclasses.replace(DATA, interactions=DATA.interactions.take(DATA.interactions.rating > 3))
+    one_label = dataclasses.replace(DATA, interactions=DATA.interactions.take(DATA.interactions.rating < 3))
     with pytest.raises(DataError, match="one label only"):
         train_bundle(one_label, small_run(), tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()

@@ -25,10 +25,10 @@ from sdk.features.tables import FIRST_KNOWN
 from sdk.measure.list_evaluation import split_positives
 from sdk.metrics.lists import RelevanceSets, ndcg, user_mean
 from sdk.metrics.pointwise import EpochRecord
-from sdk.models.content.model import ContentModel
 from sdk.models.history.model import HistoryModel
 from sdk.models.ranker import build_ranker
 from sdk.scoring.engine import Engine
+from sdk.training.content_fit import fit_content
 from sdk.training.loop import seeded, train
 
 Report = Callable[[int, float], None]
@@ -42,7 +42,7 @@ def _content_vectors(dataset: Dataset, config: RunConfig) -> Callable[[int, int]
     """What gives every title's content vector by width and seed, (I, width) float32: one fit for all of them, width 0
     where there is no content model.
     """
-    model = ContentModel(config.content).fit(dataset.items) if "content" in config.models else None
+    model = fit_content(dataset, config, split(dataset.interactions, config.split))
 
     @cache
     def vectors(dim: int, seed: int) -> Float32s:

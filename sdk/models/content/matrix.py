@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,6 +61,17 @@ def unit_rows(matrix: csr_matrix) -> csr_matrix:
     from sklearn.preprocessing import normalize
 
     return normalize(matrix, copy=False) if matrix.shape[1] else matrix
+
+
+def joined(blocks: Mapping[str, csr_matrix], weights: Mapping[str, float], num_items: int) -> csr_matrix:
+    """The blocks that have a weight side by side, as rows of length 1."""
+    from scipy.sparse import csr_matrix, hstack
+
+    weighted = [blocks[field] * np.sqrt(weight) for field, weight in weights.items()]
+    whole = hstack(weighted, format="csr") if weighted else csr_matrix((num_items, 0))
+    rows = unit_rows(whole).astype(np.float32)
+    rows.sort_indices()
+    return rows
 
 
 def short_vectors(matrix: csr_matrix, dim: int, seed: int) -> Float32s:

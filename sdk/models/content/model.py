@@ -1,18 +1,22 @@
-"""The content model: which titles resemble each other by what they are, not by who watched them.
+"""The content model: which items resemble each other by what they are, not by who watched them.
 
     model = ContentModel(ContentConfig()).fit(items)
     model.similar(np.array([1]), k=10)
 
-Every title becomes one sparse unit vector: a TF-IDF block per field (Salton and Buckley 1988, "Term-weighting
+Every item becomes one sparse unit vector: a TF-IDF block per field (Salton and Buckley 1988, "Term-weighting
 approaches in automatic text retrieval"), each block of length 1, times the square root of the field's weight, the
-whole row of length 1 again. The score of two titles is the cosine, so a field in which both agree wholly adds its
-weight's share. A field that a title lacks adds nothing, and the rest of that title counts for more.
+whole row of length 1 again. The score of two items is the cosine, so a field in which both agree wholly adds its
+weight's share. A field that an item lacks adds nothing, and the rest of that item counts for more.
+
+The fields are MovieLens's and TMDB's, or the columns that a description names, each read as its role says. Of other
+data than MovieLens an item that has no content at all is listed by what is liked together with it (``together``).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,19 +24,24 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sdk.base import schema
 from sdk.base.arrow_tables import as_table
-from sdk.base.config import CONTENT_FIELDS, ContentConfig, from_json, to_json
-from sdk.base.errors import BundleError, ConfigError, DataError, MissingColumnError, UsageError
+from sdk.base.config import ContentConfig, to_json
+from sdk.base.description import Description
+from sdk.base.errors import BundleError, UsageError
 from sdk.base.ids import count_of, id_of, ids_in, ids_of, nobody, title_rows
 from sdk.base.stored_arrays import read_arrays, read_json, write_arrays, write_json
-from sdk.base.types import Float32s, Float64s, Id, IdArray, Ids, Int64s, Table, TopK, keys_of
-from sdk.models.content.matrix import short_vectors, smooth_idf, tfidf_block, unit_rows
+from sdk.base.types import Bools, Float32s, Id, IdArray, Ids, Int64s, Table, TopK, keys_of
+from sdk.models.content import storage
+from sdk.models.content.choice import WeightChoice, choose_weights
+from sdk.models.content.fields import PRESET, Roles, roles_of
+from sdk.models.content.matrix import joined, short_vectors
 from sdk.models.content.neighbours import NeighbourIndex
+from sdk.models.content.reading import Learnt, Reader
 from sdk.models.content.reasons import Reasons, reasons
 from sdk.models.content.title_search import Match, TitleIndex
-from sdk.models.content.tokens import TABLE, Tokens, as_vocabulary, field_tokens
+from sdk.models.content.together import TOGETHER, Likes, neighbours
 
+log = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from typing import Self
 
@@ -41,6 +50,8 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 """Version of the saved form; another one is refused."""
 
+CONTENT = "content"
+"""The ``source`` of a list of what an item resembles."""
 _ARRAYS = frozenset({"data", "indices", "indptr", "shape", "item_id", "idf"})
 
 
@@ -58,93 +69,148 @@ class SimilarBlock(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Fitted:
-    """What fitting learns: the vocabulary of each field, the idf of each column, and the fitted titles.
+    """What fitting learns of each field, and the fitted items.
 
-    ``order`` sorts the titles by item_id, and ``ids`` are they in that order: searched so, rows tie as ids do.
+    ``order`` sorts the items by item_id, and ``ids`` are they in that order: searched so, rows tie as ids do.
+    ``together`` (N, N) has the rows of items whose row of the matrix is empty.
     """
 
-    vocabulary: Mapping[str, list[str]]
-    idf: Float64s
+    learnt: Mapping[str, Learnt]
     matrix: csr_matrix
     item_id: IdArray
-    names: pa.Table  # item_id, title, year
+    names: pa.Table  # item_id, title and, of films, year
     order: Int64s
     ids: IdArray
+    together: csr_matrix | None = None
 
     @classmethod
-    def of(cls, vocabulary: Mapping[str, list[str]], idf: Float64s, matrix: csr_matrix, items: pa.Table) -> _Fitted:
-        item_id = ids_in(items["item_id"])
+    def of(cls, learnt: Mapping[str, Learnt], matrix: csr_matrix, names: pa.Table) -> _Fitted:
+        item_id = ids_in(names["item_id"])
         order = np.argsort(item_id)
-        names = items.select(["item_id", "title", "year"])
-        return cls(vocabulary, idf, matrix, item_id, names, order, item_id[order])
+        return cls(learnt, matrix, item_id, names, order, item_id[order])
 
     def rows(self, item_id: Ids) -> Int64s:
         """(B,) int64 rows of the matrix."""
         return self.order[title_rows(self.ids, ids_of(item_id, "item_id", self.ids))]
 
+    @property
+    def vocabulary(self) -> dict[str, list[str]]:
+        """The words of each field."""
+        return {field: list(learnt.words) for field, learnt in self.learnt.items()}
+
+    @property
+    def bare(self) -> Bools:
+        """(N,) True where nothing is known of an item's content."""
+        return np.diff(self.matrix.indptr) == 0
+
 
 class ContentModel:
-    """Cosine similarity of titles over weighted TF-IDF blocks.
+    """Cosine similarity of items over weighted TF-IDF blocks.
 
     Args:
         config: weights per field, and what is read.
+
+    Attributes:
+        choice: how weights were chosen that the configuration leaves open; None where none were.
     """
 
     def __init__(self, config: ContentConfig | None = None) -> None:
-        self.config = config or ContentConfig()
+        self._reader = Reader(config or ContentConfig(), PRESET)
+        self.choice: WeightChoice | None = None
         self._state: _Fitted | None = None
         self._index: NeighbourIndex | None = None
         self._titles: TitleIndex | None = None
 
-    def fit(self, items: Table) -> Self:
-        """Learn vocabulary and idf, and index the titles.
+    def fit(self, items: Table, about: Description | None = None, likes: Likes | None = None) -> Self:
+        """Learn vocabulary and idf, and index the items.
 
         Args:
-            items: ``schema.ITEMS``; item_id unique. Only the columns of fields with a weight are read, and the title.
+            items: ``schema.ITEMS``, or what ``about`` describes; item_id unique. Only the columns of fields with a
+                weight are read, and the title.
+            about: what the columns mean; None is MovieLens with TMDB.
+            likes: of the training part. Of other data than MovieLens the weights that the configuration leaves open
+                are chosen by them.
 
         Raises:
             MissingColumnError: a column is missing.
             UsageError: it is no table.
+            ConfigError: the configuration gives a weight to a column that is not read.
             DataError: the table is empty, a column is of another kind, or an item_id occurs twice.
         """
-        items = as_table(items, _layout(items), "items")
-        _check_items(items)
-        tokens = {field: self._tokens(items, field) for field in self.fields}
+        reader, self.choice = Reader(self._reader.config, roles_of(about)), None
+        items = as_table(items, reader.layout(items), "items")
+        reader.check(items)
+        found = {field: reader.learn(items, field) for field in reader.weights}
+        blocks = {field: block for field, (_, block) in found.items()}
+        if reader.is_open:
+            reader = reader.weighing(self._chosen(reader, blocks, likes))
+        matrix = joined(blocks, reader.weights, len(items))
+        self._reader = reader
+        return self._adopt(_Fitted.of({f: found[f][0] for f in reader.weights}, matrix, items.select(reader.named)))
 
-        def least(field: str) -> int:
-            return self.config.min_document_count if field == "overview" else 1
+    def _chosen(self, reader: Reader, blocks: Mapping[str, csr_matrix], likes: Likes | None) -> Mapping[str, float]:
+        """The weights of columns that hold anything, by what is liked together where that is known."""
+        weights = {name: weight for name, weight in reader.weights.items() if blocks[name].nnz}
+        if likes is not None and weights:
+            weights, self.choice = choose_weights({n: blocks[n] for n in weights}, reader.roles, weights, likes)
+        named = (
+            ", ".join(f"{name} {weight:g}" for name, weight in weights.items()) or "none, as no column says anything"
+        )
+        found = (
+            "" if self.choice is None else f" (NDCG@20 {self.choice.before:.4f} before, {self.choice.after:.4f} now)"
+        )
+        log.info("content model: weights %s%s", named, found)
+        return weights
 
-        vocabulary = {field: as_vocabulary(tokens[field], least(field)) for field in self.fields}
-        idf = np.concatenate([smooth_idf(tokens[f], vocabulary[f], len(items), soft=f == "year") for f in self.fields])
-        matrix = self._rows(tokens, vocabulary, idf, len(items))
-        return self._adopt(_Fitted.of(vocabulary, idf, matrix, items))
-
-    def transform(self, items: Table) -> csr_matrix:
-        """Titles, fitted ones or new ones, as rows of the fitted vocabulary.
+    def listing_together(self, likes: Likes) -> Self:
+        """The same model, with lists of what is liked together for items without content; of films it stays as it is.
 
         Args:
-            items: ``schema.ITEMS``, N rows.
+            likes: of the parts that are learnt from.
+        """
+        state = self._fitted("listing_together")
+        bare = np.flatnonzero(state.bare)
+        if self.roles == PRESET or not len(bare):
+            return self
+        log.info("content model: %d items without content are listed by what is liked together with them", len(bare))
+        return self._adopt(replace(state, together=neighbours(likes, bare, len(state.item_id))))
+
+    def transform(self, items: Table) -> csr_matrix:
+        """Items, fitted ones or new ones, as rows of the fitted vocabulary.
+
+        Args:
+            items: as ``fit``, N rows.
 
         Returns:
-            (N, vocabulary) float32 CSR; each row of length 1, or empty where a title has no known token.
+            (N, vocabulary) float32 CSR; each row of length 1, or empty where an item has no known token.
 
         Raises:
             MissingColumnError: a column is missing.
             UsageError: it is no table, or the model is not fitted.
             DataError: a column is of another kind.
         """
-        state, items = self._fitted("transform"), as_table(items, _layout(items), "items")
-        tokens = {field: self._tokens(items, field) for field in self.fields}
-        return self._rows(tokens, state.vocabulary, state.idf, len(items))
+        state, items = self._fitted("transform"), as_table(items, self._reader.layout(items), "items")
+        blocks = {field: self._reader.block(items, field, learnt) for field, learnt in state.learnt.items()}
+        return joined(blocks, self._reader.weights, len(items))
 
     def fit_transform(self, items: Table) -> csr_matrix:
         """The same as ``fit(items).transform(items)``, without reading the table twice."""
         return self.fit(items)._fitted("fit_transform").matrix.copy()
 
     @property
+    def config(self) -> ContentConfig:
+        """As it was given; after ``fit``, with the weights that were used."""
+        return self._reader.config
+
+    @property
+    def roles(self) -> Roles:
+        """The columns that it reads -> their roles."""
+        return self._reader.roles
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """The fields that have a weight, in the order of their columns."""
-        return tuple(field for field in CONTENT_FIELDS if self.config.weights.get(field, 0) > 0)
+        return tuple(self._reader.weights)
 
     @property
     def item_id(self) -> IdArray:
@@ -176,11 +242,13 @@ class ContentModel:
         """
         k = count_of(k, "ContentModel.similar: k")
         state = self._fitted("similar")
-        self._index = self._index or NeighbourIndex(state.matrix[state.order])
+        self._index = self._index or self._indexed(None)
         places = title_rows(state.ids, ids_of(item_id, "item_id", state.ids))
         found = self._index.nearest(places, min(k, len(state.ids)))
         ids = np.where(found.row >= 0, state.ids[found.row], nobody(state.ids))
-        source = np.full(len(places), "content")
+        source = np.full(len(places), CONTENT)
+        if state.together is not None:
+            source = np.where(state.bare[state.order[places]], TOGETHER, CONTENT)
         return TopK(ids, np.minimum(found.scores, 1), found.lengths, source, "item_id", state.ids[places])
 
     def listing(self, item_id: Ids) -> ContentModel:
@@ -190,10 +258,32 @@ class ContentModel:
             item_id: (N,) int64; titles that are not fitted are passed over.
         """
         state = self._fitted("listing")
-        narrowed = ContentModel(self.config)._adopt(state)
+        narrowed = ContentModel()._adopt(state)
+        narrowed._reader = self._reader
         listed = np.isin(state.ids, ids_of(item_id, "item_id", state.ids))
-        narrowed._index = NeighbourIndex(state.matrix[state.order], listed)
+        narrowed._index = self._indexed(listed)
         return narrowed
+
+    def _indexed(self, listed: Bools | None) -> NeighbourIndex:
+        asked, found = self.search_matrices()
+        return NeighbourIndex(found, listed, asked)
+
+    def search_matrices(self) -> tuple[csr_matrix, csr_matrix]:
+        """What a ``NeighbourIndex`` searches, ascending by item_id: items as they are asked for, and as they are found.
+
+        They are the same, but where items without content are listed by what is liked together with them: then each
+        item is found in a column of its own, too, where such an item says how much.
+        """
+        state = self._fitted("search_matrices")
+        rows = state.matrix[state.order]
+        if state.together is None:
+            return rows, rows
+        from scipy.sparse import hstack, identity
+
+        places = identity(rows.shape[0], np.float32, format="csr")
+        asked = hstack([rows, state.together[state.order][:, state.order]], format="csr")
+        asked.sort_indices()
+        return asked, hstack([rows, places], format="csr")
 
     def similar_all(self, k: int, block_size: int = 4096) -> Iterator[SimilarBlock]:
         """Every fitted title's neighbours, in blocks, ascending by item_id. The block size never changes a list.
@@ -247,7 +337,7 @@ class ContentModel:
         state = self._fitted("explain")
         item_a, item_b = (id_of(item, name, state.ids) for item, name in ((item_a, "item_a"), (item_b, "item_b")))
         a, b = state.rows([item_a, item_b])
-        return reasons(item_a, item_b, state.matrix[a], state.matrix[b], state.vocabulary)
+        return reasons(item_a, item_b, state.matrix[a], state.matrix[b], state.vocabulary, self.roles)
 
     def find_title(self, query: str, limit: int = 5) -> list[Match]:
         """Titles by name, best first; see ``TitleIndex.find``."""
@@ -262,10 +352,18 @@ class ContentModel:
         """
         state, folder = self._fitted("save"), Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        matrix = {name: getattr(state.matrix, name) for name in ("data", "indices", "indptr", "shape")}
-        extra = {"format": np.array(b"csr"), "item_id": keys_of(state.names, "item_id"), "idf": state.idf}
-        write_arrays(folder / "content.npz", {**matrix, **extra})
-        words = {"version": FORMAT_VERSION, "config": to_json(self.config), "vocabulary": dict(state.vocabulary)}
+        idf = np.concatenate([np.zeros(0), *(learnt.idf for learnt in state.learnt.values())])
+        extra = {"format": np.array(b"csr"), "item_id": keys_of(state.names, "item_id"), "idf": idf}
+        arrays = storage.arrays_of(state.matrix, storage.MATRIX) | {"shape": np.array(state.matrix.shape)} | extra
+        words = {"version": FORMAT_VERSION, "config": to_json(self.config), "vocabulary": state.vocabulary}
+        if self.roles != PRESET:  # pairs, for an object's keys are sorted
+            words["roles"] = [list(pair) for pair in self.roles.items()]
+            words["edges"] = {field: learnt.edges for field, learnt in state.learnt.items()}
+            words["choice"] = None if self.choice is None else self.choice.to_json()
+        if state.together is not None:
+            arrays |= storage.arrays_of(state.together, storage.TOGETHER)
+            words["together"] = True
+        write_arrays(folder / "content.npz", arrays)
         write_json(folder / "content.json", words)
 
     @classmethod
@@ -282,13 +380,15 @@ class ContentModel:
         folder = Path(folder)
         words = read_json(folder / "content.json", version=FORMAT_VERSION)
         arrays = read_arrays(folder / "content.npz", _ARRAYS)
-        items = as_table(items, _layout(items), "items")
-        _check_items(items)
+        model = cls()
+        model._reader = reader = Reader(*storage.settings(folder, words))
+        items = as_table(items, reader.layout(items), "items")
+        reader.check(items)
         if not np.array_equal(keys_of(items, "item_id"), arrays["item_id"]):
             raise BundleError(f"{folder}: fitted on other titles than those of the table given. Train and save again.")
-        model = cls(_config(folder, words))
-        matrix, vocabulary = _stored(folder, words.get("vocabulary", {}), arrays, model.fields)
-        return model._adopt(_Fitted.of(vocabulary, arrays["idf"], matrix, items))
+        matrix, learnt = storage.stored_rows(folder, words, arrays, model.fields)
+        state = _Fitted.of(learnt, matrix, items.select(reader.named))
+        return model._adopt(replace(state, together=storage.stored_together(folder, words, arrays)))
 
     def _adopt(self, state: _Fitted) -> Self:
         self._state, self._index, self._titles = state, None, None
@@ -300,85 +400,3 @@ class ContentModel:
                 f"ContentModel.{caller}: the model is not fitted. Call fit(items) or load(folder, items) first."
             )
         return self._state
-
-    def _tokens(self, items: pa.Table, field: str) -> Tokens:
-        return field_tokens(items, field, max_cast=self.config.max_cast)
-
-    def _rows(
-        self, tokens: Mapping[str, Tokens], vocabulary: Mapping[str, list[str]], idf: Float64s, num_items: int
-    ) -> csr_matrix:
-        from scipy.sparse import hstack
-
-        blocks, start = [], 0
-        for field in self.fields:
-            stop = start + len(vocabulary[field])
-            block = tfidf_block(tokens[field], vocabulary[field], idf[start:stop], num_items, soft=field == "year")
-            blocks.append(block * np.sqrt(self.config.weights[field]))
-            start = stop
-        rows = unit_rows(hstack(blocks, format="csr")).astype(np.float32)
-        rows.sort_indices()
-        return rows
-
-
-def _layout(items: Table) -> pa.Schema:
-    """``schema.ITEMS``, with text as ``item_id`` where that is what an Arrow table has."""
-    is_text = isinstance(items, pa.Table) and "item_id" in items.column_names and items["item_id"].type == pa.string()
-    return schema.ITEMS.set(0, schema.ITEMS.field(0).with_type(pa.string())) if is_text else schema.ITEMS
-
-
-def _check_items(items: pa.Table) -> None:
-    for name in ("item_id", "title", "year"):
-        if name not in items.column_names:
-            raise MissingColumnError(TABLE, name, items.column_names)
-    values, counts = np.unique(ids_in(items["item_id"]), return_counts=True)
-    if counts.max(initial=0) != 1:
-        wrong = f"item_id {values[counts.argmax()]} occurs {counts.max()} times" if len(items) else "the table is empty"
-        raise DataError(f"items: {wrong}, expected one or more titles, each once. Mend the table.")
-
-
-def _config(folder: Path, words: Mapping[str, Any]) -> ContentConfig:
-    try:
-        return from_json(ContentConfig, words["config"])
-    except (KeyError, TypeError, AttributeError, ConfigError) as error:
-        raise BundleError(f"{folder / 'content.json'}: no usable config ({error}). Train and save again.") from error
-
-
-def _stored(
-    folder: Path, vocabulary: Mapping[str, list[str]], arrays: Mapping[str, NDArray[Any]], fields: tuple[str, ...]
-) -> tuple[csr_matrix, dict[str, list[str]]]:
-    from scipy.sparse import csr_matrix
-
-    try:
-        ordered = {field: list(vocabulary.get(field, ())) for field in fields}
-        shape = len(arrays["item_id"]), sum(map(len, ordered.values()))
-        _check(arrays, ordered, shape)
-        return csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape), ordered
-    except (ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
-        raise BundleError(
-            f"{folder}: content.npz does not fit content.json ({error}). Train and save again."
-        ) from error
-
-
-def _check(arrays: Mapping[str, NDArray[Any]], vocabulary: Mapping[str, list[str]], shape: tuple[int, int]) -> None:
-    """Refuse numbers that are none, and a CSR matrix whose rows or columns lie outside it: compiled code would read
-    there.
-
-    SciPy's own check passes over a matrix whose last pointer is 0, and over unsigned pointers that fall.
-    """
-    if not all(isinstance(word, str) for words in vocabulary.values() for word in words):
-        message = "a word of the vocabulary is no text"
-        raise ValueError(message)
-    data, idf = arrays["data"], arrays["idf"]
-    if data.dtype != np.float32 or idf.dtype != np.float64 or not (np.isfinite(data).all() and np.isfinite(idf).all()):
-        raise ValueError(f"data and idf are {data.dtype} and {idf.dtype}, expected finite float32 and float64")
-    indices, indptr, ids = arrays["indices"], arrays["indptr"], arrays["item_id"]
-    if not all(a.dtype in (np.int32, np.int64) and a.ndim == 1 for a in (indices, indptr, ids)):
-        raise ValueError(f"indices, indptr and item_id are {indices.dtype}, {indptr.dtype} and {ids.dtype}")
-    if len(indptr) != shape[0] + 1 or indptr[0] != 0 or (np.diff(indptr) < 0).any():
-        raise ValueError(f"{len(indptr)} row pointers that do not rise from 0, for {shape[0]} titles")
-    if not indptr[-1] == len(indices) == data.size or data.ndim != 1:
-        raise ValueError(f"row pointers to {indptr[-1]}, for {len(indices)} columns and {data.size} values")
-    if len(indices) and not (indices.min() >= 0 and indices.max() < shape[1]):
-        raise ValueError(f"columns run from {indices.min()} to {indices.max()}, expected 0 to {shape[1] - 1}")
-    if idf.shape != shape[1:] or tuple(arrays["shape"]) != shape:
-        raise ValueError(f"{idf.shape} idf and a matrix of shape {arrays['shape']}, expected {shape}")

@@ -26,10 +26,11 @@ class NeighbourIndex:
     Args:
         matrix: (N, F) float32 CSR with sorted indices and no negative value.
         listed: (N,) bool, the rows that may be found; None finds all. The others can still be asked about.
+        asked: (N, F) likewise, the rows as they are asked for, where they are others than those that are found.
     """
 
-    def __init__(self, matrix: csr_matrix, listed: Bools | None = None) -> None:
-        self._rows = matrix
+    def __init__(self, matrix: csr_matrix, listed: Bools | None = None, asked: csr_matrix | None = None) -> None:
+        self._rows = matrix if asked is None else asked
         self._columns = (matrix if listed is None else _only(matrix, listed)).T.tocsr()
         self._columns.sort_indices()
 

@@ -1,4 +1,4 @@
-"""Why two titles resemble each other."""
+"""Why two items resemble each other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sdk.base.description import Role
 from sdk.base.types import Id
+from sdk.models.content.fields import PRESET, Roles
 from sdk.models.content.tokens import SERIES_MARK
 
 if TYPE_CHECKING:
@@ -25,7 +27,8 @@ class Reasons:
         score: their cosine, 0 to 1 up to rounding.
         contributions: how much each field adds; the values sum to ``score``. Fields that add nothing are left out.
         shared: the shared tokens of each field, the weightiest first. Of ``title`` the series name and the words; of
-            ``year`` the centres of the buckets in which both lie.
+            numbers, as ``year``, the centres of the buckets in which both lie.
+        roles: of each field; MovieLens's and TMDB's have words of their own.
     """
 
     item_a: Id
@@ -33,6 +36,7 @@ class Reasons:
     score: float
     contributions: Mapping[str, float]
     shared: Mapping[str, tuple[str, ...]]
+    roles: Roles = PRESET
 
     def describe(self, max_fields: int = 4, max_tokens: int = 3, leave_out: Collection[str] = ()) -> str:
         """The weightiest reasons in words: "director John Lasseter; cast Tim Allen, Tom Hanks".
@@ -40,14 +44,25 @@ class Reasons:
         Args:
             max_fields: how many fields are named.
             max_tokens: how many shared things of each.
-            leave_out: fields that are not named.
+            leave_out: fields, or roles, that are not named.
         """
-        named = [name for name in _FIELD_WORDS if self.shared.get(name) and name not in leave_out]
+        words = _FIELD_WORDS if self.roles == PRESET else {n: _words(n, role) for n, role in self.roles.items()}
+        kept = [name for name in words if not {name, self.roles[name]} & set(leave_out)]
+        named = [name for name in kept if self.shared.get(name)]
         named.sort(key=lambda name: -self.contributions.get(name, 0.0))
-        parts = (f"{_FIELD_WORDS[name]} {', '.join(self.shared[name][:max_tokens])}" for name in named[:max_fields])
+        parts = (f"{words[name]} {', '.join(self.shared[name][:max_tokens])}" for name in named[:max_fields])
         return "; ".join(parts)
 
 
+def _words(name: str, role: Role) -> str:
+    """What stands before the things that are shared: "same brand:", "price around"."""
+    column = name.replace("_", " ")
+    return _ROLE_WORDS.get(role, "{}").format(column)
+
+
+_ROLE_WORDS: Mapping[Role, str] = {
+    "group": "same {}:", "text": "{} says", "continuous": "{} around", "time": "{} around",
+}  # fmt: skip
 _FIELD_WORDS = {
     "title": "title", "directors": "director", "cast": "cast", "crew": "crew", "keywords": "keywords", "tags": "tags",
     "genres": "genres", "companies": "made by", "overview": "overview says", "year": "years around",
@@ -55,8 +70,9 @@ _FIELD_WORDS = {
 
 
 def reasons(
-    item_a: Id, item_b: Id, row_a: csr_matrix, row_b: csr_matrix, vocabulary: Mapping[str, Sequence[str]]
-) -> Reasons:
+    item_a: Id, item_b: Id, row_a: csr_matrix, row_b: csr_matrix, vocabulary: Mapping[str, Sequence[str]],
+    roles: Roles = PRESET,
+) -> Reasons:  # fmt: skip
     """Take the score of two rows apart.
 
     Args:
@@ -65,6 +81,7 @@ def reasons(
         row_a: (1, F) CSR.
         row_b: (1, F) CSR.
         vocabulary: the tokens of each field; the fields follow each other over the F columns.
+        roles: of each field.
     """
     product = row_a.astype(np.float64).multiply(row_b.astype(np.float64)).tocsr()
     order = np.lexsort((product.indices, -product.data))
@@ -77,4 +94,4 @@ def reasons(
             tokens = (words[column - start].removeprefix(SERIES_MARK) for column in columns[inside].tolist())
             shared[field] = tuple(dict.fromkeys(tokens))
         start += len(words)
-    return Reasons(item_a, item_b, sum(contributions.values()), contributions, shared)
+    return Reasons(item_a, item_b, sum(contributions.values()), contributions, shared, roles)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
 
+import numpy as np
 import pyarrow as pa
 
-from sdk.base import schema
 from sdk.base.arrow_tables import as_table
 from sdk.base.errors import UsageError
-from sdk.base.ids import count_of, ids_in, ids_of
-from sdk.base.types import Id, Ids, Table
+from sdk.base.ids import count_of, ids_in, ids_of, is_text, rows_of, text_ids
+from sdk.base.types import Id, IdArray, Ids, Int64s, Table
 from sdk.data.titles import bare, names_in
 from sdk.models.content.tokens import fold
 
@@ -55,16 +55,23 @@ class TitleIndex:
     """The names of a catalogue.
 
     Args:
-        items: a table with ``item_id``, ``title`` and ``year``.
+        items: a table with ``item_id``, ``title`` and, of films, ``year``.
     """
 
     def __init__(self, items: Table) -> None:
-        named = [name for name in ("item_id", "title", "year") if name in items.column_names]  # type: ignore[union-attr]
-        layout = pa.schema([schema.ITEMS.field(name) for name in named if name != "item_id"])
-        items = as_table(items, layout, "items")
+        items = as_table(items, pa.schema([("title", pa.string())]), "items")
         self.ids = ids_in(items["item_id"])
-        years = items["year"].to_pylist() if "year" in named else [None] * len(self.ids)
+        is_film = "year" in items.column_names and pa.types.is_integer(items["year"].type)
+        years = items["year"].to_pylist() if is_film else [None] * len(self.ids)
         self._items = list(zip(self.ids.tolist(), items["title"].to_pylist(), years, strict=True))
+
+    @cached_property
+    def _order(self) -> Int64s:
+        return np.argsort(self.ids)
+
+    @cached_property
+    def _known(self) -> IdArray:
+        return self.ids[self._order]
 
     @cached_property
     def _places(self) -> dict[str, list[int]]:
@@ -76,7 +83,8 @@ class TitleIndex:
 
     @cached_property
     def _display(self) -> dict[Id, str]:
-        return {item: title if year is None else f"{title} ({year})" for item, title, year in self._items}
+        named = ((item, title if title.strip() else str(item), year) for item, title, year in self._items)
+        return {item: title if year is None else f"{title} ({year})" for item, title, year in named}
 
     def display(self, item_ids: Ids) -> list[str]:
         """Such as "The Matrix (1999)"; no year where it is unknown, "item 7" for an id that is not in the table."""
@@ -87,7 +95,8 @@ class TitleIndex:
 
         Case, accents, punctuation and articles (``The Matrix``, ``Matrix, The``) do not matter, nor whether a
         number is written ``2`` or ``II``. A year in brackets at the end, ``Hamlet (1996)``, picks that year's film;
-        where only other years' films bear the name, they are given as suggestions.
+        where only other years' films bear the name, they are given as suggestions. An id that is text is found, too,
+        before all names.
 
         Args:
             query: what a person typed.
@@ -102,6 +111,8 @@ class TitleIndex:
         limit = count_of(limit, "find_title: limit")
         if not isinstance(query, str):
             raise UsageError(f"find_title: got {query!r}, expected text, such as 'Heat (1995)'")
+        if is_text(self.ids) and (places := rows_of(self._known, text_ids([query])))[0] >= 0:
+            return [self._match(int(self._order[places[0]]), 1.0, exact=True)]
         name, year = split_year(query)
         named = self._named(name)
         exact = [m for m in named if year is None or m.year == year]

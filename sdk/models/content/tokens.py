@@ -1,13 +1,14 @@
-"""Titles become tokens: which words, names and phrases of a title count, field by field.
+"""Items become tokens: which words, names and phrases of an item count, field by field.
 
-People, genres, keywords, tags and companies are whole tokens ("Christopher Nolan" is one), so two films do not
-resemble each other because their actors share a first name. Only overviews and titles are split into words.
+What a column lists or names is a whole token ("Christopher Nolan" is one), so two films do not resemble each other
+because their actors share a first name. Only texts and titles are split into words. A number lies in soft buckets.
 """
 
 from __future__ import annotations
 
+import datetime
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,9 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sdk.base.description import Role
 from sdk.base.errors import MissingColumnError
 from sdk.base.types import Float64s, Int64s
 from sdk.data.titles import without_accents
+from sdk.models.content.fields import NUMBERS, ONE, WORDS, numbers
 
 TABLE = "items"
 """What errors call the table of titles."""
@@ -31,7 +34,6 @@ YEAR_STEP = 5
 YEAR_REACH = 10
 """A title lies in every bucket whose centre is fewer than this many years away."""
 
-_LOWER_CASE = frozenset({"keywords", "tags"})
 _TITLE_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _OVERVIEW_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _POSSESSIVE = re.compile(r"['’]s?$")
@@ -56,13 +58,19 @@ class Tokens:
     value: Float64s
 
 
-def field_tokens(items: pa.Table, field: str, *, max_cast: int) -> Tokens:
+def field_tokens(
+    items: pa.Table, field: str, role: Role, *, first: int | None = None, lower: bool = False,
+    edges: Sequence[float] | None = None,
+) -> Tokens:  # fmt: skip
     """Read one field's tokens.
 
     Args:
-        items: ``schema.ITEMS``; only the column of this field is read.
-        field: one of ``CONTENT_FIELDS``.
-        max_cast: number of leading actors read per title.
+        items: only the column of this field is read.
+        field: its name.
+        role: what it holds.
+        first: how many values of a list are read; None reads all.
+        lower: whether case counts for nothing, in values that are whole tokens.
+        edges: of a number, the centres of its buckets, ascending; None where it is a year.
 
     Raises:
         MissingColumnError: the table has no such column.
@@ -70,12 +78,17 @@ def field_tokens(items: pa.Table, field: str, *, max_cast: int) -> Tokens:
     if field not in items.column_names:
         raise MissingColumnError(TABLE, field, items.column_names)
     column = items[field].combine_chunks()
-    if field == "year":
-        return year_tokens(column)
-    if field in ("overview", "title"):
-        return _text_tokens(column, overview_words if field == "overview" else title_tokens)
-    tokens = _list_tokens(column, max_cast if field == "cast" else None)
-    return _tidied(tokens, lower=field in _LOWER_CASE)
+    if role in NUMBERS:
+        return year_tokens(column) if edges is None else number_tokens(numbers(column), edges, role)
+    if role in WORDS:
+        return _text_tokens(column, overview_words if role == "text" else title_tokens)
+    return _tidied(_one_each(column) if role in ONE else _list_tokens(column, first), lower=lower)
+
+
+def _one_each(column: pa.Array) -> Tokens:
+    """Of each item that has a value, that value."""
+    known = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+    return Tokens(known.astype(np.int64), column.drop_null().cast(pa.string()), np.ones(len(known)))
 
 
 def _list_tokens(column: pa.Array, first: int | None) -> Tokens:
@@ -109,14 +122,46 @@ def year_tokens(column: pa.Array) -> Tokens:
 
     So 1999 and 2001 are close although their decades differ, and 20 years apart share nothing.
     """
-    known = pc.is_valid(column).to_numpy(zero_copy_only=False)
-    year = pc.fill_null(column, 0).to_numpy(zero_copy_only=False).astype(np.int64)[known]
-    steps = np.arange(1 - YEAR_REACH // YEAR_STEP, YEAR_REACH // YEAR_STEP + 1)
-    centre = (year[:, None] // YEAR_STEP + steps) * YEAR_STEP
-    value = 1 - np.abs(year[:, None] - centre) / YEAR_REACH
+    years = numbers(column)
+    known = np.flatnonzero(~np.isnan(years))
+    row, centre, value = _soft(known, years[known].astype(np.int64), YEAR_STEP)
+    return Tokens(row, pa.array(centre.astype(str).tolist(), pa.string()), value)
+
+
+def number_tokens(values: Float64s, edges: Sequence[float], role: Role) -> Tokens:
+    """Soft buckets like those of years, over numbers that part the known ones into equal shares.
+
+    So two prices are close where few prices lie between them, whatever their scale. Of a column with one value: none.
+
+    Args:
+        values: (N,) float64, NaN where missing.
+        edges: the buckets' centres, ascending.
+        role: ``time`` names a bucket by its date.
+    """
+    known = np.flatnonzero(~np.isnan(values)) if len(edges) > 1 else np.zeros(0, np.int64)
+    place = np.interp(values[known], edges, np.arange(len(edges))) if len(known) else np.zeros(0)
+    row, centre, value = _soft(known, place, 1)
+    inside = (centre >= 0) & (centre < len(edges))
+    names = np.array([_edge_name(edge, role) for edge in edges], dtype=object)
+    return Tokens(row[inside], pa.array(names[centre[inside]].tolist(), pa.string()), value[inside])
+
+
+def _soft(row: Int64s, place: Int64s | Float64s, step: int) -> tuple[Int64s, Int64s, Float64s]:
+    """Of places on a line, the centres (multiples of ``step``) fewer than two steps away: rows, centres, nearness."""
+    reach = YEAR_REACH // YEAR_STEP
+    centre = (np.floor_divide(place, step).astype(np.int64)[:, None] + np.arange(1 - reach, reach + 1)) * step
+    value = 1 - np.abs(place[:, None] - centre) / (reach * step)
     keep = value > 0
-    row = np.broadcast_to(np.flatnonzero(known)[:, None], keep.shape)[keep]
-    return Tokens(row, pa.array(centre[keep].astype(str).tolist(), pa.string()), value[keep])
+    return np.broadcast_to(row[:, None], keep.shape)[keep], centre[keep], value[keep]
+
+
+def _edge_name(edge: float, role: Role) -> str:
+    if role != "time":
+        return f"{edge:.12g}"
+    try:
+        return (datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=edge)).date().isoformat()
+    except OverflowError:  # before year 1, after 9999
+        return f"{edge:.12g}"
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,57 @@
+"""How reasons call an item, and what somebody did with it: true of the feedback that a bundle was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sdk.base.description import Description
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Words of one kind of data. The default is MovieLens's.
+
+    Attributes:
+        item: what is listed.
+        liked: what somebody did with an item that counts as a like.
+        other: what they did with one that does not.
+        liked_items: items that somebody liked.
+        other_items: the others that they dealt with.
+        by_many: what many people's likes add to a score.
+        by_the_same: what joins two items of a hybrid list.
+        done: what it is to have dealt with the explained item itself.
+        taken: what has been done with every item when none is left.
+        rows: what training was given, in the plural.
+        popular: of how many rows a popular item's likes are made; ``{likes}`` stands for the number.
+        weighted: whether a rating is a weight, which reasons in detail give.
+    """
+
+    item: str = "title"
+    liked: str = "liked"
+    other: str = "watched"
+    liked_items: str = "liked titles"
+    other_items: str = "watched titles"
+    by_many: str = "liked by many"
+    by_the_same: str = "liked by the same people"
+    done: str = "having rated it"
+    taken: str = "rated"
+    rows: str = "ratings"
+    popular: str = "liked in {likes} training ratings"
+    weighted: bool = False
+
+
+FILM_WORDS = Words()
+_RATED = Words(item="item", other="rated", liked_items="liked items", other_items="rated items")
+_IMPLICIT = Words(
+    item="item", liked="interacted with", other="interacted with", liked_items="items of the history",
+    other_items="of the history", by_many="popular with many", by_the_same="popular with the same people",
+    done="having interacted with it", taken="taken", rows="interactions", popular="in {likes} training interactions",
+    weighted=True,
+)  # fmt: skip
+
+
+def words_of(about: Description) -> Words:
+    """The words for a bundle's data."""
+    if about.feedback == "implicit":
+        return _IMPLICIT
+    return FILM_WORDS if about.is_preset("items") else _RATED

@@ -1,0 +1,92 @@
+"""Who likes what together: lists for items of which nothing else is known, and the yardstick of the content's weights.
+
+together(a, b) = n_ab / (sqrt(n_a n_b) + 10), with n_ab the users who like both: the cosine of two items' sets of
+users, less where few people vouch for it. Of a user with very many likes a random part counts, so that one of them
+says no more than others and costs no more time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from sdk.base.types import Float32s, Int64s
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+TOGETHER = "together"
+"""The ``source`` of a list of what is liked together with an item."""
+LONGEST = 500
+"""Most neighbours of an item that are kept."""
+_MOST_LIKES = 200  # of one user
+_SHRINK = 10.0
+_BLOCK = 256  # items whose neighbours are counted at once
+
+
+class Likes(NamedTuple):
+    """Who likes what, of the training part alone.
+
+    Attributes:
+        user: (N,) int64, any numbers that tell users apart.
+        item: (N,) int64 rows of the items' table.
+    """
+
+    user: Int64s
+    item: Int64s
+
+    def thinned(self, seed: int = 0) -> Likes:
+        """At most 200 likes of each user, by chance."""
+        order = np.random.default_rng(seed).permutation(len(self.user))
+        order = order[np.argsort(self.user[order], kind="stable")]
+        user = self.user[order]
+        first = np.flatnonzero(np.r_[True, user[1:] != user[:-1]]) if len(user) else np.zeros(0, np.int64)
+        place = np.arange(len(user)) - np.repeat(first, np.diff(np.r_[first, len(user)]))
+        kept = np.sort(order[place < _MOST_LIKES])
+        return Likes(self.user[kept], self.item[kept])
+
+    def matrix(self, num_items: int) -> csr_matrix:
+        """(U, num_items) float32 of ones, a row for each user who likes something."""
+        from scipy.sparse import csr_matrix
+
+        users, row = np.unique(self.user, return_inverse=True)
+        liked = csr_matrix((np.ones(len(row), np.float32), (row, self.item)), shape=(len(users), num_items))
+        liked.data[:] = 1  # a pair that comes twice is one like
+        return liked
+
+
+def co_liked(liked: csr_matrix, items: Int64s) -> Float32s:
+    """(B, N) float32: how much each of some items is liked together with every item; 0 with itself.
+
+    Args:
+        liked: (U, N) of ones.
+        items: (B,) columns.
+    """
+    count = np.asarray(liked.sum(axis=0), np.float64).ravel()
+    both = np.asarray((liked[:, items].T @ liked).toarray(), np.float64)
+    both[np.arange(len(items)), items] = 0
+    return (both / (np.sqrt(count[items, None] * count) + _SHRINK)).astype(np.float32)
+
+
+def neighbours(likes: Likes, items: Int64s, num_items: int) -> csr_matrix:
+    """(num_items, num_items) float32: of each of some items the most of what is liked with it; other rows are empty.
+
+    Equal ones: those of smaller rows are kept.
+    """
+    from scipy.sparse import csr_matrix
+
+    liked = likes.thinned().matrix(num_items)
+    liked_by_item = liked.tocsc()
+    parts, lengths = [], np.zeros(num_items, np.int64)
+    for start in range(0, len(items), _BLOCK):
+        some = items[start : start + _BLOCK]
+        for item, row in zip(some.tolist(), co_liked(liked_by_item, some), strict=True):
+            found = np.flatnonzero(row)
+            best = np.sort(found[np.argsort(-row[found], kind="stable")[:LONGEST]])
+            parts.append((item, best, row[best]))
+            lengths[item] = len(best)
+    parts.sort(key=lambda part: part[0])
+    columns = np.concatenate([part[1] for part in parts]) if parts else np.zeros(0, np.int64)
+    values = np.concatenate([part[2] for part in parts]) if parts else np.zeros(0, np.float32)
+    return csr_matrix((values, columns, np.r_[0, np.cumsum(lengths)]), shape=(num_items, num_items))
