@@ -57,7 +57,14 @@ def _inspect(args: argparse.Namespace) -> int:
 
     _require_room(args)
     tables = _tables(args)
-    gathered = gather(**tables, columns=args.columns or {}, events=args.events, seen=args.seen)
+    gathered = gather(
+        tables["interactions"],
+        tables["items"],
+        tables["users"],
+        columns=args.columns or {},
+        events=args.events,
+        seen=args.seen,
+    )
     dataset = gathered.together()
     models = ready(dataset, RunConfig(), level=logging.DEBUG).config.models
     found = inspect_data(gathered, dataset, models)

@@ -103,6 +103,8 @@ def open_table(given: Any, name: str, *, header: bool = True) -> OpenTable:
         UsageError: it is nothing of these.
         DataError: it is not there, is damaged, or needs a package that is not installed.
     """
+    if isinstance(given, list | tuple) and given:
+        return _several([open_table(one, name, header=header) for one in given])
     if not isinstance(given, str | os.PathLike):
         return _in_memory(as_table(given, pa.schema([]), name), name)
     text = os.fspath(given)
@@ -165,6 +167,21 @@ def typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 # ---------------------------------------------------------------------------------------------- sources
+
+
+def _several(sources: Sequence[OpenTable]) -> OpenTable:
+    """Tables of the same columns as one, in the order given."""
+
+    def parts(columns: Sequence[str], ids: Collection[str]) -> Iterator[Part]:
+        for one in sources:
+            yield from one.parts(columns, ids)
+
+    if len(sources) == 1:
+        return sources[0]
+    rows = [one.num_rows for one in sources]
+    total = None if None in rows else sum(filter(None, rows))
+    untyped = frozenset().union(*(one.untyped for one in sources))
+    return OpenTable(", ".join(one.where for one in sources), sources[0].columns, untyped, total, parts)
 
 
 def _in_memory(table: pa.Table, name: str) -> OpenTable:
