@@ -24,7 +24,7 @@ from sdk.base.errors import DataError, MissingColumnError, UnusableFileError, Us
 from sdk.base.types import Int64s
 from sdk.data import stores
 from sdk.data.stores import File
-from sdk.data.text_tables import csv_names, csv_parts, json_names, json_parts
+from sdk.data.text_tables import csv_lists, csv_names, csv_parts, json_names, json_parts
 from sdk.data.validation import check_share, rejects_table
 
 _ROWS = 1 << 19  # of one part, where the source has no parts of its own
@@ -95,7 +95,7 @@ def open_table(given: Any, name: str, *, header: bool = True) -> OpenTable:
     Args:
         given: a table in memory (pandas, Polars, Arrow, DuckDB), or the path or URL of a file (Parquet, CSV with any
             separator, JSON lines, Arrow or Feather; the text ones also packed) or of a folder: of parts, partitioned
-            as Hive does, or of Delta Lake; or a query, ``duckdb:SELECT …``.
+            as Hive does, or of Delta Lake; or a query, ``duckdb:SELECT …``; or a list of such, one after the other.
         name: what it is called in messages, such as ``interactions``.
         header: whether the first row of a CSV names its columns; without, they are called ``1``, ``2`` …
 
@@ -104,7 +104,7 @@ def open_table(given: Any, name: str, *, header: bool = True) -> OpenTable:
         DataError: it is not there, is damaged, or needs a package that is not installed.
     """
     if isinstance(given, list | tuple) and given:
-        return _several([open_table(one, name, header=header) for one in given])
+        return _one_after_the_other([open_table(one, name, header=header) for one in given])
     if not isinstance(given, str | os.PathLike):
         return _in_memory(as_table(given, pa.schema([]), name), name)
     text = os.fspath(given)
@@ -169,21 +169,6 @@ def typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
 # ---------------------------------------------------------------------------------------------- sources
 
 
-def _several(sources: Sequence[OpenTable]) -> OpenTable:
-    """Tables of the same columns as one, in the order given."""
-
-    def parts(columns: Sequence[str], ids: Collection[str]) -> Iterator[Part]:
-        for one in sources:
-            yield from one.parts(columns, ids)
-
-    if len(sources) == 1:
-        return sources[0]
-    rows = [one.num_rows for one in sources]
-    total = None if None in rows else sum(filter(None, rows))
-    untyped = frozenset().union(*(one.untyped for one in sources))
-    return OpenTable(", ".join(one.where for one in sources), sources[0].columns, untyped, total, parts)
-
-
 def _in_memory(table: pa.Table, name: str) -> OpenTable:
     table = _plain(table)
 
@@ -193,6 +178,17 @@ def _in_memory(table: pa.Table, name: str) -> OpenTable:
             yield Part(name, start + 1, chosen.slice(start, _ROWS))
 
     return OpenTable(name, tuple(table.column_names), frozenset(), table.num_rows, parts)
+
+
+def _one_after_the_other(tables: Sequence[OpenTable]) -> OpenTable:
+    def parts(columns: Sequence[str], ids: Collection[str]) -> Iterator[Part]:
+        for table in tables:
+            yield from table.parts(columns, ids)
+
+    rows = [table.num_rows for table in tables]
+    total = None if None in rows else sum(filter(None, rows))
+    untyped = frozenset.intersection(*(table.untyped for table in tables))
+    return OpenTable(", ".join(table.where for table in tables), tables[0].columns, untyped, total, parts)
 
 
 def _plain(table: pa.Table) -> pa.Table:
@@ -288,7 +284,8 @@ def _of_files(place: stores.Place, *, header: bool) -> OpenTable:
 
     rows = [_num_rows(one) for one in files] if set(kinds.values()) == {"parquet"} else [None]
     total = None if None in rows else sum(filter(None, rows))
-    untyped = frozenset(names if is_text else ()) | frozenset(hive)
+    lists = csv_lists(files[0], header=header) if is_text else frozenset()
+    untyped = (frozenset(names) - lists if is_text else frozenset()) | frozenset(hive)
     return OpenTable(place.where, (*names, *hive), untyped, total, parts)
 
 

@@ -61,7 +61,7 @@ def _words(name: str, role: Role) -> str:
 
 
 _ROLE_WORDS: Mapping[Role, str] = {
-    "group": "same {}:", "text": "{} says", "continuous": "{} around", "time": "{} around",
+    "title": "name", "group": "same {}:", "text": "{} says", "continuous": "{} around", "time": "{} around",
 }  # fmt: skip
 _FIELD_WORDS = {
     "title": "title", "directors": "director", "cast": "cast", "crew": "crew", "keywords": "keywords", "tags": "tags",
