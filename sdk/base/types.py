@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
@@ -106,6 +106,11 @@ class Dataset:
         rejects: ``schema.REJECTS``, the rows that were set aside.
         fingerprint: hex sha256 of the accepted content; the same data give the same fingerprint.
         about: what the columns mean.
+        counts: of the rows of interactions that were read: ``rows`` are ``kept``, ``merged`` with others of their pair,
+            ``rejected``, or passed over (``other_events``, ``later``); empty where nobody counted.
+
+    Raises:
+        DataError: ids do not ascend or occur twice, a pair is of an unknown id, or a column is not as described.
     """
 
     name: str
@@ -115,6 +120,12 @@ class Dataset:
     rejects: pa.Table
     fingerprint: str
     about: Description = field(default_factory=_of_films)
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        from sdk.base.dataset_check import check_dataset
+
+        check_dataset(self)
 
     @property
     def user_keys(self) -> Int64s:
