@@ -132,8 +132,10 @@ class FreshBundle(Bundle):
         found, new = self.trained.history, self.new_items
         if found is None or new is None:
             return found
-        names = ("item_in", "item_out", "item_bias")
-        return replace(found, **{name: new.mean(getattr(found, name), self.encoded_items) for name in names})
+        item_in, item_out, bias = (
+            new.mean(values, self.encoded_items) for values in (found.item_in, found.item_out, found.item_bias)
+        )
+        return replace(found, item_in=item_in, item_out=item_out, item_bias=bias)
 
     def list_form(self, name: str | None = "best", *, parts: Sequence[int] = ()) -> PairForm | None:
         """As ``Bundle.list_form``; a new item is what is like it, to the ranker, too."""
