@@ -198,8 +198,8 @@ def _with_newer(
         said = "%s: %d ratings are of titles that the bundle does not have: ignored"
         log.warning(said, job.ratings, fresh.unknown_items)
     # whatever the order of their rows, so that a file that grew gives an old night again
-    items, users = _names(ITEM_ID, fresh.items), _names(USER_ID, fresh.users)
-    found = fingerprint(rated, items, users, sorted_order(rated.user_id, rated.item_id))
+    names = _names(ITEM_ID, fresh.items), _names(USER_ID, fresh.users)
+    found = fingerprint(rated, *names, sorted_order(rated.user_id, rated.item_id))
     pins["ratings"] = {"fingerprint": found, "rows": len(rated)}
     return FreshBundle(trained, fresh, items)
 
