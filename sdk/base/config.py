@@ -434,7 +434,7 @@ class RunConfig(Checked):
 def to_json(config: Any) -> dict[str, Any]:
     """A config as plain JSON values; ``from_json`` reads it back to an equal config."""
     values = {f.name: getattr(config, f.name) for f in fields(config)}
-    return {f.name: _plain(values[f.name]) for f in fields(config) if f.metadata is not _LATER or values[f.name]}
+    return {f.name: _plain(values[f.name]) for f in fields(config) if f.metadata != _LATER or values[f.name]}
 
 
 def _plain(value: Any) -> Any:
