@@ -329,7 +329,7 @@ class HistoryConfig(Checked):
             import numpy as np
 
             return np.log2(1 + rating.astype("float32"))
-        weight = 1 + self.star_weight * (rating.astype("float32") - self.like_at)
+        weight = 1 + float(self.star_weight) * (rating.astype("float32") - float(self.like_at))
         return weight.clip(self.least_weight).astype("float32")
 
 
