@@ -31,6 +31,7 @@ NegativeKind = Literal["none", "uniform", "popularity"]
 NCFVariant = Literal["dot", "neumf"]
 EngineName = Literal["auto", "nvtabular", "builtin"]
 TrainerName = Literal["builtin", "merlin"]
+Weighting = Literal["stars", "alike", "log"]
 ModelName = Literal["dlrm", "ncf", "history", "content"]
 RANKERS = ("dlrm", "ncf")  # the models that score a pair with a logit
 C = TypeVar("C")
@@ -267,6 +268,15 @@ class NCFConfig(Checked):
 
 
 _LIKE_AT, _STAR_WEIGHT = FromData(4.0), FromData(0.4)
+_SAID_IF_OTHER: Mapping[str, bool] = {
+    "said_if_other": True
+}  # as JSON a field's default is left out: bundles of ratings have none
+
+
+def _log2(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    import numpy as np
+
+    return np.log2(values).astype("float32")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,6 +308,11 @@ class HistoryConfig(Checked):
         seed: of the low-rank factorisation and of the validation part that the penalty is chosen on.
         feature_dim: number of content vectors that the item features are.
         ranker_weight: of a ranker's logit, added to this model's score in a list; more lists titles that few watch.
+        weighting: ``stars``, by the three fields on them; ``alike``, every pair weighs 1; ``log``, of events of some
+            weight w: log2(1 + ``star_weight`` w), so that one of weight 1 / ``star_weight`` weighs 1; None chooses one
+            of the last two, as it does the penalty. Implicit feedback is never weighed by stars.
+        keeps_diagonal: whether the coefficients' matrix is cut to its rank with what a title says of itself, which
+            takes up much of the rank where histories are long.
     """
 
     rank: Count | None = None
@@ -316,9 +331,15 @@ class HistoryConfig(Checked):
     seed: Seed = 0
     feature_dim: Size = 256
     ranker_weight: Amount = 0.003
+    weighting: Weighting | None = field(default="stars", metadata=_SAID_IF_OTHER)
+    keeps_diagonal: bool = field(default=True, metadata=_SAID_IF_OTHER)
 
     def weights(self, rating: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """(N,) float32 weight of each rating in a history: 1 for the least like, more above, less below."""
+        if self.weighting in ("alike", None):
+            return (0 * rating + 1).astype("float32")
+        if self.weighting == "log":
+            return _log2(1 + self.star_weight * rating.astype("float64"))
         weight = 1 + self.star_weight * (rating.astype("float32") - self.like_at)
         return weight.clip(self.least_weight).astype("float32")
 
@@ -423,7 +444,8 @@ class RunConfig(Checked):
 
 def to_json(config: Any) -> dict[str, Any]:
     """A config as plain JSON values; ``from_json`` reads it back to an equal config."""
-    return {f.name: _plain(getattr(config, f.name)) for f in fields(config)}
+    said = (f for f in fields(config) if "said_if_other" not in f.metadata or getattr(config, f.name) != f.default)
+    return {f.name: _plain(getattr(config, f.name)) for f in said}
 
 
 def _plain(value: Any) -> Any:
