@@ -16,7 +16,10 @@ from sdk.shell.parser import CommandParser
 from sdk.shell.terminal import say
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from batch.store.target import Target
+    from sdk.base.types import Id
     from sdk.bundles.bundle import Bundle
 
 
@@ -67,8 +70,10 @@ def taste(bundle_path: Path, out: str | Path, *, num_users: int = 3, num_items: 
     """
     import numpy as np
 
-    from batch.store.layout import ITEM_ITEMS, USER_ITEMS
+    from batch.page.item_names import item_names
+    from batch.store.layout import ITEM_ITEMS, LAYOUTS, USER_ITEMS
     from batch.store.places import open_target
+    from sdk.base.schema import with_ids
     from sdk.bundles.bundle import load
     from sdk.features.tables import FIRST_KNOWN
 
@@ -81,10 +86,12 @@ def taste(bundle_path: Path, out: str | Path, *, num_users: int = 3, num_items: 
     rated = bundle.encoded_items.statistics.count[FIRST_KNOWN:]
     items = bundle.encoded_items.known_ids[np.argsort(-rated, kind="stable")[:num_items]].tolist()
     heads = {USER_ITEMS: {user: f"user {user}:" for user in picked}}
-    heads[ITEM_ITEMS] = {item: f"like {title}:" for item, title in zip(items, bundle.titles(items), strict=True)}
+    heads[ITEM_ITEMS] = {item: f"like {title}:" for item, title in zip(items, item_names(bundle, items), strict=True)}
     lines = [f"published: {target.describe(night)}", ""]
     for side, asked in heads.items():
-        lists = _lists(target, night, side, list(asked), k)
+        answers = bundle.encoded_items.ids
+        layout = with_ids(LAYOUTS[side], users if side == USER_ITEMS else answers, answers)
+        lists = _lists(target, f"{night}/{side}", layout, list(asked), k)
         for one, head in asked.items():
             lines += [head, *_entries(lists[one], bundle, k)]
     return "\n".join(map(one_line, lines))
@@ -108,7 +115,7 @@ def _latest_night(target: Target) -> str:
     raise OutputError(f"{target.location}: no night is published there ({problem}). Run python -m batch.score.")
 
 
-def _lists(target: Target, night: str, side: str, wanted: Sequence[int], k: int) -> dict[int, list[int]]:
+def _lists(target: Target, folder: str, layout: pa.Schema, wanted: Sequence[Id], k: int) -> dict[Id, list[Id]]:
     """Id -> its first k answers, best first; of each part no more is read than its statistics call for.
 
     Raises:
@@ -118,11 +125,7 @@ def _lists(target: Target, night: str, side: str, wanted: Sequence[int], k: int)
     import pyarrow.dataset as ds
     from fsspec.core import url_to_fs
 
-    from batch.store.layout import LAYOUTS
-
-    layout = LAYOUTS[side]
-    query, answer = layout.names[0], layout.names[2]
-    place = target.describe(f"{night}/{side}")
+    query, answer, place = layout.names[0], layout.names[2], target.describe(folder)
     try:
         store, path = url_to_fs(place)
         condition = ds.field(query).isin(list(wanted)) & (ds.field("rank") <= k)
@@ -130,7 +133,7 @@ def _lists(target: Target, night: str, side: str, wanted: Sequence[int], k: int)
         rows = parts.to_table(columns=[query, "rank", answer], filter=condition)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(place, error) from error
-    found: dict[int, list[int]] = {one: [] for one in wanted}
+    found: dict[Id, list[Id]] = {one: [] for one in wanted}
     for row in rows.sort_by("rank").to_pylist():
         found[row[query]].append(row[answer])
     return found
@@ -140,10 +143,12 @@ def _unreadable(where: str, error: Exception) -> OutputError:
     return OutputError(f"{where}: cannot be read ({error}). Check it with python -m batch.score --out OUT --verify.")
 
 
-def _entries(item_ids: Sequence[int], bundle: Bundle, k: int) -> list[str]:
+def _entries(item_ids: Sequence[Id], bundle: Bundle, k: int) -> list[str]:
     if k and not item_ids:
         return ["  no list: none was asked for, or no title is left to list", ""]
-    return [f"  {rank}. {name}" for rank, name in enumerate(bundle.titles(item_ids), 1)] + [""]
+    from batch.page.item_names import item_names
+
+    return [f"  {rank}. {name}" for rank, name in enumerate(item_names(bundle, item_ids), 1)] + [""]
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.base.ids import is_text
+from sdk.base.types import IdArray
 from sdk.bundles.bundle import Bundle
 from sdk.models.pair_form import PairForm
 
@@ -17,10 +19,20 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """One ``.npy`` file per array, below ``folder/arrays``, which the instances of a model can map into memory."""
+    """One ``.npy`` file per array, below ``folder/arrays``, which the instances of a model can map into memory.
+
+    Text is two: ``NAME`` its UTF-8, one after the other, and ``NAME_starts`` where each begins and the last one ends.
+    """
     (folder / ARRAYS).mkdir()
     for name, values in arrays.items():
-        np.save(folder / ARRAYS / f"{name}.npy", np.ascontiguousarray(values), allow_pickle=False)
+        for part, stored in (_utf8(name, values) if is_text(values) else {name: values}).items():
+            np.save(folder / ARRAYS / f"{part}.npy", np.ascontiguousarray(stored), allow_pickle=False)
+
+
+def _utf8(name: str, texts: IdArray) -> Arrays:
+    each = [text.encode() for text in texts]
+    starts = np.cumsum([0, *map(len, each)], dtype=np.int64)
+    return {name: np.frombuffer(b"".join(each), dtype=np.uint8), f"{name}_starts": starts}
 
 
 def form_arrays(form: PairForm) -> Arrays:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from export.errors import RefusedRequestError, ServerUnavailableError
 from sdk.base.config import Amount, Checked, Positive, Size
 from sdk.base.errors import MarqueeError, UsageError
-from sdk.base.ids import count_of, ids_of
-from sdk.base.types import Float32s, Int32s, Int64s
+from sdk.base.ids import count_of, ids_of, text_ids
+from sdk.base.types import Float32s, Id, IdArray, Ids, Int32s
 
-Ids: TypeAlias = "Sequence[int] | NDArray[np.integer[Any]]"
 Protocol = Literal["http", "grpc"]
-_DTYPES = {"int64": "INT64", "int32": "INT32"}
+_DTYPES = {"int64": "INT64", "int32": "INT32", "object": "BYTES"}
+_TEXT = text_ids([])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,16 +42,16 @@ class Lists:
     """Titles and their scores, one list per row asked for, best first.
 
     Attributes:
-        item_id: (B, k) int64; -1 past the end of a short list.
+        item_id: (B, k) int64, or object, str, where ids are text; -1 or "" past the end of a short list.
         scores: (B, k) float32; -inf past the end of a short list.
         lengths: (B,) int32.
     """
 
-    item_id: Int64s
+    item_id: IdArray
     scores: Float32s
     lengths: Int32s
 
-    def row(self, b: int) -> tuple[Int64s, Float32s]:
+    def row(self, b: int) -> tuple[IdArray, Float32s]:
         """Row b's real item ids and scores."""
         n = int(self.lengths[b])
         return self.item_id[b, :n], self.scores[b, :n]
@@ -63,7 +63,7 @@ class Call:
 
     Attributes:
         model: the model asked.
-        inputs: name -> flat int64 or int32 values.
+        inputs: name -> flat int64 or int32 values, or object, text as the bytes of its UTF-8.
         outputs: the tensors wanted.
     """
 
@@ -83,14 +83,14 @@ class Call:
         return {"inputs": inputs, "outputs": [module.InferRequestedOutput(name) for name in self.outputs]}
 
 
-def rank_call(user_id: int | Ids, item_id: Ids) -> Call:
+def rank_call(user_id: Id | Ids, item_id: Ids) -> Call:
     """Scores of pairs; one user may be given for all titles.
 
     Raises:
         UsageError: an input holds what is no id, is empty, or the lengths differ.
     """
     items, users = _ids("rank", "item_id", item_id), _ids("rank", "user_id", user_id)
-    if np.ndim(user_id) == 0:
+    if isinstance(user_id, str) or np.ndim(user_id) == 0:  # type: ignore[arg-type]
         users = np.repeat(users, len(items))
     if len(users) != len(items):
         raise UsageError(f"rank: user_id has {len(users)} ids, item_id {len(items)}; expected as many of both")
@@ -103,7 +103,7 @@ def recommend_call(user_id: Ids, k: int, exclude: Ids | None) -> Call:
     Raises:
         UsageError: an input holds what is no id, or is empty.
     """
-    excluded = ids_of(() if exclude is None else exclude, "recommend: input 'exclude'")
+    excluded = _of_any_kind(() if exclude is None else exclude, "recommend: input 'exclude'")
     return _list_call("recommend", "user_id", user_id, k, {"exclude": excluded} if len(excluded) else {})
 
 
@@ -116,7 +116,7 @@ def similar_call(item_id: Ids, k: int) -> Call:
     return _list_call("similar_items", "item_id", item_id, k, {})
 
 
-def _list_call(model: str, name: str, ids: Ids, k: int, others: Mapping[str, Int64s]) -> Call:
+def _list_call(model: str, name: str, ids: Ids, k: int, others: Mapping[str, IdArray]) -> Call:
     length, most = count_of(k, f"{model}: input 'k'"), np.iinfo(np.int32).max
     if length > most:
         raise UsageError(f"{model}: input 'k': got {length}, expected at most {most}")
@@ -124,17 +124,43 @@ def _list_call(model: str, name: str, ids: Ids, k: int, others: Mapping[str, Int
     return Call(model, inputs, ("item_id", "score"))
 
 
-def _ids(model: str, name: str, values: int | Ids) -> Int64s:
-    ids = ids_of(values, f"{model}: input {name!r}")
+def _ids(model: str, name: str, values: Id | Ids) -> IdArray:
+    ids = _of_any_kind(values, f"{model}: input {name!r}")
     if not len(ids):
         raise UsageError(f"{model}: input {name!r} holds no id; expected one or more")
     return ids
 
 
+def _of_any_kind(values: Any, name: str) -> IdArray:
+    """(N,) int64, or object of UTF-8 where the first of them is text."""
+    values = list(values) if isinstance(values, Iterator) else values
+    if not _is_text(values):
+        return ids_of(values, name)
+    texts = ids_of(values, name, _TEXT)
+    return np.fromiter((_utf8(at, text, name) for at, text in enumerate(texts)), object, len(texts))
+
+
+def _is_text(values: Any) -> bool:
+    is_row = isinstance(values, Iterable) and not isinstance(values, str) and getattr(values, "ndim", 1) > 0
+    first: Any = next(iter(values), None) if is_row else values
+    return isinstance(first.as_py() if hasattr(first, "as_py") else first, str)
+
+
+def _utf8(at: int, text: str, name: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{name}: number {at + 1} is {text!r}, which UTF-8 cannot write") from error
+
+
 def lists_of(result: Any) -> Lists:
     """An answer of ``recommend`` or ``similar_items``."""
     item_id = result.as_numpy("item_id")
-    return Lists(item_id, result.as_numpy("score"), (item_id >= 0).sum(axis=1).astype(np.int32))
+    if item_id.dtype == object:
+        texts = [text if isinstance(text, str) else text.decode() for text in item_id.ravel()]
+        item_id = text_ids(texts).reshape(item_id.shape)
+    real = item_id != "" if item_id.dtype == object else item_id >= 0
+    return Lists(item_id, result.as_numpy("score"), real.sum(axis=1).astype(np.int32))
 
 
 def is_lost(error: BaseException) -> bool:

@@ -12,14 +12,16 @@ from importlib import import_module
 from typing import Any
 
 from export import calls
-from export.calls import Call, ClientOptions, Ids, Lists
-from sdk.base.types import Float32s
+from export.calls import Call, ClientOptions, Lists
+from sdk.base.types import Float32s, Id, Ids
 
 __all__ = ["AsyncClient", "Client", "ClientOptions", "Lists"]
 
 
 class Client:
     """Asks a server, one request after the other; use one client per thread.
+
+    Ids are whole numbers, or text where the bundle's are: they go out and come back as they are.
 
     Args:
         url: ``host:port``, without a scheme.
@@ -50,7 +52,7 @@ class Client:
                 return False
             raise
 
-    def rank(self, user_id: int | Ids, item_id: Ids) -> Float32s:
+    def rank(self, user_id: Id | Ids, item_id: Ids) -> Float32s:
         """(N,) float32 scores (logits) of N pairs.
 
         Args:
@@ -133,7 +135,7 @@ class AsyncClient:
         """Close the connections."""
         await self._connection.close()
 
-    async def rank(self, user_id: int | Ids, item_id: Ids) -> Float32s:
+    async def rank(self, user_id: Id | Ids, item_id: Ids) -> Float32s:
         """(N,) float32 scores (logits) of N pairs; see ``Client.rank``."""
         scores: Float32s = (await self._ask(calls.rank_call(user_id, item_id))).as_numpy("score")
         return scores

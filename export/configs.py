@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from export.options import ExportOptions
 
 COMPOSED = ("nvt_workflow", "ranker")  # the steps of rank; its config pins their version
+_IDS = {"user_id": "user_id", "item_id": "item_id", "exclude": "item_id"}  # tensors of ids, and whose they are
 _ON_GPU = ("ranker", "recommend")  # a workflow looks ids up, and similar titles are few: no work for a GPU
 _NATIVE_FILES = {"pytorch": "model.pt", "onnxruntime": "model.onnx"}
 
@@ -23,16 +25,18 @@ def native_file(backend: str) -> str:
     return _NATIVE_FILES[backend]
 
 
-def configuration(model: str, options: ExportOptions, version: int) -> Any:
+def configuration(model: str, options: ExportOptions, version: int, texts: Collection[str] = ()) -> Any:
     """One model's configuration, a ``ModelConfig`` message.
 
     Args:
         model: ``rank``, ``nvt_workflow``, ``ranker``, ``recommend`` or ``similar_items``.
         options: what the user chose.
         version: the version being exported; ``rank`` names it for its steps.
+        texts: of ``user_id`` and ``item_id``, whose ids are text.
     """
     is_native = model == "ranker" and options.backend in _NATIVE_FILES
     config = read_config(sources() / (f"variants/ranker_{options.backend}" if is_native else model) / "config.pbtxt")
+    _type_ids(config, texts)
     if model == "rank":
         _pin(config, options, version)
         return config
@@ -66,6 +70,14 @@ def config_text(config: Any) -> str:
     from google.protobuf import text_format
 
     return str(text_format.MessageToString(config))
+
+
+def _type_ids(config: Any, texts: Collection[str]) -> None:
+    from tritonclient.grpc.model_config_pb2 import TYPE_STRING
+
+    for tensor in (*config.input, *config.output):
+        if _IDS.get(tensor.name) in texts:
+            tensor.data_type = TYPE_STRING
 
 
 def _pin(config: Any, options: ExportOptions, version: int) -> None:

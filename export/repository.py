@@ -18,6 +18,7 @@ from export.workflow_model import resolved, write_workflow
 from sdk.base import __version__
 from sdk.base.errors import OutputError, UsageError
 from sdk.base.files import json_text, lock_of, locked, new_folder, put_in_place, remove, show, sync_tree
+from sdk.base.ids import is_text
 from sdk.base.paths import as_path
 from sdk.base.rights import reason
 from sdk.bundles.bundle import Bundle, load
@@ -79,6 +80,8 @@ class _Job:
     def __init__(self, bundle: Bundle, options: ExportOptions) -> None:
         self.bundle, self.options = bundle, replace(options, workflow=resolved(options.workflow))
         self.name = bundle.resolve_model(options.model)
+        sides = {"user_id": bundle.encoded_users, "item_id": bundle.encoded_items}
+        self.texts = tuple(name for name, table in sides.items() if is_text(table.ids))
         self.models = tuple(m for m in MODELS if m != "similar_items" or "content" in bundle.info.models)
         self.ranker = bundle.model(options.model)
         self.form = self.ranker.lower()
@@ -143,7 +146,7 @@ def _write(job: _Job, staging: Path, version: int) -> None:
         folder.mkdir(parents=True)
         _write_version(job, model, folder)
         write_manifest(folder, job.facts())
-        text = config_text(configuration(model, job.options, version))
+        text = config_text(configuration(model, job.options, version, job.texts))
         (staging / model / "config.pbtxt").write_text(text, "utf-8")
     facts = {"format_version": FORMAT_VERSION, "version": version, **job.facts()}
     (staging / MANIFEST).write_text(json_text(facts), "utf-8")
@@ -188,7 +191,8 @@ def _require_same_configs(job: _Job, staging: Path, target: Path) -> None:
         if not there.is_file() or _unpinned(staging / model / "config.pbtxt") != _unpinned(there):
             raise UsageError(
                 f"{there}: differs from what these options would write, and one configuration serves all versions of a "
-                "model. Export with the options of the first version (manifest.json has them), or choose another --out."
+                "model. Export with the options of the first version (manifest.json has them), or choose another --out"
+                " (as for ids of another kind)."
             )
 
 

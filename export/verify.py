@@ -13,10 +13,11 @@ from export.errors import ParityError
 from export.manifest import check_repository
 from export.selfcheck import TOLERANCE, sdk_scores
 from sdk.base.errors import BundleError
-from sdk.base.types import Float32s, Int64s, TopK
+from sdk.base.ids import is_text
+from sdk.base.types import Float32s, IdArray, TopK
 from sdk.bundles.bundle import Bundle, load
 
-_UNKNOWN_USERS = (-1, 2**62)
+_UNKNOWN_NUMBERS, _UNKNOWN_TEXTS = (-1, 2**62), ("", "\N{REPLACEMENT CHARACTER} nobody's")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def verify(
     rng, ranker, titles = np.random.default_rng(seed), facts["ranker"], 0
     with Client(url, ClientOptions(protocol=protocol)) as client:
         gap = _compare_pairs(client, opened, ranker, num_pairs, rng)
-        ids = np.append(_some(opened.encoded_users.known_ids, num_lists, rng), _UNKNOWN_USERS)
+        ids = _with_unknown(_some(opened.encoded_users.known_ids, num_lists, rng))
         users = _compare("recommend", "user", ids, client.recommend(ids, k), opened.recommend(ids, k, model=ranker))
         if "similar_items" in facts["models"]:
             ids = _some(opened.encoded_items.known_ids, num_lists, rng)
@@ -81,12 +82,16 @@ def verify(
     return Verified(ranker, num_pairs, gap, users, titles)
 
 
-def _some(ids: Int64s, count: int, rng: np.random.Generator) -> Int64s:
+def _some(ids: IdArray, count: int, rng: np.random.Generator) -> IdArray:
     return rng.choice(ids, min(count, len(ids)), replace=False)
 
 
+def _with_unknown(users: IdArray) -> IdArray:
+    return np.append(users, np.array(_UNKNOWN_TEXTS if is_text(users) else _UNKNOWN_NUMBERS, dtype=users.dtype))
+
+
 def _compare_pairs(client: Client, bundle: Bundle, ranker: str, count: int, rng: np.random.Generator) -> float:
-    users = rng.choice(np.append(bundle.encoded_users.known_ids, _UNKNOWN_USERS), count)
+    users = rng.choice(_with_unknown(bundle.encoded_users.known_ids), count)
     items = rng.choice(bundle.encoded_items.known_ids, count)
     parts = [slice(start, start + 1000) for start in range(0, count, 1000)]
     served = np.concatenate([client.rank(users[part], items[part]) for part in parts])
@@ -102,7 +107,7 @@ def _compare_pairs(client: Client, bundle: Bundle, ranker: str, count: int, rng:
     return float(gap.max())
 
 
-def _compare(model: str, what: str, ids: Int64s, served: Lists, expected: TopK) -> int:
+def _compare(model: str, what: str, ids: IdArray, served: Lists, expected: TopK) -> int:
     """How many lists were compared.
 
     By the SDK's scores, every rank is worth what the SDK would put there: near-ties may swap, nothing else.
@@ -116,7 +121,7 @@ def _compare(model: str, what: str, ids: Int64s, served: Lists, expected: TopK) 
     return len(ids)
 
 
-def _is_same(served: tuple[Int64s, Float32s], expected: tuple[Int64s, Float32s]) -> bool:
+def _is_same(served: tuple[IdArray, Float32s], expected: tuple[IdArray, Float32s]) -> bool:
     items = served[0].tolist()
     if len(items) != len(expected[0]) or len(set(items)) != len(items):
         return False

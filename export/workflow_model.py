@@ -15,6 +15,7 @@ import pyarrow as pa
 from export.errors import RepositoryError
 from export.options import WorkflowForm
 from sdk.base.errors import UsageError, how_to_get
+from sdk.base.schema import id_type
 from sdk.bundles.bundle import Bundle
 from sdk.features.builtin import Encoding
 from sdk.features.engine import has_nvtabular
@@ -76,6 +77,6 @@ def _run_merlin(bundle: Bundle, work: str) -> Any:
     from sdk.features.workflows import workflow_of
 
     tables = {"user_id": bundle.encoded_users, "item_id": bundle.encoded_items}
-    ids = Encoding({name: pa.array(table.known_ids) for name, table in tables.items()}, {})
+    ids = Encoding({name: pa.array(table.known_ids, id_type(table.known_ids)) for name, table in tables.items()}, {})
     operator = TransformWorkflowTriton(TransformWorkflow(workflow_of(ids, (), Path(work, "fitted"))))
     return operator.export(work, operator.input_schema, operator.output_schema)

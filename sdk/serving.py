@@ -9,7 +9,8 @@ import sys
 import numpy as np
 
 from sdk.base.errors import BundleError
-from sdk.base.types import Bools, Float32s, Float64s, Int64s, TopK
+from sdk.base.ids import nobody
+from sdk.base.types import Bools, Float32s, Float64s, IdArray, Int64s, TopK
 from sdk.features.seen import Seen
 from sdk.features.tables import UNKNOWN, EncodedTable, Statistics
 from sdk.models.content.neighbours import NeighbourIndex
@@ -17,8 +18,8 @@ from sdk.models.pair_form import Head, PairForm, Side
 from sdk.scoring.recommender import Recommender
 
 __all__ = [
-    "UNKNOWN", "Bools", "EncodedTable", "Float32s", "Float64s", "Head", "Int64s", "NeighbourIndex", "PairForm",
-    "Recommender", "Seen", "Side", "Statistics", "TopK",
+    "UNKNOWN", "Bools", "EncodedTable", "Float32s", "Float64s", "Head", "IdArray", "Int64s", "NeighbourIndex",
+    "PairForm", "Recommender", "Seen", "Side", "Statistics", "TopK", "nobody",
 ]  # fmt: skip
 
 

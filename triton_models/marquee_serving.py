@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 MANIFEST = "manifest.json"
 ARRAYS = "arrays"
+_STARTS = "_starts"  # of the UTF-8 in the array of the same name: where each text begins, and where the last one ends
+_SHOWN = 60  # characters of an id in a message
 
 
 class BadRequestError(Exception):
@@ -28,7 +31,7 @@ class DamagedVersionError(Exception):
 
 
 class UnfitServerError(Exception):
-    """The server's Python backend misreads the arrays of its NumPy; the model refuses to load."""
+    """The server's Python backend misreads its NumPy's arrays, or hands no text over; the model refuses to load."""
 
 
 def checked_folder(pb_utils: Any, args: Mapping[str, str]) -> Path:
@@ -39,12 +42,23 @@ def checked_folder(pb_utils: Any, args: Mapping[str, str]) -> Path:
 
     Raises:
         DamagedVersionError: the manifest or a file is absent, or a file is altered.
-        UnfitServerError: the array came back as another one.
+        UnfitServerError: the array came back as another one, or ids are text, which only the backend's own NumPy code
+            hands over.
     """
     folder = Path(args["model_repository"]) / args["model_version"]
     _check_files(folder)
-    shares_arrays(pb_utils)
+    if not shares_arrays(pb_utils) and text_tensors(args):
+        problem = f"ids are text, which the server's Python backend does not hand over beside NumPy {np.__version__}"
+        message = f"{problem}. Put numpy<2 into the server's Python (3.12 at most), or serve with a current Triton."
+        raise UnfitServerError(message)
     return folder
+
+
+def text_tensors(args: Mapping[str, str]) -> set[str]:
+    """The names of the model's inputs and outputs that are text."""
+    config = json.loads(args["model_config"])
+    tensors = [*config.get("input", []), *config.get("output", [])]
+    return {tensor["name"] for tensor in tensors if tensor["data_type"] == "TYPE_STRING"}
 
 
 @cache
@@ -109,9 +123,20 @@ def _sha256(path: Path) -> str:
 
 
 def read_arrays(folder: Path) -> dict[str, NDArray[Any]]:
-    """Every array of a version, mapped into memory, which the instances of a model share. No pickle."""
+    """Every array of a version, mapped into memory, which the instances of a model share. No pickle.
+
+    Text is Python's own, object, which each instance holds for itself.
+    """
     files = sorted((folder / ARRAYS).glob("*.npy"))
-    return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in files}
+    arrays = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in files}
+    for name in [name.removesuffix(_STARTS) for name in arrays if name.endswith(_STARTS)]:
+        arrays[name] = _texts(arrays[name].tobytes(), arrays.pop(name + _STARTS).tolist())
+    return arrays
+
+
+def _texts(utf8: bytes, starts: Sequence[int]) -> NDArray[Any]:
+    texts = (utf8[start:end].decode() for start, end in pairwise(starts))
+    return np.fromiter(texts, dtype=object, count=len(starts) - 1)
 
 
 def gpu_of(args: Mapping[str, str]) -> int | None:
@@ -150,31 +175,56 @@ def require_k(k: int, rows: int, limits: Mapping[str, int]) -> None:
         raise BadRequestError(message)
 
 
-def lookup(known: NDArray[np.int64], ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Where each id stands among ascending known ones, and whether it is there at all."""
+def lookup(known: NDArray[Any], ids: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Where each id stands among ascending known ones of its kind, and whether it is there at all."""
     if not len(known):
         return np.zeros(len(ids), dtype=np.int64), np.zeros(len(ids), dtype=np.bool_)
     at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
     return at, known[at] == ids
 
 
-def require_known_titles(ids: NDArray[np.int64], known: NDArray[np.bool_], num_items: int) -> None:
+def require_known_titles(ids: NDArray[Any], known: NDArray[np.bool_], num_items: int) -> None:
     """Refuse a request with a title that the catalogue does not have.
 
     Raises:
         BadRequestError: names the first such id.
     """
     if not known.all():
-        unknown = ids[int(np.argmin(known))]
+        unknown = _short(ids[int(np.argmin(known))])
         message = f"item_id {unknown}: not among the {num_items} titles of this version ({int((~known).sum())} unknown)"
         raise BadRequestError(message)
 
 
 def flat(pb_utils: Any, request: Any, name: str) -> NDArray[Any]:
-    """One input of a request as a flat array. Numbers only: DLPack carries no strings."""
+    """One input of a request as a flat array; text is still bytes. DLPack carries numbers only."""
     tensor = pb_utils.get_input_tensor_by_name(request, name)
     values: NDArray[Any] = tensor.as_numpy() if shares_arrays(pb_utils) else np.from_dlpack(tensor).copy()
     return values.reshape(-1)
+
+
+def flat_ids(pb_utils: Any, request: Any, name: str) -> NDArray[Any]:
+    """One input of ids as a flat array: int64, or object where they are text.
+
+    Raises:
+        BadRequestError: the bytes of one are not UTF-8; names the input and the first such id.
+    """
+    values = flat(pb_utils, request, name)
+    if values.dtype != object:
+        return values
+    return np.fromiter((_decoded(name, at, value) for at, value in enumerate(values)), object, len(values))
+
+
+def _decoded(name: str, at: int, value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        message = f"input {name!r}: number {at + 1} is {_short(value)}, which is not UTF-8"
+        raise BadRequestError(message) from error
+
+
+def _short(value: Any) -> str:
+    text = repr(value) if isinstance(value, (str, bytes)) else str(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def answer_each(

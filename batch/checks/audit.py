@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 
 from batch.checks.drift import SCORE_BINS, jaccard, population_stability, score_histogram, tops
 from batch.checks.expectations import Expectations
-from batch.checks.side_audit import PartLists, SideAudit, SideRules, layout_problem, share, take_apart
+from batch.checks.side_audit import PartLists, SideAudit, SideRules, layout_problem, other_ids, share, take_apart
 from batch.gates.figures import AUDIENCES, BUNDLE, FOLDERS, TITLES, USERS, Counted, Figures, GateResult, SideFigures
 from batch.gates.judge import agreed, enforce, lines_of
 from batch.gates.table import Facts, check_skips
+from batch.lists.parts import TEXTS
 from batch.lists.progress import Progress
 from batch.store.layout import night_of
 from batch.store.publish import read_manifest
@@ -33,6 +34,7 @@ Parts = Iterable[tuple[str, pa.Table]]
 """Parts as (name for messages, rows); strings may be dictionaries."""
 SIDES = (USERS, TITLES)
 """The sides that are compared with the night before."""
+_OTHER_IDS = "the previous night has ids of another type"
 _COMPARED = frozenset({"kept", "overlap", "drift"})
 """The figures that lie between two nights."""
 
@@ -81,14 +83,14 @@ def parts_of(target: Target, folder: str) -> list[str]:
 
 
 def published_part(target: Target, path: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """A part, whole in memory, so that it may lie on any store; ``source`` is a dictionary.
+    """A part, whole in memory, so that it may lie on any store; its strings are dictionaries.
 
     Raises:
         OutputError: it is missing or cannot be read.
     """
     try:
         data = reader_of(target.read(path) or b"")
-        return pq.read_table(data, columns=columns, read_dictionary=["source"])
+        return pq.read_table(data, columns=columns, read_dictionary=TEXTS)
     except (pa.ArrowException, OSError) as error:
         raise OutputError(f"{target.describe(path)}: missing or not readable as Parquet ({error})") from error
 
@@ -121,8 +123,8 @@ def local_parts(folder: Path) -> Iterator[tuple[str, pa.Table]]:
     paths = sorted(folder.glob("part-*.parquet"))
     with Progress(f"checking {folder.name}", "parts", parts=len(paths), total=len(paths)) as progress:
         for path in paths:
-            try:  # source as a dictionary takes a tenth of the time of strings
-                table = pq.read_table(path, partitioning=None, read_dictionary=["source"])
+            try:
+                table = pq.read_table(path, partitioning=None, read_dictionary=TEXTS)
             except (pa.ArrowException, OSError) as error:
                 raise OutputError(
                     f"{path}: not readable as Parquet ({error}). Nothing was published. Delete this staged part and "
@@ -155,6 +157,8 @@ def audit_parts(
         for name, table in parts[side]:
             found.add(name, table)
         figures = _measured(found, previous)
+        if getattr(figures, "note", "") == _OTHER_IDS:
+            previous = before = None
         facts = Facts(
             side=side, tonight=figures, bundle=expected.bundle, config=expected.config, previous=before,
             why=getattr(figures, "note", ""), counts=found.wrong, first=found.first, unchecked=rules.unchecked,
@@ -199,6 +203,9 @@ def _compared(found: SideAudit, figures: SideFigures, previous: Parts) -> SideFi
     likeness, histogram = 0.0, np.zeros(SCORE_BINS, dtype=np.int64)
     try:
         for name, table in previous:
+            if change := other_ids(table, found.rules.layout):
+                log.warning("nothing is compared with the night before: %s: %s", name, change)
+                return dataclasses.replace(figures, note=_OTHER_IDS)
             part, top = _previous_tops(name, table, found.rules)
             both = (part.query >= 0) & found.present[part.query]
             lists, kept = lists + len(part.starts), kept + int(both.sum())

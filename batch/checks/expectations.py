@@ -13,7 +13,8 @@ from batch.gates.figures import AUDIENCES, TITLES, USERS, BundleFacts
 from batch.gates.thresholds import GateConfig
 from batch.job.inputs import Asked, everything
 from batch.job.job import Job
-from sdk.base.types import Bools, Int64s
+from sdk.base.ids import rows_of
+from sdk.base.types import Bools, IdArray, Int64s
 from sdk.bundles.bundle import Bundle
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN
@@ -50,7 +51,7 @@ def expectations(bundle: Bundle, job: Job, asked: Asked | None = None) -> Expect
     """
     users, titles = bundle.encoded_users.known_ids, bundle.encoded_items.known_ids
     num_users, asked = len(bundle.encoded_users), asked or everything(bundle)
-    rated = None if job.include_seen else bundle.interactions.seen(num_users)
+    rated = None if job.include_seen else asked.seen(bundle)
     allowed = np.ones(len(titles), np.bool_) if asked.allowed is None else asked.allowed[FIRST_KNOWN:]
     given = np.bincount(bundle.interactions.rows.user_index, minlength=num_users)[FIRST_KNOWN:]
     resolved, models = bundle.resolve_model(job.model), bundle.info.models
@@ -58,13 +59,13 @@ def expectations(bundle: Bundle, job: Job, asked: Asked | None = None) -> Expect
     depth, listable = job.gates.depth, None if asked.allowed is None else allowed
     common: dict[str, Any] = {"answers": titles, "k": job.k, "depth": depth, "allowed": listable}
     user_rules = SideRules(
-        side=USERS, queries=users, expected=np.isin(users, asked.users),
+        side=USERS, queries=users, expected=_among(users, asked.users),
         left=allowed.sum() - _counted(barred, allowed), seen=rated, blocked=asked.blocked,
         established=given >= job.gates.established_ratings, served=resolved is not None or HISTORY in models,
         scope=_scope(asked, "users", "allow"), **common,
     )  # fmt: skip
     title_rules = SideRules(
-        side=TITLES, queries=titles, expected=np.isin(titles, asked.items), left=allowed.sum() - allowed,
+        side=TITLES, queries=titles, expected=_among(titles, asked.items), left=allowed.sum() - allowed,
         served="content" in models, scope=_scope(asked, "items", "allow"), **common,
     )  # fmt: skip
     rules = {USERS: user_rules, TITLES: title_rules}
@@ -86,10 +87,17 @@ def _audience_rules(bundle: Bundle, asked: Asked, barred: Seen, user_rules: Side
     turned, seen, blocked = (_turned(one, bundle) for one in (barred, user_rules.seen, asked.blocked))
     shown = 0 if turned is None else _counted(turned, eligible)
     return SideRules(
-        side=AUDIENCES, queries=titles, answers=user_rules.queries, expected=np.isin(titles, asked.audience),
+        side=AUDIENCES, queries=titles, answers=user_rules.queries, expected=_among(titles, asked.audience),
         left=np.asarray(eligible.sum() - shown), k=size, seen=seen, depth=user_rules.depth, allowed=eligible,
         blocked=blocked,
     )  # fmt: skip
+
+
+def _among(known: IdArray, some: IdArray) -> Bools:
+    """(R,) bool: which of the known ids stand among some of them."""
+    found = np.zeros(len(known) + 1, dtype=np.bool_)
+    found[rows_of(known, some)] = True  # unknown ones mark the last place
+    return found[:-1]
 
 
 def _turned(seen: Seen | None, bundle: Bundle) -> Seen | None:

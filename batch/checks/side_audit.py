@@ -15,8 +15,9 @@ from batch.checks.drift import NOT_LISTED, SCORE_BINS, gini, sameness, score_his
 from batch.gates.figures import FOLDERS, TITLES, USERS, SideFigures
 from batch.store.layout import LAYOUTS
 from sdk.base.errors import QualityGateError
-from sdk.base.ids import rows_of
-from sdk.base.types import Bools, Float32s, Int32s, Int64s
+from sdk.base.ids import plain_id, rows_in, rows_of
+from sdk.base.schema import with_ids
+from sdk.base.types import Bools, Float32s, Id, IdArray, Int32s, Int64s
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
 from sdk.scoring.recommender import POPULAR
@@ -28,8 +29,8 @@ class SideRules:
 
     Attributes:
         side: ``users``, ``titles`` or ``audiences``.
-        queries: (Q,) int64, ascending: the ids that may have a list.
-        answers: (I,) int64, ascending: the catalogue.
+        queries: (Q,) ids, ascending: those that may have a list.
+        answers: (I,) ids, ascending: the catalogue.
         expected: (Q,) bool, which of them must have a list.
         left: (Q,) int64, titles that could be listed for each: the longest list that it can have.
         k: list length asked for.
@@ -43,8 +44,8 @@ class SideRules:
     """
 
     side: str
-    queries: Int64s
-    answers: Int64s
+    queries: IdArray
+    answers: IdArray
     expected: Bools
     left: Int64s
     k: int
@@ -59,7 +60,7 @@ class SideRules:
     @property
     def layout(self) -> pa.Schema:
         """The Arrow schema of its parts."""
-        return LAYOUTS[FOLDERS[self.side]]
+        return with_ids(LAYOUTS[FOLDERS[self.side]], self.queries, self.answers)
 
     @property
     def unchecked(self) -> dict[str, str]:
@@ -73,14 +74,50 @@ class SideRules:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class IdColumn:
+    """A part's ids, text or not, without an object for each.
+
+    Attributes:
+        codes: (N,) ints that are equal where the ids are: the ids themselves, or places among ``texts``.
+        texts: string: what the codes mean; None where they are the ids.
+    """
+
+    codes: Int64s
+    texts: pa.Array | None = None
+
+    @classmethod
+    def of(cls, column: pa.ChunkedArray) -> IdColumn:
+        """From a column of int64, of strings or of a dictionary of strings."""
+        if not (pa.types.is_string(column.type) or pa.types.is_dictionary(column.type)):
+            return cls(column.to_numpy())
+        encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+        whole = encoded.unify_dictionaries().combine_chunks()
+        return cls(whole.indices.to_numpy().astype(np.int64), whole.dictionary)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, row: int) -> Id:
+        code = self.codes[row]
+        return plain_id(code if self.texts is None else self.texts[int(code)].as_py())
+
+    def places(self, known: IdArray, rows: Int64s | None = None) -> Int64s:
+        """Where the ids (of some rows) stand among ascending known ones; -1 where they do not."""
+        codes = self.codes if rows is None else self.codes[rows]
+        if self.texts is None:
+            return rows_in(known, pa.array(codes))
+        return rows_in(known, self.texts)[codes] if len(codes) else codes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class PartLists:
     """One part, taken apart: N rows in L lists.
 
     Attributes:
         name: what messages call it.
-        ids: (N,) int64, whose list.
+        ids: (N,) whose list.
         rank: (N,) int32.
-        answers: (N,) int64, which title.
+        answers: (N,) which title.
         score: (N,) float32.
         fallback: (N,) bool, whether popularity served it.
         starts: (L,) int64, first row of each list.
@@ -91,9 +128,9 @@ class PartLists:
     """
 
     name: str
-    ids: Int64s
+    ids: IdColumn
     rank: Int32s
-    answers: Int64s
+    answers: IdColumn
     score: Float32s
     fallback: Bools
     starts: Int64s
@@ -195,7 +232,8 @@ class SideAudit:
             denied = (lists.answer >= 0) & ~self.rules.allowed[lists.answer]
             self._report(lists, "denied", denied, "names title {answer} for {id}, which may not be recommended")
         if self.rules.side == TITLES:
-            self._report(lists, "itself", lists.ids == lists.answers, "lists title {id} as similar to itself")
+            itself = (lists.query[lists.list_row] == lists.answer) & (lists.answer >= 0)
+            self._report(lists, "itself", itself, "lists title {id} as similar to itself")
 
     def _check_repeats(self, lists: PartLists) -> None:
         """Titles named twice and titles seen, by one sort of (list, title) keys."""
@@ -291,15 +329,33 @@ def share(part: float, whole: int) -> float | None:
 def take_apart(name: str, table: pa.Table, rules: SideRules) -> PartLists:
     """A part's columns and where its lists begin; rows that hold a null are left out."""
     table = table.drop_null()
-    ids, rank, answers, score = (table.column(column).to_numpy() for column in rules.layout.names[:4])
-    begins = np.append(True, ids[1:] != ids[:-1])[: len(ids)]
+    columns = [table.column(column) for column in rules.layout.names[:4]]
+    ids, answers, rank, score = (
+        IdColumn.of(columns[0]),
+        IdColumn.of(columns[2]),
+        *(columns[at].to_numpy() for at in (1, 3)),
+    )
+    begins = np.append(True, ids.codes[1:] != ids.codes[:-1])[: len(ids)]
     starts = np.flatnonzero(begins)
     return PartLists(
         name=name, ids=ids, rank=rank, answers=answers, score=score,
         fallback=np.asarray(pc.equal(table.column("source"), POPULAR)).astype(np.bool_),
         starts=starts, lengths=np.diff(np.append(starts, len(ids))), list_row=np.cumsum(begins) - 1,
-        query=_places(rules.queries, ids[starts]), answer=_places(rules.answers, answers),
+        query=ids.places(rules.queries, starts), answer=answers.places(rules.answers),
     )  # fmt: skip
+
+
+def other_ids(table: pa.Table, layout: pa.Schema) -> str:
+    """Which of a part's columns of ids are numbers where the layout has text, or the other way round; in words."""
+    for ids in (layout.field(0), layout.field(2)):
+        got = [_value_type(found.type) for found in table.schema if found.name == ids.name]
+        if set(map(str, got)) | {str(ids.type)} == {"int64", "string"}:
+            return f"its {ids.name} is {got[0]}, tonight's {ids.type}"
+    return ""
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def layout_problem(name: str, table: pa.Table, layout: pa.Schema) -> str:
@@ -307,17 +363,12 @@ def layout_problem(name: str, table: pa.Table, layout: pa.Schema) -> str:
 
     A dictionary of strings is as good as strings.
     """
-    got = [(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in table.schema]
+    got = [(field.name, _value_type(field.type)) for field in table.schema]
     wanted = [(f.name, f.type) for f in layout]
     if got == wanted:
         return ""
     have, want = (", ".join(f"{column} {kind}" for column, kind in columns) for columns in (got, wanted))
     return f"{name}: its columns are {have}, expected {want}"
-
-
-def _places(known: Int64s, ids: Int64s) -> Int64s:
-    """``rows_of`` by hashing, which finds a part's hundreds of thousands of ids eight times as fast."""
-    return np.asarray(pc.index_in(pa.array(ids), pa.array(known)).fill_null(-1)).astype(np.int64)
 
 
 def _at(lists: PartLists, which: Bools) -> Bools:

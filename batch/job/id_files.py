@@ -1,7 +1,8 @@
-"""Files that name users and titles: one id a line, or columns of a CSV or Parquet file, in one file or in parts.
+"""Files that name users and items: one id a line, or columns of a CSV or Parquet file, in one file or in parts.
 
 What a file is, its first bytes say: gzip, Parquet, else text. ``userId``, ``user_id`` and ``USER ID`` are one name, and
-a ``movieId`` is an ``item_id``. What counts as an id: ``sdk.base.ids``.
+a ``movieId`` is an ``item_id``. What counts as an id: ``sdk.base.ids``. Where a data set's ids are text they are taken
+as they stand, blanks and leading zeros too; one with a comma or a quote in it stands in quotes, as in any CSV.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import csv
 import functools
 import gzip
 import hashlib
+import io
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +25,8 @@ import pyarrow.parquet as pq
 
 from sdk.base.arrow_memory import reader_of
 from sdk.base.errors import MissingColumnError, MissingFileError, UnusableFileError, UsageError
-from sdk.base.ids import NoIdError, ids_of, whole_id
-from sdk.base.types import Int64s
+from sdk.base.ids import NoIdError, ids_of, is_text, text_ids, whole_id
+from sdk.base.types import IdArray, Int64s
 from sdk.data.foreign import refuse_foreign
 from sdk.data.records import positions, refuse_separator
 
@@ -39,16 +42,16 @@ class IdFile:
     """What a file names.
 
     Attributes:
-        columns: (N,) int64 each, as asked for; rows ascending, none twice.
+        columns: (N,) ids each, as asked for; rows ascending, none twice.
         sha256: of the file, or of its parts one after the other, hex.
     """
 
-    columns: tuple[Int64s, ...]
+    columns: tuple[IdArray, ...]
     sha256: str
 
     @property
-    def ids(self) -> Int64s:
-        """(N,) int64, the only column."""
+    def ids(self) -> IdArray:
+        """(N,) ids, the only column."""
         (column,) = self.columns
         return column
 
@@ -56,7 +59,7 @@ class IdFile:
         return len(self.columns[0])
 
 
-def read_ids(path: Path, *columns: str, may_be_empty: bool = False) -> IdFile:
+def read_ids(path: Path, *columns: str, may_be_empty: bool = False, text: Collection[str] = ()) -> IdFile:
     """Read ids: the named columns of a Parquet file, or of a CSV whose first line names them, or bare lines.
 
     A bare line holds one id for each column, with a comma between them. Empty lines are passed over. A folder is read
@@ -66,6 +69,7 @@ def read_ids(path: Path, *columns: str, may_be_empty: bool = False) -> IdFile:
         path: the file, gzipped or not; a folder of such files; or a pipe, which is read once in a process.
         columns: ``user_id``, ``item_id`` or both.
         may_be_empty: whether a file without an id will do.
+        text: those of the columns whose ids are text. There a first line is the header where it names a column.
 
     Raises:
         MissingFileError: there is no such file.
@@ -75,7 +79,7 @@ def read_ids(path: Path, *columns: str, may_be_empty: bool = False) -> IdFile:
     digest, parts = hashlib.sha256(), []
     for part, data in _contents(path, columns):
         digest.update(data)
-        parts.append(_read(part, data, columns))
+        parts.append(_read(part, data, columns, text))
     arrays = [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
     if not may_be_empty and not len(arrays[0]):
         raise UnusableFileError(path, "it names nothing", "Leave the option out, or write the file again.")
@@ -109,34 +113,40 @@ def _piped(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _read(path: Path, data: bytes, columns: Sequence[str]) -> list[Int64s]:
+def _read(path: Path, data: bytes, columns: Sequence[str], text: Collection[str]) -> list[IdArray]:
     try:
         data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
         if data[:4] == b"PAR1":
-            return _parquet(path, data, columns)
+            return _parquet(path, data, columns, text)
         refuse_foreign(data[:_HEAD], str(path))
         if path.suffix.lower() in _PARQUET_SUFFIXES or (not data and path.suffix.lower() == ".gz"):
             raise UnusableFileError(path, f"it is no {path.suffix[1:]} file, or cut short", "Write it again.")
-        return _text(path, data.decode("utf-8-sig"), columns)
+        return _text(path, data.decode("utf-8-sig"), columns, text)
     except (pa.ArrowException, OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise UnusableFileError(path, f"it cannot be read ({error})", "Write it again.") from error
 
 
-def _parquet(path: Path, data: bytes, columns: Sequence[str]) -> list[Int64s]:
+def _parquet(path: Path, data: bytes, columns: Sequence[str], text: Collection[str]) -> list[IdArray]:
     file = pq.ParquetFile(reader_of(data))
     found = file.schema_arrow.names
     names = [found[at] for at in positions(found, columns, str(path))]
     table = file.read(columns=names)
-    return [_column(path, name, table.column(name)) for name in names]
+    wanted = zip(names, columns, strict=True)
+    return [_column(path, name, table.column(name), is_text=column in text) for name, column in wanted]
 
 
-def _column(path: Path, name: str, column: pa.ChunkedArray) -> Int64s:
+def _column(path: Path, name: str, column: pa.ChunkedArray, *, is_text: bool) -> IdArray:
     kind = column.type
     if pa.types.is_dictionary(kind):
         column = column.cast(kind := kind.value_type)
     if column.null_count:
         raise UnusableFileError(path, f"column {name!r} holds {column.null_count} nulls", "Leave those rows out.")
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if is_text:
+        if not (_is_string(kind) or pa.types.is_integer(kind)):
+            problem = f"column {name!r} holds {kind}, and the ids of this data are text"
+            raise UnusableFileError(path, problem, "Write it as text, as the data have it.")
+        return _texts_in(path, column.cast(pa.string()).to_pylist(), f"the {name} in row", range(1, len(column) + 1))
+    if _is_string(kind):
         return _ids_in(path, column.to_pylist(), f"the {name} in row", range(1, len(column) + 1))
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         raise UnusableFileError(path, f"column {name!r} holds {kind}, expected int64", "Write it as numbers.")
@@ -149,7 +159,14 @@ def _column(path: Path, name: str, column: pa.ChunkedArray) -> Int64s:
     return found
 
 
-def _text(path: Path, text: str, columns: Sequence[str]) -> list[Int64s]:
+def _is_string(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or str(kind) == "string_view"
+
+
+def _text(path: Path, text: str, columns: Sequence[str], kept: Collection[str]) -> list[IdArray]:
+    """The columns of a text; of those in ``kept`` the ids are text."""
+    if kept:
+        return _as_it_stands(path, text, columns, kept)
     numbered = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     reader = csv.reader((line for _, line in numbered), strict=True)
     for _, line in numbered[:1]:
@@ -167,6 +184,43 @@ def _text(path: Path, text: str, columns: Sequence[str]) -> list[Int64s]:
         rows.append([row[place] for place in at])
     texts = zip(*rows, strict=True) if rows else [()] * len(columns)
     return [_ids_in(path, each, f"the {name} in line", lines) for name, each in zip(columns, texts, strict=True)]
+
+
+def _as_it_stands(path: Path, text: str, columns: Sequence[str], kept: Collection[str]) -> list[IdArray]:
+    """``_text`` where ids are text: lines end where CSV's do, and nothing is stripped."""
+    reader, at, width = csv.reader(io.StringIO(text, newline=""), strict=True), list(range(len(columns))), len(columns)
+    filled = ((reader.line_num, row) for row in reader if "".join(row).strip())
+    first = [row for _, row in islice(filled, 1)]
+    if first and any(_names(first[0], column) for column in columns):
+        at, width = positions(first[0], columns, str(path)), len(first[0])
+        first = []
+    numbered = [*((1, row) for row in first), *filled]
+    for line, row in numbered:
+        if len(row) != width:
+            problem = f"line {line} has {len(row)} fields, expected {width}: {', '.join(columns)}"
+            raise UnusableFileError(path, problem, "Mend the line; an id with a comma in it stands in quotes.")
+    rows, lines = [[row[place] for place in at] for _, row in numbered], [line for line, _ in numbered]
+    texts = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
+    read = [_texts_in if name in kept else _ids_in for name in columns]
+    wanted = zip(read, columns, texts, strict=True)
+    return [each(path, found, f"the {name} in line", lines) for each, name, found in wanted]
+
+
+def _names(header: Sequence[str], column: str) -> bool:
+    """Whether one of the fields is a column's name."""
+    try:
+        positions(header, [column], "")
+    except MissingColumnError:
+        return False
+    except UnusableFileError:  # it stands there twice, or these are numbers
+        return not any(_PLAIN.fullmatch(field) for field in header)
+    return True
+
+
+def _texts_in(path: Path, texts: Sequence[str], where: str, numbers: Sequence[int]) -> IdArray:
+    if empty := next((number for number, text in zip(numbers, texts, strict=True) if not text), None):
+        raise UnusableFileError(path, f"{where} {empty} is empty", "Mend the line.")
+    return text_ids(texts)
 
 
 def _named(path: Path, header: Sequence[str], second: str, columns: Sequence[str]) -> list[int]:
@@ -198,6 +252,9 @@ def _ids_in(path: Path, texts: Sequence[str], where: str, numbers: Sequence[int]
     return found
 
 
-def _unique(arrays: Sequence[Int64s]) -> tuple[Int64s, ...]:
-    rows = np.unique(np.stack(arrays, axis=1), axis=0)
-    return tuple(np.ascontiguousarray(rows[:, i]) for i in range(len(arrays)))
+def _unique(arrays: Sequence[IdArray]) -> tuple[IdArray, ...]:
+    """The rows ascending, none twice; texts by their places among all of them."""
+    found = [np.unique(ids, return_inverse=True) if is_text(ids) else (None, ids) for ids in arrays]
+    rows = np.unique(np.stack([np.ravel(codes) for _, codes in found], axis=1), axis=0)
+    columns = zip((known for known, _ in found), rows.T, strict=True)
+    return tuple(np.ascontiguousarray(codes if known is None else known[codes]) for known, codes in columns)

@@ -20,8 +20,9 @@ from batch.job.id_files import ITEM_ID, USER_ID, IdFile, read_ids
 from batch.job.job import Job
 from sdk.base.errors import BundleError, UsageError
 from sdk.base.files import sha256_of, standing
+from sdk.base.ids import is_text
 from sdk.base.rights import reason
-from sdk.base.types import Bools, Int64s
+from sdk.base.types import Bools, IdArray, Int64s
 from sdk.bundles.bundle import INFO, Bundle, load
 from sdk.bundles.fresh import FreshBundle, FreshRatings
 from sdk.data.fingerprint import fingerprint
@@ -34,8 +35,8 @@ from sdk.machine.device import resolve_device
 log = logging.getLogger(__name__)
 
 _ID_OPTIONS = {"users": (USER_ID,), "items": (ITEM_ID,), "allow": (ITEM_ID,), "deny": (ITEM_ID,),
-               "block": (USER_ID, ITEM_ID)}  # fmt: skip
-_MAY_BE_EMPTY = frozenset({"deny", "block"})
+               "block": (USER_ID, ITEM_ID), "repeat": (ITEM_ID,)}  # fmt: skip
+_MAY_BE_EMPTY = frozenset({"deny", "block", "repeat"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,20 +44,22 @@ class Asked:
     """Who gets a list, and what may stand in it, by the ids and rows of one bundle.
 
     Attributes:
-        users: (U,) int64 ids, ascending: who gets a list.
-        items: (I,) int64 ids, ascending: the titles that get one.
-        audience: (A,) int64 ids, ascending: the titles that get an audience.
+        users: (U,) ids, ascending: who gets a list.
+        items: (I,) ids, ascending: the items that get one.
+        audience: (A,) ids, ascending: the items that get an audience.
         allowed: (R_item,) bool, the titles that may be recommended; None allows all.
         blocked: what must not be given to whom, by the rows of the users' table; None where nothing is.
+        again: (R_item,) bool, the items that may be listed for users who have them already; None: no item may.
         pins: what of it the night's content depends on, for the manifest.
         counts: what was counted on the way, for the report.
     """
 
-    users: Int64s
-    items: Int64s
-    audience: Int64s
+    users: IdArray
+    items: IdArray
+    audience: IdArray
     allowed: Bools | None = None
     blocked: Seen | None = None
+    again: Bools | None = None
     pins: Mapping[str, Any] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
 
@@ -64,6 +67,14 @@ class Asked:
     def num_candidates(self) -> int | None:
         """How many titles may be recommended; None where all may."""
         return None if self.allowed is None else int(self.allowed.sum())
+
+    def seen(self, bundle: Bundle) -> Seen:
+        """What each user has seen and may not be given again, by the rows of the users' table."""
+        found = bundle.interactions.seen(len(bundle.encoded_users))
+        if self.again is None:
+            return found
+        once = ~self.again[found.items]
+        return Seen.build(found.users[once], found.items[once].astype(np.int64), len(found.indptr) - 1)
 
     def barred(self, seen: Seen) -> Seen:
         """What each user has seen or must not be given, by the rows of the users' table."""
@@ -180,8 +191,8 @@ def end_of_day(date: str) -> int:
 
 
 def _asked(job: Job, bundle: Bundle, pins: dict[str, Any], counts: dict[str, int]) -> Asked:
-    files = _read_files(job)
     users, items = bundle.encoded_users, bundle.encoded_items
+    files = _read_files(job, {USER_ID: users.ids, ITEM_ID: items.ids})
     for name, table in (("users", users), ("items", items)):
         if name in files:
             _require_known(files[name].ids, table, f"--{name} {getattr(job, name)}")
@@ -196,23 +207,24 @@ def _asked(job: Job, bundle: Bundle, pins: dict[str, Any], counts: dict[str, int
         audience=audience if job.audience is not None else audience[:0],
         allowed=allowed,
         blocked=_blocked(files.get("block"), users, items, counts),
+        again=_again(files.get("repeat"), items, counts),
         pins={**pins, **{name: {"sha256": file.sha256, "rows": len(file)} for name, file in files.items()}},
         counts=counts,
     )
 
 
-def _read_files(job: Job) -> dict[str, IdFile]:
-    found = {}
+def _read_files(job: Job, known: Mapping[str, IdArray]) -> dict[str, IdFile]:
+    text, found = [name for name, ids in known.items() if is_text(ids)], {}
     for name, columns in _ID_OPTIONS.items():
         path: Path | None = getattr(job, name)
         if path is not None and job.cluster.is_used and path.exists() and not (path.is_file() or path.is_dir()):
             raise UsageError(f"--{name}: {path} can be read only once, and --workers read it, too; give it as a file")
         if path is not None:
-            found[name] = read_ids(path, *columns, may_be_empty=name in _MAY_BE_EMPTY)
+            found[name] = read_ids(path, *columns, may_be_empty=name in _MAY_BE_EMPTY, text=text)
     return found
 
 
-def _require_known(ids: Int64s, table: EncodedTable, option: str) -> None:
+def _require_known(ids: IdArray, table: EncodedTable, option: str) -> None:
     """Refuse ids of a file that the bundle does not have.
 
     Raises:
@@ -241,7 +253,16 @@ def _allowed(files: Mapping[str, IdFile], items: EncodedTable, counts: dict[str,
     return allowed
 
 
-def _rows(item_ids: Int64s, items: EncodedTable, option: str, counts: dict[str, int]) -> Int64s:
+def _again(file: IdFile | None, items: EncodedTable, counts: dict[str, int]) -> Bools | None:
+    """(R_item,) bool from the list of items that may come again; None without one."""
+    if file is None:
+        return None
+    again = np.zeros(len(items), dtype=np.bool_)
+    again[_rows(file.ids, items, "repeat", counts)] = True
+    return again
+
+
+def _rows(item_ids: IdArray, items: EncodedTable, option: str, counts: dict[str, int]) -> Int64s:
     """The rows of the known ones; the others are counted."""
     rows = items.index_of(item_ids)
     unknown = int((rows == UNKNOWN).sum())

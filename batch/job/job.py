@@ -44,6 +44,7 @@ class Job:
         allow: file of the only item_ids that may be recommended; all may unless given.
         deny: file of item_ids that are recommended to nobody.
         block: file of (user_id, item_id) pairs: what is not recommended to whom.
+        repeat: file of item_ids that may be listed again for users who have them already; none may unless given.
         audience: best users listed for each title, in ``item_users/``; none unless given.
     """
 
@@ -69,6 +70,7 @@ class Job:
     allow: Path | None = None
     deny: Path | None = None
     block: Path | None = None
+    repeat: Path | None = None
     audience: int | None = None
 
     def __post_init__(self) -> None:
@@ -84,6 +86,9 @@ class Job:
             raise UsageError(f"--memory-mib: got {self.memory_mib}, expected a number above 0")
         if self.device not in DEVICES:
             raise UsageError(f"--device: got {self.device!r}, expected one of {', '.join(DEVICES)}")
+        if self.repeat is not None and self.include_seen:
+            message = "--repeat: not together with --include-seen, with which every item may be listed again"
+            raise UsageError(message)
         check_skips(self.skip_gate)
         self._settle_paths()
         _check_apart(self.bundle, str(self.out))
@@ -100,7 +105,7 @@ class Job:
 
     def _settle_paths(self) -> None:
         """Every path and URL as it is meant, once for everybody who reads them."""
-        for name in ("out", "bundle", "ratings", "users", "items", "allow", "deny", "block"):
+        for name in ("out", "bundle", "ratings", "users", "items", "allow", "deny", "block", "repeat"):
             given = getattr(self, name)
             try:
                 meant = given if given is None else as_location(given) if name == "out" else as_path(given)

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batch.lists.parts import audience_table
@@ -25,8 +27,8 @@ from batch.store.target import Target
 from sdk.base import schema
 from sdk.base.arrow_memory import reader_of
 from sdk.base.errors import OutputError
-from sdk.base.ids import rows_of
-from sdk.base.types import Int64s
+from sdk.base.ids import rows_in, rows_of
+from sdk.base.types import IdArray, Int64s
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
 from sdk.models.pair_form import PairForm
@@ -41,21 +43,22 @@ def partial_name(title_shard: int, user_shard: int) -> str:
     return f"{PARTIALS}/{title_shard:05d}/{user_shard:05d}.parquet"
 
 
-def cut(table: pa.Table, shards: Sequence[Int64s]) -> list[pa.Table]:
+def cut(table: pa.Table, shards: Sequence[IdArray]) -> list[pa.Table]:
     """A long form cut by title.
 
     Args:
-        table: ``schema.ITEM_USERS``, ascending by item_id.
+        table: ``schema.ITEM_USERS`` with its ids' types, ascending by item_id.
         shards: the item_ids of each title shard, ascending, and the shards too.
 
     Returns:
         A table for each shard; rows of titles in no shard are left out.
     """
-    items = table.column("item_id").to_numpy()
-    inside = table.filter(pa.array(np.isin(items, np.concatenate([*shards, np.zeros(0, np.int64)]))))
-    items = inside.column("item_id").to_numpy()
-    edges = [(np.searchsorted(items, ids[0]), np.searchsorted(items, ids[-1], side="right")) for ids in shards]
-    return [inside.slice(first, last - first) for first, last in edges]
+    if not shards:
+        return []
+    place = rows_in(np.concatenate(shards), table.column("item_id"))
+    inside = table.filter(pa.array(place >= 0))
+    edges = np.searchsorted(place[place >= 0], np.cumsum([0, *map(len, shards)]))
+    return [inside.slice(first, last - first) for first, last in pairwise(edges.tolist())]
 
 
 def read_partials(target: Target, run_date: str, title_shard: int, user_shards: Iterable[int]) -> list[pa.Table]:
@@ -85,17 +88,28 @@ def merge(parts: Sequence[pa.Table], size: int) -> pa.Table:
     """Each title's best users of all parts: by higher score, then smaller user id.
 
     Args:
-        parts: ``schema.ITEM_USERS`` each, at least one; a user stands in one part only.
+        parts: ``schema.ITEM_USERS`` with their ids' types each, at least one; a user stands in one part only.
         size: users of an audience at most.
     """
     table = pa.concat_tables(parts)
-    item, user, score = (table.column(name).to_numpy() for name in ("item_id", "user_id", "score"))
+    item, user, score = _ascending(table["item_id"]), _ascending(table["user_id"]), table["score"].to_numpy()
     order = np.lexsort((user, -score, item))
     _, starts, sizes = np.unique(item[order], return_index=True, return_counts=True)
     rank = np.asarray(np.arange(len(item)) - np.repeat(starts, sizes) + 1, np.int32)
     kept = rank <= size
     table = table.take(pa.array(order[kept])).combine_chunks()
     return table.set_column(table.schema.get_field_index("rank"), schema.ITEM_USERS.field("rank"), pa.array(rank[kept]))
+
+
+def _ascending(ids: pa.ChunkedArray) -> Int64s:
+    """(N,) ints in the order of the ids: the ids themselves, or of texts their places among them."""
+    if not pa.types.is_string(ids.type):
+        return ids.to_numpy()
+    texts = ids.dictionary_encode().unify_dictionaries().combine_chunks()
+    order = pc.array_sort_indices(texts.dictionary).to_numpy()  # by bytes
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return np.asarray(rank[texts.indices.to_numpy()])
 
 
 # within --memory-mib -------------------------------------------------------------------------------
@@ -141,7 +155,7 @@ class Slices:
     size: int
     at_a_time: int
 
-    def tables(self, shards: Sequence[Int64s]) -> Iterator[pa.Table]:
+    def tables(self, shards: Sequence[IdArray]) -> Iterator[pa.Table]:
         """The shard's best users of each title, by title shard, one at a time.
 
         Args:
@@ -153,7 +167,8 @@ class Slices:
         known = np.flatnonzero(self.recommender.sources(self.user_index) != POPULAR)
         form = self.recommender.form
         if form is None or not len(known):
-            yield from (schema.ITEM_USERS.empty_table() for _ in shards)
+            layout = schema.with_ids(schema.ITEM_USERS, self.recommender.items.ids, self.recommender.users.ids)
+            yield from (layout.empty_table() for _ in shards)
             return
         part = PairForm(form.users.take(self.user_index[known]), form.items, form.head)
         seen = self.seen.take(known)
@@ -162,7 +177,7 @@ class Slices:
             portions = (shard[start : start + self.at_a_time] for start in starts)
             yield pa.concat_tables([self._portion(part, known, seen, ids) for ids in portions])
 
-    def _portion(self, form: PairForm, known: Int64s, seen: Seen, item_ids: Int64s) -> pa.Table:
+    def _portion(self, form: PairForm, known: Int64s, seen: Seen, item_ids: IdArray) -> pa.Table:
         """A few titles: an engine that holds these alone, so that nothing grows with the catalogue."""
         made_by = self.recommender
         rows = made_by.items.index_of(item_ids)

@@ -7,14 +7,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sdk.base import schema
-from sdk.base.arrow_tables import long_form, real_places
+from sdk.base.arrow_tables import long_form, named_by, real_places
 from sdk.base.ids import rows_of
 from sdk.base.types import Int64s
 from sdk.scoring.recommender import Audience, Recommender
 
+TEXTS = ["source", "user_id", "item_id", "similar_item_id"]
+"""Columns of parts that may be strings, to be read as dictionaries: a tenth of the time that strings take."""
+
 
 def audience_table(recommender: Recommender, user_index: Int64s, found: Audience) -> pa.Table:
-    """An audience as ``schema.ITEM_USERS``.
+    """An audience as ``schema.ITEM_USERS``, with the types of its ids.
 
     Args:
         recommender: what it was made by.
@@ -24,8 +27,10 @@ def audience_table(recommender: Recommender, user_index: Int64s, found: Audience
     real = real_places(found.lengths, found.user_index.shape[1])
     users = found.user_index[real]
     names, codes = np.unique(recommender.sources(user_index), return_inverse=True)
-    columns = recommender.items.ids[found.item_index], recommender.users.ids[users], found.scores[real]
-    return long_form(schema.ITEM_USERS, real, *columns, names, codes[rows_of(user_index, users)])
+    item_ids, user_ids = recommender.items.ids, recommender.users.ids
+    columns = named_by(item_ids, found.item_index), named_by(user_ids, users), found.scores[real]
+    layout = schema.with_ids(schema.ITEM_USERS, item_ids, user_ids)
+    return long_form(layout, real, *columns, names, codes[rows_of(user_index, users)])
 
 
 def part_bytes(table: pa.Table, *, page_checksums: bool = False) -> bytes:
@@ -35,7 +40,10 @@ def part_bytes(table: pa.Table, *, page_checksums: bool = False) -> bytes:
         table: of one part.
         page_checksums: whether it holds checksums of its own: for what is read before anything checks its hash.
     """
-    sink, fixed = pa.BufferOutputStream(), {"row_group_size": 1 << 20, "use_dictionary": ["source"]}
+    strings = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    sink, fixed = pa.BufferOutputStream(), {"row_group_size": 1 << 20, "use_dictionary": strings}
+    if len(strings) > 1:  # of text ids, which a list repeats in every row
+        fixed["dictionary_pagesize_limit"] = 1 << 26
     pq.write_table(table, sink, compression="zstd", write_page_checksum=page_checksums, **fixed)
     data: bytes = sink.getvalue().to_pybytes()
     return data

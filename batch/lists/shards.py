@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -16,8 +16,9 @@ from batch.lists.parts import audience_table, part_bytes
 from batch.store.journal import Journal, ShardRecord
 from batch.store.layout import ITEM_ITEMS, ITEM_USERS, USER_ITEMS
 from batch.store.places import open_target
+from sdk.base.arrow_tables import lists_table
 from sdk.base.files import digest_of, sha256_of
-from sdk.base.types import Int64s, TopK
+from sdk.base.types import IdArray, Int64s, TopK
 from sdk.machine.device import usable_cores
 from sdk.scoring.recommender import POPULAR
 
@@ -70,9 +71,12 @@ class Scored:
     partials: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def _listed(shard: Shard, lists: TopK, partials: Mapping[str, bytes]) -> Scored:
+def _listed(
+    shard: Shard, lists: TopK, item_ids: IdArray | None = None, partials: Mapping[str, bytes] | None = None
+) -> Scored:
+    """Lists of ids, or of rows whose ids are given."""
     fallback = int((lists.source == POPULAR).sum())
-    return Scored(shard, lists.to_arrow, fallback, partials)
+    return Scored(shard, partial(lists_table, lists, item_ids), fallback, partials or {})
 
 
 def shards_of(num_users: int, num_items: int, size: int, num_audiences: int = 0) -> tuple[Shard, ...]:
@@ -112,9 +116,10 @@ class Scorer:
             self.recommender = bundle.recommender(
                 job.model, threads=job.threads, memory_mib=job.memory_mib, device=job.device
             )
-            users = len(bundle.encoded_users)
-            self.seen = asked.barred(Seen.nothing(users) if job.include_seen else bundle.interactions.seen(users))
+            nothing = Seen.nothing(len(bundle.encoded_users))
+            self.seen = asked.barred(nothing if job.include_seen else asked.seen(bundle))
             self.content = bundle.content if bundle.has_content else None
+        self.user_index = bundle.encoded_users.index_of(asked.users)
         self.k = min(job.k, len(bundle.encoded_items))  # buffers grow with it
         self.audience = min(job.audience or 0, len(bundle.encoded_users))
         self.recommender.keep(asked.allowed)
@@ -133,19 +138,19 @@ class Scorer:
         if shard.side == ITEM_USERS:
             return self._audience(shard)
         ids = self.asked.items[shard.start : shard.stop]
-        return _listed(shard, self.recommender.similar(self.content, ids, self.k, self.asked.allowed), {})
+        return _listed(shard, self.recommender.similar(self.content, ids, self.k, self.asked.allowed))
 
     def _users(self, shard: Shard) -> Scored:
-        ids = self.asked.users[shard.start : shard.stop]
-        index = self.bundle.encoded_users.index_of(ids)
+        ids, items = self.asked.users[shard.start : shard.stop], self.bundle.encoded_items.ids
+        index = self.user_index[shard.start : shard.stop]
         args = (index, self.seen.take(index), self.k)
         if not self.audience:
-            lists = self.recommender.recommend(*args, self.asked.allowed)
-            return _listed(shard, lists.answering("user_id", ids), {})
+            lists = self.recommender.recommend_rows(*args, self.asked.allowed)
+            return _listed(shard, lists.answering("user_id", ids), items)
         lists, parts = self._with_audience(*args, self.audience)
         encoded = (part_bytes(part, page_checksums=True) for part in parts)
         partials = {partial_name(n, shard.number): data for n, data in enumerate(encoded)}
-        return _listed(shard, lists.answering("user_id", ids), partials)
+        return _listed(shard, lists.answering("user_id", ids), items, partials)
 
     def _with_audience(self, index: Int64s, seen: Seen, k: int, size: int) -> tuple[TopK, Iterable[pa.Table]]:
         """Users' lists, and their part of the titles' audiences by title shard: in one pass where memory allows it."""
@@ -157,7 +162,7 @@ class Scorer:
             lists, found = recommender.recommend_with_audience(index, seen, k, size, allowed)
             return lists, cut(audience_table(recommender, index, found), title_shards)
         slices = Slices(recommender, index, seen, size, titles_at_a_time(size, *budget))
-        return recommender.recommend(index, seen, k, allowed), slices.tables(title_shards)
+        return recommender.recommend_rows(index, seen, k, allowed), slices.tables(title_shards)
 
     def _audience(self, shard: Shard) -> Scored:
         numbers = [other.number for other in self._shards(USER_ITEMS)]

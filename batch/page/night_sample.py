@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import pandas as pd
 from batch.checks.audit import parts_of, published_part
 from batch.store.layout import USER_ITEMS
 from batch.store.target import Target
-from sdk.base.types import Bools, Float32s, Float64s, Int32s, Int64s
+from sdk.base.types import Bools, Float32s, Float64s, IdArray, Int32s, Int64s
 from sdk.features.tables import FIRST_KNOWN, EncodedTable
 from sdk.scoring.recommender import POPULAR
 
@@ -27,19 +28,19 @@ class Sample:
     """Lists of some users: N rows of U users.
 
     Attributes:
-        users: (U,) int64 ids, ascending as in the parts.
+        users: (U,) ids, ascending as in the parts.
         user: (N,) int64, the row's place in ``users``.
         rank: (N,) int32 from 1.
-        item: (N,) int64 ids.
+        item: (N,) ids.
         score: (N,) float32.
         fallback: (N,) bool, whether popularity made the row.
         parts: names of the parts that were read.
     """
 
-    users: Int64s
+    users: IdArray
     user: Int64s
     rank: Int32s
-    item: Int64s
+    item: IdArray
     score: Float32s
     fallback: Bools
     parts: tuple[str, ...]
@@ -48,8 +49,9 @@ class Sample:
     def of(cls, rows: pd.DataFrame, parts: Sequence[str]) -> Sample:
         """From rows whose lists are runs of one user's."""
         user, users = pd.factorize(rows["user_id"])
-        rank, item, score = (rows[name].to_numpy() for name in ("rank", "item_id", "score"))
-        return cls(users.to_numpy(), user, rank, item, score, (rows["source"] == POPULAR).to_numpy(), tuple(parts))
+        rank, score = rows["rank"].to_numpy(), rows["score"].to_numpy()
+        popular = (rows["source"] == POPULAR).to_numpy()
+        return cls(_plain(users), user, rank, _plain(rows["item_id"]), score, popular, tuple(parts))
 
 
 def sample_users(target: Target, folder: str) -> Sample:
@@ -92,6 +94,11 @@ def _read(target: Target, path: str) -> pd.DataFrame:
     return rows
 
 
+def _plain(ids: pd.Series[Any] | pd.Index[Any]) -> IdArray:
+    """Ids as an array of numbers or of Python's texts, where pandas holds them as categories or its own strings."""
+    return ids.to_numpy() if pd.api.types.is_integer_dtype(ids.dtype) else ids.astype(object).to_numpy()
+
+
 def _spread(count: int, most: int) -> Int64s:
     """At most ``most`` places of ``count``, at even distances, the first among them."""
     return np.unique(np.linspace(0, count, min(count, most), endpoint=False).astype(np.int64))
@@ -130,6 +137,8 @@ def churn(sample: Sample, before: Sample) -> Float64s:
         sample: tonight's.
         before: of the night before.
     """
+    if (sample.users.dtype, sample.item.dtype) != (before.users.dtype, before.item.dtype):
+        return np.zeros(0)  # the data set's ids are of another type since
     now, old = (_top(one) for one in (sample, before))
     both = now[now["user"].isin(old["user"])].merge(old.drop_duplicates(), how="left", indicator="new")
     fresh = both["new"].eq("left_only")

@@ -13,14 +13,17 @@ import numpy as np
 from batch.checks.audit import parts_of, published_part
 from batch.gates.figures import Figures
 from batch.page import night_charts as charts
+from batch.page.item_names import item_names
 from batch.page.night_sample import Sample, churn, coverage_by_rank, coverage_by_users, same_parts, sample_users
 from batch.store.layout import ITEM_ITEMS, night_of, refused_report_of, report_of, staging_of
 from batch.store.publish import read_manifest
 from batch.store.run_record import read_record
 from batch.store.target import Target
 from sdk.base.errors import OutputError
+from sdk.base.ids import ids_of, plain_id
 from sdk.base.logs import facts
 from sdk.base.printable import filled_in, number
+from sdk.base.types import Id
 from sdk.bundles.bundle import Bundle
 from sdk.measure.charts import can_draw
 
@@ -37,7 +40,7 @@ class NightShown:
     Attributes:
         run_date: the night.
         target: where it lies.
-        bundle: what it was made from, for titles and years.
+        bundle: what it was made from, for the items' names.
         figures: what its audit found.
         inputs: what it was made from, as its manifest says; of a refused one, what its audit noted of that.
         record: seconds per stage and rates, as the run record holds them; may be empty.
@@ -114,18 +117,19 @@ def _user_tastes(bundle: Bundle, sample: Sample) -> list[Taste]:
     for place in chosen.tolist():
         rows = np.flatnonzero((sample.user == place) & (sample.rank <= _TASTE_DEPTH))
         popular = bool(sample.fallback[rows].any())
-        note = "made by popularity" if popular else _liked(bundle, int(sample.users[place]))
-        titles = bundle.titles(sample.item[rows[np.argsort(sample.rank[rows])]])
+        note = "made by popularity" if popular else _liked(bundle, plain_id(sample.users[place]))
+        titles = item_names(bundle, sample.item[rows[np.argsort(sample.rank[rows])]])
         found.append((f"User {sample.users[place]}", note, titles))
     return found
 
 
-def _liked(bundle: Bundle, user_id: int) -> str:
-    row = bundle.encoded_users.index_of(np.array([user_id]))[0]
+def _liked(bundle: Bundle, user_id: Id) -> str:
+    row = bundle.encoded_users.index_of([user_id])[0]
     rated = np.flatnonzero(bundle.interactions.rows.user_index == row)
     best = rated[np.argsort(-bundle.interactions.rating[rated], kind="stable")[:_LIKED]]
-    names = bundle.titles(bundle.encoded_items.ids[bundle.interactions.rows.item_index[best]])
-    return f"rated highest: {'; '.join(names)}" if names else ""
+    names = item_names(bundle, bundle.encoded_items.ids[bundle.interactions.rows.item_index[best]])
+    what = "rated highest" if bundle.about.feedback == "explicit" else "weighs most"
+    return f"{what}: {'; '.join(names)}" if names else ""
 
 
 def _title_tastes(night: NightShown) -> list[Taste]:
@@ -134,12 +138,12 @@ def _title_tastes(night: NightShown) -> list[Taste]:
     if not paths:
         return []
     rows = published_part(night.target, paths[0]).to_pandas()
-    ids = np.unique(rows["item_id"])
+    ids = np.unique(ids_of(rows["item_id"], known=bundle.encoded_items.ids))
     rated = bundle.encoded_items.statistics.count[bundle.encoded_items.index_of(ids)]
     chosen = ids[np.argsort(-rated, kind="stable")[:_TASTE_TITLES]]
     lists = [rows[rows["item_id"] == item].nsmallest(_TASTE_DEPTH, "rank")["similar_item_id"] for item in chosen]
-    titles = [bundle.titles(similar.to_numpy()) for similar in lists]
-    return [(f"Like {name}", "", similar) for name, similar in zip(bundle.titles(chosen), titles, strict=True)]
+    titles = [item_names(bundle, similar.to_numpy()) for similar in lists]
+    return [(f"Like {name}", "", similar) for name, similar in zip(item_names(bundle, chosen), titles, strict=True)]
 
 
 def published_night(target: Target, run_date: str | None, bundle: Bundle) -> NightShown:

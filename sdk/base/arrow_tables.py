@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from sdk.base.errors import DataError, UsageError
+from sdk.base.schema import LISTS, with_ids
+from sdk.base.types import IdArray
+
+if TYPE_CHECKING:
+    from sdk.base.types import TopK
 
 _NOT_NUMBERS = "these are no numbers"
 
@@ -19,11 +24,27 @@ def real_places(lengths: NDArray[np.int32], width: int) -> NDArray[np.bool_]:
     return np.asarray(np.arange(width) < lengths[:, None])
 
 
+def lists_table(lists: TopK, item_ids: IdArray | None = None) -> pa.Table:
+    """Lists as one table, a row per (query, rank), in the layout of ``schema.LISTS`` with the types of their ids.
+
+    Args:
+        lists: of ids; or, where ``item_ids`` are given, of rows of a table.
+        item_ids: (R,) ids of that table's rows.
+    """
+    real = real_places(lists.lengths, lists.item_id.shape[1])
+    queries = np.arange(len(lists)) if lists.query_id is None else lists.query_id
+    names, codes = np.unique(lists.source, return_inverse=True)
+    found, made_by = lists.item_id[real], np.repeat(codes, lists.lengths)
+    answers = found if item_ids is None else named_by(item_ids, found)
+    layout = with_ids(LISTS[lists.query], queries, lists.item_id if item_ids is None else item_ids)
+    return long_form(layout, real, queries, answers, lists.scores[real], names, made_by)
+
+
 def long_form(
     layout: pa.Schema,
     real: NDArray[np.bool_],
-    queries: NDArray[np.int64],
-    answers: NDArray[np.int64],
+    queries: IdArray | pa.Array,
+    answers: IdArray | pa.Array,
     scores: NDArray[np.float32],
     names: NDArray[np.str_],
     codes: NDArray[np.integer[Any]],
@@ -33,16 +54,27 @@ def long_form(
     Args:
         layout: one of the lists' schemas of ``sdk.base.schema``.
         real: (B, k) bool, where there is an answer.
-        queries: (B,) int64, the id that each list answers.
-        answers: (N,) int64, the real ones.
+        queries: (B,) the id that each list answers.
+        answers: (N,) ids, the real ones.
         scores: (N,) float32, theirs.
         names: what sources there are.
         codes: (N,) which of them made each answer.
     """
     rank = np.broadcast_to(np.arange(1, real.shape[1] + 1, dtype=np.int32), real.shape)[real]
     named = pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(names.astype(str)))
-    columns = [np.repeat(queries, real.sum(axis=1)), rank, answers, scores, named.cast(pa.string())]
-    return pa.table([pa.array(column) for column in columns], schema=layout)
+    asked = pa.array(queries, layout.field(0).type).take(pa.array(np.repeat(np.arange(len(real)), real.sum(axis=1))))
+    columns = [asked, rank, answers, scores, named.cast(pa.string())]
+    return pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, layout, strict=True)], schema=layout
+    )
+
+
+def named_by(ids: IdArray, rows: NDArray[np.int64]) -> IdArray | pa.Array:
+    """The ids in some rows of a table; texts as an Arrow array, without an object for each row."""
+    if ids.dtype != object:
+        return ids[rows]
+    used, at = np.unique(rows, return_inverse=True)
+    return pa.array(ids[used], pa.string()).take(pa.array(at.ravel()))
 
 
 def as_table(given: Any, layout: pa.Schema, name: str) -> pa.Table:

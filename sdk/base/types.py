@@ -189,17 +189,13 @@ class TopK:
         """
         import pyarrow as pa
 
-        from sdk.base.arrow_tables import long_form, real_places
-        from sdk.base.schema import LISTS, TITLE, with_ids
+        from sdk.base.arrow_tables import lists_table, real_places
+        from sdk.base.schema import TITLE
 
-        real = real_places(self.lengths, self.item_id.shape[1])
-        queries = np.arange(len(self)) if self.query_id is None else self.query_id
-        names, codes = np.unique(self.source, return_inverse=True)
-        answers, made_by = self.item_id[real], np.repeat(codes, self.lengths)
-        layout = with_ids(LISTS[self.query], queries, self.item_id)
-        table = long_form(layout, real, queries, answers, self.scores[real], names, made_by)
+        table = lists_table(self)
         if titles is None:
             return table
+        answers = self.item_id[real_places(self.lengths, self.item_id.shape[1])]
         known, at = np.unique(answers, return_inverse=True)  # of a title that stands in many lists, its name once
         return table.append_column(TITLE, pa.array(titles(known), pa.string()).take(pa.array(at)))
 

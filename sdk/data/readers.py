@@ -24,7 +24,7 @@ from sdk.base.errors import DataError, MissingColumnError, UnusableFileError, Us
 from sdk.base.types import Int64s
 from sdk.data import stores
 from sdk.data.stores import File
-from sdk.data.text_tables import csv_names, csv_parts, json_names, json_parts
+from sdk.data.text_tables import csv_lists, csv_names, csv_parts, json_names, json_parts
 from sdk.data.validation import check_share, rejects_table
 
 _ROWS = 1 << 19  # of one part, where the source has no parts of its own
@@ -59,7 +59,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Source:
+class OpenTable:
     """A table that can be read part by part, as often as is wanted.
 
     Attributes:
@@ -89,13 +89,13 @@ class Source:
         return self._read(self.columns if columns is None else columns, ids)
 
 
-def open_table(given: Any, name: str, *, header: bool = True) -> Source:
+def open_table(given: Any, name: str, *, header: bool = True) -> OpenTable:
     """Find out what a table is.
 
     Args:
         given: a table in memory (pandas, Polars, Arrow, DuckDB), or the path or URL of a file (Parquet, CSV with any
             separator, JSON lines, Arrow or Feather; the text ones also packed) or of a folder: of parts, partitioned
-            as Hive does, or of Delta Lake; or a query, ``duckdb:SELECT …``.
+            as Hive does, or of Delta Lake; or a query, ``duckdb:SELECT …``; or a list of such, one after the other.
         name: what it is called in messages, such as ``interactions``.
         header: whether the first row of a CSV names its columns; without, they are called ``1``, ``2`` …
 
@@ -103,6 +103,8 @@ def open_table(given: Any, name: str, *, header: bool = True) -> Source:
         UsageError: it is nothing of these.
         DataError: it is not there, is damaged, or needs a package that is not installed.
     """
+    if isinstance(given, list | tuple) and given:
+        return _one_after_the_other([open_table(one, name, header=header) for one in given])
     if not isinstance(given, str | os.PathLike):
         return _in_memory(as_table(given, pa.schema([]), name), name)
     text = os.fspath(given)
@@ -167,7 +169,7 @@ def typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
 # ---------------------------------------------------------------------------------------------- sources
 
 
-def _in_memory(table: pa.Table, name: str) -> Source:
+def _in_memory(table: pa.Table, name: str) -> OpenTable:
     table = _plain(table)
 
     def parts(columns: Sequence[str], ids: Collection[str]) -> Iterator[Part]:
@@ -175,7 +177,18 @@ def _in_memory(table: pa.Table, name: str) -> Source:
         for start in range(0, max(1, table.num_rows), _ROWS):
             yield Part(name, start + 1, chosen.slice(start, _ROWS))
 
-    return Source(name, tuple(table.column_names), frozenset(), table.num_rows, parts)
+    return OpenTable(name, tuple(table.column_names), frozenset(), table.num_rows, parts)
+
+
+def _one_after_the_other(tables: Sequence[OpenTable]) -> OpenTable:
+    def parts(columns: Sequence[str], ids: Collection[str]) -> Iterator[Part]:
+        for table in tables:
+            yield from table.parts(columns, ids)
+
+    rows = [table.num_rows for table in tables]
+    total = None if None in rows else sum(filter(None, rows))
+    untyped = frozenset.intersection(*(table.untyped for table in tables))
+    return OpenTable(", ".join(table.where for table in tables), tables[0].columns, untyped, total, parts)
 
 
 def _plain(table: pa.Table) -> pa.Table:
@@ -203,7 +216,7 @@ def _uuid_text(values: pa.Array) -> pa.Array:
     return pa.StringArray.from_buffers(len(storage), pa.py_buffer(offsets), pa.py_buffer(text.tobytes()))
 
 
-def _queried(query: str, name: str) -> Source:
+def _queried(query: str, name: str) -> OpenTable:
     """What DuckDB answers; it is asked again for each reading."""
     try:
         import duckdb
@@ -226,10 +239,10 @@ def _queried(query: str, name: str) -> Source:
             yield Part(name, first, _chosen(_plain(pa.Table.from_batches([batch])), columns, name))
             first += batch.num_rows
 
-    return Source(f"{name} (a query)", tuple(asked().columns), frozenset(), None, parts)
+    return OpenTable(f"{name} (a query)", tuple(asked().columns), frozenset(), None, parts)
 
 
-def _delta(place: stores.Place) -> Source:
+def _delta(place: stores.Place) -> OpenTable:
     """The rows that stand in a Delta table; its files alone would give deleted rows, too."""
     try:
         from deltalake import DeltaTable
@@ -252,10 +265,10 @@ def _delta(place: stores.Place) -> Source:
                 yield Part(PurePath(fragment.path).name, first, _plain(pa.Table.from_batches([batch])))
                 first += batch.num_rows
 
-    return Source(place.where, names, frozenset(), rows.count_rows(), parts)
+    return OpenTable(place.where, names, frozenset(), rows.count_rows(), parts)
 
 
-def _of_files(place: stores.Place, *, header: bool) -> Source:
+def _of_files(place: stores.Place, *, header: bool) -> OpenTable:
     files = place.files()
     kinds = {one.where: one.kind() for one in files}
     names = _names(files[0], kinds[files[0].where], header=header)
@@ -271,8 +284,9 @@ def _of_files(place: stores.Place, *, header: bool) -> Source:
 
     rows = [_num_rows(one) for one in files] if set(kinds.values()) == {"parquet"} else [None]
     total = None if None in rows else sum(filter(None, rows))
-    untyped = frozenset(names if is_text else ()) | frozenset(hive)
-    return Source(place.where, (*names, *hive), untyped, total, parts)
+    lists = csv_lists(files[0], header=header) if is_text else frozenset()
+    untyped = (frozenset(names) - lists if is_text else frozenset()) | frozenset(hive)
+    return OpenTable(place.where, (*names, *hive), untyped, total, parts)
 
 
 def _with_constants(rows: pa.Table, constants: Mapping[str, str | None], columns: Sequence[str]) -> pa.Table:

@@ -9,6 +9,7 @@ import contextlib
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ _MOST_OPEN = 1 << 26  # bytes in which a quote must be closed again
 _MOST_LINES = 1000  # of one row
 _SEPARATORS = "\t,;|"
 _BOM = b"\xef\xbb\xbf"
+_ATOMIC = re.compile(r"(.+):(token|token_seq|float|float_seq)")
 _NOT_JSON = "not JSON: each line must be one {…}"
 Bad = list[tuple[int, str, str]]
 Block = tuple[int, pa.Table, Bad]
@@ -35,7 +37,7 @@ Block = tuple[int, pa.Table, Bad]
 
 
 def csv_names(file: File, *, header: bool) -> tuple[str, ...]:
-    """The columns' names; ``1``, ``2`` … where there is no header.
+    """The columns' names; ``1``, ``2`` … where there is no header. RecBole's types after them are left out.
 
     Raises:
         UnusableFileError: it has one column only, or two of one name.
@@ -44,10 +46,23 @@ def csv_names(file: File, *, header: bool) -> tuple[str, ...]:
     if len(fields) < 2:
         problem = f"it has no columns: its first line is {fields[:1]!r} and holds no comma, tab, semicolon or bar"
         raise UnusableFileError(file.where, problem, "Give a table whose first line names its columns.")
-    names = tuple(fields) if header else tuple(str(at + 1) for at in range(len(fields)))
+    names = tuple(_recbole(fields) or fields) if header else tuple(str(at + 1) for at in range(len(fields)))
     if twice := [name for name in names if names.count(name) > 1]:
         raise UnusableFileError(file.where, f"two of its columns are called {twice[0]!r}", "Rename one of them.")
     return names
+
+
+def csv_lists(file: File, *, header: bool) -> frozenset[str]:
+    """Columns that hold several values, parted by blanks, as RecBole's header says: ``genre:token_seq``."""
+    fields, _ = _first_row(file)
+    names = _recbole(fields) if header else {}
+    return frozenset(name for name, kind in names.items() if kind.endswith("_seq"))
+
+
+def _recbole(fields: Sequence[str]) -> dict[str, str]:
+    """Name -> type where every field of a header has one, as in RecBole's atomic files."""
+    found = {match[1]: match[2] for one in fields if (match := _ATOMIC.fullmatch(one.strip()))}
+    return found if len(found) == len(fields) else {}
 
 
 def _first_row(file: File) -> tuple[list[str], str]:
@@ -70,12 +85,16 @@ def csv_parts(file: File, columns: Sequence[str], ids: Collection[str], *, heade
         UnusableFileError: a quote is never closed.
     """
     names, separator = csv_names(file, header=header), _first_row(file)[1]
+    lists = csv_lists(file, header=header)
     first, skip = 1, int(header)
     for data in _blocks(file, _balanced):
         table, bad = _csv_block(data, names, columns, ids, separator, skip)
         total = table.num_rows + len(bad)
         if data.count(b'"') and skip + total < data.count(b"\n"):
             _require_closed(file, data, separator, first)
+        for at, name in enumerate(columns):
+            if name in lists:
+                table = table.set_column(at, name, pc.split_pattern_regex(table[name].cast(pa.string()), " +"))
         yield first + skip, table, [(first + number, reason, text) for number, reason, text in bad]
         first, skip = first + skip + total, 0
 

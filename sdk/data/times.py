@@ -82,7 +82,7 @@ _NUMBERS = (
 
 def commonest_form(fields: Iterable[str]) -> TimeForm:
     """The form of most of a column's first fields; seconds where none is a time."""
-    forms = Counter(form for text in fields if (form := _form_of(text.strip())) is not None)
+    forms = Counter(form for text in fields if (form := form_of(text.strip())) is not None)
     return max(forms, key=lambda form: forms[form]) if forms else SECONDS
 
 
@@ -94,11 +94,12 @@ def seconds_of(text: str) -> int:
     """
     seconds = _seconds_of_text(text.strip())
     if seconds is None:
-        seconds = _number(text) // (_form_of(text.strip()) or SECONDS).per_second
+        seconds = _number(text) // (form_of(text.strip()) or SECONDS).per_second
     return _in_range(seconds)
 
 
-def _form_of(text: str) -> TimeForm | None:
+def form_of(text: str) -> TimeForm | None:
+    """The form that a text is a time of; None where it is none."""
     if _DIGITS.fullmatch(text):
         number = int(text)
         fitting = (form for form in _NUMBERS if form.least <= number < (MAX_TIMESTAMP + 1) * form.per_second)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sdk.base.errors import UsageError
+from sdk.base.ids import nobody
 from sdk.base.types import Bools, Float32s, Int32s, Int64s, TopK, put_together
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
@@ -118,7 +119,16 @@ class Recommender:
         return np.where(own, self.name, np.where(known, HISTORY, POPULAR)).astype(_SOURCE)
 
     def recommend(self, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None = None) -> TopK:
-        """The best k unseen items of each user row.
+        """The best k unseen items of each user row; see ``recommend_rows``."""
+        return self.named(self.recommend_rows(user_index, seen, k, allowed))
+
+    def named(self, lists: TopK) -> TopK:
+        """Lists of item rows as lists of ids."""
+        rows, ids = lists.item_id, self.items.ids
+        return replace(lists, item_id=np.where(rows >= 0, ids[rows], nobody(ids)))
+
+    def recommend_rows(self, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None = None) -> TopK:
+        """The best k unseen items of each user row, as rows of the items' table.
 
         Args:
             user_index: (B,) int64 rows of the users' table.
@@ -132,19 +142,19 @@ class Recommender:
         for name, rows in ((self.name, np.flatnonzero(~cold)), (POPULAR, np.flatnonzero(cold))):
             if len(rows):
                 found = self._engine(name, allowed).top_k(user_index[rows], seen.take(rows), k)
-                parts.append((rows, found.named(self.items.ids, source[rows])))
+                parts.append((rows, TopK(found.row, found.scores, found.lengths, source[rows])))
         return put_together(parts, len(user_index), min(k, len(self.items) - FIRST_KNOWN))
 
     def recommend_with_audience(
         self, user_index: Int64s, seen: Seen, k: int, size: int, allowed: Bools | None = None
     ) -> tuple[TopK, Audience]:
-        """``recommend``, and in the same pass each allowed title's best users among those given.
+        """``recommend_rows``, and in the same pass each allowed title's best users among those given.
 
         Only users whom the model knows stand in an audience: popularity gives everybody one score.
 
         Args:
             user_index: (B,) int64 rows of the users' table.
-            seen: as in ``recommend``; who must not be given a title is not in its audience.
+            seen: as in ``recommend_rows``; who must not be given a title is not in its audience.
             k: list length, at least 1.
             size: users of an audience, at least 1.
             allowed: (R_item,) bool, the item rows that may be recommended; None allows all.
@@ -159,9 +169,9 @@ class Recommender:
             message = f"audience: got device {self.device!r}, expected 'cpu'; audiences are made on the CPU only"
             raise UsageError(message)
         found, best = engine.top_k_and_audience(user_index[known], seen.take(known), max(k, size))
-        parts = [(known, found.named(self.items.ids, source[known]))]
+        parts = [(known, TopK(found.row, found.scores, found.lengths, source[known]))]
         if len(cold):
-            parts.append((cold, self.recommend(user_index[cold], seen.take(cold), k, allowed)))
+            parts.append((cold, self.recommend_rows(user_index[cold], seen.take(cold), k, allowed)))
         lists = put_together(parts, len(user_index), min(k, len(self.items) - FIRST_KNOWN))
         return lists, Audience(engine.candidates, best.row, best.scores, np.minimum(best.lengths, size))
 

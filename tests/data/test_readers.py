@@ -106,6 +106,20 @@ def test_a_folder_of_parts_in_order_of_names_and_none_that_is_hidden(tmp_path):
     ]  # fmt: skip
 
 
+def test_several_one_after_the_other(tmp_path):
+    given = [written(tmp_path, "parquet"), ROWS.slice(1)]
+    assert read_table(given, "plays")[0].to_pylist() == [*ROWS.to_pylist(), *ROWS.slice(1).to_pylist()]
+
+
+def test_recboles_atomic_files_say_what_is_a_list(tmp_path):
+    path = tmp_path / "ml.item"
+    path.write_text("item_id:token\tgenre:token_seq\tyear:float\n1\tdrama  comedy\t1995\n2\t\t1996\n")
+    assert read_table(str(path), "items")[0].to_pylist() == [
+        {"item_id": 1, "genre": ["drama", "comedy"], "year": 1995},
+        {"item_id": 2, "genre": None, "year": 1996},
+    ]
+
+
 def test_a_hive_partitioned_folder_gives_its_columns(tmp_path):
     table = pa.table({"user_id": [1, 2, 3], "event": ["view", "buy it", None]})
     partitioning = ds.partitioning(pa.schema([("event", pa.string())]), flavor="hive")
@@ -231,7 +245,9 @@ def test_what_is_no_table_is_refused_with_its_name(tmp_path, name, data, message
     assert name in str(caught.value)
 
 
-@pytest.mark.parametrize("given", [3, None, ["a"], "nowhere.csv", "postgresql://db/x", "nope://x/y", "duckdb:select"])
+@pytest.mark.parametrize(
+    "given", [3, None, ["a"], [], "nowhere.csv", "postgresql://db/x", "nope://x/y", "duckdb:select"]
+)
 def test_what_is_nothing_that_we_read(given):
     with pytest.raises(MarqueeError):
         read_table(given, "plays")

@@ -31,7 +31,7 @@ class TritonPythonModel:
         return serving.answer_each(pb_utils, requests, self._answer)
 
     def _answer(self, request: Any) -> dict[str, NDArray[np.int64]]:
-        user_ids, item_ids = (serving.flat(pb_utils, request, name) for name in ("user_id", "item_id"))
+        user_ids, item_ids = (serving.flat_ids(pb_utils, request, name) for name in ("user_id", "item_id"))
         user_at, user_known = serving.lookup(self.user_ids, user_ids)
         item_at, item_known = serving.lookup(self.item_ids, item_ids)
         serving.require_known_titles(item_ids, item_known, len(self.item_ids))

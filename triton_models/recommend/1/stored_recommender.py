@@ -15,6 +15,7 @@ from sdk.serving import (
     Float32s,
     Float64s,
     Head,
+    IdArray,
     Int64s,
     PairForm,
     Recommender,
@@ -22,6 +23,7 @@ from sdk.serving import (
     Side,
     Statistics,
     TopK,
+    nobody,
 )
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -46,15 +48,20 @@ class StoredRecommender:
         self._seen = Seen(np.array(arrays["seen_indptr"]), np.array(arrays["seen_items"]))
 
     @property
-    def user_ids(self) -> Int64s:
-        """(U,) int64, the known users, ascending."""
+    def user_ids(self) -> IdArray:
+        """(U,) int64, or object where they are text: the known users, ascending."""
         return self._recommender.users.known_ids
 
-    def recommend(self, user_ids: Int64s, k: int, excluded: Int64s | None = None) -> tuple[Int64s, Float32s]:
-        """(B, k) titles and scores, best first; -1 and -inf past the end of a short list.
+    @property
+    def nobody(self) -> IdArray:
+        """(1,) what stands for no user among ids of their kind."""
+        return self._recommender.users.ids[:1]
+
+    def recommend(self, user_ids: IdArray, k: int, excluded: IdArray | None = None) -> tuple[IdArray, Float32s]:
+        """(B, k) titles and scores, best first; past the end of a short list -1 or "", and -inf.
 
         Args:
-            user_ids: (B,) int64; an unknown user gets the most popular titles.
+            user_ids: (B,) ids; an unknown user gets the most popular titles.
             k: list length, at least 1.
             excluded: titles that nobody gets; one that the catalogue does not have excludes nothing.
         """
@@ -68,7 +75,7 @@ class StoredRecommender:
                 allowed = self._all_but(rows)
         return _padded(self._recommender.recommend(users, seen, k, allowed), k)
 
-    def _known_items(self, item_ids: Int64s) -> Int64s:
+    def _known_items(self, item_ids: IdArray) -> Int64s:
         rows = self._recommender.items.index_of(item_ids)
         return np.unique(rows[rows != UNKNOWN])
 
@@ -99,7 +106,7 @@ def _with_excluded(seen: Seen, num_users: int, rows: Int64s) -> Seen:
     )
 
 
-def _table(ids: Int64s, codes: Int64s, likes: Float64s) -> EncodedTable:
+def _table(ids: IdArray, codes: Int64s, likes: Float64s) -> EncodedTable:
     """As much of an encoded table as lists need: ids, codes and likes."""
     statistics = Statistics(np.zeros(len(ids)), likes, 0.0, 0.0, np.zeros(2), np.ones(2))
     codes = np.array(codes)
@@ -118,11 +125,9 @@ def _form(arrays: Arrays) -> PairForm:
     return PairForm(users, items, Head(np.array(arrays["cross"]), tail), has_history)
 
 
-def _padded(found: TopK, k: int) -> tuple[Int64s, Float32s]:
+def _padded(found: TopK, k: int) -> tuple[IdArray, Float32s]:
     """A catalogue smaller than k gives narrower lists; the contract's are k wide."""
-    missing = k - found.item_id.shape[1]
-    wide = ((0, 0), (0, missing))
-    return (
-        np.pad(found.item_id, wide, constant_values=-1),
-        np.pad(found.scores, wide, constant_values=-np.inf),
-    )
+    rows, width = found.item_id.shape
+    item_id = np.full((rows, k), nobody(found.item_id), found.item_id.dtype)
+    item_id[:, :width] = found.item_id
+    return item_id, np.pad(found.scores, ((0, 0), (0, k - width)), constant_values=-np.inf)

@@ -11,7 +11,7 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from sdk.serving import NeighbourIndex
+from sdk.serving import NeighbourIndex, nobody
 
 
 class TritonPythonModel:
@@ -29,11 +29,11 @@ class TritonPythonModel:
         self.index.nearest(np.zeros(1, dtype=np.int64), 1)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """(B, k) titles and cosines of each request's (B,) titles; -1 and -inf past the end of a short list."""
+        """(B, k) titles and cosines of each request's (B,) titles; past the end of a short list -1 or "", and -inf."""
         return serving.answer_each(pb_utils, requests, self._answer)
 
     def _answer(self, request: Any) -> dict[str, NDArray[Any]]:
-        item_ids = serving.flat(pb_utils, request, "item_id")
+        item_ids = serving.flat_ids(pb_utils, request, "item_id")
         serving.require_rows("item_id", item_ids, self.limits["max_ids"])
         k = int(serving.flat(pb_utils, request, "k")[0])
         serving.require_k(k, len(item_ids), self.limits)
@@ -41,6 +41,6 @@ class TritonPythonModel:
         serving.require_known_titles(item_ids, known, len(self.item_ids))
         found = self.index.nearest(rows, k)
         return {
-            "item_id": np.where(found.row >= 0, self.item_ids[found.row], -1),
+            "item_id": np.where(found.row >= 0, self.item_ids[found.row], nobody(self.item_ids)),
             "score": np.minimum(found.scores, np.float32(1)),
         }
