@@ -35,6 +35,8 @@ Weighting = Literal["stars", "alike", "log"]
 ModelName = Literal["dlrm", "ncf", "history", "content"]
 RANKERS = ("dlrm", "ncf")  # the models that score a pair with a logit
 C = TypeVar("C")
+_LATER = MappingProxyType({"written": "where it is not the default"})
+"""Of a field that came later: with its default, a configuration is written as it always was."""
 _MAX_WEIGHT = 1e6  # far above any that helps, far below what float32 overflows at
 
 
@@ -268,9 +270,6 @@ class NCFConfig(Checked):
 
 
 _LIKE_AT, _STAR_WEIGHT = FromData(4.0), FromData(0.4)
-_SAID_IF_OTHER: Mapping[str, bool] = {
-    "said_if_other": True
-}  # as JSON a field's default is left out: bundles of ratings have none
 
 
 def _log2(values: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -331,8 +330,8 @@ class HistoryConfig(Checked):
     seed: Seed = 0
     feature_dim: Size = 256
     ranker_weight: Amount = 0.003
-    weighting: Weighting | None = field(default="stars", metadata=_SAID_IF_OTHER)
-    keeps_diagonal: bool = field(default=True, metadata=_SAID_IF_OTHER)
+    weighting: Weighting | None = field(default="stars", metadata=_LATER)
+    keeps_diagonal: bool = field(default=True, metadata=_LATER)
 
     def weights(self, rating: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """(N,) float32 weight of each rating in a history: 1 for the least like, more above, less below."""
@@ -444,7 +443,7 @@ class RunConfig(Checked):
 
 def to_json(config: Any) -> dict[str, Any]:
     """A config as plain JSON values; ``from_json`` reads it back to an equal config."""
-    said = (f for f in fields(config) if "said_if_other" not in f.metadata or getattr(config, f.name) != f.default)
+    said = (f for f in fields(config) if f.metadata != _LATER or getattr(config, f.name) != f.default)
     return {f.name: _plain(getattr(config, f.name)) for f in said}
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from sdk.base.config import HistoryConfig, from_json, to_json
-from sdk.models.history.fit import factors, prepared
+from sdk.base.config import HistoryConfig
+from sdk.models.history.fit import prepared
 from sdk.models.history.model import HistoryModel
 
 RNG = np.random.default_rng(3)
@@ -21,13 +21,6 @@ def test_weights_enter_as_the_configuration_says():
     assert (log.weights(w).dtype, HistoryConfig(weighting="alike").weights(w).dtype) == (np.float32, np.float32)
 
 
-def test_a_configuration_of_stars_says_nothing_of_weights_and_another_does():
-    assert not {"weighting", "keeps_diagonal"} & set(to_json(HistoryConfig()))
-    other = HistoryConfig(weighting=None, keeps_diagonal=False)
-    assert to_json(other)["weighting"] is None
-    assert from_json(HistoryConfig, to_json(other)) == other
-
-
 @pytest.mark.parametrize("shape", [(12, 20), (30, 9)])  # solved by users, and by items
 @pytest.mark.parametrize("width", [0, 4])
 def test_without_its_diagonal_the_matrix_is_the_same_but_for_zeros_there(shape, width):
@@ -38,22 +31,6 @@ def test_without_its_diagonal_the_matrix_is_the_same_but_for_zeros_there(shape, 
     whole, bare = regression.times(eye), regression.without_diagonal()
     np.testing.assert_allclose(bare.times(eye), whole - np.diag(np.diag(whole)), atol=2e-5)
     np.testing.assert_allclose(bare.transposed_times(eye), (whole - np.diag(np.diag(whole))).T, atol=2e-5)
-
-
-def test_the_cut_to_a_rank_then_keeps_more_of_what_items_say_of_each_other():
-    history = csr_matrix((RNG.random((80, 60)) < 0.2).astype(float))
-    regression = prepared(history, np.zeros((60, 0), np.float32))(1.0)
-    wanted = regression.times(np.eye(60, dtype=np.float32)) / regression.leave_out
-    np.fill_diagonal(wanted, 0)
-    counts = np.diff(history.tocsc().indptr)
-    lost = {}
-    for keeps in (True, False):
-        config = HistoryConfig(rank=8, item_exponent=0, keeps_diagonal=keeps)
-        item_in, item_out = factors(regression, counts, config)
-        got = item_in @ item_out.T
-        np.fill_diagonal(got, 0)
-        lost[keeps] = np.linalg.norm(got - wanted)
-    assert lost[False] < 0.8 * lost[True]
 
 
 def columns(telling, users=150, items=40, seed=0):
