@@ -339,7 +339,8 @@ class HistoryConfig(Checked):
             return (0 * rating + 1).astype("float32")
         if self.weighting == "log":
             return _log2(1 + self.star_weight * rating.astype("float64"))
-        weight = 1 + self.star_weight * (rating.astype("float32") - self.like_at)
+        step, like = float(self.star_weight), float(self.like_at)  # NumPy takes a subclass of float for 64 bits
+        weight = 1 + step * (rating.astype("float32") - like)
         return weight.clip(self.least_weight).astype("float32")
 
 

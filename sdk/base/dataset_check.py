@@ -2,47 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from sdk.base import schema
+from sdk.base.description import Description
 from sdk.base.errors import DataError
-from sdk.base.ids import rows_of
-from sdk.base.types import Bools, Int64s, keys_of
-
-if TYPE_CHECKING:
-    from sdk.base.types import Dataset
 
 _DENSE = 1 << 26  # ids below it are looked up in a table of bits
 _REMEDY = "Make it by sdk.dataset, which puts things in order and sets aside what cannot be used."
 
 
-def check_dataset(dataset: Dataset) -> None:
-    """Hold a data set to what is promised of it. Whether a pair occurs once only is not looked at: it would take long.
+def check_side(
+    side: Literal["items", "users"], table: pa.Table, about: Description, keys: NDArray[np.int64],
+    known: NDArray[np.int64],
+) -> None:  # fmt: skip
+    """Hold one side of a data set to what is promised of it; that each pair occurs once is not looked at.
+
+    Args:
+        side: which it is.
+        table: its table.
+        about: what the columns mean.
+        keys: (N,) int64, that side of each pair.
+        known: (R,) int64, ascending: the keys of the table's rows.
 
     Raises:
         DataError: ids are null, of another type, do not ascend or occur twice; a column is not as described; or a pair
             is of an unknown user or item.
     """
-    for table, name, side in ((dataset.items, "item_id", "items"), (dataset.users, "user_id", "users")):
-        _check_ids(table, name, side)
-        _check_columns(table, schema.table_layout(name, dataset.about, table.schema), side)
-    pairs = dataset.interactions
-    for keys, table, name, side in (
-        (pairs.item_id, dataset.items, "item_id", "items"),
-        (pairs.user_id, dataset.users, "user_id", "users"),
-    ):
-        wrong = ~_known(keys_of(table, name), keys)
-        if wrong.any():
-            place = int(wrong.argmax())
-            found = f"interactions: {wrong.sum():,} are of a {name} that is not in {side}"
-            raise DataError(f"Dataset: {found}, the first, {keys[place]}, in row {place + 1}. {_REMEDY}")
+    name = "item_id" if side == "items" else "user_id"
+    _check_columns(table, schema.table_layout(name, about, table.schema), side)
+    if (wrong := ~_known(known, keys)).any():
+        place = int(wrong.argmax())
+        found = f"interactions: {wrong.sum():,} are of a {name} that is not in {side}"
+        raise DataError(f"Dataset: {found}, the first, {keys[place]}, in row {place + 1}. {_REMEDY}")
 
 
-def _check_ids(table: pa.Table, name: str, side: str) -> None:
+def check_ids(side: str, table: pa.Table, name: str) -> None:
+    """Hold a table's ids to what is promised of them.
+
+    Raises:
+        DataError: they are not there, null, of another type, do not ascend or occur twice.
+    """
     where = f"Dataset.{side}: column {name!r}"
     if name not in table.column_names:
         raise DataError(f"Dataset.{side}: no column {name!r} (it has {', '.join(table.column_names)}). {_REMEDY}")
@@ -69,13 +74,14 @@ def _check_columns(table: pa.Table, layout: pa.Schema, side: str) -> None:
             raise DataError(f"Dataset.{side}: column {field.name!r} has {count:,} nulls, expected none. {_REMEDY}")
 
 
-def _known(known: Int64s, keys: Int64s) -> Bools:
+def _known(known: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np.bool_]:
     """(N,) bool, which keys are known; a table of bits where they are small, as places and most ids are."""
     if not len(keys) or not len(known):
         return np.zeros(len(keys), np.bool_)
     top = int(known[-1])
     if not 0 <= top < _DENSE or int(known[0]) < 0:
-        return rows_of(known, keys) >= 0
+        found: NDArray[np.bool_] = known[np.minimum(np.searchsorted(known, keys), len(known) - 1)] == keys
+        return found
     bits = np.zeros(top + 1, np.bool_)
     bits[known] = True
     inside = (keys >= 0) & (keys <= top)

@@ -123,9 +123,13 @@ class Dataset:
     counts: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        from sdk.base.dataset_check import check_dataset
+        from sdk.base.dataset_check import check_ids, check_side
 
-        check_dataset(self)
+        pairs = self.interactions
+        check_ids("items", self.items, "item_id")
+        check_ids("users", self.users, "user_id")
+        check_side("items", self.items, self.about, pairs.item_id, self.item_keys)
+        check_side("users", self.users, self.about, pairs.user_id, self.user_keys)
 
     @property
     def user_keys(self) -> Int64s:
