@@ -18,15 +18,15 @@ import pyarrow as pa
 
 from batch.job.id_files import ITEM_ID, USER_ID, IdFile, read_ids
 from batch.job.job import Job
+from batch.job.newer import fresh_ratings
 from sdk.base.errors import BundleError, UsageError
 from sdk.base.files import sha256_of, standing
 from sdk.base.ids import is_text
 from sdk.base.rights import reason
 from sdk.base.types import Bools, IdArray, Int64s
 from sdk.bundles.bundle import INFO, Bundle, load
-from sdk.bundles.fresh import FreshBundle, FreshRatings
+from sdk.bundles.fresh import FreshBundle
 from sdk.data.fingerprint import fingerprint
-from sdk.data.movielens import load_ratings
 from sdk.data.validation import MAX_TIMESTAMP, sorted_order
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
@@ -165,23 +165,28 @@ def _with_ratings(job: Job, bundle: Bundle) -> tuple[Bundle, dict[str, Any], dic
     if job.ratings is None:
         return bundle, {}, {}
     until = MAX_TIMESTAMP if job.ratings_until is None else end_of_day(job.ratings_until)
-    read = load_ratings(job.ratings, config=bundle.info.config.data, until=until)
-    fresh = FreshRatings.of(bundle, read.interactions)
+    fresh, rejects = fresh_ratings(bundle, job.ratings, until)
     rated = fresh.ratings
     counts = {
-        "fresh_ratings": len(rated), "fresh_users": len(np.unique(rated.user_id)), "new_users": len(fresh.new_users),
-        "ratings_of_unknown_titles": fresh.unknown_items, "rejected_ratings": read.rejects.num_rows,
+        "fresh_ratings": len(rated), "fresh_users": fresh.num_users, "new_users": len(fresh.new_users),
+        "ratings_of_unknown_titles": fresh.unknown_items, "rejected_ratings": rejects.num_rows,
     }  # fmt: skip
-    if rejected := read.rejects.num_rows:
-        first = read.rejects.slice(0, 1).to_pylist()[0]
+    if rejected := rejects.num_rows:
+        first = rejects.slice(0, 1).to_pylist()[0]
         said = "%s: %d rows set aside; the first is line %d: %s"
         log.warning(said, job.ratings, rejected, first["line"], first["reason"])
     if fresh.unknown_items:
         said = "%s: %d ratings are of titles that the bundle does not have: ignored"
         log.warning(said, job.ratings, fresh.unknown_items)
     # whatever the order of their rows, so that a file that grew gives an old night again
-    found = fingerprint(rated, pa.table({}), pa.table({}), sorted_order(rated.user_id, rated.item_id))
+    items, users = _names(ITEM_ID, fresh.items), _names(USER_ID, fresh.users)
+    found = fingerprint(rated, items, users, sorted_order(rated.user_id, rated.item_id))
     return FreshBundle(bundle, fresh), {"ratings": {"fingerprint": found, "rows": len(rated)}}, counts
+
+
+def _names(column: str, ids: IdArray | None) -> pa.Table:
+    """What keys mean, as a table; an empty one where they are the ids."""
+    return pa.table({} if ids is None else {column: pa.array(ids, pa.string())})
 
 
 def end_of_day(date: str) -> int:

@@ -1,4 +1,4 @@
-"""What the pages know of titles and users, read from a bundle once, when the app starts."""
+"""What the pages know of items and users, read from a bundle once, when the app starts."""
 
 from __future__ import annotations
 
@@ -6,29 +6,31 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from columns import LABELS, Fact, facts_of, labels_of
 from search import SearchIndex, fold
 
 import sdk
-from sdk.base.ids import rows_of
-from sdk.base.types import Float64s, Int64s
+from sdk.base.ids import ids_in, is_text
+from sdk.base.types import Float64s, Id, IdArray, Int64s
+from sdk.features.tables import UNKNOWN
 
 LEAST_THOROUGH = 4  # letters: fewer, misspelt, may be anything
 
 
 @dataclass(frozen=True, slots=True)
 class Title:
-    """One title as a list shows it.
+    """One item as a list shows it.
 
     Attributes:
         item_id: its id.
-        name: display name with the year.
-        year: None where unknown.
-        genres: sorted, may be empty.
-        average: mean of all its ratings, in stars; None without one.
-        ratings: number of ratings.
+        name: display name, of a film with the year; the id where it has none.
+        year: of a film; None where unknown.
+        genres: of a film its genres, sorted; of anything else its groups, categories and lists; may be empty.
+        average: mean of all its ratings; None without one, and of feedback that is no rating.
+        ratings: number of ratings or interactions.
     """
 
-    item_id: int
+    item_id: Id
     name: str
     year: int | None
     genres: tuple[str, ...]
@@ -38,39 +40,50 @@ class Title:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What only a title's own page shows; each may be empty.
+    """What only an item's own page shows; each may be empty.
 
     Attributes:
-        overview: in words.
-        directors: names.
-        cast: names in billing order.
-        tmdb_id: None where unknown.
+        overview: of a film, in words.
+        directors: of a film, names.
+        cast: of a film, names in billing order.
+        tmdb_id: of a film; None where unknown.
+        facts: of anything else, what its columns say.
     """
 
     overview: str
     directors: tuple[str, ...]
     cast: tuple[str, ...]
     tmdb_id: int | None
+    facts: tuple[Fact, ...] = ()
 
 
 class Catalogue:
-    """Titles and users of a bundle.
+    """Items and users of a bundle.
 
     Args:
         bundle: an open bundle.
+
+    Attributes:
+        has_films: whether its items have MovieLens's columns.
+        is_rated: whether its interactions are ratings; else they are weights.
     """
 
     def __init__(self, bundle: sdk.Bundle) -> None:
         self.bundle = bundle
         items = bundle.items
-        self._ids = np.asarray(items["item_id"], dtype=np.int64)
+        self.has_films = bundle.about.is_preset("items")
+        self.is_rated = bundle.about.feedback != "implicit"
+        self._ids = ids_in(items["item_id"])
         self._row_of = {item_id: row for row, item_id in enumerate(self._ids.tolist())}
         self._names = bundle.titles(self._ids)
-        self._years, self._genres = items["year"].to_pylist(), items["genres"].to_pylist()
+        self._years = items["year"].to_pylist() if self.has_films else [None] * len(self._ids)
+        named = [] if self.has_films else list(bundle.about.item_columns(*LABELS))
+        labels = (labels_of(row, bundle.about) for row in items.select(named).to_pylist())
+        self._genres = items["genres"].to_pylist() if self.has_films else list(labels)
         self._counts, self._averages = _ratings(bundle, self._ids)
         self._users = bundle.encoded_users.known_ids
         self._index = SearchIndex(self._names, self._counts)
-        self._by_popularity = np.lexsort((self._ids, -self._counts))
+        self._by_popularity = np.argsort(-self._counts, kind="stable")
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -80,56 +93,77 @@ class Catalogue:
         """Users of the bundle."""
         return len(self._users)
 
-    def title(self, item_id: int) -> Title | None:
-        """A title; None where the bundle does not have it."""
+    @property
+    def user_ids(self) -> IdArray:
+        """(U,) ids of the users, ascending."""
+        return self._users
+
+    @property
+    def item_ids(self) -> IdArray:
+        """(I,) ids of the items, ascending."""
+        return self._ids
+
+    def title(self, item_id: Id) -> Title | None:
+        """An item; None where the bundle does not have it."""
         row = self._row_of.get(item_id)
         return None if row is None else self._title(row)
 
-    def details(self, item_id: int) -> Details:
-        """The rest of a title that the bundle has."""
+    def details(self, item_id: Id) -> Details:
+        """The rest of an item that the bundle has."""
         row = self.bundle.items.slice(self._row_of[item_id], 1).to_pylist()[0]
+        if not self.has_films:
+            return Details("", (), (), None, facts_of(row, self.bundle.about))
         return Details(row["overview"], tuple(row["directors"]), tuple(row["cast"]), row["tmdb_id"])
 
     def find(self, query: str, limit: int, *, thorough: bool = False) -> list[Title]:
-        """Titles by name, misspelt ones, too.
+        """Items by name, misspelt ones, too; anything but films by id as well, which then comes first.
 
         Args:
             query: what was typed.
-            limit: most titles to give.
+            limit: most items to give.
             thorough: whether to compare with every name where the quick index finds nothing; slower.
         """
-        found = [self._title(row) for row in self._index.find(query, limit)]
+        rows = self._index.find(query, limit)
+        if not self.has_films and (named := self._row_of_text(query)) is not None:
+            rows = [named, *(row for row in rows if row != named)][:limit]
+        found = [self._title(row) for row in rows]
         if found or not thorough or len(fold(query)) < LEAST_THOROUGH:
             return found
         return [self._title(self._row_of[match.item_id]) for match in self.bundle.find_title(query, limit)]
 
     def popular(self, count: int) -> list[Title]:
-        """The titles with most ratings."""
+        """The items with most ratings or interactions."""
         return [self._title(int(row)) for row in self._by_popularity[:count]]
 
-    def has_user(self, user_id: int) -> bool:
+    def has_user(self, user_id: Id) -> bool:
         """Whether the bundle knows a user."""
-        return int(rows_of(self._users, np.array(user_id))) >= 0
+        return bool(self.bundle.encoded_users.index_of([user_id])[0] != UNKNOWN)
 
-    def users_near(self, user_id: int, count: int) -> list[int]:
-        """Known users with ids around one, ascending."""
-        first = int(np.searchsorted(self._users, user_id)) - count // 2
+    def users_near(self, user_id: Id | None, count: int) -> list[Id]:
+        """Known users with ids around one, ascending; the first ones for None."""
+        first = 0 if user_id is None else int(np.searchsorted(self._users, user_id)) - count // 2
         first = max(0, min(first, len(self._users) - count))
-        near: list[int] = self._users[first : first + count].tolist()
+        near: list[Id] = self._users[first : first + count].tolist()
         return near
 
-    def known(self, item_ids: Iterable[int]) -> list[int]:
+    def known(self, item_ids: Iterable[Id]) -> list[Id]:
         """Those of the ids that the bundle has, in their order."""
         return [item_id for item_id in item_ids if item_id in self._row_of]
 
+    def _row_of_text(self, text: str) -> int | None:
+        """The row of the item whose id was typed."""
+        if is_text(self._ids):
+            return self._row_of.get(text)
+        return self._row_of.get(int(text)) if text.isascii() and text.isdecimal() and len(text) < 20 else None
+
     def _title(self, row: int) -> Title:
         count, genres = int(self._counts[row]), tuple(self._genres[row])
-        average = float(self._averages[row]) if count else None
-        return Title(int(self._ids[row]), self._names[row], self._years[row], genres, average, count)
+        average = float(self._averages[row]) if count and self.is_rated else None
+        return Title(self._ids[row : row + 1].tolist()[0], self._names[row], self._years[row], genres, average, count)
 
 
-def _ratings(bundle: sdk.Bundle, ids: Int64s) -> tuple[Int64s, Float64s]:
-    """(I,) number of ratings of each title, and (I,) their mean, 0 without one."""
+def _ratings(bundle: sdk.Bundle, ids: IdArray) -> tuple[Int64s, Float64s]:
+    """(I,) number of ratings of each item, and (I,) their mean, 0 without one."""
     rated = bundle.interactions
     size = len(bundle.encoded_items)
     counts = np.bincount(rated.rows.item_index, minlength=size)

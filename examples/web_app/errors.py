@@ -8,10 +8,10 @@ from werkzeug.exceptions import HTTPException
 
 _WORDS = {
     400: ("This request is not right", ""),
-    404: ("There is no such page", "Search for a title, or go back to the start."),
+    404: ("There is no such page", "Search for {0.one}, or go back to the start."),
     405: ("This address is for reading only", "Open it in a browser, or ask with GET."),
     413: ("That is too much at once", "Send less."),
-    414: ("That address is too long", "Choose fewer titles, or search for something shorter."),
+    414: ("That address is too long", "Choose fewer {0.items}, or search for something shorter."),
 }
 
 
@@ -27,6 +27,7 @@ def _http_error(error: HTTPException) -> tuple[str, int] | HTTPException:
     if code < 400:
         return error
     heading, advice = _WORDS.get(code, (error.name, ""))
+    advice = advice.format(current_app.jinja_env.globals["words"])
     return _page(code, heading, advice or error.description or "")
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from batch.gates.figures import Figures, GateResult
 
 _COUNTS = {
-    "user_rows": "Rows in users' lists", "item_rows": "Rows in titles' lists",
-    "fallback_users": "Users served by popularity", "fallback_items": "Titles served by popularity",
+    "user_rows": "Rows in users' lists", "item_rows": "Rows in {}s' lists",
+    "fallback_users": "Users served by popularity", "fallback_items": "{}s served by popularity",
 }  # fmt: skip
 _ABSENT = {"name": "", "passed": False, "got": None, "threshold": None, "at_most": False, "meaning": ""}
 _ORDER = ("failed", "skipped", "passed", "not compared")
@@ -35,19 +35,21 @@ class Gate:
     meaning: str
 
 
-def figures(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Labels and values: model, data, counts, and what the lists look like."""
+def figures(manifest: Mapping[str, Any], item: str = "title") -> list[tuple[str, str]]:
+    """Labels and values: model, data, counts, and what the lists look like; ``item`` is what is listed."""
     inputs, found_out = _part(manifest, "inputs"), _read(manifest)
     data, bundle = _part(inputs, "data"), found_out.bundle
+    pairs = "Ratings" if item == "title" else "Interactions"
     found = [
-        ("Model", inputs.get("model")), ("Titles per list", inputs.get("k")), ("Data set", data.get("name")),
-        ("Users", data.get("num_users")), ("Titles", data.get("num_items")), ("Ratings", data.get("num_ratings")),
+        ("Model", inputs.get("model")), ("{}s per list", inputs.get("k")), ("Data set", data.get("name")),
+        ("Users", data.get("num_users")), ("{}s", data.get("num_items")), (pairs, data.get("num_ratings")),
         ("Validation AUC", None if bundle is None else bundle.validation_auc),
         *((label, _part(manifest, "counts").get(name)) for name, label in _COUNTS.items()),
         *_shape(found_out),
         ("Compared with the night of", found_out.previous),
     ]  # fmt: skip
-    return [(label, _text(value)) for label, value in found if isinstance(value, (str, int, float))]
+    shown = [(label, value) for label, value in found if isinstance(value, (str, int, float))]
+    return [(_named(label, item), _text(value)) for label, value in shown]
 
 
 def gates(manifest: Mapping[str, Any]) -> list[Gate]:
@@ -66,12 +68,16 @@ def _read(manifest: Mapping[str, Any]) -> Figures:
 
 def _shape(found: Figures) -> list[tuple[str, Any]]:
     lines: list[tuple[str, Any]] = []
-    for side, label in ((found.users, "users' lists"), (found.titles, "titles' lists")):
+    for side, label in ((found.users, "users' lists"), (found.titles, "{}s' lists")):
         lines += [
             (f"Share of the catalogue in {label}", _percent(side.coverage)),
             (f"Gini index of {label}", side.gini),
         ]
     return lines
+
+
+def _named(label: str, item: str) -> str:
+    return label.format(item.capitalize() if label.startswith("{}") else item)
 
 
 def _gate(one: GateResult) -> Gate:

@@ -1,4 +1,4 @@
-"""Published nights: which there are, what their manifests say, and one user's or one title's list out of millions.
+"""Published nights: which there are, what their manifests say, and one user's or one item's list out of millions.
 
 A list is found by the minimum and maximum that Parquet keeps of every row group, so that only the group with the id
 is read; groups that were read are kept, the least recently used go first.
@@ -19,13 +19,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sdk.base.ids import rows_of
-from sdk.base.types import Float32s, Int32s, Int64s
+from sdk.base.ids import ids_in, is_text, rows_of
+from sdk.base.types import Float32s, Id, IdArray, Int32s, Int64s
 
 log = logging.getLogger("web_app")
 
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NIGHT = re.compile(r"run_date=([0-9]{4}-[0-9]{2}-[0-9]{2})")
+_TEXT_BYTES = 80  # of a short str
 _KEYS = {"user_items": ("user_id", "item_id"), "item_items": ("item_id", "similar_item_id")}
 
 
@@ -35,44 +36,50 @@ class NightUnreadableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a list: the title, its score and the model that made it."""
+    """One row of a list: the item, its score and the model that made it."""
 
-    item_id: int
+    item_id: Id
     score: float
     source: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """One row group: its file, its number, and the smallest and largest key in it."""
+    """One row group: its file, its number, and the smallest and largest key in it; None where it does not say."""
 
     path: Path
     group: int
-    first: int
-    last: int
+    bounds: tuple[Any, Any] | None
+
+    def may_hold(self, key: Id) -> bool:
+        """Whether the group may have rows of this key."""
+        return self.bounds is None or bool(self.bounds[0] <= key <= self.bounds[1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Group:
     """A row group as arrays: K keys, where each one's rows start, and (N,) rows."""
 
-    keys: Int64s
+    keys: IdArray
     starts: Int64s
-    item_id: Int64s
+    item_id: pa.Array
     score: Float32s
     source: Int32s
     names: list[str]
 
     @property
     def size(self) -> int:
-        return sum(a.nbytes for a in (self.keys, self.starts, self.item_id, self.score, self.source))
+        texts = _TEXT_BYTES * len(self.keys) if is_text(self.keys) else 0
+        return texts + sum(a.nbytes for a in (self.keys, self.starts, self.item_id, self.score, self.source))
 
-    def rows(self, key: int, k: int) -> list[Row]:
-        at = int(rows_of(self.keys, np.array(key)))
+    def rows(self, key: Id, k: int) -> list[Row]:
+        at = int(rows_of(self.keys, np.array(key, self.keys.dtype)))
         if at < 0:
             return []
         part = slice(self.starts[at], min(self.starts[at + 1], self.starts[at] + k))
-        columns = zip(self.item_id[part].tolist(), self.score[part].tolist(), self.source[part].tolist(), strict=True)
+        columns = zip(
+            self.item_id[part].to_pylist(), self.score[part].tolist(), self.source[part].tolist(), strict=True
+        )
         return [Row(item_id, score, self.names[code]) for item_id, score, code in columns]
 
 
@@ -128,7 +135,7 @@ class Nights:
         path = self.out / "reports" / f"run_date={date}.html"
         return path if DATE.fullmatch(date) and path.is_file() else None
 
-    def rows(self, date: str, side: str, key: int, k: int) -> list[Row]:
+    def rows(self, date: str, side: str, key: Id, k: int) -> list[Row]:
         """One list, best first; empty where the night has none for this id.
 
         Args:
@@ -142,7 +149,7 @@ class Nights:
         """
         try:
             stamp, places = self._places_of(date, side)
-            groups = (self._group(place, stamp, side) for place in places if place.first <= key <= place.last)
+            groups = (self._group(place, stamp, side) for place in places if place.may_hold(key))
             return [row for group in groups for row in group.rows(key, k)][:k]  # a list may go on in the next group
         except (OSError, pa.ArrowException, KeyError) as error:
             raise NightUnreadableError(f"A part of the night of {date} cannot be read.") from error
@@ -203,22 +210,23 @@ def _places(path: Path, key: str) -> list[_Place]:
     for group in range(metadata.num_row_groups):
         statistics = metadata.row_group(group).column(column).statistics
         known = statistics is not None and statistics.has_min_max
-        bounds = (statistics.min, statistics.max) if known else (-(1 << 63), (1 << 63) - 1)
-        found.append(_Place(path, group, *bounds))
+        found.append(_Place(path, group, (statistics.min, statistics.max) if known else None))
     return found
 
 
 def _read(place: _Place, key: str, item: str) -> _Group:
     with pq.ParquetFile(place.path, read_dictionary=["source"]) as file:
         table = file.read_row_group(place.group, columns=[key, "rank", item, "score", "source"]).combine_chunks()
-    keys, rank = table[key].to_numpy(), table["rank"].to_numpy()
+    keys, rank = ids_in(table[key]), table["rank"].to_numpy()
     same = keys[1:] == keys[:-1]
     if not np.all(np.where(same, rank[1:] > rank[:-1], keys[1:] > keys[:-1])):  # never so in nights of batch.score
-        order = np.lexsort((rank, keys))
-        table, keys = table.take(order), keys[order]
+        table = table.sort_by([(key, "ascending"), ("rank", "ascending")]).combine_chunks()
+        keys = ids_in(table[key])
         same = keys[1:] == keys[:-1]
     starts = np.flatnonzero(np.concatenate([[len(keys) > 0], ~same, [True]])) if len(keys) else np.zeros(1, np.int64)
     source = table["source"].combine_chunks()
     source = source.chunk(0) if isinstance(source, pa.ChunkedArray) else source
-    arrays = (table[item].to_numpy(), table["score"].to_numpy(), source.indices.to_numpy())
+    items = table[item].combine_chunks()
+    items = items.chunk(0) if isinstance(items, pa.ChunkedArray) else items
+    arrays = (items, table["score"].to_numpy(), source.indices.to_numpy())
     return _Group(keys[starts[:-1]], starts, *arrays, source.dictionary.to_pylist())

@@ -6,18 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from catalogue import Catalogue, Title
-from charts import rating_chart
+from charts import Scale, rating_chart
 from errors import add_error_pages
 from figures import figures, gates
 from flask import Blueprint, Flask, abort, current_app, jsonify, redirect, render_template, request, send_file, url_for
 from inputs import MOST_LIKED, id_of, ids_of, query_of
 from nights import Nights
+from paths import AnyText, kept
 from posters import IMAGES, Posters
 from security import REPORT_POLICY, policy, secured
 from sources import Listing, Sources
 from werkzeug.wrappers import Response as AnyResponse
+from wording import Wording
 
 from export.errors import RefusedRequestError, ServerUnavailableError
+from sdk.base.ids import is_text
 from sdk.base.printable import filled_in
 
 SUGGESTIONS, RESULTS, SIMILAR, LISTED, EVERYTHING, POPULAR, USERS = 8, 30, 10, 20, 1000, 24, 12
@@ -29,7 +32,7 @@ class Site:
     """What the pages are made of.
 
     Attributes:
-        catalogue: titles and users.
+        catalogue: items and users.
         nights: published nights.
         sources: lists.
         posters: None without a TMDB key.
@@ -42,8 +45,25 @@ class Site:
 
     @property
     def shows_posters(self) -> bool:
-        """Whether titles have pictures."""
-        return self.posters is not None and self.catalogue.bundle.info.data.get("name") != _SAMPLE
+        """Whether films have pictures."""
+        return (
+            self.posters is not None
+            and self.catalogue.has_films
+            and self.catalogue.bundle.info.data.get("name") != _SAMPLE
+        )
+
+    @property
+    def item(self) -> str:
+        """What one of the catalogue is called."""
+        return self.catalogue.bundle.words.item
+
+    @property
+    def scale(self) -> Scale:
+        """Of its ratings: MovieLens's stars, or from the lowest rating, or 0 where that is lower, to the highest."""
+        if self.catalogue.has_films:
+            return Scale()
+        data = self.catalogue.bundle.info.config.data
+        return Scale(min(0.0, data.rating_min), float(data.rating_max), "", "items")
 
 
 pages = Blueprint("pages", __name__)
@@ -57,6 +77,8 @@ def create_app(site: Site) -> Flask:
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True, "finalize": filled_in}
     app.url_map.merge_slashes = False  # its redirect would be absolute, to whatever host the request names
     app.extensions["site"] = site
+    app.url_map.converters["any"] = AnyText
+    app.jinja_env.globals.update(words=Wording.of(site), kept=kept)  # macros see these, too
     app.register_blueprint(pages)
     add_error_pages(app)
     content_policy = policy(IMAGES if site.shows_posters else None)
@@ -73,7 +95,7 @@ def here() -> Site:
 
 @pages.get("/")
 def home() -> str:
-    """The search, and the titles that it finds."""
+    """The search, and the items that it finds."""
     query = query_of(request.args.get("q", ""))
     catalogue = here().catalogue
     found = catalogue.find(query, RESULTS, thorough=True) if query else catalogue.popular(POPULAR)
@@ -82,21 +104,21 @@ def home() -> str:
 
 @pages.get("/suggest")
 def suggest() -> AnyResponse:
-    """Titles for what has been typed so far, as JSON."""
+    """Items for what has been typed so far, as JSON."""
     found = here().catalogue.find(query_of(request.args.get("q", "")), SUGGESTIONS)
     return jsonify([_suggestion(title) for title in found])
 
 
-@pages.get("/titles/<text>")
+@pages.get("/titles/<any:text>")
 def title(text: str) -> str | tuple[str, int]:
-    """A title, and titles like it."""
+    """An item, and items like it."""
     site = here()
     found = _title_named(text)
     if found is None:
         return _unknown_title(text)
     listing, status, problem = _or_problem(lambda: site.sources.similar(found.item_id, SIMILAR))
     others = [row.title for row in listing.rows] if listing else []
-    chart = rating_chart(found, others) if others else None
+    chart = rating_chart(found, others, site.scale) if others and site.catalogue.is_rated else None
     details = site.catalogue.details(found.item_id)
     page = render_template(
         "title.html", title=found, details=details, listing=listing, chart=chart, problem=problem,
@@ -109,20 +131,20 @@ def title(text: str) -> str | tuple[str, int]:
 def users() -> str | AnyResponse | tuple[str, int]:
     """Somewhere to type a user's id."""
     text = request.args.get("user", "").strip()
-    user_id = id_of(text)
+    user_id = id_of(text, here().catalogue.user_ids)
     if user_id is not None:
         return redirect(url_for("pages.user", text=str(user_id)), 303)
-    near = here().catalogue.users_near(0, USERS)
+    near = here().catalogue.users_near(None, USERS)
     page = render_template("users.html", near=near, text=text[:40], num_users=here().catalogue.num_users)
     return (page, 400) if text else page
 
 
-@pages.get("/users/<text>")
+@pages.get("/users/<any:text>")
 def user(text: str) -> str | tuple[str, int]:
     """A user's list."""
-    site, user_id = here(), id_of(text)
+    site, user_id = here(), id_of(text, here().catalogue.user_ids)
     if user_id is None or not site.catalogue.has_user(user_id):
-        near = site.catalogue.users_near(user_id or 0, USERS)
+        near = site.catalogue.users_near(user_id, USERS)
         return render_template("unknown_user.html", text=text[:40], near=near), 404
     why, whole = request.args.get("why") == "1", request.args.get("all") == "1"
     k = EVERYTHING if whole else LISTED
@@ -136,9 +158,9 @@ def user(text: str) -> str | tuple[str, int]:
 
 @pages.get("/visitor")
 def visitor() -> str | tuple[str, int]:
-    """Titles that a visitor likes, all of them in the address, and a list made of them."""
-    site = here()
-    query, liked = query_of(request.args.get("q", "")), ids_of(request.args.getlist("like"))
+    """Items that a visitor likes, all of them in the address, and a list made of them."""
+    site, given = here(), request.args.getlist("like")
+    query, liked = query_of(request.args.get("q", "")), ids_of(given, here().catalogue.item_ids, site.item)
     chosen = [site.catalogue.title(item_id) for item_id in liked]
     if None in chosen:
         return _unknown_title(str(liked[chosen.index(None)]))
@@ -164,7 +186,7 @@ def night(date: str) -> str | tuple[str, int]:
     if manifest is None:
         return render_template("missing_night.html", date=date[:40], dates=store.dates()[:10]), 404
     return render_template(
-        "night.html", date=date, figures=figures(manifest), gates=gates(manifest),
+        "night.html", date=date, figures=figures(manifest, here().item), gates=gates(manifest),
         has_report=store.report(date) is not None, is_latest=store.latest() == date,
     )  # fmt: skip
 
@@ -180,13 +202,13 @@ def report(date: str) -> AnyResponse | tuple[str, int]:
     return answer
 
 
-@pages.get("/posters/<int:item_id>")
-def poster(item_id: int) -> AnyResponse:
+@pages.get("/posters/<any:text>")
+def poster(text: str) -> AnyResponse:
     """Sends the reader's browser to the picture at TMDB, or to a blank one."""
-    site = here()
-    if not site.shows_posters or site.posters is None or site.catalogue.title(item_id) is None:
+    site, found = here(), _title_named(text)
+    if not site.shows_posters or site.posters is None or found is None:
         abort(404)
-    tmdb_id = site.catalogue.details(item_id).tmdb_id
+    tmdb_id = site.catalogue.details(found.item_id).tmdb_id
     address = None if tmdb_id is None else site.posters.address(tmdb_id)
     return redirect(address or url_for("static", filename="no-poster.svg"), 302)
 
@@ -214,13 +236,15 @@ def _or_problem(make: Callable[[], Listing]) -> tuple[Listing | None, int, str]:
 
 
 def _title_named(text: str) -> Title | None:
-    item_id = id_of(text)
+    item_id = id_of(text, here().catalogue.item_ids)
     return None if item_id is None else here().catalogue.title(item_id)
 
 
 def _unknown_title(text: str) -> tuple[str, int]:
-    found = here().catalogue.find(text[:100], SUGGESTIONS, thorough=True) if id_of(text) is None else []
-    popular = here().catalogue.popular(SUGGESTIONS) if not found else []
+    catalogue = here().catalogue
+    is_id = not is_text(catalogue.item_ids) and id_of(text, catalogue.item_ids) is not None
+    found = [] if is_id else catalogue.find(text[:100], SUGGESTIONS, thorough=True)
+    popular = catalogue.popular(SUGGESTIONS) if not found else []
     return render_template("unknown_title.html", text=text[:100], found=found, popular=popular), 404
 
 

@@ -12,13 +12,15 @@ from nights import Nights, Row
 import sdk
 from export.client import Client, ClientOptions, Lists
 from sdk.base.config import RANKERS
+from sdk.base.types import Id
+from sdk.models.content.together import TOGETHER
 
 SIMILAR_FIELDS, SIMILAR_TOKENS, REASONS = 3, 3, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One title of a list, with its score and the reason in words ("" where none was asked for or there is none)."""
+    """One item of a list, with its score and the reason in words ("" where none was asked for or there is none)."""
 
     title: Title
     score: float
@@ -72,10 +74,10 @@ class Sources:
             self._shared(popular[0], popular[-1])
         if self.bundle.history is not None:
             self.for_visitor(popular, 1)
-        self.bundle.explain_recommendation(self.catalogue.users_near(0, 1)[0], popular)
+        self.bundle.explain_recommendation(self.catalogue.users_near(None, 1)[0], popular)
 
-    def similar(self, item_id: int, k: int) -> Listing:
-        """Titles like a title, each with what they share.
+    def similar(self, item_id: Id, k: int) -> Listing:
+        """Items like an item, each with what they share.
 
         Raises:
             ServerUnavailableError: the live server does not answer.
@@ -83,15 +85,15 @@ class Sources:
         """
         raw = self._similar(item_id, k)
         with self._models:
-            reasons = [self._shared(item_id, row.item_id) for row in raw.rows]
+            reasons = [self._joining(item_id, row) for row in raw.rows]
         return self._listing(raw, reasons)
 
-    def for_user(self, user_id: int, k: int, *, why: bool = False) -> Listing:
+    def for_user(self, user_id: Id, k: int, *, why: bool = False) -> Listing:
         """A user's list.
 
         Args:
             user_id: any.
-            k: most titles.
+            k: most items.
             why: whether to give reasons.
 
         Raises:
@@ -102,8 +104,8 @@ class Sources:
         reasons = self._why(user_id, [row.item_id for row in raw.rows], raw) if why else [""] * len(raw.rows)
         return self._listing(raw, reasons)
 
-    def for_visitor(self, liked: Sequence[int], k: int) -> Listing:
-        """A list for somebody of whom only liked titles are known, each with its reason; always by the bundle."""
+    def for_visitor(self, liked: Sequence[Id], k: int) -> Listing:
+        """A list for somebody of whom only liked items are known, each with its reason; always by the bundle."""
         if self.bundle.history is None:
             return Listing(
                 (), "the bundle", "", "This bundle was trained without the history model: no lists for visitors."
@@ -119,7 +121,7 @@ class Sources:
         """Whether the live server answers; None where none was given."""
         return None if self.server is None else self._client(self.server).is_ready()
 
-    def _similar(self, item_id: int, k: int) -> _Raw:
+    def _similar(self, item_id: Id, k: int) -> _Raw:
         if self.server is not None:
             return _Raw(_rows(self._client(self.server).similar_items([item_id], k)), self._live)
         night = self.nights.latest()
@@ -128,13 +130,15 @@ class Sources:
             return _Raw(rows, f"the night of {night}")
         if not self.bundle.has_content:
             return _Raw(
-                (), "the bundle", "This bundle was trained without the content model, which finds similar titles."
+                (),
+                "the bundle",
+                f"This bundle was trained without the content model, which finds similar {self._item}s.",
             )
         with self._models:
             found = self.bundle.similar([item_id], k)
-        return _Raw(_rows(found, str(found.source[0])), "the bundle", _no_list(night, "this title"))
+        return _Raw(_rows(found, str(found.source[0])), "the bundle", _no_list(night, f"this {self._item}"))
 
-    def _for_user(self, user_id: int, k: int) -> _Raw:
+    def _for_user(self, user_id: Id, k: int) -> _Raw:
         if self.server is not None:
             return _Raw(_rows(self._client(self.server).recommend([user_id], k)), self._live)
         night = self.nights.latest()
@@ -145,12 +149,16 @@ class Sources:
             found = self.bundle.recommend([user_id], k)
         return _Raw(_rows(found, str(found.source[0])), "the bundle", _no_list(night, "this user"))
 
-    def _shared(self, item_id: int, other: int) -> str:
+    def _joining(self, item_id: Id, row: Row) -> str:
+        """What the item shares with a listed one, or of one without content that the same people like both."""
+        return self.bundle.words.by_the_same if row.source == TOGETHER else self._shared(item_id, row.item_id)
+
+    def _shared(self, item_id: Id, other: Id) -> str:
         if not self.bundle.has_content or not self.catalogue.known([other]):
             return ""
         return self.bundle.explain(item_id, other).describe(SIMILAR_FIELDS, SIMILAR_TOKENS)
 
-    def _why(self, user_id: int, item_ids: list[int], raw: _Raw) -> list[str]:
+    def _why(self, user_id: Id, item_ids: list[Id], raw: _Raw) -> list[str]:
         sources = {row.source for row in raw.rows} & set(self.bundle.info.models) & set(RANKERS)
         model = sources.pop() if sources else "best"
         known = self.catalogue.known(item_ids)
@@ -164,9 +172,14 @@ class Sources:
         source = raw.rows[0].source if raw.rows else ""
         return Listing(tuple(Listed(*one) for one in named), raw.origin, source, raw.note)
 
-    def _named(self, item_id: int) -> Title:
-        """A title, also one that a night or a server knows and the bundle does not."""
-        return self.catalogue.title(item_id) or Title(item_id, f"Title {item_id}", None, (), None, 0)
+    def _named(self, item_id: Id) -> Title:
+        """An item, also one that a night or a server knows and the bundle does not."""
+        name = f"{self._item.capitalize()} {item_id}"
+        return self.catalogue.title(item_id) or Title(item_id, name, None, (), None, 0)
+
+    @property
+    def _item(self) -> str:
+        return self.bundle.words.item
 
     @property
     def _live(self) -> str:

@@ -34,6 +34,8 @@ TrainerName = Literal["builtin", "merlin"]
 ModelName = Literal["dlrm", "ncf", "history", "content"]
 RANKERS = ("dlrm", "ncf")  # the models that score a pair with a logit
 C = TypeVar("C")
+_LATER = MappingProxyType({"written": "where it is set"})
+"""Of a field that came later: where it is not set, a configuration is written as it always was."""
 _MAX_WEIGHT = 1e6  # far above any that helps, far below what float32 overflows at
 
 
@@ -298,6 +300,9 @@ class HistoryConfig(Checked):
         seed: of the low-rank factorisation and of the validation part that the penalty is chosen on.
         feature_dim: number of content vectors that the item features are.
         ranker_weight: of a ranker's logit, added to this model's score in a list; more lists titles that few watch.
+        of_likes: whether every pair is a like and its rating a weight w, of which a history takes log2(1 + w): raw
+            counts are ruled by the few who buy one thing daily. What an item says of itself, which no list reads, is
+            then left out before the cut to a rank, for there it would take most of it. Follows the data.
     """
 
     rank: Count | None = None
@@ -316,10 +321,15 @@ class HistoryConfig(Checked):
     seed: Seed = 0
     feature_dim: Size = 256
     ranker_weight: Amount = 0.003
+    of_likes: bool = field(default=False, metadata=_LATER)
 
     def weights(self, rating: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """(N,) float32 weight of each rating in a history: 1 for the least like, more above, less below."""
-        weight = 1 + self.star_weight * (rating.astype("float32") - self.like_at)
+        if self.of_likes and self.star_weight:
+            import numpy as np
+
+            return np.log2(1 + rating.astype("float32"))
+        weight = 1 + float(self.star_weight) * (rating.astype("float32") - float(self.like_at))
         return weight.clip(self.least_weight).astype("float32")
 
 
@@ -423,7 +433,8 @@ class RunConfig(Checked):
 
 def to_json(config: Any) -> dict[str, Any]:
     """A config as plain JSON values; ``from_json`` reads it back to an equal config."""
-    return {f.name: _plain(getattr(config, f.name)) for f in fields(config)}
+    values = {f.name: getattr(config, f.name) for f in fields(config)}
+    return {f.name: _plain(values[f.name]) for f in fields(config) if f.metadata != _LATER or values[f.name]}
 
 
 def _plain(value: Any) -> Any:

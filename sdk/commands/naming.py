@@ -122,8 +122,7 @@ def item_named(bundle: Bundle, query: str) -> Id:
     """The item_id of the item of that name, or of ``#7`` or ``#SKU-00417`` for item_id 7 or SKU-00417.
 
     Of several items it is the first by item_id, and the log gives the others, each with its id; but outside MovieLens
-    one whose name is spelt so goes before the others. Where ids are text, ``#`` may be left out, unless another item's
-    name is spelt like the id.
+    one whose name is spelt so goes first. Where ids are text, ``#`` may be left out: an id goes before names.
 
     Raises:
         UsageError: there is none; the message gives the likest names.
@@ -134,8 +133,6 @@ def item_named(bundle: Bundle, query: str) -> Id:
     if asked.startswith("#") and _DIGITS.fullmatch(asked[1:]) and not is_text(bundle.encoded_items.ids):
         raise UnknownItemError(int(asked[1:]), bundle.items.num_rows)
     matches = bundle.find_title(query)
-    if not any(match.title == asked for match in matches) and (found := _by_text_id(bundle, query)) is not None:
-        return found
     if not matches:
         raise UsageError(f"no {bundle.words.item} like {query!r} in {bundle.path}")
     if not bundle.about.is_preset("items"):
@@ -152,10 +149,6 @@ def item_named(bundle: Bundle, query: str) -> Id:
 
 def _quoted(names: Iterable[str]) -> str:
     return ", ".join(map(repr, names))
-
-
-def _by_text_id(bundle: Bundle, text: str) -> Id | None:
-    return _by_id(bundle, text) if is_text(bundle.encoded_items.ids) else None
 
 
 def _by_id(bundle: Bundle, text: str) -> Id | None:

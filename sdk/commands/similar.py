@@ -52,9 +52,10 @@ def _similar(args: argparse.Namespace) -> int:
 
 def _item(rank: int, facts: ItemFacts, score: float, source: str, why: Reasons, by_the_same: str) -> dict[str, Any]:
     from sdk.models.content.hybrid import HYBRID, learned_part
+    from sdk.models.content.together import TOGETHER
 
     learned = learned_part(score, why.score) if source == HYBRID else 0.0
-    reason = "; ".join(filter(None, (why.describe(), by_the_same if learned > 0 else "")))
+    reason = "; ".join(filter(None, (why.describe(), by_the_same if learned > 0 or source == TOGETHER else "")))
     return {
         "rank": rank, **facts.as_json(), "score": score, "source": source, "reason": reason, "cosine": why.score,
         "learned": learned, "contributions": dict(why.contributions), "shared": as_lists(why.shared),

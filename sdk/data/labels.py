@@ -121,13 +121,14 @@ def _of_likes(config: RunConfig, rating: Float32s, *, weights: bool) -> RunConfi
     floor = min(0.0, math.floor(least) - 1.0)
     settings: dict[str, dict[str, float]] = {
         "features": {"like_above": floor},
-        "history": {"like_at": floor, "star_weight": 0.0},
+        "history": {"like_at": floor} if weights else {"like_at": floor, "star_weight": 0.0},
         "data": {"rating_min": 0.0, "rating_max": _MOST_WEIGHT} if weights else {},
     }
     config = _filled(config, settings)
-    if config.training.negatives != "none":
-        return config
-    return dataclasses.replace(config, training=dataclasses.replace(config.training, negatives="uniform"))
+    training = config.training
+    if training.negatives == "none":
+        training = dataclasses.replace(training, negatives="uniform")
+    return dataclasses.replace(config, history=dataclasses.replace(config.history, of_likes=True), training=training)
 
 
 def _filled(config: RunConfig, settings: dict[str, dict[str, float]]) -> RunConfig:

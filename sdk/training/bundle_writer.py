@@ -148,6 +148,7 @@ def _info(trained: Trained, tables: Mapping[str, Any], folder: Path) -> dict[str
             "num_users": dataset.users.num_rows,
             "num_items": dataset.items.num_rows,
             "num_rejects": dataset.rejects.num_rows,
+            **({"rows": dict(dataset.counts)} if dataset.counts else {}),
             **({} if dataset.about == Description() else {"description": dataset.about.as_json()}),
         },
         "config": to_json(config),

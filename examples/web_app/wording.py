@@ -1,0 +1,68 @@
+"""What the pages call what they show: films with stars, other things with ratings, or with interactions alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sdk.base.ids import is_text
+
+if TYPE_CHECKING:
+    from pages import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """Words of every page.
+
+    Attributes:
+        item: one of the catalogue.
+        items: several.
+        one: with its article.
+        or_id: what else a search takes.
+        most_popular: over those with most ratings.
+        offered: over those that a visitor may choose from.
+        taken: what somebody has done with every item when there is none left.
+        example: of a search; "" for none.
+        scale: of the ratings, such as ``0 to 5 stars``.
+        of_most: what is read out after an average.
+        row: what is counted beside an average, one of them.
+        labels: what the words beside a name are.
+        user: what names a user.
+        numbers: whether that is a number.
+        is_rated: whether interactions are ratings.
+        films: whether the items are films.
+    """
+
+    item: str
+    items: str
+    one: str
+    or_id: str
+    films: bool
+    most_popular: str
+    offered: str
+    taken: str
+    example: str
+    scale: str
+    of_most: str
+    row: str
+    labels: str
+    user: str
+    numbers: bool
+    is_rated: bool
+
+    @classmethod
+    def of(cls, site: Site) -> Wording:
+        """The words for a site."""
+        catalogue, words, scale = site.catalogue, site.catalogue.bundle.words, site.scale
+        films, numbers = catalogue.has_films, not is_text(catalogue.user_ids)
+        items, rated = f"{words.item}s", catalogue.is_rated
+        return cls(
+            item=words.item, items=items, one=f"a{'' if films else 'n'} {words.item}", films=films,
+            or_id="" if films else " or an id", taken=words.taken, scale=scale.words,
+            most_popular="Rated most" if rated else "Most popular",
+            offered=f"{items.capitalize()} that many have rated" if rated else "Popular items",
+            example="Such as Heat or matrix" if films else "", of_most=f" of {scale.most:g}{scale.unit}",
+            row="rating" if rated else "interaction", labels="Genres" if films else "Groups and categories",
+            user="number" if numbers else "id", numbers=numbers, is_rated=rated,
+        )  # fmt: skip
