@@ -156,25 +156,6 @@ class ContentModel:
         blocks = {field: self._reader.block(items, field, learnt) for field, learnt in state.learnt.items()}
         return joined(blocks, self._reader.weights, len(items))
 
-    def with_items(self, items: Table) -> ContentModel:
-        """The same model with more items in it, which are asked about and listed as the fitted ones are.
-
-        Args:
-            items: as ``transform``, none of them fitted.
-        """
-        state, items = self._fitted("with_items"), as_table(items, self._reader.layout(items), "items")
-        from scipy.sparse import csr_matrix, vstack
-
-        matrix = vstack([state.matrix, self.transform(items)], format="csr")
-        names = pa.concat_tables([state.names, items.select(self._reader.named)], promote_options="permissive")
-        both, more = _Fitted.of(state.learnt, matrix, names), ContentModel()
-        if state.together is not None:
-            grown = csr_matrix(state.together)
-            grown.resize(matrix.shape[0], matrix.shape[0])
-            both = replace(both, together=grown)
-        more._reader = self._reader
-        return more._adopt(both)
-
     @property
     def matrix(self) -> csr_matrix:
         """(N, vocabulary) float32, the fitted items in the order of ``item_id``."""
@@ -301,17 +282,6 @@ class ContentModel:
         """
         dim = count_of(dim, "ContentModel.vectors: dim")
         return short_vectors(self._fitted("vectors").matrix, dim, seed)
-
-    def fold_in(self, items: Table, dim: int, seed: int = 0) -> tuple[Float32s, Float32s]:
-        """The fitted items' ``vectors``, and those of other items on the same axes.
-
-        Returns:
-            (N, dim) and (M, dim) float32.
-        """
-        state, known = self._fitted("fold_in"), self.vectors(dim, seed)
-        size = (known.astype(np.float64) ** 2).sum(axis=0)
-        axes = state.matrix.T @ np.divide(known, size, out=np.zeros(known.shape), where=size > 0)
-        return known, np.asarray(self.transform(items) @ axes, np.float32)
 
     def with_items(self, items: Table) -> ContentModel:
         """The same model with more items, which are found and asked about like the fitted ones; it learns no word.

@@ -1,26 +1,22 @@
-"""The content model over columns of any kind: tokens and buckets, chosen weights, lists of bare items, newcomers."""
+"""The content model over columns of any kind: tokens and buckets, chosen weights, lists of bare items, new items."""
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from shop import NUM_ITEMS, SHOP, shop_items, shop_ratings
-from small import encoded_table, item_table
+from small import item_table
 
-from sdk.base.config import ContentConfig, HistoryConfig
+from sdk.base.config import ContentConfig
 from sdk.base.description import Description
 from sdk.base.errors import BundleError, ConfigError, DataError
-from sdk.features.tables import FIRST_KNOWN, EncodedTable
 from sdk.models.content.fields import WEIGHTS, edges_of
 from sdk.models.content.model import ContentModel
-from sdk.models.content.newcomers import with_newcomers
 from sdk.models.content.together import Likes, co_liked, neighbours
 from sdk.models.content.tokens import field_tokens, number_tokens
-from sdk.models.history.model import HistoryModel
 
 BARE = Description(items={"title": "ignore"}, users={})
 
@@ -239,7 +235,7 @@ def test_a_file_whose_neighbours_lie_outside_is_refused(tmp_path: Path) -> None:
         ContentModel.load(tmp_path, items)
 
 
-# --- newcomers
+# --- new items
 
 
 def test_a_new_item_is_found_as_if_it_had_been_fitted_with_the_same_words(model: ContentModel) -> None:
@@ -253,37 +249,3 @@ def test_a_new_item_is_found_as_if_it_had_been_fitted_with_the_same_words(model:
     assert found == [f"SKU-{n:03d}" for n in np.lexsort((np.arange(NUM_ITEMS), -cosine))[:5]]
     with pytest.raises(DataError, match="occurs 2 times"):
         more.with_items(new)
-
-
-def test_a_fitted_item_folds_in_where_it_is(model: ContentModel) -> None:
-    known, again = model.fold_in(shop_items(), 8)
-    np.testing.assert_allclose(again, known, atol=2e-2)
-
-
-def test_a_new_item_has_the_factors_that_training_gave_its_unrated_twin() -> None:
-    rated, items, twin, width = likes(), shop_items(), 30, 60
-    rated = Likes(*(column[rated.item != twin] for column in rated))
-    new = items.slice(twin, 1).set_column(0, items.schema.field(0), pa.array(["SKU-0295"]))  # stands between others
-    rng = np.random.default_rng(0)
-    names = items["item_id"].to_pylist()
-    before = named(encoded_table(rng, NUM_ITEMS), names)
-    after = named(encoded_table(rng, NUM_ITEMS + 1), sorted([*names, "SKU-0295"]))
-    content = ContentModel().fit(items, SHOP)
-    vectors = np.vstack([np.zeros((FIRST_KNOWN, width)), content.vectors(width)]).astype(np.float32)
-    user, item = rated.user + FIRST_KNOWN, rated.item + FIRST_KNOWN
-    config = HistoryConfig(rank=8, penalty=20.0, feature_dim=width)
-    shape = int(user.max()) + 1, len(before)
-    history = HistoryModel.fit(user, item, np.full(len(user), 5.0), *shape, vectors, config)
-    counts = np.bincount(item, minlength=len(before))
-    more = with_newcomers(history, content, new, before, after, counts, 0)
-    moved, own = after.index_of(names), int(after.index_of(["SKU-0295"])[0])
-    for name in ("item_in", "item_out", "item_bias"):
-        old, now = getattr(history, name), getattr(more, name)
-        np.testing.assert_array_equal(now[moved], old[FIRST_KNOWN:])
-        np.testing.assert_allclose(now[own], old[FIRST_KNOWN + twin], atol=1e-4)
-    assert np.abs(more.item_out[own]).max() > 0.01
-
-
-def named(table: EncodedTable, names: list[str]) -> EncodedTable:
-    """The table with these ids."""
-    return dataclasses.replace(table, ids=np.array(["", "", "", *names], dtype=object))
