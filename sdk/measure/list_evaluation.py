@@ -347,6 +347,8 @@ def recommenders(bundle: Bundle, learnt: Sequence[int]) -> dict[str, Recommender
 def _catalogue(bundle: Bundle, known: StoredInteractions) -> RatedCatalogue:
     counts = np.bincount(known.rows.item_index, minlength=len(bundle.encoded_items))[FIRST_KNOWN:]
     vectors = bundle.content.transform(bundle.items) if bundle.has_content else None
+    if vectors is not None and not vectors.nnz:  # nothing is known of any item: nothing tells how alike two are
+        vectors = None
     rows = np.arange(FIRST_KNOWN, len(bundle.encoded_items))
     return RatedCatalogue(rows, counts, len(np.unique(known.rows.user_index)), vectors)
 
