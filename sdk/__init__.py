@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from sdk.base.types import Dataset, Interactions, TopK
     from sdk.bundles.bundle import Bundle, BundleInfo, load
     from sdk.bundles.tracking import MLflow
+    from sdk.data.catalogue import dataset
     from sdk.data.download import download
     from sdk.data.movielens import load as load_movielens
     from sdk.data.sample.writer import write_sample
@@ -61,6 +62,7 @@ _NAMES = {
     "sdk.base.types": "Dataset Interactions TopK",
     "sdk.bundles.bundle": "Bundle BundleInfo load",
     "sdk.bundles.tracking": "MLflow",
+    "sdk.data.catalogue": "dataset",
     "sdk.data.download": "download",
     "sdk.data.movielens": "load_movielens=load",
     "sdk.data.sample.writer": "write_sample",
@@ -77,8 +79,8 @@ __all__ = [
     "Bundle", "BundleError", "BundleInfo", "ConfigError", "ContentConfig", "ContentModel", "DLRMConfig", "DataConfig",
     "DataError", "Dataset", "Evaluation", "FeatureConfig", "Interactions", "LockedError", "MLflow", "MarqueeError",
     "NCFConfig", "OutputError", "QualityGateError", "RunConfig", "ScoreError", "SplitConfig", "TopK", "TrainingConfig",
-    "UsageError", "__version__", "download", "evaluate", "from_merlin", "from_tables", "load", "load_movielens",
-    "train", "write_sample",
+    "UsageError", "__version__", "dataset", "download", "evaluate", "from_merlin", "from_tables", "load",
+    "load_movielens", "train", "write_sample",
 ]  # fmt: skip
 
 

@@ -74,7 +74,7 @@ class SideRules:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class IdColumn:
+class PartIds:
     """A part's ids, text or not, without an object for each.
 
     Attributes:
@@ -86,7 +86,7 @@ class IdColumn:
     texts: pa.Array | None = None
 
     @classmethod
-    def of(cls, column: pa.ChunkedArray) -> IdColumn:
+    def of(cls, column: pa.ChunkedArray) -> PartIds:
         """From a column of int64, of strings or of a dictionary of strings."""
         if not (pa.types.is_string(column.type) or pa.types.is_dictionary(column.type)):
             return cls(column.to_numpy())
@@ -128,9 +128,9 @@ class PartLists:
     """
 
     name: str
-    ids: IdColumn
+    ids: PartIds
     rank: Int32s
-    answers: IdColumn
+    answers: PartIds
     score: Float32s
     fallback: Bools
     starts: Int64s
@@ -331,8 +331,8 @@ def take_apart(name: str, table: pa.Table, rules: SideRules) -> PartLists:
     table = table.drop_null()
     columns = [table.column(column) for column in rules.layout.names[:4]]
     ids, answers, rank, score = (
-        IdColumn.of(columns[0]),
-        IdColumn.of(columns[2]),
+        PartIds.of(columns[0]),
+        PartIds.of(columns[2]),
         *(columns[at].to_numpy() for at in (1, 3)),
     )
     begins = np.append(True, ids.codes[1:] != ids.codes[:-1])[: len(ids)]

@@ -16,7 +16,6 @@ from batch.lists.parts import audience_table, part_bytes
 from batch.store.journal import Journal, ShardRecord
 from batch.store.layout import ITEM_ITEMS, ITEM_USERS, USER_ITEMS
 from batch.store.places import open_target
-from sdk.base.arrow_tables import lists_table
 from sdk.base.files import digest_of, sha256_of
 from sdk.base.types import IdArray, Int64s, TopK
 from sdk.machine.device import usable_cores
@@ -76,7 +75,7 @@ def _listed(
 ) -> Scored:
     """Lists of ids, or of rows whose ids are given."""
     fallback = int((lists.source == POPULAR).sum())
-    return Scored(shard, partial(lists_table, lists, item_ids), fallback, partials or {})
+    return Scored(shard, partial(lists.to_arrow, item_ids=item_ids), fallback, partials or {})
 
 
 def shards_of(num_users: int, num_items: int, size: int, num_audiences: int = 0) -> tuple[Shard, ...]:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from sdk.base.errors import DataError, UsageError
-from sdk.base.schema import LISTS, with_ids
-from sdk.base.types import IdArray
-
-if TYPE_CHECKING:
-    from sdk.base.types import TopK
 
 _NOT_NUMBERS = "these are no numbers"
 
@@ -24,27 +19,11 @@ def real_places(lengths: NDArray[np.int32], width: int) -> NDArray[np.bool_]:
     return np.asarray(np.arange(width) < lengths[:, None])
 
 
-def lists_table(lists: TopK, item_ids: IdArray | None = None) -> pa.Table:
-    """Lists as one table, a row per (query, rank), in the layout of ``schema.LISTS`` with the types of their ids.
-
-    Args:
-        lists: of ids; or, where ``item_ids`` are given, of rows of a table.
-        item_ids: (R,) ids of that table's rows.
-    """
-    real = real_places(lists.lengths, lists.item_id.shape[1])
-    queries = np.arange(len(lists)) if lists.query_id is None else lists.query_id
-    names, codes = np.unique(lists.source, return_inverse=True)
-    found, made_by = lists.item_id[real], np.repeat(codes, lists.lengths)
-    answers = found if item_ids is None else named_by(item_ids, found)
-    layout = with_ids(LISTS[lists.query], queries, lists.item_id if item_ids is None else item_ids)
-    return long_form(layout, real, queries, answers, lists.scores[real], names, made_by)
-
-
 def long_form(
     layout: pa.Schema,
     real: NDArray[np.bool_],
-    queries: IdArray | pa.Array,
-    answers: IdArray | pa.Array,
+    queries: NDArray[Any] | pa.Array,
+    answers: NDArray[Any] | pa.Array,
     scores: NDArray[np.float32],
     names: NDArray[np.str_],
     codes: NDArray[np.integer[Any]],
@@ -69,7 +48,7 @@ def long_form(
     )
 
 
-def named_by(ids: IdArray, rows: NDArray[np.int64]) -> IdArray | pa.Array:
+def named_by(ids: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any] | pa.Array:
     """The ids in some rows of a table; texts as an Arrow array, without an object for each row."""
     if ids.dtype != object:
         return ids[rows]

@@ -30,6 +30,7 @@ PEOPLE: Mapping[str, Role] = MappingProxyType(
     {"gender": "categorical", "age": "continuous", "occupation": "categorical", "zip_prefix": "categorical"}
 )
 """MovieLens's users: ``schema.USERS``."""
+_HOW_READ = ("columns", "events", "seen")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,9 @@ class Description(Checked):
             many, for the content model alone; ``continuous``; ``time``: seconds since 1970-01-01 UTC; ``text``: words
             for the content model; ``title``: the display name; ``image``, ``url``: shown only; ``ignore``: kept.
         users: column of the users, besides ``user_id`` -> its role.
+        columns: ours of the interactions -> the tables' own, where it was said, so that newer ones are read alike.
+        events: kind of event -> its weight; empty: every event is one.
+        seen: the events that take an item out of its user's lists; empty: all do.
 
     Raises:
         ConfigError: a role is none, or two columns are the title.
@@ -51,6 +55,9 @@ class Description(Checked):
     feedback: Feedback = "explicit"
     items: Mapping[str, Role] = field(default_factory=lambda: FILMS)
     users: Mapping[str, Role] = field(default_factory=lambda: PEOPLE)
+    columns: Mapping[str, str] = field(default_factory=dict)
+    events: Mapping[str, float] = field(default_factory=dict)
+    seen: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)
@@ -73,6 +80,7 @@ class Description(Checked):
         return {
             name: list(map(list, value.items())) if isinstance(value, dict) else value
             for name, value in to_json(self).items()
+            if value or name not in _HOW_READ
         }
 
     @classmethod
@@ -83,7 +91,7 @@ class Description(Checked):
             UsageError: a value is none of its kind.
             ValueError: columns are no pairs.
         """
-        plain = {name: dict(value) if isinstance(value, list) else value for name, value in values.items()}
+        plain = {name: value if name in ("feedback", "seen") else dict(value) for name, value in values.items()}
         return from_json(cls, plain)
 
     def is_preset(self, side: Literal["items", "users"]) -> bool:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from sdk.base.errors import UnknownItemError, UsageError
 from sdk.base.types import Id, IdArray, Int64s
+from sdk.base.types import nobody as nobody  # for those who look for it here
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -104,11 +105,6 @@ def _in_range(number: int) -> int:
 def is_text(ids: IdArray) -> bool:
     """Whether ids are text, not whole numbers."""
     return ids.dtype == object
-
-
-def nobody(ids: IdArray) -> Any:
-    """What stands among ids of this kind where there is none: -1, or the empty text."""
-    return "" if is_text(ids) else -1
 
 
 def text_ids(values: Any) -> IdArray:
@@ -274,9 +270,8 @@ def rows_in(known: IdArray, column: pa.ChunkedArray | pa.Array) -> Int64s:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from sdk.base.schema import id_type
-
-    found = pc.index_in(column, value_set=pa.array(known, id_type(known)))
+    kind = pa.string() if is_text(known) else pa.int64()
+    found = pc.index_in(column, value_set=pa.array(known, kind))
     return np.asarray(found.fill_null(-1)).astype(np.int64)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
@@ -106,6 +106,11 @@ class Dataset:
         rejects: ``schema.REJECTS``, the rows that were set aside.
         fingerprint: hex sha256 of the accepted content; the same data give the same fingerprint.
         about: what the columns mean.
+        counts: of the rows of interactions that were read: ``rows`` are ``kept``, ``merged`` with others of their pair,
+            ``rejected``, or passed over (``other_events``, ``later``); empty where nobody counted.
+
+    Raises:
+        DataError: ids do not ascend or occur twice, a pair is of an unknown id, or a column is not as described.
     """
 
     name: str
@@ -115,6 +120,16 @@ class Dataset:
     rejects: pa.Table
     fingerprint: str
     about: Description = field(default_factory=_of_films)
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        from sdk.base.dataset_check import check_ids, check_side
+
+        pairs = self.interactions
+        check_ids("items", self.items, "item_id")
+        check_ids("users", self.users, "user_id")
+        check_side("items", self.items, self.about, pairs.item_id, self.item_keys)
+        check_side("users", self.users, self.about, pairs.user_id, self.user_keys)
 
     @property
     def user_keys(self) -> Int64s:
@@ -134,6 +149,11 @@ def keys_of(table: pa.Table, name: str) -> Int64s:
     is_text = pa.types.is_string(table.schema.field(name).type)
     keys: Int64s = np.arange(table.num_rows) if is_text else table[name].to_numpy().astype(np.int64)
     return keys
+
+
+def nobody(ids: IdArray) -> Any:
+    """What stands among ids of this kind where there is none: -1, or the empty text."""
+    return "" if ids.dtype == object else -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,7 +197,9 @@ class TopK:
         """The same lists, as those of (B,) users or titles."""
         return replace(self, query=query, query_id=np.array(query_id))
 
-    def to_arrow(self, titles: Callable[[IdArray], Sequence[str]] | None = None) -> pa.Table:
+    def to_arrow(
+        self, titles: Callable[[IdArray], Sequence[str]] | None = None, item_ids: IdArray | None = None
+    ) -> pa.Table:
         """The lists as one table, a row per (query, rank), without nulls: the columns of a night's Parquet parts.
 
         ``user_id`` int64 (of look-alikes ``item_id``; of lists that answer no id ``row``, counted from 0), ``rank``
@@ -186,16 +208,22 @@ class TopK:
 
         Args:
             titles: what gives (N,) item ids their names, such as ``bundle.titles``: they stand in a column ``title``.
+            item_ids: (R,) the ids of a table's rows, where these lists are of its rows.
         """
         import pyarrow as pa
 
-        from sdk.base.arrow_tables import lists_table, real_places
-        from sdk.base.schema import TITLE
+        from sdk.base.arrow_tables import long_form, named_by, real_places
+        from sdk.base.schema import LISTS, TITLE, with_ids
 
-        table = lists_table(self)
+        real = real_places(self.lengths, self.item_id.shape[1])
+        queries = np.arange(len(self)) if self.query_id is None else self.query_id
+        names, codes = np.unique(self.source, return_inverse=True)
+        found, made_by = self.item_id[real], np.repeat(codes, self.lengths)
+        answers = found if item_ids is None else named_by(item_ids, found)
+        layout = with_ids(LISTS[self.query], queries, self.item_id if item_ids is None else item_ids)
+        table = long_form(layout, real, queries, answers, self.scores[real], names, made_by)
         if titles is None:
             return table
-        answers = self.item_id[real_places(self.lengths, self.item_id.shape[1])]
         known, at = np.unique(answers, return_inverse=True)  # of a title that stands in many lists, its name once
         return table.append_column(TITLE, pa.array(titles(known), pa.string()).take(pa.array(at)))
 
@@ -206,8 +234,6 @@ class TopK:
 
 def put_together(parts: Sequence[tuple[Int64s, TopK]], num_rows: int, width: int) -> TopK:
     """Lists of some rows each, later ones instead of earlier ones, in row order, cut or padded to one width."""
-    from sdk.base.ids import nobody
-
     empty = BestRows.empty(num_rows, width)
     source = np.full(num_rows, "", dtype="<U16")
     some = parts[0][1].item_id if parts else empty.row
@@ -245,8 +271,6 @@ class BestRows:
 
     def named(self, ids: IdArray, source: NDArray[np.str_]) -> TopK:
         """The same lists of ids; ``source`` says what made each. Past a list's end stands -1, or "" among text."""
-        from sdk.base.ids import nobody
-
         return TopK(np.where(self.row >= 0, ids[self.row], nobody(ids)), self.scores, self.lengths, source)
 
     @property

@@ -1,76 +1,148 @@
-"""A bundle with ratings that are newer than it: they extend what is known of its users, and nothing is trained.
+"""A bundle with interactions or items that are newer than it: nothing is trained.
 
-The ratings extend who has seen what and, where the bundle has the history model, the users' histories. Users whom the
+Interactions extend who has seen what and, where the bundle has the history model, the users' histories. Users whom the
 bundle does not have get rows of their own: to a ranker they are unknown, the history model knows them by what they
-rated. The ranker's own features (how much and how kindly a user rates) stay as they were trained.
+did. The ranker's own features (how much and how kindly a user rates) stay as they were trained.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from sdk.base.errors import BundleError
-from sdk.base.types import Int64s, Interactions
+from sdk.base.ids import is_text
+from sdk.base.schema import id_type
+from sdk.base.types import Bools, Float32s, IdArray, Int64s, Interactions
 from sdk.bundles.bundle import Bundle
+from sdk.bundles.new_items import NewItems
 from sdk.features.encode import EncodedInteractions
 from sdk.features.interactions import TRAIN, StoredInteractions
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
+from sdk.models.pair_form import PairForm, Side
+
+if TYPE_CHECKING:
+    from sdk.models.content.model import ContentModel
+    from sdk.models.history.model import HistoryModel
+
+CAP = 100
+"""A pair's weights add up to at most so many times the median pair's, as when a bundle is trained."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FreshRatings:
-    """Ratings put beside a bundle's.
+    """Ratings or events put beside a bundle's.
 
     Attributes:
-        ratings: those that count: of titles that the bundle knows, unique by (user, item).
-        unknown_items: ratings that do not, their titles being unknown.
-        new_users: users of ``ratings`` whom the bundle does not have.
+        ratings: those that count: of items that the bundle knows, unique by (user, item).
+        unknown_items: ratings that do not, their items being unknown.
+        new_users: users of ``ratings`` whom the bundle does not have, ascending.
+        users: what ``ratings.user_id`` are places in; None where they are the ids.
+        items: what ``ratings.item_id`` are places in; None where they are the ids.
     """
 
     ratings: Interactions
     unknown_items: int
-    new_users: Int64s
+    new_users: IdArray
+    users: IdArray | None = None
+    items: IdArray | None = None
 
     @classmethod
-    def of(cls, bundle: Bundle, ratings: Interactions) -> FreshRatings:
-        """Part ratings, unique by (user, item), by what a bundle knows."""
-        known = bundle.encoded_items.index_of(ratings.item_id) != UNKNOWN
+    def of(
+        cls, bundle: Bundle, ratings: Interactions, users: IdArray | None = None, items: IdArray | None = None
+    ) -> FreshRatings:
+        """Part ratings, unique by (user, item), by what a bundle knows; ``users`` and ``items`` as the attributes."""
+        known = _rows(bundle.encoded_items, ratings.item_id, items) != UNKNOWN
         counted = ratings.take(known)
-        new = np.setdiff1d(counted.user_id, bundle.encoded_users.known_ids)
-        return cls(counted, int((~known).sum()), new)
+        if users is not None:
+            users, places = _used(users, counted.user_id)
+            counted = replace(counted, user_id=places)
+        if items is not None:
+            items, places = _used(items, counted.item_id)
+            counted = replace(counted, item_id=places)
+        there = np.unique(counted.user_id) if users is None else users
+        new = np.sort(there[bundle.encoded_users.index_of(there) == UNKNOWN])
+        return cls(counted, int((~known).sum()), new, users, items)
+
+    @property
+    def num_users(self) -> int:
+        """How many users they are of."""
+        return len(np.unique(self.ratings.user_id))
+
+
+def _used(names: IdArray, keys: Int64s) -> tuple[IdArray, Int64s]:
+    """The names that some keys, places among them, use; and their places among these."""
+    used, places = np.unique(keys, return_inverse=True)
+    return names[used], places.astype(np.int64)
+
+
+def _rows(table: EncodedTable, keys: Int64s, names: IdArray | None) -> Int64s:
+    """(N,) rows of a table; ``UNKNOWN`` for what is not in it."""
+    return table.index_of(keys) if names is None else table.index_of(names)[keys]
 
 
 class FreshBundle(Bundle):
     """A bundle with newer ratings. Every list of it is made from the bundle's ratings and these together.
 
-    A rating of a pair that the bundle knows takes the place of the bundle's, unless it is older.
+    A rating of a pair that the bundle knows takes the place of the bundle's, unless it is older. Of implicit feedback
+    it adds to the bundle's weight, unless it is older.
 
     Args:
         bundle: the bundle.
-        fresh: the ratings.
+        fresh: the ratings; None for none.
+        new_items: items that it does not have; None for none.
     """
 
-    def __init__(self, bundle: Bundle, fresh: FreshRatings) -> None:
+    def __init__(self, bundle: Bundle, fresh: FreshRatings | None, new_items: NewItems | None = None) -> None:
         super().__init__(bundle.path, bundle.info)
-        self.trained, self.fresh = bundle, fresh
+        self.trained, self.fresh, self.new_items = bundle, fresh, new_items
 
     @cached_property
     def _user_tables(self) -> tuple[pa.Table, EncodedTable]:
         raw, encoded = self.trained.users, self.trained.encoded_users
+        if self.fresh is None:
+            return raw, encoded
         new = self.fresh.new_users
-        nobody = [pa.array(new, pa.int64()), *(pa.nulls(len(new), field.type) for field in list(raw.schema)[1:])]
+        nobody = [pa.array(new, id_type(new)), *(nothing_known(field, len(new)) for field in list(raw.schema)[1:])]
         both = pa.concat_tables([raw, pa.Table.from_arrays(nobody, schema=raw.schema)])
-        return both.sort_by(raw.column_names[0]), with_unknown_users(encoded, new)
+        return both.sort_by(raw.column_names[0]), with_unknown_rows(encoded, new)
 
     @cached_property
     def _item_tables(self) -> tuple[pa.Table, EncodedTable]:
-        return self.trained.items, self.trained.encoded_items
+        raw, encoded = self.trained.items, self.trained.encoded_items
+        if self.new_items is None:
+            return raw, encoded
+        both = pa.concat_tables([raw, self.new_items.table])
+        return both.sort_by("item_id"), with_unknown_rows(encoded, self.new_items.ids)
+
+    @cached_property
+    def content(self) -> ContentModel:
+        """The content model, with the new items in it."""
+        return self.trained.content if self.new_items is None else self.new_items.content()
+
+    @cached_property
+    def history(self) -> HistoryModel | None:
+        """The history model; to it a new item is what is like it."""
+        found, new = self.trained.history, self.new_items
+        if found is None or new is None:
+            return found
+        item_in, item_out, bias = (
+            new.mean(values, self.encoded_items) for values in (found.item_in, found.item_out, found.item_bias)
+        )
+        return replace(found, item_in=item_in, item_out=item_out, item_bias=bias)
+
+    def list_form(self, name: str | None = "best", *, parts: Sequence[int] = ()) -> PairForm | None:
+        """As ``Bundle.list_form``; a new item is what is like it, to the ranker, too."""
+        form, new = super().list_form(name, parts=parts), self.new_items
+        if form is None or new is None:
+            return form
+        return replace(form, items=Side(*(new.mean(part, self.encoded_items) for part in form.items.parts)))
 
     @cached_property
     def interactions(self) -> StoredInteractions:
@@ -79,36 +151,57 @@ class FreshBundle(Bundle):
         Raises:
             BundleError: the bundle does not say when its ratings were made.
         """
-        trained, ratings = self.trained, self.fresh.ratings
+        trained, fresh = self.trained, self.fresh
+        if fresh is None:
+            return self._moved(trained.interactions)
+        ratings = fresh.ratings
         sizes = len(trained.encoded_users), len(trained.encoded_items)
         stored = StoredInteractions.read(self.path / "seen.parquet", sizes, with_times=True)
         if stored.timestamp is None:
             raise BundleError(f"{self.path}: does not say when its ratings were made. Train the bundle again.")
-        moved = self.encoded_users.index_of(trained.encoded_users.ids).astype(np.int32)
-        old = replace(stored, rows=replace(stored.rows, user_index=moved[stored.rows.user_index]))
-        part = np.full(len(ratings), TRAIN, dtype=np.int8)
-        new = StoredInteractions(encoded(self, ratings), part, ratings.rating, ratings.timestamp)
+        old = self._moved(stored)
+        rows = encoded(self, ratings, fresh.users, fresh.items)
+        new = StoredInteractions(
+            rows, np.full(len(ratings), TRAIN, np.int8), ratings.rating, ratings.timestamp, ratings.seen
+        )
         at, theirs = _same_pairs(old.rows, new.rows, len(self.encoded_items))
         older = ratings.timestamp[theirs] < stored.timestamp[at]
+        old, new = _taking_out(old, new, at, theirs)
+        if self.about.feedback == "implicit":
+            new = replace(new, rating=_added(old.rating, new.rating, at[~older], theirs[~older]))
         columns = zip(_columns_without(old, at[~older]), _columns_without(new, theirs[older]), strict=True)
-        user, item, label, part, rating, times = (np.concatenate(pair) for pair in columns)
-        return StoredInteractions(EncodedInteractions(user, item, label), part, rating, times)
+        user, item, label, part, rating, times, *out = (np.concatenate(pair) for pair in columns)
+        return StoredInteractions(EncodedInteractions(user, item, label), part, rating, times, *out)
+
+    def _moved(self, stored: StoredInteractions) -> StoredInteractions:
+        """The bundle's interactions by the rows that its users and items have here."""
+        rows, known = stored.rows, ((self.encoded_users, self.trained.encoded_users),
+                                    (self.encoded_items, self.trained.encoded_items))  # fmt: skip
+        users, items = (here.index_of(there.ids).astype(np.int32) for here, there in known)
+        return replace(stored, rows=replace(rows, user_index=users[rows.user_index], item_index=items[rows.item_index]))
 
 
-def with_unknown_users(table: EncodedTable, user_ids: Int64s) -> EncodedTable:
-    """The users' table with rows for more ids, each like that of an unknown user; rows stay ascending by id.
+def nothing_known(field: pa.Field, count: int) -> pa.Array:
+    """A column of which nothing is known."""
+    if field.nullable:
+        return pa.nulls(count, field.type)
+    return pa.array([[] if pa.types.is_list(field.type) else ""] * count, field.type)
+
+
+def with_unknown_rows(table: EncodedTable, ids: IdArray) -> EncodedTable:
+    """A table with rows for more ids, each like that of an unknown one; rows stay ascending by id.
 
     Args:
-        table: the users' encoded table.
-        user_ids: (N,) int64, ascending, none of them in the table.
+        table: an encoded table.
+        ids: (N,) ascending, none of them in the table.
     """
-    source = np.concatenate([np.arange(len(table)), np.full(len(user_ids), UNKNOWN)])
-    ids = np.concatenate([table.ids, user_ids])
-    order = np.concatenate([np.arange(FIRST_KNOWN), FIRST_KNOWN + np.argsort(ids[FIRST_KNOWN:], kind="stable")])
+    source = np.concatenate([np.arange(len(table)), np.full(len(ids), UNKNOWN)])
+    every = np.concatenate([table.ids, ids])
+    order = np.concatenate([np.arange(FIRST_KNOWN), FIRST_KNOWN + np.argsort(every[FIRST_KNOWN:], kind="stable")])
     rows, stats = source[order], table.statistics
     return replace(
         table,
-        ids=ids[order],
+        ids=every[order],
         codes={name: codes[rows] for name, codes in table.codes.items()},
         multi_hot={name: shares[rows] for name, shares in table.multi_hot.items()},
         dense=table.dense[rows],
@@ -116,11 +209,52 @@ def with_unknown_users(table: EncodedTable, user_ids: Int64s) -> EncodedTable:
     )
 
 
-def encoded(bundle: Bundle, ratings: Interactions) -> EncodedInteractions:
-    """Ratings as rows of a bundle's tables, with the labels that its rankers learn."""
-    users = bundle.encoded_users.index_of(ratings.user_id).astype(np.int32)
-    items = bundle.encoded_items.index_of(ratings.item_id).astype(np.int32)
-    return EncodedInteractions(users, items, (ratings.rating > bundle.info.config.features.like_above).astype(np.int8))
+def encoded(
+    bundle: Bundle, ratings: Interactions, users: IdArray | None = None, items: IdArray | None = None
+) -> EncodedInteractions:
+    """Ratings as rows of a bundle's tables, with the labels that its rankers learn.
+
+    Args:
+        bundle: the bundle.
+        ratings: their keys are ids, or where ids are text places among these:
+        users: of ``ratings.user_id``; None: the bundle's own users.
+        items: of ``ratings.item_id``; None: the bundle's own items.
+    """
+    known = bundle.encoded_users, bundle.encoded_items
+    names = [
+        table.known_ids if given is None and is_text(table.ids) else given
+        for table, given in zip(known, (users, items), strict=True)
+    ]
+    user_index, item_index = (
+        _rows(table, keys, given).astype(np.int32)
+        for table, keys, given in zip(known, (ratings.user_id, ratings.item_id), names, strict=True)
+    )
+    implicit = bundle.about.feedback == "implicit"
+    liked = np.full(len(ratings), implicit) | (ratings.rating > bundle.info.config.features.like_above)
+    return EncodedInteractions(user_index, item_index, liked.astype(np.int8))
+
+
+def _added(old: Float32s, new: Float32s, at: Int64s, theirs: Int64s) -> Float32s:
+    """The newer weights, with those of the same pairs that the bundle has."""
+    weights = new.copy()
+    cap = max(np.float32(CAP * np.median(old)), new.max(initial=0)) if len(old) else np.inf
+    weights[theirs] = np.minimum(old[at] + new[theirs], cap)
+    return weights
+
+
+def _taking_out(
+    old: StoredInteractions, new: StoredInteractions, at: Int64s, theirs: Int64s
+) -> tuple[StoredInteractions, StoredInteractions]:
+    """Both, saying of each pair whether it takes its item out: where either says so; as they are where all do."""
+    if old.takes_out is None and new.takes_out is None:
+        return old, new
+    first, second = (_flags(each) for each in (old, new))
+    first[at] = second[theirs] = first[at] | second[theirs]
+    return replace(old, takes_out=first), replace(new, takes_out=second)
+
+
+def _flags(stored: StoredInteractions) -> Bools:
+    return np.ones(len(stored.part), np.bool_) if stored.takes_out is None else stored.takes_out.copy()
 
 
 def _same_pairs(old: EncodedInteractions, new: EncodedInteractions, num_items: int) -> tuple[Int64s, Int64s]:
@@ -138,5 +272,13 @@ def _keys(rows: EncodedInteractions, num_items: int) -> Int64s:
 def _columns_without(stored: StoredInteractions, rows: Int64s) -> list[NDArray[Any]]:
     stays, own = np.ones(len(stored.part), np.bool_), stored.rows
     stays[rows] = False
-    columns = (own.user_index, own.item_index, own.label, stored.part, stored.rating, stored.timestamp)
+    columns = (
+        own.user_index,
+        own.item_index,
+        own.label,
+        stored.part,
+        stored.rating,
+        stored.timestamp,
+        stored.takes_out,
+    )
     return [column[stays] for column in columns if column is not None]

@@ -23,8 +23,8 @@ def add(commands: Any) -> None:
     common, advanced = parser.group("common"), parser.group("advanced")
     protocols, seeds = joined(_protocol, "one or more of A, B, C"), joined(seed_number, "seeds from 0 to 4294967295")
     advanced.add_argument(
-        "--protocols", type=protocols, default="A,B,C", metavar="LETTERS",
-        help="A: AUC of single ratings; B: lists; C: lists by time; joined by commas",
+        "--protocols", type=protocols, metavar="LETTERS",
+        help="A: AUC of single ratings; B: lists; C: lists by time; joined by commas (default: all that the data have)",
     )  # fmt: skip
     advanced.add_argument(
         "--seeds", type=seeds, default="42,43,44", metavar="SEEDS", help="of the splits of A and B, joined by commas"

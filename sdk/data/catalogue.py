@@ -2,41 +2,225 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import os
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sdk.base import schema
-from sdk.base.description import Description, Role
+from sdk.base.config import DataConfig
+from sdk.base.description import FILMS, PEOPLE, Description, Feedback, Role
+from sdk.base.errors import DataError
+from sdk.base.ids import is_text, rows_of
 from sdk.base.paths import as_path
-from sdk.base.types import Dataset, Interactions
+from sdk.base.types import Dataset, IdArray, Int64s, Interactions
+from sdk.data.column_names import ROLES, columns_of
+from sdk.data.dataset_file import read_dataset_file
+from sdk.data.events import Loaded, read_interactions
 from sdk.data.fingerprint import fingerprint
-from sdk.data.validation import sorted_order
+from sdk.data.readers import open_table
+from sdk.data.side_tables import Side, as_texts, described, films_of, is_films, read_side, union
+from sdk.data.validation import check_share, rejects_table, sorted_order
+
+log = logging.getLogger(__name__)
+UNKNOWN = "unknown item: its id is not among the items"
+_REMEDY = (
+    "Give the whole catalogue, of the same ids; or leave --items out: then the items are those of the interactions."
+)
+_DEFAULT = DataConfig()
 
 
-def dataset(interactions: str, *, name: str = "tables") -> Dataset:
-    """A data set of one Parquet file with ``user_id``, ``item_id``, ``rating`` and ``timestamp``."""
-    table = pq.read_table(as_path(interactions))
-    users, user_key = _ascending(table["user_id"])
-    items, item_key = _ascending(table["item_id"])
-    rows = Interactions(
-        user_key, item_key, table["rating"].to_numpy().astype(np.float32), table["timestamp"].to_numpy()
-    )
-    roles: Mapping[str, Role] = {"title": "ignore"}
-    about = Description(items=roles, users={})
-    items_table = pa.table({"item_id": items, "title": items.cast(pa.string())})
-    users_table = pa.table({"user_id": users})
-    items_table = items_table.cast(schema.table_layout("item_id", about, items_table.schema))
-    users_table = users_table.cast(schema.table_layout("user_id", about, users_table.schema))
-    digest = fingerprint(rows, items_table, users_table, sorted_order(rows.user_id, rows.item_id))
-    return Dataset(name, rows, items_table, users_table, schema.REJECTS.empty_table(), digest, about)
+def dataset(
+    interactions: Any,
+    items: Any = None,
+    users: Any = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    events: Mapping[str, float] | None = None,
+    seen: Collection[str] | None = None,
+    item_roles: Mapping[str, str] | None = None,
+    user_roles: Mapping[str, str] | None = None,
+    name: str | None = None,
+    feedback: Feedback | None = None,
+    scale: Sequence[float] | None = None,
+    config: DataConfig = _DEFAULT,
+) -> Dataset:
+    """A data set of anybody's tables: pandas, Polars, Arrow, DuckDB, or paths, URLs and queries.
+
+    Rows that cannot be used are set aside, each with file, row and reason. With items, so are interactions of others.
+
+    Args:
+        interactions: who met what: ``user_id`` and ``item_id``, and where known ``rating`` or ``weight``, ``event`` and
+            ``timestamp``, under these or other common names. Or the path of a ``dataset.toml``, which names all else.
+        items: the catalogue; None takes the items of the interactions, of which nothing else is known.
+        users: what is known of users; of who is not in it, nothing is.
+        columns: our name of a column -> the tables' own, such as ``{"item_id": "sku"}``.
+        events: kind of event -> its weight.
+        seen: the events that take an item out of the user's lists; None: all do.
+        item_roles: column of the items -> its role (``sdk.base.description``), where the guess is not right.
+        user_roles: likewise of users.
+        name: what the data set is called in reports; None calls it as its file or folder is called.
+        feedback: ``explicit`` or ``implicit``; None: what the columns say, ratings or none.
+        scale: the least and the greatest rating that there may be; None for any.
+        config: how many rows may be set aside.
+
+    Raises:
+        UsageError: an argument is no table, or names a column or a role that is not there.
+        DataError: the data cannot be used.
+    """
+    if isinstance(interactions, str | os.PathLike) and os.fspath(interactions).endswith(".toml"):
+        path = as_path(interactions)
+        return dataset(**read_dataset_file(path).arguments(path.parent), config=config)
+    told = dict(columns or {})
+    return gather(
+        interactions, items, users, columns=told, events=events, seen=seen, item_roles=item_roles,
+        user_roles=user_roles, name=name, feedback=feedback, scale=scale, config=config,
+    ).together()  # fmt: skip
 
 
-def _ascending(column: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
-    known = pa.array(sorted(column.unique().to_pylist()))
-    places = column.combine_chunks().dictionary_encode()
-    rank = np.argsort(np.argsort(np.array(places.dictionary.to_pylist(), dtype=object)))
-    keys = rank[places.indices.to_numpy()]
-    return known, (known.to_numpy()[keys] if pa.types.is_integer(known.type) else keys.astype(np.int64))
+def gather(
+    interactions: Any, items: Any = None, users: Any = None, *, columns: Mapping[str, str],
+    events: Mapping[str, float] | None = None, seen: Collection[str] | None = None,
+    item_roles: Mapping[str, str] | None = None, user_roles: Mapping[str, str] | None = None, name: str | None = None,
+    feedback: Feedback | None = None, scale: Sequence[float] | None = None, config: DataConfig = _DEFAULT,
+) -> Gathered:  # fmt: skip
+    """All tables, read and not yet put together; arguments and errors as ``dataset``'s."""
+    catalogue = None if items is None else read_side(items, "items", columns, config)
+    people = None if users is None else read_side(users, "users", columns, config)
+    told = {role: column for role, column in columns.items() if role in ROLES}
+    told = told if feedback is None else of_feedback(interactions, told, feedback)
+    loaded = read_interactions(interactions, columns=told, events=events, seen=seen or (), config=config)
+    _require_scale(loaded, scale)
+    called = name or name_of(interactions)
+    how = {"columns": told, "events": dict(events or {}), "seen": tuple(seen or ())}
+    return Gathered(called, loaded, catalogue, people, item_roles or {}, user_roles or {}, config, how)
+
+
+def of_feedback(interactions: Any, told: Mapping[str, str], feedback: Feedback) -> dict[str, str]:
+    """The columns with ratings as weights, or weights as ratings, where the feedback is to be of that kind."""
+    source = open_table(interactions, "interactions")
+    used = columns_of(source.where, source.columns, told)
+    role, other = ("rating", "weight") if feedback == "explicit" else ("weight", "rating")
+    return {**used, role: used[other], other: ""} if other in used and role not in used else dict(told)
+
+
+def _require_scale(loaded: Loaded, scale: Sequence[float] | None) -> None:
+    if not scale:
+        return
+    least, most = loaded.scale
+    if least < min(scale) or most > max(scale):
+        found = f"ratings from {least:g} to {most:g}, expected {min(scale):g} to {max(scale):g} by its scale"
+        raise DataError(f"interactions: {found}. Mend the rows, or the scale in dataset.toml.")
+
+
+def name_of(given: Any) -> str:
+    """What a data set is called after its interactions: their file's or folder's name; ``tables`` of any others."""
+    given = given[0] if isinstance(given, list | tuple) and given else given
+    text = str(given) if isinstance(given, str | Path) else ""
+    if text.lower().startswith("duckdb:"):
+        return "tables"
+    return PurePath(text.rstrip("/")).name.split(".")[0] or "tables"
+
+
+class Gathered(NamedTuple):
+    """What was read, and the roles that were given."""
+
+    name: str
+    loaded: Loaded
+    items: Side | None
+    users: Side | None
+    item_roles: Mapping[str, str]
+    user_roles: Mapping[str, str]
+    config: DataConfig
+    how: Mapping[str, Any]  # the interactions were read, for newer ones
+
+    def together(self) -> Dataset:
+        """All of it in one order, as described."""
+        loaded, films = self.loaded, not self.item_roles and self.items is not None and is_films(self.items.table)
+        items = self.items.like(loaded.item_id) if self.items is not None else _bare(loaded.item_id, "items")
+        items = films_of(items) if films else items
+        users = self.users.like(loaded.user_id) if self.users is not None else _bare(loaded.user_id, "users")
+        user_ids = union(users.ids, loaded.user_id)
+        pairs, unknown = _onto(loaded, user_ids, items.ids)
+        item_table, of_items, notes = _films(items) if films else described(
+            items.table, "items", items.ids, self.item_roles, items.where
+        )  # fmt: skip
+        user_table, of_users, more = self._people(users, user_ids, films=films)
+        for note in (*notes, *more):
+            log.warning("%s", note)
+        about = Description(feedback=loaded.feedback, items=of_items, users=of_users, **self.how)
+        rejects = pa.concat_tables([loaded.rejects, items.rejects, users.rejects, unknown]).combine_chunks()
+        _check_unknown(unknown, len(loaded.interactions), self.config)
+        return _finished(self.name, pairs, item_table, user_table, rejects, about, _counts(loaded, unknown))
+
+    def _people(
+        self, users: Side, ids: IdArray, *, films: bool
+    ) -> tuple[pa.Table, Mapping[str, Role], list[str]]:  # fmt: skip
+        table = users.rows(ids)
+        if films and not self.user_roles and set(table.column_names) <= PEOPLE.keys():
+            known = {name: table[name] for name in table.column_names}
+            nothing = [known.get(name, pa.nulls(len(ids))) for name in PEOPLE]
+            whole = pa.table([pa.array(ids, schema.id_type(ids)), *nothing], names=["user_id", *PEOPLE])
+            return whole, PEOPLE, []
+        return described(table, "users", ids, self.user_roles, users.where)
+
+
+def _bare(ids: IdArray, side: Any) -> Side:
+    """A side of which only ids are known."""
+    nothing = pa.table({"": pa.nulls(len(ids))}).select([])
+    return Side(ids, nothing, schema.REJECTS.empty_table(), f"{side} of the interactions")
+
+
+def _films(items: Side) -> tuple[pa.Table, Mapping[str, Role], list[str]]:
+    """MovieLens's titles, as ``films_of`` gave them."""
+    return items.table.add_column(0, "item_id", pa.array(items.ids, schema.id_type(items.ids))), FILMS, []
+
+
+def _onto(loaded: Loaded, users: IdArray, items: IdArray) -> tuple[Interactions, pa.Table]:
+    """The pairs under the keys of all users and items, and those set aside since their item is not known."""
+    pairs = loaded.interactions
+    user, item = _keys(users, loaded.user_id, pairs.user_id), _keys(items, loaded.item_id, pairs.item_id)
+    lost = np.flatnonzero(item < 0)
+    named = loaded.item_id if is_text(loaded.item_id) else None
+    texts = [str(key if named is None else named[key]) for key in pairs.item_id[lost].tolist()]
+    rejects = rejects_table("interactions", [(0, UNKNOWN, text) for text in texts])
+    moved = Interactions(user, item, pairs.rating, pairs.timestamp, pairs.seen)
+    return (moved.take(np.flatnonzero(item >= 0)) if len(lost) else moved), rejects
+
+
+def _keys(known: IdArray, found: IdArray, keys: Int64s) -> Int64s:
+    """Keys among the ids found as keys among the known; -1 where an id is not known."""
+    places = rows_of(known, as_texts(found) if is_text(known) else found)
+    if not is_text(known):
+        every = bool((places >= 0).all())
+        return keys if every else np.where(places[rows_of(found, keys)] >= 0, keys, -1)
+    return places[keys if is_text(found) else rows_of(found, keys)]
+
+
+def _check_unknown(unknown: pa.Table, kept: int, config: DataConfig) -> None:
+    check_share("interactions", unknown, kept, config, {UNKNOWN: _REMEDY})
+    if kept == unknown.num_rows:
+        raise DataError(f"interactions: none is of an item that the items have. {_REMEDY}")
+
+
+def _counts(loaded: Loaded, unknown: pa.Table) -> Mapping[str, int]:
+    counts = dict(loaded.counts)
+    counts["kept"] -= unknown.num_rows
+    counts["rejected"] += unknown.num_rows
+    return counts
+
+
+def _finished(
+    name: str, pairs: Interactions, items: pa.Table, users: pa.Table, rejects: pa.Table, about: Description,
+    counts: Mapping[str, int],
+) -> Dataset:  # fmt: skip
+    items = items.cast(schema.table_layout("item_id", about, items.schema)).combine_chunks()
+    users = users.cast(schema.table_layout("user_id", about, users.schema)).combine_chunks()
+    digest = fingerprint(pairs, items, users, sorted_order(pairs.user_id, pairs.item_id), about)
+    sizes = (f"{number:,}" for number in (len(pairs), len(items), len(users), rejects.num_rows))
+    log.info("%s: %s pairs, %s items, %s users; %s rows set aside", name, *sizes)
+    return Dataset(name, pairs, items, users, rejects, digest, about, counts)

@@ -71,7 +71,7 @@ def columns_of(where: str, found: Sequence[str], told: Mapping[str, str]) -> dic
     used = {role: name for role, name in told.items() if name}
     free = [name for name in found if name not in used.values()]
     for role in ROLES:
-        if role not in told and (fitting := _recognised(where, role, free)):
+        if role not in told and (fitting := recognised(where, role, free)):
             used[role] = fitting
     for role in _REQUIRED:
         if role not in used:
@@ -81,7 +81,12 @@ def columns_of(where: str, found: Sequence[str], told: Mapping[str, str]) -> dic
     return {role: used[role] for role in ROLES if role in used}
 
 
-def _recognised(where: str, role: str, names: Sequence[str]) -> str | None:
+def recognised(where: str, role: str, names: Sequence[str]) -> str | None:
+    """The column whose name is known to be a role's; None where there is none.
+
+    Raises:
+        DataError: two could be meant.
+    """
     for group in _KNOWN[role]:
         fitting = [name for name in names if plain_name(name) in group.split()]
         if len(fitting) > 1:

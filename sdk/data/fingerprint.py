@@ -8,25 +8,32 @@ import json
 import numpy as np
 import pyarrow as pa
 
+from sdk.base.description import Description
 from sdk.base.types import Int64s, Interactions
 
+_FILMS = Description()
+_COLUMNS = (("user_id", "<i8"), ("item_id", "<i8"), ("rating", "<f4"), ("timestamp", "<i8"))
 _ROWS = 1 << 20  # per step, so that no sorted copy of a whole column is made
 
 
-def fingerprint(interactions: Interactions, items: pa.Table, users: pa.Table, order: Int64s | None) -> str:
-    """Hash accepted ratings, titles and users.
+def fingerprint(
+    interactions: Interactions, items: pa.Table, users: pa.Table, order: Int64s | None, about: Description = _FILMS
+) -> str:
+    """Hash accepted ratings, titles and users, and what their columns mean where they are not MovieLens's.
 
     Args:
         interactions: ratings, unique by (user, item).
         items: ``schema.ITEMS``, ascending by item_id.
         users: ``schema.USERS``, ascending by user_id.
         order: (N,) row numbers that sort the ratings by user, then item; None where they are sorted.
+        about: what the columns mean.
 
     Returns:
         64 hexadecimal digits: the same for the same content, on every machine.
     """
     digest = hashlib.sha256()
-    for name, dtype in (("user_id", "<i8"), ("item_id", "<i8"), ("rating", "<f4"), ("timestamp", "<i8")):
+    takes_out = () if interactions.seen is None else (("seen", "?"),)
+    for name, dtype in (*_COLUMNS, *takes_out):
         column = getattr(interactions, name)
         digest.update(f"{name}:{len(column)};".encode())
         for start in range(0, len(column), _ROWS):
@@ -35,6 +42,8 @@ def fingerprint(interactions: Interactions, items: pa.Table, users: pa.Table, or
             digest.update(np.ascontiguousarray(part, dtype=dtype).data)
     for table in (items, users):
         _update_table(digest, table)
+    if about != _FILMS:
+        digest.update(json.dumps(about.as_json()).encode())
     return digest.hexdigest()
 
 

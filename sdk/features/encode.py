@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,16 +13,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sdk.base.config import FeatureConfig
-from sdk.base.description import FEATURES, Description, Role
+from sdk.base.description import Description
 from sdk.base.ids import ids_in
 from sdk.base.types import Bools, Float32s, Float64s, IdArray, Int32s, Int64s, Interactions, keys_of
 from sdk.features.builtin import Encoding, Transform, fit_attributes, fit_codes, fit_interactions
+from sdk.features.columns import Attributes, attributes
 from sdk.features.engine import WORKFLOWS, engine_of
 from sdk.features.tables import FIRST_KNOWN, STATISTIC_NAMES, EncodedTable, Statistics, raw_statistics
 
-_CONTENT = "content_"
 _FILMS = Description()
-NO_GENRE = "(none)"  # NVTabular refuses a column whose lists are all empty
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,13 +102,13 @@ def fit_features(
     encoded = encode_interactions(to_rows, train)
     id_codes, cardinalities = _codes(engine.transformer(codes, (), work / "codes"), ids), codes.cardinalities(list(ids))
 
-    def side(id_name: str, rows: Int32s, found: _Attributes, place: Path) -> tuple[EncodedTable, Encoding]:
+    def side(id_name: str, rows: Int32s, found: Attributes, place: Path) -> tuple[EncodedTable, Encoding]:
         known, tally = ids[id_name], _tally(rows, encoded.label, len(ids[id_name]))
         own, named = id_codes[id_name].to_numpy(np.int64)[: len(known)], ids_in(tables[id_name][id_name])
         return _encode_side(named, {"id": own}, {"id": cardinalities[id_name]}, found, tally, config, place)
 
     nothing = np.zeros((users.num_rows, 0), dtype=np.float32)
-    of_both = _attributes(users, about.users, nothing), _attributes(items, about.items, content_vectors)
+    of_both = attributes(users, about.users, nothing), attributes(items, about.items, content_vectors)
     user_table, of_users = side("user_id", encoded.user_index, of_both[0], work / "users")
     item_table, of_items = side("item_id", encoded.item_index, of_both[1], work / "items")
     fitted = dict(zip(WORKFLOWS, (index, codes, of_users, of_items), strict=True))
@@ -130,36 +129,11 @@ def _tally(index: Int32s, label: NDArray[np.int8], num_known: int) -> tuple[Floa
     return count, likes
 
 
-class _Attributes(NamedTuple):
-    """One side's attributes that anything is known of: a row per user or item, and what kind each column is."""
-
-    frame: pd.DataFrame
-    categorical: tuple[str, ...]
-    lists: tuple[str, ...]
-    numeric: tuple[str, ...]
-
-
-def _attributes(table: pa.Table, roles: Mapping[str, Role], vectors: Float32s) -> _Attributes:
-    """The columns of ``FEATURES``' roles, and their content's numbers; an empty list is ``NO_GENRE``."""
-    known = [name for name, role in roles.items() if role in FEATURES and table[name].null_count < len(table)]
-    categorical, lists, numeric = (
-        tuple(name for name in known if roles[name] in kind)
-        for kind in (("categorical", "group"), ("list",), ("continuous", "time"))
-    )
-    frame = table.select([*lists, *categorical, *numeric]).to_pandas()
-    for name in lists:
-        frame[name] = [list(values) if len(values) else [NO_GENRE] for values in frame[name]]
-    content = {f"{_CONTENT}{d}": vectors[:, d] for d in range(vectors.shape[1])}
-    index = pd.RangeIndex(len(table))
-    whole = pd.concat([frame.set_index(index), pd.DataFrame(content, index=index)], axis=1)
-    return _Attributes(whole, categorical, lists, (*numeric, *content))
-
-
 def _encode_side(
     ids: IdArray,
     codes: dict[str, Int64s],
     cards: dict[str, int],
-    found: _Attributes,
+    found: Attributes,
     tally: tuple[Float64s, Float64s],
     config: FeatureConfig,
     work: Path,

@@ -29,6 +29,8 @@ _CODE, _SHARES, _DENSE, _COUNT, _LIKES = "code_", "shares_", "dense", "train_cou
 def write_table(raw: pa.Table, encoded: EncodedTable, path: Path) -> dict[str, Any]:
     """Write the known rows: raw columns, then ``code_*``, ``shares_*``, ``dense``, ``train_count``, ``train_likes``.
 
+    Where a raw column has such a name, all of these have as many underscores in front as tell them apart.
+
     Args:
         raw: users or items, one row per known row of ``encoded``, in its order.
         encoded: the table; its three reserved rows follow from rules and are not written.
@@ -43,9 +45,12 @@ def write_table(raw: pa.Table, encoded: EncodedTable, path: Path) -> dict[str, A
         **{_SHARES + name: shares for name, shares in encoded.multi_hot.items()},
         **{_DENSE: encoded.dense, _COUNT: statistics.count, _LIKES: statistics.likes},
     }
+    mark = ""
+    while {mark + name for name in columns} & set(raw.column_names):
+        mark += "_"
     for name, values in columns.items():
         known = values[FIRST_KNOWN:]
-        table = table.append_column(name, pa.array(known) if known.ndim == 1 else _fixed_lists(known))
+        table = table.append_column(mark + name, pa.array(known) if known.ndim == 1 else _fixed_lists(known))
     pq.write_table(table, path, compression="zstd")
     return {
         "codes": list(encoded.codes),
@@ -56,6 +61,7 @@ def write_table(raw: pa.Table, encoded: EncodedTable, path: Path) -> dict[str, A
         "prior_count": statistics.prior_count,
         "mean": statistics.mean.tolist(),
         "std": statistics.std.tolist(),
+        **({"mark": mark} if mark else {}),
     }
 
 
@@ -76,8 +82,10 @@ def read_table(
     try:
         table = pq.read_table(path, partitioning=None)  # date=2026-11-23 above a bundle is no column of it
         table.validate(full=True)
-        others = [name for name in table.column_names if name not in (_DENSE, _COUNT, _LIKES)]
-        raw = table.select([name for name in others if not name.startswith((_CODE, _SHARES))])
+        encoded_names = [_CODE + name for name in facts["codes"]] + [_SHARES + name for name in facts["multi_hot"]]
+        mark = str(facts.get("mark", ""))
+        ours = {mark + name for name in (*encoded_names, _DENSE, _COUNT, _LIKES)}
+        raw = table.select([name for name in table.column_names if name not in ours])
         _check_raw(raw, id_name, about)
         encoded = _decode(table, id_name, facts)
         _check_encoded(encoded)
@@ -136,8 +144,10 @@ def _check_encoded(encoded: EncodedTable) -> None:
 
 
 def _decode(table: pa.Table, id_name: str, facts: Mapping[str, Any]) -> EncodedTable:
+    mark = str(facts.get("mark", ""))
+
     def known(name: str) -> np.ndarray[Any, Any]:
-        column = table.column(name)
+        column = table.column(mark + name)
         if column.null_count:
             raise ValueError(f"{name} has nulls")
         values: np.ndarray[Any, Any] = column.to_numpy()
@@ -151,8 +161,8 @@ def _decode(table: pa.Table, id_name: str, facts: Mapping[str, Any]) -> EncodedT
         ids=ids_in(table.column(id_name)),
         codes={name: known(_CODE + name) for name in facts["codes"]},
         cardinalities=dict(facts["cardinalities"]),
-        multi_hot={name: _matrix(table.column(_SHARES + name)) for name in facts["multi_hot"]},
-        dense=_matrix(table.column(_DENSE)),
+        multi_hot={name: _matrix(table.column(mark + _SHARES + name)) for name in facts["multi_hot"]},
+        dense=_matrix(table.column(mark + _DENSE)),
         dense_names=tuple(facts["dense_names"]),
         statistics=statistics,
     ).with_reserved_rows()

@@ -14,6 +14,8 @@ factorisation alone beats a bare DLRM on MovieLens (Rendle et al. 2020, arXiv:20
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +23,9 @@ from sdk.base.config import DLRMConfig
 from sdk.features.tables import EncodedTable
 from sdk.models import pair_model
 from sdk.models.pair_model import Batch, PairModel, SideTensors, TableBuffers, look_up, look_up_bias, mlp
+
+_FIELD = "field "
+_OWN_NAMES = frozenset({"id", "gender", "occupation", "zip_prefix", "genres"})  # as bundles of MovieLens have them
 
 
 class DLRM(PairModel):
@@ -56,8 +61,9 @@ class SideArch(nn.Module):
     def __init__(self, config: DLRMConfig, table: TableBuffers) -> None:
         super().__init__()
         dim = config.embedding_dim
-        self.embeddings = nn.ModuleDict({n: nn.Embedding(table.cardinalities[n], dim) for n in table.code_names})
-        self.lists = nn.ModuleDict({n: nn.Embedding(table.cardinalities[n], dim) for n in table.multi_hot_names})
+        sizes = table.cardinalities
+        self.embeddings = nn.ModuleDict({_module(name): nn.Embedding(sizes[name], dim) for name in table.code_names})
+        self.lists = nn.ModuleDict({_module(name): nn.Embedding(sizes[name], dim) for name in table.multi_hot_names})
         self.bottom_mlp = mlp((table.num_dense, *config.bottom_mlp, dim), last_relu=True)
         num_ids = table.cardinalities["id"]
         self.dot = nn.Embedding(num_ids, config.dot_dim) if config.dot_dim else None
@@ -73,12 +79,23 @@ class SideArch(nn.Module):
         """One encoded side; ``ids`` are the (B,) id codes, some of them perhaps dropped."""
         dense: Tensor = self.bottom_mlp(table.dense_of(rows, batch))  # (B, D)
         lookups = batch.lookups if batch is not None else None
-        codes = {name: ids if name == "id" else table.codes_of(name, rows) for name in self.embeddings}
-        vectors = [look_up(each, codes[name], lookups) for name, each in self.embeddings.items()]  # type: ignore[arg-type]
-        lists = [table.shares_of(name, rows) @ each.weight for name, each in self.lists.items()]  # type: ignore[operator]
+        codes = {name: ids if name == "id" else table.codes_of(name, rows) for name, _ in by_field(self.embeddings)}
+        vectors = [look_up(each, codes[name], lookups) for name, each in by_field(self.embeddings)]
+        lists = [table.shares_of(name, rows) @ each.weight for name, each in by_field(self.lists)]
         fields = torch.stack([*vectors, *lists, dense], dim=1)  # (B, F, D)
         own = pair_model.pairs_within(fields, self.own_pairs)
         dot = look_up(self.dot, ids, lookups)
         penalised = pair_model.squared_norms([*lists, *([] if lookups is not None else [dot, *vectors])], dense)
         bias = look_up_bias(self.bias, ids, lookups)
         return SideTensors(bias, dot, fields, torch.cat([dense, own], dim=1), penalised)
+
+
+def _module(field: str) -> str:
+    """What a field's embedding is called among torch's modules, which refuse names of their own, such as ``type``."""
+    return field if field in _OWN_NAMES else _FIELD + field
+
+
+def by_field(embeddings: nn.ModuleDict) -> Iterator[tuple[str, nn.Embedding]]:
+    """The embeddings of ``SideArch.embeddings`` or ``lists`` with their fields' names."""
+    for name, embedding in embeddings.items():
+        yield name.removeprefix(_FIELD), embedding  # type: ignore[misc]

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from sdk.base.errors import UsageError
 from sdk.features.tables import UNKNOWN
 from sdk.machine.cluster import dask_for_merlin
-from sdk.models.dlrm import DLRM
+from sdk.models.dlrm import DLRM, by_field
 from sdk.models.ncf import NCF
 from sdk.models.pair_model import Batch, PairModel, TableBuffers
 
@@ -207,7 +207,7 @@ def _linear_twins(ours: Iterable[nn.Linear], theirs: Iterable[nn.Linear], column
 def _dlrm_twins(parts: Parts, model: DLRM) -> Iterator[_Twin]:
     ours: dict[str, Any] = {}
     for side, arch in zip(SIDES, (model.user_arch, model.item_arch), strict=True):
-        ours |= {f"{side}_{name}": table for name, table in (*arch.embeddings.items(), *arch.lists.items())}
+        ours |= {f"{side}_{name}": table for name, table in (*by_field(arch.embeddings), *by_field(arch.lists))}
     for name, weight in parts.tables.items():
         yield _Twin(ours[name].weight, weight)
     fields = {name: name for name in parts.tables}

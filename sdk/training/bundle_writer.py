@@ -148,6 +148,7 @@ def _info(trained: Trained, tables: Mapping[str, Any], folder: Path) -> dict[str
             "num_users": dataset.users.num_rows,
             "num_items": dataset.items.num_rows,
             "num_rejects": dataset.rejects.num_rows,
+            **({"rows": dict(dataset.counts)} if dataset.counts else {}),
             **({} if dataset.about == Description() else {"description": dataset.about.as_json()}),
         },
         "config": to_json(config),
@@ -194,4 +195,5 @@ def _history_metrics(history: HistoryModel | None) -> dict[str, Any] | None:
         return None
     choice = None if history.choice is None else history.choice.to_json()
     by_time = {} if history.time_choice is None else {"time_choice": history.time_choice.to_json()}
-    return {"penalty": history.config.penalty, "choice": choice, **by_time}
+    weighting = {} if history.config.weighting == "stars" else {"weighting": history.config.weighting}
+    return {"penalty": history.config.penalty, "choice": choice, **by_time, **weighting}

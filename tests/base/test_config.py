@@ -153,3 +153,10 @@ def test_a_split_describes_itself_as_it_is():
     assert SplitConfig().describe() == "random 80%/20%, validation 10% of training, seed 42"
     assert SplitConfig(kind="time").describe() == "time 80%/20%, validation 10% of training"
     assert SplitConfig(kind="leave-last-out").describe() == "leave-last-out, validation by the same rule"
+
+
+def test_a_later_field_is_written_only_where_it_is_set():
+    assert not {"weighting", "keeps_diagonal"} & set(to_json(HistoryConfig()))
+    likes = HistoryConfig(weighting=None, keeps_diagonal=False)
+    assert (to_json(likes)["weighting"], to_json(likes)["keeps_diagonal"]) == (None, False)
+    assert from_json(HistoryConfig, to_json(likes)) == likes

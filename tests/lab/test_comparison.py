@@ -8,15 +8,20 @@ import logging
 import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from small import dataset, ratings, run_config
 
 from sdk.__main__ import main
+from sdk.base import schema
 from sdk.base.config import HistoryConfig, SplitConfig
+from sdk.base.description import Description
 from sdk.base.errors import ConfigError, DataError, UsageError
-from sdk.lab.comparison import workbench
+from sdk.base.types import Dataset
+from sdk.lab.comparison import protocols, workbench
 from sdk.lab.comparison.page import BEGIN, END, Rendered, as_markdown, write, write_into
-from sdk.lab.comparison.protocols import rolling_tasks, tasks_for, without_tags
+from sdk.lab.comparison.protocols import protocols_for, rolling_tasks, tasks_for, without_tags
 from sdk.lab.comparison.results import Result, ResultStore, paired_difference
 from sdk.lab.comparison.run import CompareConfig, compare
 from sdk.lab.comparison.workbench import Workbench
@@ -345,11 +350,70 @@ def test_the_command_prints_its_tables_alone_to_stdout(tmp_path, capsys, monkeyp
     assert "6/6 A seed 42, Marquee DLRM" in err
 
 
-@pytest.mark.parametrize("rating", [1.0, 5.0])
-@pytest.mark.parametrize("protocol", ["A", "B", "C"])
-def test_ratings_of_one_label_are_refused_before_any_work_with_what_can_be_measured(rating, protocol, tmp_path):
+def test_ratings_that_tell_nothing_apart_are_likes_and_have_no_protocol_a(tmp_path):
     data = dataset(1)
-    alike = dataclasses.replace(data.interactions, rating=np.full(len(data.interactions), rating, dtype=np.float32))
-    with pytest.raises(DataError, match=r"one label only .*train --models history,content, then .*evaluate\.$"):
-        compare(dataclasses.replace(data, interactions=alike), CompareConfig(protocols=(protocol,)), tmp_path / "out")
+    alike = dataclasses.replace(data.interactions, rating=np.full(len(data.interactions), 5.0, dtype=np.float32))
+    with pytest.raises(DataError, match=r"--protocols A: every pair is a like.*Give --protocols B,C, or leave it out"):
+        compare(dataclasses.replace(data, interactions=alike), CompareConfig(protocols=("A",)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_where_no_time_is_known_there_are_no_lists_by_time(tmp_path):
+    data = dataset(1)
+    at_once = dataclasses.replace(data.interactions, timestamp=np.zeros(len(data.interactions), np.int64))
+    timeless = dataclasses.replace(data, interactions=at_once)
+    assert protocols_for(timeless, None) == ("A", "B")
+    with pytest.raises(DataError, match=r"one timestamp.*Give --protocols A,B"):
+        compare(timeless, CompareConfig(protocols=("B", "C")), tmp_path / "out")
+
+
+# other data ----------------------------------------------------------------------------------------------------------
+
+
+def likes(seed: int, *, text: bool) -> Dataset:
+    """Implicit feedback with weights over bare items; the ids are numbers, or texts that ascend as they do."""
+    data = dataset(seed)
+    rows = data.interactions
+    keys = np.searchsorted(data.user_keys, rows.user_id), np.searchsorted(data.item_keys, rows.item_id)
+    tables = []
+    for name, table in (("user_id", data.users), ("item_id", data.items)):
+        ids = table[name].to_pylist()
+        tables.append(pa.array([f"{number:09d}é" for number in ids] if text else ids))
+    users, items = pa.table({"user_id": tables[0]}), pa.table({"item_id": tables[1]})
+    items = items.append_column("title", pc.cast(items["item_id"], pa.string()))
+    about = Description(feedback="implicit", items={"title": "ignore"}, users={})
+    weights = dataclasses.replace(rows, rating=rows.rating + 1)
+    if text:
+        weights = dataclasses.replace(weights, user_id=keys[0], item_id=keys[1])
+    items = items.cast(schema.table_layout("item_id", about, items.schema))
+    users = users.cast(schema.table_layout("user_id", about, users.schema))
+    return dataclasses.replace(data, interactions=weights, items=items, users=users, about=about, fingerprint=f"{text}")
+
+
+def test_text_ids_and_numbers_are_measured_alike(tmp_path):
+    config = dataclasses.replace(SMALL, protocols=("B",))
+    by_number, by_text = (compare(likes(3, text=text), config, tmp_path / str(text)) for text in (False, True))
+    names = [each.name for each in by_text.contenders("B")]
+    assert {"popularity", "item-kNN", "EASE, likes", "Marquee history alone", "Marquee, nightly lists"} <= set(names)
+    assert "EASE, likes and watched (0.6)" not in names
+    for name in names:
+        (number,), (text,) = by_number.of("B", name), by_text.of("B", name)
+        assert text.figures == number.figures, name
+        assert (text.settings, text.ndcg10) == (number.settings, number.ndcg10), name
+    (result,) = by_text.of("B", "popularity")
+    assert len(result.users) > 10
+
+
+def test_every_pair_of_implicit_feedback_may_be_asked_for():
+    data = likes(3, text=True)
+    (task,) = tasks_for(data, ["B"], [42], like_at=0.0)
+    held = np.flatnonzero(np.random.default_rng(42).random(len(data.interactions)) < 0.2)
+    np.testing.assert_array_equal(task.test, held)
+    assert {inner.like_at for inner in task.tuning()} == {0.0}
+
+
+def test_one_moment_is_enough_where_it_asks_many_users(monkeypatch):
+    data = dataset(2)
+    assert {task.protocol for task in tasks_for(data, ["C"], [42])} == {"C", "rolling"}
+    monkeypatch.setattr(protocols, "ENOUGH_BY_TIME", 2)
+    assert {task.protocol for task in tasks_for(data, ["C"], [42])} == {"C"}

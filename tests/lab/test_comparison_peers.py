@@ -11,7 +11,7 @@ from small import planted, tables_for
 
 from sdk.base.errors import DataError
 from sdk.features.tables import FIRST_KNOWN
-from sdk.lab.comparison import rating_peers
+from sdk.lab.comparison import list_peers, rating_peers
 from sdk.lab.comparison.contenders import draw_settings, tune
 from sdk.lab.comparison.list_peers import RatingMatrix, ease, fit_ials, ials, item_knn, lists_of, popularity
 from sdk.lab.comparison.rating_peers import RatingProblem, biased_mf, gradient_boosting, means, pair_features
@@ -204,3 +204,27 @@ def test_tuning_keeps_the_first_of_the_best_with_what_measuring_added():
     found = tune([{"a": a} for a in values], lambda s: (values[s["a"]], {**s, "rounds": 10 * s["a"]}), "model")
     assert found.settings == {"a": 2, "rounds": 20}
     assert (found.value, found.tried) == (0.7, 3)
+
+
+@pytest.mark.parametrize("fit", [ease, item_knn])
+def test_where_the_catalogue_is_too_wide_peers_know_the_most_rated_items(fit, monkeypatch):
+    rng = np.random.default_rng(0)
+    pairs = np.unique(rng.integers(0, [40, 25], (400, 2)), axis=0)
+    whole = RatingMatrix(*pairs.T, np.ones(len(pairs), np.float32), np.arange(40), np.arange(25), like_at=0.0)
+    kept = np.sort(np.argsort(-np.bincount(pairs[:, 1], minlength=25), kind="stable")[:10])
+    some = pairs[np.isin(pairs[:, 1], kept)]
+    small = RatingMatrix(
+        some[:, 0], np.searchsorted(kept, some[:, 1]), np.ones(len(some), np.float32), np.arange(40), kept, like_at=0.0
+    )
+    settings = {"penalty": 3.0} if fit is ease else {"neighbours": 5, "shrinkage": 1.0}
+    expected = np.zeros((40, 25))
+    expected[:, kept] = fit(small, **settings)(np.arange(40))
+    monkeypatch.setattr(list_peers, "MOST_ITEMS", 10)
+    np.testing.assert_allclose(fit(whole, **settings)(np.arange(40)), expected, rtol=1e-6)
+
+
+def test_counted_likes_weigh_by_the_logarithm_of_their_weight():
+    weights = np.array([2, 2 * np.e, 2 * np.e**2], np.float32)
+    ratings = RatingMatrix(np.zeros(3, int), np.arange(3), weights, np.arange(1), np.arange(3), like_at=0.0)
+    np.testing.assert_allclose(ratings.weighted(0.0, counted=True).toarray(), [[1, 2, 3]], rtol=1e-6)
+    np.testing.assert_allclose(ratings.weighted(0.0).toarray(), [[1, 1, 1]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import itertools
 import logging
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sdk.base.description import Feedback
 from sdk.lab.comparison import list_peers, rating_peers
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ class Contender:
         grid: the settings that a peer may choose from; the first of each entry is the usual one.
         package: what a peer needs to be installed beside Marquee, if anything.
         form: for ours, which form or ranker of the bundle is asked, see ``workbench.lists_by``.
+        of_likes: whether it takes part where every pair is a like.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Contender:
     grid: Grid = field(default_factory=dict)
     package: str | None = None
     form: str = ""
+    of_likes: bool = True
 
     @property
     def is_ours(self) -> bool:
@@ -113,7 +117,11 @@ CONTENDERS: tuple[Contender, ...] = (
     ),
     Contender("EASE, likes", _LISTS, list_peers.ease, grid={"watched": (0.0,), "penalty": _PENALTIES}),
     Contender(
-        "EASE, likes and watched (0.6)", _LISTS, list_peers.ease, grid={"watched": (0.6,), "penalty": _PENALTIES}
+        "EASE, likes and watched (0.6)",
+        _LISTS,
+        list_peers.ease,
+        grid={"watched": (0.6,), "penalty": _PENALTIES},
+        of_likes=False,
     ),
     Contender("Marquee DLRM alone", ("B", "C"), form="dlrm"),
     Contender("Marquee history alone", _LISTS, form="history"),
@@ -123,9 +131,26 @@ OURS = "Marquee, nightly lists"
 """Whose lists the others' are set against, user by user."""
 
 
-def taking_part(protocol: str) -> Sequence[Contender]:
-    """The contenders of a protocol, in the order of the table."""
-    return [each for each in CONTENDERS if protocol in each.protocols]
+_LIKES_PENALTIES = (300.0, 30.0, 100.0, 1000.0, 3000.0, 10_000.0)
+
+
+def taking_part(protocol: str, feedback: Feedback = "explicit") -> Sequence[Contender]:
+    """The contenders of a protocol, in the order of the table.
+
+    Where every pair is a like, there is nothing that was watched and not liked to weigh; then peers choose whether to
+    weigh the likes themselves, and from a wider range of penalties, for there the weights are not of one scale.
+    """
+    found = [each for each in CONTENDERS if protocol in each.protocols]
+    if feedback == "explicit":
+        return found
+    return [dataclasses.replace(each, grid=_of_likes(each.grid)) for each in found if each.of_likes]
+
+
+def _of_likes(grid: Grid) -> Grid:
+    if "watched" not in grid:
+        return grid
+    wider = {"penalty": _LIKES_PENALTIES} if "penalty" in grid else {}
+    return {"counted": (False, True), **{name: values for name, values in grid.items() if name != "watched"}, **wider}
 
 
 def missing(protocols: Sequence[str]) -> Mapping[str, str]:

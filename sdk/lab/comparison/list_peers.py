@@ -1,7 +1,7 @@
 """Simple models that make lists: popularity, item-kNN, EASE and, from the package implicit, iALS.
 
 Each ``fit`` function takes ratings and settings, and answers a scorer: (B,) user rows in, (B, I) float scores out.
-They hold dense arrays as wide as the catalogue, which suits data sets of up to some ten thousand titles.
+Where the catalogue is larger than ``MOST_ITEMS``, EASE and item-kNN know the most rated items alone, as ours do.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ from sdk.base.types import Bools, Float32s, Int64s
 from sdk.lab.comparison.protocols import Task
 from sdk.machine import decompositions
 from sdk.measure.list_evaluation import LIKE_AT, RatedCatalogue
+from sdk.models.history.matrices import most_rated
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 Scores: TypeAlias = NDArray[np.floating[Any]]
 Scorer = Callable[[Int64s], Scores]
+MOST_ITEMS = 12_000
+_SCORES_AT_ONCE = 6_000_000
 _USERS_AT_ONCE = 512
 
 
@@ -37,9 +40,11 @@ class RatingMatrix:
     Attributes:
         user: (N,) int64 rows of ``user_id``.
         item: (N,) int64 rows of ``item_id``.
-        stars: (N,) float32.
-        user_id: (U,) int64 ascending, every user of the data set.
-        item_id: (I,) int64 ascending, the whole catalogue.
+        stars: (N,) float32; of implicit feedback the weights.
+        user_id: (U,) int64 ascending, every user of the data set; where ids are text, their keys, as in
+            ``Interactions``.
+        item_id: (I,) int64 ascending, the whole catalogue; likewise.
+        like_at: a rating of at least this many stars is a like.
     """
 
     user: Int64s
@@ -47,31 +52,55 @@ class RatingMatrix:
     stars: Float32s
     user_id: Int64s
     item_id: Int64s
+    like_at: float = LIKE_AT
 
     @classmethod
     def of(cls, task: Task) -> RatingMatrix:
         """A task's training part."""
-        train = task.dataset.interactions.take(task.train)
-        users, items = (table.column(0).to_numpy() for table in (task.dataset.users, task.dataset.items))
-        return cls(rows_of(users, train.user_id), rows_of(items, train.item_id), train.rating, users, items)
+        data, train = task.dataset, task.dataset.interactions.take(task.train)
+        users, items = data.user_keys, data.item_keys
+        rows = rows_of(users, train.user_id), rows_of(items, train.item_id)
+        return cls(*rows, train.rating, users, items, task.like_at)
 
     @property
     def shape(self) -> tuple[int, int]:
         """(U, I)."""
         return len(self.user_id), len(self.item_id)
 
-    def weighted(self, watched: float) -> csr_matrix:
-        """(U, I) float32 sparse: 1 for a like (at least 4 stars), ``watched`` for what was rated lower."""
+    def weighted(self, watched: float, counted: bool = False) -> csr_matrix:
+        """(U, I) float32 sparse: 1 for a like, ``watched`` for what was rated lower.
+
+        Args:
+            watched: of what is no like.
+            counted: whether a like's weight is the logarithm of the weight that it came with: 1 for the smallest, and
+                1 more for e times as much.
+        """
         from scipy.sparse import csr_matrix
 
-        values = np.where(self.stars >= LIKE_AT, 1.0, watched).astype(np.float32)
+        likes = 1.0 + np.log(self.stars / self.stars.min()) if counted else 1.0
+        values = np.where(self.stars >= self.like_at, likes, watched).astype(np.float32)
         kept = values > 0
         return csr_matrix((values[kept], (self.user[kept], self.item[kept])), self.shape)
 
     @cached_property
+    def known(self) -> Int64s:
+        """(K,) int64 rows of the items that models as wide as the catalogue know: the most rated ``MOST_ITEMS``."""
+        if self.shape[1] <= MOST_ITEMS:
+            return np.arange(self.shape[1])
+        return most_rated(np.bincount(self.item, minlength=self.shape[1]), MOST_ITEMS)
+
+    def scattered(self, scores: Scores) -> Scores:
+        """(B, I) scores of (B, K) ones of the ``known`` items; the others' are 0."""
+        if len(self.known) == self.shape[1]:
+            return scores
+        out = np.zeros((len(scores), self.shape[1]), scores.dtype)
+        out[:, self.known] = scores
+        return out
+
+    @cached_property
     def likes(self) -> Int64s:
         """(I,) int64 likes of each title."""
-        return np.bincount(self.item[self.stars >= LIKE_AT], minlength=self.shape[1])
+        return np.bincount(self.item[self.stars >= self.like_at], minlength=self.shape[1])
 
     @property
     def catalogue(self) -> RatedCatalogue:
@@ -108,10 +137,8 @@ def lists_of(scorer: Scorer, ratings: RatingMatrix, rows: Int64s, k: int) -> tup
     Returns:
         (B, min(k, I)) int64 item ids, and (B,) int64 how many of each row are real.
     """
-    parts = [
-        _block(scorer, ratings, rows[start : start + _USERS_AT_ONCE], k)
-        for start in range(0, len(rows), _USERS_AT_ONCE)
-    ]
+    step = max(1, min(_USERS_AT_ONCE, _SCORES_AT_ONCE // ratings.shape[1]))
+    parts = [_block(scorer, ratings, rows[start : start + step], k) for start in range(0, len(rows), step)]
     return np.concatenate([items for items, _ in parts]), np.concatenate([lengths for _, lengths in parts])
 
 
@@ -136,9 +163,11 @@ def popularity(ratings: RatingMatrix) -> Scorer:
     return lambda rows: np.tile(ratings.likes, (len(rows), 1))
 
 
-def item_knn(ratings: RatingMatrix, *, watched: float, neighbours: int, shrinkage: float) -> Scorer:
-    """Item-item cosine, shrunk (Sarwar et al. 2001; Bell and Koren 2007): each title listens to its nearest ones."""
-    history = ratings.weighted(watched)
+def item_knn(
+    ratings: RatingMatrix, *, neighbours: int, shrinkage: float, watched: float = 0.0, counted: bool = False
+) -> Scorer:
+    """Item-item cosine, shrunk (Sarwar et al. 2001; Bell and Koren 2007): each item listens to its nearest ones."""
+    history = ratings.weighted(watched, counted)[:, ratings.known]
     norms = np.sqrt(np.asarray(history.multiply(history).sum(axis=0))[0])
     cosine = (history.T @ history).tocsr()
     row = np.repeat(np.arange(len(norms)), np.diff(cosine.indptr))
@@ -150,22 +179,24 @@ def item_knn(ratings: RatingMatrix, *, watched: float, neighbours: int, shrinkag
             own[own < np.partition(own, -neighbours)[-neighbours]] = 0
     cosine.eliminate_zeros()
     weights = cosine.T.tocsr()
-    return lambda rows: (history[rows] @ weights).toarray()
+    return lambda rows: ratings.scattered((history[rows] @ weights).toarray())
 
 
-def ease(ratings: RatingMatrix, *, watched: float, penalty: float) -> Scorer:
+def ease(ratings: RatingMatrix, *, penalty: float, watched: float = 0.0, counted: bool = False) -> Scorer:
     """EASE (Steck 2019, arXiv:1905.03375, figure 1), exactly, by inverting whichever side is smaller.
 
     With M = (X X' + penalty)^-1 and P = (X'X + penalty)^-1, Woodbury's identity gives X P = M X and
     diag(P) = (1 - diag(X' M X)) / penalty, so the scores X - X P / diag(P) need no matrix as wide as the catalogue.
     """
-    history = ratings.weighted(watched).astype(np.float64)
-    num_users, num_items = history.shape
-    if num_items < num_users:
-        return _ease_by_items(history, penalty)
+    history = ratings.weighted(watched, counted)[:, ratings.known].astype(np.float64)
+    scorer = (_ease_by_items if history.shape[1] < history.shape[0] else _ease_by_users)(history, penalty)
+    return lambda rows: ratings.scattered(scorer(rows))
+
+
+def _ease_by_users(history: csr_matrix, penalty: float) -> Scorer:
     dense = history.toarray()
     gram = (history @ history.T).toarray()
-    gram[np.diag_indices(num_users)] += penalty
+    gram[np.diag_indices(len(gram))] += penalty
     regressed = decompositions.solve(gram, dense)
     diagonal = (1 - (dense * regressed).sum(axis=0)) / penalty
     return lambda rows: dense[rows] - regressed[rows] / diagonal
@@ -187,13 +218,20 @@ def ials(ratings: RatingMatrix, **settings: Any) -> Scorer:
 
 
 def fit_ials(
-    ratings: RatingMatrix, *, watched: float, factors: int, regularization: float, alpha: float, iterations: int
+    ratings: RatingMatrix,
+    *,
+    factors: int,
+    regularization: float,
+    alpha: float,
+    iterations: int,
+    watched: float = 0.0,
+    counted: bool = False,
 ) -> Any:
     """The package's fitted model; ``alpha`` times a rating's weight is the confidence in it."""
     from implicit.cpu.als import AlternatingLeastSquares
     from threadpoolctl import threadpool_limits
 
-    confidence = (alpha * ratings.weighted(watched)).tocsr()
+    confidence = (alpha * ratings.weighted(watched, counted)).tocsr()
     with threadpool_limits(1, "blas"):  # implicit asks for it: its own threads and the BLAS's would fight
         model = AlternatingLeastSquares(
             factors=factors, regularization=regularization, iterations=iterations, random_state=0, num_threads=1

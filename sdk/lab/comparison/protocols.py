@@ -2,8 +2,9 @@
 
 A: telling liked from disliked; a random fifth of all ratings is asked for, the label is ``rating > 3``. B: lists; a
 random fifth of the ratings of at least 4 stars is asked for. C: lists by time; trained before a moment, asked after
-it. One moment leaves few users who have a past and a future, so C is also measured at several moments, each asked
-for the time up to the next one (rolling origin, Tashman 2000, International Journal of Forecasting 16).
+it. Where one moment leaves few users who have a past and a future, C is also measured at several moments, each asked
+for the time up to the next one (rolling origin, Tashman 2000, International Journal of Forecasting 16). On another
+scale likes are what ``sdk.data.labels`` takes for such; of implicit feedback every pair is one, and there is no A.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from sdk.measure.list_evaluation import LIKE_AT, split_by_time, split_positives
 
 Protocol = Literal["A", "B", "C", "rolling"]
 CHOICES = ("A", "B", "C")
+ENOUGH_BY_TIME = 1000
+"""Users that one moment must leave for its lists to be told apart; below, there are the rolling origin's as well."""
 VALIDATION_SEEDS = (7, 8)
 """Of the two draws of likes that lists are tuned on: one alone leaves much to chance."""
 CUTS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
@@ -42,6 +45,7 @@ class Task:
         dataset: the whole data set.
         train: (T,) int64 ascending rows of its ratings that models learn from and lists leave out.
         test: (S,) int64 ascending rows that are asked for; none is in ``train``.
+        like_at: a rating of at least this much is a like.
     """
 
     protocol: Protocol
@@ -50,6 +54,7 @@ class Task:
     dataset: Dataset
     train: Int64s
     test: Int64s
+    like_at: float = LIKE_AT
 
     @property
     def is_list_task(self) -> bool:
@@ -76,7 +81,7 @@ class Task:
         if not self.is_list_task:
             parts = split(ratings, SplitConfig(test_share=0.0, seed=self.seed))
             return (self._within(parts.train, parts.validation),)
-        draws = (split_positives(ratings, seed=seed) for seed in VALIDATION_SEEDS)
+        draws = (split_positives(ratings, seed=seed, like_at=self.like_at) for seed in VALIDATION_SEEDS)
         return tuple(self._within(draw.train, draw.held_out) for draw in draws)
 
     def _within(self, train: Int64s, test: Int64s) -> Task:
@@ -85,10 +90,40 @@ class Task:
         return dataclasses.replace(self, name=name, train=self.train[train], test=self.train[test])
 
 
+def protocols_for(dataset: Dataset, asked: Sequence[str] | None) -> tuple[str, ...]:
+    """The protocols that a data set can be measured on: those that were asked for, or else all that there are.
+
+    Raises:
+        DataError: one was asked for that these data do not have.
+    """
+    times, implicit = dataset.interactions.timestamp, dataset.about.feedback == "implicit"
+    without: dict[str, str] = {}
+    if implicit:
+        without["A"] = "every pair is a like, so there is nothing to tell likes from"
+    if not len(times) or (times == times[0]).all():
+        without["C"] = f"all {len(times):,} ratings have one timestamp, so there is no before and after"
+    for protocol in asked or ():
+        if protocol in without:
+            left = ",".join(each for each in CHOICES if each not in without)
+            raise DataError(f"--protocols {protocol}: {without[protocol]}. Give --protocols {left}, or leave it out.")
+    return tuple(asked or (each for each in CHOICES if each not in without))
+
+
 def tasks_for(
-    dataset: Dataset, protocols: Sequence[str], seeds: Sequence[int], cuts: Sequence[float] = CUTS
+    dataset: Dataset,
+    protocols: Sequence[str],
+    seeds: Sequence[int],
+    cuts: Sequence[float] = CUTS,
+    like_at: float = LIKE_AT,
 ) -> list[Task]:
-    """Every split of the given protocols; C gives its one split by time and those of the rolling origin.
+    """Every split of the given protocols; C gives its one split by time and, where need be, the rolling origin's.
+
+    Args:
+        dataset: all of it.
+        protocols: of ``CHOICES``.
+        seeds: of A's and B's splits.
+        cuts: of the rolling origin.
+        like_at: a rating of at least this much is a like.
 
     Raises:
         DataError: the data set is too small for one of them.
@@ -96,19 +131,22 @@ def tasks_for(
     tasks: list[Task] = []
     for seed in seeds if "A" in protocols else ():
         whole = split(dataset.interactions, SplitConfig(test_share=0.2, validation_share=0.0, seed=seed))
-        tasks.append(Task("A", f"seed {seed}", seed, dataset, whole.train, whole.test))
+        tasks.append(Task("A", f"seed {seed}", seed, dataset, whole.train, whole.test, like_at))
     for seed in seeds if "B" in protocols else ():
-        parts = split_positives(dataset.interactions, seed=seed)
-        tasks.append(Task("B", f"seed {seed}", seed, dataset, parts.train, parts.held_out))
+        parts = split_positives(dataset.interactions, seed=seed, like_at=like_at)
+        tasks.append(Task("B", f"seed {seed}", seed, dataset, parts.train, parts.held_out, like_at))
     if "C" in protocols:
         timeless = without_tags(dataset)
-        parts = split_by_time(timeless.interactions)
-        tasks.append(Task("C", "latest 20 %", seeds[0], timeless, parts.train, parts.held_out))
-        tasks += rolling_tasks(timeless, cuts, seeds[0])
+        parts = split_by_time(timeless.interactions, like_at=like_at)
+        tasks.append(Task("C", "latest 20 %", seeds[0], timeless, parts.train, parts.held_out, like_at))
+        if len(np.unique(timeless.interactions.user_id[parts.held_out])) < ENOUGH_BY_TIME:
+            tasks += rolling_tasks(timeless, cuts, seeds[0], like_at)
     return tasks
 
 
-def rolling_tasks(dataset: Dataset, cuts: Sequence[float] = CUTS, seed: int = 0) -> list[Task]:
+def rolling_tasks(
+    dataset: Dataset, cuts: Sequence[float] = CUTS, seed: int = 0, like_at: float = LIKE_AT
+) -> list[Task]:
     """One task per cut: train before it, ask for what is liked from it up to the next cut (the last: up to the end).
 
     A cut lies at the time of the rating that the share of all ratings, by time, ends at. Users without a rating
@@ -118,13 +156,13 @@ def rolling_tasks(dataset: Dataset, cuts: Sequence[float] = CUTS, seed: int = 0)
         DataError: no cut gives a task.
     """
     ratings = dataset.interactions
-    size, times, liked = len(ratings), ratings.timestamp, ratings.rating >= LIKE_AT
+    size, times, liked = len(ratings), ratings.timestamp, ratings.rating >= like_at
     moments = [time_at(times, min(size - 1, round(cut * size))) for cut in cuts]
     tasks = []
     for cut, start, end in zip(cuts, moments, [*moments[1:], None], strict=True):
         train, test = map(np.flatnonzero, before_and_asked(ratings.user_id, times, liked, start, end))
         if len(train) and len(test):
-            tasks.append(Task("rolling", f"after {cut:.0%}", seed, dataset, train, test))
+            tasks.append(Task("rolling", f"after {cut:.0%}", seed, dataset, train, test, like_at))
     if not tasks:
         raise DataError(
             f"{len(ratings):,} ratings leave no user with some before and a like after any of {len(cuts)} cuts"
@@ -133,7 +171,9 @@ def rolling_tasks(dataset: Dataset, cuts: Sequence[float] = CUTS, seed: int = 0)
 
 
 def without_tags(dataset: Dataset) -> Dataset:
-    """The data set with no tags: a title's tags carry no time, so by time they would tell of the future."""
+    """The data set with no tags: a film's tags carry no time, so by time they would tell of the future."""
+    if not dataset.about.is_preset("items"):
+        return dataset
     items, at = dataset.items, dataset.items.schema.get_field_index("tags")
     field = items.schema.field(at)
     bare = pa.array([[]] * items.num_rows, field.type)

@@ -13,13 +13,14 @@ import numpy as np
 
 from sdk.base import __version__
 from sdk.base.config import RANKERS, RunConfig, to_json
+from sdk.base.description import Feedback
 from sdk.base.errors import ConfigError, how_to_get
 from sdk.base.types import Dataset
-from sdk.data.labels import require_both_labels
+from sdk.data.labels import for_data, require_both_labels
 from sdk.data.splits import split
 from sdk.lab.comparison import workbench
 from sdk.lab.comparison.contenders import OURS, Contender, missing, taking_part
-from sdk.lab.comparison.protocols import CHOICES, CUTS, VALIDATION_SEEDS, Task, tasks_for
+from sdk.lab.comparison.protocols import CHOICES, CUTS, VALIDATION_SEEDS, Task, protocols_for, tasks_for
 from sdk.lab.comparison.results import Difference, Result, ResultStore, paired_difference
 
 log = logging.getLogger(__name__)
@@ -36,20 +37,20 @@ class CompareConfig:
     """What is compared.
 
     Attributes:
-        protocols: ``A``, ``B``, ``C``.
+        protocols: of ``A``, ``B``, ``C``; None takes all that the data can be measured on.
         seeds: of A's and B's splits.
         budget: settings that each peer may try on its validation part, per split; ours try none.
         quick: two epochs, two settings and two cuts: to try the command out, not to quote.
     """
 
-    protocols: tuple[str, ...] = ("A", "B", "C")
+    protocols: tuple[str, ...] | None = None
     seeds: tuple[int, ...] = (42, 43, 44)
     budget: int = 12
     quick: bool = False
 
     def __post_init__(self) -> None:
         owner = type(self).__name__
-        if not self.protocols or not set(self.protocols) <= set(CHOICES):
+        if self.protocols is not None and not 0 < len(set(self.protocols) & set(CHOICES)) == len(self.protocols):
             raise ConfigError(owner, "protocols", ",".join(self.protocols), f"one or more of {', '.join(CHOICES)}")
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
             raise ConfigError(owner, "seeds", self.seeds, "one or more integers of at least 0, each once")
@@ -70,6 +71,7 @@ class Comparison:
         dataset: its name.
         config: what was asked for.
         tasks: protocol -> its task names, in order.
+        feedback: of the data.
         results: (protocol, task, contender) -> result.
         left_out: contender -> the package that it lacks.
     """
@@ -77,6 +79,7 @@ class Comparison:
     dataset: str
     config: CompareConfig
     tasks: Mapping[str, Sequence[str]]
+    feedback: Feedback
     results: Mapping[tuple[str, str, str], Result]
     left_out: Mapping[str, str]
 
@@ -87,7 +90,7 @@ class Comparison:
 
     def contenders(self, protocol: str) -> list[Contender]:
         """Those that were measured on a protocol, in the order of the table."""
-        return [each for each in taking_part(protocol) if self.of(protocol, each.name)]
+        return [each for each in taking_part(protocol, self.feedback) if self.of(protocol, each.name)]
 
     def difference(self, protocol: str, other: str, metric: str = "ndcg10") -> Difference:
         """The nightly lists minus another contender's, over all tasks of a protocol."""
@@ -105,14 +108,16 @@ def compare(dataset: Dataset, config: CompareConfig, out: Path) -> Comparison:
 
     Raises:
         ConfigError: a protocol or a seed is not usable.
-        DataError: the data set is too small for a protocol, or has one label only.
+        DataError: the data set is too small for a protocol, or has no such.
         OutputError: a result cannot be written.
     """
     cuts = _QUICK_CUTS if config.quick else CUTS
+    dataset, settled = for_data(dataset, RunConfig())
+    feedback, protocols = dataset.about.feedback, protocols_for(dataset, config.protocols)
     _require_labels(dataset, RunConfig())
-    tasks = tasks_for(dataset, config.protocols, config.seeds, cuts)
+    tasks = tasks_for(dataset, protocols, config.seeds, cuts, settled.history.like_at)
     for task in tasks:
-        if any(each.form in RANKERS for each in taking_part(task.protocol)):
+        if any(each.form in RANKERS for each in taking_part(task.protocol, feedback)):
             _require_labels(task.learnt, workbench.run_config(task, quick=False))
     names: dict[str, list[str]] = {}
     for task in tasks:
@@ -125,7 +130,7 @@ def compare(dataset: Dataset, config: CompareConfig, out: Path) -> Comparison:
     for task in tasks:
         for name, result in _measure_task(task, config, out, progress):
             results[task.protocol, task.name, name] = result
-    return Comparison(dataset.name, config, names, results, left_out)
+    return Comparison(dataset.name, config, names, feedback, results, left_out)
 
 
 def _require_labels(learnt: Dataset, run: RunConfig) -> None:
@@ -134,7 +139,8 @@ def _require_labels(learnt: Dataset, run: RunConfig) -> None:
 
 
 def _present(task: Task) -> list[Contender]:
-    return [each for each in taking_part(task.protocol) if each.is_installed]
+    contenders = taking_part(task.protocol, task.dataset.about.feedback)
+    return [each for each in contenders if each.is_installed]
 
 
 def _measure_task(task: Task, config: CompareConfig, out: Path, progress: _Progress) -> Iterator[tuple[str, Result]]:

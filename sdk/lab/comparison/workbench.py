@@ -20,8 +20,8 @@ import numpy as np
 
 from sdk.base.config import RunConfig, SplitConfig
 from sdk.base.errors import BundleError
-from sdk.base.ids import rows_of
-from sdk.base.types import Int64s
+from sdk.base.ids import is_text, rows_of
+from sdk.base.types import IdArray, Int64s
 from sdk.bundles.bundle import Bundle, load
 from sdk.bundles.fresh import encoded
 from sdk.features.engine import with_engine
@@ -31,7 +31,7 @@ from sdk.lab.comparison.list_peers import RatingMatrix, Scorer, lists_of
 from sdk.lab.comparison.protocols import Task
 from sdk.lab.comparison.rating_peers import PeerScores, RatingProblem
 from sdk.lab.comparison.results import Result
-from sdk.measure.list_evaluation import MeasuredLists
+from sdk.measure.list_evaluation import MAX_USERS, MeasuredLists
 from sdk.metrics.lists import RelevanceSets, ndcg, user_mean
 from sdk.metrics.pointwise import auc, log_loss
 from sdk.models.predict import predict
@@ -39,6 +39,8 @@ from sdk.scoring.recommender import Recommender
 
 log = logging.getLogger(__name__)
 _LENGTH = 20
+MOST_TUNED_ON = 3000
+"""Users whose lists are measured for each setting of a peer; of more a sample."""
 _LIST_FIGURES = ("ndcg10", "recall20", "map10", "hit_rate10", "novelty", "distinct_in_top10", "coverage", "gini")
 
 
@@ -74,28 +76,36 @@ def trained(task: Task, config: RunConfig, folder: Path) -> Bundle:
     return train_bundle(learnt, config, folder, force=True)
 
 
-def lists_by(bundle: Bundle, form: str, user_id: Int64s, k: int) -> tuple[Int64s, Int64s]:
+def lists_by(bundle: Bundle, form: str, user_key: Int64s, k: int) -> tuple[Int64s, Int64s]:
     """A bundle's lists for the given users, without what they have rated.
 
     Args:
         bundle: trained on the training part alone.
         form: ``default``, what a night writes; ``history``, the history model alone; else a ranker's name, for its
             logits alone.
-        user_id: (B,) int64.
+        user_key: (B,) int64, as ``Interactions`` calls users: their ids, or where these are text their places.
         k: list length.
 
     Returns:
-        (B, k) int64 item ids, and (B,) int64 lengths.
+        (B, k) int64 item keys, -1 past a list's end, and (B,) int64 lengths.
     """
+    users, items = bundle.encoded_users, bundle.encoded_items
+    ids = users.known_ids[user_key] if is_text(users.ids) else user_key
     if form == "default":
-        found = bundle.recommend(user_id, k)
+        found = bundle.recommend(ids, k)
     else:
-        users, items = bundle.encoded_users, bundle.encoded_items
         ranked_by = bundle.list_form(None) if form == "history" else bundle.model(form).lower()
-        index = users.index_of(user_id)
+        index = users.index_of(ids)
         seen = bundle.interactions.seen(len(users)).take(index)
         found = Recommender(form, ranked_by, users, items).recommend(index, seen, k)
-    return found.item_id, found.lengths.astype(np.int64)
+    return _keys(found.item_id, items.known_ids), found.lengths.astype(np.int64)
+
+
+def _keys(item_id: IdArray, known: IdArray) -> Int64s:
+    """The keys of listed items: integers as they are, of text the places among the known ids."""
+    if not is_text(item_id):
+        return item_id.astype(np.int64)
+    return rows_of(known, item_id.ravel()).reshape(item_id.shape)
 
 
 class Workbench:
@@ -167,7 +177,7 @@ class Workbench:
         return Result(figures, intervals, tuned.settings, tuned.tried, tuned.value, 0.0, *values)
 
     def _list_value(self, fit: Callable[..., Scorer], settings: Settings) -> tuple[float, Settings]:
-        """Mean NDCG@10 on the validation parts."""
+        """Mean NDCG@10 on the validation parts, of at most ``MOST_TUNED_ON`` users each."""
         values = []
         for ratings, (users, relevant) in self._draws:
             rows = rows_of(ratings.user_id, users)
@@ -177,7 +187,7 @@ class Workbench:
 
     @cached_property
     def _draws(self) -> list[tuple[RatingMatrix, tuple[Int64s, RelevanceSets]]]:
-        return [(RatingMatrix.of(task), _relevance(task)) for task in self.task.tuning()]
+        return [(RatingMatrix.of(task), _relevance(task, MOST_TUNED_ON)) for task in self.task.tuning()]
 
     # single ratings ----------------------------------------------------------------------------------------------
 
@@ -219,8 +229,11 @@ class Workbench:
         return auc(self._tuning_problem.asked.label, scored.logits), scored.settings
 
 
-def _relevance(task: Task) -> tuple[Int64s, RelevanceSets]:
-    """The users of whom something is asked, ascending, and what."""
+def _relevance(task: Task, most: int = MAX_USERS) -> tuple[Int64s, RelevanceSets]:
+    """The users of whom something is asked, ascending, and what; of more than ``most`` a seeded sample."""
     asked = task.dataset.interactions.take(task.test)
-    users, row = np.unique(asked.user_id, return_inverse=True)
-    return users, RelevanceSets(row.astype(np.int64), asked.item_id, len(users))
+    users = np.unique(asked.user_id)
+    if len(users) > most:
+        users = np.sort(np.random.default_rng(0).choice(users, most, replace=False))
+    row = rows_of(users, asked.user_id)
+    return users, RelevanceSets(row[row >= 0], asked.item_id[row >= 0], len(users))

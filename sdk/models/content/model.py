@@ -193,6 +193,30 @@ class ContentModel:
         blocks = {field: self._reader.block(items, field, learnt) for field, learnt in state.learnt.items()}
         return joined(blocks, self._reader.weights, len(items))
 
+    def with_items(self, items: Table) -> ContentModel:
+        """The same model with more items in it, which are asked about and listed as the fitted ones are.
+
+        Args:
+            items: as ``transform``, none of them fitted.
+        """
+        state, items = self._fitted("with_items"), as_table(items, self._reader.layout(items), "items")
+        from scipy.sparse import csr_matrix, vstack
+
+        matrix = vstack([state.matrix, self.transform(items)], format="csr")
+        names = pa.concat_tables([state.names, items.select(self._reader.named)], promote_options="permissive")
+        both, more = _Fitted.of(state.learnt, matrix, names), ContentModel()
+        if state.together is not None:
+            grown = csr_matrix(state.together)
+            grown.resize(matrix.shape[0], matrix.shape[0])
+            both = replace(both, together=grown)
+        more._reader = self._reader
+        return more._adopt(both)
+
+    @property
+    def matrix(self) -> csr_matrix:
+        """(N, vocabulary) float32, the fitted items in the order of ``item_id``."""
+        return self._fitted("matrix").matrix
+
     def fit_transform(self, items: Table) -> csr_matrix:
         """The same as ``fit(items).transform(items)``, without reading the table twice."""
         return self.fit(items)._fitted("fit_transform").matrix.copy()

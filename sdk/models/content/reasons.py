@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,7 +36,7 @@ class Reasons:
     score: float
     contributions: Mapping[str, float]
     shared: Mapping[str, tuple[str, ...]]
-    roles: Roles = PRESET
+    roles: Roles = field(default_factory=lambda: dict(PRESET))
 
     def describe(self, max_fields: int = 4, max_tokens: int = 3, leave_out: Collection[str] = ()) -> str:
         """The weightiest reasons in words: "director John Lasseter; cast Tim Allen, Tom Hanks".
@@ -87,11 +87,11 @@ def reasons(
     order = np.lexsort((product.indices, -product.data))
     columns, values = product.indices[order], product.data[order]
     contributions, shared, start = {}, {}, 0
-    for field, words in vocabulary.items():
+    for name, words in vocabulary.items():
         inside = (columns >= start) & (columns < start + len(words))
         if inside.any():
-            contributions[field] = float(values[inside].sum())
+            contributions[name] = float(values[inside].sum())
             tokens = (words[column - start].removeprefix(SERIES_MARK) for column in columns[inside].tolist())
-            shared[field] = tuple(dict.fromkeys(tokens))
+            shared[name] = tuple(dict.fromkeys(tokens))
         start += len(words)
-    return Reasons(item_a, item_b, sum(contributions.values()), contributions, shared, roles)
+    return Reasons(item_a, item_b, sum(contributions.values()), contributions, shared, dict(roles))

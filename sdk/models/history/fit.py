@@ -42,11 +42,23 @@ class ItemRegression:
         times: (N, r) float32 to ``M @`` it.
         transposed_times: (N, r) float32 to ``M.T @`` it.
         leave_out: (N,) float64, above 0 and at most 1: ``1 - x_i' A x_i``, by which column i is divided.
+        diagonal: (N,) float64, that of M.
     """
 
     times: Product
     transposed_times: Product
     leave_out: Float64s
+    diagonal: Float64s
+
+    def without_diagonal(self) -> ItemRegression:
+        """The same matrix with 0 on its diagonal: a cut to a rank then spends nothing on a title's own column."""
+        own = self.diagonal.astype(np.float32)[:, None]
+        return ItemRegression(
+            lambda values: self.times(values) - own * values,
+            lambda values: self.transposed_times(values) - own * values,
+            self.leave_out,
+            np.zeros_like(self.diagonal),
+        )
 
 
 def fit_regression(ratings: csr_matrix, features: Float32s, penalty: float) -> ItemRegression:
@@ -83,10 +95,12 @@ def _by_users(ratings: csr_matrix, features: Float32s) -> Callable[[float], Item
         matrix[np.diag_indices_from(matrix)] += penalty
         solved = (inverse(matrix) @ ratings).astype(np.float32)  # A X
         leave_out = 1 - np.asarray(ratings.multiply(solved).sum(axis=0), np.float64).ravel()
+        shared = np.einsum("if,fi->i", features, profile.astype(np.float32).T @ solved)
         return ItemRegression(
             lambda values: covary(single.T @ (solved @ values)),
             lambda values: np.asarray(solved.T @ (single @ covary(values)), np.float32),
             leave_out,
+            1 - leave_out + shared,
         )
 
     return solve
@@ -113,7 +127,8 @@ def _by_items(ratings: csr_matrix, features: Float32s) -> Callable[[float], Item
         solved *= -penalty
         solved[np.diag_indices_from(solved)] += 1
         product = solved.astype(np.float32)
-        return ItemRegression(lambda values: product @ values, lambda values: product.T @ values, leave_out)
+        diagonal = np.diagonal(product).astype(np.float64)
+        return ItemRegression(lambda values: product @ values, lambda values: product.T @ values, leave_out, diagonal)
 
     return solve
 
@@ -158,6 +173,7 @@ def factors(
     regression: ItemRegression, counts: Int64s, config: HistoryConfig, power_steps: int = _POWER_STEPS
 ) -> tuple[Float32s, Float32s]:
     """``item_in`` and ``item_out`` of fitted titles with the given numbers of ratings, after the cut to a rank."""
+    regression = regression if config.keeps_diagonal else regression.without_diagonal()
     weights = np.sqrt(counts + 1.0), discount(counts, config.item_exponent)
     return low_rank(regression, *weights, config.rank or len(counts), config.seed, power_steps)
 

@@ -21,7 +21,7 @@ from sdk.base.config import TrainingConfig
 from sdk.base.types import Float32s, Int64s
 from sdk.features.loaders import PairBatch
 from sdk.features.tables import UNKNOWN
-from sdk.models.dlrm import DLRM, SideArch
+from sdk.models.dlrm import DLRM, SideArch, by_field
 from sdk.models.pair_model import TableBuffers
 from sdk.scoring.kernels import LANES
 from sdk.training.compiled_pass.strip_kernels import pass_rows
@@ -102,12 +102,10 @@ class StripLayout:
         Raises:
             ValueError: a code has no row in its table. The compiled pass reads rows without looking.
         """
-        for name, embedding in arch.embeddings.items():
-            assert isinstance(embedding, nn.Embedding)
+        for name, embedding in by_field(arch.embeddings):
             _check_codes(f"{side} {name}", getattr(table, f"codes_{name}"), embedding)
             self.gathered.append(Gathered(embedding.weight, next(fields), f"{side} {name}", embedding))
-        for name, embedding in arch.lists.items():
-            assert isinstance(embedding, nn.Embedding)
+        for name, embedding in by_field(arch.lists):
             self.add_list(f"{side} row", getattr(table, f"multi_{name}"), embedding.weight, next(fields))
         x, dense = self.take(table.num_dense), next(fields)
         self.gathered.append(Gathered(table.left_out(), x, f"{side} statistics"))

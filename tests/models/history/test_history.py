@@ -92,6 +92,32 @@ def test_products_belong_to_one_matrix(num_users):
     np.testing.assert_allclose(regression.times(identity), regression.transposed_times(identity).T, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("num_users", [20, 60])
+def test_without_its_diagonal_the_matrix_is_the_same_elsewhere(num_users):
+    ratings = csr_matrix(dense(*some_ratings(num_users=num_users, num_ratings=250), num_users=num_users))
+    features = np.random.default_rng(2).normal(size=(30, 4)).astype(np.float32)
+    regression = fit_regression(ratings, features, 3.0)
+    identity, bare = np.eye(30, dtype=np.float32), regression.without_diagonal()
+    expected = off_diagonal(regression.times(identity))
+    np.testing.assert_allclose(bare.times(identity), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(bare.transposed_times(identity), expected.T, rtol=0, atol=1e-4)
+
+
+def test_of_likes_the_cut_keeps_what_lists_read():
+    """Many items, each bought by few, make a diagonal that the best rank would go to."""
+    rng = np.random.default_rng(5)
+    group = rng.integers(0, 8, 300)
+    user, item = np.nonzero(rng.random((120, 300)) < np.where(group == rng.integers(0, 8, 120)[:, None], 0.25, 0.02))
+    columns = user + FIRST_KNOWN, item + FIRST_KNOWN, np.ones(len(user), np.float32)
+    found = {}
+    for name, changes in {"whole": {"rank": 300}, "stars": {}, "likes": {"keeps_diagonal": False}}.items():
+        config = dataclasses.replace(PLAIN, **{"rank": 10, "penalty": 2.0, **changes})
+        model = HistoryModel.fit(*columns, *shape(120, 300), config=config)
+        found[name] = scores_of(model, columns, 120)[dense(*columns, 120, 300) == 0]
+    likeness = {name: np.corrcoef(found["whole"], found[name])[0, 1] for name in ("stars", "likes")}
+    assert likeness["likes"] > likeness["stars"] + 0.05, likeness
+
+
 def test_low_rank_is_the_truncated_svd_of_the_weighted_matrix():
     rng = np.random.default_rng(3)
     regression = fit_regression(csr_matrix(dense(*some_ratings())), np.zeros((30, 0), np.float32), 5.0)

@@ -1,0 +1,145 @@
+"""python -m sdk inspect: look at tables before anything is trained, and write down what they are."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdk.base.config import RunConfig
+from sdk.base.errors import OutputError, UsageError
+from sdk.base.files import write_file
+from sdk.base.rights import reason
+from sdk.commands.datasets import TABLE, add_tables
+from sdk.shell.cli import new_parser, path_argument
+from sdk.shell.terminal import say
+
+if TYPE_CHECKING:
+    from sdk.data.catalogue import Gathered
+    from sdk.data.dataset_file import DatasetFile
+    from sdk.data.inspection import Inspection
+
+log = logging.getLogger(__name__)
+_MOST_EVENTS = 50
+_HEAD = (
+    "What Marquee takes this data set for; written by python -m sdk inspect. Mend what is wrong, then:",
+    "    python -m sdk train --dataset {path} --out bundle",
+    "Roles: categorical, group (a brand, a series), list, terms (lists for words alone), continuous, time, text,",
+    "title (one at most), image, url, ignore.",
+)
+
+
+def add(commands: Any) -> None:
+    """The command's options."""
+    parser = new_parser(
+        commands.add_parser, "inspect", "look at your tables: columns, roles, counts, dirt; write dataset.toml",
+        "python -m sdk inspect plays.parquet catalogue.parquet --out dataset.toml",
+        "Which table is which is told by its columns.", work=_inspect, only_prints=True,
+    )  # fmt: skip
+    required, common = parser.group("required"), parser.group("common")
+    required.add_argument("files", **{**TABLE, "nargs": "*", "metavar": "TABLE"}, help="tables, in any order")
+    common.add_argument("--interactions", **TABLE, help="which are interactions, where it is not told by their columns")
+    add_tables(parser)
+    written = "the description, which is written for train --dataset; none is unless given"
+    common.add_argument("--out", type=path_argument, metavar="FILE.toml", help=written)
+    common.add_argument("--force", action="store_true", help="replace the file that is there")
+    common.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from sdk.data.catalogue import gather
+    from sdk.data.inspection import inspect_data
+    from sdk.data.labels import ready
+
+    _require_room(args)
+    tables = _tables(args)
+    gathered = gather(
+        tables["interactions"],
+        tables["items"],
+        tables["users"],
+        columns=args.columns or {},
+        events=args.events,
+        seen=args.seen,
+    )
+    dataset = gathered.together()
+    models = ready(dataset, RunConfig(), level=logging.DEBUG).config.models
+    found = inspect_data(gathered, dataset, models)
+    if args.out is not None:
+        _write(args.out, _description(gathered, tables, args), found)
+    if args.json:
+        print(json.dumps({**found.sections, "warnings": found.warnings}, ensure_ascii=False))
+    else:
+        _show(found)
+        say(*([f"description: {args.out}"] if args.out is not None else []))
+    return 0
+
+
+def _require_room(args: argparse.Namespace) -> None:
+    if args.out is not None and args.out.exists() and not args.force:
+        raise OutputError(f"{args.out}: already there; pass --force to replace it, or choose another --out")
+
+
+def _tables(args: argparse.Namespace) -> dict[str, list[str] | None]:
+    """The tables of each kind, those that no option names by what their columns tell."""
+    from sdk.data.side_tables import kind_of
+
+    found = {name: list(getattr(args, name) or ()) for name in ("interactions", "items", "users")}
+    for place in args.files:
+        found[kind_of(place, args.columns or {})].append(place)
+    if not found["interactions"]:
+        named = "none of the tables has users and items" if args.files else "got no table"
+        message = f"{named}, expected one of interactions at least. Give it by --interactions TABLE"
+        raise UsageError(f"{message}, and say which column is what: --columns user_id=COLUMN,item_id=COLUMN.")
+    return {name: places or None for name, places in found.items()}
+
+
+def _description(
+    gathered: Gathered, tables: Mapping[str, Sequence[str] | None], args: argparse.Namespace
+) -> DatasetFile:
+    from sdk.data.dataset_file import DatasetFile, Files
+    from sdk.data.inspection import guesses_of
+
+    folder, loaded = args.out.absolute().parent, gathered.loaded
+    files = {name: tuple(_shown(place, folder) for place in places or ()) for name, places in tables.items()}
+    events = args.events or (dict.fromkeys(loaded.events, 1.0) if len(loaded.events) <= _MOST_EVENTS else {})
+    roles = {side: {n: g.role for n, g in guesses_of(gathered, side).items()} for side in ("items", "users")}
+    return DatasetFile(
+        files=Files(**files), name=gathered.name, feedback=loaded.feedback, seen=tuple(args.seen or ()),
+        scale=loaded.scale if loaded.feedback == "explicit" else (), columns=loaded.columns, events=events, **roles,
+    )  # fmt: skip
+
+
+def _shown(place: str, folder: Path) -> str:
+    """A path from the description's folder on, where it lies there; others as they are, and whole."""
+    if ":" in place.partition("/")[0]:
+        return place
+    path = Path(place).expanduser().absolute()
+    return os.path.relpath(path, folder) if path.is_relative_to(folder) else str(path)
+
+
+def _write(out: Path, said: DatasetFile, found: Inspection) -> None:
+    from sdk.data.dataset_file import as_toml
+
+    notes = {
+        "feedback": "explicit: ratings; implicit: every pair is a like of its weight",
+        "seen": "events that take an item out of the user's lists; none: all do",
+        "scale": "the least and the greatest rating",
+        "columns": "our name = yours", "events": "how much one of each counts", **found.why,
+    }  # fmt: skip
+    head = [*(line.format(path=out) for line in _HEAD), "", *(f"! {warning}" for warning in found.warnings)]
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_file(out, as_toml(said, notes, head).encode())
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({reason(error)}); choose another --out") from error
+
+
+def _show(found: Inspection) -> None:
+    for heading, lines in found.sections.items():
+        say(heading, *(f"  {line}" for line in lines), "")
+    if found.warnings:
+        say("look at this", *(f"  {line}" for line in found.warnings), "")
