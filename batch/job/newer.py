@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from sdk.data.side_tables import described, films_of, read_side
 
 from sdk.base.errors import UnusableFileError
 from sdk.base.ids import is_text
@@ -18,6 +17,7 @@ from sdk.bundles.fresh import FreshRatings, nothing_known
 from sdk.bundles.new_items import NewItems
 from sdk.data.events import as_text, read_interactions
 from sdk.data.movielens import load_ratings
+from sdk.data.side_tables import described, films_of, read_side
 
 log = logging.getLogger(__name__)
 _MOVIELENS = frozenset({".csv", ".dat", ".data", ".zip", ".gz"})
