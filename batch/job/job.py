@@ -27,7 +27,7 @@ class Job:
         run_date: the night, ``YYYY-MM-DD``; it names the folder; a run refuses one far ahead of the machine's date.
         k: list length, at least 1.
         model: ``dlrm``, ``ncf``, or ``best`` by validation AUC.
-        include_seen: whether to list titles that the user has rated, too.
+        include_seen: whether to list items that the user has rated, too.
         device: where to score: ``auto``, ``cpu`` or ``cuda``.
         force: whether to write a night again that is published, or one whose date lies far ahead.
         users_per_part: users in one Parquet file, and in memory at a time.
@@ -47,7 +47,7 @@ class Job:
         deny: file of item_ids that are recommended to nobody.
         block: file of (user_id, item_id) pairs: what is not recommended to whom.
         repeat: file of item_ids that may be listed again for users who have them already; none may unless given.
-        audience: best users listed for each title, in ``item_users/``; none unless given.
+        audience: best users listed for each item, in ``item_users/``; none unless given.
     """
 
     bundle: Path
