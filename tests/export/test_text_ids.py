@@ -20,7 +20,7 @@ from text_ids import named, with_text_ids
 from export.arrays import write_arrays
 from export.client import Client, ClientOptions
 from export.configs import read_config, sources
-from export.errors import ParityError, RefusedRequestError, ServerStartError
+from export.errors import RefusedRequestError, ServerStartError
 from export.options import ExportOptions
 from export.repository import export_repository
 from export.server import ServerOptions, TritonServer
@@ -309,12 +309,3 @@ def test_text_for_a_server_of_numbers_is_refused(server: TritonServer, bundle: B
         with pytest.raises(RefusedRequestError, match="data-type is 'BYTES', but model 'recommend' expects 'INT64'"):
             client.recommend(["7"], 3)
         assert client.recommend([7], 3).item_id.dtype == np.int64
-
-
-@needs_numpy_1
-@pytest.mark.server
-def test_a_server_of_other_lists_is_found_out(text: Served, live: TritonServer, tmp_path: Path):
-    other = train_bundle(with_text_ids(data()), settings(models=("ncf",)), tmp_path / "bundle")
-    export_repository(other.path, tmp_path / "repository", COMPILED)
-    with pytest.raises(ParityError, match="user u-"), TritonServer(text.repository) as running:
-        verify(tmp_path / "repository", other.path, running.http_url)
