@@ -31,11 +31,12 @@ NegativeKind = Literal["none", "uniform", "popularity"]
 NCFVariant = Literal["dot", "neumf"]
 EngineName = Literal["auto", "nvtabular", "builtin"]
 TrainerName = Literal["builtin", "merlin"]
+Weighting = Literal["stars", "alike", "log"]
 ModelName = Literal["dlrm", "ncf", "history", "content"]
 RANKERS = ("dlrm", "ncf")  # the models that score a pair with a logit
 C = TypeVar("C")
-_LATER = MappingProxyType({"written": "where it is set"})
-"""Of a field that came later: where it is not set, a configuration is written as it always was."""
+_LATER = MappingProxyType({"written": "where it is not the default"})
+"""Of a field that came later: with its default, a configuration is written as it always was."""
 _MAX_WEIGHT = 1e6  # far above any that helps, far below what float32 overflows at
 
 
@@ -271,6 +272,12 @@ class NCFConfig(Checked):
 _LIKE_AT, _STAR_WEIGHT = FromData(4.0), FromData(0.4)
 
 
+def _log2(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    import numpy as np
+
+    return np.log2(values).astype("float32")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryConfig(Checked):
     """How a history becomes a list. The defaults were chosen on a validation part of MovieLens latest-small.
@@ -300,9 +307,11 @@ class HistoryConfig(Checked):
         seed: of the low-rank factorisation and of the validation part that the penalty is chosen on.
         feature_dim: number of content vectors that the item features are.
         ranker_weight: of a ranker's logit, added to this model's score in a list; more lists titles that few watch.
-        of_likes: whether every pair is a like and its rating a weight w, of which a history takes log2(1 + w): raw
-            counts are ruled by the few who buy one thing daily. What an item says of itself, which no list reads, is
-            then left out before the cut to a rank, for there it would take most of it. Follows the data.
+        weighting: ``stars``, by the three fields on them; ``alike``, every pair weighs 1; ``log``, of events of some
+            weight w: log2(1 + ``star_weight`` w), so that one of weight 1 / ``star_weight`` weighs 1; None chooses one
+            of the last two, as it does the penalty. Implicit feedback is never weighed by stars.
+        keeps_diagonal: whether the coefficients' matrix is cut to its rank with what a title says of itself, which
+            takes up much of the rank where histories are long.
     """
 
     rank: Count | None = None
@@ -321,15 +330,17 @@ class HistoryConfig(Checked):
     seed: Seed = 0
     feature_dim: Size = 256
     ranker_weight: Amount = 0.003
-    of_likes: bool = field(default=False, metadata=_LATER)
+    weighting: Weighting | None = field(default="stars", metadata=_LATER)
+    keeps_diagonal: bool = field(default=True, metadata=_LATER)
 
     def weights(self, rating: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """(N,) float32 weight of each rating in a history: 1 for the least like, more above, less below."""
-        if self.of_likes and self.star_weight:
-            import numpy as np
-
-            return np.log2(1 + rating.astype("float32"))
-        weight = 1 + self.star_weight * (rating.astype("float32") - self.like_at)
+        if self.weighting in ("alike", None):
+            return (0 * rating + 1).astype("float32")
+        if self.weighting == "log":
+            return _log2(1 + self.star_weight * rating.astype("float64"))
+        step, like = float(self.star_weight), float(self.like_at)  # NumPy takes a subclass of float for 64 bits
+        weight = 1 + step * (rating.astype("float32") - like)
         return weight.clip(self.least_weight).astype("float32")
 
 
@@ -433,8 +444,8 @@ class RunConfig(Checked):
 
 def to_json(config: Any) -> dict[str, Any]:
     """A config as plain JSON values; ``from_json`` reads it back to an equal config."""
-    values = {f.name: getattr(config, f.name) for f in fields(config)}
-    return {f.name: _plain(values[f.name]) for f in fields(config) if f.metadata != _LATER or values[f.name]}
+    said = (f for f in fields(config) if f.metadata != _LATER or getattr(config, f.name) != f.default)
+    return {f.name: _plain(getattr(config, f.name)) for f in said}
 
 
 def _plain(value: Any) -> Any:

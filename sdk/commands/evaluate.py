@@ -24,6 +24,10 @@ def add(commands: Any) -> None:
     written = "folder for evaluation.json, evaluation.md and charts; none are written unless given"
     common.add_argument("--reports", type=path_argument, metavar="DIR", help=written)
     common.add_argument("--json", action="store_true", help="print JSON, which holds every figure, instead of tables")
+    later = "a table of interactions from after training, as train takes it: lists are measured on those alone"
+    common.add_argument("--later", metavar="TABLE", help=later)
+    seen = "with --later: what users have may be listed, and what they come back for counts"
+    common.add_argument("--include-seen", action="store_true", help=seen)
     samples_help = "resamplings of the users behind each interval; 0 for no intervals"
     advanced.add_argument("--samples", type=between(0, 10**6), default=1000, metavar="N", help=samples_help)
     most_help = "most users whose lists are measured: of more with a held-out like, a seeded sample"
@@ -31,15 +35,25 @@ def add(commands: Any) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    from sdk.base.errors import UsageError
     from sdk.base.ids import count_of
     from sdk.bundles.bundle import load
-    from sdk.measure.evaluation import evaluate_bundle
+    from sdk.data.events import read_interactions
+    from sdk.measure.evaluation import evaluate_bundle, evaluate_later
     from sdk.measure.evaluation_report import as_pages, as_text, as_values, write_evaluation, write_files
 
+    if args.include_seen and args.later is None:
+        message = "--include-seen: a bundle's test part holds no repeats; give later events, --later TABLE"
+        raise UsageError(message)
     most_users, bundle = count_of(args.max_list_users, "--max-list-users"), load(args.bundle)
     if args.reports is not None:
         write_files(args.reports, {})  # what cannot be written is said before any work
-    evaluation = evaluate_bundle(bundle, samples=args.samples, max_list_users=most_users)
+    measured: dict[str, Any] = {"samples": args.samples, "max_list_users": most_users}
+    if args.later is None:
+        evaluation = evaluate_bundle(bundle, **measured)
+    else:
+        loaded = read_interactions(args.later, name="--later")
+        evaluation = evaluate_later(bundle, loaded, include_seen=args.include_seen, **measured)
     if evaluation.lists is None:
         text = "no lists are measured: no test rating is at least %g (history.like_at in train's --config)"
         log.warning(text, bundle.info.config.history.like_at)

@@ -121,14 +121,17 @@ def _of_likes(config: RunConfig, rating: Float32s, *, weights: bool) -> RunConfi
     floor = min(0.0, math.floor(least) - 1.0)
     settings: dict[str, dict[str, float]] = {
         "features": {"like_above": floor},
-        "history": {"like_at": floor} if weights else {"like_at": floor, "star_weight": 0.0},
+        "history": {"like_at": floor, "star_weight": float(f"{1 / np.median(rating):.3g}") if weights else 0.0},
         "data": {"rating_min": 0.0, "rating_max": _MOST_WEIGHT} if weights else {},
     }
-    config = _filled(config, settings)
+    config, weighting = _filled(config, settings), config.history.weighting
+    if weighting == "stars":
+        weighting = None if weights and rating.max() > least else "alike"
+    history = dataclasses.replace(config.history, weighting=weighting, keeps_diagonal=False)
     training = config.training
     if training.negatives == "none":
         training = dataclasses.replace(training, negatives="uniform")
-    return dataclasses.replace(config, history=dataclasses.replace(config.history, of_likes=True), training=training)
+    return dataclasses.replace(config, history=history, training=training)
 
 
 def _filled(config: RunConfig, settings: dict[str, dict[str, float]]) -> RunConfig:

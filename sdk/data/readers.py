@@ -27,7 +27,8 @@ from sdk.data.stores import File
 from sdk.data.text_tables import csv_lists, csv_names, csv_parts, json_names, json_parts
 from sdk.data.validation import check_share, rejects_table
 
-_ROWS = 1 << 19  # of one part, where the source has no parts of its own
+_ROWS = 1 << 20  # of one part, where the source has no parts of its own
+_MOST_OF_A_PLACE = 6  # bytes
 _DATABASES = ("postgresql", "postgres", "mysql", "mariadb", "sqlite", "mssql", "oracle", "snowflake", "bigquery")
 _CANONICAL = r"^(0|-?[1-9][0-9]{0,18})$"
 _DECIMAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
@@ -192,9 +193,9 @@ def _one_after_the_other(tables: Sequence[OpenTable]) -> OpenTable:
 
 
 def _plain(table: pa.Table) -> pa.Table:
-    """Without types that few functions take: views of text are text, and UUIDs are what they are written as."""
+    """Without types that few functions take: text is plain strings, and so are UUIDs."""
     for at, column in enumerate(table.schema):
-        if str(column.type) in ("string_view", "large_string"):
+        if str(column.type) in ("string_view", "large_string", "binary", "large_binary"):
             table = table.set_column(at, column.name, table[at].cast(pa.string()))
         elif str(column.type) in ("extension<arrow.uuid>", "uuid"):
             chunks = [_uuid_text(chunk) for chunk in table[at].chunks]
@@ -323,15 +324,30 @@ def _file_parts(one: File, kind: str, columns: Sequence[str], ids: Collection[st
             return
         first = 1
         for batch in _parquet(one, columns, ids) if kind == "parquet" else _ipc_batches(one):
+            batch.validate(full=True)  # what a damaged file gives would crash whoever reads it
             yield Part(one.name, first, _plain(pa.Table.from_batches([batch])).select(list(columns)))
             first += batch.num_rows
 
 
 def _parquet(one: File, columns: Sequence[str], ids: Collection[str]) -> Iterator[pa.RecordBatch]:
-    layout = pq.ParquetFile(one.open()).schema_arrow
-    texts = [name for name in columns if name in ids and pa.types.is_string(layout.field(name).type)]
-    file = pq.ParquetFile(one.open(), read_dictionary=texts)
+    plain = pq.ParquetFile(one.open())
+    texts = [name for name in columns if name in ids and pa.types.is_string(plain.schema_arrow.field(name).type)]
+    coded = [name for name in texts if _is_coded(plain.metadata, name)]
+    file = pq.ParquetFile(one.open(), read_dictionary=coded)
     yield from file.iter_batches(_ROWS, columns=list(columns))
+
+
+def _is_coded(about: pq.FileMetaData, name: str) -> bool:
+    """Whether a column is stored as places in a dictionary.
+
+    Who writes a file gives up a dictionary that grows too large. From then on Arrow is quicker to read the texts alone,
+    for us to look them up.
+    """
+    groups = (about.row_group(at) for at in range(about.num_row_groups))
+    chunks = [group.column(at) for group in groups for at in range(group.num_columns)]
+    chunks = [chunk for chunk in chunks if chunk.path_in_schema == name]
+    size, values = (sum(getattr(chunk, what) for chunk in chunks) for what in ("total_uncompressed_size", "num_values"))
+    return bool(values and size / values < _MOST_OF_A_PLACE)
 
 
 def _ipc(one: File) -> Any:

@@ -66,10 +66,19 @@ def _recbole(fields: Sequence[str]) -> dict[str, str]:
 
 
 def _first_row(file: File) -> tuple[list[str], str]:
+    """Its fields, and what parts them: the one of our separators that makes most."""
     head = file.head().removeprefix(_BOM).decode("utf-8", "replace").lstrip("\r\n")
     line = head.partition("\n")[0].rstrip("\r")
-    separator = max(_SEPARATORS, key=lambda one: len(next(csv.reader(io.StringIO(line), delimiter=one), [])))
-    return next(csv.reader(io.StringIO(head, newline=""), delimiter=separator), []), separator
+    separator = max(_SEPARATORS, key=lambda one: len(_fields(file, line, one)))
+    return _fields(file, head, separator), separator
+
+
+def _fields(file: File, text: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
+    except csv.Error as error:
+        remedy = "Give a table whose first line names its columns."
+        raise UnusableFileError(file.where, f"its first line is not one of a CSV ({error})", remedy) from error
 
 
 def csv_parts(file: File, columns: Sequence[str], ids: Collection[str], *, header: bool) -> Iterator[Block]:
@@ -141,14 +150,15 @@ def _as_utf8(data: bytes) -> tuple[bytes, bool]:
 def _without_mojibake(table: pa.Table, bad: Bad, skip: int) -> tuple[pa.Table, Bad]:
     """Rows with U+FFFD, which stands for bytes that were no UTF-8, join the bad ones."""
     wrong = np.zeros(table.num_rows, np.bool_)
-    for column in table.columns:
+    texts = (column for column in table.columns if column.type == pa.string() or pa.types.is_dictionary(column.type))
+    for column in texts:
         found = pc.match_substring(column.cast(pa.string()), "\ufffd").fill_null(False)
         wrong |= np.asarray(found)
     rows = np.flatnonzero(wrong)
     every = np.arange(skip, skip + table.num_rows + len(bad))
     numbers = np.delete(every, [number - skip for number, _, _ in bad])[rows]
-    texts = (" ".join(str(value) for value in row.values()) for row in table.take(rows).to_pylist())
-    more = [(int(number), NOT_UTF8, text) for number, text in zip(numbers, texts, strict=True)]
+    shown = (" ".join(str(value) for value in row.values()) for row in table.take(rows).to_pylist())
+    more = [(int(number), NOT_UTF8, text) for number, text in zip(numbers, shown, strict=True)]
     return table.filter(pa.array(~wrong)), sorted(bad + more)
 
 
@@ -241,13 +251,14 @@ def json_parts(file: File, columns: Sequence[str]) -> Iterator[Block]:
 def _json_block(
     file: File, data: bytes, columns: Sequence[str], kinds: dict[str, pa.DataType | None]
 ) -> tuple[pa.Table, Bad]:
+    data, is_sound = _as_utf8(data)
     bad: Bad = []
     try:
         table = _json_table(data, columns, kinds)
     except pa.ArrowInvalid:
         good, bad = _json_lines(data)
         table = _json_promoted(file, b"\n".join(good), columns, kinds)
-    return table, bad
+    return (table, bad) if is_sound else _without_mojibake(table, bad, 0)
 
 
 def _json_lines(data: bytes) -> tuple[list[bytes], Bad]:

@@ -18,6 +18,7 @@ from sdk.features.encode import EncodedInteractions
 from sdk.features.interactions import TEST, TRAIN, VALIDATION
 from sdk.features.loaders import against_sampled
 from sdk.measure.baselines import BiasedMF, MeansBaseline, popularity_scores
+from sdk.measure.later import later_pairs
 from sdk.measure.list_evaluation import MAX_USERS, ListEvaluation, evaluate_lists_of
 from sdk.measure.slices import USERS, Slice, item_slices, user_slices
 from sdk.metrics.intervals import MOST_SAMPLES, auc_interval, likelihood_intervals, samples_for
@@ -27,6 +28,7 @@ from sdk.models.predict import predict
 
 if TYPE_CHECKING:
     from sdk.bundles.bundle import Bundle
+    from sdk.data.events import Loaded
 
 LEAST_OF_A_LABEL = 30  # rows of each label that a slice needs for an AUC
 
@@ -132,6 +134,38 @@ def slices_of(fitted_on: EncodedInteractions, test: EncodedInteractions, shape: 
     users, items = (np.unique(index).astype(np.int64) for index in (test.user_index, test.item_index))
     user_counts = np.bincount(fitted_on.user_index, minlength=shape[0])
     return user_slices(user_counts, users) + item_slices(np.bincount(fitted_on.item_index, minlength=shape[1]), items)
+
+
+def evaluate_later(
+    bundle: Bundle,
+    loaded: Loaded,
+    *,
+    include_seen: bool = False,
+    samples: int = MOST_SAMPLES,
+    max_list_users: int | None = None,
+) -> Evaluation:
+    """Measure a bundle's lists, as a night would make them, on what came after all that it knows.
+
+    Args:
+        bundle: a trained system.
+        loaded: a table of interactions; of one that holds earlier ones, too, only later ones count.
+        include_seen: whether lists may name what a user has, and what comes again is asked for.
+        samples: as ``evaluate_bundle``.
+        max_list_users: as ``evaluate_bundle``.
+
+    Raises:
+        DataError: nothing in the table is later, and of the bundle's users and items.
+    """
+    config, parts = bundle.info.config, (TRAIN, VALIDATION, TEST)
+    asked = later_pairs(bundle, loaded, include_seen=include_seen)
+    shape = (len(bundle.encoded_users), len(bundle.encoded_items))
+    slices = slices_of(bundle.interactions.rows, asked.rows, shape)
+    most = MAX_USERS if max_list_users is None else max_list_users
+    lists = evaluate_lists_of(
+        bundle, parts, asked, slices, max_users=most, samples=samples, later=True, include_seen=include_seen
+    )
+    rule = label_rule(config, bundle.about.feedback)
+    return Evaluation((), {}, "what came after training", rule, slices, lists=lists)
 
 
 def evaluate_bundle(bundle: Bundle, *, samples: int = MOST_SAMPLES, max_list_users: int | None = None) -> Evaluation:

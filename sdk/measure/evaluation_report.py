@@ -204,6 +204,7 @@ def _list_values(lists: ListEvaluation) -> dict[str, Any]:
     names = ("num_users", "num_eligible", "num_held_out", "catalogue_size", "like_at", "samples")
     return {
         **{name: getattr(lists, name) for name in names},
+        **{name: True for name in ("later", "include_seen") if getattr(lists, name)},
         "measured_on": lists.describe(),
         "models": plain_values(lists.rows),
         "by_slice": plain_values(lists.slices),
@@ -218,7 +219,9 @@ def as_text(evaluation: Evaluation) -> str:
 def as_markdown(evaluation: Evaluation) -> str:
     """The same as a page."""
     lines = [line for page in as_pages(evaluation) for line in ("", *as_section(page))]
-    return "\n".join(["# Evaluation on the test part", *lines]) + "\n"
+    is_later = evaluation.lists is not None and evaluation.lists.later
+    what = "what came later" if is_later else "the test part"
+    return "\n".join([f"# Evaluation on {what}", *lines]) + "\n"
 
 
 def as_pages(evaluation: Evaluation) -> list[Page]:

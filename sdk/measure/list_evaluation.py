@@ -22,6 +22,7 @@ from sdk.base.errors import DataError
 from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float32s, Float64s, Int32s, Int64s, Interactions
 from sdk.data.splits import before_and_asked, drawn, time_at
+from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
 from sdk.measure.slices import USERS, Slice
 from sdk.metrics import lists as metrics
@@ -43,7 +44,7 @@ _PER_USER: tuple[tuple[str, Callable[..., Float64s], int], ...] = (
     ("hit_rate10", metrics.hit_rate, 10),
 )
 MAX_USERS = 20_000
-POPULARITY = "popularity"
+POPULARITY, AGAIN = "popularity", "their own again"
 _LENGTH = 20
 
 
@@ -221,6 +222,8 @@ class ListEvaluation:
         like_at: a test rating of at least this many stars should be listed.
         samples: resamplings of the users behind each interval; 0 where none were asked for.
         about: what the data are, for the words.
+        later: whether what came after the bundle was trained was asked for, in place of its test part.
+        include_seen: whether lists may name what the user has.
     """
 
     rows: tuple[SliceFigures, ...]
@@ -232,19 +235,23 @@ class ListEvaluation:
     like_at: float
     samples: int
     about: Description = field(default_factory=Description)
+    later: bool = False
+    include_seen: bool = False
 
     def describe(self) -> str:
         """Who was measured on what, in words."""
         films, implicit = self.about.is_preset("items"), self.about.feedback == "implicit"
-        asked = "test pairs" if implicit else f"test ratings of at least {self.like_at:g}{' stars' if films else ''}"
+        part = "later" if self.later else "test"
+        asked = (
+            f"{part} pairs" if implicit else f"{part} ratings of at least {self.like_at:g}{' stars' if films else ''}"
+        )
         noun, verb = "titles" if films else "items", "has" if implicit else "rated"
+        known = f"that the user {verb} {'so far' if self.later else 'in the training part'}"
         users = f"{self.num_users:,} users"
         if self.num_users < self.num_eligible:
             users += f", drawn from {self.num_eligible:,} with seed 0,"
-        return (
-            f"{users} with {self.num_held_out:,} {asked}; lists over "
-            f"{self.catalogue_size:,} {noun} without those that the user {verb} in the training part"
-        )
+        left_out = f"with those {known} among them" if self.include_seen else f"without those {known}"
+        return f"{users} with {self.num_held_out:,} {asked}; lists over {self.catalogue_size:,} {noun} {left_out}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -287,6 +294,8 @@ def evaluate_lists_of(
     *,
     max_users: int = MAX_USERS,
     samples: int = MOST_SAMPLES,
+    later: bool = False,
+    include_seen: bool = False,
 ) -> ListEvaluation | None:
     """Measure the lists of a bundle's default, of its parts alone, and of popularity, for the same users.
 
@@ -297,6 +306,9 @@ def evaluate_lists_of(
         slices: parts of the users and of the titles to measure on their own.
         max_users: of more users with a like, a seeded sample is measured.
         samples: resamplings of the users behind each interval; 0 leaves the intervals out.
+        later: whether ``test`` is what came after the bundle was trained.
+        include_seen: whether lists may name what the user has; each user's own items, the weightiest first, are then
+            measured, too.
 
     Returns:
         None where the test part holds no like.
@@ -306,7 +318,8 @@ def evaluate_lists_of(
     if not len(task.row):
         return None
     known = bundle.interactions.only(*learnt)
-    seen = known.seen(len(bundle.encoded_users)).take(task.user_index)
+    has = known.seen(len(bundle.encoded_users)).take(task.user_index)
+    seen = Seen.nothing(len(task.user_index)) if include_seen else has
     catalogue = _catalogue(bundle, known)
     relevant = metrics.RelevanceSets(task.row, task.item_index, len(task.user_index))
     measured = []
@@ -314,6 +327,8 @@ def evaluate_lists_of(
         found = recommender.recommend(task.user_index, seen, _LENGTH)
         listed = bundle.encoded_items.index_of(found.item_id.ravel()).reshape(found.item_id.shape)
         measured.append(MeasuredLists.build(name, listed, found.lengths, relevant, catalogue))
+    if include_seen:
+        measured.append(MeasuredLists.build(AGAIN, *_own_items(known, task.user_index), relevant, catalogue))
     sliced = (_in_slice(each, part, task, samples) for each in measured for part in slices)
     return ListEvaluation(
         rows=tuple(each.whole(samples) for each in measured),
@@ -325,6 +340,8 @@ def evaluate_lists_of(
         like_at=like_at,
         samples=samples,
         about=bundle.about,
+        later=later,
+        include_seen=include_seen,
     )
 
 
@@ -342,6 +359,20 @@ def recommenders(bundle: Bundle, learnt: Sequence[int]) -> dict[str, Recommender
     forms[POPULARITY] = None
     users, items = bundle.encoded_users, bundle.encoded_items
     return {name: Recommender(name, form, users, items) for name, form in forms.items()}
+
+
+def _own_items(known: StoredInteractions, users: Int64s) -> tuple[Int64s, Int64s]:
+    """(U, 20) int64 rows of each user's own items, the weightiest first, and how many there are; equal ones by row."""
+    rows = known.rows
+    order = np.lexsort((rows.item_index, -known.rating, rows.user_index))
+    place = rows_of(users, rows.user_index[order].astype(np.int64))
+    order, place = order[place >= 0], place[place >= 0]
+    counts = np.bincount(place, minlength=len(users))
+    rank = np.arange(len(place)) - np.repeat(np.cumsum(counts) - counts, counts)
+    lists = np.zeros((len(users), _LENGTH), np.int64)
+    top = rank < _LENGTH
+    lists[place[top], rank[top]] = rows.item_index[order[top]]
+    return lists, np.minimum(counts, _LENGTH)
 
 
 def _catalogue(bundle: Bundle, known: StoredInteractions) -> RatedCatalogue:

@@ -195,4 +195,5 @@ def _history_metrics(history: HistoryModel | None) -> dict[str, Any] | None:
         return None
     choice = None if history.choice is None else history.choice.to_json()
     by_time = {} if history.time_choice is None else {"time_choice": history.time_choice.to_json()}
-    return {"penalty": history.config.penalty, "choice": choice, **by_time}
+    weighting = {} if history.config.weighting == "stars" else {"weighting": history.config.weighting}
+    return {"penalty": history.config.penalty, "choice": choice, **by_time, **weighting}

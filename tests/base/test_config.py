@@ -156,7 +156,7 @@ def test_a_split_describes_itself_as_it_is():
 
 
 def test_a_later_field_is_written_only_where_it_is_set():
-    assert "of_likes" not in to_json(HistoryConfig())
-    likes = HistoryConfig(of_likes=True)
-    assert to_json(likes)["of_likes"] is True
+    assert not {"weighting", "keeps_diagonal"} & set(to_json(HistoryConfig()))
+    likes = HistoryConfig(weighting=None, keeps_diagonal=False)
+    assert (to_json(likes)["weighting"], to_json(likes)["keeps_diagonal"]) == (None, False)
     assert from_json(HistoryConfig, to_json(likes)) == likes

@@ -42,17 +42,17 @@ class ItemRegression:
         times: (N, r) float32 to ``M @`` it.
         transposed_times: (N, r) float32 to ``M.T @`` it.
         leave_out: (N,) float64, above 0 and at most 1: ``1 - x_i' A x_i``, by which column i is divided.
-        diagonal: (N,) float32 of M.
+        diagonal: (N,) float64, that of M.
     """
 
     times: Product
     transposed_times: Product
     leave_out: Float64s
-    diagonal: Float32s
+    diagonal: Float64s
 
     def without_diagonal(self) -> ItemRegression:
-        """The same matrix with zeros on its diagonal."""
-        own = self.diagonal[:, None]
+        """The same matrix with 0 on its diagonal: a cut to a rank then spends nothing on a title's own column."""
+        own = self.diagonal.astype(np.float32)[:, None]
         return ItemRegression(
             lambda values: self.times(values) - own * values,
             lambda values: self.transposed_times(values) - own * values,
@@ -95,12 +95,12 @@ def _by_users(ratings: csr_matrix, features: Float32s) -> Callable[[float], Item
         matrix[np.diag_indices_from(matrix)] += penalty
         solved = (inverse(matrix) @ ratings).astype(np.float32)  # A X
         leave_out = 1 - np.asarray(ratings.multiply(solved).sum(axis=0), np.float64).ravel()
-        shared = np.einsum("if,if->i", features, solved.T @ profile.astype(np.float32))
+        shared = np.einsum("if,fi->i", features, profile.astype(np.float32).T @ solved)
         return ItemRegression(
             lambda values: covary(single.T @ (solved @ values)),
             lambda values: np.asarray(solved.T @ (single @ covary(values)), np.float32),
             leave_out,
-            (1 - leave_out + shared).astype(np.float32),
+            1 - leave_out + shared,
         )
 
     return solve
@@ -127,8 +127,8 @@ def _by_items(ratings: csr_matrix, features: Float32s) -> Callable[[float], Item
         solved *= -penalty
         solved[np.diag_indices_from(solved)] += 1
         product = solved.astype(np.float32)
-        own = product.diagonal().copy()
-        return ItemRegression(lambda values: product @ values, lambda values: product.T @ values, leave_out, own)
+        diagonal = np.diagonal(product).astype(np.float64)
+        return ItemRegression(lambda values: product @ values, lambda values: product.T @ values, leave_out, diagonal)
 
     return solve
 
@@ -173,8 +173,8 @@ def factors(
     regression: ItemRegression, counts: Int64s, config: HistoryConfig, power_steps: int = _POWER_STEPS
 ) -> tuple[Float32s, Float32s]:
     """``item_in`` and ``item_out`` of fitted titles with the given numbers of ratings, after the cut to a rank."""
+    regression = regression if config.keeps_diagonal else regression.without_diagonal()
     weights = np.sqrt(counts + 1.0), discount(counts, config.item_exponent)
-    regression = regression.without_diagonal() if config.of_likes else regression
     return low_rank(regression, *weights, config.rank or len(counts), config.seed, power_steps)
 
 

@@ -28,7 +28,7 @@ from sdk.base.stored_arrays import read_arrays, read_json, write_arrays, write_j
 from sdk.base.types import Float32s, Int64s
 from sdk.features.tables import FIRST_KNOWN
 from sdk.models.history import matrices
-from sdk.models.history.choice import FALLBACK, FEWEST_MEASURED, PenaltyChoice, choose_penalty
+from sdk.models.history.choice import FALLBACK, FEWEST_MEASURED, PenaltyChoice, choose_penalty, choose_weighting
 from sdk.models.history.fit import extend, factors, fit_regression
 from sdk.models.history.matrices import Floats, Index, balanced, discount, most_rated, rating_matrix
 from sdk.models.history.recency import HALF_LIVES_DAYS, TIMES_PENALTY, Moments, TimeChoice, aged_weights
@@ -53,7 +53,7 @@ class HistoryModel:
         item_in: (R_item, r + 1) float32, what having rated a title adds to a user's vector; the last column is 0.
         item_out: (R_item, r + 1) float32, what a user's vector is multiplied with; the last column is ``item_bias``.
         item_bias: (R_item,) float32, what popularity adds for who has told much.
-        config: as fitted with; its ``rank`` and ``penalty`` are the numbers that were used, and its
+        config: as fitted with; its ``rank``, ``penalty`` and ``weighting`` are those that were used, and its
             ``half_life_days`` is that which histories are made with, None for 0.
         choice: how the penalty was chosen; None where the configuration fixed it.
         time_choice: what was chosen on moments, in place of ``choice``'s penalty; None where nothing was.
@@ -104,12 +104,14 @@ class HistoryModel:
         config = config or HistoryConfig()
         shape = num_users, num_items
         user, item, stars, times = matrices.known_ratings((user_index, item_index, rating), timestamp, shape)
-        history = rating_matrix(user, item, config.weights(stars), shape)
         features = matrices.scaled_features(item_features, num_items, config.content_weight)
         counts = np.bincount(item, minlength=num_items)
         fitted = most_rated(counts, config.max_titles)
         sizes = (len(np.unique(user)), len(fitted), num_items)
         config = replace(config, rank=matrices.rank_for(*sizes) if config.rank is None else config.rank)
+        if config.weighting is None:
+            config = replace(config, weighting=choose_weighting(user, item, stars, features, config))
+        history = rating_matrix(user, item, config.weights(stars), shape)
         settled = _settled((user, item, stars), times, features, config)
         config, penalty = settled[0], settled[0].penalty or FALLBACK
         item_in, item_out = _factors(history, features, counts, fitted, penalty, config)

@@ -110,19 +110,12 @@ def test_of_likes_the_cut_keeps_what_lists_read():
     user, item = np.nonzero(rng.random((120, 300)) < np.where(group == rng.integers(0, 8, 120)[:, None], 0.25, 0.02))
     columns = user + FIRST_KNOWN, item + FIRST_KNOWN, np.ones(len(user), np.float32)
     found = {}
-    for name, changes in {"whole": {"rank": 300}, "stars": {}, "likes": {"of_likes": True}}.items():
+    for name, changes in {"whole": {"rank": 300}, "stars": {}, "likes": {"keeps_diagonal": False}}.items():
         config = dataclasses.replace(PLAIN, **{"rank": 10, "penalty": 2.0, **changes})
         model = HistoryModel.fit(*columns, *shape(120, 300), config=config)
         found[name] = scores_of(model, columns, 120)[dense(*columns, 120, 300) == 0]
     likeness = {name: np.corrcoef(found["whole"], found[name])[0, 1] for name in ("stars", "likes")}
     assert likeness["likes"] > likeness["stars"] + 0.05, likeness
-
-
-def test_weights_of_likes_are_logarithms():
-    of_likes = HistoryConfig(of_likes=True, like_at=0)
-    np.testing.assert_allclose(of_likes.weights(np.array([1, 3, 7, 0.5])), [1, 2, 3, np.log2(1.5)], rtol=1e-6)
-    alike = HistoryConfig(of_likes=True, like_at=0, star_weight=0, least_weight=1)
-    np.testing.assert_array_equal(alike.weights(np.array([5.0, 5.0])), [1, 1])
 
 
 def test_low_rank_is_the_truncated_svd_of_the_weighted_matrix():
