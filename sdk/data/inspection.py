@@ -63,7 +63,9 @@ def inspect_data(gathered: Gathered, dataset: Dataset, models: Sequence[str], no
 def guesses_of(gathered: Gathered, side: SideName) -> dict[str, Guess]:
     """The role of each column of the items or users that were given, and why."""
     read, given = (gathered.items, gathered.item_roles) if side == "items" else (gathered.users, gathered.user_roles)
-    return {} if read is None else guess_roles(read.table, side, given)
+    if read is None or (side == "items" and gathered.films):
+        return {}
+    return guess_roles(read.table, side, given)
 
 
 def understood(dataset: Dataset) -> Lines:
@@ -129,6 +131,8 @@ def _side(side: Side | None, guesses: Mapping[str, Guess], table: pa.Table) -> I
     if side is None:
         return
     yield f"{table.num_rows:,} rows of {side.where}"
+    if not guesses and side.table.num_columns:
+        yield f"MovieLens's columns: {', '.join(table.column_names)}"
     for name, guess in guesses.items():
         yield f"{name}: {guess.role} ({guess.why})"
 

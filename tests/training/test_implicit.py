@@ -24,6 +24,11 @@ STARS = dataset()
 SOME = RunConfig().models
 
 
+def rated(stars):
+    """A rating each of as many users and items, which STARS knows."""
+    return ratings(STARS.user_keys[: len(stars)], STARS.item_keys[: len(stars)], stars)
+
+
 def weighed(weights):
     """The toy data set's likes, as implicit feedback with these weights drawn."""
     liked = STARS.interactions.take(STARS.interactions.rating > 3)
@@ -117,7 +122,7 @@ def test_a_rating_counts_as_the_stars_in_the_same_place_on_their_scale(low, high
     stars = np.arange(0.5, 5.1, 0.5)
     stars = stars[stars != 3]  # the threshold itself is rounded
     theirs = low + (stars - 0.5) / 4.5 * (high - low)
-    data = dataclasses.replace(STARS, interactions=ratings(range(21, 21 + 7 * 9, 7), range(9, 9 + 3 * 9, 3), theirs))
+    data = dataclasses.replace(STARS, interactions=rated(theirs))
     caplog.set_level("INFO")
     settled, config = for_data(data, RunConfig())
     assert settled.about.feedback == "explicit"
@@ -129,7 +134,7 @@ def test_a_rating_counts_as_the_stars_in_the_same_place_on_their_scale(low, high
 
 
 def test_what_was_given_stays_and_movielens_is_as_it_was():
-    ten = dataclasses.replace(STARS, interactions=ratings(range(21, 21 + 7 * 4, 7), range(9, 9 + 3 * 4, 3), [1, 5, 8, 10]))
+    ten = dataclasses.replace(STARS, interactions=rated([1, 5, 8, 10]))
     given = RunConfig(features=FeatureConfig(like_above=3), history=HistoryConfig(like_at=9))
     _, config = for_data(ten, given)
     assert (config.features.like_above, config.history.like_at) == (3, 9)
@@ -142,8 +147,9 @@ def test_what_was_given_stays_and_movielens_is_as_it_was():
 
 def test_few_steps_are_a_scale_of_their_own():
     about = Description(items={"title": "ignore"}, users={})
-    data = dataclasses.replace(STARS, interactions=ratings(range(21, 21 + 7 * 3, 7), range(9, 9 + 3 * 3, 3), [0, 1, 2]), about=about)
+    items, users = STARS.items.select(["item_id", "title"]), STARS.users.select(["user_id"])
+    data = dataclasses.replace(STARS, interactions=rated([0, 1, 2]), items=items, users=users, about=about)
     _, config = for_data(data, RunConfig())
     assert (config.data.rating_min, config.data.rating_max, config.features.like_above) == (0, 2, 1)
-    three = dataclasses.replace(data, interactions=ratings(range(21, 21 + 7 * 3, 7), range(9, 9 + 3 * 3, 3), [1, 2, 3]))
+    three = dataclasses.replace(data, interactions=rated([1, 2, 3]))
     assert for_data(three, RunConfig())[1].features.like_above == 2
