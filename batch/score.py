@@ -47,7 +47,7 @@ def add(commands: Any) -> None:
 
 def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -m batch.score") -> CommandParser:
     """The command line: a job's own fields, and what else can be asked for."""
-    summary, exact = "write every user's and every title's list to Parquet", "Exact over the whole catalogue."
+    summary, exact = "write every user's and every item's list to Parquet", "Exact over the whole catalogue."
     parser = cli.new_parser(make, name, summary, _EXAMPLE, exact, work=_score)
     needed = parser.group("required", "--rollback, --release and --verify need --out alone")
     cli.add_fields(needed, Job, "bundle", metavar="BUNDLE", required=False)
@@ -59,7 +59,7 @@ def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -
     common.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
     files = "files hold one id a line, or the named columns (CSV, Parquet)"
     filters = parser.group("newer ratings and filters", files)
-    cli.add_fields(filters, Job, "ratings", "users", "items", "allow", "deny", "block", "repeat")
+    cli.add_fields(filters, Job, "ratings", "new_items", "users", "items", "allow", "deny", "block", "repeat")
     _add_operations(parser.group("operations", "what else can be done with nights"))
     _add_advanced(parser)
     return parser

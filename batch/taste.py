@@ -30,14 +30,14 @@ def add(commands: Any) -> None:
 
 def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -m batch.taste") -> CommandParser:
     """The command line."""
-    summary = "show a few users' and titles' lists of the latest night"
+    summary = "show a few users' and items' lists of the latest night"
     example = "python -m batch.taste --bundle bundle --out nightly"
     parser = new_parser(make, name, summary, example, work=_show, only_prints=True)
     add_bundle(parser, required=True, default=None, help="the bundle the night came from")
     add_fields(parser.group("required"), Job, "out")
     common = parser.group("common")
     common.add_argument("--users", type=whole_number, default=3, metavar="N", help="how many users")
-    common.add_argument("--items", type=whole_number, default=3, metavar="N", help="how many titles: the most rated")
+    common.add_argument("--items", type=whole_number, default=3, metavar="N", help="how many items: the most rated")
     common.add_argument("--k", type=whole_number, default=5, metavar="N", help="how many entries of each list")
     return parser
 
@@ -60,7 +60,7 @@ def taste(bundle_path: Path, out: str | Path, *, num_users: int = 3, num_items: 
         bundle_path: the bundle that the night came from.
         out: where nights are published: a folder or a URL.
         num_users: how many users.
-        num_items: how many titles.
+        num_items: how many items.
         k: how many entries of each list.
 
     Raises:

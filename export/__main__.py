@@ -136,7 +136,7 @@ def _verify_parser(make: Callable[..., Any] = CommandParser, name: str = "python
     parser = new_parser(
         make, name, "compare a server's answers with the SDK's on a sample",
         "python -m export verify repository --bundle bundle --url 127.0.0.1:8000",
-        "The sample is of pairs, users and titles; exit code 4 if they differ.", work=_verify,
+        "The sample is of pairs, users and items; exit code 4 if they differ.", work=_verify,
     )  # fmt: skip
     required, common, advanced = parser.group("required"), parser.group("common"), parser.group("advanced")
     required.add_argument("repository", type=path_argument, metavar="REPO", help="the repository that is served")
@@ -145,7 +145,7 @@ def _verify_parser(make: Callable[..., Any] = CommandParser, name: str = "python
     add_fields(common, ClientOptions, "protocol")
     common.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
     advanced.add_argument("--pairs", type=cli.between(1, 10**7), default=2000, metavar="N", help="pairs to score")
-    compared = "users and titles whose lists are compared"
+    compared = "users and items whose lists are compared"
     advanced.add_argument("--lists", type=cli.between(1, 10**6), default=50, metavar="N", help=compared)
     advanced.add_argument("--k", type=cli.between(1, 2**31 - 1), default=20, metavar="N", help="list length")
     advanced.add_argument("--seed", type=cli.seed_number, default=0, metavar="N", help="of the sample")

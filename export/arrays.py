@@ -15,6 +15,7 @@ from sdk.bundles.bundle import Bundle
 from sdk.models.pair_form import PairForm
 
 ARRAYS = "arrays"
+_SPARSE = ("data", "indices", "indptr")
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -65,13 +66,12 @@ def list_arrays(bundle: Bundle, form: PairForm) -> Arrays:
 
 
 def content_arrays(bundle: Bundle) -> Arrays:
-    """The titles' vectors as compressed sparse rows, ascending by item_id."""
-    from scipy.sparse import load_npz
+    """The items' vectors as compressed sparse rows, ascending by item_id.
 
-    item_ids = bundle.content.item_id
-    order = np.argsort(item_ids)
-    matrix = load_npz(bundle.path / "content.npz")[order]
-    return {
-        "item_ids": item_ids[order], "num_columns": np.array([matrix.shape[1]]),
-        "data": matrix.data, "indices": matrix.indices, "indptr": matrix.indptr,
-    }  # fmt: skip
+    ``asked_…`` are the rows as they are asked for, where those are others than the rows that are found: of items
+    without content, which are listed by what is liked together with them.
+    """
+    asked, found = bundle.content.search_matrices()
+    arrays = {"item_ids": np.sort(bundle.content.item_id), "num_columns": np.array([found.shape[1]])}
+    sides = {"": found} if asked is found else {"": found, "asked_": asked}
+    return arrays | {prefix + part: getattr(rows, part) for prefix, rows in sides.items() for part in _SPARSE}

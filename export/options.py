@@ -32,7 +32,7 @@ class ExportOptions(Checked):
         max_queue_delay_us: how long a request may wait for others to be scored together with it, microseconds.
         max_ids: ids that ``recommend`` and ``similar_items`` take in one request.
         max_k: longest list.
-        max_results: most titles in one answer, over all its lists.
+        max_results: most items in one answer, over all its lists.
         keep_versions: versions of ``recommend`` and ``similar_items`` that are served at once.
         warm_up: whether a native ranker scores a pair before it counts as loaded; the Python models always do.
     """

@@ -240,8 +240,10 @@ class TritonServer:
     def _why_it_ended(self) -> str:
         if self._reader is not None:
             self._reader.join(timeout=5)
-        failed = [m for m in map(_REASONS.search, self._lines) if m]
-        found = dict.fromkeys(f"model {m['model']!r}: {_one_reason(m['reason'])}" for m in failed)
+        models: dict[str, dict[str, None]] = {}
+        for failed in filter(None, map(_REASONS.search, self._lines)):
+            models.setdefault(_one_reason(failed["reason"]), {})[repr(failed["model"])] = None
+        found = [f"model {', '.join(names)}: {reason.rstrip('.')}" for reason, names in models.items()]
         why = "; ".join(found) or self._last_words()
         remedy = "Export the repository again, or mend what it names."
         return f"{self.repository}: the server did not start. {why}. {remedy}"

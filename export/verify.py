@@ -58,7 +58,7 @@ def verify(
         url: the server's ``host:port``.
         protocol: ``http`` or ``grpc``.
         num_pairs: pairs to score, two unknown users among them.
-        num_lists: users and titles whose lists are compared.
+        num_lists: users and items whose lists are compared.
         k: list length.
         seed: of the sample.
 

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line, with one real example per command."""
-    summary = "Learn from ratings and titles, and ask what was learnt."
+    summary = "Learn from interactions and items, and ask what was learnt."
     example = "python -m sdk train --sample --out bundle"
     return parser_of("python -m sdk", summary, example, [command.add for command in COMMANDS])
 

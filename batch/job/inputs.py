@@ -18,14 +18,15 @@ import pyarrow as pa
 
 from batch.job.id_files import ITEM_ID, USER_ID, IdFile, read_ids
 from batch.job.job import Job
-from batch.job.newer import fresh_ratings
+from batch.job.newer import fresh_ratings, new_items
 from sdk.base.errors import BundleError, UsageError
 from sdk.base.files import sha256_of, standing
 from sdk.base.ids import is_text
 from sdk.base.rights import reason
-from sdk.base.types import Bools, IdArray, Int64s
+from sdk.base.types import Bools, IdArray, Int64s, Interactions
 from sdk.bundles.bundle import INFO, Bundle, load
 from sdk.bundles.fresh import FreshBundle
+from sdk.bundles.new_items import NewItems
 from sdk.data.fingerprint import fingerprint
 from sdk.data.validation import MAX_TIMESTAMP, sorted_order
 from sdk.features.seen import Seen
@@ -150,7 +151,10 @@ def open_job(job: Job) -> OpenedJob:
     """
     opened, sha256 = open_bundle(job.bundle)
     with reading(opened.path, sha256):
-        bundle, pins, counts = _with_ratings(job, opened)
+        pins: dict[str, Any] = {}
+        counts: dict[str, int] = {}
+        items = _new_items(job, opened, pins, counts)
+        bundle = _with_newer(job, opened, items, pins, counts)
         return OpenedJob(bundle, sha256, _asked(job, bundle, pins, counts))
 
 
@@ -160,28 +164,51 @@ def everything(bundle: Bundle) -> Asked:
     return Asked(bundle.encoded_users.known_ids, items, items)
 
 
-def _with_ratings(job: Job, bundle: Bundle) -> tuple[Bundle, dict[str, Any], dict[str, int]]:
-    """The bundle with the job's ratings, their pins and their counts."""
+def _new_items(job: Job, bundle: Bundle, pins: dict[str, Any], counts: dict[str, int]) -> NewItems | None:
+    """The job's new items; their pins and counts join the others."""
+    if job.new_items is None:
+        return None
+    items, known, rejects = new_items(bundle, job.new_items)
+    counts |= {"new_items": len(items.table), "items_known_already": known, "rejected_items": rejects.num_rows}
+    _say_rejects(job.new_items, rejects)
+    none = np.zeros(0, np.int64)
+    found = fingerprint(Interactions(none, none, none.astype(np.float32), none), items.table, pa.table({}), None)
+    pins["new_items"] = {"fingerprint": found, "rows": len(items.table)}
+    return items
+
+
+def _with_newer(
+    job: Job, bundle: Bundle, items: NewItems | None, pins: dict[str, Any], counts: dict[str, int]
+) -> Bundle:
+    """The bundle with the job's new items and ratings; pins and counts of the ratings join the others."""
+    trained = bundle
+    if items is not None:
+        bundle = FreshBundle(trained, None, items)
     if job.ratings is None:
-        return bundle, {}, {}
+        return bundle
     until = MAX_TIMESTAMP if job.ratings_until is None else end_of_day(job.ratings_until)
     fresh, rejects = fresh_ratings(bundle, job.ratings, until)
     rated = fresh.ratings
-    counts = {
+    counts |= {
         "fresh_ratings": len(rated), "fresh_users": fresh.num_users, "new_users": len(fresh.new_users),
         "ratings_of_unknown_titles": fresh.unknown_items, "rejected_ratings": rejects.num_rows,
     }  # fmt: skip
-    if rejected := rejects.num_rows:
-        first = rejects.slice(0, 1).to_pylist()[0]
-        said = "%s: %d rows set aside; the first is line %d: %s"
-        log.warning(said, job.ratings, rejected, first["line"], first["reason"])
+    _say_rejects(job.ratings, rejects)
     if fresh.unknown_items:
         said = "%s: %d ratings are of titles that the bundle does not have: ignored"
         log.warning(said, job.ratings, fresh.unknown_items)
     # whatever the order of their rows, so that a file that grew gives an old night again
-    items, users = _names(ITEM_ID, fresh.items), _names(USER_ID, fresh.users)
-    found = fingerprint(rated, items, users, sorted_order(rated.user_id, rated.item_id))
-    return FreshBundle(bundle, fresh), {"ratings": {"fingerprint": found, "rows": len(rated)}}, counts
+    names = _names(ITEM_ID, fresh.items), _names(USER_ID, fresh.users)
+    found = fingerprint(rated, *names, sorted_order(rated.user_id, rated.item_id))
+    pins["ratings"] = {"fingerprint": found, "rows": len(rated)}
+    return FreshBundle(trained, fresh, items)
+
+
+def _say_rejects(path: Path, rejects: pa.Table) -> None:
+    if rejected := rejects.num_rows:
+        first = rejects.slice(0, 1).to_pylist()[0]
+        said = "%s: %d rows set aside; the first is line %d: %s"
+        log.warning(said, path, rejected, first["line"], first["reason"])
 
 
 def _names(column: str, ids: IdArray | None) -> pa.Table:

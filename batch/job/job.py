@@ -27,7 +27,7 @@ class Job:
         run_date: the night, ``YYYY-MM-DD``; it names the folder; a run refuses one far ahead of the machine's date.
         k: list length, at least 1.
         model: ``dlrm``, ``ncf``, or ``best`` by validation AUC.
-        include_seen: whether to list titles that the user has rated, too.
+        include_seen: whether to list items that the user has rated, too.
         device: where to score: ``auto``, ``cpu`` or ``cuda``.
         force: whether to write a night again that is published, or one whose date lies far ahead.
         users_per_part: users in one Parquet file, and in memory at a time.
@@ -37,15 +37,17 @@ class Job:
         gates: what a night must keep to before it is published; a file is a JSON object of the thresholds to change.
         skip_gate: gates that stop nothing, as ``--skip-gate`` names them; the manifest notes them.
         cluster: where shards are scored; it changes no byte.
-        ratings: ratings newer than the bundle, in one of MovieLens' forms: a file, a folder or a zip.
+        ratings: ratings or events newer than the bundle, in one of MovieLens' forms: a file, a folder or a zip; of
+            data that are no films, in any form that training takes.
         ratings_until: the last day, ``YYYY-MM-DD`` in UTC, whose ratings count; None counts them all.
+        new_items: items newer than the bundle, a table as training takes it: they are listed by their content.
         users: file of the user_ids that get a list; all get one unless given.
         items: file of the item_ids that get a list and an audience; all get one unless given.
         allow: file of the only item_ids that may be recommended; all may unless given.
         deny: file of item_ids that are recommended to nobody.
         block: file of (user_id, item_id) pairs: what is not recommended to whom.
         repeat: file of item_ids that may be listed again for users who have them already; none may unless given.
-        audience: best users listed for each title, in ``item_users/``; none unless given.
+        audience: best users listed for each item, in ``item_users/``; none unless given.
     """
 
     bundle: Path
@@ -65,6 +67,7 @@ class Job:
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     ratings: Path | None = None
     ratings_until: str | None = None
+    new_items: Path | None = None
     users: Path | None = None
     items: Path | None = None
     allow: Path | None = None
@@ -105,12 +108,12 @@ class Job:
 
     def _settle_paths(self) -> None:
         """Every path and URL as it is meant, once for everybody who reads them."""
-        for name in ("out", "bundle", "ratings", "users", "items", "allow", "deny", "block", "repeat"):
+        for name in ("out", "bundle", "ratings", "new_items", "users", "items", "allow", "deny", "block", "repeat"):
             given = getattr(self, name)
             try:
                 meant = given if given is None else as_location(given) if name == "out" else as_path(given)
             except UsageError as error:
-                raise UsageError(f"--{name}: {error}") from error
+                raise UsageError(f"--{name.replace('_', '-')}: {error}") from error
             object.__setattr__(self, name, meant)
 
 

@@ -1,7 +1,8 @@
-"""What a job puts beside its bundle: ratings or events that are newer than it, read as those it was trained on."""
+"""What a job puts beside its bundle: ratings, events and items newer than it, read as those it was trained on."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from sdk.base.errors import UnusableFileError
 from sdk.base.ids import is_text
 from sdk.base.types import IdArray, Int64s
 from sdk.bundles.bundle import Bundle
-from sdk.bundles.fresh import FreshRatings
+from sdk.bundles.fresh import FreshRatings, nothing_known
+from sdk.bundles.new_items import NewItems
 from sdk.data.events import as_text, read_interactions
 from sdk.data.movielens import load_ratings
+from sdk.data.side_tables import described, films_of, read_side
 
+log = logging.getLogger(__name__)
 _MOVIELENS = frozenset({".csv", ".dat", ".data", ".zip", ".gz"})
 
 
@@ -62,7 +66,48 @@ def _named(keys: Int64s, ids: IdArray, known: IdArray, path: Path, side: str) ->
     """Keys and what they are places in, None where they are ids; numbers are text where the bundle's ids are."""
     if not is_text(known):
         if is_text(ids):
-            problem = f"the ids of its {side} are text, such as {ids[0]!r}, and those of the bundle are whole numbers"
-            raise UnusableFileError(path, problem, "Give the ids that the bundle was trained with.")
+            raise _text_ids(path, side, ids)
         return keys, None
     return (keys, ids) if is_text(ids) else (np.searchsorted(ids, keys), as_text(ids))
+
+
+def new_items(bundle: Bundle, path: Path) -> tuple[NewItems, int, pa.Table]:
+    """Items that a bundle does not have, in its own form; columns that it does not have are passed over.
+
+    Args:
+        bundle: the bundle.
+        path: a table of items, as training takes it.
+
+    Returns:
+        The items, how many others the table holds, and ``schema.REJECTS``, the rows that were set aside.
+
+    Raises:
+        UsageError: the bundle has no content model.
+        DataError: the table cannot be used, or its ids are text and the bundle's are not.
+    """
+    about, known = bundle.about, bundle.encoded_items.ids
+    side = read_side(str(path), "items", about.columns, bundle.info.config.data).like(known)
+    if is_text(side.ids) and not is_text(known):
+        raise _text_ids(path, "items", side.ids)
+    side = films_of(side) if about.is_preset("items") else side
+    roles = {
+        name: about.items[plain] for name in side.table.column_names if (plain := name.partition(":")[0]) in about.items
+    }
+    table, _, notes = described(side.table, "items", side.ids, roles, side.where)
+    for note in notes:
+        log.warning("%s", note)
+    new = NewItems.of(bundle, _in_form_of(table, bundle.items.schema))
+    return new, len(table) - len(new.table), side.rejects
+
+
+def _in_form_of(table: pa.Table, layout: pa.Schema) -> pa.Table:
+    """The columns of a layout; where the table lacks one, nothing is known."""
+    columns = [
+        table[f.name].cast(f.type) if f.name in table.column_names else nothing_known(f, len(table)) for f in layout
+    ]
+    return pa.table(columns, schema=layout)
+
+
+def _text_ids(path: Path, side: str, ids: IdArray) -> UnusableFileError:
+    problem = f"the ids of its {side} are text, such as {ids[0]!r}, and those of the bundle are whole numbers"
+    return UnusableFileError(path, problem, "Give the ids that the bundle was trained with.")

@@ -22,6 +22,7 @@ from wording import Wording
 from export.errors import RefusedRequestError, ServerUnavailableError
 from sdk.base.ids import is_text
 from sdk.base.printable import filled_in
+from sdk.bundles.words import words_of
 
 SUGGESTIONS, RESULTS, SIMILAR, LISTED, EVERYTHING, POPULAR, USERS = 8, 30, 10, 20, 1000, 24, 12
 _SAMPLE = "ml-sample"  # its TMDB ids are its own: a poster found by one would show another film
@@ -55,7 +56,7 @@ class Site:
     @property
     def item(self) -> str:
         """What one of the catalogue is called."""
-        return self.catalogue.bundle.words.item
+        return words_of(self.catalogue.bundle.about).item
 
     @property
     def scale(self) -> Scale:

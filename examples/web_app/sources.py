@@ -13,6 +13,7 @@ import sdk
 from export.client import Client, ClientOptions, Lists
 from sdk.base.config import RANKERS
 from sdk.base.types import Id
+from sdk.bundles.words import words_of
 from sdk.models.content.together import TOGETHER
 
 SIMILAR_FIELDS, SIMILAR_TOKENS, REASONS = 3, 3, 2
@@ -63,6 +64,7 @@ class Sources:
 
     def __init__(self, catalogue: Catalogue, nights: Nights, server: str | None = None, timeout_s: float = 2.0) -> None:
         self.catalogue, self.bundle, self.nights, self.server = catalogue, catalogue.bundle, nights, server
+        self._words = words_of(catalogue.bundle.about)
         self._options = ClientOptions(timeout_s=timeout_s, retries=1, backoff_s=0.05)
         self._of_thread = local()
         self._models = Lock()  # one computation at a time: the engine spreads each over every core
@@ -151,7 +153,7 @@ class Sources:
 
     def _joining(self, item_id: Id, row: Row) -> str:
         """What the item shares with a listed one, or of one without content that the same people like both."""
-        return self.bundle.words.by_the_same if row.source == TOGETHER else self._shared(item_id, row.item_id)
+        return self._words.by_the_same if row.source == TOGETHER else self._shared(item_id, row.item_id)
 
     def _shared(self, item_id: Id, other: Id) -> str:
         if not self.bundle.has_content or not self.catalogue.known([other]):
@@ -179,7 +181,7 @@ class Sources:
 
     @property
     def _item(self) -> str:
-        return self.bundle.words.item
+        return self._words.item
 
     @property
     def _live(self) -> str:

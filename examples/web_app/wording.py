@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdk.base.ids import is_text
+from sdk.bundles.words import words_of
 
 if TYPE_CHECKING:
     from pages import Site
@@ -54,7 +55,7 @@ class Wording:
     @classmethod
     def of(cls, site: Site) -> Wording:
         """The words for a site."""
-        catalogue, words, scale = site.catalogue, site.catalogue.bundle.words, site.scale
+        catalogue, words, scale = site.catalogue, words_of(site.catalogue.bundle.about), site.scale
         films, numbers = catalogue.has_films, not is_text(catalogue.user_ids)
         items, rated = f"{words.item}s", catalogue.is_rated
         return cls(

@@ -21,7 +21,6 @@ from sdk.bundles.info import FORMAT_VERSION, INFO, BundleInfo, read_info, verify
 if TYPE_CHECKING:
     from sdk.base.description import Description
     from sdk.bundles.answers import Explanation
-    from sdk.bundles.words import Words
     from sdk.features.interactions import StoredInteractions
     from sdk.features.tables import EncodedTable
     from sdk.models.content.model import ContentModel
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from sdk.scoring.recommender import Recommender
 
 SimilarKind = Literal["content", "hybrid"]
-"""``content``: by what titles are. ``hybrid``: by that and by who liked them."""
+"""``content``: by what items are. ``hybrid``: by that and by who liked them."""
 _LOOKS = 5
 __all__ = ["FORMAT_VERSION", "INFO", "Bundle", "BundleInfo", "load", "sha256_of"]
 
@@ -105,13 +104,6 @@ class Bundle:
     def about(self) -> Description:
         """What the columns of its data mean."""
         return self.info.about
-
-    @property
-    def words(self) -> Words:
-        """How reasons speak of its items."""
-        from sdk.bundles.words import words_of
-
-        return words_of(self.about)
 
     @property
     def users(self) -> pa.Table:
@@ -216,7 +208,7 @@ class Bundle:
         """What lists are ranked by, in pair form.
 
         That is the history model's score plus a share of the ranker's logit: a ranker learns who likes what among
-        watched titles, the history model also what is watched at all. Without one of them it is the other alone.
+        the items that people met, the history model also what they meet at all. Without one it is the other alone.
 
         Args:
             name: a ranker, or ``best``; None for none.
@@ -275,21 +267,22 @@ class Bundle:
         deny_by_user: Mapping[Any, Ids] | None = None,
         min_ratings: int = 0,
     ) -> TopK:
-        """Each user's k best titles, exactly, over the whole catalogue.
+        """Each user's k best items, exactly, over the whole catalogue.
 
         Args:
-            user_ids: (B,) int64; an unknown user gets the most popular titles.
+            user_ids: (B,) ids of the bundle's kind, numbers or text; an unknown user gets the most popular items.
             k: list length, at least 1.
             model: ``dlrm``, ``ncf`` or ``best``.
-            include_seen: whether titles that the user has rated may appear.
+            include_seen: whether items that the user has rated may appear.
             candidates: item_ids, the only ones that may appear; None allows all.
             deny: item_ids that must not appear.
             deny_by_user: user_id -> item_ids that must not appear in that user's list.
-            min_ratings: titles with fewer training ratings do not appear.
+            min_ratings: items with fewer training ratings do not appear.
 
         Raises:
             UsageError: k < 1, the bundle has no such model, an item_id is not in the catalogue, or something given
-                as an id is none: ids are whole numbers up to 2**63 - 1, floats that are whole below 2**53.
+                as an id is none: ids are text where the data's are, or else whole numbers up to 2**63 - 1, floats
+                that are whole below 2**53.
         """
         from sdk.features.seen import Seen
         from sdk.scoring.filters import allowed_rows, with_denied
@@ -307,17 +300,17 @@ class Bundle:
         return recommender.recommend(index, seen, k, allowed).answering("user_id", users)
 
     def recommend_for(self, item_ids: Ids, k: int = 10) -> TopK:
-        """The k best titles for a visitor of whom only some liked titles are known, without training anything.
+        """The k best items for a visitor of whom only some liked items are known, without training anything.
 
         Args:
-            item_ids: (N,) int64, the liked titles; they are not listed themselves. None at all lists popular titles.
+            item_ids: (N,) ids of the liked items; they are not listed themselves. None at all lists popular items.
             k: list length, at least 1.
 
         Returns:
-            A TopK of one row, whose source is ``history``, or ``popular`` where the titles say nothing.
+            A TopK of one row, whose source is ``history``, or ``popular`` where the items say nothing.
 
         Raises:
-            UsageError: k < 1, a title is unknown, or the bundle has no history model.
+            UsageError: k < 1, an item is unknown, or the bundle has no history model.
         """
         from sdk.bundles.answers import visitor_list
         from sdk.scoring.filters import item_rows
@@ -330,10 +323,12 @@ class Bundle:
         return self.interactions.seen(len(self.encoded_users))
 
     def similar(self, item_ids: Ids, k: int = 10, *, kind: SimilarKind = "content") -> TopK:
-        """The titles most like each given one: by content, or ``hybrid``, by content and by who liked them.
+        """The items most like each given one: by content, or ``hybrid``, by content and by who liked them.
+
+        Items of which nothing is known are listed by what is liked together with them; ``source`` says so.
 
         Raises:
-            UsageError: k < 1, a title or a kind is unknown, or the bundle lacks a model that it takes.
+            UsageError: k < 1, an item or a kind is unknown, or the bundle lacks a model that it takes.
         """
         from sdk.models.content.hybrid import hybrid_similar
 
@@ -346,7 +341,7 @@ class Bundle:
         return hybrid_similar(self.content, self._need_history(), items, wanted, k)
 
     def explain(self, item_a: Id, item_b: Id) -> Reasons:
-        """What two titles share, and how much each field adds to their likeness."""
+        """What two items share, and how much each field adds to their likeness."""
         return self.content.explain(item_a, item_b)
 
     def explain_recommendation(
@@ -358,13 +353,14 @@ class Bundle:
         max_titles: int = 3,
         model: str = "best",
     ) -> list[Explanation]:
-        """Why each of some titles is listed, for a user or (user_id None) for a visitor with ``liked`` titles.
+        """Why each of some items is listed, for a user or (user_id None) for a visitor with ``liked`` items.
 
         Raises:
-            UsageError: max_titles < 1, a title or model is unknown, both or neither of user and likes are given, or
+            UsageError: max_titles < 1, an item or model is unknown, both or neither of user and likes are given, or
                 likes are given and the bundle has no history model.
         """
         from sdk.bundles.answers import Explainer
+        from sdk.bundles.words import words_of
         from sdk.scoring.filters import item_rows
 
         if (user_id is None) == (liked is None):
@@ -373,7 +369,7 @@ class Bundle:
         users, items = self.encoded_users, self.encoded_items
         shared, most = self.explain if self.has_content else None, count_of(max_titles, "max_titles")
         explainer = Explainer(
-            users, items, self.history, lambda: self.interactions, self.titles, shared, most, self.words,
+            users, items, self.history, lambda: self.interactions, self.titles, shared, most, words_of(self.about),
             self.about.feedback == "implicit",
         )  # fmt: skip
         rows = item_rows(items, item_ids)
@@ -382,7 +378,7 @@ class Bundle:
         return explainer.for_user(id_of(user_id, "user_id", users.ids), rows, self.kept_recommender(model))
 
     def find_title(self, query: str, limit: int = 5) -> list[Match]:
-        """Titles by name, best first; close ones where none is the same."""
+        """Items by name, best first; close ones where none is the same. An id that is text is found, too."""
         return self._title_index.find(query, limit)
 
     @cached_property

@@ -1,15 +1,16 @@
-"""A bundle with interactions that are newer than it: they extend what is known of its users, and nothing is trained.
+"""A bundle with interactions or items that are newer than it: nothing is trained.
 
-They extend who has seen what and, where the bundle has the history model, the users' histories. Users whom the
+Interactions extend who has seen what and, where the bundle has the history model, the users' histories. Users whom the
 bundle does not have get rows of their own: to a ranker they are unknown, the history model knows them by what they
 did. The ranker's own features (how much and how kindly a user rates) stay as they were trained.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +21,15 @@ from sdk.base.ids import is_text
 from sdk.base.schema import id_type
 from sdk.base.types import Bools, Float32s, IdArray, Int64s, Interactions
 from sdk.bundles.bundle import Bundle
+from sdk.bundles.new_items import NewItems
 from sdk.features.encode import EncodedInteractions
 from sdk.features.interactions import TRAIN, StoredInteractions
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
+from sdk.models.pair_form import PairForm, Side
+
+if TYPE_CHECKING:
+    from sdk.models.content.model import ContentModel
+    from sdk.models.history.model import HistoryModel
 
 CAP = 100
 """A pair's weights add up to at most so many times the median pair's, as when a bundle is trained."""
@@ -88,24 +95,54 @@ class FreshBundle(Bundle):
 
     Args:
         bundle: the bundle.
-        fresh: the ratings.
+        fresh: the ratings; None for none.
+        new_items: items that it does not have; None for none.
     """
 
-    def __init__(self, bundle: Bundle, fresh: FreshRatings) -> None:
+    def __init__(self, bundle: Bundle, fresh: FreshRatings | None, new_items: NewItems | None = None) -> None:
         super().__init__(bundle.path, bundle.info)
-        self.trained, self.fresh = bundle, fresh
+        self.trained, self.fresh, self.new_items = bundle, fresh, new_items
 
     @cached_property
     def _user_tables(self) -> tuple[pa.Table, EncodedTable]:
         raw, encoded = self.trained.users, self.trained.encoded_users
+        if self.fresh is None:
+            return raw, encoded
         new = self.fresh.new_users
-        nobody = [pa.array(new, id_type(new)), *(_nothing(field, len(new)) for field in list(raw.schema)[1:])]
+        nobody = [pa.array(new, id_type(new)), *(nothing_known(field, len(new)) for field in list(raw.schema)[1:])]
         both = pa.concat_tables([raw, pa.Table.from_arrays(nobody, schema=raw.schema)])
         return both.sort_by(raw.column_names[0]), with_unknown_rows(encoded, new)
 
     @cached_property
     def _item_tables(self) -> tuple[pa.Table, EncodedTable]:
-        return self.trained.items, self.trained.encoded_items
+        raw, encoded = self.trained.items, self.trained.encoded_items
+        if self.new_items is None:
+            return raw, encoded
+        both = pa.concat_tables([raw, self.new_items.table])
+        return both.sort_by("item_id"), with_unknown_rows(encoded, self.new_items.ids)
+
+    @cached_property
+    def content(self) -> ContentModel:
+        """The content model, with the new items in it."""
+        return self.trained.content if self.new_items is None else self.new_items.content()
+
+    @cached_property
+    def history(self) -> HistoryModel | None:
+        """The history model; to it a new item is what is like it."""
+        found, new = self.trained.history, self.new_items
+        if found is None or new is None:
+            return found
+        item_in, item_out, bias = (
+            new.mean(values, self.encoded_items) for values in (found.item_in, found.item_out, found.item_bias)
+        )
+        return replace(found, item_in=item_in, item_out=item_out, item_bias=bias)
+
+    def list_form(self, name: str | None = "best", *, parts: Sequence[int] = ()) -> PairForm | None:
+        """As ``Bundle.list_form``; a new item is what is like it, to the ranker, too."""
+        form, new = super().list_form(name, parts=parts), self.new_items
+        if form is None or new is None:
+            return form
+        return replace(form, items=Side(*(new.mean(part, self.encoded_items) for part in form.items.parts)))
 
     @cached_property
     def interactions(self) -> StoredInteractions:
@@ -114,14 +151,16 @@ class FreshBundle(Bundle):
         Raises:
             BundleError: the bundle does not say when its ratings were made.
         """
-        trained, ratings = self.trained, self.fresh.ratings
+        trained, fresh = self.trained, self.fresh
+        if fresh is None:
+            return self._moved(trained.interactions)
+        ratings = fresh.ratings
         sizes = len(trained.encoded_users), len(trained.encoded_items)
         stored = StoredInteractions.read(self.path / "seen.parquet", sizes, with_times=True)
         if stored.timestamp is None:
             raise BundleError(f"{self.path}: does not say when its ratings were made. Train the bundle again.")
-        moved = self.encoded_users.index_of(trained.encoded_users.ids).astype(np.int32)
-        old = replace(stored, rows=replace(stored.rows, user_index=moved[stored.rows.user_index]))
-        rows = encoded(self, ratings, self.fresh.users, self.fresh.items)
+        old = self._moved(stored)
+        rows = encoded(self, ratings, fresh.users, fresh.items)
         new = StoredInteractions(
             rows, np.full(len(ratings), TRAIN, np.int8), ratings.rating, ratings.timestamp, ratings.seen
         )
@@ -134,8 +173,15 @@ class FreshBundle(Bundle):
         user, item, label, part, rating, times, *out = (np.concatenate(pair) for pair in columns)
         return StoredInteractions(EncodedInteractions(user, item, label), part, rating, times, *out)
 
+    def _moved(self, stored: StoredInteractions) -> StoredInteractions:
+        """The bundle's interactions by the rows that its users and items have here."""
+        rows, known = stored.rows, ((self.encoded_users, self.trained.encoded_users),
+                                    (self.encoded_items, self.trained.encoded_items))  # fmt: skip
+        users, items = (here.index_of(there.ids).astype(np.int32) for here, there in known)
+        return replace(stored, rows=replace(rows, user_index=users[rows.user_index], item_index=items[rows.item_index]))
 
-def _nothing(field: pa.Field, count: int) -> pa.Array:
+
+def nothing_known(field: pa.Field, count: int) -> pa.Array:
     """A column of which nothing is known."""
     if field.nullable:
         return pa.nulls(count, field.type)

@@ -31,6 +31,10 @@ def add(commands: Any) -> None:
     )
     budget_help = "settings that each peer may try, per split"
     advanced.add_argument("--budget", type=between(1, 10**6), default=12, metavar="N", help=budget_help)
+    advanced.add_argument(
+        "--models", type=joined(str, "models"), default=",".join(RunConfig().models), metavar="NAMES",
+        help="what ours are trained with, joined by commas",
+    )  # fmt: skip
     common.add_argument("--quick", action="store_true", help="a trial with tiny budgets, not to be quoted")
     common.add_argument(
         "--out", type=path_argument, default=Path("comparison"), metavar="DIR",

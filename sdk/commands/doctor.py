@@ -179,7 +179,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     common = parser.group("common")
     common.add_argument("--json", action="store_true", help="print JSON instead of lines")
-    warm_help = "first compile what scores models and finds similar titles, where it is not kept from an earlier run"
+    warm_help = "first compile what scores models and finds similar items, where it is not kept from an earlier run"
     common.add_argument("--warm-up", action="store_true", help=warm_help)
 
 
@@ -200,7 +200,7 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _warm_up() -> None:
-    """Score a made-up model of each kind once, and ask for similar titles: a fresh container's lists need not wait."""
+    """Score a made-up model of each kind once, and ask for similar items: a fresh container's lists need not wait."""
     import numpy as np
     from scipy.sparse import csr_matrix
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sdk.base.errors import UnknownItemError, UsageError
 from sdk.base.ids import MAX_ID, NoIdError, is_text, whole
 from sdk.base.types import Id
+from sdk.bundles.words import words_of
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN
 from sdk.shell.terminal import Cell, Page, show
 
@@ -134,13 +135,13 @@ def item_named(bundle: Bundle, query: str) -> Id:
         raise UnknownItemError(int(asked[1:]), bundle.items.num_rows)
     matches = bundle.find_title(query)
     if not matches:
-        raise UsageError(f"no {bundle.words.item} like {query!r} in {bundle.path}")
+        raise UsageError(f"no {words_of(bundle.about).item} like {query!r} in {bundle.path}")
     if not bundle.about.is_preset("items"):
         matches = sorted(matches, key=lambda match: match.exact and match.title != asked)
     ids = [match.item_id for match in matches]
     names = _told_apart(bundle, ids)
     if not matches[0].exact:
-        raise UsageError(f"no {bundle.words.item} {query!r} in {bundle.path}. Did you mean {_quoted(names)}?")
+        raise UsageError(f"no {words_of(bundle.about).item} {query!r} in {bundle.path}. Did you mean {_quoted(names)}?")
     if len(matches) > 1:
         how = f" (each by its id: '#{matches[1].item_id}')" if names != bundle.titles(ids) else ""
         log.info("%r: taken as %s; there is %s, too%s", query, names[0], ", ".join(names[1:]), how)

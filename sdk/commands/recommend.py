@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sdk.base.errors import UsageError
+from sdk.bundles.words import words_of
 from sdk.commands.naming import ItemFacts, as_lists, facts_of, item_named, show_list, user_named
 from sdk.shell.cli import add_bundle, new_parser, whole_number
 
@@ -18,22 +19,22 @@ if TYPE_CHECKING:
 def add(commands: Any) -> None:
     """The command's options."""
     parser = new_parser(
-        commands.add_parser, "recommend", "a user's or a visitor's best unseen titles, with reasons",
+        commands.add_parser, "recommend", "a user's or a visitor's best unseen items, with reasons",
         'python -m sdk recommend --user 42 --bundle bundle\n'
         '  python -m sdk recommend --liked "Heat (1995)" --liked Alien --bundle bundle',
         work=_recommend, only_prints=True,
     )  # fmt: skip
     reader = parser.group("required").add_mutually_exclusive_group(required=True)
-    reader.add_argument("--user", metavar="ID", help="user_id of a user of the bundle")
-    liked_help = "or a title that a visitor liked, who is no user (#7: item_id 7); may be given several times"
+    reader.add_argument("--user", metavar="ID", help="user_id of a user of the bundle, a number or text as in its data")
+    liked_help = "or the title or #id of an item that a visitor liked, who is no user; may be given several times"
     reader.add_argument("--liked", action="append", metavar="TITLE", help=liked_help)
     add_bundle(parser)
     common = parser.group("common")
-    common.add_argument("--k", type=whole_number, default=10, metavar="N", help="how many titles")
+    common.add_argument("--k", type=whole_number, default=10, metavar="N", help="how many items")
     common.add_argument("--model", default="best", help="dlrm, ncf or best; for --user")
-    common.add_argument("--include-seen", action="store_true", help="list titles that the user has rated, too")
+    common.add_argument("--include-seen", action="store_true", help="list items that the user has rated, too")
     details = common.add_mutually_exclusive_group()
-    details.add_argument("--why", action="store_true", help="take each score apart: which titles add how much")
+    details.add_argument("--why", action="store_true", help="take each score apart: which items add how much")
     details.add_argument("--json", action="store_true", help="print JSON, with what --why says")
 
 
@@ -42,9 +43,9 @@ def _recommend(args: argparse.Namespace) -> int:
 
     bundle, is_visitor = load(args.bundle), args.user is None
     if is_visitor and (args.include_seen or args.model != "best"):
-        message = "--liked: a visitor's list is the history model's and leaves out the liked titles; drop --model and --include-seen"  # noqa: E501
+        message = "--liked: a visitor's list is the history model's and leaves out the liked items; drop --model and --include-seen"  # noqa: E501
         raise UsageError(message)
-    liked, words = [item_named(bundle, title) for title in args.liked or ()], bundle.words
+    liked, words = [item_named(bundle, title) for title in args.liked or ()], words_of(bundle.about)
     user = None if is_visitor else user_named(bundle, args.user)
     if user is None:
         lists = bundle.recommend_for(liked, args.k)
@@ -59,7 +60,7 @@ def _recommend(args: argparse.Namespace) -> int:
         print(json.dumps(values))
     else:
         known = _said_of_all(why)
-        reader = f"a visitor who liked {', '.join(f.display for f in named)}" if is_visitor else f"user {user}"
+        reader = f"a visitor who {words.liked} {', '.join(f.display for f in named)}" if is_visitor else f"user {user}"
         head = f"for {reader}, by {source}{f' ({known})' if known else ''}:"
         reasons = [tuple(score_lines(each)) if args.why else _without(known, each.describe()) for each in why]
         already = "named as liked" if is_visitor else words.taken

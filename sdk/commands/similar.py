@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from sdk.bundles.words import words_of
 from sdk.commands.naming import ItemFacts, as_lists, facts_of, item_named, show_list
 from sdk.shell.cli import add_bundle, new_parser, whole_number
 
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
 def add(commands: Any) -> None:
     """The command's options."""
     parser = new_parser(
-        commands.add_parser, "similar", "titles like a title, each with the reason",
+        commands.add_parser, "similar", "items like an item, each with the reason",
         'python -m sdk similar "The Dark Knight" --bundle bundle', work=_similar, only_prints=True,
     )  # fmt: skip
-    title_help = 'a title, with a year if need be: "Heat (1995)"; or #7 for item_id 7'
+    title_help = 'title of an item, of a film with a year if need be: "Heat (1995)"; or #7 for item_id 7'
     parser.group("required").add_argument("title", metavar="TITLE", help=title_help)
     add_bundle(parser)
     common = parser.group("common")
-    common.add_argument("--k", type=whole_number, default=10, metavar="N", help="how many titles")
-    kind_help = "by what the titles are, or by that and by who liked them"
+    common.add_argument("--k", type=whole_number, default=10, metavar="N", help="how many items")
+    kind_help = "by what the items are, or by that and by who liked them"
     common.add_argument("--kind", choices=("content", "hybrid"), default="content", help=kind_help)
     common.add_argument("--json", action="store_true", help="print JSON, with every shared thing and its weight")
 
@@ -38,7 +39,7 @@ def _similar(args: argparse.Namespace) -> int:
     (ids, scores), source = lists.row(0), str(lists.source[0])
     wanted, *found = facts_of(bundle, [item_id, *ids.tolist()])
     items = [
-        _item(rank, facts, score, source, bundle.explain(item_id, facts.item_id), bundle.words.by_the_same)
+        _item(rank, facts, score, source, bundle.explain(item_id, facts.item_id), words_of(bundle.about).by_the_same)
         for rank, (facts, score) in enumerate(zip(found, scores.tolist(), strict=True), start=1)
     ]
     if args.json:
@@ -46,7 +47,7 @@ def _similar(args: argparse.Namespace) -> int:
     else:
         head = f"like {wanted.display}, by {source}:" if items else f"like {wanted.display}:"
         rows = [(facts, item["score"], item["reason"]) for facts, item in zip(found, items, strict=True)]
-        show_list(head, rows, f"nothing is known of it that another {bundle.words.item} shares", ".3f")
+        show_list(head, rows, f"nothing is known of it that another {words_of(bundle.about).item} shares", ".3f")
     return 0
 
 

@@ -96,7 +96,8 @@ def gather(
     )  # fmt: skip
     _require_scale(loaded, scale)
     called = name or name_of(interactions)
-    return Gathered(called, loaded, catalogue, people, item_roles or {}, user_roles or {}, films=films)
+    how = {"columns": told, "events": dict(events or {}), "seen": tuple(seen or ())}
+    return Gathered(called, loaded, catalogue, people, item_roles or {}, user_roles or {}, films, how)
 
 
 def of_feedback(interactions: Any, told: Mapping[str, str], feedback: Feedback) -> dict[str, str]:
@@ -135,6 +136,7 @@ class Gathered(NamedTuple):
     item_roles: Mapping[str, str]
     user_roles: Mapping[str, str]
     films: bool
+    how: Mapping[str, Any]  # the interactions were read, for newer ones
 
     def together(self) -> Dataset:
         """All of it in one order, as described."""
@@ -150,7 +152,7 @@ class Gathered(NamedTuple):
         user_table, of_users, more = self._people(users, user_ids)
         for note in (*notes, *more):
             log.warning("%s", note)
-        about = Description(feedback=loaded.feedback, items=of_items, users=of_users)
+        about = Description(feedback=loaded.feedback, items=of_items, users=of_users, **self.how)
         rejects = pa.concat_tables([loaded.rejects, items.rejects, users.rejects]).combine_chunks()
         return _finished(self.name, pairs, item_table, user_table, rejects, about, loaded.counts)
 

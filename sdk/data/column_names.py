@@ -60,14 +60,7 @@ def columns_of(where: str, found: Sequence[str], told: Mapping[str, str]) -> dic
         MissingColumnError: a column that was told is not there.
         DataError: none is known for users or items, or two could be meant.
     """
-    if strange := [role for role in told if role not in ROLES]:
-        raise UsageError(f"--columns: got {strange[0]}=…, expected one of {', '.join(ROLES)} before the =.")
-    for name in told.values():
-        if name and name not in found:
-            raise MissingColumnError(where, name, found)
-    if told.get("rating") and told.get("weight"):
-        message = "--columns: got a rating and a weight, expected one of them. Give ratings or weights."
-        raise UsageError(message)
+    _check(where, found, told)
     used = {role: name for role, name in told.items() if name}
     free = [name for name in found if name not in used.values()]
     for role in ROLES:
@@ -79,6 +72,21 @@ def columns_of(where: str, found: Sequence[str], told: Mapping[str, str]) -> dic
     if "rating" in used and "weight" in used:
         used.pop("weight" if told.get("rating") or not told.get("weight") else "rating")
     return {role: used[role] for role in ROLES if role in used}
+
+
+def _check(where: str, found: Sequence[str], told: Mapping[str, str]) -> None:
+    if strange := [role for role in told if role not in ROLES]:
+        raise UsageError(f"--columns: got {strange[0]}=…, expected one of {', '.join(ROLES)} before the =.")
+    for name in told.values():
+        if name and name not in found:
+            raise MissingColumnError(where, name, found)
+    if told.get("rating") and told.get("weight"):
+        message = "--columns: got a rating and a weight, expected one of them. Give ratings or weights."
+        raise UsageError(message)
+    named = [name for name in told.values() if name]
+    if twice := next((name for name in named if named.count(name) > 1), None):
+        message = f"--columns: {twice!r} is named twice, expected another column for each."
+        raise UsageError(message)
 
 
 def recognised(where: str, role: str, names: Sequence[str]) -> str | None:

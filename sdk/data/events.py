@@ -38,6 +38,7 @@ CAP = 100
 """A pair's weights add up to at most so many times the median pair's."""
 _ENOUGH = 100_000  # rows set aside: where they are most of the rows, the rest is not read
 _NOT_ABOVE_0 = "the weight is not above 0"
+_LEAST = float(np.finfo(np.float32).tiny)
 _NO_EVENT = "the event is missing"
 _ROLE_OF = {
     "user id": "user_id", "item id": "item_id", "rating": "rating", "weight": "weight", "event": "event",
@@ -239,7 +240,7 @@ class _Reader:
             column.keep(values, rows)
         value = rating if weight is None or self.feedback == "explicit" else rating * weight
         chosen = slice(None) if rows is None else rows
-        found.rating.append(value[chosen].astype(np.float32))
+        found.rating.append(_as_float32(value[chosen]))
         if "timestamp" in self._used:
             found.timestamp.append(times[chosen].astype(np.uint32))
         if self._seen:
@@ -258,7 +259,7 @@ class _Reader:
             missing = faults[0][1]
             if "event" in self._used:  # as Amazon Personalize has it: a value is of some events only
                 values, faults = np.where(missing, 1.0, values), faults[1:]
-            faults.append((_NOT_ABOVE_0, ~(values > 0) & ~(faults[0][1])))
+            faults.append((_NOT_ABOVE_0, ~(values >= _LEAST) & ~(faults[0][1])))
         return values, faults
 
     def _times(self, table: pa.Table) -> tuple[Int64s, Faults]:
@@ -281,6 +282,8 @@ class _Reader:
             return None, none, none, []
         column = table[self._used["event"]]
         if not pa.types.is_dictionary(column.type):
+            if pa.types.is_nested(column.type):
+                raise self._wrong_type("event", column)  # noqa: EM101
             column = column.cast(pa.string()).dictionary_encode()
         coded = column.unify_dictionaries().combine_chunks()
         coded = coded.chunk(0) if isinstance(coded, pa.ChunkedArray) else coded
@@ -334,6 +337,11 @@ class _Reader:
         )  # fmt: skip
 
 
+def _as_float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    limits = np.finfo(np.float32)
+    return np.clip(values, limits.min, limits.max).astype(np.float32)
+
+
 def _reject(part: Part, faults: Faults, found: _Gathered) -> Bools:
     """The rows of a part that have a fault; they join the rejects with those that could not be read."""
     size = part.rows.num_rows
@@ -378,7 +386,7 @@ def _added_up(pairs: Interactions, order: Int64s | None) -> tuple[Interactions, 
     starts = np.flatnonzero(begins)
     if len(starts) == len(order):
         return pairs, order
-    weight = np.add.reduceat(pairs.rating[order].astype(np.float64), starts).astype(np.float32)
+    weight = _as_float32(np.add.reduceat(pairs.rating[order].astype(np.float64), starts))
     timestamp = np.maximum.reduceat(pairs.timestamp[order], starts)
     seen = None if pairs.seen is None else np.logical_or.reduceat(pairs.seen[order], starts)
     first = order[starts]

@@ -18,6 +18,7 @@ MISSING = "the timestamp is missing"
 NO_TIME = "the timestamp is neither a number of seconds nor a date as 2011-03-14 07:06:40"
 EITHER = "the timestamp may be day/month or month/day: write it as 2011-03-14"
 _SAMPLE = 1000
+_LARGEST = float(np.finfo(np.float32).max)
 _DAY = 86_400
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _SLASHED = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})(.*)", re.ASCII | re.DOTALL)
@@ -60,6 +61,7 @@ class Moments:
             numbers: NDArray[Any] = column.cast(pa.int64(), safe=False).fill_null(0).to_numpy()
         else:
             numbers = np.floor(column.cast(pa.float64()).fill_null(0).to_numpy())
+            missing |= np.isnan(numbers)
         form = self._known(lambda: [f"{int(one)}" for one in numbers[~missing][:_SAMPLE] if np.isfinite(one)])
         with np.errstate(invalid="ignore"):
             other = ~((numbers >= form.least) & (numbers < 2.0**63)) & ~missing & ~(numbers < 0)
@@ -146,7 +148,7 @@ def numbers_of(column: pa.ChunkedArray, what: str) -> tuple[NDArray[np.float64],
     nothing = missing | np.isnan(values)
     faults = [
         (f"the {what} is missing", nothing), (f"the {what} is not a number", strange),
-        (f"the {what} is infinite", np.isinf(values)),
+        (f"the {what} is too large", np.abs(values) > _LARGEST),
     ]  # fmt: skip
     return values, faults
 

@@ -29,6 +29,7 @@ from sdk.data.validation import check_share, rejects_table
 
 _ROWS = 1 << 20  # of one part, where the source has no parts of its own
 _MOST_OF_A_PLACE = 6  # bytes
+_TEXTS = ("string_view", "large_string", "binary", "large_binary")
 _DATABASES = ("postgresql", "postgres", "mysql", "mariadb", "sqlite", "mssql", "oracle", "snowflake", "bigquery")
 _CANONICAL = r"^(0|-?[1-9][0-9]{0,18})$"
 _DECIMAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
@@ -107,7 +108,7 @@ def open_table(given: Any, name: str, *, header: bool = True) -> OpenTable:
     if isinstance(given, list | tuple) and given:
         return _one_after_the_other([open_table(one, name, header=header) for one in given])
     if not isinstance(given, str | os.PathLike):
-        return _in_memory(as_table(given, pa.schema([]), name), name)
+        return _in_memory(_given(given, name), name)
     text = os.fspath(given)
     if text.lower().startswith("duckdb:"):
         return _queried(text[len("duckdb:") :].strip(), name)
@@ -170,6 +171,14 @@ def typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
 # ---------------------------------------------------------------------------------------------- sources
 
 
+def _given(given: Any, name: str) -> pa.Table:
+    try:
+        return as_table(given, pa.schema([]), name)
+    except pa.ArrowException as error:
+        message = f"{name}: a column holds values of several kinds ({error}). Make them of one, as by astype(str)."
+        raise DataError(message) from error
+
+
 def _in_memory(table: pa.Table, name: str) -> OpenTable:
     table = _plain(table)
 
@@ -195,12 +204,25 @@ def _one_after_the_other(tables: Sequence[OpenTable]) -> OpenTable:
 def _plain(table: pa.Table) -> pa.Table:
     """Without types that few functions take: text is plain strings, and so are UUIDs."""
     for at, column in enumerate(table.schema):
-        if str(column.type) in ("string_view", "large_string", "binary", "large_binary"):
+        if pa.types.is_dictionary(column.type) and not pa.types.is_string(column.type.value_type):
+            table = table.set_column(at, column.name, _of_categories(table[at]))
+        elif str(column.type) in _TEXTS:
             table = table.set_column(at, column.name, table[at].cast(pa.string()))
         elif str(column.type) in ("extension<arrow.uuid>", "uuid"):
             chunks = [_uuid_text(chunk) for chunk in table[at].chunks]
             table = table.set_column(at, column.name, pa.chunked_array(chunks, pa.string()))
     return table
+
+
+def _of_categories(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Categories of any text as those of plain strings, others as what they are of."""
+    if str(column.type.value_type) not in _TEXTS:
+        return pa.chunked_array(
+            [chunk.dictionary.take(chunk.indices) for chunk in column.chunks], column.type.value_type
+        )
+    places = ((chunk.indices.cast(pa.int32()), chunk.dictionary.cast(pa.string())) for chunk in column.chunks)
+    kind = pa.dictionary(pa.int32(), pa.string())
+    return pa.chunked_array([pa.DictionaryArray.from_arrays(*one) for one in places], kind)
 
 
 def _uuid_text(values: pa.Array) -> pa.Array:

@@ -20,6 +20,7 @@ from sdk.base.ids import ids_in, is_text, rows_of
 from sdk.base.types import Bools, IdArray, Int64s
 from sdk.data.column_names import recognised
 from sdk.data.columns import as_lists, as_text, of_role, plain, unread
+from sdk.data.long_features import is_long, wide
 from sdk.data.readers import open_table, typed
 from sdk.data.roles import Guess, guess_roles, words_of
 from sdk.data.titles import clean_genres, split_title
@@ -127,6 +128,9 @@ def _read(given: Any, side: SideName) -> tuple[pa.Table, Any, Int64s, pa.Table, 
     for at, column in enumerate(table.column_names):
         if column in untyped:
             table = table.set_column(at, column, typed(table[column]))
+    if is_long(table.column_names):  # rows are of features, and no longer those of the file
+        table = wide(table)
+        files, numbers = [source.where] * len(table), [np.arange(1, len(table) + 1)]
     return table, files, np.concatenate(numbers), pa.concat_tables(bad), ", ".join(where)
 
 

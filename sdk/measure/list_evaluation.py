@@ -378,6 +378,8 @@ def _own_items(known: StoredInteractions, users: Int64s) -> tuple[Int64s, Int64s
 def _catalogue(bundle: Bundle, known: StoredInteractions) -> RatedCatalogue:
     counts = np.bincount(known.rows.item_index, minlength=len(bundle.encoded_items))[FIRST_KNOWN:]
     vectors = bundle.content.transform(bundle.items) if bundle.has_content else None
+    if vectors is not None and not vectors.nnz:  # nothing is known of any item: nothing tells how alike two are
+        vectors = None
     rows = np.arange(FIRST_KNOWN, len(bundle.encoded_items))
     return RatedCatalogue(rows, counts, len(np.unique(known.rows.user_index)), vectors)
 

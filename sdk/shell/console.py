@@ -42,7 +42,7 @@ def _parser_for(given: Sequence[str]) -> CommandParser:
     """Of the command that is asked for, else of all."""
     found = {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=_place)}
     asked = [found[given[0]]] if given and given[0] in found else list(found.values())
-    summary = "Learn from ratings and titles, make nights of lists, and serve the same models."
+    summary = "Learn from interactions and items, make nights of lists, and serve the same models."
     example = "marquee train --sample --out bundle"
     return parser_of("marquee", summary, example, map(_adder, asked))
 

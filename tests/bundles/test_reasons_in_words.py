@@ -10,7 +10,6 @@ from small import item_table
 from sdk.base.description import Description
 from sdk.base.errors import UsageError
 from sdk.bundles.answers import Because, Explanation
-from sdk.bundles.words import FILM_WORDS
 from sdk.commands.naming import item_named
 from sdk.commands.recommend import score_lines
 from sdk.models.content.title_search import TitleIndex
@@ -35,7 +34,7 @@ def test_of_several_titles_of_a_name_the_first_is_taken_and_the_others_are_named
     names = TitleIndex(films)
     ids = SimpleNamespace(ids=films["item_id"].to_numpy())
     bundle = SimpleNamespace(
-        find_title=names.find, titles=names.display, path="bundle", about=Description(), words=FILM_WORDS,
+        find_title=names.find, titles=names.display, path="bundle", about=Description(),
         encoded_items=ids,
     )  # fmt: skip
     with caplog.at_level("INFO", logger="sdk"):

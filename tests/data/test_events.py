@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -83,6 +84,7 @@ def test_two_that_could_be_meant_are_an_error_that_names_the_option():
         (["user", "item"], {"user_id": "who"}, "no column 'who'"),
         (["user", "item", "a", "b"], {"rating": "a", "weight": "b"}, "a rating and a weight"),
         (["1", "5", "3.0"], {}, "count the columns"),
+        (["a", "b"], {"user_id": "a", "item_id": "a"}, "'a' is named twice"),
     ],
 )
 def test_columns_that_cannot_be_found(columns, told, message):
@@ -155,6 +157,28 @@ def test_numbers_that_are_no_ids(ids, reason):
     adds_up(loaded)
     assert loaded.user_id.tolist() == [1]
     assert reason in loaded.rejects["reason"][0].as_py()
+
+
+def test_categories_of_numbers_and_of_any_text_are_ids():
+    users = pd.Categorical([7, 5, 7])
+    items = pl.Series(["b", "a", "b"]).cast(pl.Categorical)
+    of_pandas = pd.DataFrame({"user": users, "item": list(items)})
+    for frame in (of_pandas, pl.DataFrame({"user": [7, 5, 7], "item": items})):
+        assert pairs(read_interactions(frame)) == {("7", "b"): (2.0, 0), ("5", "a"): (1.0, 0)}
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (pd.DataFrame({"user_id": ["a", 1], "item_id": [1, 2]}), "values of several kinds.*column user_id"),
+        (pa.table({"user": [1], "item": [1], "event": [["view"]]}), "column 'event' is list"),
+        (pa.table({"user": [1], "item": [1], "rating": [{"stars": 1}]}), "column 'rating' is struct"),
+        (pa.table({"user": [1], "item": [1], "timestamp": [[1]]}), "column 'timestamp' is list"),
+    ],
+)
+def test_columns_of_types_that_say_nothing(table, message):
+    with pytest.raises(DataError, match=message):
+        read_interactions(table)
 
 
 def test_a_column_that_holds_no_ids():
@@ -279,8 +303,11 @@ def test_weights_are_capped_and_it_is_said():
 
 @pytest.mark.parametrize(
     ("weight", "reason"),
-    [(0, "is not above 0"), (-1, "is not above 0"), (None, "is missing"), (np.nan, "is missing"), (np.inf, "infinite")],
-)
+    [
+        (0, "is not above 0"), (-1, "is not above 0"), (None, "is missing"), (np.nan, "is missing"),
+        (np.inf, "too large"), (1e39, "too large"), (1e-300, "is not above 0"),
+    ],
+)  # fmt: skip
 def test_weights_that_cannot_be(weight, reason):
     table = pa.table({"user": [1, 2], "item": [1, 2], "weight": pa.array([1.0, weight], pa.float64())})
     loaded = read_interactions(table, config=LENIENT)

@@ -8,11 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 
-from export.calls import rank_call, recommend_call, similar_call
+from export.calls import lists_of, rank_call, recommend_call, similar_call
 from export.client import AsyncClient, Client, ClientOptions
 from export.errors import ServerUnavailableError
 from sdk.base.errors import ConfigError, UsageError
@@ -27,7 +30,11 @@ PROTOCOLS = ("http", "grpc")
         (lambda: rank_call([], []), "input 'item_id' holds no id"),
         (lambda: rank_call([1.5], [3]), "rank: input 'user_id': number 1 is 1.5, which is not a whole number"),
         (lambda: rank_call(np.array([[1]]), [3]), "shape (1, 1)"),
-        (lambda: rank_call(["7"], [3]), "input 'user_id': number 1 is '7', which is text"),
+        (lambda: rank_call([7, "7"], [3, 3]), "input 'user_id': number 2 is '7', which is text"),
+        (lambda: rank_call(["7", 7], [3, 3]), "rank: input 'user_id': number 2 is 7, which is no text"),
+        (lambda: rank_call([b"7"], [3]), "input 'user_id': number 1 is b'7', which is not a whole number"),
+        (lambda: similar_call(["\ud800"], 5), "'item_id': number 1 is '\\ud800', which UTF-8 cannot write"),
+        (lambda: recommend_call(["a"], 5, ["b", None]), "input 'exclude': number 2 is None, which is no text"),
         (lambda: rank_call(np.array([2**63], dtype=np.uint64), [3]), "is too large"),
         (lambda: recommend_call([1], 0, None), "recommend: input 'k': got 0"),
         (lambda: recommend_call([1], 2**31, None), "input 'k': got 2147483648"),
@@ -46,6 +53,35 @@ def test_one_user_may_be_given_for_all_titles():
     assert call.inputs["user_id"].tolist() == [7, 7, 7]
     assert {v.dtype for v in call.inputs.values()} == {np.dtype(np.int64)}
     assert call.describe() == "user_id: 3 x INT64, item_id: 3 x INT64"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["Zoë", "00417"], ("Zoë", "00417"), iter(["Zoë", "00417"]), np.array(["Zoë", "00417"]),
+        np.array(["Zoë", "00417"], dtype=object), pd.Series(["Zoë", "00417"]), pa.array(["Zoë", "00417"]),
+        pa.chunked_array([["Zoë"], ["00417"]]),
+    ],
+    ids=lambda given: type(given).__name__,
+)  # fmt: skip
+def test_text_goes_out_as_bytes_of_utf8_whatever_holds_it(given: object):
+    call = similar_call(given, 5)  # type: ignore[arg-type]
+    assert call.inputs["item_id"].tolist() == [b"Zo\xc3\xab", b"00417"]
+    assert call.describe() == "item_id: 2 x BYTES, k: 1 x INT32"
+
+
+def test_users_may_be_text_and_items_numbers_and_one_text_is_one_user():
+    call = rank_call("u-1", [5, 6])
+    assert (call.inputs["user_id"].tolist(), call.inputs["item_id"].tolist()) == ([b"u-1", b"u-1"], [5, 6])
+
+
+@pytest.mark.parametrize("kind", [str, str.encode], ids=["JSON", "binary"])
+def test_an_answer_of_text_is_text_again(kind: Callable[[str], object]):
+    texts = np.array([[kind("Zoë"), kind("b")], [kind("c"), kind("")]], dtype=object)
+    scores = np.array([[2, 1], [2, -np.inf]], dtype=np.float32)
+    lists = lists_of(SimpleNamespace(as_numpy={"item_id": texts, "score": scores}.get))
+    assert lists.item_id.tolist() == [["Zoë", "b"], ["c", ""]]
+    assert (lists.lengths.tolist(), lists.row(1)[0].tolist()) == ([2, 1], ["c"])
 
 
 @pytest.mark.parametrize("wrong", [{"protocol": "ftp"}, {"timeout_s": 0}, {"retries": -1}, {"backoff_s": -1}])

@@ -62,7 +62,8 @@ def assert_equal_to_the_bit(left: Features, right: Features, rated: Interactions
     for name, values in expected.items():
         assert (got[name].dtype, got[name].shape) == (values.dtype, values.shape), name
         np.testing.assert_array_equal(got[name], values, err_msg=name)
-        assert got[name].tobytes() == values.tobytes(), name
+        if values.dtype != object:  # whose bytes are addresses
+            assert got[name].tobytes() == values.tobytes(), name
 
 
 def digest(made: Features, rated: Interactions) -> str:

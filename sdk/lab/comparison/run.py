@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sdk.base import __version__
-from sdk.base.config import RANKERS, RunConfig, to_json
+from sdk.base.config import RANKERS, ModelName, RunConfig, to_json
 from sdk.base.description import Feedback
 from sdk.base.errors import ConfigError, how_to_get
 from sdk.base.types import Dataset
@@ -40,12 +40,14 @@ class CompareConfig:
         protocols: of ``A``, ``B``, ``C``; None takes all that the data can be measured on.
         seeds: of A's and B's splits.
         budget: settings that each peer may try on its validation part, per split; ours try none.
+        models: that ours are trained with.
         quick: two epochs, two settings and two cuts: to try the command out, not to quote.
     """
 
     protocols: tuple[str, ...] | None = None
     seeds: tuple[int, ...] = (42, 43, 44)
     budget: int = 12
+    models: tuple[ModelName, ...] = RunConfig().models
     quick: bool = False
 
     def __post_init__(self) -> None:
@@ -114,18 +116,19 @@ def compare(dataset: Dataset, config: CompareConfig, out: Path) -> Comparison:
     cuts = _QUICK_CUTS if config.quick else CUTS
     dataset, settled = for_data(dataset, RunConfig())
     feedback, protocols = dataset.about.feedback, protocols_for(dataset, config.protocols)
-    _require_labels(dataset, RunConfig())
+    if set(config.models) & set(RANKERS):
+        _require_labels(dataset, RunConfig())
     tasks = tasks_for(dataset, protocols, config.seeds, cuts, settled.history.like_at)
     for task in tasks:
-        if any(each.form in RANKERS for each in taking_part(task.protocol, feedback)):
-            _require_labels(task.learnt, workbench.run_config(task, quick=False))
+        if any(each.form in RANKERS for each in _present(task, config)):
+            _require_labels(task.learnt, workbench.run_config(task, config.models, quick=False))
     names: dict[str, list[str]] = {}
     for task in tasks:
         names.setdefault(task.protocol, []).append(task.name)
     left_out = missing(list(names))
     for name, package in left_out.items():
         log.warning("%s: left out, the package %s is missing; %s", name, package, how_to_get("compare"))
-    progress = _Progress(sum(len(_present(task)) for task in tasks))
+    progress = _Progress(sum(len(_present(task, config)) for task in tasks))
     results: dict[tuple[str, str, str], Result] = {}
     for task in tasks:
         for name, result in _measure_task(task, config, out, progress):
@@ -138,16 +141,16 @@ def _require_labels(learnt: Dataset, run: RunConfig) -> None:
     require_both_labels(learnt.interactions, split(learnt.interactions, run.split), run, _INSTEAD)
 
 
-def _present(task: Task) -> list[Contender]:
+def _present(task: Task, config: CompareConfig) -> list[Contender]:
     contenders = taking_part(task.protocol, task.dataset.about.feedback)
-    return [each for each in contenders if each.is_installed]
+    return [each for each in contenders if each.is_installed and each.form not in set(RANKERS) - set(config.models)]
 
 
 def _measure_task(task: Task, config: CompareConfig, out: Path, progress: _Progress) -> Iterator[tuple[str, Result]]:
     store, label = ResultStore(out / "results"), f"{task.protocol} {task.name}"
-    run, budget = workbench.run_config(task, quick=config.quick), config.settings_tried
+    run, budget = workbench.run_config(task, config.models, quick=config.quick), config.settings_tried
     bench = workbench.Workbench(task, run, out / "work" / label.replace(" ", "-").replace("%", ""), budget)
-    for contender in _present(task):
+    for contender in _present(task, config):
         facts, name = _facts(task, contender, to_json(run), budget), f"{label} {contender.name}"
         kept = store.get(name, facts)
         result = kept or bench.measure(contender)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdk.base.config import RunConfig, SplitConfig
+from sdk.base.config import ModelName, RunConfig, SplitConfig
 from sdk.base.errors import BundleError
 from sdk.base.ids import is_text, rows_of
 from sdk.base.types import IdArray, Int64s
@@ -44,15 +44,17 @@ MOST_TUNED_ON = 3000
 _LIST_FIGURES = ("ndcg10", "recall20", "map10", "hit_rate10", "novelty", "distinct_in_top10", "coverage", "gini")
 
 
-def run_config(task: Task, *, quick: bool) -> RunConfig:
+def run_config(task: Task, models: tuple[ModelName, ...] = RunConfig().models, *, quick: bool) -> RunConfig:
     """The shipped defaults; nothing but the validation part is the task's own: its seed, and by time if the task is.
 
     Args:
         task: what to train for.
+        models: of lists; single ratings have the rankers and the content model.
         quick: train for two epochs only, to try the command out.
     """
     by_time = task.protocol in ("C", "rolling")
-    config = RunConfig(split=SplitConfig(kind="time" if by_time else "random", test_share=0.0, seed=task.seed))
+    split = SplitConfig(kind="time" if by_time else "random", test_share=0.0, seed=task.seed)
+    config = RunConfig(split=split, models=models)
     if not task.is_list_task:
         config = dataclasses.replace(config, models=("dlrm", "ncf", "content"))
     if quick:

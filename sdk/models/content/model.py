@@ -16,27 +16,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from sdk.base.arrow_tables import as_table
 from sdk.base.config import ContentConfig, to_json
 from sdk.base.description import Description
 from sdk.base.errors import BundleError, UsageError
-from sdk.base.ids import count_of, id_of, ids_in, ids_of, nobody, title_rows
+from sdk.base.ids import count_of, id_of, ids_of, nobody, title_rows
 from sdk.base.stored_arrays import read_arrays, read_json, write_arrays, write_json
-from sdk.base.types import Bools, Float32s, Id, IdArray, Ids, Int64s, Table, TopK, keys_of
+from sdk.base.types import Bools, Float32s, Id, IdArray, Ids, Table, TopK, keys_of
 from sdk.models.content import storage
 from sdk.models.content.choice import WeightChoice, choose_weights
 from sdk.models.content.fields import PRESET, Roles, roles_of
+from sdk.models.content.fitted import Fitted
 from sdk.models.content.matrix import joined, short_vectors
 from sdk.models.content.neighbours import NeighbourIndex
-from sdk.models.content.reading import Learnt, Reader
+from sdk.models.content.reading import Reader
 from sdk.models.content.reasons import Reasons, reasons
 from sdk.models.content.title_search import Match, TitleIndex
 from sdk.models.content.together import TOGETHER, Likes, neighbours
@@ -67,43 +67,6 @@ class SimilarBlock(NamedTuple):
     neighbours: TopK
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Fitted:
-    """What fitting learns of each field, and the fitted items.
-
-    ``order`` sorts the items by item_id, and ``ids`` are they in that order: searched so, rows tie as ids do.
-    ``together`` (N, N) has the rows of items whose row of the matrix is empty.
-    """
-
-    learnt: Mapping[str, Learnt]
-    matrix: csr_matrix
-    item_id: IdArray
-    names: pa.Table  # item_id, title and, of films, year
-    order: Int64s
-    ids: IdArray
-    together: csr_matrix | None = None
-
-    @classmethod
-    def of(cls, learnt: Mapping[str, Learnt], matrix: csr_matrix, names: pa.Table) -> _Fitted:
-        item_id = ids_in(names["item_id"])
-        order = np.argsort(item_id)
-        return cls(learnt, matrix, item_id, names, order, item_id[order])
-
-    def rows(self, item_id: Ids) -> Int64s:
-        """(B,) int64 rows of the matrix."""
-        return self.order[title_rows(self.ids, ids_of(item_id, "item_id", self.ids))]
-
-    @property
-    def vocabulary(self) -> dict[str, list[str]]:
-        """The words of each field."""
-        return {field: list(learnt.words) for field, learnt in self.learnt.items()}
-
-    @property
-    def bare(self) -> Bools:
-        """(N,) True where nothing is known of an item's content."""
-        return np.diff(self.matrix.indptr) == 0
-
-
 class ContentModel:
     """Cosine similarity of items over weighted TF-IDF blocks.
 
@@ -117,7 +80,7 @@ class ContentModel:
     def __init__(self, config: ContentConfig | None = None) -> None:
         self._reader = Reader(config or ContentConfig(), PRESET)
         self.choice: WeightChoice | None = None
-        self._state: _Fitted | None = None
+        self._state: Fitted | None = None
         self._index: NeighbourIndex | None = None
         self._titles: TitleIndex | None = None
 
@@ -146,7 +109,7 @@ class ContentModel:
             reader = reader.weighing(self._chosen(reader, blocks, likes))
         matrix = joined(blocks, reader.weights, len(items))
         self._reader = reader
-        return self._adopt(_Fitted.of({f: found[f][0] for f in reader.weights}, matrix, items.select(reader.named)))
+        return self._adopt(Fitted.of({f: found[f][0] for f in reader.weights}, matrix, items.select(reader.named)))
 
     def _chosen(self, reader: Reader, blocks: Mapping[str, csr_matrix], likes: Likes | None) -> Mapping[str, float]:
         """The weights of columns that hold anything, by what is liked together where that is known."""
@@ -192,6 +155,11 @@ class ContentModel:
         state, items = self._fitted("transform"), as_table(items, self._reader.layout(items), "items")
         blocks = {field: self._reader.block(items, field, learnt) for field, learnt in state.learnt.items()}
         return joined(blocks, self._reader.weights, len(items))
+
+    @property
+    def matrix(self) -> csr_matrix:
+        """(N, vocabulary) float32, the fitted items in the order of ``item_id``."""
+        return self._fitted("matrix").matrix
 
     def fit_transform(self, items: Table) -> csr_matrix:
         """The same as ``fit(items).transform(items)``, without reading the table twice."""
@@ -269,21 +237,8 @@ class ContentModel:
         return NeighbourIndex(found, listed, asked)
 
     def search_matrices(self) -> tuple[csr_matrix, csr_matrix]:
-        """What a ``NeighbourIndex`` searches, ascending by item_id: items as they are asked for, and as they are found.
-
-        They are the same, but where items without content are listed by what is liked together with them: then each
-        item is found in a column of its own, too, where such an item says how much.
-        """
-        state = self._fitted("search_matrices")
-        rows = state.matrix[state.order]
-        if state.together is None:
-            return rows, rows
-        from scipy.sparse import hstack, identity
-
-        places = identity(rows.shape[0], np.float32, format="csr")
-        asked = hstack([rows, state.together[state.order][:, state.order]], format="csr")
-        asked.sort_indices()
-        return asked, hstack([rows, places], format="csr")
+        """What a ``NeighbourIndex`` searches, as ``Fitted.search_matrices`` says."""
+        return self._fitted("search_matrices").search_matrices()
 
     def similar_all(self, k: int, block_size: int = 4096) -> Iterator[SimilarBlock]:
         """Every fitted title's neighbours, in blocks, ascending by item_id. The block size never changes a list.
@@ -327,6 +282,20 @@ class ContentModel:
         """
         dim = count_of(dim, "ContentModel.vectors: dim")
         return short_vectors(self._fitted("vectors").matrix, dim, seed)
+
+    def with_items(self, items: Table) -> ContentModel:
+        """The same model with more items, which are found and asked about like the fitted ones; it learns no word.
+
+        Args:
+            items: as ``fit``; none of them is a fitted one.
+
+        Raises:
+            DataError: an item_id occurs twice, or is a fitted one.
+        """
+        items = as_table(items, self._reader.layout(items), "items")
+        more = ContentModel()._adopt(self._fitted("with_items").extended(self.transform(items), items))
+        more._reader, more.choice = self._reader, self.choice
+        return more
 
     def explain(self, item_a: Id, item_b: Id) -> Reasons:
         """Why two titles resemble each other: what they share, and how much each field adds to the score.
@@ -387,14 +356,14 @@ class ContentModel:
         if not np.array_equal(keys_of(items, "item_id"), arrays["item_id"]):
             raise BundleError(f"{folder}: fitted on other titles than those of the table given. Train and save again.")
         matrix, learnt = storage.stored_rows(folder, words, arrays, model.fields)
-        state = _Fitted.of(learnt, matrix, items.select(reader.named))
+        state = Fitted.of(learnt, matrix, items.select(reader.named))
         return model._adopt(replace(state, together=storage.stored_together(folder, words, arrays)))
 
-    def _adopt(self, state: _Fitted) -> Self:
+    def _adopt(self, state: Fitted) -> Self:
         self._state, self._index, self._titles = state, None, None
         return self
 
-    def _fitted(self, caller: str) -> _Fitted:
+    def _fitted(self, caller: str) -> Fitted:
         if self._state is None:
             raise UsageError(
                 f"ContentModel.{caller}: the model is not fitted. Call fit(items) or load(folder, items) first."

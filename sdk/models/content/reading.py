@@ -90,12 +90,7 @@ class Reader:
         for name in self.named:
             if name not in items.column_names:
                 raise MissingColumnError(TABLE, name, items.column_names)
-        values, counts = np.unique(ids_in(items["item_id"]), return_counts=True)
-        if counts.max(initial=0) != 1:
-            wrong = (
-                f"item_id {values[counts.argmax()]} occurs {counts.max()} times" if len(items) else "the table is empty"
-            )
-            raise DataError(f"items: {wrong}, expected one or more titles, each once. Mend the table.")
+        check_unique(items)
 
     @property
     def named(self) -> list[str]:
@@ -132,3 +127,15 @@ class Reader:
 
     def _block(self, tokens: Tokens, learnt: Learnt, field: str, num_items: int) -> csr_matrix:
         return tfidf_block(tokens, list(learnt.words), learnt.idf, num_items, soft=self._is_number(field))
+
+
+def check_unique(items: pa.Table) -> None:
+    """Refuse a table that is empty or names an item twice.
+
+    Raises:
+        DataError: it does.
+    """
+    values, counts = np.unique(ids_in(items["item_id"]), return_counts=True)
+    if counts.max(initial=0) != 1:
+        wrong = f"item_id {values[counts.argmax()]} occurs {counts.max()} times" if len(items) else "the table is empty"
+        raise DataError(f"items: {wrong}, expected one or more titles, each once. Mend the table.")

@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -187,3 +188,17 @@ def test_parts_hold_each_text_once(text_path, sides, tmp_path):
         assert column.has_dictionary_page
     assert np.array_equal([str(part.schema_arrow.field(name).type) == "string" for name in ("user_id", "item_id")],
                           [name in sides for name in ("user_id", "item_id")])  # fmt: skip
+
+
+def test_a_store_holds_the_bytes_of_a_folder(text_path, sides, tmp_path):
+    if sides != USER + ITEM:
+        pytest.skip("one kind is enough")
+    memory = fsspec.filesystem("memory")
+    run(job(text_path, tmp_path, audience=4))
+    run(job(text_path, "memory://texts/nights", audience=4))
+    night = f"run_date={DATE}"
+    stored = {
+        name.partition(f"{night}/")[2]: memory.cat_file(name) for name in memory.find(f"/texts/nights/{night}")
+    }  # fmt: skip
+    memory.rm("/texts", recursive=True)
+    assert stored == tree(tmp_path / night)

