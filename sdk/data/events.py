@@ -30,12 +30,11 @@ from sdk.base.streams import is_terminal
 from sdk.base.types import Bools, IdArray, Int64s, Interactions
 from sdk.data.column_names import columns_of
 from sdk.data.id_columns import IdColumn, not_among
+from sdk.data.merging import added_up, as_float32, capped, latest
 from sdk.data.moments import Moments, numbers_of
 from sdk.data.readers import OpenTable, Part, open_table
-from sdk.data.validation import MAX_TIMESTAMP, check_share, rejects_table, sorted_order, superseded
+from sdk.data.validation import MAX_TIMESTAMP, check_share, rejects_table, sorted_order
 
-CAP = 100
-"""A pair's weights add up to at most so many times the median pair's."""
 _ENOUGH = 100_000  # rows set aside: where they are most of the rows, the rest is not read
 _NOT_ABOVE_0 = "the weight is not above 0"
 _LEAST = float(np.finfo(np.float32).tiny)
@@ -240,7 +239,7 @@ class _Reader:
             column.keep(values, rows)
         value = rating if weight is None or self.feedback == "explicit" else rating * weight
         chosen = slice(None) if rows is None else rows
-        found.rating.append(_as_float32(value[chosen]))
+        found.rating.append(as_float32(value[chosen]))
         if "timestamp" in self._used:
             found.timestamp.append(times[chosen].astype(np.uint32))
         if self._seen:
@@ -324,22 +323,17 @@ class _Reader:
         seen = np.concatenate(found.seen) if found.seen else None
         pairs = Interactions(user, item, rating, timestamp, seen)
         order = sorted_order(user, item)
-        merge = _latest if self.feedback == "explicit" else _added_up
+        merge = latest if self.feedback == "explicit" else added_up
         merged, order = merge(pairs, order)
         counts = found.counts
         counts["merged"], counts["kept"] = len(pairs) - len(merged), len(merged)
-        merged, cap, counts["capped"] = _capped(merged) if self.feedback == "implicit" else (merged, None, 0)
+        merged, cap, counts["capped"] = capped(merged) if self.feedback == "implicit" else (merged, None, 0)
         if merged.seen is not None and merged.seen.all():
             merged = replace(merged, seen=None)
         return Loaded(
             merged, user_id, item_id, order, rejects, counts, dict(found.events), self.feedback,
             "timestamp" in self._used, self._used, cap,
         )  # fmt: skip
-
-
-def _as_float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    limits = np.finfo(np.float32)
-    return np.clip(values, limits.min, limits.max).astype(np.float32)
 
 
 def _reject(part: Part, faults: Faults, found: _Gathered) -> Bools:
@@ -370,50 +364,6 @@ def _held(text: str, column: str) -> str:
     with contextlib.suppress(ValueError, KeyError, TypeError):
         return repr(json.loads(text)[column])
     return text
-
-
-def _begins(pairs: Interactions, order: Int64s) -> Bools:
-    """Whether each pair, in order, is another than the one before."""
-    user, item = pairs.user_id[order], pairs.item_id[order]
-    return np.r_[True, (user[1:] != user[:-1]) | (item[1:] != item[:-1])]
-
-
-def _added_up(pairs: Interactions, order: Int64s | None) -> tuple[Interactions, Int64s | None]:
-    """Events of a pair as one, of their weight together and the latest's time; ascending where any were merged."""
-    if order is None:
-        return pairs, None
-    begins = _begins(pairs, order)
-    starts = np.flatnonzero(begins)
-    if len(starts) == len(order):
-        return pairs, order
-    weight = _as_float32(np.add.reduceat(pairs.rating[order].astype(np.float64), starts))
-    timestamp = np.maximum.reduceat(pairs.timestamp[order], starts)
-    seen = None if pairs.seen is None else np.logical_or.reduceat(pairs.seen[order], starts)
-    first = order[starts]
-    return Interactions(pairs.user_id[first], pairs.item_id[first], weight, timestamp, seen), None
-
-
-def _latest(pairs: Interactions, order: Int64s | None) -> tuple[Interactions, Int64s | None]:
-    """Of a pair's ratings the latest, of equal times the later row; in the order of the rows."""
-    loses = superseded(pairs.user_id, pairs.item_id, pairs.timestamp, order)
-    if order is None or loses is None:
-        return pairs, order
-    if pairs.seen is not None:
-        begins = _begins(pairs, order)
-        groups = np.cumsum(begins) - 1
-        any_seen = np.logical_or.reduceat(pairs.seen[order], np.flatnonzero(begins))[groups]
-        seen = np.zeros_like(pairs.seen)
-        seen[order] = any_seen
-        pairs = replace(pairs, seen=seen)
-    new_row = np.cumsum(~loses) - 1
-    return pairs.take(~loses), new_row[order[~loses[order]]]
-
-
-def _capped(pairs: Interactions) -> tuple[Interactions, float, int]:
-    """Weights of at most ``CAP`` times the median's, that bound, and how many were above it."""
-    cap = np.float32(CAP * np.median(pairs.rating))
-    above = int((pairs.rating > cap).sum())
-    return (replace(pairs, rating=np.minimum(pairs.rating, cap)) if above else pairs), float(cap), above
 
 
 def as_text(ids: IdArray) -> IdArray:
