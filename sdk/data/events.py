@@ -29,13 +29,12 @@ from sdk.base.printable import one_line
 from sdk.base.streams import is_terminal
 from sdk.base.types import Bools, IdArray, Int64s, Interactions
 from sdk.data.column_names import columns_of
-from sdk.data.id_columns import IdColumn
+from sdk.data.id_columns import IdColumn, not_among
+from sdk.data.merging import added_up, as_float32, capped, latest
 from sdk.data.moments import Moments, numbers_of
 from sdk.data.readers import OpenTable, Part, open_table
-from sdk.data.validation import MAX_TIMESTAMP, check_share, rejects_table, sorted_order, superseded
+from sdk.data.validation import MAX_TIMESTAMP, check_share, rejects_table, sorted_order
 
-CAP = 100
-"""A pair's weights add up to at most so many times the median pair's."""
 _ENOUGH = 100_000  # rows set aside: where they are most of the rows, the rest is not read
 _NOT_ABOVE_0 = "the weight is not above 0"
 _LEAST = float(np.finfo(np.float32).tiny)
@@ -44,6 +43,8 @@ _ROLE_OF = {
     "user id": "user_id", "item id": "item_id", "rating": "rating", "weight": "weight", "event": "event",
     "timestamp": "timestamp",
 }  # fmt: skip
+UNKNOWN_ITEM = "unknown item: its id is not among the items"
+_ALL_ITEMS = "Give the whole catalogue, of the same ids; or leave --items out: then all items count."
 _EXPECTED = {
     "user_id": "an id: a whole number from 0 on, or text", "item_id": "an id: a whole number from 0 on, or text",
     "rating": "a number, with a point, as 4.5", "weight": "a number above 0", "event": "what happened",
@@ -116,6 +117,7 @@ def read_interactions(
     seen: Collection[str] = (),
     config: DataConfig = _DEFAULT,
     until: int = MAX_TIMESTAMP,
+    items: IdArray | None = None,
 ) -> Loaded:
     """Read and validate a table of interactions.
 
@@ -129,6 +131,7 @@ def read_interactions(
         seen: events that take an item out of its user's lists; empty: all do.
         config: how many rows may be bad.
         until: seconds since 1970-01-01 UTC; later rows are passed over.
+        items: ids of the items that there are; rows of others are set aside. None takes any.
 
     Raises:
         UsageError: it is no table, or the options do not fit it.
@@ -141,7 +144,7 @@ def read_interactions(
     if all(map(str.isdecimal, named)) and not named <= set(source.columns):
         source = open_table(given, name, header=False)
     used = columns_of(source.where, source.columns, told)
-    reader = _Reader(source, used, dict(events or {}), frozenset(seen), until)
+    reader = _Reader(source, used, dict(events or {}), frozenset(seen), until, items)
     gathered = reader.read()
     rejects = pa.concat_tables([schema.REJECTS.empty_table(), *gathered.rejects])
     counts = gathered.counts
@@ -160,8 +163,10 @@ def _nothing_left(counts: Mapping[str, int], events: Mapping[str, int]) -> str:
 
 class _Reader:
     def __init__(
-        self, source: OpenTable, used: dict[str, str], events: dict[str, float], seen: frozenset[str], until: int
-    ) -> None:
+        self, source: OpenTable, used: dict[str, str], events: dict[str, float], seen: frozenset[str], until: int,
+        items: IdArray | None,
+    ) -> None:  # fmt: skip
+        self._items = items
         self._source, self._used, self._weights, self._seen, self._until = source, used, events, seen, until
         self.feedback: Feedback = "explicit" if "rating" in used else "implicit"
         self._ids = [self._id_column(role, what) for role, what in (("user_id", "user id"), ("item_id", "item id"))]
@@ -213,6 +218,8 @@ class _Reader:
             values, wrong = column.checked(table[self._used[role]])
             ids.append(values)
             faults += wrong
+        if self._items is not None:
+            faults.append((UNKNOWN_ITEM, not_among(self._items, ids[1])))
         rating, wrong = self._ratings(table)
         faults += wrong
         weight, takes_out, other, wrong = self._events(table, found)
@@ -232,7 +239,7 @@ class _Reader:
             column.keep(values, rows)
         value = rating if weight is None or self.feedback == "explicit" else rating * weight
         chosen = slice(None) if rows is None else rows
-        found.rating.append(_as_float32(value[chosen]))
+        found.rating.append(as_float32(value[chosen]))
         if "timestamp" in self._used:
             found.timestamp.append(times[chosen].astype(np.uint32))
         if self._seen:
@@ -293,7 +300,7 @@ class _Reader:
     def remedies(self, rejects: pa.Table) -> dict[str, str]:
         """What mends each kind of reason, with the column and what stands in its first such row."""
         latest_first = (rejects[name].to_pylist()[::-1] for name in ("reason", "text"))
-        found = {}
+        found = {f"^{UNKNOWN_ITEM}$": _ALL_ITEMS}
         for reason, text in dict(zip(*latest_first, strict=True)).items():
             role = next((role for what, role in _ROLE_OF.items() if reason.startswith(f"the {what} ")), "")
             if column := self._used.get(role):
@@ -316,22 +323,17 @@ class _Reader:
         seen = np.concatenate(found.seen) if found.seen else None
         pairs = Interactions(user, item, rating, timestamp, seen)
         order = sorted_order(user, item)
-        merge = _latest if self.feedback == "explicit" else _added_up
+        merge = latest if self.feedback == "explicit" else added_up
         merged, order = merge(pairs, order)
         counts = found.counts
         counts["merged"], counts["kept"] = len(pairs) - len(merged), len(merged)
-        merged, cap, counts["capped"] = _capped(merged) if self.feedback == "implicit" else (merged, None, 0)
+        merged, cap, counts["capped"] = capped(merged) if self.feedback == "implicit" else (merged, None, 0)
         if merged.seen is not None and merged.seen.all():
             merged = replace(merged, seen=None)
         return Loaded(
             merged, user_id, item_id, order, rejects, counts, dict(found.events), self.feedback,
             "timestamp" in self._used, self._used, cap,
         )  # fmt: skip
-
-
-def _as_float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    limits = np.finfo(np.float32)
-    return np.clip(values, limits.min, limits.max).astype(np.float32)
 
 
 def _reject(part: Part, faults: Faults, found: _Gathered) -> Bools:
@@ -362,50 +364,6 @@ def _held(text: str, column: str) -> str:
     with contextlib.suppress(ValueError, KeyError, TypeError):
         return repr(json.loads(text)[column])
     return text
-
-
-def _begins(pairs: Interactions, order: Int64s) -> Bools:
-    """Whether each pair, in order, is another than the one before."""
-    user, item = pairs.user_id[order], pairs.item_id[order]
-    return np.r_[True, (user[1:] != user[:-1]) | (item[1:] != item[:-1])]
-
-
-def _added_up(pairs: Interactions, order: Int64s | None) -> tuple[Interactions, Int64s | None]:
-    """Events of a pair as one, of their weight together and the latest's time; ascending where any were merged."""
-    if order is None:
-        return pairs, None
-    begins = _begins(pairs, order)
-    starts = np.flatnonzero(begins)
-    if len(starts) == len(order):
-        return pairs, order
-    weight = _as_float32(np.add.reduceat(pairs.rating[order].astype(np.float64), starts))
-    timestamp = np.maximum.reduceat(pairs.timestamp[order], starts)
-    seen = None if pairs.seen is None else np.logical_or.reduceat(pairs.seen[order], starts)
-    first = order[starts]
-    return Interactions(pairs.user_id[first], pairs.item_id[first], weight, timestamp, seen), None
-
-
-def _latest(pairs: Interactions, order: Int64s | None) -> tuple[Interactions, Int64s | None]:
-    """Of a pair's ratings the latest, of equal times the later row; in the order of the rows."""
-    loses = superseded(pairs.user_id, pairs.item_id, pairs.timestamp, order)
-    if order is None or loses is None:
-        return pairs, order
-    if pairs.seen is not None:
-        begins = _begins(pairs, order)
-        groups = np.cumsum(begins) - 1
-        any_seen = np.logical_or.reduceat(pairs.seen[order], np.flatnonzero(begins))[groups]
-        seen = np.zeros_like(pairs.seen)
-        seen[order] = any_seen
-        pairs = replace(pairs, seen=seen)
-    new_row = np.cumsum(~loses) - 1
-    return pairs.take(~loses), new_row[order[~loses[order]]]
-
-
-def _capped(pairs: Interactions) -> tuple[Interactions, float, int]:
-    """Weights of at most ``CAP`` times the median's, that bound, and how many were above it."""
-    cap = np.float32(CAP * np.median(pairs.rating))
-    above = int((pairs.rating > cap).sum())
-    return (replace(pairs, rating=np.minimum(pairs.rating, cap)) if above else pairs), float(cap), above
 
 
 def as_text(ids: IdArray) -> IdArray:

@@ -1,7 +1,7 @@
 """Any table as Arrow, part by part: files of every common form, folders of them, stores, queries, tables in memory.
 
 Text files have no types, so their columns come as text and only a look at all values makes numbers of them
-(``typed``): an id "00417" stays what it is. What else a source says about types is kept.
+(``whole_tables.typed``): an id "00417" stays what it is. What else a source says about types is kept.
 """
 
 from __future__ import annotations
@@ -14,26 +14,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sdk.base import schema
 from sdk.base.arrow_tables import as_table
-from sdk.base.config import DataConfig
 from sdk.base.errors import DataError, MissingColumnError, UnusableFileError, UsageError, how_to_get
 from sdk.base.types import Int64s
 from sdk.data import stores
 from sdk.data.stores import File
 from sdk.data.text_tables import csv_lists, csv_names, csv_parts, json_names, json_parts
-from sdk.data.validation import check_share, rejects_table
 
 _ROWS = 1 << 20  # of one part, where the source has no parts of its own
 _MOST_OF_A_PLACE = 6  # bytes
 _TEXTS = ("string_view", "large_string", "binary", "large_binary")
 _DATABASES = ("postgresql", "postgres", "mysql", "mariadb", "sqlite", "mssql", "oracle", "snowflake", "bigquery")
-_CANONICAL = r"^(0|-?[1-9][0-9]{0,18})$"
-_DECIMAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
-_DEFAULT = DataConfig()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,54 +111,6 @@ def open_table(given: Any, name: str, *, header: bool = True) -> OpenTable:
     if (place := stores.Place.of(text)).is_delta:
         return _delta(place)
     return _of_files(place, header=header)
-
-
-def read_table(
-    given: Any, name: str, columns: Sequence[str] | None = None, *, config: DataConfig = _DEFAULT
-) -> tuple[pa.Table, pa.Table]:
-    """A whole table, such as of items, with every column of the type that all its values have.
-
-    Args:
-        given: as ``open_table`` takes it.
-        name: what it is called in messages.
-        columns: those to read; None reads all.
-        config: how many rows may be unreadable.
-
-    Returns:
-        The table, and the rows that could not be read, ``schema.REJECTS``.
-
-    Raises:
-        TooManyRejectsError: too many rows cannot be read.
-    """
-    source = open_table(given, name)
-    tables, rejects = [], [schema.REJECTS.empty_table()]
-    for part in source.parts(columns):
-        tables.append(part.rows)
-        rejects.append(rejects_table(part.file, part.bad))
-    bad = pa.concat_tables(rejects)
-    table = _together(tables, source.where)
-    check_share(source.where, bad, table.num_rows + bad.num_rows, config)
-    for at, column in enumerate(table.column_names):
-        if column in source.untyped:
-            table = table.set_column(at, column, typed(table[column]))
-    return table, bad
-
-
-def typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of text as what all its values are: whole numbers, decimals, True and False, or text as it came.
-
-    Numbers with a leading zero, a plus or a blank are text: nothing is lost that could be part of an id.
-    """
-    texts = column.cast(pa.string())
-    if texts.null_count == len(texts):
-        return texts
-    for pattern, kind in ((_CANONICAL, pa.int64()), (_DECIMAL, pa.float64()), ("^(?i)(true|false)$", pa.bool_())):
-        if pc.all(pc.match_substring_regex(texts, pattern)).as_py():
-            try:
-                return texts.cast(kind)
-            except pa.ArrowInvalid:  # past 64 bits
-                continue
-    return texts
 
 
 # ---------------------------------------------------------------------------------------------- sources
@@ -395,11 +340,3 @@ def _require(columns: Sequence[str], found: Collection[str], where: str) -> None
     for name in columns:
         if name not in found:
             raise MissingColumnError(where, name, list(found))
-
-
-def _together(tables: Sequence[pa.Table], where: str) -> pa.Table:
-    try:
-        return pa.concat_tables(tables, promote_options="permissive")
-    except pa.ArrowException as error:
-        problem = f"its files do not have the same columns ({error})"
-        raise UnusableFileError(where, problem, "Write them anew, each column of one type.") from error

@@ -20,11 +20,11 @@ from sdk.base.ids import ids_in, is_text, rows_of
 from sdk.base.types import Bools, IdArray, Int64s
 from sdk.data.column_names import recognised
 from sdk.data.columns import as_lists, as_text, of_role, plain, unread
-from sdk.data.long_features import is_long, wide
-from sdk.data.readers import open_table, typed
+from sdk.data.readers import open_table
 from sdk.data.roles import Guess, guess_roles, words_of
 from sdk.data.titles import clean_genres, split_title
 from sdk.data.validation import DUPLICATE_ID, MISSING_TITLE, check_share, rejects_table
+from sdk.data.whole_tables import read_whole
 
 SideName = Literal["items", "users"]
 KEYS: Mapping[SideName, str] = {"items": "item_id", "users": "user_id"}
@@ -90,8 +90,10 @@ def read_side(given: Any, side: SideName, columns: Mapping[str, str], config: Da
     Raises:
         DataError: it cannot be read, has no column of ids, or too many of its rows are unusable.
     """
-    whole, file, number, bad, where = _read(given, side)
-    key = KEYS[side]
+    read = read_whole(given, side)
+    whole, where, key = read.table, read.where, KEYS[side]
+    if not whole.num_rows:
+        raise UnusableFileError(where, "it holds no rows", f"Leave --{side} out, or export it again.")
     name = id_column(whole.column_names, side, columns, where)
     column = _id_values(whole[name], f"{where}: column {name!r}")
     missing = np.asarray(column.is_null())
@@ -99,39 +101,14 @@ def read_side(given: Any, side: SideName, columns: Mapping[str, str], config: Da
     wrong = np.flatnonzero(missing | again)
     reasons = [f"the {key.replace('_', ' ')} is missing" if missing[row] else DUPLICATE_ID for row in wrong.tolist()]
     texts = ["" if missing[row] else f"{name} = {column[row].as_py()}" for row in wrong.tolist()]
-    rejects = pa.concat_tables([bad, _rejects(file, number, wrong, reasons, texts)])
+    rejects = pa.concat_tables([read.rejects, _rejects(read.files, read.numbers, wrong, reasons, texts)])
     remedies = {pattern: remedy.format(key=key) for pattern, remedy in _REMEDIES.items()}
-    check_share(where, rejects, len(whole) + len(bad), config, remedies)
+    check_share(where, rejects, len(whole) + len(read.rejects), config, remedies)
     good = np.flatnonzero(~(missing | again))
     ids = ids_in(column.take(pa.array(good)))
     order = np.argsort(ids, kind="stable")
     rest = whole.drop_columns([name]).take(pa.array(good[order]))
     return Side(ids[order], rest, rejects, where)
-
-
-def _read(given: Any, side: SideName) -> tuple[pa.Table, Any, Int64s, pa.Table, str]:
-    """All rows; each row's file and number; the rows that could not be read; and what it is called."""
-    tables, files, numbers, bad, where = [], [], [], [schema.REJECTS.empty_table()], []
-    untyped: set[str] = set()
-    for one in given if isinstance(given, list | tuple) else [given]:
-        source = open_table(one, side)
-        where.append(source.where)
-        untyped |= source.untyped
-        for part in source.parts():
-            tables.append(part.rows)
-            files += [part.file] * part.rows.num_rows
-            numbers.append(part.numbers(np.arange(part.rows.num_rows)))
-            bad.append(rejects_table(part.file, part.bad))
-    table = pa.concat_tables(tables, promote_options="permissive")
-    if not table.num_rows:
-        raise UnusableFileError(where[0], "it holds no rows", f"Leave --{side} out, or export it again.")
-    for at, column in enumerate(table.column_names):
-        if column in untyped:
-            table = table.set_column(at, column, typed(table[column]))
-    if is_long(table.column_names):  # rows are of features, and no longer those of the file
-        table = wide(table)
-        files, numbers = [source.where] * len(table), [np.arange(1, len(table) + 1)]
-    return table, files, np.concatenate(numbers), pa.concat_tables(bad), ", ".join(where)
 
 
 def kind_of(given: Any, columns: Mapping[str, str]) -> Literal["interactions", "items", "users"]:

@@ -25,7 +25,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="module")
 def nameless(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Items of which nothing is known but their ids."""
-    return trained(odd_shop({"title": "ignore"}, lambda _, item_id: item_id), tmp_path_factory.mktemp("nameless"))
+    return trained(
+        odd_shop({"title": "ignore"}, lambda _, item_id: item_id),
+        tmp_path_factory.mktemp("nameless"),
+        ("history", "content"),
+    )
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -128,3 +132,25 @@ def test_a_bundle_of_text_ids_is_evaluated(bundle: Bundle, capsys: pytest.Captur
     code, out, _ = said(capsys, "evaluate", "--samples", 0, "--json", "--bundle", bundle.path)
     assert code == 0
     assert json.loads(out)["lists"]
+
+
+def test_an_item_of_which_nothing_is_known_is_like_what_goes_together_with_it(
+    nameless: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = said(capsys, "similar", "#7", "--k", 3, "--bundle", nameless.path)
+    head, *lines = out.splitlines()
+    assert (code, head) == (0, "like #7, by together:")
+    listed = nameless.similar(["#7"], 3).row(0)[0].tolist()
+    assert [line.split("  ", 3)[-1] for line in lines] == [f"{one}  (popular with the same people)" for one in listed]
+    answer = json.loads(said(capsys, "similar", "#7", "--k", 3, "--json", "--bundle", nameless.path)[1])
+    assert [(item["item_id"], item["source"], item["shared"]) for item in answer["items"]] == [
+        (one, "together", {}) for one in listed
+    ]
+
+
+def test_lists_are_not_called_diverse_where_nothing_is_known_of_any_item(
+    nameless: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = said(capsys, "evaluate", "--samples", 0, "--json", "--bundle", nameless.path)
+    assert "novelty" in out
+    assert "diversity" not in out

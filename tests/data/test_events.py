@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from sdk.base.config import DataConfig
 from sdk.base.errors import DataError, MarqueeError, TooManyRejectsError, UnusableFileError
 from sdk.data.column_names import columns_of
-from sdk.data.events import CAP, read_interactions
+from sdk.data.events import read_interactions
+from sdk.data.merging import CAP
 from sdk.data.readers import open_table
 
 LENIENT = DataConfig(max_reject_share=0.99)

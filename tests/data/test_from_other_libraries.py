@@ -11,7 +11,7 @@ import pytest
 
 from sdk.base.types import Dataset
 from sdk.data.column_names import columns_of
-from sdk.data.long_features import wide
+from sdk.data.whole_tables import wide
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "from_other_libraries.md").read_text("utf-8")
 EXAMPLES = dict(re.findall(r"^## (.+?)\n.*?^```python\n(.*?)^```", PAGE, re.M | re.S))

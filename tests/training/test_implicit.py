@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
-from small import dataset, ratings, run_config
+from small import dataset, run_config
 
 from sdk.base.config import DataConfig, FeatureConfig, HistoryConfig, RunConfig, to_json
 from sdk.base.description import Description
@@ -15,6 +15,7 @@ from sdk.data.labels import for_data
 from sdk.features.encode import EncodedInteractions
 from sdk.features.interactions import TEST
 from sdk.features.loaders import against_sampled
+from sdk.lab.tuning.objectives import RankerObjective
 from sdk.measure.evaluation import evaluate_bundle
 from sdk.measure.evaluation_report import as_text, as_values
 from sdk.models.predict import predict
@@ -30,6 +31,12 @@ def weighed(weights):
     drawn = np.random.default_rng(0).choice(np.array(weights, np.float32), len(liked))
     rows = dataclasses.replace(liked, rating=drawn)
     return dataclasses.replace(STARS, interactions=rows, about=Description(feedback="implicit"))
+
+
+def rated(values):
+    """The toy data set's first ratings, with these values."""
+    first = STARS.interactions.take(np.arange(len(values)))
+    return dataclasses.replace(STARS, interactions=dataclasses.replace(first, rating=np.asarray(values, np.float32)))
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +124,7 @@ def test_a_rating_counts_as_the_stars_in_the_same_place_on_their_scale(low, high
     stars = np.arange(0.5, 5.1, 0.5)
     stars = stars[stars != 3]  # the threshold itself is rounded
     theirs = low + (stars - 0.5) / 4.5 * (high - low)
-    data = dataclasses.replace(STARS, interactions=ratings(range(9), range(9), theirs))
+    data = rated(theirs)
     caplog.set_level("INFO")
     settled, config = for_data(data, RunConfig())
     assert settled.about.feedback == "explicit"
@@ -129,7 +136,7 @@ def test_a_rating_counts_as_the_stars_in_the_same_place_on_their_scale(low, high
 
 
 def test_what_was_given_stays_and_movielens_is_as_it_was():
-    ten = dataclasses.replace(STARS, interactions=ratings(range(4), range(4), [1, 5, 8, 10]))
+    ten = rated([1, 5, 8, 10])
     given = RunConfig(features=FeatureConfig(like_above=3), history=HistoryConfig(like_at=9))
     _, config = for_data(ten, given)
     assert (config.features.like_above, config.history.like_at) == (3, 9)
@@ -141,9 +148,17 @@ def test_what_was_given_stays_and_movielens_is_as_it_was():
 
 
 def test_few_steps_are_a_scale_of_their_own():
+    items, users = STARS.items.select(["item_id", "title"]), STARS.users.select(["user_id"])
     about = Description(items={"title": "ignore"}, users={})
-    data = dataclasses.replace(STARS, interactions=ratings(range(3), range(3), [0, 1, 2]), about=about)
-    _, config = for_data(data, RunConfig())
-    assert (config.data.rating_min, config.data.rating_max, config.features.like_above) == (0, 2, 1)
-    three = dataclasses.replace(data, interactions=ratings(range(3), range(3), [1, 2, 3]))
-    assert for_data(three, RunConfig())[1].features.like_above == 2
+    for values, threshold in (([0, 1, 2], 1), ([1, 2, 3], 2)):
+        data = dataclasses.replace(rated(values), items=items, users=users, about=about)
+        _, config = for_data(data, RunConfig())
+        assert (config.data.rating_min, config.data.rating_max) == (values[0], values[-1])
+        assert config.features.like_above == threshold
+
+
+def test_a_study_of_implicit_feedback_measures_what_training_measures(tmp_path):
+    data, config = for_data(weighed([1.0]), run_config(models=("ncf",)))
+    bundle = train_bundle(data, config, tmp_path / "bundle")
+    found = RankerObjective(data, config, "ncf", tmp_path).once(config, 0)
+    assert found == pytest.approx(bundle.info.metrics["validation_auc"]["ncf"], abs=1e-9)

@@ -20,6 +20,7 @@ from sdk.base.types import Dataset, Float32s, Int64s, Interactions
 from sdk.data.labels import require_both_labels
 from sdk.data.splits import split
 from sdk.features.encode import EncodedInteractions, Features, fit_features
+from sdk.features.loaders import against_sampled
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
 from sdk.measure.list_evaluation import split_positives
@@ -59,7 +60,7 @@ class RankerObjective:
     The first repetition reports the best AUC so far after each of its epochs.
 
     Args:
-        dataset: validated ratings and titles; the test part of ``config.split`` is not read.
+        dataset: validated ratings and titles; of the test part of ``config.split`` nothing is learnt or measured.
         config: the run that trials vary; its split holds for all of them.
         model: ``dlrm`` or ``ncf``.
         work: an empty folder for NVTabular's files, which must outlive the objective.
@@ -76,8 +77,9 @@ class RankerObjective:
         self._train = dataset.interactions.take(parts.train)
         self._validation = dataset.interactions.take(parts.validation)
         remedy = "Search for --model history, or set features.like_above in --config so that it parts them."
-        require_both_labels(dataset.interactions, parts, config, remedy)
+        require_both_labels(dataset.interactions, parts, config, remedy, feedback=dataset.about.feedback)
         self._dataset, self._model, self._work, self._seed = dataset, model, work, config.training.seed
+        self._training, self._draw = config.training, config.split.seed
         self._vectors = _content_vectors(dataset, config)
         self._parts: dict[FeatureConfig, tuple[Features, EncodedInteractions, EncodedInteractions]] = {}
 
@@ -110,7 +112,11 @@ class RankerObjective:
             vectors = self._vectors(config.content_dim, self._seed)
             data = self._dataset
             features = fit_features(self._train, data.users, data.items, vectors, config, work, data.about)
-            self._parts[config] = features, features.encode(self._train), features.encode(self._validation)
+            validation = features.encode(self._validation)
+            if data.about.feedback == "implicit":
+                known = features.encode(data.interactions)
+                validation = against_sampled(validation, known, len(features.items), self._training, self._draw)
+            self._parts[config] = features, features.encode(self._train), validation
         return self._parts[config]
 
 

@@ -26,6 +26,7 @@ from sdk.base.files import lock_of, locked
 from sdk.base.ids import count_of
 from sdk.base.rights import reason
 from sdk.base.types import Dataset
+from sdk.data.labels import for_data
 from sdk.lab.tuning.objectives import Objective, Report, objective_of
 from sdk.lab.tuning.space import Space, field_of, space_around, text_of, with_fields
 
@@ -143,6 +144,7 @@ def tune(
     """
     for name, number, least in (("num_trials", num_trials, 1), ("repeats", repeats, 1), ("confirm", confirm, 0)):
         count_of(number, name, least)
+    dataset, config = for_data(dataset, config)
     space = space_around(model, config)
     facts = _facts(dataset, config, model, space, repeats)
     with opened_study(Path(study), model, facts) as opened, tempfile.TemporaryDirectory(prefix="marquee-tune-") as work:
