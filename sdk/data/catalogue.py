@@ -22,7 +22,7 @@ from sdk.data.dataset_file import read_dataset_file
 from sdk.data.events import Loaded, read_interactions
 from sdk.data.fingerprint import fingerprint
 from sdk.data.readers import open_table
-from sdk.data.side_tables import Side, as_texts, described, films_of, is_films, read_side, union
+from sdk.data.side_tables import SideTable, as_texts, described, films_of, is_films, read_side, union
 from sdk.data.validation import sorted_order
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def gather(
     events: Mapping[str, float] | None = None, seen: Collection[str] | None = None,
     item_roles: Mapping[str, str] | None = None, user_roles: Mapping[str, str] | None = None, name: str | None = None,
     feedback: Feedback | None = None, scale: Sequence[float] | None = None, config: DataConfig = _DEFAULT,
-) -> Gathered:  # fmt: skip
+) -> Tables:  # fmt: skip
     """All tables, read and not yet put together; arguments and errors as ``dataset``'s."""
     catalogue = None if items is None else read_side(items, "items", columns, config)
     films = catalogue is not None and not item_roles and is_films(catalogue.table)
@@ -97,7 +97,7 @@ def gather(
     _require_scale(loaded, scale)
     called = name or name_of(interactions)
     how = {"columns": told, "events": dict(events or {}), "seen": tuple(seen or ())}
-    return Gathered(called, loaded, catalogue, people, item_roles or {}, user_roles or {}, films, how)
+    return Tables(called, loaded, catalogue, people, item_roles or {}, user_roles or {}, films, how)
 
 
 def of_feedback(interactions: Any, told: Mapping[str, str], feedback: Feedback) -> dict[str, str]:
@@ -126,13 +126,13 @@ def name_of(given: Any) -> str:
     return PurePath(text.rstrip("/")).name.split(".")[0] or "tables"
 
 
-class Gathered(NamedTuple):
+class Tables(NamedTuple):
     """What was read, and the roles that were given; ``films``: the items are MovieLens's titles."""
 
     name: str
     loaded: Loaded
-    items: Side | None
-    users: Side | None
+    items: SideTable | None
+    users: SideTable | None
     item_roles: Mapping[str, str]
     user_roles: Mapping[str, str]
     films: bool
@@ -156,7 +156,7 @@ class Gathered(NamedTuple):
         rejects = pa.concat_tables([loaded.rejects, items.rejects, users.rejects]).combine_chunks()
         return _finished(self.name, pairs, item_table, user_table, rejects, about, loaded.counts)
 
-    def _people(self, users: Side, ids: IdArray) -> tuple[pa.Table, Mapping[str, Role], list[str]]:  # fmt: skip
+    def _people(self, users: SideTable, ids: IdArray) -> tuple[pa.Table, Mapping[str, Role], list[str]]:  # fmt: skip
         table = users.rows(ids)
         if self.films and not self.user_roles and set(table.column_names) <= PEOPLE.keys():
             known = {name: table[name] for name in table.column_names}
@@ -166,13 +166,13 @@ class Gathered(NamedTuple):
         return described(table, "users", ids, self.user_roles, users.where)
 
 
-def _bare(ids: IdArray, side: Any) -> Side:
+def _bare(ids: IdArray, side: Any) -> SideTable:
     """A side of which only ids are known."""
     nothing = pa.table({"": pa.nulls(len(ids))}).select([])
-    return Side(ids, nothing, schema.REJECTS.empty_table(), f"{side} of the interactions")
+    return SideTable(ids, nothing, schema.REJECTS.empty_table(), f"{side} of the interactions")
 
 
-def _films(items: Side) -> tuple[pa.Table, Mapping[str, Role], list[str]]:
+def _films(items: SideTable) -> tuple[pa.Table, Mapping[str, Role], list[str]]:
     """MovieLens's titles, as ``films_of`` gave them."""
     return items.table.add_column(0, "item_id", pa.array(items.ids, schema.id_type(items.ids))), FILMS, []
 
