@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from sdk.shell.parser import CommandParser
 if TYPE_CHECKING:
     from sdk.base.types import Dataset
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 _BESIDE = ("items", "users", "columns", "events", "seen")
 """Options that go with --interactions alone."""
@@ -132,13 +134,14 @@ def read_dataset(args: argparse.Namespace, config: RunConfig) -> Dataset:
 
 def _any_dataset(args: argparse.Namespace, config: RunConfig) -> Dataset:
     from sdk.data.catalogue import dataset
+    from sdk.data.inspection import understood
 
-    if args.dataset is not None:
-        return dataset(args.dataset, config=config.data)
-    return dataset(
-        args.interactions, args.items, args.users, columns=args.columns, events=args.events, seen=args.seen,
-        config=config.data,
-    )  # fmt: skip
+    tables = (args.interactions, args.items, args.users)
+    given = {"columns": args.columns, "events": args.events, "seen": args.seen}
+    found = dataset(args.dataset or tables[0], *tables[1:], **given, config=config.data)
+    for line in understood(found):
+        log.info("%s", line)
+    return found
 
 
 def _require_fitting(args: argparse.Namespace) -> None:

@@ -19,7 +19,7 @@ from sdk.shell.cli import new_parser, path_argument
 from sdk.shell.terminal import say
 
 if TYPE_CHECKING:
-    from sdk.data.catalogue import Gathered
+    from sdk.data.catalogue import Tables
     from sdk.data.dataset_file import DatasetFile
     from sdk.data.inspection import Inspection
 
@@ -97,9 +97,7 @@ def _tables(args: argparse.Namespace) -> dict[str, list[str] | None]:
     return {name: places or None for name, places in found.items()}
 
 
-def _description(
-    gathered: Gathered, tables: Mapping[str, Sequence[str] | None], args: argparse.Namespace
-) -> DatasetFile:
+def _description(gathered: Tables, tables: Mapping[str, Sequence[str] | None], args: argparse.Namespace) -> DatasetFile:
     from sdk.data.dataset_file import DatasetFile, Files
     from sdk.data.inspection import guesses_of
 

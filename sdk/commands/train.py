@@ -48,7 +48,7 @@ _NAMES = {"type": some_of(get_args(ModelName)), "metavar": "NAMES"}
 def add(commands: Any) -> None:
     """The command's options."""
     parser = new_parser(
-        commands.add_parser, "train", "train the models on ratings and titles; write one bundle",
+        commands.add_parser, "train", "train the models on interactions and items; write one bundle",
         "python -m sdk train --movielens ml-25m.zip --tmdb tmdb-5000 --out bundle", work=_train,
     )  # fmt: skip
     add_options(parser)

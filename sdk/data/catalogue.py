@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from sdk.base import schema
@@ -23,14 +22,10 @@ from sdk.data.dataset_file import read_dataset_file
 from sdk.data.events import Loaded, read_interactions
 from sdk.data.fingerprint import fingerprint
 from sdk.data.readers import open_table
-from sdk.data.side_tables import Side, as_texts, described, films_of, is_films, read_side, union
-from sdk.data.validation import check_share, rejects_table, sorted_order
+from sdk.data.side_tables import SideTable, as_texts, described, films_of, is_films, read_side, union
+from sdk.data.validation import sorted_order
 
 log = logging.getLogger(__name__)
-UNKNOWN = "unknown item: its id is not among the items"
-_REMEDY = (
-    "Give the whole catalogue, of the same ids; or leave --items out: then the items are those of the interactions."
-)
 _DEFAULT = DataConfig()
 
 
@@ -87,17 +82,22 @@ def gather(
     events: Mapping[str, float] | None = None, seen: Collection[str] | None = None,
     item_roles: Mapping[str, str] | None = None, user_roles: Mapping[str, str] | None = None, name: str | None = None,
     feedback: Feedback | None = None, scale: Sequence[float] | None = None, config: DataConfig = _DEFAULT,
-) -> Gathered:  # fmt: skip
+) -> Tables:  # fmt: skip
     """All tables, read and not yet put together; arguments and errors as ``dataset``'s."""
     catalogue = None if items is None else read_side(items, "items", columns, config)
+    films = catalogue is not None and not item_roles and is_films(catalogue.table)
+    catalogue = films_of(catalogue) if films and catalogue is not None else catalogue
     people = None if users is None else read_side(users, "users", columns, config)
     told = {role: column for role, column in columns.items() if role in ROLES}
     told = told if feedback is None else of_feedback(interactions, told, feedback)
-    loaded = read_interactions(interactions, columns=told, events=events, seen=seen or (), config=config)
+    loaded = read_interactions(
+        interactions, columns=told, events=events, seen=seen or (), config=config,
+        items=None if catalogue is None else catalogue.ids,
+    )  # fmt: skip
     _require_scale(loaded, scale)
     called = name or name_of(interactions)
     how = {"columns": told, "events": dict(events or {}), "seen": tuple(seen or ())}
-    return Gathered(called, loaded, catalogue, people, item_roles or {}, user_roles or {}, config, how)
+    return Tables(called, loaded, catalogue, people, item_roles or {}, user_roles or {}, films, how)
 
 
 def of_feedback(interactions: Any, told: Mapping[str, str], feedback: Feedback) -> dict[str, str]:
@@ -126,42 +126,39 @@ def name_of(given: Any) -> str:
     return PurePath(text.rstrip("/")).name.split(".")[0] or "tables"
 
 
-class Gathered(NamedTuple):
-    """What was read, and the roles that were given."""
+class Tables(NamedTuple):
+    """What was read, and the roles that were given; ``films``: the items are MovieLens's titles."""
 
     name: str
     loaded: Loaded
-    items: Side | None
-    users: Side | None
+    items: SideTable | None
+    users: SideTable | None
     item_roles: Mapping[str, str]
     user_roles: Mapping[str, str]
-    config: DataConfig
+    films: bool
     how: Mapping[str, Any]  # the interactions were read, for newer ones
 
     def together(self) -> Dataset:
         """All of it in one order, as described."""
-        loaded, films = self.loaded, not self.item_roles and self.items is not None and is_films(self.items.table)
+        loaded = self.loaded
         items = self.items.like(loaded.item_id) if self.items is not None else _bare(loaded.item_id, "items")
-        items = films_of(items) if films else items
         users = self.users.like(loaded.user_id) if self.users is not None else _bare(loaded.user_id, "users")
         user_ids = union(users.ids, loaded.user_id)
-        pairs, unknown = _onto(loaded, user_ids, items.ids)
-        item_table, of_items, notes = _films(items) if films else described(
-            items.table, "items", items.ids, self.item_roles, items.where
-        )  # fmt: skip
-        user_table, of_users, more = self._people(users, user_ids, films=films)
+        item_ids = items.like(loaded.item_id).ids
+        pairs = _onto(loaded, user_ids, item_ids)
+        item_table, of_items, notes = (
+            _films(items) if self.films else described(items.table, "items", item_ids, self.item_roles, items.where)
+        )
+        user_table, of_users, more = self._people(users, user_ids)
         for note in (*notes, *more):
             log.warning("%s", note)
         about = Description(feedback=loaded.feedback, items=of_items, users=of_users, **self.how)
-        rejects = pa.concat_tables([loaded.rejects, items.rejects, users.rejects, unknown]).combine_chunks()
-        _check_unknown(unknown, len(loaded.interactions), self.config)
-        return _finished(self.name, pairs, item_table, user_table, rejects, about, _counts(loaded, unknown))
+        rejects = pa.concat_tables([loaded.rejects, items.rejects, users.rejects]).combine_chunks()
+        return _finished(self.name, pairs, item_table, user_table, rejects, about, loaded.counts)
 
-    def _people(
-        self, users: Side, ids: IdArray, *, films: bool
-    ) -> tuple[pa.Table, Mapping[str, Role], list[str]]:  # fmt: skip
+    def _people(self, users: SideTable, ids: IdArray) -> tuple[pa.Table, Mapping[str, Role], list[str]]:  # fmt: skip
         table = users.rows(ids)
-        if films and not self.user_roles and set(table.column_names) <= PEOPLE.keys():
+        if self.films and not self.user_roles and set(table.column_names) <= PEOPLE.keys():
             known = {name: table[name] for name in table.column_names}
             nothing = [known.get(name, pa.nulls(len(ids))) for name in PEOPLE]
             whole = pa.table([pa.array(ids, schema.id_type(ids)), *nothing], names=["user_id", *PEOPLE])
@@ -169,49 +166,29 @@ class Gathered(NamedTuple):
         return described(table, "users", ids, self.user_roles, users.where)
 
 
-def _bare(ids: IdArray, side: Any) -> Side:
+def _bare(ids: IdArray, side: Any) -> SideTable:
     """A side of which only ids are known."""
     nothing = pa.table({"": pa.nulls(len(ids))}).select([])
-    return Side(ids, nothing, schema.REJECTS.empty_table(), f"{side} of the interactions")
+    return SideTable(ids, nothing, schema.REJECTS.empty_table(), f"{side} of the interactions")
 
 
-def _films(items: Side) -> tuple[pa.Table, Mapping[str, Role], list[str]]:
+def _films(items: SideTable) -> tuple[pa.Table, Mapping[str, Role], list[str]]:
     """MovieLens's titles, as ``films_of`` gave them."""
     return items.table.add_column(0, "item_id", pa.array(items.ids, schema.id_type(items.ids))), FILMS, []
 
 
-def _onto(loaded: Loaded, users: IdArray, items: IdArray) -> tuple[Interactions, pa.Table]:
-    """The pairs under the keys of all users and items, and those set aside since their item is not known."""
+def _onto(loaded: Loaded, users: IdArray, items: IdArray) -> Interactions:
+    """The pairs under the keys of all users and items."""
     pairs = loaded.interactions
     user, item = _keys(users, loaded.user_id, pairs.user_id), _keys(items, loaded.item_id, pairs.item_id)
-    lost = np.flatnonzero(item < 0)
-    named = loaded.item_id if is_text(loaded.item_id) else None
-    texts = [str(key if named is None else named[key]) for key in pairs.item_id[lost].tolist()]
-    rejects = rejects_table("interactions", [(0, UNKNOWN, text) for text in texts])
-    moved = Interactions(user, item, pairs.rating, pairs.timestamp, pairs.seen)
-    return (moved.take(np.flatnonzero(item >= 0)) if len(lost) else moved), rejects
+    return Interactions(user, item, pairs.rating, pairs.timestamp, pairs.seen)
 
 
 def _keys(known: IdArray, found: IdArray, keys: Int64s) -> Int64s:
-    """Keys among the ids found as keys among the known; -1 where an id is not known."""
-    places = rows_of(known, as_texts(found) if is_text(known) else found)
+    """Keys among the ids found as keys among the known, which hold them all."""
     if not is_text(known):
-        every = bool((places >= 0).all())
-        return keys if every else np.where(places[rows_of(found, keys)] >= 0, keys, -1)
-    return places[keys if is_text(found) else rows_of(found, keys)]
-
-
-def _check_unknown(unknown: pa.Table, kept: int, config: DataConfig) -> None:
-    check_share("interactions", unknown, kept, config, {UNKNOWN: _REMEDY})
-    if kept == unknown.num_rows:
-        raise DataError(f"interactions: none is of an item that the items have. {_REMEDY}")
-
-
-def _counts(loaded: Loaded, unknown: pa.Table) -> Mapping[str, int]:
-    counts = dict(loaded.counts)
-    counts["kept"] -= unknown.num_rows
-    counts["rejected"] += unknown.num_rows
-    return counts
+        return keys
+    return rows_of(known, as_texts(found))[keys if is_text(found) else rows_of(found, keys)]
 
 
 def _finished(

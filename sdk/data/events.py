@@ -29,7 +29,7 @@ from sdk.base.printable import one_line
 from sdk.base.streams import is_terminal
 from sdk.base.types import Bools, IdArray, Int64s, Interactions
 from sdk.data.column_names import columns_of
-from sdk.data.id_columns import IdColumn
+from sdk.data.id_columns import IdColumn, not_among
 from sdk.data.merging import added_up, as_float32, capped, latest
 from sdk.data.moments import Moments, numbers_of
 from sdk.data.readers import OpenTable, Part, open_table
@@ -43,6 +43,8 @@ _ROLE_OF = {
     "user id": "user_id", "item id": "item_id", "rating": "rating", "weight": "weight", "event": "event",
     "timestamp": "timestamp",
 }  # fmt: skip
+UNKNOWN_ITEM = "unknown item: its id is not among the items"
+_ALL_ITEMS = "Give the whole catalogue, of the same ids; or leave --items out: then all items count."
 _EXPECTED = {
     "user_id": "an id: a whole number from 0 on, or text", "item_id": "an id: a whole number from 0 on, or text",
     "rating": "a number, with a point, as 4.5", "weight": "a number above 0", "event": "what happened",
@@ -115,6 +117,7 @@ def read_interactions(
     seen: Collection[str] = (),
     config: DataConfig = _DEFAULT,
     until: int = MAX_TIMESTAMP,
+    items: IdArray | None = None,
 ) -> Loaded:
     """Read and validate a table of interactions.
 
@@ -128,6 +131,7 @@ def read_interactions(
         seen: events that take an item out of its user's lists; empty: all do.
         config: how many rows may be bad.
         until: seconds since 1970-01-01 UTC; later rows are passed over.
+        items: ids of the items that there are; rows of others are set aside. None takes any.
 
     Raises:
         UsageError: it is no table, or the options do not fit it.
@@ -140,7 +144,7 @@ def read_interactions(
     if all(map(str.isdecimal, named)) and not named <= set(source.columns):
         source = open_table(given, name, header=False)
     used = columns_of(source.where, source.columns, told)
-    reader = _Reader(source, used, dict(events or {}), frozenset(seen), until)
+    reader = _Reader(source, used, dict(events or {}), frozenset(seen), until, items)
     gathered = reader.read()
     rejects = pa.concat_tables([schema.REJECTS.empty_table(), *gathered.rejects])
     counts = gathered.counts
@@ -159,8 +163,10 @@ def _nothing_left(counts: Mapping[str, int], events: Mapping[str, int]) -> str:
 
 class _Reader:
     def __init__(
-        self, source: OpenTable, used: dict[str, str], events: dict[str, float], seen: frozenset[str], until: int
-    ) -> None:
+        self, source: OpenTable, used: dict[str, str], events: dict[str, float], seen: frozenset[str], until: int,
+        items: IdArray | None,
+    ) -> None:  # fmt: skip
+        self._items = items
         self._source, self._used, self._weights, self._seen, self._until = source, used, events, seen, until
         self.feedback: Feedback = "explicit" if "rating" in used else "implicit"
         self._ids = [self._id_column(role, what) for role, what in (("user_id", "user id"), ("item_id", "item id"))]
@@ -212,6 +218,8 @@ class _Reader:
             values, wrong = column.checked(table[self._used[role]])
             ids.append(values)
             faults += wrong
+        if self._items is not None:
+            faults.append((UNKNOWN_ITEM, not_among(self._items, ids[1])))
         rating, wrong = self._ratings(table)
         faults += wrong
         weight, takes_out, other, wrong = self._events(table, found)
@@ -292,7 +300,7 @@ class _Reader:
     def remedies(self, rejects: pa.Table) -> dict[str, str]:
         """What mends each kind of reason, with the column and what stands in its first such row."""
         latest_first = (rejects[name].to_pylist()[::-1] for name in ("reason", "text"))
-        found = {}
+        found = {f"^{UNKNOWN_ITEM}$": _ALL_ITEMS}
         for reason, text in dict(zip(*latest_first, strict=True)).items():
             role = next((role for what, role in _ROLE_OF.items() if reason.startswith(f"the {what} ")), "")
             if column := self._used.get(role):

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sdk.base.errors import UnusableFileError
-from sdk.base.ids import NEGATIVE, NOT_WHOLE, TOO_LARGE, text_ids
+from sdk.base.ids import NEGATIVE, NOT_WHOLE, TOO_LARGE, rows_of, text_ids
 from sdk.base.types import Bools, IdArray, Int64s
 
 MOST_BYTES = 1000
@@ -18,6 +18,19 @@ _CANONICAL = r"^(0|[1-9][0-9]{0,18})$"
 _MISSING = ("nan", "NaN", "null", "NULL", "None", "<NA>", "NaT", "\\N")
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 Faults = list[tuple[str, Bools]]
+
+
+def not_among(known: IdArray, ids: pa.DictionaryArray | Int64s) -> Bools:
+    """(N,) bool, which of a part's ids (``IdColumn.checked``) are none of the known, whichever of both are numbers."""
+    if isinstance(ids, np.ndarray):
+        if known.dtype != object:
+            return rows_of(known, ids) < 0
+        each, places = np.unique(ids, return_inverse=True)
+        ids = pa.DictionaryArray.from_arrays(pa.array(places.astype(np.int32)), pa.array(each).cast(pa.string()))
+    texts = pa.array(known, pa.string()) if known.dtype == object else pa.array(known).cast(pa.string())
+    is_known = np.append(np.asarray(pc.is_in(ids.dictionary, value_set=texts)).astype(np.bool_), True)
+    at = ids.indices.fill_null(len(is_known) - 1).to_numpy(zero_copy_only=False)
+    return ~is_known[at]
 
 
 class IdColumn:

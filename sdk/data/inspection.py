@@ -12,13 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sdk.base.types import Bools, Dataset, Int64s
-from sdk.data.catalogue import Gathered
+from sdk.data.catalogue import Tables
 from sdk.data.roles import Guess, guess_roles
-from sdk.data.side_tables import Side, SideName
+from sdk.data.side_tables import SideName, SideTable
 
 Lines = list[str]
 _GIANT = 0.05  # of all pairs
 _MANY = 100  # pairs, from which on a user's pace tells something
+_MOST = 0.5  # of a user's pairs
 _SHOWN = 12
 _SECONDS, _PER_PAIR_S, _MIB, _PER_PAIR_BYTES = 20.0, 30e-6, 700.0, 290.0  # as measured on two cores: docs/quality.md
 
@@ -38,7 +39,7 @@ class Inspection:
     why: Mapping[str, str]
 
 
-def inspect_data(gathered: Gathered, dataset: Dataset, models: Sequence[str], now: float | None = None) -> Inspection:
+def inspect_data(gathered: Tables, dataset: Dataset, models: Sequence[str], now: float | None = None) -> Inspection:
     """Look at a data set.
 
     Args:
@@ -60,10 +61,12 @@ def inspect_data(gathered: Gathered, dataset: Dataset, models: Sequence[str], no
     return Inspection({name: lines for name, lines in sections.items() if lines}, warnings, why)
 
 
-def guesses_of(gathered: Gathered, side: SideName) -> dict[str, Guess]:
+def guesses_of(gathered: Tables, side: SideName) -> dict[str, Guess]:
     """The role of each column of the items or users that were given, and why."""
     read, given = (gathered.items, gathered.item_roles) if side == "items" else (gathered.users, gathered.user_roles)
-    return {} if read is None else guess_roles(read.table, side, given)
+    if read is None or (side == "items" and gathered.films):
+        return {}
+    return guess_roles(read.table, side, given)
 
 
 def understood(dataset: Dataset) -> Lines:
@@ -92,7 +95,7 @@ def _around(kind: str, sizes: Iterator[str]) -> tuple[str, str, str, str]:
     return pairs, kind, users, items
 
 
-def _interactions(gathered: Gathered, dataset: Dataset) -> Iterator[str]:
+def _interactions(gathered: Tables, dataset: Dataset) -> Iterator[str]:
     loaded, pairs = gathered.loaded, dataset.interactions
     yield "columns: " + ", ".join(f"{role} = {column}" for role, column in loaded.columns.items())
     yield from understood(dataset)[:2]
@@ -125,10 +128,12 @@ def _day(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
 
 
-def _side(side: Side | None, guesses: Mapping[str, Guess], table: pa.Table) -> Iterator[str]:
+def _side(side: SideTable | None, guesses: Mapping[str, Guess], table: pa.Table) -> Iterator[str]:
     if side is None:
         return
     yield f"{table.num_rows:,} rows of {side.where}"
+    if not guesses and side.table.num_columns:
+        yield f"MovieLens's columns: {', '.join(table.column_names)}"
     for name, guess in guesses.items():
         yield f"{name}: {guess.role} ({guess.why})"
 
@@ -149,7 +154,7 @@ def _training(dataset: Dataset, models: Sequence[str]) -> Iterator[str]:
     yield f"roughly {took} on two cores, and {mib / 1024:.1f} GiB of memory"
 
 
-def _warnings(gathered: Gathered, dataset: Dataset, now: float) -> Iterator[str]:
+def _warnings(gathered: Tables, dataset: Dataset, now: float) -> Iterator[str]:
     pairs = dataset.interactions
     yield from _of_events(gathered)
     yield from _of_users(dataset)
@@ -163,7 +168,7 @@ def _warnings(gathered: Gathered, dataset: Dataset, now: float) -> Iterator[str]
         yield f"{len(pairs):,} pairs are few: figures measured on them say little"
 
 
-def _of_events(gathered: Gathered) -> Iterator[str]:
+def _of_events(gathered: Tables) -> Iterator[str]:
     names = sorted(gathered.loaded.events)
     weights = np.unique(gathered.loaded.interactions.rating)
     if len(names) > 1 and gathered.loaded.interactions.seen is None:
@@ -195,13 +200,13 @@ def _fast(user: Int64s, when: Int64s, many: Int64s) -> Int64s:
         return user[:0]
     order = np.lexsort((when, user))
     user, when = user[order], when[order]
-    same = user[1:] == user[:-1]
-    quick = same & (np.diff(when) <= 1)
-    share = [quick[user[1:] == one].mean() if len(many) <= _MANY else 0.0 for one in many] if len(many) else []
-    return many[np.array(share) > 0.9] if share else user[:0]
+    quick = (user[1:] == user[:-1]) & (np.diff(when) <= 1)
+    of = np.searchsorted(many, user[1:])
+    share = np.bincount(of, quick, minlength=len(many)) / np.bincount(of, minlength=len(many))
+    return many[share > _MOST]
 
 
-def _of_items(gathered: Gathered, dataset: Dataset) -> Iterator[str]:
+def _of_items(gathered: Tables, dataset: Dataset) -> Iterator[str]:
     cold = dataset.items.num_rows - len(np.unique(dataset.interactions.item_id))
     if cold > dataset.items.num_rows / 2:
         yield f"{cold:,} of {dataset.items.num_rows:,} items have no interaction: their lists come from their columns"

@@ -36,7 +36,7 @@ _REMEDIES = {"id is missing": "Give every row an id, or name the column that has
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Side:
+class SideTable:
     """One table of items or users, as it was read.
 
     Attributes:
@@ -51,7 +51,7 @@ class Side:
     rejects: pa.Table
     where: str
 
-    def like(self, others: IdArray) -> Side:
+    def like(self, others: IdArray) -> SideTable:
         """The same, its ids as text where the others are."""
         if is_text(self.ids) or not is_text(others):
             return self
@@ -78,7 +78,7 @@ def union(some: IdArray, others: IdArray) -> IdArray:
     return np.union1d(some, others)
 
 
-def read_side(given: Any, side: SideName, columns: Mapping[str, str], config: DataConfig) -> Side:
+def read_side(given: Any, side: SideName, columns: Mapping[str, str], config: DataConfig) -> SideTable:
     """Read a table of items or users, or several of the same columns.
 
     Args:
@@ -108,7 +108,7 @@ def read_side(given: Any, side: SideName, columns: Mapping[str, str], config: Da
     ids = ids_in(column.take(pa.array(good)))
     order = np.argsort(ids, kind="stable")
     rest = whole.drop_columns([name]).take(pa.array(good[order]))
-    return Side(ids[order], rest, rejects, where)
+    return SideTable(ids[order], rest, rejects, where)
 
 
 def kind_of(given: Any, columns: Mapping[str, str]) -> Literal["interactions", "items", "users"]:
@@ -198,7 +198,7 @@ def _film_name(name: str) -> str:
     return "_".join(words_of(name))
 
 
-def films_of(side: Side) -> Side:
+def films_of(side: SideTable) -> SideTable:
     """MovieLens's titles with the columns of ``schema.ITEMS``; a year is taken out of titles that end in one.
 
     A row without a title is set aside, as it is among MovieLens's own files.

@@ -88,7 +88,7 @@ def test_the_rolling_origin_asks_for_each_like_after_the_first_cut_once_in_its_w
 
 
 def test_ratings_of_one_moment_leave_nothing_to_ask_by_time():
-    data = dataclasses.replace(dataset(1), interactions=ratings([1, 1, 2], [1, 2, 1], [5, 5, 5], [9, 9, 9]))
+    data = dataclasses.replace(dataset(1), interactions=ratings([21, 21, 28], [9, 12, 9], [5, 5, 5], [9, 9, 9]))
     with pytest.raises(DataError, match="no user with some before"):
         rolling_tasks(data)
 

@@ -131,7 +131,11 @@ OURS = "Marquee, nightly lists"
 """Whose lists the others' are set against, user by user."""
 
 
-_LIKES_PENALTIES = (300.0, 30.0, 100.0, 1000.0, 3000.0, 10_000.0)
+_OF_LIKES: Grid = {
+    "penalty": (300.0, 30.0, 100.0, 1000.0, 3000.0, 10_000.0),
+    "regularization": (30.0, 1.0, 3.0, 10.0, 100.0, 300.0),
+}
+"""Wider ranges, for the weights of likes are of no one scale."""
 
 
 def taking_part(protocol: str, feedback: Feedback = "explicit") -> Sequence[Contender]:
@@ -149,8 +153,7 @@ def taking_part(protocol: str, feedback: Feedback = "explicit") -> Sequence[Cont
 def _of_likes(grid: Grid) -> Grid:
     if "watched" not in grid:
         return grid
-    wider = {"penalty": _LIKES_PENALTIES} if "penalty" in grid else {}
-    return {"counted": (False, True), **{name: values for name, values in grid.items() if name != "watched"}, **wider}
+    return {"counted": (False, True), **{n: _OF_LIKES.get(n, values) for n, values in grid.items() if n != "watched"}}
 
 
 def missing(protocols: Sequence[str]) -> Mapping[str, str]:

@@ -157,9 +157,9 @@ def _gains(
     place = np.full(num_items, -1)
     place[candidates] = np.arange(len(candidates))
     kept = np.isin(likes.user, users) & (place[likes.item] >= 0)
-    liked = Likes(likes.user[kept], place[likes.item[kept]]).thinned().matrix(len(candidates)).tocsc()
-    often = np.flatnonzero(np.diff(liked.indptr) > 1)
+    liked = Likes(likes.user[kept], place[likes.item[kept]]).thinned().matrix(len(candidates))
+    often = np.flatnonzero(np.asarray(liked.sum(axis=0)).ravel() > 1)
     query = np.sort(rng.choice(often, min(_QUERIES, len(often)), replace=False))
-    gain = co_liked(liked, query)
+    gain: Float32s = co_liked(liked, query).toarray()
     told = gain.any(axis=1)
     return (query[told], gain[told]) if told.sum() >= _FEWEST else None

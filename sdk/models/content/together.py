@@ -56,37 +56,55 @@ class Likes(NamedTuple):
         return liked
 
 
-def co_liked(liked: csr_matrix, items: Int64s) -> Float32s:
-    """(B, N) float32: how much each of some items is liked together with every item; 0 with itself.
+def co_liked(liked: csr_matrix, items: Int64s) -> csr_matrix:
+    """(B, N) float32, columns ascending: how much each of some items is liked together with others, itself left out.
 
     Args:
         liked: (U, N) of ones.
         items: (B,) columns.
     """
+    from scipy.sparse import csr_matrix
+
     count = np.asarray(liked.sum(axis=0), np.float64).ravel()
-    both = np.asarray((liked[:, items].T @ liked).toarray(), np.float64)
-    both[np.arange(len(items)), items] = 0
-    return (both / (np.sqrt(count[items, None] * count) + _SHRINK)).astype(np.float32)
+    both = csr_matrix(liked[:, items].T @ liked)
+    row = np.repeat(np.arange(len(items)), np.diff(both.indptr))
+    both.data = np.asarray(both.data / (np.sqrt(count[items[row]] * count[both.indices]) + _SHRINK), np.float32)
+    both.data[both.indices == items[row]] = 0
+    both.eliminate_zeros()
+    both.sort_indices()
+    return both
 
 
 def neighbours(likes: Likes, items: Int64s, num_items: int) -> csr_matrix:
     """(num_items, num_items) float32: of each of some items the most of what is liked with it; other rows are empty.
 
     Equal ones: those of smaller rows are kept.
+
+    Args:
+        likes: who likes what.
+        items: (B,) rows, ascending.
+        num_items: of the whole catalogue.
     """
     from scipy.sparse import csr_matrix
 
     liked = likes.thinned().matrix(num_items)
-    liked_by_item = liked.tocsc()
-    parts, lengths = [], np.zeros(num_items, np.int64)
+    columns, values, lengths = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)], np.zeros(num_items, np.int64)
     for start in range(0, len(items), _BLOCK):
         some = items[start : start + _BLOCK]
-        for item, row in zip(some.tolist(), co_liked(liked_by_item, some), strict=True):
-            found = np.flatnonzero(row)
-            best = np.sort(found[np.argsort(-row[found], kind="stable")[:LONGEST]])
-            parts.append((item, best, row[best]))
-            lengths[item] = len(best)
-    parts.sort(key=lambda part: part[0])
-    columns = np.concatenate([part[1] for part in parts]) if parts else np.zeros(0, np.int64)
-    values = np.concatenate([part[2] for part in parts]) if parts else np.zeros(0, np.float32)
-    return csr_matrix((values, columns, np.r_[0, np.cumsum(lengths)]), shape=(num_items, num_items))
+        found = co_liked(liked, some)
+        for item, first, last in zip(some.tolist(), found.indptr, found.indptr[1:], strict=False):
+            kept = first + _largest(found.data[first:last])
+            columns.append(found.indices[kept])
+            values.append(found.data[kept])
+            lengths[item] = len(kept)
+    parts = np.concatenate(values), np.concatenate(columns), np.concatenate([[0], np.cumsum(lengths)])
+    return csr_matrix(parts, shape=(num_items, num_items))
+
+
+def _largest(values: Float32s) -> Int64s:
+    """The places of the 500 largest values, ascending; of equal ones the first."""
+    if len(values) <= LONGEST:
+        return np.arange(len(values))
+    least = np.partition(values, -LONGEST)[-LONGEST]
+    above, equal = np.flatnonzero(values > least), np.flatnonzero(values == least)
+    return np.sort(np.concatenate([above, equal[: LONGEST - len(above)]]))

@@ -220,7 +220,7 @@ def test_one_user_with_very_many_likes_counts_by_a_part_of_them() -> None:
     thin = many.thinned()
     assert (thin.user == 0).sum() == 200
     assert (thin.user == 1).sum() == 2
-    assert co_liked(thin.matrix(5000).tocsc(), np.array([7]))[0, 9] > 0
+    assert co_liked(thin.matrix(5000), np.array([7]))[0, 9] > 0
     assert neighbours(many, np.array([7]), 5000)[7, 9] > 0
 
 

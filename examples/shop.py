@@ -1,7 +1,11 @@
-"""A shop as many have it: UUID customers, text SKUs, views, carts and purchases, and a catalogue of many columns."""
+"""A shop as many have it: UUID customers, text SKUs, views, carts and purchases, and a catalogue of many columns.
+
+Run: python examples/shop.py FOLDER [NUM_CUSTOMERS]
+"""
 
 from __future__ import annotations
 
+import argparse
 import uuid
 from pathlib import Path
 
@@ -18,7 +22,7 @@ _EVENTS = ("view", "cart", "purchase")
 _START = pd.Timestamp("2026-06-01", tz="UTC")
 
 
-def catalogue(rng: np.random.Generator, num_items: int) -> pd.DataFrame:
+def catalogue_of(rng: np.random.Generator, num_items: int) -> pd.DataFrame:
     """Items with a category, a brand, numbers, words and addresses; SKUs have leading zeros."""
     category, brand = rng.choice(_CATEGORIES, num_items), rng.choice(_BRANDS, num_items)
     words = [" ".join(rng.choice(_WORDS, 8)) for _ in range(num_items)]
@@ -64,8 +68,16 @@ def events(rng: np.random.Generator, users: pd.DataFrame, items: pd.DataFrame, p
 def write_shop(folder: Path, *, seed: int = 0, num_users: int = 300, num_items: int = 120, per_user: int = 18) -> None:
     """``events.parquet``, ``products.csv`` and ``customers.csv``."""
     rng = np.random.default_rng(seed)
-    items, users = catalogue(rng, num_items), customers(rng, num_users)
+    items, users = catalogue_of(rng, num_items), customers(rng, num_users)
     folder.mkdir(parents=True, exist_ok=True)
     events(rng, users, items, per_user).to_parquet(folder / "events.parquet", index=False)
     items.to_csv(folder / "products.csv", index=False)
     users.to_csv(folder / "customers.csv", index=False)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("num_customers", nargs="?", type=int, default=300)
+    asked = parser.parse_args()
+    write_shop(asked.folder, num_users=asked.num_customers)
