@@ -6,11 +6,10 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from sdk.base.errors import UnusableFileError
-from sdk.base.ids import is_text
+from sdk.base.ids import is_text, rows_of
 from sdk.base.types import IdArray, Int64s
 from sdk.bundles.bundle import Bundle
 from sdk.bundles.fresh import FreshRatings, nothing_known
@@ -68,7 +67,7 @@ def _named(keys: Int64s, ids: IdArray, known: IdArray, path: Path, side: str) ->
         if is_text(ids):
             raise _text_ids(path, side, ids)
         return keys, None
-    return (keys, ids) if is_text(ids) else (np.searchsorted(ids, keys), as_text(ids))
+    return (keys, ids) if is_text(ids) else (rows_of(ids, keys), as_text(ids))
 
 
 def new_items(bundle: Bundle, path: Path) -> tuple[NewItems, int, pa.Table]:

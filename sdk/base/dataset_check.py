@@ -80,8 +80,7 @@ def _known(known: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np.bool
         return np.zeros(len(keys), np.bool_)
     top = int(known[-1])
     if not 0 <= top < _DENSE or int(known[0]) < 0:
-        found: NDArray[np.bool_] = known[np.minimum(np.searchsorted(known, keys), len(known) - 1)] == keys
-        return found
+        return np.isin(keys, known)
     bits = np.zeros(top + 1, np.bool_)
     bits[known] = True
     inside = (keys >= 0) & (keys <= top)

@@ -31,8 +31,8 @@ from sdk.base.types import Bools, IdArray, Int64s, Interactions
 from sdk.data.column_names import columns_of
 from sdk.data.id_columns import IdColumn, not_among
 from sdk.data.merging import added_up, as_float32, capped, latest
-from sdk.data.moments import Moments, numbers_of
-from sdk.data.readers import OpenTable, Part, open_table
+from sdk.data.moments import TimeReader, numbers_of
+from sdk.data.readers import OpenTable, TablePart, open_table
 from sdk.data.validation import MAX_TIMESTAMP, check_share, rejects_table, sorted_order
 
 _ENOUGH = 100_000  # rows set aside: where they are most of the rows, the rest is not read
@@ -170,7 +170,7 @@ class _Reader:
         self._source, self._used, self._weights, self._seen, self._until = source, used, events, seen, until
         self.feedback: Feedback = "explicit" if "rating" in used else "implicit"
         self._ids = [self._id_column(role, what) for role, what in (("user_id", "user id"), ("item_id", "item id"))]
-        self._moments = Moments()
+        self._moments = TimeReader()
         self._check_options()
 
     def _id_column(self, role: str, what: str) -> IdColumn:
@@ -209,7 +209,7 @@ class _Reader:
                     break
         return found
 
-    def _take(self, part: Part, found: _Gathered) -> None:
+    def _take(self, part: TablePart, found: _Gathered) -> None:
         """Part the rows of one part into what is kept and what is not."""
         table, size = part.rows, part.rows.num_rows
         faults: Faults = []
@@ -336,7 +336,7 @@ class _Reader:
         )  # fmt: skip
 
 
-def _reject(part: Part, faults: Faults, found: _Gathered) -> Bools:
+def _reject(part: TablePart, faults: Faults, found: _Gathered) -> Bools:
     """The rows of a part that have a fault; they join the rejects with those that could not be read."""
     size = part.rows.num_rows
     which = np.zeros(size, np.int8)

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Dataset, Int64s
 from sdk.data.catalogue import Tables
 from sdk.data.roles import Guess, guess_roles
@@ -184,11 +185,11 @@ def _of_users(dataset: Dataset) -> Iterator[str]:
     users, counts = np.unique(pairs.user_id, return_counts=True)
     keys, ids = dataset.user_keys, dataset.users["user_id"]
     if counts.max() > _GIANT * len(pairs) and len(users) > 2 / _GIANT:
-        who = ids[int(np.searchsorted(keys, users[counts.argmax()]))].as_py()
+        who = ids[int(rows_of(keys, users[counts.argmax()]))].as_py()
         yield f"user {who} has {counts.max() / len(pairs):.0%} of all pairs: leave them out if they are not one person"
     fast = _fast(pairs.user_id, pairs.timestamp, users[counts >= _MANY])
     if len(fast):
-        who = ids[int(np.searchsorted(keys, fast[0]))].as_py()
+        who = ids[int(rows_of(keys, fast[0]))].as_py()
         yield f"{len(fast):,} users act every second or faster, such as {who}: leave out bots and imports"
 
 
@@ -201,7 +202,7 @@ def _fast(user: Int64s, when: Int64s, many: Int64s) -> Int64s:
     order = np.lexsort((when, user))
     user, when = user[order], when[order]
     quick = (user[1:] == user[:-1]) & (np.diff(when) <= 1)
-    of = np.searchsorted(many, user[1:])
+    of = rows_of(many, user[1:])
     share = np.bincount(of, quick, minlength=len(many)) / np.bincount(of, minlength=len(many))
     return many[share > _MOST]
 

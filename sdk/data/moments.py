@@ -30,7 +30,7 @@ Seconds = tuple[Int64s, list[tuple[str, Bools]]]
 _FINE: list[tuple[str, Bools]] = []
 
 
-class Moments:
+class TimeReader:
     """Reads one column, part by part; what its numbers count is taken from its first values."""
 
     def __init__(self) -> None:

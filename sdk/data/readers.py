@@ -30,7 +30,7 @@ _DATABASES = ("postgresql", "postgres", "mysql", "mariadb", "sqlite", "mssql", "
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Part:
+class TablePart:
     """Some rows of one file.
 
     Attributes:
@@ -68,9 +68,9 @@ class OpenTable:
     columns: tuple[str, ...]
     untyped: frozenset[str]
     num_rows: int | None
-    _read: Callable[[Sequence[str], Collection[str]], Iterator[Part]] = field(repr=False)
+    _read: Callable[[Sequence[str], Collection[str]], Iterator[TablePart]] = field(repr=False)
 
-    def parts(self, columns: Sequence[str] | None = None, ids: Collection[str] = ()) -> Iterator[Part]:
+    def parts(self, columns: Sequence[str] | None = None, ids: Collection[str] = ()) -> Iterator[TablePart]:
         """Its rows.
 
         Args:
@@ -127,16 +127,16 @@ def _given(given: Any, name: str) -> pa.Table:
 def _in_memory(table: pa.Table, name: str) -> OpenTable:
     table = _plain(table)
 
-    def parts(columns: Sequence[str], ids: Collection[str]) -> Iterator[Part]:
+    def parts(columns: Sequence[str], ids: Collection[str]) -> Iterator[TablePart]:
         chosen = _chosen(table, columns, name)
         for start in range(0, max(1, table.num_rows), _ROWS):
-            yield Part(name, start + 1, chosen.slice(start, _ROWS))
+            yield TablePart(name, start + 1, chosen.slice(start, _ROWS))
 
     return OpenTable(name, tuple(table.column_names), frozenset(), table.num_rows, parts)
 
 
 def _one_after_the_other(tables: Sequence[OpenTable]) -> OpenTable:
-    def parts(columns: Sequence[str], ids: Collection[str]) -> Iterator[Part]:
+    def parts(columns: Sequence[str], ids: Collection[str]) -> Iterator[TablePart]:
         for table in tables:
             yield from table.parts(columns, ids)
 
@@ -201,10 +201,10 @@ def _queried(query: str, name: str) -> OpenTable:
             raise UsageError(f"{name}: the query returns no table. Begin it with SELECT or FROM.")
         return relation
 
-    def parts(columns: Sequence[str], ids: Collection[str]) -> Iterator[Part]:
+    def parts(columns: Sequence[str], ids: Collection[str]) -> Iterator[TablePart]:
         first = 1
         for batch in asked().to_arrow_reader(_ROWS):
-            yield Part(name, first, _chosen(_plain(pa.Table.from_batches([batch])), columns, name))
+            yield TablePart(name, first, _chosen(_plain(pa.Table.from_batches([batch])), columns, name))
             first += batch.num_rows
 
     return OpenTable(f"{name} (a query)", tuple(asked().columns), frozenset(), None, parts)
@@ -225,12 +225,12 @@ def _delta(place: stores.Place) -> OpenTable:
         raise UnusableFileError(place.where, f"deltalake cannot read it ({error})", remedy) from error
     names = tuple(rows.schema.names)
 
-    def parts(columns: Sequence[str], ids: Collection[str]) -> Iterator[Part]:
+    def parts(columns: Sequence[str], ids: Collection[str]) -> Iterator[TablePart]:
         _require(columns, names, place.where)
         for fragment in sorted(rows.get_fragments(), key=lambda one: str(one.path)):
             first = 1
             for batch in fragment.to_batches(schema=rows.schema, columns=list(columns), batch_size=_ROWS):
-                yield Part(PurePath(fragment.path).name, first, _plain(pa.Table.from_batches([batch])))
+                yield TablePart(PurePath(fragment.path).name, first, _plain(pa.Table.from_batches([batch])))
                 first += batch.num_rows
 
     return OpenTable(place.where, names, frozenset(), rows.count_rows(), parts)
@@ -243,12 +243,12 @@ def _of_files(place: stores.Place, *, header: bool) -> OpenTable:
     hive = tuple(name for name in files[0].partition if name not in names)
     is_text = kinds[files[0].where] == "csv"
 
-    def parts(columns: Sequence[str], ids: Collection[str]) -> Iterator[Part]:
+    def parts(columns: Sequence[str], ids: Collection[str]) -> Iterator[TablePart]:
         for one in files:
             own = one.partition
             wanted = [name for name in columns if name not in hive]
             for part in _file_parts(one, kinds[one.where], wanted, ids, header=header):
-                yield Part(part.file, part.first, _with_constants(part.rows, own, columns), part.bad)
+                yield TablePart(part.file, part.first, _with_constants(part.rows, own, columns), part.bad)
 
     rows = [_num_rows(one) for one in files] if set(kinds.values()) == {"parquet"} else [None]
     total = None if None in rows else sum(filter(None, rows))
@@ -281,18 +281,20 @@ def _num_rows(one: File) -> int | None:
         return int(pq.ParquetFile(one.open()).metadata.num_rows)
 
 
-def _file_parts(one: File, kind: str, columns: Sequence[str], ids: Collection[str], *, header: bool) -> Iterator[Part]:
+def _file_parts(
+    one: File, kind: str, columns: Sequence[str], ids: Collection[str], *, header: bool
+) -> Iterator[TablePart]:
     with one.readable():
         _require(columns, _names(one, kind, header=header), one.where)
         if kind in ("csv", "json"):
             read = csv_parts(one, columns, ids, header=header) if kind == "csv" else json_parts(one, columns)
             for first, rows, bad in read:
-                yield Part(one.name, first, rows, tuple(bad))
+                yield TablePart(one.name, first, rows, tuple(bad))
             return
         first = 1
         for batch in _parquet(one, columns, ids) if kind == "parquet" else _ipc_batches(one):
             batch.validate(full=True)  # what a damaged file gives would crash whoever reads it
-            yield Part(one.name, first, _plain(pa.Table.from_batches([batch])).select(list(columns)))
+            yield TablePart(one.name, first, _plain(pa.Table.from_batches([batch])).select(list(columns)))
             first += batch.num_rows
 
 
