@@ -22,7 +22,7 @@ from batch.run.night import run
 from batch.store.nights import rollback
 from export.options import ExportOptions
 from export.repository import export_repository
-from sdk.base.config import FeatureConfig, NCFConfig, RunConfig, SplitConfig, TrainingConfig
+from sdk.base.config import FeatureConfig, HistoryConfig, NCFConfig, RunConfig, SplitConfig, TrainingConfig
 from sdk.base.files import digest_of, sha256_of
 from sdk.bundles.info import sealed
 
@@ -37,7 +37,8 @@ def make(folder: Path) -> Mapping[str, list[Path]]:
     sdk.train(by_time(), other_config(), folder / "other")
     export_repository(bundle, folder / "python")
     export_repository(bundle, folder / "compiled", ExportOptions(workflow="compiled", backend="pytorch"))
-    run(Job(bundle=folder / "other", out=folder / "others", run_date=DATE, k=5))
+    same = GateConfig(max_sameness=1.0)  # of lists from pairs that weigh alike
+    run(Job(bundle=folder / "other", out=folder / "others", run_date=DATE, k=5, gates=same))
     return {
         "bundle": [bundle, folder / "other"],
         "night": [nights(bundle, folder, ratings), folder / "others"],
@@ -56,12 +57,13 @@ def by_time() -> sdk.Dataset:
 
 
 def other_config() -> RunConfig:
-    """What ``tiny_config`` leaves out: the split by time, the built-in engine, NeuMF, and a penalty that is chosen."""
+    """What ``tiny_config`` leaves out: the split by time, the built-in engine, NeuMF, a chosen penalty, later fields."""
     return RunConfig(
         features=FeatureConfig(engine="builtin"),
         split=SplitConfig(kind="time"),
         ncf=NCFConfig(variant="neumf", embedding_dim=4, mlp_layers=(8,), num_members=1, l2_factors=(1.0,)),
         training=TrainingConfig(max_epochs=2, batch_size=64),
+        history=HistoryConfig(weighting="alike", keeps_diagonal=False),
         models=("ncf", "history"),
     )
 
