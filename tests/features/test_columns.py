@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
-from shop import SHOP, shop_items, shop_ratings, shop_users
+from described_shop import SHOP, shop_items, shop_ratings, shop_users
 from two_engines import ENGINES, assert_equal_to_the_bit
 
 from sdk.base.config import DLRMConfig, FeatureConfig

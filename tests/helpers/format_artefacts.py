@@ -57,7 +57,7 @@ def by_time() -> sdk.Dataset:
 
 
 def other_config() -> RunConfig:
-    """What ``tiny_config`` leaves out: the split by time, the built-in engine, NeuMF, a chosen penalty, later fields."""
+    """What ``tiny_config`` leaves out: the split by time, the built-in engine, NeuMF, a chosen penalty, new fields."""
     return RunConfig(
         features=FeatureConfig(engine="builtin"),
         split=SplitConfig(kind="time"),

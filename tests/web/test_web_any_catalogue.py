@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from columns import facts_of, is_safe
+from described_shop import SHOP, shop, shop_items
 from flask.testing import FlaskClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import id_of, ids_of
 from odd_shop import ODD, ROLES, called, odd_shop, trained
-from shop import SHOP, shop, shop_items
 from small import run_config
 from web_site import page_of
 from werkzeug.exceptions import BadRequest

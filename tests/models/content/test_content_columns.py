@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from shop import NUM_ITEMS, SHOP, shop_items, shop_ratings
+from described_shop import NUM_ITEMS, SHOP, shop_items, shop_ratings
 from small import item_table
 
 from sdk.base.config import ContentConfig

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from night_files import DATE, job
-from shop_files import catalogue, customers, events
+from shop import catalogue_of, customers, events
 
 import sdk
 from batch.job.inputs import open_job
@@ -29,7 +29,7 @@ SAID = {"user_id": "customer_id", "item_id": "sku", "event": "event_type"}
 @pytest.fixture(scope="module")
 def tables():
     rng = np.random.default_rng(3)
-    items, users = catalogue(rng, 60), customers(rng, 40)
+    items, users = catalogue_of(rng, 60), customers(rng, 40)
     return items, users, events(rng, users, items, 14)
 
 
