@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from night_files import DATE, job
-from shop import catalogue_of, customers, events
 
 import sdk
 from batch.job.inputs import open_job
@@ -21,6 +22,9 @@ from sdk.base.config import HistoryConfig, RunConfig
 from sdk.base.errors import UnusableFileError
 from sdk.bundles.fresh import FreshBundle
 from sdk.data.validation import MAX_TIMESTAMP
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "examples"))
+from shop import catalogue_of, customers, events
 
 WEIGHTS = {"purchase": 1.0, "cart": 0.4, "view": 0.1}
 SAID = {"user_id": "customer_id", "item_id": "sku", "event": "event_type"}
