@@ -6,7 +6,12 @@ import pyarrow as pa
 
 
 def reader_of(data: bytes) -> pa.BufferReader:
-    """A reader over a copy that Arrow owns.
+    """A reader over a copy that Arrow owns."""
+    return pa.BufferReader(buffer_of(data))
+
+
+def buffer_of(data: bytes) -> pa.Buffer:
+    """A copy that Arrow owns.
 
     Arrow's threads may let go of what they read a moment after a read has returned. Where that is a Python object and
     the process is just ending, letting go of it ends the process with SIGABRT (exit code 134) in place of its own exit
@@ -14,4 +19,4 @@ def reader_of(data: bytes) -> pa.BufferReader:
     """
     buffer = pa.allocate_buffer(len(data))
     memoryview(buffer).cast("B")[:] = data
-    return pa.BufferReader(buffer)
+    return buffer

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sdk.base.arrow_memory import buffer_of
 from sdk.base.arrow_tables import as_table
 from sdk.base.errors import DataError, MissingColumnError, UnusableFileError, UsageError, how_to_get
 from sdk.base.types import Int64s
@@ -181,7 +182,7 @@ def _uuid_text(values: pa.Array) -> pa.Array:
     places = [at for at in range(36) if at not in (8, 13, 18, 23)]
     text[:, places] = np.stack([digits[raw >> 4], digits[raw & 15]], axis=1).reshape(len(storage), 32)
     offsets = np.arange(0, 36 * len(storage) + 1, 36, dtype=np.int32)
-    return pa.StringArray.from_buffers(len(storage), pa.py_buffer(offsets), pa.py_buffer(text.tobytes()))
+    return pa.StringArray.from_buffers(len(storage), buffer_of(offsets.tobytes()), buffer_of(text.tobytes()))
 
 
 def _queried(query: str, name: str) -> OpenTable:
