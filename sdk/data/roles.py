@@ -38,7 +38,9 @@ _WORDS = _named("description overview summary plot text abstract synopsis review
 _PICTURES = _named("image images img picture photo poster thumbnail thumb cover icon")
 _TIMES = _named("date time timestamp created updated released release launched published birthday born joined since")
 _LISTS = _named("genres genre tags tag categories keywords cast crew companies topics features")
-_CODES = _named("id ids code codes key zip zipcode postcode class department category segment type group")
+_CODES = _named(
+    "id ids code codes key zip zipcode postcode class subclass department category subcategory segment type group"
+)
 _ADDRESS = r"^(?:https?:)?//\S+$|^s3://\S+$|^data:image/"
 _PICTURE = r"(?i)\.(?:jpe?g|png|gif|webp|svg|avif)(?:\?\S*)?$|^data:image/"
 _DATE = (
