@@ -17,6 +17,8 @@ _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\u200b]")
 _FILE = ("file", "local")
 _BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "r2", "oci")
 _WEB = ("http", "https")
+QUERY = "duckdb"
+"""What stands before the colon of a query."""
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, of file systems and of the kernel
 _SCHEMES = {*_FILE, *_BUCKETS, *_WEB, "adl", "dbfs", "ftp", "hdfs", "memory", "sftp", "smb", "ssh", "webhdfs"}
 _PLACE = re.compile(r"[^\s/@]+")
@@ -65,6 +67,20 @@ def as_location(given: str | os.PathLike[str]) -> str:
         named = f"a bucket, such as {scheme}://bucket/nights" if scheme in _BUCKETS else f"a place after {scheme}://"
         raise _refused(text, named, "Name it.")
     return f"{scheme}://{place}"
+
+
+def as_source(given: str | os.PathLike[str]) -> str:
+    """Where a table is read from: a path on this machine, a store's or the web's URL, or a query, ``duckdb:SELECT …``.
+
+    Raises:
+        UsageError: as ``as_location``; or the query is empty.
+    """
+    text = os.fspath(given)
+    scheme, _, rest = text.partition(":")
+    if scheme.lower() == QUERY and rest.strip():
+        return text
+    url = _URL.match(text)
+    return _plain(text) if url and url[1].lower() in _WEB else as_location(text)
 
 
 def _plain(given: str | os.PathLike[str]) -> str:

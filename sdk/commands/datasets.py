@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sdk.base.config import RunConfig, from_json
 from sdk.base.errors import MarqueeError, UsageError
 from sdk.base.rights import reason
-from sdk.shell.cli import joined, path_argument
-from sdk.shell.completion import completes_files
+from sdk.shell.cli import joined, path_argument, table_argument
 from sdk.shell.parser import CommandParser
 
 if TYPE_CHECKING:
@@ -76,15 +75,7 @@ def add_tables(parser: CommandParser) -> None:
     )  # fmt: skip
 
 
-@completes_files
-def _table(text: str) -> str:
-    if not text.strip():
-        message = "got nothing, expected a table; is a variable of the command line unset?"
-        raise argparse.ArgumentTypeError(message)
-    return text
-
-
-TABLE: dict[str, Any] = {"type": _table, "nargs": "+", "metavar": "TABLE"}
+TABLE: dict[str, Any] = {"type": table_argument, "nargs": "+", "metavar": "TABLE"}
 """What an option is like that takes tables."""
 
 

@@ -7,7 +7,7 @@ import json
 import logging
 from typing import Any
 
-from sdk.shell.cli import add_bundle, between, new_parser, path_argument, whole_number
+from sdk.shell.cli import add_bundle, between, new_parser, path_argument, table_argument, whole_number
 from sdk.shell.terminal import show
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ def add(commands: Any) -> None:
     common.add_argument("--reports", type=path_argument, metavar="DIR", help=written)
     common.add_argument("--json", action="store_true", help="print JSON, which holds every figure, instead of tables")
     later = "a table of interactions from after training, as train takes it: lists are measured on those alone"
-    common.add_argument("--later", metavar="TABLE", help=later)
+    common.add_argument("--later", type=table_argument, metavar="TABLE", help=later)
     seen = "with --later: what users have may be listed, and what they come back for counts"
     common.add_argument("--include-seen", action="store_true", help=seen)
     samples_help = "resamplings of the users behind each interval; 0 for no intervals"

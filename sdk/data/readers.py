@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from sdk.base.arrow_memory import buffer_of
 from sdk.base.arrow_tables import as_table
 from sdk.base.errors import DataError, MissingColumnError, UnusableFileError, UsageError, how_to_get
+from sdk.base.paths import QUERY
 from sdk.base.types import Int64s
 from sdk.data import stores
 from sdk.data.stores import File
@@ -104,8 +105,8 @@ def open_table(given: Any, name: str, *, header: bool = True) -> OpenTable:
     if not isinstance(given, str | os.PathLike):
         return _in_memory(_given(given, name), name)
     text = os.fspath(given)
-    if text.lower().startswith("duckdb:"):
-        return _queried(text[len("duckdb:") :].strip(), name)
+    if text.lower().startswith(f"{QUERY}:"):
+        return _queried(text[len(QUERY) + 1 :].strip(), name)
     if text.partition("://")[0].partition("+")[0].lower() in _DATABASES:
         message = f"{name}: databases are not read by their URL. Give a query, 'duckdb:SELECT …' with DuckDB's ATTACH or its scanners, or a Parquet file of the rows."  # noqa: E501
         raise UsageError(message)

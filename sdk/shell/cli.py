@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from sdk.base.errors import BundleError, DataError, MarqueeError, OutputError, UsageError
 from sdk.base.logs import LOG_FORMATS, configure, facts, new_run_id
-from sdk.base.paths import as_location, as_path
+from sdk.base.paths import as_location, as_path, as_source
 from sdk.base.rights import DENIED, reason
 from sdk.base.streams import guarded
 from sdk.base.traces import collected, note, span
@@ -133,6 +133,8 @@ path_argument = _meant(as_path)
 """The ``type`` of an option that takes a path on this machine: ``sdk.base.paths.as_path``."""
 location_argument = _meant(as_location)
 """The ``type`` of an option that takes a path or a store's URL: ``sdk.base.paths.as_location``."""
+table_argument = _meant(as_source)
+"""The ``type`` of an option that takes a table to read: ``sdk.base.paths.as_source``."""
 
 
 class _PrintVersion(argparse.Action):

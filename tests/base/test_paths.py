@@ -19,7 +19,7 @@ from batch.job.job import Job
 from batch.score import main
 from sdk.base.errors import MarqueeError, UsageError
 from sdk.base.paths import as_location, as_path
-from sdk.shell.cli import location_argument, path_argument, run_command, whole_number
+from sdk.shell.cli import location_argument, path_argument, run_command, table_argument, whole_number
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = Path(pwd.getpwuid(os.getuid()).pw_dir)
@@ -175,7 +175,9 @@ def test_every_option_that_names_a_path_reads_it_in_the_one_way(monkeypatch: pyt
     assert [(prog, a.dest) for prog, a in found if a.type in (Path, os.path.abspath)] == []
     named = [(prog, a) for prog, a in found if a.dest in PATHS and a.type not in (int, whole_number)]
     assert len(named) > 25
-    assert [(prog, a.dest) for prog, a in named if a.type not in (path_argument, location_argument)] == []
+    assert [
+        (prog, a.dest) for prog, a in named if a.type not in (path_argument, location_argument, table_argument)
+    ] == []
 
 
 @pytest.mark.parametrize("text", ["", "s3:/x", "file://host/x", "$HOME/x", "http://host/x", "a\nb"])
