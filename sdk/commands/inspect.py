@@ -36,7 +36,7 @@ _HEAD = (
 def add(commands: Any) -> None:
     """The command's options."""
     parser = new_parser(
-        commands.add_parser, "inspect", "look at your tables: columns, roles, counts, dirt; write dataset.toml",
+        commands.add_parser, "inspect", "look at your tables; write dataset.toml",
         "python -m sdk inspect plays.parquet catalogue.parquet --out dataset.toml",
         "Which table is which is told by its columns.", work=_inspect, only_prints=True,
     )  # fmt: skip

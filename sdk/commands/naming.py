@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sdk.base.errors import UnknownItemError, UsageError
-from sdk.base.ids import MAX_ID, NoIdError, is_text, whole
-from sdk.base.types import Id
 from sdk.bundles.words import words_of
-from sdk.features.tables import FIRST_KNOWN, UNKNOWN
 from sdk.shell.terminal import Cell, Page, show
 
 if TYPE_CHECKING:
+    from sdk.base.types import Id
     from sdk.bundles.bundle import Bundle
 
 log = logging.getLogger(__name__)
@@ -110,6 +108,8 @@ def user_named(bundle: Bundle, text: str) -> Id:
     Raises:
         UsageError: they are numbers, and the text is none.
     """
+    from sdk.base.ids import NoIdError, is_text, whole
+
     if is_text(bundle.encoded_users.ids):
         return text
     try:
@@ -128,6 +128,8 @@ def item_named(bundle: Bundle, query: str) -> Id:
     Raises:
         UsageError: there is none; the message gives the likest names.
     """
+    from sdk.base.ids import is_text
+
     asked = query.strip()
     if asked.startswith("#") and (found := _by_id(bundle, asked[1:])) is not None:
         return found
@@ -154,6 +156,9 @@ def _quoted(names: Iterable[str]) -> str:
 
 def _by_id(bundle: Bundle, text: str) -> Id | None:
     """The item whose id is that text, if any."""
+    from sdk.base.ids import MAX_ID, is_text
+    from sdk.features.tables import UNKNOWN
+
     items = bundle.encoded_items
     if not is_text(items.ids) and not _DIGITS.fullmatch(text):
         return None
@@ -170,6 +175,8 @@ def _told_apart(bundle: Bundle, item_ids: list[Id]) -> list[str]:
 
 def facts_of(bundle: Bundle, item_ids: Iterable[Id]) -> list[ItemFacts]:
     """The facts of items of the catalogue, in that order."""
+    from sdk.features.tables import FIRST_KNOWN
+
     wanted, films = list(item_ids), bundle.about.is_preset("items")
     names = ("year", "genres") if films else bundle.about.item_columns("group", "categorical", "list")
     rows = bundle.items.take(bundle.encoded_items.index_of(wanted) - FIRST_KNOWN)

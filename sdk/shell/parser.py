@@ -45,6 +45,10 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         text = super()._format_action(action)
         return text.split("\n", 1)[1] if isinstance(action, argparse._SubParsersAction) else text  # no line "COMMAND"
 
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        one_or_more = action.nargs == argparse.ONE_OR_MORE and isinstance(action.metavar, str)
+        return f"{action.metavar}…" if one_or_more else super()._format_args(action, default_metavar)
+
     def _split_lines(self, text: str, width: int) -> list[str]:
         return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)  # an option's name stays whole
 

@@ -77,7 +77,7 @@ def test_a_command_is_the_one_of_python_m_under_another_name(name):
 
 
 WAY = [
-    *("train", "score", "similar", "recommend", "evaluate", "report", "taste"),
+    *("inspect", "train", "score", "similar", "recommend", "evaluate", "report", "taste"),
     *("export", "serve", "verify", "compare", "tune", "download", "doctor"),
 ]
 
@@ -295,13 +295,14 @@ def test_help_fits_the_terminal_and_is_no_wider_than_is_read_well(name, columns,
     page = parser.format_help()
     assert max(map(len, page.splitlines())) <= min(columns, 100)
     assert not re.search(r"[a-z]-$", page, re.M), "a name is broken at its hyphen"
-    assert len(page.split("\n\n")[0].splitlines()) <= 3, "the usage says what must be given, not all that may be"
+    most = 5 if name == "distributed" else 4  # whose name is long; data come in one of four ways
+    assert len(page.split("\n\n")[0].splitlines()) <= most, "the usage says what must be given, not all that may be"
 
 
 def test_usage_says_what_must_be_given(monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     said = {name: " ".join(parser.format_usage().split()) for name, parser in PARSERS.items()}
-    assert said["train"].endswith(" train (--movielens DIR|ZIP | --sample) --out BUNDLE [options]")
+    assert said["train"].endswith(" --dataset FILE.toml | --sample) --out BUNDLE [options]")
     assert said["score"].endswith(".score [--bundle BUNDLE] --out OUT [--run-date YYYY-MM-DD] [options]")
     assert said["similar"].endswith(" similar [options] TITLE")
     assert said["doctor"].endswith(" doctor [options]")

@@ -14,7 +14,7 @@ import batch.taste
 import export.__main__
 import sdk.__main__
 from sdk.bundles.bundle import Bundle
-from sdk.shell.cli import location_argument, path_argument
+from sdk.shell.cli import location_argument, path_argument, table_argument
 from sdk.training.pipeline import train_bundle
 
 NONSENSE = [
@@ -44,12 +44,13 @@ def parsers() -> Iterator[argparse.ArgumentParser]:
     yield from (export.__main__._serve_parser(), export.__main__._verify_parser())
 
 
+NO_NUMBERS = (path_argument, location_argument, table_argument)
 NUMBERS = [
     pytest.param(parser, action, id=f"{parser.prog} {action.option_strings[0]}")
     for parser in parsers()
     for action in parser._actions
-    if callable(action.type) and action.option_strings and action.type not in (path_argument, location_argument)
-    if action.dest != "models"  # a list of names
+    if callable(action.type) and action.option_strings and action.type not in NO_NUMBERS
+    if action.dest not in ("models", "columns", "events", "seen")  # names, and pairs of a name and a value
 ]
 
 
