@@ -400,7 +400,7 @@ def test_it_is_what_pandas_makes_of_it_slowly(rows, explicit):
         sound = sound.assign(**{kind: sound[kind].fillna(1.0)})
         sound = sound[sound[kind] > 0]
     wanted = sound[sound["event"].isin(list(weights))]
-    factor = 1.0 if explicit else wanted["event"].map(weights)
+    factor = 1.0 if explicit else wanted["event"].map(weights).astype(float)  # of no row, pandas 3 makes text
     wanted = wanted.assign(value=wanted[kind] * factor, buys=wanted["event"] == "buy")
     try:
         loaded = read_interactions(table, events=weights, seen=["buy"], config=LENIENT)

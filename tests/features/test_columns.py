@@ -137,7 +137,8 @@ def test_of_very_many_values_the_most_frequent_ones_are_told_apart(monkeypatch, 
     table = pa.table({"user_id": list("1234567"), **values})
     with caplog.at_level(logging.WARNING):
         found = attributes(table, {"brand": "categorical", "made": "list"}, np.zeros((7, 0), np.float32))
-    assert found.frame["brand"].tolist() == ["a", "a", "b", OTHER, "b", None, OTHER]
+    brand = [value if isinstance(value, str) else None for value in found.frame["brand"]]  # pandas 3 says NaN
+    assert brand == ["a", "a", "b", OTHER, "b", None, OTHER]
     assert found.frame["made"].tolist() == [["p", "q"], ["q", OTHER], [NO_GENRE], ["p"], [OTHER], ["p"], ["q"]]
     assert "'made' has 4 values" in caplog.text
     assert "describe it as terms" in caplog.text

@@ -161,7 +161,7 @@ def test_a_result_comes_back_only_for_equal_facts_and_whole(tmp_path):
 # the whole -----------------------------------------------------------------------------------------------------------
 
 
-def small_config(task, *, quick):
+def small_config(task, models=(), *, quick):
     models = ("dlrm", "ncf", "content") if task.protocol == "A" else ("dlrm", "ncf", "history", "content")
     config = run_config(models=models, split=SplitConfig(test_share=0.0, validation_share=0.2, seed=task.seed))
     return dataclasses.replace(config, history=HistoryConfig(rank=4, feature_dim=3, penalty=2.0))
