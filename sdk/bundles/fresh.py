@@ -22,6 +22,7 @@ from sdk.base.schema import id_type
 from sdk.base.types import Bools, Float32s, IdArray, Int64s, Interactions
 from sdk.bundles.bundle import Bundle
 from sdk.bundles.new_items import NewItems
+from sdk.data.merging import CAP
 from sdk.features.encode import EncodedInteractions
 from sdk.features.interactions import TRAIN, StoredInteractions
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
@@ -30,9 +31,6 @@ from sdk.models.pair_form import PairForm, Side
 if TYPE_CHECKING:
     from sdk.models.content.model import ContentModel
     from sdk.models.history.model import HistoryModel
-
-CAP = 100
-"""A pair's weights add up to at most so many times the median pair's, as when a bundle is trained."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

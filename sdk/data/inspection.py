@@ -117,7 +117,7 @@ def _interactions(gathered: Tables, dataset: Dataset) -> Iterator[str]:
 
 def _per(keys: Int64s, name: str) -> str:
     counts = _counts(keys)
-    return f"median {np.median(counts):g}, at most {counts.max():,} a {name}"
+    return f"median {np.median(counts):g}, at most {counts.max():,} for one {name}"
 
 
 def _counts(keys: Int64s) -> Int64s:
