@@ -163,17 +163,15 @@ def test_pages_and_tastes_name_text_ids(text_path, sides, tmp_path):
     assert "Like Film " in page
 
 
+@pytest.mark.parametrize("sides", [USER, USER + ITEM], indirect=True)
 def test_unknown_ids_are_shown_as_they_came(text_path, sides, tmp_path):
-    if "user_id" not in sides:
-        pytest.skip("its users have numbers")
     (tmp_path / "users.txt").write_text("u-0000000000000000001\n00417\nÄrger\n")
     with pytest.raises(UsageError, match=r"--users .*: 2 ids are not in the bundle; the first are 00417, Ärger\."):
         run(job(text_path, tmp_path / "out", users=tmp_path / "users.txt"))
 
 
+@pytest.mark.parametrize("sides", [USER + ITEM], indirect=True)
 def test_workers_write_the_same_bytes(text_path, sides, tmp_path):
-    if sides != USER + ITEM:
-        pytest.skip("one kind is enough of what starts processes")
     run(job(text_path, tmp_path / "here", audience=4))
     run(job(text_path, tmp_path / "there", audience=4, cluster=ClusterConfig(workers=2)))
     night = f"run_date={DATE}"
@@ -190,9 +188,8 @@ def test_parts_hold_each_text_once(text_path, sides, tmp_path):
                           [name in sides for name in ("user_id", "item_id")])  # fmt: skip
 
 
+@pytest.mark.parametrize("sides", [USER + ITEM], indirect=True)
 def test_a_store_holds_the_bytes_of_a_folder(text_path, sides, tmp_path):
-    if sides != USER + ITEM:
-        pytest.skip("one kind is enough")
     memory = fsspec.filesystem("memory")
     run(job(text_path, tmp_path, audience=4))
     run(job(text_path, "memory://texts/nights", audience=4))
