@@ -396,6 +396,7 @@ class RunConfig(Checked):
         history: of the history model.
         training: of the rankers' training loop.
         models: which models are trained; joined by commas on the command line.
+        final_fit: learn from every rating once the test part has been measured: that is what is published.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -407,6 +408,7 @@ class RunConfig(Checked):
     history: HistoryConfig = field(default_factory=HistoryConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     models: tuple[ModelName, ...] = ("dlrm", "ncf", "history", "content")
+    final_fit: bool = True
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)

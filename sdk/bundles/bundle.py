@@ -16,7 +16,7 @@ from sdk.base.ids import count_of, id_of, ids_of
 from sdk.base.paths import as_path
 from sdk.base.rights import reason
 from sdk.base.types import Id, Ids, TopK
-from sdk.bundles.info import FORMAT_VERSION, INFO, BundleInfo, read_info, verify
+from sdk.bundles.info import FORMAT_VERSION, IN_MEASURED, INFO, MEASURED, BundleInfo, read_info, verify
 
 if TYPE_CHECKING:
     from sdk.base.description import Description
@@ -133,6 +133,15 @@ class Bundle:
         ages = self.history is not None and bool(self.history.config.half_life_days)
         sizes = len(self.encoded_users), len(self.encoded_items)
         return StoredInteractions.read(self.path / "seen.parquet", sizes, with_times=ages)
+
+    @cached_property
+    def measured(self) -> Bundle:
+        """The bundle that the figures are of: where this one learnt from every rating, the one that had a test part.
+
+        Raises:
+            BundleError: it is within this one, and was altered.
+        """
+        return load(self.path / MEASURED) if IN_MEASURED in self.info.files else self
 
     @property
     def has_content(self) -> bool:
