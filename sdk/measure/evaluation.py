@@ -199,15 +199,12 @@ def evaluate_bundle(bundle: Bundle, *, samples: int = MOST_SAMPLES, max_list_use
     )
     most = MAX_USERS if max_list_users is None else max_list_users
     lists = evaluate_lists_of(bundle, learnt, test, rated.slices, max_users=most, samples=samples)
-    return dataclasses.replace(
-        rated, lists=lists, learnt=learnt_words(len(fitted_on), len(published.interactions.rows))
-    )
+    words = "" if bundle is published else learnt_words(len(fitted_on), len(published.interactions.rows))
+    return dataclasses.replace(rated, lists=lists, learnt=words)
 
 
 def learnt_words(measured: int, published: int) -> str:
-    """What the figures are of, where what is published learnt from more."""
-    if measured == published:
-        return ""
+    """What the figures are of, where what is published learnt from more afterwards."""
     return f"Measured after learning from {measured:,} ratings; what is published learnt from all {published:,}."
 
 
