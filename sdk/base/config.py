@@ -306,7 +306,8 @@ class HistoryConfig(Checked):
             times its square. The others are known by their content features.
         seed: of the low-rank factorisation and of the validation part that the penalty is chosen on.
         feature_dim: number of content vectors that the item features are.
-        ranker_weight: of a ranker's logit, added to this model's score in a list; more lists titles that few watch.
+        ranker_weight: of a ranker's logit, added to this model's score in a list; None takes for each ranker what gives
+            the best lists of the validation part, which is 0 where none is better than this model's own.
         weighting: ``stars``, by the three fields on them; ``alike``, every pair weighs 1; ``log``, of events of some
             weight w: log2(1 + ``star_weight`` w), so that one of weight 1 / ``star_weight`` weighs 1; None chooses one
             of the last two, as it does the penalty. Implicit feedback is never weighed by stars.
@@ -329,7 +330,7 @@ class HistoryConfig(Checked):
     max_titles: Count = 12_000
     seed: Seed = 0
     feature_dim: Size = 256
-    ranker_weight: Amount = 0.003
+    ranker_weight: Amount | None = None
     weighting: Weighting | None = field(default="stars", metadata=_LATER)
     keeps_diagonal: bool = field(default=True, metadata=_LATER)
 

@@ -7,7 +7,7 @@ import json
 import platform
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from sdk.models.content.model import ContentModel
 from sdk.models.history.model import HistoryModel
 from sdk.models.pair_model import PairModel
 from sdk.models.ranker import save_ranker
+from sdk.training.ranker_share import ShareChoice
 
 _PACKAGES = ("marquee", "nvtabular", "merlin-models", "torch", "numpy", "pandas", "pyarrow", "scikit-learn")
 
@@ -51,6 +52,7 @@ class Trained:
         history: the history model, if it was trained.
         evaluation: the test metrics, if there was a test part and a ranker: of what was measured.
         stages: how long each stage took.
+        shares: of each ranker's logit in a list, where they were chosen.
     """
 
     dataset: Dataset
@@ -64,6 +66,7 @@ class Trained:
     history: HistoryModel | None
     evaluation: Evaluation | None
     stages: Stages
+    shares: Mapping[str, ShareChoice] = field(default_factory=dict)
 
     @property
     def num_learnt(self) -> int:
@@ -181,6 +184,7 @@ def _info(trained: Trained, measured: Trained | None, tables: Mapping[str, Any],
             "validation_auc": dict(validation),
             "history": _history_metrics(figures.history),
             "num_learnt": {"published": trained.num_learnt, "measured": figures.num_learnt},
+            "ranker_share": {name: choice.to_json() for name, choice in trained.shares.items()},
             "test": plain_values(rows),
             **_content_metrics(trained.content),
         },

@@ -41,6 +41,7 @@ from sdk.training.bundle_writer import Trained, write_bundle
 from sdk.training.content_fit import content_of, fit_content
 from sdk.training.loop import seeded, train
 from sdk.training.process_share import ALONE, Share
+from sdk.training.ranker_share import ShareChoice, ShareTask
 
 if TYPE_CHECKING:
     from sdk.bundles.tracking import MLflow
@@ -223,6 +224,7 @@ def _train(run: _Run) -> tuple[Trained, Trained | None]:
         content = fit_content(run.dataset, run.config, run.parts)
     selection = _select_rankers(run, content)
     measured = _fitted(run, selection, content)
+    measured = replace(measured, shares=_ranker_shares(run, selection, measured.history, content))
     whole = run.of_everything()
     if whole is None:
         return measured, None
@@ -233,7 +235,7 @@ def _train(run: _Run) -> tuple[Trained, Trained | None]:
     final = _fitted(whole, selection, content)
     words = learnt_words(measured.num_learnt, final.num_learnt)
     figures = measured.evaluation and replace(measured.evaluation, learnt=words)
-    return replace(final, config=run.config, evaluation=figures), measured
+    return replace(final, config=run.config, evaluation=figures, shares=measured.shares), measured
 
 
 def _fitted(run: _Run, selection: _Selection, content: ContentModel | None) -> Trained:
@@ -258,6 +260,27 @@ def _fitted(run: _Run, selection: _Selection, content: ContentModel | None) -> T
         {name: each.auc for name, each in selection.rankers.items()},
         content, history, evaluation, stages,
     )  # fmt: skip
+
+
+def _ranker_shares(
+    run: _Run, selection: _Selection, history: HistoryModel | None, content: ContentModel | None
+) -> Mapping[str, ShareChoice]:
+    """How much of each ranker a list takes, by the validation part; nothing is chosen where the configuration says."""
+    if history is None or run.config.history.ranker_weight is not None or not selection.rankers:
+        return {}
+    rated, learnt, features = run.dataset.interactions, selection.fit.rows, selection.fit.features
+    known, asked = rated.take(run.parts.train), rated.take(run.parts.validation)
+    with run.stages.time("rankers' shares of lists"):
+        whole = Split(np.arange(len(learnt)), *(np.zeros(0, np.int64),) * 2)
+        stored = StoredInteractions.build(learnt, known.rating, whole, known.timestamp, known.seen)
+        closed = _history_model(
+            replace(run, config=replace(run.config, history=history.config)), stored, features, content
+        )
+        rows = learnt.user_index, learnt.item_index, known.rating
+        form = closed.to_pair_form(*rows, len(features.users), known.timestamp)
+        liked = features.encode(asked.take(np.flatnonzero(asked.rating >= history.config.like_at)))
+        task = ShareTask.of(form, learnt, liked, run.config.training.seed)
+        return {} if task is None else {name: task.choose(each.model) for name, each in selection.rankers.items()}
 
 
 def _history_model(
