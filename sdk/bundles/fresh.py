@@ -274,6 +274,7 @@ def with_unknown_rows(table: EncodedTable, ids: IdArray) -> EncodedTable:
         multi_hot={name: shares[rows] for name, shares in table.multi_hot.items()},
         dense=table.dense[rows],
         statistics=replace(stats, count=stats.count[rows], likes=stats.likes[rows]),
+        trained_as=rows if table.trained_as is None else table.trained_as[rows],
     )
 
 
