@@ -33,8 +33,8 @@ NCFVariant = Literal["dot", "neumf"]
 EngineName = Literal["auto", "nvtabular", "builtin"]
 TrainerName = Literal["builtin", "merlin"]
 Weighting = Literal["stars", "alike", "log"]
-ModelName = Literal["dlrm", "ncf", "history", "content"]
-RANKERS = ("dlrm", "ncf")  # the models that score a pair with a logit
+ModelName = Literal["dlrm", "ncf", "bfm", "history", "content"]
+RANKERS = ("dlrm", "ncf", "bfm")  # the models that score a pair with a logit
 C = TypeVar("C")
 _LATER = MappingProxyType({"written": "where it is not the default"})
 """Of a field that came later: with its default, a configuration is written as it always was."""
@@ -283,6 +283,25 @@ class NCFConfig(Checked):
         return self.num_members or members_for(num_rows, most=3)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BFMConfig(Checked):
+    """A Bayesian factorisation machine, sampled (Freudenthaler, Schmidt-Thieme and Rendle 2011).
+
+    Attributes:
+        rank: columns of a sample's vectors.
+        width: columns of the mean's vectors.
+        burn_in: sweeps before the first that counts.
+        max_epochs: upper limit; an epoch is 25 sweeps.
+        least_gain: validation AUC that an epoch must add for another one to follow.
+    """
+
+    rank: Count = 12
+    width: Count = 32
+    burn_in: Size = 40
+    max_epochs: Count = 12
+    least_gain: Amount = 0.0005
+
+
 _LIKE_AT, _STAR_WEIGHT = FromData(4.0), FromData(0.4)
 
 
@@ -407,6 +426,7 @@ class RunConfig(Checked):
         content: of the content model.
         dlrm: of the DLRM.
         ncf: of NCF.
+        bfm: of the Bayesian factorisation machine.
         history: of the history model.
         training: of the rankers' training loop.
         models: which models are trained; joined by commas on the command line.
@@ -418,6 +438,7 @@ class RunConfig(Checked):
     content: ContentConfig = field(default_factory=ContentConfig)
     dlrm: DLRMConfig = field(default_factory=DLRMConfig)
     ncf: NCFConfig = field(default_factory=NCFConfig)
+    bfm: BFMConfig = field(default=BFMConfig(), metadata=_LATER)
     history: HistoryConfig = field(default_factory=HistoryConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     models: tuple[ModelName, ...] = ("dlrm", "ncf", "history", "content")
@@ -449,7 +470,8 @@ class RunConfig(Checked):
 
     def members_of(self, name: str, num_rows: int) -> int:
         """How many networks a ranker averages, for a number of training rows."""
-        return self.dlrm.members_for(num_rows) if name == "dlrm" else self.ncf.members_for(num_rows)
+        averaged = {"dlrm": self.dlrm.members_for, "ncf": self.ncf.members_for}
+        return averaged[name](num_rows) if name in averaged else 1
 
     def with_seed(self, seed: int) -> RunConfig:
         """The same run with another training seed (the split keeps its own)."""

@@ -181,7 +181,7 @@ class Bundle:
 
         resolved = self.resolve_model(name)
         if resolved is None:
-            raise UsageError(f"{self.path}: holds no ranker; train it with --models dlrm,ncf,content")
+            raise UsageError(f"{self.path}: holds no ranker; train it with --models dlrm,ncf,history,content")
         path = self.path / f"{resolved}.safetensors"
         return load_ranker(resolved, self.info.config, self.encoded_users, self.encoded_items, path)
 

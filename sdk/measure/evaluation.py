@@ -42,7 +42,7 @@ class Evaluation:
         calibrations: ranker name -> its calibration.
         split: the split in words.
         label_rule: which ratings count as likes, in words.
-        slices: the parts of users and titles that were measured on their own, with their borders.
+        slices: the parts of users and items that were measured on their own, with their borders.
         slice_rows: one line per model and slice.
         samples: resamplings of the users behind each interval of ``rows``; 0 where none were asked for.
         lists: how good the lists over the full catalogue are; None where they were not measured.
@@ -130,7 +130,7 @@ def evaluate(
 
 
 def slices_of(fitted_on: EncodedInteractions, test: EncodedInteractions, shape: tuple[int, int]) -> tuple[Slice, ...]:
-    """Parts of the users and of the titles by their training ratings; arguments as ``evaluate``."""
+    """Parts of the users and of the items by their training ratings; arguments as ``evaluate``."""
     users, items = (np.unique(index).astype(np.int64) for index in (test.user_index, test.item_index))
     user_counts = np.bincount(fitted_on.user_index, minlength=shape[0])
     return user_slices(user_counts, users) + item_slices(np.bincount(fitted_on.item_index, minlength=shape[1]), items)

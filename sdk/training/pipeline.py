@@ -32,6 +32,7 @@ from sdk.features.tables import FIRST_KNOWN
 from sdk.machine.device import require_trainer, resolve_device
 from sdk.measure.evaluation import evaluate, learnt_parts
 from sdk.metrics.pointwise import EpochRecord, auc
+from sdk.models.bfm import BFM
 from sdk.models.content.model import ContentModel
 from sdk.models.history.model import HistoryModel
 from sdk.models.pair_model import PairModel
@@ -41,6 +42,7 @@ from sdk.training.bundle_writer import Trained, write_bundle
 from sdk.training.content_fit import fit_content
 from sdk.training.loop import seeded, train
 from sdk.training.process_share import ALONE, Share
+from sdk.training.sampled import sample
 
 if TYPE_CHECKING:
     from sdk.bundles.tracking import MLflow
@@ -339,6 +341,12 @@ def _trained(
     training = replace(training, seed=training.seed + _SEEDS_APART * place)
     model = seeded(lambda: build_ranker(name, run.config, features.users, features.items), training)
     checkpoint = run.work / f"{name}.{file}.safetensors" if share.size == 1 else None
+    if isinstance(model, BFM):
+        history = sample(
+            model, features, fit.rows, validation, replace(run.config, training=training),
+            name=f"{name}{label}", num_epochs=num_epochs,
+        )  # fmt: skip
+        return _Selected(model, training, history, (len(history),), history[-1].auc)
     result = train(
         model, fit.rows, validation, training, name=f"{name}{label}", num_epochs=num_epochs,
         checkpoint=checkpoint, device=run.where.device, share=share,
