@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -68,6 +69,19 @@ SomeWeight = Annotated[float, Limit(lambda value: 0 < value <= _MAX_WEIGHT, f"ab
 Stars = Annotated[float, Limit(lambda value: abs(value) <= _MAX_WEIGHT, f"at most {_MAX_WEIGHT:g}")]
 
 
+def hints_of(owner: type, *, annotated: bool = False) -> dict[str, Any]:
+    """``typing.get_type_hints``, but the text of every annotation is evaluated once a class.
+
+    Args:
+        owner: a class.
+        annotated: whether a type comes with what ``Annotated`` says beside it.
+    """
+    return _hints(owner, annotated)
+
+
+_hints = functools.cache(lambda owner, annotated: get_type_hints(owner, include_extras=annotated))
+
+
 class Checked:
     """A frozen dataclass whose fields' types say what their values may be.
 
@@ -78,7 +92,7 @@ class Checked:
     __slots__ = ()
 
     def __post_init__(self) -> None:
-        for name, hint in get_type_hints(type(self), include_extras=True).items():
+        for name, hint in hints_of(type(self), annotated=True).items():
             value, inner = getattr(self, name), get_args(hint)
             may_be_none = type(None) in inner
             kind = inner[0] if may_be_none else hint
@@ -491,7 +505,7 @@ def from_json(cls: type[C], values: Mapping[str, Any]) -> C:
     """
     if not isinstance(values, Mapping):
         raise ConfigError(cls.__name__, "fields", values, "an object")
-    hints = get_type_hints(cls)
+    hints = hints_of(cls)
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise ConfigError(cls.__name__, unknown[0], values[unknown[0]], f"one of the fields {', '.join(hints)}")
