@@ -46,7 +46,7 @@ def test_a_rows_draws_have_the_posterior_of_a_probit_regression() -> None:
     own, other, mean = np.zeros((1, 1), np.float32), np.full((1, 1), 0.3, np.float32), np.full((1, 1), -0.2, np.float32)
     drawn = []
     for seed in range(30_000):
-        draw_rows(ratings, own, other, mean, np.array([2.0]), seed, np.array([0, 1]))
+        draw_rows(ratings, own, own.copy(), other, mean, np.array([2.0]), seed, np.array([0, 1]))
         drawn.append(own[0, 0])
     grid = np.linspace(-5, 5, 2001)
     density = stats.norm.pdf(grid, -0.2, 2**-0.5) * stats.norm.cdf(grid + 0.3) ** 3 * stats.norm.cdf(-grid - 0.3)
