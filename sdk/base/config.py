@@ -276,14 +276,12 @@ class BFMConfig(Checked):
     Attributes:
         rank: columns of a sample's vectors.
         width: columns of the mean's vectors.
-        burn_in: sweeps before the first that counts.
         max_epochs: upper limit; an epoch is 25 sweeps.
         least_gain: validation AUC that an epoch must add for another one to follow.
     """
 
     rank: Count = 12
     width: Count = 32
-    burn_in: Size = 40
     max_epochs: Count = 12
     least_gain: Amount = 0.0005
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.base.types import Float32s, Float64s, Int32s, Int64s
+from sdk.features.columns import CONTENT
 from sdk.features.encode import EncodedInteractions
 from sdk.features.tables import FIRST_KNOWN, STATISTIC_NAMES, EncodedTable
 from sdk.machine.device import usable_cores
@@ -25,7 +26,7 @@ from sdk.training.gibbs_kernels import Columns, Ratings, draw_rows, draw_weights
 
 _STRIPS = 64  # of rows, so that cores share unequal rows evenly
 _BINS = 20  # of a number that is a feature
-_SHAPE = _RATE = 1.0  # of the gamma distribution that precisions come from (Freudenthaler et al. 2011, section 3)
+_SHAPE, _RATE = 1.0, 0.01  # of the gamma distribution that precisions come from: kinds of few features may fade
 _FIRST_SPREAD = 0.1
 
 
@@ -131,7 +132,7 @@ def _by_row(own: Int32s, other: Int32s, label: NDArray[np.int8], num_rows: int) 
 
 
 def features_of(table: EncodedTable) -> Iterator[Columns]:
-    """What a table says of its rows but for their ids and statistics: categories, lists, and numbers by their place."""
+    """What a table says of its rows but for ids, statistics and content: categories, lists, and numbers by place."""
     known = np.arange(FIRST_KNOWN, len(table))
     for name, codes in table.codes.items():
         if name != "id":
@@ -139,7 +140,12 @@ def features_of(table: EncodedTable) -> Iterator[Columns]:
     for shares in table.multi_hot.values():
         features, rows = np.nonzero(shares.T)
         yield _columns(rows, features, shares[rows, features], shares.shape[1])
-    for values in table.dense.T[len(STATISTIC_NAMES) :]:
+    numbers = [
+        at
+        for at, name in enumerate(table.dense_names)
+        if name not in STATISTIC_NAMES and not name.removeprefix(CONTENT).isdigit()
+    ]
+    for values in table.dense.T[numbers]:
         edges = np.unique(np.quantile(values[known], np.linspace(0, 1, _BINS + 1)[1:-1])) if len(known) else known
         yield _one_hot(np.searchsorted(edges, values, side="right"), known, len(edges) + 1)
 

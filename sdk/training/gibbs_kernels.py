@@ -134,7 +134,7 @@ def draw_rows(
 
 @compiled
 def _draw(matrix: Float64s, vector: Float64s, state: Any, out: Float32s, expected: Float32s) -> None:
-    """Draw from N(matrix^-1 vector, matrix^-1), by Cholesky in the matrix's lower triangle; and that mean."""
+    """Draw from N(matrix^-1 vector, matrix^-1), by Cholesky in ``matrix`` itself; ``expected`` is its mean."""
     size = len(vector)
     for k in range(size):
         for m in range(k + 1):
