@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -68,6 +69,19 @@ SomeWeight = Annotated[float, Limit(lambda value: 0 < value <= _MAX_WEIGHT, f"ab
 Stars = Annotated[float, Limit(lambda value: abs(value) <= _MAX_WEIGHT, f"at most {_MAX_WEIGHT:g}")]
 
 
+def hints_of(owner: type, *, annotated: bool = False) -> dict[str, Any]:
+    """``typing.get_type_hints``, but the text of every annotation is evaluated once a class.
+
+    Args:
+        owner: a class.
+        annotated: whether a type comes with what ``Annotated`` says beside it.
+    """
+    return _hints(owner, annotated)
+
+
+_hints = functools.cache(lambda owner, annotated: get_type_hints(owner, include_extras=annotated))
+
+
 class Checked:
     """A frozen dataclass whose fields' types say what their values may be.
 
@@ -78,7 +92,7 @@ class Checked:
     __slots__ = ()
 
     def __post_init__(self) -> None:
-        for name, hint in get_type_hints(type(self), include_extras=True).items():
+        for name, hint in hints_of(type(self), annotated=True).items():
             value, inner = getattr(self, name), get_args(hint)
             may_be_none = type(None) in inner
             kind = inner[0] if may_be_none else hint
@@ -323,7 +337,8 @@ class HistoryConfig(Checked):
             times its square. The others are known by their content features.
         seed: of the low-rank factorisation and of the validation part that the penalty is chosen on.
         feature_dim: number of content vectors that the item features are.
-        ranker_weight: of a ranker's logit, added to this model's score in a list; more lists titles that few watch.
+        ranker_weight: of a ranker's logit, added to this model's score in a list; None takes for each ranker what gives
+            the best lists of the validation part, which is 0 where none is better than this model's own.
         weighting: ``stars``, by the three fields on them; ``alike``, every pair weighs 1; ``log``, of events of some
             weight w: log2(1 + ``star_weight`` w), so that one of weight 1 / ``star_weight`` weighs 1; None chooses one
             of the last two, as it does the penalty. Implicit feedback is never weighed by stars.
@@ -346,7 +361,7 @@ class HistoryConfig(Checked):
     max_titles: Count = 12_000
     seed: Seed = 0
     feature_dim: Size = 256
-    ranker_weight: Amount = 0.003
+    ranker_weight: Amount | None = None
     weighting: Weighting | None = field(default="stars", metadata=_LATER)
     keeps_diagonal: bool = field(default=True, metadata=_LATER)
 
@@ -414,6 +429,7 @@ class RunConfig(Checked):
         history: of the history model.
         training: of the rankers' training loop.
         models: which models are trained; joined by commas on the command line.
+        final_fit: learn from every rating once the test part has been measured: that is what is published.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -426,6 +442,7 @@ class RunConfig(Checked):
     history: HistoryConfig = field(default_factory=HistoryConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     models: tuple[ModelName, ...] = ("dlrm", "ncf", "history", "content")
+    final_fit: bool = True
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)
@@ -486,7 +503,7 @@ def from_json(cls: type[C], values: Mapping[str, Any]) -> C:
     """
     if not isinstance(values, Mapping):
         raise ConfigError(cls.__name__, "fields", values, "an object")
-    hints = get_type_hints(cls)
+    hints = hints_of(cls)
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise ConfigError(cls.__name__, unknown[0], values[unknown[0]], f"one of the fields {', '.join(hints)}")
