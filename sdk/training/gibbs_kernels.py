@@ -88,8 +88,8 @@ def latent(score: float, label: int, p: float) -> float:
 
 @compiled
 def draw_rows(
-    ratings: Ratings, own: Float32s, expected: Float32s, other: Float32s, mean: Float32s, precision: Float64s, seed: int,
-    rows: Int64s,
+    ratings: Ratings, own: Float32s, expected: Float32s, other: Float32s, mean: Float32s, precision: Float64s,
+    seed: int, rows: Int64s,
 ) -> None:  # fmt: skip
     """Draw some rows' vectors given the other side's, in place; a row without ratings becomes its mean.
 
