@@ -290,14 +290,12 @@ class BFMConfig(Checked):
     Attributes:
         rank: columns of a sample's vectors.
         width: columns of the mean's vectors.
-        burn_in: sweeps before the first that counts.
         max_epochs: upper limit; an epoch is 25 sweeps.
         least_gain: validation AUC that an epoch must add for another one to follow.
     """
 
     rank: Count = 12
     width: Count = 32
-    burn_in: Size = 40
     max_epochs: Count = 12
     least_gain: Amount = 0.0005
 
@@ -339,7 +337,8 @@ class HistoryConfig(Checked):
             times its square. The others are known by their content features.
         seed: of the low-rank factorisation and of the validation part that the penalty is chosen on.
         feature_dim: number of content vectors that the item features are.
-        ranker_weight: of a ranker's logit, added to this model's score in a list; more lists titles that few watch.
+        ranker_weight: of a ranker's logit, added to this model's score in a list; None takes for each ranker what gives
+            the best lists of the validation part, which is 0 where none is better than this model's own.
         weighting: ``stars``, by the three fields on them; ``alike``, every pair weighs 1; ``log``, of events of some
             weight w: log2(1 + ``star_weight`` w), so that one of weight 1 / ``star_weight`` weighs 1; None chooses one
             of the last two, as it does the penalty. Implicit feedback is never weighed by stars.
@@ -362,7 +361,7 @@ class HistoryConfig(Checked):
     max_titles: Count = 12_000
     seed: Seed = 0
     feature_dim: Size = 256
-    ranker_weight: Amount = 0.003
+    ranker_weight: Amount | None = None
     weighting: Weighting | None = field(default="stars", metadata=_LATER)
     keeps_diagonal: bool = field(default=True, metadata=_LATER)
 
@@ -430,6 +429,7 @@ class RunConfig(Checked):
         history: of the history model.
         training: of the rankers' training loop.
         models: which models are trained; joined by commas on the command line.
+        final_fit: learn from every rating once the test part has been measured: that is what is published.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -442,6 +442,7 @@ class RunConfig(Checked):
     history: HistoryConfig = field(default_factory=HistoryConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     models: tuple[ModelName, ...] = ("dlrm", "ncf", "history", "content")
+    final_fit: bool = True
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)

@@ -61,6 +61,7 @@ def write_reports(folder: Path, history: History, evaluation: Evaluation) -> Non
         "split": split,
         "label_rule": rule,
         **_against(evaluation),
+        **_learnt(evaluation),
         "models": plain_values(evaluation.rows),
         "history": {model: plain_values(records) for model, records in history.items()},
         "best_epoch": {model: best_epoch(records).epoch for model, records in history.items() if records},
@@ -105,7 +106,8 @@ def _training_page(history: History, evaluation: Evaluation) -> Iterator[str]:
     )
     columns, auc = _named(_COLUMNS, evaluation), auc_name(evaluation)
     page = Page("", columns, rows, frozenset(columns[1:-1]))
-    yield from ("# Results on the test rows", "", f"{about} ECE: expected calibration error. –: not measured.", "")
+    said = f"{about} ECE: expected calibration error. –: not measured. {evaluation.learnt}".rstrip()
+    yield from ("# Results on the test rows", "", said, "")
     yield from (*text_tables.as_markdown(page), "")
     best = [(model, best_epoch(records), len(records)) for model, records in history.items() if records]
     if best:
@@ -119,6 +121,11 @@ def _training_page(history: History, evaluation: Evaluation) -> Iterator[str]:
 def _against(evaluation: Evaluation) -> dict[str, str]:
     """What the AUC is measured against, where that is no rating."""
     return {"auc": f"against {evaluation.sampled}"} if evaluation.sampled else {}
+
+
+def _learnt(evaluation: Evaluation) -> dict[str, str]:
+    """What the measured models learnt from, where that is not what the published ones did."""
+    return {"learnt": evaluation.learnt} if evaluation.learnt else {}
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -191,6 +198,7 @@ def as_values(evaluation: Evaluation) -> dict[str, Any]:
         "split": evaluation.split,
         "label_rule": evaluation.label_rule,
         **_against(evaluation),
+        **_learnt(evaluation),
         "samples": evaluation.samples,
         "test": plain_values(evaluation.rows),
         "calibration": calibration_values(evaluation.calibrations),
@@ -233,7 +241,7 @@ def as_pages(evaluation: Evaluation) -> list[Page]:
 def _rating_pages(evaluation: Evaluation) -> list[Page]:
     head = (
         f"{evaluation.rows[0].num_rows:,} {'test pairs' if evaluation.sampled else 'test ratings'}. "
-        f"Split: {evaluation.split}. {_positive(evaluation, 'Positive')}"
+        f"Split: {evaluation.split}. {_positive(evaluation, 'Positive')} {evaluation.learnt}".rstrip()
     )
     title, note = "Pairs" if evaluation.sampled else "Ratings", f"{head} {_how_sure(evaluation.samples)}".rstrip()
     return [
@@ -251,6 +259,8 @@ def _how_sure(samples: int) -> str:
 def _list_pages(evaluation: Evaluation, lists: ListEvaluation) -> list[Page]:
     measured = lists.describe()
     head = f"{measured[0].upper()}{measured[1:]}. The first line is what batch.score writes by default."
+    if evaluation.learnt and not evaluation.rows:
+        head += f" {evaluation.learnt}"
     users, items = (_of_side(evaluation, lists.slices, side) for side in (USERS, ITEMS))
     return [
         _figures("Lists", lists.rows, _FOUND, f"{head} {_how_sure(lists.samples)}".rstrip()),

@@ -20,7 +20,7 @@ from sdk.base.config import HistoryConfig, Weighting
 from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float32s, Float64s, Int64s
 from sdk.data.splits import drawn
-from sdk.metrics.lists import RelevanceSets, ndcg, user_mean
+from sdk.metrics.lists import RelevanceSets, best_columns, ndcg, user_mean
 from sdk.models.history.fit import ItemRegression, factors, prepared
 from sdk.models.history.matrices import Floats, Index, balanced, most_rated, rating_matrix
 
@@ -127,7 +127,7 @@ class Draw:
         item_in, item_out = factors
         scores = np.asarray((histories @ item_in) @ item_out.T, np.float32)
         scores[histories.nonzero()] = -np.inf
-        return ndcg(_top(scores), self.held_out, _LIST)
+        return ndcg(best_columns(scores, _LIST), self.held_out, _LIST)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -275,14 +275,6 @@ def _draw(part: ChoiceRatings, number: int) -> Draw | None:
     rng = np.random.default_rng((part.config.seed, number))
     held = (part.rating >= part.config.like_at) & drawn(len(part.rating), _HELD_OUT, rng)
     return part.draw(~held, held, rng, FEWEST_MEASURED)
-
-
-def _top(scores: Float32s) -> Int64s:
-    """(M, 10) columns of the highest scores, best first."""
-    width = min(_LIST, scores.shape[1])
-    some = np.argpartition(-scores, width - 1, axis=1)[:, :width]
-    order = np.argsort(-np.take_along_axis(scores, some, axis=1), axis=1, kind="stable")
-    return np.asarray(np.take_along_axis(some, order, axis=1), np.int64)
 
 
 def _best(found: Mapping[float, float]) -> float:
