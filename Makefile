@@ -23,11 +23,11 @@ nightly: setup ## train on the sample if there is no bundle, score everyone, sho
 	$(PYTHON_OF_VENV) -m batch.score --bundle '$(BUNDLE)' --out '$(OUT)' --run-date '$(RUN_DATE)'
 	$(PYTHON_OF_VENV) -m batch.taste --bundle '$(BUNDLE)' --out '$(OUT)'
 
-test: setup ## lint, format check, strict types, then the whole suite
+test: setup ## lint, format check, strict types, then the whole suite by two processes
 	$(PYTHON_OF_VENV) -m ruff check .
 	$(PYTHON_OF_VENV) -m ruff format --check .
 	$(PYTHON_OF_VENV) -m mypy
-	$(PYTHON_OF_VENV) -m pytest
+	$(PYTHON_OF_VENV) -m pytest -n 2 --dist loadfile
 
 clean: ## remove .venv, if setup.sh made it, and the caches; bundle and nightly stay
 	@sh setup.sh --clean

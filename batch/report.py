@@ -28,6 +28,9 @@ def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -
     add_bundle(parser, required=True, default=None, help="the bundle the night came from")
     add_fields(parser.group("required"), Job, "out")
     parser.group("common").add_argument("--run-date", metavar="YYYY-MM-DD", help="the night; the latest unless given")
+    add_fields(
+        parser.group("common"), Job, "new_items", help="the table that the night was given, for its items' names"
+    )
     return parser
 
 
@@ -38,17 +41,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    say(rebuild(args.bundle, args.out, args.run_date))
+    say(rebuild(args.bundle, args.out, args.run_date, args.new_items))
     return 0
 
 
-def rebuild(bundle_path: Path, out: str | Path, run_date: str | None = None) -> str:
+def rebuild(bundle_path: Path, out: str | Path, run_date: str | None = None, new_items: Path | None = None) -> str:
     """Write a published night's report again.
 
     Args:
-        bundle_path: the bundle that the night came from; its titles are shown.
+        bundle_path: the bundle that the night came from; its items are shown by name.
         out: where nights are published.
         run_date: the night; None takes the latest.
+        new_items: the items that the night was given beside the bundle's, which are shown by name, too.
 
     Returns:
         Where the report lies.
@@ -58,6 +62,7 @@ def rebuild(bundle_path: Path, out: str | Path, run_date: str | None = None) -> 
         BundleError: the bundle cannot be read.
         OutputError: there is no such night, or the report cannot be written.
     """
+    from batch.job.newer import with_new_items
     from batch.page.report_page import published_night, write_report
     from batch.store.places import open_target
     from batch.store.target import write_failed
@@ -65,9 +70,9 @@ def rebuild(bundle_path: Path, out: str | Path, run_date: str | None = None) -> 
 
     if run_date is not None:
         check_date(run_date, "--run-date")
-    target = open_target(out)
+    target, bundle = open_target(out), with_new_items(load(bundle_path), new_items)
     try:
-        return write_report(published_night(target, run_date or target.latest(), load(bundle_path)))
+        return write_report(published_night(target, run_date or target.latest(), bundle))
     except OSError as error:
         raise write_failed(out, error) from error
     except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:

@@ -1,4 +1,4 @@
-"""python -m batch.taste: a readable taste of the latest night, by title."""
+"""python -m batch.taste: a readable taste of the latest night, by name."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -
     common.add_argument("--users", type=whole_number, default=3, metavar="N", help="how many users")
     common.add_argument("--items", type=whole_number, default=3, metavar="N", help="how many items: the most rated")
     common.add_argument("--k", type=whole_number, default=5, metavar="N", help="how many entries of each list")
+    add_fields(common, Job, "new_items", help="the table that the night was given, for its items' names")
     return parser
 
 
@@ -49,12 +50,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    say(*taste(args.bundle, args.out, num_users=args.users, num_items=args.items, k=args.k).split("\n"))
+    say(
+        *taste(
+            args.bundle, args.out, num_users=args.users, num_items=args.items, k=args.k, new_items=args.new_items
+        ).split("\n")
+    )
     return 0
 
 
-def taste(bundle_path: Path, out: str | Path, *, num_users: int = 3, num_items: int = 3, k: int = 5) -> str:
-    """The latest night's first lists as text: users spread over the ids, and the most rated titles.
+def taste(
+    bundle_path: Path,
+    out: str | Path,
+    *,
+    num_users: int = 3,
+    num_items: int = 3,
+    k: int = 5,
+    new_items: Path | None = None,
+) -> str:
+    """The latest night's first lists as text: users spread over the ids, and the most rated items.
 
     Args:
         bundle_path: the bundle that the night came from.
@@ -62,6 +75,7 @@ def taste(bundle_path: Path, out: str | Path, *, num_users: int = 3, num_items: 
         num_users: how many users.
         num_items: how many items.
         k: how many entries of each list.
+        new_items: the items that the night was given beside the bundle's, which are shown by name, too.
 
     Raises:
         UsageError: a number is negative.
@@ -70,6 +84,7 @@ def taste(bundle_path: Path, out: str | Path, *, num_users: int = 3, num_items: 
     """
     import numpy as np
 
+    from batch.job.newer import with_new_items
     from batch.page.item_names import item_names
     from batch.store.layout import ITEM_ITEMS, LAYOUTS, USER_ITEMS
     from batch.store.places import open_target
@@ -80,7 +95,7 @@ def taste(bundle_path: Path, out: str | Path, *, num_users: int = 3, num_items: 
     for option, value in (("users", num_users), ("items", num_items), ("k", k)):
         if value < 0:
             raise UsageError(f"--{option}: got {value}, expected at least 0")
-    bundle, target = load(bundle_path), open_target(out)
+    bundle, target = with_new_items(load(bundle_path), new_items), open_target(out)
     night, users = _latest_night(target), bundle.encoded_users.known_ids
     picked = users[np.linspace(0, len(users) - 1, min(num_users, len(users))).astype(np.int64)].tolist()
     rated = bundle.encoded_items.statistics.count[FIRST_KNOWN:]
@@ -128,7 +143,7 @@ def _lists(target: Target, folder: str, layout: pa.Schema, wanted: Sequence[Id],
     query, answer, place = layout.names[0], layout.names[2], target.describe(folder)
     try:
         store, path = url_to_fs(place)
-        condition = ds.field(query).isin(list(wanted)) & (ds.field("rank") <= k)
+        condition = ds.field(query).isin(pa.array(wanted, layout.field(query).type)) & (ds.field("rank") <= k)
         parts = ds.dataset(path, schema=layout, filesystem=store, format="parquet")
         rows = parts.to_table(columns=[query, "rank", answer], filter=condition)
     except (pa.ArrowException, OSError) as error:
@@ -145,7 +160,7 @@ def _unreadable(where: str, error: Exception) -> OutputError:
 
 def _entries(item_ids: Sequence[Id], bundle: Bundle, k: int) -> list[str]:
     if k and not item_ids:
-        return ["  no list: none was asked for, or no title is left to list", ""]
+        return ["  no list: none was asked for, or no item is left to list", ""]
     from batch.page.item_names import item_names
 
     return [f"  {rank}. {name}" for rank, name in enumerate(item_names(bundle, item_ids), 1)] + [""]

@@ -22,7 +22,7 @@ class ExportOptions(Checked):
     """How a bundle becomes a model repository.
 
     Attributes:
-        model: the ranker: ``dlrm``, ``ncf``, or ``best`` by the bundle's validation AUC.
+        model: the ranker: ``dlrm``, ``ncf``, or ``best`` by the bundle's validation AUC, without any the history model.
         backend: what runs the ranker; ``pytorch`` and ``onnxruntime`` need a server that has them.
         workflow: ``nvtabular``, NVTabular's own, for a server that has it; ``compiled``, its vocabularies as sorted
             arrays; or ``auto``, NVTabular's where it is installed here.

@@ -13,7 +13,7 @@ from export.arrays import Arrays, content_arrays, form_arrays, list_arrays, voca
 from export.configs import config_text, configuration, native_file, read_config, sources
 from export.manifest import FORMAT_VERSION, MANIFEST, MODELS, check_repository, read_manifest, write_manifest
 from export.options import ExportOptions
-from export.selfcheck import check_ranker
+from export.selfcheck import check_ranker, scored
 from export.workflow_model import resolved, write_workflow
 from sdk.base import __version__
 from sdk.base.errors import OutputError, UsageError
@@ -34,7 +34,7 @@ class Exported:
     Attributes:
         repository: the folder.
         version: the new version of every model.
-        model: the ranker, ``dlrm`` or ``ncf``.
+        model: the ranker, ``dlrm`` or ``ncf``; ``history`` of a bundle without one.
         models: the models served.
     """
 
@@ -57,8 +57,8 @@ def export_repository(bundle: str | Path, out: str | Path, options: ExportOption
 
     Raises:
         BundleError: the bundle is damaged, or what was written does not score as the SDK does.
-        UsageError: the bundle has no such ranker, NVTabular is asked for and not installed, or ``out`` holds models of
-            other options.
+        UsageError: the bundle has no such ranker, or neither one nor the history model; NVTabular is asked for and not
+            installed; or ``out`` holds models of other options.
         OutputError: ``out`` is something else, or cannot be written.
         LockedError: another export is writing to it.
     """
@@ -79,12 +79,10 @@ class _Job:
 
     def __init__(self, bundle: Bundle, options: ExportOptions) -> None:
         self.bundle, self.options = bundle, replace(options, workflow=resolved(options.workflow))
-        self.name = bundle.resolve_model(options.model)
         sides = {"user_id": bundle.encoded_users, "item_id": bundle.encoded_items}
         self.texts = tuple(name for name, table in sides.items() if is_text(table.ids))
         self.models = tuple(m for m in MODELS if m != "similar_items" or "content" in bundle.info.models)
-        self.ranker = bundle.model(options.model)
-        self.form = self.ranker.lower()
+        self.name, self.form, self.scores = scored(bundle, options.model)
         self.form.check()
 
     def list_form(self) -> PairForm:
@@ -105,7 +103,7 @@ def _export(job: _Job, target: Path) -> Exported:
         version = _next_version(target)
         _write(job, staging, version)
         check_repository(staging)
-        check_ranker(job.bundle, job.ranker, staging / "ranker" / str(version), job.options)
+        check_ranker(job.bundle, job.scores, staging / "ranker" / str(version), job.options)
         if version == 1:
             put_in_place(staging, target)
         else:
@@ -113,7 +111,7 @@ def _export(job: _Job, target: Path) -> Exported:
             sync_tree(staging)
             _add_version(job, staging, target, version)
     log.info("%s: version %d of %s (%s)", target, version, ", ".join(job.models), job.name)
-    return Exported(str(target), version, str(job.name), job.models)
+    return Exported(str(target), version, job.name, job.models)
 
 
 def _next_version(target: Path) -> int:

@@ -17,7 +17,8 @@ from export.options import ExportOptions
 from sdk.base.types import Float32s, Int64s
 from sdk.bundles.bundle import Bundle
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN
-from sdk.models.pair_model import PairModel
+from sdk.models.pair_form import PairForm
+from sdk.scoring.recommender import HISTORY
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +37,27 @@ def sdk_scores(ranker: Any, user_index: Int64s, item_index: Int64s) -> Float32s:
     return scores
 
 
-def check_ranker(bundle: Bundle, ranker: PairModel, folder: Path, options: ExportOptions) -> None:
-    """Load the files that a server would load, and compare.
+def scored(bundle: Bundle, model: str) -> tuple[str, PairForm, Scorer]:
+    """What scores pairs: its name, its pair form, and the trained network itself.
+
+    That is a ranker; without any the history model, which is a pair form and no more.
+
+    Args:
+        bundle: the bundle.
+        model: ``dlrm``, ``ncf`` or ``best``; or ``history`` of a bundle without a ranker.
+
+    Raises:
+        UsageError: the bundle has neither.
+    """
+    name = None if model == HISTORY and bundle.info.chosen_model is None else bundle.resolve_model(model)
+    if name is None and (form := bundle.list_form(None)) is not None:
+        return HISTORY, form, form.score_pairs
+    ranker = bundle.model(model)
+    return str(name), ranker.lower(), lambda users, items: sdk_scores(ranker, users, items)
+
+
+def check_ranker(bundle: Bundle, scores: Scorer, folder: Path, options: ExportOptions) -> None:
+    """Load the files that a server would load, and compare with ``scores``, the SDK's.
 
     Raises:
         ParityError: a score differs by more than ``TOLERANCE``.
@@ -49,7 +69,7 @@ def check_ranker(bundle: Bundle, ranker: PairModel, folder: Path, options: Expor
     rng = np.random.default_rng(0)
     users = rng.integers(UNKNOWN, len(bundle.encoded_users), _PAIRS)
     items = rng.integers(FIRST_KNOWN, len(bundle.encoded_items), _PAIRS)
-    gap = np.abs(scorer(users, items) - sdk_scores(ranker, users, items))
+    gap = np.abs(scorer(users, items) - scores(users, items))
     if not gap.max() <= TOLERANCE:
         worst = int(gap.argmax())
         raise ParityError(

@@ -7,7 +7,6 @@ with TritonServer(repository) as server:
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import http.client
 import logging
 import os
@@ -32,7 +31,10 @@ from sdk.base.config import Checked, Limit, Size
 log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
+_ENDING_WITH_PARENT = (sys.executable, "-I", "-S", "-c", _PR_SET_PDEATHSIG)
+"""Runs a command to which the kernel sends SIGTERM when its parent dies. A program of its own: code that runs between
+fork and exec would be in a copy of a process with threads, whose locks nobody opens."""
 _POLL_S = 0.05
 _ATTEMPTS = 3  # a port that was free may be taken before the server binds it
 _SERVICES = {"Started HTTPService at", "Started GRPCInferenceService at"}
@@ -186,10 +188,10 @@ class TritonServer:
         self.ports = _ports(options)
         self._lines.clear()
         self._process = subprocess.Popen(
-            [str(home / "bin" / "tritonserver"), *self._arguments(self.ports, backends)],
+            [*(_ENDING_WITH_PARENT if options.end_with_parent else ()), str(home / "bin" / "tritonserver"),
+             *self._arguments(self.ports, backends)],
             env=environment(home, programs), cwd=folder, text=True, errors="replace",
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-            preexec_fn=_end_with_parent if options.end_with_parent else None,
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read_log, args=(self._process,), daemon=True)
         self._reader.start()
@@ -311,11 +313,6 @@ def _ports(options: ServerOptions) -> Ports:
                 raise ServerStartError(f"{problem}. Choose another port, or none to find one.") from error
             found.append(each.getsockname()[1])
     return Ports(*found)
-
-
-def _end_with_parent() -> None:
-    """Have the kernel send this process SIGTERM when its parent dies; runs between fork and exec."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _end_group(group: int) -> None:

@@ -11,11 +11,12 @@ from export.calls import Lists, Protocol
 from export.client import Client, ClientOptions
 from export.errors import ParityError
 from export.manifest import check_repository
-from export.selfcheck import TOLERANCE, sdk_scores
+from export.selfcheck import TOLERANCE, scored
 from sdk.base.errors import BundleError
 from sdk.base.ids import is_text
 from sdk.base.types import Float32s, IdArray, TopK
 from sdk.bundles.bundle import Bundle, load
+from sdk.scoring.recommender import HISTORY
 
 _UNKNOWN_NUMBERS, _UNKNOWN_TEXTS = (-1, 2**62), ("", "\N{REPLACEMENT CHARACTER} nobody's")
 
@@ -75,7 +76,8 @@ def verify(
     with Client(url, ClientOptions(protocol=protocol)) as client:
         gap = _compare_pairs(client, opened, ranker, num_pairs, rng)
         ids = _with_unknown(_some(opened.encoded_users.known_ids, num_lists, rng))
-        users = _compare("recommend", "user", ids, client.recommend(ids, k), opened.recommend(ids, k, model=ranker))
+        lists = opened.recommend(ids, k, model="best" if ranker == HISTORY else ranker)
+        users = _compare("recommend", "user", ids, client.recommend(ids, k), lists)
         if "similar_items" in facts["models"]:
             ids = _some(opened.encoded_items.known_ids, num_lists, rng)
             titles = _compare("similar_items", "item", ids, client.similar_items(ids, k), opened.similar(ids, k))
@@ -96,7 +98,7 @@ def _compare_pairs(client: Client, bundle: Bundle, ranker: str, count: int, rng:
     parts = [slice(start, start + 1000) for start in range(0, count, 1000)]
     served = np.concatenate([client.rank(users[part], items[part]) for part in parts])
     rows = bundle.encoded_users.index_of(users), bundle.encoded_items.index_of(items)
-    expected = sdk_scores(bundle.model(ranker), *rows)
+    expected = scored(bundle, ranker)[2](*rows)
     gap = np.abs(served - expected)
     if not gap.max() <= TOLERANCE:
         n = int(gap.argmax())

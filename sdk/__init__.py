@@ -1,10 +1,10 @@
-"""Marquee: train recommenders from ratings and titles, then recommend, in a few calls.
+"""Marquee: train recommenders from anybody's interactions and items, then recommend, in a few calls.
 
     import sdk
 
-    dataset = sdk.load_movielens("ml-25m.zip", tmdb="tmdb-5000")
+    dataset = sdk.dataset("plays.parquet", "catalogue.parquet")  # or sdk.load_movielens("ml-25m.zip")
     bundle = sdk.train(dataset, sdk.RunConfig(), "bundle")
-    bundle.recommend([42], k=10)
+    bundle.recommend(["a-user"], k=10)
 
 Names are loaded when they are first used: ``import sdk`` itself is quick and loads no torch.
 """

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_name, str(min(4, os.cpu_count() or 1)))  # read once, when the libraries are first imported
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two processes of tests share the cores: none may spin on one
 os.environ.setdefault("MPLBACKEND", "Agg")
 for _name in ("FORCE_COLOR", "CLICOLOR_FORCE"):
     os.environ.pop(_name, None)  # what a command says is read as plain text
@@ -23,6 +26,14 @@ for _name in ("FORCE_COLOR", "CLICOLOR_FORCE"):
 if "CI" not in os.environ:  # there Hypothesis loads its own profile: no deadline and the same examples every time
     settings.register_profile("marquee", deadline=None)  # a busy machine is not a failure
     settings.load_profile("marquee")
+
+
+def refuse_fork() -> None:
+    """What a fork runs into, and ``preexec_fn``: a copy lacks the threads that hold locks, and would wait for them."""
+    raise RuntimeError("this process has threads and is forked; begin one by tests/helpers/children.py")
+
+
+os.register_at_fork(before=refuse_fork)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -80,6 +91,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             names.append("pytriton")
         if reason := skip_for(names):
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left_running() -> Iterator[None]:
+    """A process that a test began and did not end fails, and is ended: the tests' own end might wait for it forever."""
+    yield
+    left = {pid: command for pid, command in descendants() if not any(name in command for name in OF_PYTHON)}
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left, f"left running: {left}"
+
+
+OF_PYTHON = ("multiprocessing.forkserver", "resource_tracker")
+"""Processes of the standard library's that serve until the end."""
+
+
+def descendants() -> Iterator[tuple[int, str]]:
+    """The live processes begun by this one or by those: process id and command."""
+    parents, commands = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, parent, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
+            if state != "Z":
+                parents[int(folder.name)] = int(parent)
+                commands[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
+    found = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    yield from ((pid, commands[pid]) for pid in found - {os.getpid()})
 
 
 @pytest.fixture(scope="session", autouse=True)

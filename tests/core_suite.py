@@ -19,12 +19,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-TOOLS = ("pytest>=8", "hypothesis>=6", "duckdb>=1", "polars>=1", "pyyaml>=6")
+TOOLS = ("pytest>=9", "pytest-xdist>=3.6", "hypothesis>=6", "duckdb>=1", "polars>=1", "pyyaml>=6")
 SHIPPED = ("sdk", "export", "batch", "triton_models", "pyproject.toml", "README.md")
 BESIDE = ("tests", "examples", "docs", "README.md", "pyproject.toml")
 ROOMS = (
@@ -84,7 +85,8 @@ def run_here(python: Path | str, work: Path, oldest: bool) -> int:
     subprocess.run([*pip, "install", "--no-deps", "--force-reinstall", wheel], check=True)  # another of this version
     tests = copy(BESIDE, work / "run")
     chosen = [f"tests/{room}" for room in ROOMS]
-    pytest = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=20", "-m", CHOSEN, *chosen]
+    options = ["-q", "-p", "no:cacheprovider", "--durations=20", "-n", "2", "--dist", "loadfile", "-m", CHOSEN]
+    pytest = [python, "-m", "pytest", *options, *chosen]
     return subprocess.run(pytest, cwd=tests, env=environment, check=False).returncode
 
 
@@ -115,10 +117,12 @@ def main() -> int:
             if python is None:
                 results[version] = "not there"
                 continue
-            results[version] = "passed" if run_here(python, work, args.lowest) == 0 else "FAILED"
+            start = time.monotonic()
+            outcome = "passed" if run_here(python, work, args.lowest) == 0 else "FAILED"
+            results[version] = f"{outcome} in {time.monotonic() - start:.0f} s"
     for version, result in results.items():
         print(f"core suite, Python {version}: {result}")
-    return int("FAILED" in results.values())
+    return int(any("FAILED" in result for result in results.values()))
 
 
 if __name__ == "__main__":

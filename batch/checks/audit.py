@@ -186,7 +186,7 @@ def _measured(found: SideAudit, previous: PreviousNight | None) -> Counted:
     if previous is None:
         return dataclasses.replace(figures, note="no previous night")
     if rules.scope != previous.figures.scope.get(rules.side, {}):
-        why = "the previous night was asked for other ids, or allowed other titles"
+        why = "the previous night was asked for other ids, or allowed other items"
         return dataclasses.replace(figures, note=why)
     return _compared(found, figures, previous.parts[rules.side])
 
@@ -222,6 +222,6 @@ def _previous_tops(name: str, table: pa.Table, rules: SideRules) -> tuple[PartLi
     if problem := layout_problem(name, table, rules.layout):
         raise OutputError(problem)
     part = take_apart(name, table, rules)
-    gone = np.arange(len(part.answer)) + len(rules.answers)  # titles that tonight's catalogue does not have
+    gone = np.arange(len(part.answer)) + len(rules.answers)  # items that tonight's catalogue does not have
     answers = np.where(part.answer < 0, gone, part.answer)
     return part, tops(part.list_row, part.rank, answers, len(part.starts), rules.depth)

@@ -65,32 +65,32 @@ def tops(list_row: Int64s, rank: Int32s, answers: Int64s, num_lists: int, depth:
 
 
 def jaccard(left: Int32s, right: Int32s) -> Float64s:
-    """(B,) Jaccard index of the titles in two tops, row by row; two empty ones are alike.
+    """(B,) Jaccard index of the items in two tops, row by row; two empty ones are alike.
 
     Args:
-        left: (B, depth) int32, no title twice in a row, ``NOT_LISTED`` for none.
+        left: (B, depth) int32, no item twice in a row, ``NOT_LISTED`` for none.
         right: the same.
     """
     both = np.zeros(len(left), dtype=np.int64)
     for column in range(left.shape[1]):
-        title = left[:, column, None]
-        both += ((right == title) & (title != NOT_LISTED)).any(axis=1)
+        item = left[:, column, None]
+        both += ((right == item) & (item != NOT_LISTED)).any(axis=1)
     either = (left != NOT_LISTED).sum(axis=1) + (right != NOT_LISTED).sum(axis=1) - both
     return np.where(either > 0, both / np.maximum(either, 1), 1.0)
 
 
 def sameness(listed_in: Int64s, eligible: Int64s) -> float | None:
-    """How far all tops are one: of the other lists that could name a title, the share that does, per place of a top.
+    """How far all tops are one: of the other lists that could name an item, the share that does, per place of a top.
 
-    1 where every list names the same titles, but for what its user has rated; about depth / I where lists are random.
-    A title in c tops of e lists that could name it is shared by c (c - 1) of c (e - 1) ordered pairs.
+    1 where every list names the same items, but for what its user has rated; about depth / I where lists are random.
+    An item in c tops of e lists that could name it is shared by c (c - 1) of c (e - 1) ordered pairs.
 
     Args:
-        listed_in: (I,) int64, c: the number of tops that hold each title.
+        listed_in: (I,) int64, c: the number of tops that hold each item.
         eligible: (I,) int64, e: the number of lists that could hold it, at least c.
 
     Returns:
-        None where no title could stand in two lists.
+        None where no item could stand in two lists.
     """
     several = (listed_in > 0) & (eligible > 1)
     counts, others = listed_in[several].astype(np.float64), eligible[several] - 1
@@ -98,7 +98,7 @@ def sameness(listed_in: Int64s, eligible: Int64s) -> float | None:
 
 
 def gini(counts: Int64s) -> float | None:
-    """Gini index of (I,) int64 counts: 0 all equal, 1 one title has them all; None for fewer than two or no count.
+    """Gini index of (I,) int64 counts: 0 all equal, 1 one item has them all; None for fewer than two or no count.
 
     The same as ``sdk.metrics.lists.gini``, from counts that were added up part by part.
     """

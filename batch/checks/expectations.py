@@ -74,14 +74,14 @@ def expectations(bundle: Bundle, job: Job, asked: Asked | None = None) -> Expect
     metrics = bundle.info.metrics
     facts = BundleFacts(
         data=bundle.info.data.get("name"), model=resolved, k=job.k, include_seen=job.include_seen,
-        label_rule=metrics.get("label_rule"), split=metrics.get("split"),
+        repeat=job.repeat is not None, label_rule=metrics.get("label_rule"), split=metrics.get("split"),
         validation_auc=None if resolved is None else dict(metrics.get("validation_auc") or {}).get(resolved),
     )  # fmt: skip
     return Expectations(rules, facts, job.gates, job.skip_gate)
 
 
 def _audience_rules(bundle: Bundle, asked: Asked, barred: Seen, user_rules: SideRules, size: int) -> SideRules:
-    """The users' rules turned round: titles are asked about, and the users that a model knows are listed."""
+    """The users' rules turned round: items are asked about, and the users that a model knows are listed."""
     titles = bundle.encoded_items.known_ids
     eligible = user_rules.expected & _known_to_a_model(bundle)[FIRST_KNOWN:]
     turned, seen, blocked = (_turned(one, bundle) for one in (barred, user_rules.seen, asked.blocked))
@@ -124,5 +124,5 @@ def _known_to_a_model(bundle: Bundle) -> Bools:
 
 
 def _scope(asked: Asked, *options: str) -> dict[str, str]:
-    """What narrows a side: who is asked about, and a list of the only titles allowed."""
+    """What narrows a side: who is asked about, and a list of the only items allowed."""
     return {name: asked.pins[name]["sha256"] for name in options if name in asked.pins}

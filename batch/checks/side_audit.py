@@ -32,11 +32,11 @@ class SideRules:
         queries: (Q,) ids, ascending: those that may have a list.
         answers: (I,) ids, ascending: the catalogue.
         expected: (Q,) bool, which of them must have a list.
-        left: (Q,) int64, titles that could be listed for each: the longest list that it can have.
+        left: (Q,) int64, items that could be listed for each: the longest list that it can have.
         k: list length asked for.
         depth: ranks that count as a list's top.
         seen: rows of the encoded tables: what must not be shown to whom; None where anything may be.
-        allowed: (I,) bool, the titles that may be listed; None allows all.
+        allowed: (I,) bool, the items that may be listed; None allows all.
         blocked: rows of the encoded tables: what was to be kept from whom; None where nothing was.
         established: (Q,) bool, the queries that the model should know; None: all of them.
         served: whether the bundle has a model for this side; else everybody is served by popularity.
@@ -66,9 +66,9 @@ class SideRules:
     def unchecked(self) -> dict[str, str]:
         """The gates that no row can fail, since nothing was asked for that they could hold it to -> why."""
         found = {
-            "seen": (self.seen is None, "rated titles may be listed"),
+            "seen": (self.seen is None, "what users have may be listed"),
             "denied": (self.allowed is None and self.blocked is None, "nothing was to be kept back"),
-            "asked": (bool(self.expected.all()), f"every {'user' if self.side == USERS else 'title'} was asked for"),
+            "asked": (bool(self.expected.all()), f"every {'user' if self.side == USERS else 'item'} was asked for"),
         }
         return {gate: why for gate, (nothing, why) in found.items() if nothing}
 
@@ -117,14 +117,14 @@ class PartLists:
         name: what messages call it.
         ids: (N,) whose list.
         rank: (N,) int32.
-        answers: (N,) which title.
+        answers: (N,) which item.
         score: (N,) float32.
         fallback: (N,) bool, whether popularity served it.
         starts: (L,) int64, first row of each list.
         lengths: (L,) int64.
         list_row: (N,) int64, the list of each row.
         query: (L,) int64, position among the known queries; -1 for an unknown one.
-        answer: (N,) int64, position in the catalogue; -1 for an unknown title.
+        answer: (N,) int64, position in the catalogue; -1 for an unknown item.
     """
 
     name: str
@@ -141,9 +141,9 @@ class PartLists:
 
 
 class SideAudit:
-    """Takes parts one by one and keeps only counts per query and per title.
+    """Takes parts one by one and keeps only counts per query and per item.
 
-    It holds 4 * depth + 1 bytes a query and 24 bytes a title, beside one part at a time.
+    It holds 4 * depth + 1 bytes a query and 24 bytes an item, beside one part at a time.
 
     Args:
         rules: what the lists are held against.
@@ -201,7 +201,7 @@ class SideAudit:
         )  # fmt: skip
 
     def _sameness(self) -> float | None:
-        """See ``drift.sameness``; None where lists choose among fewer than twice the titles that their tops hold."""
+        """See ``drift.sameness``; None where lists choose among fewer than twice the items that their tops hold."""
         choice = self.rules.left[self.present].mean() if self.present.any() else 0.0
         if choice < 2 * self.rules.depth:
             return None
@@ -227,22 +227,22 @@ class SideAudit:
 
     def _check_ids(self, lists: PartLists) -> None:
         unknown = (lists.answer < 0) | (lists.query < 0)[lists.list_row]
-        self._report(lists, "known", unknown, "names {id} and title {answer}, one of which the bundle does not have")
+        self._report(lists, "known", unknown, "names {id} and item {answer}, one of which the bundle does not have")
         if self.rules.allowed is not None:
             denied = (lists.answer >= 0) & ~self.rules.allowed[lists.answer]
-            self._report(lists, "denied", denied, "names title {answer} for {id}, which may not be recommended")
+            self._report(lists, "denied", denied, "names item {answer} for {id}, which may not be recommended")
         if self.rules.side == TITLES:
             itself = (lists.query[lists.list_row] == lists.answer) & (lists.answer >= 0)
-            self._report(lists, "itself", itself, "lists title {id} as similar to itself")
+            self._report(lists, "itself", itself, "lists item {id} as similar to itself")
 
     def _check_repeats(self, lists: PartLists) -> None:
-        """Titles named twice and titles seen, by one sort of (list, title) keys."""
+        """Items named twice and items seen, by one sort of (list, item) keys."""
         keys = lists.list_row * self._width + lists.answer + 1
         ordered = np.sort(keys)
         if (ordered[1:] == ordered[:-1]).any():
             again = pd.Series(keys).duplicated().to_numpy() & (lists.answer >= 0)
-            self._report(lists, "repeats", again, "names title {answer} again for {id}")
-        shows = "shows user {id} title {answer}" if self.rules.side == USERS else "lists user {answer} for title {id}"
+            self._report(lists, "repeats", again, "names item {answer} again for {id}")
+        shows = "shows user {id} item {answer}" if self.rules.side == USERS else "lists user {answer} for item {id}"
         self._check_barred(lists, "seen", self.rules.seen, keys, ordered, f"{shows}, which they have rated")
         self._check_barred(
             lists, "denied", self.rules.blocked, keys, ordered, f"{shows}, which was to be kept from them"
@@ -256,9 +256,9 @@ class SideAudit:
         known = np.flatnonzero(lists.query >= 0)
         theirs = barred.take(lists.query[known] + FIRST_KNOWN)
         owner = np.repeat(known, np.diff(theirs.indptr))
-        titles = theirs.items - FIRST_KNOWN
-        self.barred += np.bincount(titles[~lists.fallback[lists.starts[owner]]], minlength=len(self.barred))
-        wanted = owner * self._width + titles + 1
+        items = theirs.items - FIRST_KNOWN
+        self.barred += np.bincount(items[~lists.fallback[lists.starts[owner]]], minlength=len(self.barred))
+        wanted = owner * self._width + items + 1
         shown = wanted[rows_of(ordered, wanted) >= 0]
         if len(shown):
             self._report(lists, gate, np.isin(keys, shown), says)
@@ -277,7 +277,7 @@ class SideAudit:
         unasked = known & ~self.rules.expected[lists.query]
         self._report(lists, "asked", _at(lists, unasked), "begins a list of {id}, which was not asked for")
         longest = np.minimum(self.rules.k, self.rules.left[lists.query])
-        short = (lists.lengths < longest) & (self.rules.side != TITLES)  # few titles may be like one
+        short = (lists.lengths < longest) & (self.rules.side != TITLES)  # few items may be like one
         wrong = known & ((lists.lengths > longest) | short)
         self._report(lists, "lengths", _at(lists, wrong), "begins a list of another length than k and what is left")
 

@@ -34,14 +34,14 @@ class SideFigures(Counted):
 
     Attributes:
         without_any_candidate: ids asked for for which nothing is left to list.
-        distinct_items_shown: titles that stand in at least one list.
+        distinct_items_shown: items that stand in at least one list.
         mean_length: rows of a list, in the mean.
         fallback: share of lists that popularity made.
         established_fallback: the same of established users.
         flat: share of a model's lists in which all scores are the same.
         sameness: see ``checks.drift.sameness``.
         coverage: share of the catalogue that stands in at least one list.
-        gini: Gini index of how often each title is listed.
+        gini: Gini index of how often each item is listed.
         kept: share of the previous night's lists that have one tonight.
         overlap: mean Jaccard index of the tops of both nights.
         drift: population stability index of the scores against the previous night's.
@@ -71,7 +71,8 @@ class BundleFacts:
         data: name of the data.
         model: the ranker; None without one.
         k: list length asked for.
-        include_seen: whether rated titles may be listed.
+        include_seen: whether items that the user has may be listed.
+        repeat: whether some of them may, those of ``--repeat``.
         label_rule: what counts as liked.
         split: how ratings were held out.
         validation_auc: of the ranker.
@@ -81,6 +82,7 @@ class BundleFacts:
     model: str | None = None
     k: int | None = None
     include_seen: bool | None = None
+    repeat: bool | None = None
     label_rule: str | None = None
     split: str | None = None
     validation_auc: float | None = None
@@ -126,7 +128,7 @@ class Figures:
 
     Attributes:
         users: of the users' lists.
-        titles: of the titles' lists.
+        titles: of the items' lists.
         audiences: of the audiences; None where none were asked for.
         bundle: what they depend on; None where a night of an earlier release does not say.
         scope: side -> option -> sha256 of its file: what narrows a side.
@@ -173,13 +175,18 @@ class Figures:
             users=_taken(SideFigures, _part(checks, FOLDERS[USERS])),
             titles=_taken(SideFigures, _part(checks, FOLDERS[TITLES])),
             audiences=_taken(Counted, _part(checks, FOLDERS[AUDIENCES])) if FOLDERS[AUDIENCES] in checks else None,
-            bundle=_taken(BundleFacts, {"include_seen": inputs.get("include_seen"), **bundle}) if bundle else None,
+            bundle=_taken(BundleFacts, {**_again(inputs), **bundle}) if bundle else None,
             scope={side: _part(scope, side) for side in scope},
             thresholds=_part(checks, "thresholds"),
             skipped=tuple(checks["skipped"]) if isinstance(checks.get("skipped"), list) else (),
             previous=checks["previous"] if isinstance(checks.get("previous"), str) else None,
             gates=tuple(_line(line) for line in checks.get("gates", ())),
         )
+
+
+def _again(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What may be listed again, of a night that was written before its figures said so."""
+    return {"include_seen": inputs.get("include_seen"), "repeat": "repeat" in _part(inputs, "asked")}
 
 
 def _line(line: Mapping[str, Any]) -> GateResult:

@@ -10,10 +10,11 @@ from batch.gates.figures import AUDIENCES, TITLES, USERS, BundleFacts, Counted, 
 from batch.gates.thresholds import GateConfig
 from sdk.base.errors import UsageError
 
-LISTS, SCORES, TOPS = ("k", "include_seen"), ("k", "model", "include_seen"), ("top", "include_seen")
+_AGAIN = ("include_seen", "repeat")
+LISTS, SCORES, TOPS = ("k", *_AGAIN), ("k", "model", *_AGAIN), ("top", *_AGAIN)
 """What must be the same for two nights' lists, scores or tops to be of the same kind."""
-_OF_USERS = ("model", "include_seen")
-"""Of that, what makes no difference to titles."""
+_OF_USERS = ("model", *_AGAIN)
+"""Of that, what makes no difference to items' lists."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -231,7 +232,7 @@ GATES = (
           "rows were lost or parts are damaged"),
     _rows("order", "max_rising_scores", "rows that score above the row before them",
           "a list is not sorted: a defect, or damaged parts"),
-    _rows("repeats", "max_repeats", "titles named twice in a list, and lists that stand twice",
+    _rows("repeats", "max_repeats", "items named twice in a list, and lists that stand twice",
           "a part was written twice or is damaged"),
     _rows("finite", "max_not_finite", "rows with a score that is no finite number, or with a null",
           "the model diverged, or parts are damaged"),
@@ -239,12 +240,12 @@ GATES = (
           "lists were cut, or k is not what was asked"),
     _rows("asked", "max_unasked", "lists that were not asked for", "the staged parts are of another run"),
     _rows("denied", "max_denied", "rows that name what was denied, not allowed or blocked",
-          "a list of titles to keep back did not work"),
+          "a list of items to keep back did not work"),
     _rows("seen", "max_seen", "rows that show a user what they have rated",
-          "the filter of rated titles did not work", (USERS, AUDIENCES)),
-    _rows("itself", "max_self", "titles listed as similar to themselves", "the content model is wrong", (TITLES,)),
+          "the filter of seen items did not work", (USERS, AUDIENCES)),
+    _rows("itself", "max_self", "items listed as similar to themselves", "the content model is wrong", (TITLES,)),
     _gate("length_ratio", _length_ratio, "mean list length over the previous night's",
-          "something takes titles out of the lists", users="min_length_ratio", titles="min_length_ratio"),
+          "something takes items out of the lists", users="min_length_ratio", titles="min_length_ratio"),
     _gate("fallback", _fallback, "share served by popularity",
           "the model knows too few: lost training data, or too high a minimum of ratings",
           users=("max_user_fallback", _RISEN), titles=("max_title_fallback", _RISEN)),
@@ -252,16 +253,16 @@ GATES = (
           "share of lists whose scores are all the same",
           "the model gives everything one score: not trained, or diverged",
           users="max_flat_users", titles="max_flat_titles"),
-    _gate("sameness", _measured("sameness", "the lists have too few titles to choose from"),
-          "share of the other lists that hold a title of a top, of those that could",
+    _gate("sameness", _measured("sameness", "the lists have too few items to choose from"),
+          "share of the other lists that hold an item of a top, of those that could",
           "everybody gets one list: personal taste is lost", users="max_sameness", titles="max_title_sameness"),
-    _gate("coverage", _measured("coverage", "no titles"), "share of the catalogue that is listed anywhere",
-          "half the catalogue is gone, or the lists shrank to a few titles", users=_COVERED, titles=_COVERED),
-    _gate("gini", _measured("gini", "fewer than two titles, or none is listed"),
-          "Gini index of how often each title is listed", "a few titles take most places",
+    _gate("coverage", _measured("coverage", "no items"), "share of the catalogue that is listed anywhere",
+          "half the catalogue is gone, or the lists shrank to a few items", users=_COVERED, titles=_COVERED),
+    _gate("gini", _measured("gini", "fewer than two items, or none is listed"),
+          "Gini index of how often each item is listed", "a few items take most places",
           users=_SPREAD, titles=_SPREAD),
     _gate("kept", _between("kept"), "share of the previous night's ids that have a list tonight",
-          "users or titles are gone from the data", users="min_kept", titles="min_kept"),
+          "users or items are gone from the data", users="min_kept", titles="min_kept"),
     _gate("overlap", _between("overlap", *TOPS), "mean Jaccard index of the tops of both nights",
           "another or an untrained model, or mixed-up ids", users="min_user_overlap", titles="min_title_overlap"),
     _gate("drift", _between("drift", *SCORES),

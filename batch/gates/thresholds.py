@@ -21,31 +21,31 @@ class GateConfig:
         established_ratings: only users with at least this many ratings count for ``users.fallback``.
         min_rows: rows of all lists of a side together.
         max_missing: ids asked for without a list though something is left to list.
-        max_unknown: rows that name a user or a title that the bundle does not know.
+        max_unknown: rows that name a user or an item that the bundle does not know.
         max_rank_gaps: rows whose rank is not the one after the row before.
         max_rising_scores: rows that score above the row before them in the same list.
-        max_repeats: rows that name a title again, and lists that stand in two places.
+        max_repeats: rows that name an item again, and lists that stand in two places.
         max_not_finite: rows with a score that is NaN or infinite, or with a null.
-        max_seen: rows that show a user a title which they have rated.
-        max_self: rows that list a title as similar to itself.
+        max_seen: rows that show a user an item which they have.
+        max_self: rows that list an item as similar to itself.
         max_unasked: lists of ids that were not asked for.
         max_denied: rows that name what ``--allow``, ``--deny`` or ``--block`` keep back.
         max_wrong_lengths: lists longer than k or than what is left; on the users' side also shorter ones.
         min_length_ratio: mean list length over the previous night's, where k is the same.
         max_user_fallback: share of established users that are served by popularity.
-        max_title_fallback: share of titles that are served by popularity.
+        max_title_fallback: share of items that are served by popularity.
         max_fallback_rise: how much either share may grow from one night to the next.
         max_flat_users: share of users' lists in which all scores are the same, fallback aside.
-        max_flat_titles: the same of titles' lists.
-        max_sameness: of the other users who could be shown a title of a top, the share who are, in the mean.
-        max_title_sameness: the same of titles' lists.
+        max_flat_titles: the same of items' lists.
+        max_sameness: of the other users who could be shown an item of a top, the share who are, in the mean.
+        max_title_sameness: the same of items' lists.
         min_coverage: share of the catalogue that stands in at least one list.
         min_coverage_ratio: that share over the previous night's.
-        max_gini: Gini index of how often each title is listed.
+        max_gini: Gini index of how often each item is listed.
         min_evenness_ratio: 1 minus the Gini index, over the previous night's.
         min_kept: share of the previous night's lists that have one tonight.
         min_user_overlap: mean Jaccard index of a user's top and the previous night's.
-        min_title_overlap: the same of titles' lists.
+        min_title_overlap: the same of items' lists.
         max_drift: population stability index of the scores against the previous night's.
         min_auc: validation AUC of the ranker.
         max_auc_drop: how much it may fall from one night to the next.

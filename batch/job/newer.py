@@ -12,9 +12,9 @@ from sdk.base.errors import UnusableFileError
 from sdk.base.ids import is_text, rows_of
 from sdk.base.types import IdArray, Int64s
 from sdk.bundles.bundle import Bundle
-from sdk.bundles.fresh import FreshRatings, nothing_known
+from sdk.bundles.fresh import FreshBundle, FreshRatings, nothing_known, read_newer
 from sdk.bundles.new_items import NewItems
-from sdk.data.events import as_text, read_interactions
+from sdk.data.events import as_text
 from sdk.data.movielens import load_ratings
 from sdk.data.side_tables import described, films_of, read_side
 
@@ -40,10 +40,7 @@ def fresh_ratings(bundle: Bundle, path: Path, until: int) -> tuple[FreshRatings,
     if _is_movielens(bundle, path):
         read = load_ratings(path, config=config, until=until)
         return FreshRatings.of(bundle, read.interactions), read.rejects
-    loaded = read_interactions(
-        str(path), name="ratings", columns=about.columns, events=about.events, seen=about.seen, config=config,
-        until=until,
-    )  # fmt: skip
+    loaded = read_newer(bundle, str(path), name="ratings", until=until)
     if loaded.feedback != about.feedback:
         kinds = {"explicit": "ratings", "implicit": "no ratings: each row is an event"}
         problem = f"it holds {kinds[loaded.feedback]}, where the bundle was trained on {kinds[about.feedback]}"
@@ -68,6 +65,11 @@ def _named(keys: Int64s, ids: IdArray, known: IdArray, path: Path, side: str) ->
             raise _text_ids(path, side, ids)
         return keys, None
     return (keys, ids) if is_text(ids) else (rows_of(ids, keys), as_text(ids))
+
+
+def with_new_items(bundle: Bundle, path: Path | None) -> Bundle:
+    """A bundle with the items of a table beside its own, or as it is without one; errors as ``new_items``."""
+    return bundle if path is None else FreshBundle(bundle, None, new_items(bundle, path)[0])
 
 
 def new_items(bundle: Bundle, path: Path) -> tuple[NewItems, int, pa.Table]:

@@ -51,12 +51,12 @@ def _parameters(config: RunConfig) -> dict[str, Any]:
 
 
 def ranked_by(job: Job, bundle: Bundle) -> str:
-    """What makes the users' lists: the ranker that the job means; without one ``history``, or else ``popular``.
+    """What makes the users' lists: the ranker that has a part in them; without one ``history``, or else ``popular``.
 
     Raises:
         UsageError: the bundle has no such ranker.
     """
-    return bundle.resolve_model(job.model) or (HISTORY if HISTORY in bundle.info.models else POPULAR)
+    return bundle.ranker_of_lists(job.model) or (HISTORY if HISTORY in bundle.info.models else POPULAR)
 
 
 def package_versions() -> dict[str, str]:

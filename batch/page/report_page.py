@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,9 +81,26 @@ def page(night: NightShown) -> str:
     )
     environment.filters["number"] = number
     return environment.get_template("night.html").render(
-        night=night, sample=sample, charts=_charts(night, sample),
+        night=night, facts=list(_facts(night.inputs)), sample=sample, charts=_charts(night, sample),
         tastes=[*_user_tastes(night.bundle, sample), *_title_tastes(night)],
     )  # fmt: skip
+
+
+def _facts(inputs: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:
+    """What the night's content depends on, one by one, under the names of what it is part of; settings left out."""
+    for name, value in sorted(inputs.items()):
+        said = f"{within}: {name}" if within else name.replace("_", " ")
+        if isinstance(value, Mapping):
+            yield from () if said == "parameters" else _facts(value, said)
+        else:
+            yield said, _listed(value)
+
+
+def _listed(value: Any) -> str:
+    """A value; of several one after the other, and pairs as ``brand: group``."""
+    if not isinstance(value, list):
+        return str(value)
+    return ", ".join(": ".join(map(str, one)) if isinstance(one, list) else str(one) for one in value)
 
 
 def _charts(night: NightShown, sample: Sample) -> list[tuple[str, str, str]]:

@@ -225,8 +225,9 @@ def _shown(
     night: Night, figures: Figures, inputs: Mapping[str, Any], record: Mapping[str, Any], refusal: str | None = None
 ) -> NightShown:
     bundle = night.opened.bundle
-    trained = bundle.trained if isinstance(bundle, FreshBundle) else bundle  # as batch.report will open it
-    return NightShown(night.job.run_date, night.target, trained, figures, inputs, record, refusal)
+    if isinstance(bundle, FreshBundle):  # as batch.report will open it
+        bundle = bundle.trained if bundle.new_items is None else FreshBundle(bundle.trained, None, bundle.new_items)
+    return NightShown(night.job.run_date, night.target, bundle, figures, inputs, record, refusal)
 
 
 def _report(night: Night, figures: Figures, made: Written, published: Mapping[str, Any] | None) -> Report:

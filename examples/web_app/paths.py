@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from markupsafe import Markup, escape
 from werkzeug.routing import BaseConverter
+
+_DOTS = re.compile(r"~*\.{1,2}")
 
 
 class AnyText(BaseConverter):
@@ -16,8 +19,16 @@ class AnyText(BaseConverter):
     part_isolating = False
 
     def to_url(self, value: object) -> str:
-        """The text with every character quoted that means something in an address, a slash among them."""
-        return quote(str(value), safe="")
+        """The text with every character quoted that means something in an address, a slash among them.
+
+        Browsers take ``.`` and ``..`` out of an address, also quoted, so a tilde is put before them.
+        """
+        text = str(value)
+        return quote(f"~{text}" if _DOTS.fullmatch(text) else text, safe="")
+
+    def to_python(self, value: str) -> str:
+        """The text that ``to_url`` was given."""
+        return value[1:] if value.startswith("~") and _DOTS.fullmatch(value) else value
 
 
 @dataclass(frozen=True, slots=True)

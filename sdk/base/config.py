@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -32,8 +33,8 @@ NCFVariant = Literal["dot", "neumf"]
 EngineName = Literal["auto", "nvtabular", "builtin"]
 TrainerName = Literal["builtin", "merlin"]
 Weighting = Literal["stars", "alike", "log"]
-ModelName = Literal["dlrm", "ncf", "history", "content"]
-RANKERS = ("dlrm", "ncf")  # the models that score a pair with a logit
+ModelName = Literal["dlrm", "ncf", "bfm", "history", "content"]
+RANKERS = ("dlrm", "ncf", "bfm")  # the models that score a pair with a logit
 C = TypeVar("C")
 _LATER = MappingProxyType({"written": "where it is not the default"})
 """Of a field that came later: with its default, a configuration is written as it always was."""
@@ -68,6 +69,19 @@ SomeWeight = Annotated[float, Limit(lambda value: 0 < value <= _MAX_WEIGHT, f"ab
 Stars = Annotated[float, Limit(lambda value: abs(value) <= _MAX_WEIGHT, f"at most {_MAX_WEIGHT:g}")]
 
 
+def hints_of(owner: type, *, annotated: bool = False) -> dict[str, Any]:
+    """``typing.get_type_hints``, but the text of every annotation is evaluated once a class.
+
+    Args:
+        owner: a class.
+        annotated: whether a type comes with what ``Annotated`` says beside it.
+    """
+    return _hints(owner, annotated)
+
+
+_hints = functools.cache(lambda owner, annotated: get_type_hints(owner, include_extras=annotated))
+
+
 class Checked:
     """A frozen dataclass whose fields' types say what their values may be.
 
@@ -78,7 +92,7 @@ class Checked:
     __slots__ = ()
 
     def __post_init__(self) -> None:
-        for name, hint in get_type_hints(type(self), include_extras=True).items():
+        for name, hint in hints_of(type(self), annotated=True).items():
             value, inner = getattr(self, name), get_args(hint)
             may_be_none = type(None) in inner
             kind = inner[0] if may_be_none else hint
@@ -269,6 +283,23 @@ class NCFConfig(Checked):
         return self.num_members or members_for(num_rows, most=3)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BFMConfig(Checked):
+    """A Bayesian factorisation machine, sampled (Freudenthaler, Schmidt-Thieme and Rendle 2011).
+
+    Attributes:
+        rank: columns of a sample's vectors.
+        width: columns of the mean's vectors.
+        max_epochs: upper limit; an epoch is 25 sweeps.
+        least_gain: validation AUC that an epoch must add for another one to follow.
+    """
+
+    rank: Count = 12
+    width: Count = 32
+    max_epochs: Count = 12
+    least_gain: Amount = 0.0005
+
+
 _LIKE_AT, _STAR_WEIGHT = FromData(4.0), FromData(0.4)
 
 
@@ -305,7 +336,8 @@ class HistoryConfig(Checked):
             times its square. The others are known by their content features.
         seed: of the low-rank factorisation and of the validation part that the penalty is chosen on.
         feature_dim: number of content vectors that the item features are.
-        ranker_weight: of a ranker's logit, added to this model's score in a list; more lists titles that few watch.
+        ranker_weight: of a ranker's logit, added to this model's score in a list; None takes for each ranker what gives
+            the best lists of the validation part, which is 0 where none is better than this model's own.
         weighting: ``stars``, by the three fields on them; ``alike``, every pair weighs 1; ``log``, of events of some
             weight w: log2(1 + ``star_weight`` w), so that one of weight 1 / ``star_weight`` weighs 1; None chooses one
             of the last two. Implicit feedback is never weighed by stars.
@@ -328,7 +360,7 @@ class HistoryConfig(Checked):
     max_titles: Count = 12_000
     seed: Seed = 0
     feature_dim: Size = 256
-    ranker_weight: Amount = 0.003
+    ranker_weight: Amount | None = None
     weighting: Weighting | None = field(default="stars", metadata=_LATER)
     session_gap_s: Amount | None = None
 
@@ -392,9 +424,11 @@ class RunConfig(Checked):
         content: of the content model.
         dlrm: of the DLRM.
         ncf: of NCF.
+        bfm: of the Bayesian factorisation machine.
         history: of the history model.
         training: of the rankers' training loop.
         models: which models are trained; joined by commas on the command line.
+        final_fit: learn from every rating once the test part has been measured: that is what is published.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -403,9 +437,11 @@ class RunConfig(Checked):
     content: ContentConfig = field(default_factory=ContentConfig)
     dlrm: DLRMConfig = field(default_factory=DLRMConfig)
     ncf: NCFConfig = field(default_factory=NCFConfig)
+    bfm: BFMConfig = field(default=BFMConfig(), metadata=_LATER)
     history: HistoryConfig = field(default_factory=HistoryConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     models: tuple[ModelName, ...] = ("dlrm", "ncf", "history", "content")
+    final_fit: bool = True
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)
@@ -434,7 +470,8 @@ class RunConfig(Checked):
 
     def members_of(self, name: str, num_rows: int) -> int:
         """How many networks a ranker averages, for a number of training rows."""
-        return self.dlrm.members_for(num_rows) if name == "dlrm" else self.ncf.members_for(num_rows)
+        averaged = {"dlrm": self.dlrm.members_for, "ncf": self.ncf.members_for}
+        return averaged[name](num_rows) if name in averaged else 1
 
     def with_seed(self, seed: int) -> RunConfig:
         """The same run with another training seed (the split keeps its own)."""
@@ -465,7 +502,7 @@ def from_json(cls: type[C], values: Mapping[str, Any]) -> C:
     """
     if not isinstance(values, Mapping):
         raise ConfigError(cls.__name__, "fields", values, "an object")
-    hints = get_type_hints(cls)
+    hints = hints_of(cls)
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise ConfigError(cls.__name__, unknown[0], values[unknown[0]], f"one of the fields {', '.join(hints)}")

@@ -16,7 +16,7 @@ from sdk.base.ids import count_of, id_of, ids_of
 from sdk.base.paths import as_path
 from sdk.base.rights import reason
 from sdk.base.types import Id, Ids, TopK
-from sdk.bundles.info import FORMAT_VERSION, INFO, BundleInfo, read_info, verify
+from sdk.bundles.info import FORMAT_VERSION, IN_MEASURED, INFO, MEASURED, BundleInfo, read_info, verify
 
 if TYPE_CHECKING:
     from sdk.base.description import Description
@@ -134,6 +134,15 @@ class Bundle:
         sizes = len(self.encoded_users), len(self.encoded_items)
         return StoredInteractions.read(self.path / "seen.parquet", sizes, with_times=ages)
 
+    @cached_property
+    def measured(self) -> Bundle:
+        """The bundle that the figures are of: where this one learnt from every rating, the one that had a test part.
+
+        Raises:
+            BundleError: it is within this one, and was altered.
+        """
+        return load(self.path / MEASURED) if IN_MEASURED in self.info.files else self
+
     @property
     def has_content(self) -> bool:
         """Whether the bundle was trained with the content model."""
@@ -181,7 +190,7 @@ class Bundle:
 
         resolved = self.resolve_model(name)
         if resolved is None:
-            raise UsageError(f"{self.path}: holds no ranker; train it with --models dlrm,ncf,content")
+            raise UsageError(f"{self.path}: holds no ranker; train it with --models dlrm,ncf,history,content")
         path = self.path / f"{resolved}.safetensors"
         return load_ranker(resolved, self.info.config, self.encoded_users, self.encoded_items, path)
 
@@ -204,10 +213,26 @@ class Bundle:
             raise UsageError(message)
         return self.history
 
+    def ranker_share(self, name: str) -> float:
+        """Of a ranker's logit in a list beside the history model: configured, or chosen on the validation part."""
+        given = self.info.config.history.ranker_weight
+        return float(self.info.metrics["ranker_share"].get(name, {"share": 0.0})["share"]) if given is None else given
+
+    def ranker_of_lists(self, name: str = "best") -> str | None:
+        """The ranker that has a part in lists; None where the history model makes them alone, or there is neither.
+
+        Raises:
+            UsageError: the bundle has no such ranker.
+        """
+        resolved = self.resolve_model(name)
+        if resolved is not None and "history" in self.info.models and not self.ranker_share(resolved):
+            return None
+        return resolved
+
     def list_form(self, name: str | None = "best", *, parts: Sequence[int] = ()) -> PairForm | None:
         """What lists are ranked by, in pair form.
 
-        That is the history model's score plus a share of the ranker's logit: a ranker learns who likes what among
+        That is the history model's score plus the ranker's share, of its logit: a ranker learns who likes what among
         the items that people met, the history model also what they meet at all. Without one it is the other alone.
 
         Args:
@@ -219,7 +244,7 @@ class Bundle:
         """
         from sdk.models.history.model import blend
 
-        resolved = None if name is None else self.resolve_model(name)
+        resolved = None if name is None else self.ranker_of_lists(name)
         ranker = None if resolved is None else self.model(resolved).lower()
         if self.history is None:
             return ranker
@@ -231,7 +256,7 @@ class Bundle:
         except ValueError as error:
             message = f"{self.path / 'seen.parquet'}: not the ratings of this bundle ({error}). Train the bundle again."
             raise BundleError(message) from error
-        return known if ranker is None else blend(known, ranker, self.info.config.history.ranker_weight)
+        return known if resolved is None or ranker is None else blend(known, ranker, self.ranker_share(resolved))
 
     def recommender(
         self, name: str = "best", *, threads: int | None = None, memory_mib: float | None = None, device: str = "cpu"
@@ -243,7 +268,7 @@ class Bundle:
         """
         from sdk.scoring.recommender import Recommender
 
-        resolved = self.resolve_model(name)
+        resolved = self.ranker_of_lists(name)
         form = self.list_form(resolved)
         source = resolved or ("popular" if form is None else "history")
         tables = (self.encoded_users, self.encoded_items)

@@ -7,7 +7,8 @@ did. The ranker's own features (how much and how kindly a user rates) stay as th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sdk.base.errors import BundleError
-from sdk.base.ids import is_text
+from sdk.base.ids import is_text, rows_of
 from sdk.base.schema import id_type
 from sdk.base.types import Bools, Float32s, IdArray, Int64s, Interactions
 from sdk.bundles.bundle import Bundle
 from sdk.bundles.new_items import NewItems
+from sdk.data.events import Loaded, as_text, read_interactions
 from sdk.data.merging import CAP
+from sdk.data.validation import MAX_TIMESTAMP
 from sdk.features.encode import EncodedInteractions
 from sdk.features.interactions import TRAIN, StoredInteractions
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
@@ -31,6 +34,73 @@ from sdk.models.pair_form import PairForm, Side
 if TYPE_CHECKING:
     from sdk.models.content.model import ContentModel
     from sdk.models.history.model import HistoryModel
+
+
+log = logging.getLogger(__name__)
+
+
+def read_newer(
+    bundle: Bundle,
+    given: Any,
+    *,
+    name: str,
+    columns: Mapping[str, str] | None = None,
+    events: Mapping[str, float] | None = None,
+    until: int = MAX_TIMESTAMP,
+) -> Loaded:
+    """A table of interactions, read as those that a bundle was trained on.
+
+    Of implicit feedback, events that the bundle has already are passed over: those of its pairs that are no newer than
+    the newest of the pair.
+
+    Args:
+        bundle: the bundle, which says what the columns are called and what an event weighs.
+        given: as ``sdk.data.readers.open_table`` takes it.
+        name: what it is called in messages.
+        columns: our name of a column -> the table's own, where it is not as it was in training.
+        events: kind of event -> its weight, where it is not as in training.
+        until: seconds since 1970-01-01 UTC; later rows are passed over.
+
+    Raises:
+        UsageError: it is no table, or the options do not fit it.
+        DataError: it cannot be used.
+    """
+    about, told = bundle.about, {**bundle.about.columns, **(columns or {})}
+    counted = {} if told.get("event") == "" else (events or about.events)
+    loaded = read_interactions(
+        given, name=name, columns=told, events=counted, seen=() if events or not counted else about.seen,
+        config=bundle.info.config.data, until=until, known=_AlreadyIn(bundle) if about.feedback == "implicit" else None,
+    )  # fmt: skip
+    if passed := loaded.counts.get("known"):
+        log.info("%s: %d events are in the bundle already: passed over", name, passed)
+    return loaded
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _AlreadyIn:
+    """Which events a bundle has already."""
+
+    bundle: Bundle
+
+    def __call__(self, user_id: IdArray, item_id: IdArray, pairs: Interactions) -> Bools:
+        """(N,) bool: of a pair that the bundle knows, and no newer than what it knows of it."""
+        users, items = self.bundle.encoded_users, self.bundle.encoded_items
+        stored = StoredInteractions.read(self.bundle.path / "seen.parquet", (len(users), len(items)), with_times=True)
+        if stored.timestamp is None or not stored.timestamp.any():
+            return np.zeros(len(pairs), np.bool_)
+        keys = _keys(stored.rows, len(items))
+        order = np.argsort(keys)
+        user, item = rows_among(users, user_id, pairs.user_id), rows_among(items, item_id, pairs.item_id)
+        at = rows_of(keys[order], user * len(items) + item)
+        known: Bools = (user >= FIRST_KNOWN) & (at >= 0) & (pairs.timestamp <= stored.timestamp[order][at])
+        return known
+
+
+def rows_among(table: EncodedTable, ids: IdArray, keys: Int64s) -> Int64s:
+    """(N,) int64 rows of a table's ids, named by keys: the ids themselves where they are numbers, else places."""
+    known = as_text(ids) if is_text(table.ids) else ids
+    row = table.index_of(known)
+    return row[keys if is_text(ids) else rows_of(ids, keys)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -204,6 +274,7 @@ def with_unknown_rows(table: EncodedTable, ids: IdArray) -> EncodedTable:
         multi_hot={name: shares[rows] for name, shares in table.multi_hot.items()},
         dense=table.dense[rows],
         statistics=replace(stats, count=stats.count[rows], likes=stats.likes[rows]),
+        trained_as=rows if table.trained_as is None else table.trained_as[rows],
     )
 
 

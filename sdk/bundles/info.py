@@ -16,6 +16,9 @@ from sdk.base.files import digest_of, sha256_of
 
 FORMAT_VERSION = 2
 INFO = "bundle.json"
+MEASURED = "measured"
+"""The folder of the bundle that the figures are of, where the bundle around it learnt from more afterwards."""
+IN_MEASURED = f"{MEASURED}/{INFO}"
 _CHECKSUM = "checksum"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[^/\\:\0]+(?:/[^/\\:\0]+)*")
@@ -129,8 +132,16 @@ def _read_values(folder: Path) -> dict[str, Any]:
     return values
 
 
+def is_measured(name: str) -> bool:
+    """Whether a file of a bundle is one of the measured bundle within it."""
+    return name.startswith(f"{MEASURED}/")
+
+
 def verify(folder: Path, files: Mapping[str, str]) -> None:
     """Hold a bundle's folder to the files that it should have: all of them, unaltered, and no others.
+
+    Of a measured bundle within it that is its ``bundle.json``; the files which that names are held to it when the
+    measured bundle is opened.
 
     Raises:
         BundleError: a name leads outside the bundle; a file is absent, altered, a link, or not listed.
@@ -156,7 +167,8 @@ def _refuse_strangers(folder: Path, files: Mapping[str, str]) -> None:
     if links:
         message = f"{folder / links[0]}: a link. A bundle holds files alone; copy it again with what the links name."
         raise BundleError(message)
-    strangers = sorted(found.keys() - files.keys() - {INFO})
+    inner = {name for name in found if IN_MEASURED in files and is_measured(name)}
+    strangers = sorted(found.keys() - files.keys() - inner - {INFO})
     if strangers:
         named = ", ".join(strangers[:5]) + (f" and {len(strangers) - 5} more" if len(strangers) > 5 else "")
         message = f"{folder}: holds files that {INFO} does not list: {named}. Move them away, or copy the bundle again."

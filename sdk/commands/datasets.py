@@ -60,18 +60,23 @@ def add_tables(parser: CommandParser) -> None:
     common = parser.group("common")
     common.add_argument("--items", **TABLE, help="with --interactions: the catalogue, with any columns")
     common.add_argument("--users", **TABLE, help="with --interactions: what is known of users, with any columns")
-    common.add_argument(
-        "--columns", type=named(str), metavar="NAME=COLUMN,…",
-        help="which column is what, where its name does not say so: user_id=customer,item_id=sku; the names are "
-        "user_id, item_id, rating, weight, event and timestamp",
-    )  # fmt: skip
-    common.add_argument(
-        "--events", type=named(float), metavar="EVENT=WEIGHT,…",
-        help="which events count, and how much: purchase=1,view=0.2 (default: all, 1 each)",
-    )  # fmt: skip
+    add_reading(common)
     common.add_argument(
         "--seen", type=joined(str, "events"), metavar="EVENTS",
         help="events that take an item out of the user's lists, joined by commas: purchase (default: all do)",
+    )  # fmt: skip
+
+
+def add_reading(group: Any, when: str = "") -> None:
+    """``--columns`` and ``--events``: how a table of interactions is read."""
+    group.add_argument(
+        "--columns", type=named(str), metavar="NAME=COLUMN,…",
+        help=f"{when}which column is what, where its name does not say so: user_id=customer,item_id=sku; the names are "
+        "user_id, item_id, rating, weight, event and timestamp",
+    )  # fmt: skip
+    group.add_argument(
+        "--events", type=named(float), metavar="EVENT=WEIGHT,…",
+        help=f"{when}which events count, and how much: purchase=1,view=0.2 (default: all, 1 each)",
     )  # fmt: skip
 
 

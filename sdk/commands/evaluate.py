@@ -7,6 +7,7 @@ import json
 import logging
 from typing import Any
 
+from sdk.commands.datasets import add_reading
 from sdk.shell.cli import add_bundle, between, new_parser, path_argument, table_argument, whole_number
 from sdk.shell.terminal import show
 
@@ -26,6 +27,7 @@ def add(commands: Any) -> None:
     common.add_argument("--json", action="store_true", help="print JSON, which holds every figure, instead of tables")
     later = "a table of interactions from after training, as train takes it: lists are measured on those alone"
     common.add_argument("--later", type=table_argument, metavar="TABLE", help=later)
+    add_reading(common, "with --later, where it is not as in training: ")
     seen = "with --later: what users have may be listed, and what they come back for counts"
     common.add_argument("--include-seen", action="store_true", help=seen)
     samples_help = "resamplings of the users behind each interval; 0 for no intervals"
@@ -35,16 +37,13 @@ def add(commands: Any) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from sdk.base.errors import UsageError
     from sdk.base.ids import count_of
     from sdk.bundles.bundle import load
-    from sdk.data.events import read_interactions
+    from sdk.bundles.fresh import read_newer
     from sdk.measure.evaluation import evaluate_bundle, evaluate_later
     from sdk.measure.evaluation_report import as_pages, as_text, as_values, write_evaluation, write_files
 
-    if args.include_seen and args.later is None:
-        message = "--include-seen: a bundle's test part holds no repeats; give later events, --later TABLE"
-        raise UsageError(message)
+    _require_later(args)
     most_users, bundle = count_of(args.max_list_users, "--max-list-users"), load(args.bundle)
     if args.reports is not None:
         write_files(args.reports, {})  # what cannot be written is said before any work
@@ -52,7 +51,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     if args.later is None:
         evaluation = evaluate_bundle(bundle, **measured)
     else:
-        loaded = read_interactions(args.later, name="--later")
+        loaded = read_newer(bundle, args.later, name="--later", columns=args.columns, events=args.events)
         evaluation = evaluate_later(bundle, loaded, include_seen=args.include_seen, **measured)
     if evaluation.lists is None:
         text = "no lists are measured: no test rating is at least %g (history.like_at in train's --config)"
@@ -64,3 +63,16 @@ def _evaluate(args: argparse.Namespace) -> int:
     if args.reports is not None:
         write_evaluation(args.reports, evaluation)
     return 0
+
+
+def _require_later(args: argparse.Namespace) -> None:
+    """Refuse options that say something of later events where there are none."""
+    from sdk.base.errors import UsageError
+
+    why = {
+        "include_seen": "a bundle's test part holds no repeats", "columns": "it says how a table is read",
+        "events": "it says how a table is read",
+    }  # fmt: skip
+    if args.later is None and (given := [name for name in why if getattr(args, name)]):
+        message = f"--{given[0].replace('_', '-')}: {why[given[0]]}; give later events, --later TABLE"
+        raise UsageError(message)

@@ -65,9 +65,7 @@ def _inspect(args: argparse.Namespace) -> int:
         events=args.events,
         seen=args.seen,
     )
-    dataset = gathered.together()
-    models = ready(dataset, RunConfig(), level=logging.DEBUG).config.models
-    found = inspect_data(gathered, dataset, models)
+    found = inspect_data(gathered, ready(gathered.together(), RunConfig(), level=logging.DEBUG))
     if args.out is not None:
         _write(args.out, _description(gathered, tables, args), found)
     if args.json:

@@ -35,6 +35,7 @@ _SETTINGS = {
     "seed": "training.seed",
     "split": "split.kind",
     "split_seed": "split.seed",
+    "test_share": "split.test_share",
     "like_above": "features.like_above",
     "features": "features.engine",
     "trainer": "training.trainer",
@@ -71,7 +72,10 @@ def add_options(parser: CommandParser) -> None:
     common.add_argument("--device", choices=DEVICES, default="auto", help=places)
     common.add_argument("--force", action="store_true", help="replace the bundle that is there")
     add_config(parser)
-    _add_settings(parser.group("advanced"), *(option for option in _SETTINGS if option != "models"))
+    advanced = parser.group("advanced")
+    _add_settings(advanced, *(option for option in _SETTINGS if option != "models"))
+    only = "publish what was measured: do not learn from every rating afterwards, which takes as long again or less"
+    advanced.add_argument("--no-final-fit", action="store_true", help=only)
 
 
 def _add_settings(group: argparse._ArgumentGroup, *options: str) -> None:
@@ -121,4 +125,5 @@ def report(bundle: Bundle) -> None:
 def run_config(args: argparse.Namespace) -> RunConfig:
     """The configuration file's settings, or the defaults, overridden by the options that were given."""
     given = {field: getattr(args, name) for name, field in _SETTINGS.items() if hasattr(args, name)}
+    given |= {"final_fit": False} if args.no_final_fit else {}
     return with_fields(read_config(args.config), given)

@@ -11,7 +11,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,6 +53,7 @@ _EXPECTED = {
 _MAY_LACK = ("rating", "weight", "event", "timestamp")
 _DEFAULT = DataConfig()
 Faults = list[tuple[str, Bools]]
+Known = Callable[[IdArray, IdArray, Interactions], Bools]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,8 +67,8 @@ class Loaded:
         item_id: (I,) int64 or object: what occurs, ascending.
         order: (N,) int64, what sorts the pairs by user, then item; None where they are sorted.
         rejects: ``schema.REJECTS``, the rows that were set aside.
-        counts: ``rows`` = ``kept`` + ``merged`` + ``rejected`` + ``other_events`` + ``later``; ``capped`` of the kept
-            pairs weighed more than ``cap``.
+        counts: ``rows`` = ``kept`` + ``merged`` + ``rejected`` + ``other_events`` + ``later`` + ``known``, which is
+            there where it was asked for; ``capped`` of the kept pairs weighed more than ``cap``.
         events: how often each event occurred among sound rows; empty where there is no column of events.
         feedback: ``explicit`` where there are ratings.
         has_times: whether the table says when; else all timestamps are 0.
@@ -118,6 +119,7 @@ def read_interactions(
     config: DataConfig = _DEFAULT,
     until: int = MAX_TIMESTAMP,
     items: IdArray | None = None,
+    known: Known | None = None,
 ) -> Loaded:
     """Read and validate a table of interactions.
 
@@ -132,6 +134,8 @@ def read_interactions(
         config: how many rows may be bad.
         until: seconds since 1970-01-01 UTC; later rows are passed over.
         items: ids of the items that there are; rows of others are set aside. None takes any.
+        known: which sound rows are known already and passed over, given users, items, and the rows, whose keys are as
+            ``Loaded`` has them. Asked only where the table has times.
 
     Raises:
         UsageError: it is no table, or the options do not fit it.
@@ -152,7 +156,7 @@ def read_interactions(
     if not counts["kept"]:
         problem, remedy = _nothing_left(counts, gathered.events), "Export it again, with its rows."
         raise UnusableFileError(source.where, problem, remedy)
-    return reader.loaded(gathered, rejects)
+    return reader.loaded(gathered, rejects, known)
 
 
 def _nothing_left(counts: Mapping[str, int], events: Mapping[str, int]) -> str:
@@ -311,7 +315,7 @@ class _Reader:
                 )
         return found
 
-    def loaded(self, found: _Gathered, rejects: pa.Table) -> Loaded:
+    def loaded(self, found: _Gathered, rejects: pa.Table, known: Known | None) -> Loaded:
         """All parts together, one row per pair."""
         (user_id, user), (item_id, item) = self._ids[0].finished(), self._ids[1].finished()
         rating = np.concatenate(found.rating)
@@ -322,10 +326,13 @@ class _Reader:
             found.timestamp.clear()
         seen = np.concatenate(found.seen) if found.seen else None
         pairs = Interactions(user, item, rating, timestamp, seen)
-        order = sorted_order(user, item)
+        counts = found.counts
+        if known is not None and "timestamp" in self._used:
+            again = known(user_id, item_id, pairs)
+            counts["known"], pairs = int(again.sum()), pairs.take(~again)
+        order = sorted_order(pairs.user_id, pairs.item_id)
         merge = latest if self.feedback == "explicit" else added_up
         merged, order = merge(pairs, order)
-        counts = found.counts
         counts["merged"], counts["kept"] = len(pairs) - len(merged), len(merged)
         merged, cap, counts["capped"] = capped(merged) if self.feedback == "implicit" else (merged, None, 0)
         if merged.seen is not None and merged.seen.all():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Dataset, Int64s
 from sdk.data.catalogue import Tables
+from sdk.data.labels import Ready
 from sdk.data.roles import Guess, guess_roles
 from sdk.data.side_tables import SideName, SideTable
 
@@ -22,7 +23,7 @@ _GIANT = 0.05  # of all pairs
 _MANY = 100  # pairs, from which on a user's pace tells something
 _MOST = 0.5  # of a user's pairs
 _SHOWN = 12
-_SECONDS, _PER_PAIR_S, _MIB, _PER_PAIR_BYTES = 20.0, 30e-6, 700.0, 290.0  # as measured on two cores: docs/quality.md
+_MIB, _PER_PAIR_BYTES, _OF_WIDTH = 700.0, 290.0, 30.0  # as measured: docs/quality.md, HistoryConfig.max_titles
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,22 +41,22 @@ class Inspection:
     why: Mapping[str, str]
 
 
-def inspect_data(gathered: Tables, dataset: Dataset, models: Sequence[str], now: float | None = None) -> Inspection:
+def inspect_data(gathered: Tables, run: Ready, now: float | None = None) -> Inspection:
     """Look at a data set.
 
     Args:
         gathered: its tables as they were read.
-        dataset: the same put together.
-        models: what would be trained on it.
+        run: the same put together, and what would be trained on it.
         now: seconds since 1970-01-01 UTC, for times that lie ahead; None asks the clock.
     """
+    dataset = run.dataset
     guesses = {side: guesses_of(gathered, side) for side in ("items", "users")}
     sections = {
         "interactions": list(_interactions(gathered, dataset)),
         "items": list(_side(gathered.items, guesses["items"], dataset.items)),
         "users": list(_side(gathered.users, guesses["users"], dataset.users)),
         "set aside": list(_dirt(dataset)),
-        "training": list(_training(dataset, models)),
+        "training": list(_training(run)),
     }
     why = {f"{side}.{name}": guess.why for side, found in guesses.items() for name, guess in found.items()}
     warnings = list(_warnings(gathered, dataset, time.time() if now is None else now))
@@ -147,12 +148,17 @@ def _dirt(dataset: Dataset) -> Iterator[str]:
         yield f"{entry['counts']:,} x {entry['values']} (first: {first['file']}, row {first['line']})"
 
 
-def _training(dataset: Dataset, models: Sequence[str]) -> Iterator[str]:
-    pairs = len(dataset.interactions)
-    seconds, mib = _SECONDS + _PER_PAIR_S * pairs, _MIB + _PER_PAIR_BYTES * pairs / 2**20
-    took = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-    yield f"models: {', '.join(models)}"
-    yield f"roughly {took} on two cores, and {mib / 1024:.1f} GiB of memory"
+def _training(run: Ready) -> Iterator[str]:
+    """What is known of it beforehand; how long it takes is not: the validation part says when it is enough."""
+    config, pairs, rows = run.config, len(run.dataset.interactions), len(run.parts.train)
+    training, width = config.training, min(run.dataset.items.num_rows, config.history.max_titles)
+    mib = _MIB + (_PER_PAIR_BYTES * pairs + _OF_WIDTH * width**2 * ("history" in config.models)) / 2**20
+    yield f"models: {', '.join(config.models)}"
+    if config.rankers:
+        rows *= 1 + training.num_negatives * (training.negatives != "none")
+        end = f"they end when the validation part gets no better, after {training.max_epochs} at most"
+        yield f"epochs of {rows:,} rows for a ranker: {end}"
+    yield f"roughly {mib / 1024:.1f} GiB of memory"
 
 
 def _warnings(gathered: Tables, dataset: Dataset, now: float) -> Iterator[str]:

@@ -59,6 +59,6 @@ def latest(pairs: Interactions, order: Int64s | None) -> tuple[Interactions, Int
 
 def capped(pairs: Interactions) -> tuple[Interactions, float, int]:
     """Weights of at most ``CAP`` times the median's, that bound, and how many were above it."""
-    cap = np.float32(CAP * np.median(pairs.rating))
+    cap = np.float32(CAP * np.median(pairs.rating) if len(pairs) else 0)
     above = int((pairs.rating > cap).sum())
     return (replace(pairs, rating=np.minimum(pairs.rating, cap)) if above else pairs), float(cap), above

@@ -82,6 +82,7 @@ class EncodedTable:
         dense: (R, F) float32, normalised; the statistics are the first two columns.
         dense_names: the F names.
         statistics: the raw form of the first two dense columns.
+        trained_as: (R,) int64, the row that each had in the table of the training, where it is another; else None.
     """
 
     ids: IdArray
@@ -91,6 +92,7 @@ class EncodedTable:
     dense: Float32s
     dense_names: tuple[str, ...]
     statistics: Statistics
+    trained_as: Int64s | None = None
 
     def __post_init__(self) -> None:
         rows = {len(self.ids), len(self.dense), len(self.statistics.count), *map(len, self.codes.values())}

@@ -62,7 +62,17 @@ def workflow_of(encoding: Encoding, lists: Collection[str], work: Path) -> Any:
         parts.append(list(numbers) >> filled >> normal)
     if encoding.like_above is not None:
         parts.append([LABEL] >> BinarizeLabel(encoding.like_above))
-    return nvt.Workflow(sum(parts[1:], parts[0])).fit_schema(_dataset(_example(encoding, lists)).schema)
+    return nvt.Workflow(sum(parts[1:], parts[0])).fit_schema(_tagged(_dataset(_example(encoding, lists)).schema, lists))
+
+
+def _tagged(layout: Any, lists: Collection[str]) -> Any:
+    """A table's schema saying which columns are ids of users, ids of items, or lists; operators add what they make."""
+    from merlin.schema import Tags
+
+    ids = {"user_id": [Tags.USER, Tags.USER_ID], "item_id": [Tags.ITEM, Tags.ITEM_ID]}
+    for name in layout.column_names:
+        layout[name] = layout[name].with_tags([*ids.get(name, ()), *[Tags.LIST] * (name in lists)])
+    return layout
 
 
 def _vocabulary(known: pa.Array, name: str) -> pd.Series[Any]:

@@ -144,19 +144,19 @@ def chart_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def draw_lists(users: Sequence[SliceFigures], titles: Sequence[SliceFigures], subtitle: str) -> bytes:
-    """NDCG@10 per slice of the users and Recall@20 per slice of the titles, one mark per model; PNG bytes.
+def draw_lists(users: Sequence[SliceFigures], items: Sequence[SliceFigures], subtitle: str) -> bytes:
+    """NDCG@10 per slice of the users and Recall@20 per slice of the items, one mark per model; PNG bytes.
 
     Args:
         users: one line per model and slice, with ``ndcg10``.
-        titles: one line per model and slice, with ``recall20``.
+        items: one line per model and slice, with ``recall20``.
         subtitle: whose lists these are.
     """
     with chart_style():
         figure, panels = blank_chart(11.5, 4.8, 1, 2)
         for axes, rows, name, title in (
             (panels[0], users, "ndcg10", "NDCG@10 by user"),
-            (panels[1], titles, "recall20", "Recall@20 by title"),
+            (panels[1], items, "recall20", "Recall@20 by item"),
         ):
             _slice_marks(axes, rows, name)
             name_chart(axes, title, subtitle if axes is panels[0] else "", "", title.split(" ", maxsplit=1)[0])

@@ -42,12 +42,13 @@ class Evaluation:
         calibrations: ranker name -> its calibration.
         split: the split in words.
         label_rule: which ratings count as likes, in words.
-        slices: the parts of users and titles that were measured on their own, with their borders.
+        slices: the parts of users and items that were measured on their own, with their borders.
         slice_rows: one line per model and slice.
         samples: resamplings of the users behind each interval of ``rows``; 0 where none were asked for.
         lists: how good the lists over the full catalogue are; None where they were not measured.
         sampled: how the negatives were drawn that likes were measured against, in words; empty where ratings were
             measured against each other.
+        learnt: in words, what was learnt from; empty where that is what the published models learnt from.
     """
 
     rows: tuple[MetricRow, ...]
@@ -59,6 +60,7 @@ class Evaluation:
     samples: int = 0
     lists: ListEvaluation | None = None
     sampled: str = ""
+    learnt: str = ""
 
 
 def label_rule(config: RunConfig, feedback: Feedback = "explicit") -> str:
@@ -130,7 +132,7 @@ def evaluate(
 
 
 def slices_of(fitted_on: EncodedInteractions, test: EncodedInteractions, shape: tuple[int, int]) -> tuple[Slice, ...]:
-    """Parts of the users and of the titles by their training ratings; arguments as ``evaluate``."""
+    """Parts of the users and of the items by their training ratings; arguments as ``evaluate``."""
     users, items = (np.unique(index).astype(np.int64) for index in (test.user_index, test.item_index))
     user_counts = np.bincount(fitted_on.user_index, minlength=shape[0])
     return user_slices(user_counts, users) + item_slices(np.bincount(fitted_on.item_index, minlength=shape[1]), items)
@@ -171,6 +173,8 @@ def evaluate_later(
 def evaluate_bundle(bundle: Bundle, *, samples: int = MOST_SAMPLES, max_list_users: int | None = None) -> Evaluation:
     """Measure a bundle's rankers and lists on the test part that its training never saw.
 
+    Of a bundle that learnt from every rating afterwards, those are the ones before that (``Bundle.measured``).
+
     Args:
         bundle: a trained system.
         samples: resamplings of the users behind each interval; 0 leaves the intervals out.
@@ -179,6 +183,7 @@ def evaluate_bundle(bundle: Bundle, *, samples: int = MOST_SAMPLES, max_list_use
     Raises:
         UsageError: the bundle holds neither a ranker nor a history model, or was trained without a test part.
     """
+    published, bundle = bundle, bundle.measured
     config, learnt = bundle.info.config, learnt_parts(bundle.info.config)
     names, test = list(config.rankers), bundle.interactions.only(TEST)
     if not (names or "history" in bundle.info.models) or not len(test.rows):
@@ -194,7 +199,13 @@ def evaluate_bundle(bundle: Bundle, *, samples: int = MOST_SAMPLES, max_list_use
     )
     most = MAX_USERS if max_list_users is None else max_list_users
     lists = evaluate_lists_of(bundle, learnt, test, rated.slices, max_users=most, samples=samples)
-    return dataclasses.replace(rated, lists=lists)
+    words = "" if bundle is published else learnt_words(len(fitted_on), len(published.interactions.rows))
+    return dataclasses.replace(rated, lists=lists, learnt=words)
+
+
+def learnt_words(measured: int, published: int) -> str:
+    """What the figures are of, where what is published learnt from more afterwards."""
+    return f"Measured after learning from {measured:,} ratings; what is published learnt from all {published:,}."
 
 
 def known_pairs(bundle: Bundle) -> EncodedInteractions | None:

@@ -15,7 +15,7 @@ from sdk.base.printable import number
 from sdk.base.rights import reason
 from sdk.measure import text_tables
 from sdk.measure.charts import History, best_epoch, can_draw, draw_auc, draw_calibration, draw_lists
-from sdk.measure.slices import TITLES, USERS
+from sdk.measure.slices import ITEMS, USERS
 from sdk.measure.text_tables import as_section, display, figure, slice_table, table
 from sdk.metrics.pointwise import Calibration, EpochRecord, MetricRow, SliceFigures
 from sdk.shell.terminal import Page
@@ -33,12 +33,12 @@ _FOUND = (
     ("NDCG@10", "ndcg10", 3), ("Recall@20", "recall20", 3), ("MAP@10", "map10", 3), ("hit rate@10", "hit_rate10", 3),
 )  # fmt: skip
 _VARIETY = (
-    ("coverage@10", "coverage", 3), ("titles", "distinct_in_top10", 0), ("Gini", "gini", 3),
+    ("coverage@10", "coverage", 3), ("items", "distinct_in_top10", 0), ("Gini", "gini", 3),
     ("novelty, bits", "novelty", 3), ("diversity", "diversity", 3),
 )  # fmt: skip
 _EXPLAINED = (
-    "coverage: share of the catalogue in any top ten; titles: how many those are; Gini: 0 all titles equally often, "
-    "1 one title in every place; novelty: mean self-information; diversity: mean cosine distance by content."
+    "coverage: share of the catalogue in any top ten; items: how many those are; Gini: 0 all items equally often, "
+    "1 one item in every place; novelty: mean self-information; diversity: mean cosine distance by content."
 )
 
 
@@ -61,6 +61,7 @@ def write_reports(folder: Path, history: History, evaluation: Evaluation) -> Non
         "split": split,
         "label_rule": rule,
         **_against(evaluation),
+        **_learnt(evaluation),
         "models": plain_values(evaluation.rows),
         "history": {model: plain_values(records) for model, records in history.items()},
         "best_epoch": {model: best_epoch(records).epoch for model, records in history.items() if records},
@@ -105,7 +106,8 @@ def _training_page(history: History, evaluation: Evaluation) -> Iterator[str]:
     )
     columns, auc = _named(_COLUMNS, evaluation), auc_name(evaluation)
     page = Page("", columns, rows, frozenset(columns[1:-1]))
-    yield from ("# Results on the test rows", "", f"{about} ECE: expected calibration error. –: not measured.", "")
+    said = f"{about} ECE: expected calibration error. –: not measured. {evaluation.learnt}".rstrip()
+    yield from ("# Results on the test rows", "", said, "")
     yield from (*text_tables.as_markdown(page), "")
     best = [(model, best_epoch(records), len(records)) for model, records in history.items() if records]
     if best:
@@ -119,6 +121,11 @@ def _training_page(history: History, evaluation: Evaluation) -> Iterator[str]:
 def _against(evaluation: Evaluation) -> dict[str, str]:
     """What the AUC is measured against, where that is no rating."""
     return {"auc": f"against {evaluation.sampled}"} if evaluation.sampled else {}
+
+
+def _learnt(evaluation: Evaluation) -> dict[str, str]:
+    """What the measured models learnt from, where that is not what the published ones did."""
+    return {"learnt": evaluation.learnt} if evaluation.learnt else {}
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -184,13 +191,14 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
 def as_values(evaluation: Evaluation) -> dict[str, Any]:
     """Everything that was measured, as JSON values; null says that a value was not.
 
-    A slice's rule is how many training ratings its users or titles have.
+    A slice's rule is how many training ratings its users or items have.
     """
     lists = evaluation.lists
     return {
         "split": evaluation.split,
         "label_rule": evaluation.label_rule,
         **_against(evaluation),
+        **_learnt(evaluation),
         "samples": evaluation.samples,
         "test": plain_values(evaluation.rows),
         "calibration": calibration_values(evaluation.calibrations),
@@ -233,7 +241,7 @@ def as_pages(evaluation: Evaluation) -> list[Page]:
 def _rating_pages(evaluation: Evaluation) -> list[Page]:
     head = (
         f"{evaluation.rows[0].num_rows:,} {'test pairs' if evaluation.sampled else 'test ratings'}. "
-        f"Split: {evaluation.split}. {_positive(evaluation, 'Positive')}"
+        f"Split: {evaluation.split}. {_positive(evaluation, 'Positive')} {evaluation.learnt}".rstrip()
     )
     title, note = "Pairs" if evaluation.sampled else "Ratings", f"{head} {_how_sure(evaluation.samples)}".rstrip()
     return [
@@ -251,14 +259,14 @@ def _how_sure(samples: int) -> str:
 def _list_pages(evaluation: Evaluation, lists: ListEvaluation) -> list[Page]:
     measured = lists.describe()
     head = f"{measured[0].upper()}{measured[1:]}. The first line is what batch.score writes by default."
-    users, titles = (_of_side(evaluation, lists.slices, side) for side in (USERS, TITLES))
+    if evaluation.learnt and not evaluation.rows:
+        head += f" {evaluation.learnt}"
+    users, items = (_of_side(evaluation, lists.slices, side) for side in (USERS, ITEMS))
     return [
         _figures("Lists", lists.rows, _FOUND, f"{head} {_how_sure(lists.samples)}".rstrip()),
         _figures("Variety of the top tens", lists.rows, _VARIETY, _EXPLAINED),
         slice_table("NDCG@10 per slice of the users", evaluation.slices, users, "ndcg10", 3),
-        slice_table(
-            "Recall@20 of the held-out titles per slice of the titles", evaluation.slices, titles, "recall20", 3
-        ),
+        slice_table("Recall@20 of the held-out items per slice of the items", evaluation.slices, items, "recall20", 3),
     ]
 
 
@@ -278,6 +286,6 @@ def _figures(
 
 
 def _chart_rows(evaluation: Evaluation, lists: ListEvaluation) -> tuple[list[SliceFigures], list[SliceFigures], str]:
-    """NDCG@10 for all users and per slice of them, Recall@20 per slice of the titles, and whom they are of."""
+    """NDCG@10 for all users and per slice of them, Recall@20 per slice of the items, and whom they are of."""
     users = [*lists.rows, *_of_side(evaluation, lists.slices, USERS)]
-    return users, _of_side(evaluation, lists.slices, TITLES), f"{lists.num_users:,} users; {evaluation.split}"
+    return users, _of_side(evaluation, lists.slices, ITEMS), f"{lists.num_users:,} users; {evaluation.split}"

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdk.base.errors import DataError
-from sdk.base.ids import is_text, rows_of
-from sdk.base.types import IdArray, Int64s
-from sdk.data.events import Loaded, as_text
+from sdk.base.ids import rows_of
+from sdk.bundles.fresh import rows_among
+from sdk.data.events import Loaded
 from sdk.features.encode import EncodedInteractions
 from sdk.features.interactions import TEST, StoredInteractions
-from sdk.features.tables import FIRST_KNOWN, EncodedTable
+from sdk.features.tables import FIRST_KNOWN
 
 if TYPE_CHECKING:
     from sdk.bundles.bundle import Bundle
@@ -40,8 +40,8 @@ def later_pairs(bundle: Bundle, loaded: Loaded, *, include_seen: bool) -> Stored
     known = StoredInteractions.read(bundle.path / "seen.parquet", sizes, with_times=True)
     pairs = loaded.interactions
     newest = 0 if known.timestamp is None or not loaded.has_times else int(known.timestamp.max(initial=0))
-    users = _rows(bundle.encoded_users, loaded.user_id, pairs.user_id)
-    items = _rows(bundle.encoded_items, loaded.item_id, pairs.item_id)
+    users = rows_among(bundle.encoded_users, loaded.user_id, pairs.user_id)
+    items = rows_among(bundle.encoded_items, loaded.item_id, pairs.item_id)
     counts = (users >= FIRST_KNOWN) & (items >= FIRST_KNOWN) & ((pairs.timestamp > newest) | (newest == 0))
     if not include_seen:
         keys = np.unique(known.rows.user_index.astype(np.int64) * sizes[1] + known.rows.item_index)
@@ -56,10 +56,3 @@ def later_pairs(bundle: Bundle, loaded: Loaded, *, include_seen: bool) -> Stored
     found = [column[counts].astype(np.int32) for column in (users, items)]
     rows = EncodedInteractions(found[0], found[1], np.ones(len(found[0]), np.int8))
     return StoredInteractions(rows, np.full(len(rows), TEST, np.int8), pairs.rating[counts], pairs.timestamp[counts])
-
-
-def _rows(table: EncodedTable, ids: IdArray, keys: Int64s) -> Int64s:
-    """(N,) int64 rows of a table's ids, named by keys: the ids themselves where they are numbers, else places."""
-    known = as_text(ids) if is_text(table.ids) else ids
-    row = table.index_of(known)
-    return row[keys if is_text(ids) else rows_of(ids, keys)]

@@ -114,13 +114,13 @@ def _parts(train: Int64s, held_out: Int64s, rule: str) -> ListSplit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RatedCatalogue:
-    """All titles that could be recommended, and what the training part says of them.
+    """All items that could be recommended, and what the training part says of them.
 
     Attributes:
         ids: (I,) int64, unique.
         counts: (I,) int64 training ratings.
         num_users: users with a training rating.
-        vectors: (I, D) float, dense or sparse, whose cosines say how alike two titles are; None leaves diversity out.
+        vectors: (I, D) float, dense or sparse, whose cosines say how alike two items are; None leaves diversity out.
     """
 
     ids: Int64s
@@ -138,7 +138,7 @@ class MeasuredLists:
         items: (U, w) int64 item ids, best first; w should be at least 20.
         lengths: (U,) real entries of each row.
         catalogue: holds every listed title.
-        num_held_out: titles held out for the same users.
+        num_held_out: items held out for the same users.
         per_user: ``ndcg10``, ``recall20``, ``map10``, ``hit_rate10``, ``novelty`` and, where the catalogue has vectors,
             ``diversity``: (U,) float64 each, NaN where a user has nothing to measure.
     """
@@ -196,7 +196,7 @@ class MeasuredLists:
             part: the name of these users.
             per_user: name -> (U,) float64.
             users: (U,) bool, which of them count.
-            num_rows: titles held out for them.
+            num_rows: items held out for them.
             samples: resamplings of the users; 0 leaves the intervals out.
         """
         table = np.column_stack([each[users] for each in per_user.values()])
@@ -214,11 +214,11 @@ class ListEvaluation:
     Attributes:
         rows: one line per model over all measured users; the first is what ``batch.score`` writes by default.
             ``values`` holds the figures of ``MeasuredLists.whole``.
-        slices: the same per part of the users; per part of the titles only ``recall20``, of the held-out titles there.
+        slices: the same per part of the users; per part of the items only ``recall20``, of the held-out items there.
         num_users: users measured.
         num_eligible: users with a like in the test part; above ``num_users`` where a sample was measured.
         num_held_out: their likes in the test part.
-        catalogue_size: titles that could be recommended.
+        catalogue_size: items that could be recommended.
         like_at: a test rating of at least this many stars should be listed.
         samples: resamplings of the users behind each interval; 0 where none were asked for.
         about: what the data are, for the words.
@@ -303,7 +303,7 @@ def evaluate_lists_of(
         bundle: holds a ranker, a history model or both.
         learnt: the parts of the split that the models learnt from.
         test: the ratings to find likes in.
-        slices: parts of the users and of the titles to measure on their own.
+        slices: parts of the users and of the items to measure on their own.
         max_users: of more users with a like, a seeded sample is measured.
         samples: resamplings of the users behind each interval; 0 leaves the intervals out.
         later: whether ``test`` is what came after the bundle was trained.

@@ -1,8 +1,8 @@
-"""Parts of the users and of the titles that are measured on their own, cut by rules that fit any data set.
+"""Parts of the users and of the items that are measured on their own, cut by rules that fit any data set.
 
-Users: those with a training rating, by thirds of the measured users: light, middle, heavy. Titles: by thirds of the
-training ratings: head, the fewest titles that hold a third of them; middle, those that hold the next third; tail, the
-other rated ones. Users and titles without a training rating are new. Equal counts never part, so thirds are rough on
+Users: those with a training rating, by thirds of the measured users: light, middle, heavy. Items: by thirds of the
+training ratings: head, the fewest items that hold a third of them; middle, those that hold the next third; tail, the
+other rated ones. Users and items without a training rating are new. Equal counts never part, so thirds are rough on
 small data, and a part that stays empty is left out.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from sdk.base.types import Bools, Int64s
 
-USERS, TITLES = "users", "titles"
+USERS, ITEMS = "users", "items"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,8 +23,8 @@ class Slice:
 
     Attributes:
         name: e.g. ``light users``.
-        side: ``users`` or ``titles``.
-        rule: its border in words: how many training ratings the users or titles have.
+        side: ``users`` or ``items``.
+        rule: its border in words: how many training ratings the users or items have.
         members: (R,) bool over the rows of the side's table.
     """
 
@@ -56,7 +56,7 @@ def user_slices(counts: Int64s, measured: Int64s) -> tuple[Slice, ...]:
 
 
 def item_slices(counts: Int64s, measured: Int64s) -> tuple[Slice, ...]:
-    """Head, middle, tail and new titles.
+    """Head, middle, tail and new items.
 
     Args:
         counts: (R,) int64 training ratings of each item row.
@@ -66,12 +66,12 @@ def item_slices(counts: Int64s, measured: Int64s) -> tuple[Slice, ...]:
     held = np.cumsum(falling)
     head, middle = (int(falling[np.searchsorted(held, held[-1] * part / 3)]) for part in (1, 2))
     rules = {
-        "head titles": (f"{head:,} or more", counts >= max(head, 1)),
-        "middle titles": (f"{middle:,} to {head - 1:,}", (counts >= max(middle, 1)) & (counts < head)),
-        "tail titles": (f"1 to {middle - 1:,}", (counts > 0) & (counts < middle)),
-        "new titles": ("none", counts == 0),
+        "head items": (f"{head:,} or more", counts >= max(head, 1)),
+        "middle items": (f"{middle:,} to {head - 1:,}", (counts >= max(middle, 1)) & (counts < head)),
+        "tail items": (f"1 to {middle - 1:,}", (counts > 0) & (counts < middle)),
+        "new items": ("none", counts == 0),
     }
-    return _present(TITLES, measured, rules)
+    return _present(ITEMS, measured, rules)
 
 
 def _present(side: str, measured: Int64s, rules: dict[str, tuple[str, Bools]]) -> tuple[Slice, ...]:

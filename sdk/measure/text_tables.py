@@ -15,7 +15,7 @@ _BORDERS = "In brackets: the training ratings that a user or title has."
 
 def display(model: str) -> str:
     """A model's name as people write it: ``dlrm + history`` is "DLRM + history"."""
-    return " ".join({"dlrm": "DLRM", "ncf": "NCF"}.get(word, word) for word in model.split(" "))
+    return " ".join({"dlrm": "DLRM", "ncf": "NCF", "bfm": "BFM"}.get(word, word) for word in model.split(" "))
 
 
 def figure(value: float | None, interval: Interval | None = None, decimals: int = 4) -> str:

@@ -108,6 +108,14 @@ def hit_rate(recommended: Lists, relevant: RelevanceSets, k: int, *, lengths: Le
     return np.where(n > 0, hits.any(axis=1), np.nan)
 
 
+def best_columns(scores: Float32s, k: int) -> Int64s:
+    """(U, min(k, N)) int64 columns of the k highest of each row's (U, N) scores, best first."""
+    width = min(k, scores.shape[1])
+    some = np.argpartition(-scores, width - 1, axis=1)[:, :width]
+    order = np.argsort(-np.take_along_axis(scores, some, axis=1), axis=1, kind="stable")
+    return np.asarray(np.take_along_axis(some, order, axis=1), np.int64)
+
+
 def user_mean(per_user_values: Float64s) -> float:
     """The mean over users that have a value.
 

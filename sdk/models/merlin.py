@@ -325,8 +325,9 @@ def _code_column(side: str, name: str, cardinality: int, *, ragged: bool = False
     from merlin.schema import ColumnSchema, Tags
 
     domain = {"min": 0, "max": cardinality - 1, "name": f"{side}_{name}"}
+    tags = [Tags.CATEGORICAL, _side_tag(side), *[Tags.ID] * (name == "id"), *[Tags.LIST] * ragged]
     return ColumnSchema(
-        f"{side}_{name}", tags=[Tags.CATEGORICAL], dtype="int64", properties={"domain": domain},
+        f"{side}_{name}", tags=tags, dtype="int64", properties={"domain": domain},
         is_list=ragged, is_ragged=ragged,
     )  # fmt: skip
 
@@ -334,7 +335,14 @@ def _code_column(side: str, name: str, cardinality: int, *, ragged: bool = False
 def _number_schema(side: str, table: TableBuffers) -> Any:
     from merlin.schema import ColumnSchema, Schema, Tags
 
-    return Schema([ColumnSchema(name, tags=[Tags.CONTINUOUS], dtype="float32") for name in _number_names(side, table)])
+    tags = [Tags.CONTINUOUS, _side_tag(side)]
+    return Schema([ColumnSchema(name, tags=tags, dtype="float32") for name in _number_names(side, table)])
+
+
+def _side_tag(side: str) -> Any:
+    from merlin.schema import Tags
+
+    return Tags.USER if side == "user" else Tags.ITEM
 
 
 def _target() -> Any:

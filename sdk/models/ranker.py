@@ -13,18 +13,19 @@ from sdk.base.config import RunConfig
 from sdk.base.errors import BundleError
 from sdk.features.tables import EncodedTable
 from sdk.models.averaged import Averaged
+from sdk.models.bfm import BFM
 from sdk.models.dlrm import DLRM
 from sdk.models.ncf import NCF
 from sdk.models.pair_model import PairModel
 
 
 def build_ranker(name: str, config: RunConfig, users: EncodedTable, items: EncodedTable) -> PairModel:
-    """An untrained ranker: ``dlrm`` or ``ncf``.
+    """An untrained ranker: ``dlrm``, ``ncf`` or ``bfm``.
 
     Raises:
         KeyError: no ranker has that name.
     """
-    classes: dict[str, Any] = {"dlrm": DLRM, "ncf": NCF}
+    classes: dict[str, Any] = {"dlrm": DLRM, "ncf": NCF, "bfm": BFM}
     model: PairModel = classes[name](getattr(config, name), users, items)
     return model
 

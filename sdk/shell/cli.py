@@ -17,8 +17,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
+from sdk.base.config import hints_of
 from sdk.base.errors import BundleError, DataError, MarqueeError, OutputError, UsageError
 from sdk.base.logs import LOG_FORMATS, configure, facts, new_run_id
 from sdk.base.paths import as_location, as_path, as_source
@@ -222,7 +223,7 @@ def add_fields(parser: Any, owner: type, *names: str, flag: str = "", **more: An
         flag: the option's name, where it is not the field's.
         more: of ``add_argument``, where a field's type does not say it: ``metavar``, a narrower ``type``, ``choices``.
     """
-    hints, defaults = get_type_hints(owner), {field.name: field.default for field in fields(owner)}
+    hints, defaults = hints_of(owner), {field.name: field.default for field in fields(owner)}
     added = []
     for name in names:
         kinds = [kind for kind in get_args(hints[name]) if kind is not type(None)] or [hints[name]]

@@ -7,7 +7,7 @@ import json
 import platform
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,19 @@ from sdk.base.files import json_text, new_folder, put_in_place, sha256_of
 from sdk.base.stages import Stages
 from sdk.base.types import Dataset
 from sdk.bundles.bundle import Bundle
-from sdk.bundles.info import FORMAT_VERSION, INFO, sealed
+from sdk.bundles.info import FORMAT_VERSION, IN_MEASURED, INFO, MEASURED, is_measured, sealed
 from sdk.features.encode import Features
 from sdk.features.interactions import StoredInteractions
 from sdk.features.table_files import write_table
 from sdk.machine.device import versions_of
-from sdk.measure.evaluation import Evaluation, label_rule, sampled_negatives
+from sdk.measure.evaluation import Evaluation, label_rule, learnt_parts, sampled_negatives
 from sdk.measure.evaluation_report import plain_values, write_reports
 from sdk.metrics.pointwise import EpochRecord
 from sdk.models.content.model import ContentModel
 from sdk.models.history.model import HistoryModel
 from sdk.models.pair_model import PairModel
 from sdk.models.ranker import save_ranker
+from sdk.training.ranker_share import ShareChoice
 
 _PACKAGES = ("marquee", "nvtabular", "merlin-models", "torch", "numpy", "pandas", "pyarrow", "scikit-learn")
 
@@ -49,8 +50,9 @@ class Trained:
         validation_auc: of each whole ranker.
         content: the content model, if it was trained.
         history: the history model, if it was trained.
-        evaluation: the test metrics, if there was a test part and a ranker.
+        evaluation: the test metrics, if there was a test part and a ranker: of what was measured.
         stages: how long each stage took.
+        shares: of each ranker's logit in a list, where they were chosen.
     """
 
     dataset: Dataset
@@ -64,10 +66,21 @@ class Trained:
     history: HistoryModel | None
     evaluation: Evaluation | None
     stages: Stages
+    shares: Mapping[str, ShareChoice] = field(default_factory=dict)
+
+    @property
+    def num_learnt(self) -> int:
+        """Ratings that its models learnt from."""
+        return len(self.interactions.of(*learnt_parts(self.config)))
 
 
-def write_bundle(trained: Trained, target: Path) -> None:
+def write_bundle(trained: Trained, measured: Trained | None, target: Path) -> None:
     """Write ``target`` whole or not at all; a bundle that stands there is replaced. The caller holds its lock.
+
+    Args:
+        trained: what is published.
+        measured: what the figures are of, where that learnt from fewer ratings; it is a bundle within the bundle.
+        target: the folder.
 
     Raises:
         OSError: the folder cannot be written; a bundle that stood there does so still.
@@ -76,8 +89,16 @@ def write_bundle(trained: Trained, target: Path) -> None:
         with trained.stages.time("writing"):
             tables = _write_files(trained, staging)
             _write_reports(trained, staging / "reports")
-        (staging / INFO).write_text(json_text(sealed(_info(trained, tables, staging))), "utf-8")
+            if measured is not None:
+                _write_measured(measured, staging / MEASURED)
+        (staging / INFO).write_text(json_text(sealed(_info(trained, measured, tables, staging))), "utf-8")
         put_in_place(staging, target)
+
+
+def _write_measured(measured: Trained, folder: Path) -> None:
+    folder.mkdir()
+    info = _info(measured, None, _write_files(measured, folder), folder)
+    (folder / INFO).write_text(json_text(sealed(info)), "utf-8")
 
 
 def write_with_ranker(
@@ -89,7 +110,7 @@ def write_with_ranker(
     Raises:
         OSError: the folder cannot be written; a bundle that stood there does so still.
     """
-    left_out = {"reports", *(f"{name}.safetensors" for name in RANKERS)}
+    left_out = {"reports", MEASURED, *(f"{name}.safetensors" for name in RANKERS)}
     kept = [name for name in bundle.info.files if name.partition("/")[0] not in left_out]
     info = json.loads((bundle.path / INFO).read_text("utf-8"))
     with new_folder(target) as staging:
@@ -135,8 +156,9 @@ def _write_reports(trained: Trained, folder: Path) -> None:
     (folder / "stages.json").write_text(json.dumps(stages, indent=2) + "\n", "utf-8")
 
 
-def _info(trained: Trained, tables: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _info(trained: Trained, measured: Trained | None, tables: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     dataset, config, validation = trained.dataset, trained.config, trained.validation_auc
+    figures = measured or trained
     rows = trained.evaluation.rows if trained.evaluation is not None else ()
     return {
         "format_version": FORMAT_VERSION,
@@ -160,7 +182,9 @@ def _info(trained: Trained, tables: Mapping[str, Any], folder: Path) -> dict[str
             "label_rule": label_rule(config, dataset.about.feedback),
             **({"auc": f"against {sampled_negatives(config)}"} if dataset.about.feedback == "implicit" else {}),
             "validation_auc": dict(validation),
-            "history": _history_metrics(trained.history),
+            "history": _history_metrics(figures.history),
+            "num_learnt": {"published": trained.num_learnt, "measured": figures.num_learnt},
+            "ranker_share": {name: choice.to_json() for name, choice in trained.shares.items()},
             "test": plain_values(rows),
             **_content_metrics(trained.content),
         },
@@ -178,8 +202,9 @@ def _packages() -> dict[str, str]:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+    """Every file's sha256; of a bundle within it that of its ``bundle.json``, which names its own files."""
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {name: sha256_of(path) for name, path in files.items() if name == IN_MEASURED or not is_measured(name)}
 
 
 def _content_metrics(content: ContentModel | None) -> dict[str, Any]:

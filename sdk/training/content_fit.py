@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 from sdk.base.config import RunConfig
 from sdk.base.ids import rows_of
 from sdk.base.types import Dataset, Int64s
@@ -22,7 +24,14 @@ def fit_content(dataset: Dataset, config: RunConfig, parts: Split) -> ContentMod
     if dataset.about.is_preset("items"):
         return model.fit(dataset.items)
     model.fit(dataset.items, dataset.about, _likes(dataset, config, parts.train))
-    return model.listing_together(_likes(dataset, config, parts.fit_rows() if config.training.refit else parts.train))
+    return content_of(model, dataset, config, parts)
+
+
+def content_of(model: ContentModel, dataset: Dataset, config: RunConfig, parts: Split) -> ContentModel:
+    """The model with lists of items without content made of the likes that a split lets a bundle learn."""
+    return copy(model).listing_together(
+        _likes(dataset, config, parts.fit_rows() if config.training.refit else parts.train)
+    )
 
 
 def _likes(dataset: Dataset, config: RunConfig, rows: Int64s) -> Likes:

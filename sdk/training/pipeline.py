@@ -1,4 +1,4 @@
-"""From a validated data set to a bundle: split, encode, train, measure, refit, write."""
+"""From a validated data set to a bundle: split, encode, train, measure, learn from everything, write."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sdk.base.paths import as_path
 from sdk.base.rights import reason
 from sdk.base.stages import Stages
 from sdk.base.traces import note, span
-from sdk.base.types import Dataset, Float32s, Interactions
+from sdk.base.types import Dataset, Float32s, Int64s, Interactions
 from sdk.bundles.bundle import INFO, Bundle, load
 from sdk.data.labels import ready
 from sdk.data.splits import Split
@@ -30,17 +30,20 @@ from sdk.features.interactions import StoredInteractions
 from sdk.features.loaders import against_sampled
 from sdk.features.tables import FIRST_KNOWN
 from sdk.machine.device import require_trainer, resolve_device
-from sdk.measure.evaluation import evaluate, learnt_parts
+from sdk.measure.evaluation import evaluate, learnt_parts, learnt_words
 from sdk.metrics.pointwise import EpochRecord, auc
+from sdk.models.bfm import BFM
 from sdk.models.content.model import ContentModel
 from sdk.models.history.model import HistoryModel
 from sdk.models.pair_model import PairModel
 from sdk.models.predict import predict
 from sdk.models.ranker import averaged, build_ranker, mixed
 from sdk.training.bundle_writer import Trained, write_bundle
-from sdk.training.content_fit import fit_content
+from sdk.training.content_fit import content_of, fit_content
 from sdk.training.loop import seeded, train
 from sdk.training.process_share import ALONE, Share
+from sdk.training.ranker_share import ShareChoice, ShareTask
+from sdk.training.sampled import sample
 
 if TYPE_CHECKING:
     from sdk.bundles.tracking import MLflow
@@ -72,6 +75,7 @@ class _Run:
         work: a folder for checkpoints and NVTabular's files.
         where: where the rankers train.
         stages: how long each stage took.
+        is_final: whether it learns from everything, after another one was measured.
     """
 
     dataset: Dataset
@@ -80,6 +84,24 @@ class _Run:
     work: Path
     where: Where
     stages: Stages
+    is_final: bool = False
+
+    @property
+    def fit_name(self) -> str:
+        """What it is called in logs when rankers learn again."""
+        return "final fit" if self.is_final else "refit"
+
+    def learnt_rows(self) -> Int64s:
+        """(L,) int64 ascending rows that the rankers learn from in the end."""
+        return self.parts.fit_rows() if self.config.training.refit else self.parts.train
+
+    def of_everything(self) -> _Run | None:
+        """The run that learns from every rating; None where it is not wanted, or this one does."""
+        size = len(self.dataset.interactions)
+        if not self.config.final_fit or len(self.learnt_rows()) == size:
+            return None
+        everything, nothing = np.arange(size, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        return replace(self, parts=Split(everything, nothing, nothing), is_final=True)
 
     @property
     def is_implicit(self) -> bool:
@@ -138,7 +160,7 @@ def train_where(dataset: Dataset, config: RunConfig, out: str | Path, where: Whe
             work = _work_folder(target, dataset, config)
             counts = {"users": dataset.users.num_rows, "rows": len(dataset.interactions)}
             with span("training", **counts, models=config.models):
-                write_bundle(_train(_Run(dataset, config, parts, work, where, Stages())), target)
+                write_bundle(*_train(_Run(dataset, config, parts, work, where, Stages())), target)
                 note(bundle=sha256_of(standing(target) / INFO))
             remove(work)
     except OSError as error:
@@ -192,29 +214,75 @@ def take_part(dataset: Dataset, config: RunConfig, work: Path, where: Where) -> 
     """
     dataset, config, parts = ready(dataset, config)
     run = _Run(dataset, config, parts, work, where, Stages())
-    _train_rankers(run, fit_content(run.dataset, run.config, run.parts))
+    selection = _select_rankers(run, fit_content(run.dataset, run.config, run.parts))
+    for fitted in (run, run.of_everything()):
+        if fitted is not None:
+            _fit_rankers(fitted, selection)
 
 
-def _train(run: _Run) -> Trained:
-    stages, config, rated = run.stages, run.config, run.dataset.interactions
-    with stages.time("content model"):
+def _train(run: _Run) -> tuple[Trained, Trained | None]:
+    """What is published, and what was measured where that is another: then the published learnt from everything."""
+    with run.stages.time("content model"):
         content = fit_content(run.dataset, run.config, run.parts)
-    fit, models, selected = _train_rankers(run, content)
-    features = fit.features
-    with stages.time("evaluation"):
-        encoded = features.encode(rated)
-        test = encoded.take(run.parts.test)
-        shape = (len(features.users), len(features.items))
-        known = encoded if run.is_implicit else None
-        evaluation = evaluate(models, fit.rows, test, shape, config, known=known) if models and len(test) else None
-        stored = StoredInteractions.build(encoded, rated.rating, run.parts, rated.timestamp, rated.seen)
-    with stages.time("history model"):
-        history = _history_model(run, stored, features, content) if "history" in config.models else None
+    selection = _select_rankers(run, content)
+    measured = _fitted(run, selection, content)
+    measured = replace(measured, shares=_ranker_shares(run, selection, measured.history, content))
+    whole = run.of_everything()
+    if whole is None:
+        return measured, None
+    if measured.history is not None:
+        whole = replace(whole, config=replace(whole.config, history=measured.history.config))
+    if content is not None:
+        content = content_of(content, run.dataset, run.config, whole.parts)
+    final = _fitted(whole, selection, content)
+    words = learnt_words(measured.num_learnt, final.num_learnt)
+    figures = measured.evaluation and replace(measured.evaluation, learnt=words)
+    return replace(final, config=run.config, evaluation=figures, shares=measured.shares), measured
+
+
+def _fitted(run: _Run, selection: _Selection, content: ContentModel | None) -> Trained:
+    """Everything fitted on what the run may learn from, measured on its test part."""
+    fit, models = _fit_rankers(run, selection)
+    stages, config, rated, features = run.stages, run.config, run.dataset.interactions, fit.features
+    encoded = features.encode(rated)
+    test = encoded.take(run.parts.test)
+    evaluation = None
+    if models and len(test):
+        with stages.time("evaluation"):
+            shape = (len(features.users), len(features.items))
+            evaluation = evaluate(models, fit.rows, test, shape, config, known=encoded if run.is_implicit else None)
+    stored = StoredInteractions.build(encoded, rated.rating, run.parts, rated.timestamp, rated.seen)
+    history = None
+    if "history" in config.models:
+        with stages.time(f"history model{', final fit' if run.is_final else ''}"):
+            history = _history_model(run, stored, features, content)
     return Trained(
         run.dataset, config, features, stored, models,
-        {name: each.history for name, each in selected.items()}, {name: each.auc for name, each in selected.items()},
+        {name: each.history for name, each in selection.rankers.items()},
+        {name: each.auc for name, each in selection.rankers.items()},
         content, history, evaluation, stages,
     )  # fmt: skip
+
+
+def _ranker_shares(
+    run: _Run, selection: _Selection, history: HistoryModel | None, content: ContentModel | None
+) -> Mapping[str, ShareChoice]:
+    """How much of each ranker a list takes, by the validation part; nothing is chosen where the configuration says."""
+    if history is None or run.config.history.ranker_weight is not None or not selection.rankers:
+        return {}
+    rated, learnt, features = run.dataset.interactions, selection.fit.rows, selection.fit.features
+    known, asked = rated.take(run.parts.train), rated.take(run.parts.validation)
+    with run.stages.time("rankers' shares of lists"):
+        whole = Split(np.arange(len(learnt)), *(np.zeros(0, np.int64),) * 2)
+        stored = StoredInteractions.build(learnt, known.rating, whole, known.timestamp, known.seen)
+        closed = _history_model(
+            replace(run, config=replace(run.config, history=history.config)), stored, features, content
+        )
+        rows = learnt.user_index, learnt.item_index, known.rating
+        form = closed.to_pair_form(*rows, len(features.users), known.timestamp)
+        liked = features.encode(asked.take(np.flatnonzero(asked.rating >= history.config.like_at)))
+        task = ShareTask.of(form, learnt, liked, run.config.training.seed)
+        return {} if task is None else {name: task.choose(each.model) for name, each in selection.rankers.items()}
 
 
 def _history_model(
@@ -261,8 +329,25 @@ class _Selected:
     auc: float
 
 
-def _train_rankers(run: _Run, content: ContentModel | None) -> tuple[_Fit, dict[str, PairModel], dict[str, _Selected]]:
-    """Features and rankers of the training part; with refit, again of training and validation part together."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Selection:
+    """What the validation part chose.
+
+    Attributes:
+        fit: features of the training part, and its rows.
+        vectors: (R, c) float32 content vectors of the items.
+        rankers: by name, as they are after early stopping.
+        takes_ncf: whether the DLRM has a share of NCF.
+    """
+
+    fit: _Fit
+    vectors: Float32s
+    rankers: Mapping[str, _Selected]
+    takes_ncf: bool
+
+
+def _select_rankers(run: _Run, content: ContentModel | None) -> _Selection:
+    """Features of the training part, and rankers trained on it until the validation part says enough."""
     config, rated, time = run.config, run.dataset.interactions, run.stages.time
     with time("features"):
         dim = config.features.content_dim
@@ -278,19 +363,24 @@ def _train_rankers(run: _Run, content: ContentModel | None) -> tuple[_Fit, dict[
     for name in config.rankers:
         with time(f"{name}: training"):
             selected[name] = _select(run, name, fit, validation)
-    models = {name: each.model for name, each in selected.items()}
     better = _with_ncf(run, selected, validation)
-    if models and config.training.refit:
-        with time("features, refit"):
-            fit = _fit(run, rated.take(run.parts.fit_rows()), vectors, "refitting")
-        for name in config.rankers:
-            with time(f"{name}: refit"):
-                models[name] = _refit(run, name, fit, selected[name])
-    if better is not None:
-        selected["dlrm"] = better
-        models["dlrm"] = mixed(models["dlrm"], models["ncf"], config.dlrm.ncf_share)
+    return _Selection(fit, vectors, selected | ({} if better is None else {"dlrm": better}), better is not None)
+
+
+def _fit_rankers(run: _Run, selection: _Selection) -> tuple[_Fit, dict[str, PairModel]]:
+    """The features and rankers of what the run may learn from; where that is the training part, those selected."""
+    fit, models = selection.fit, {name: each.model for name, each in selection.rankers.items()}
+    if run.is_final or (models and run.config.training.refit):
+        with run.stages.time(f"features, {run.fit_name}"):
+            rows = run.dataset.interactions.take(run.learnt_rows())
+            fit = _fit(run, rows, selection.vectors, run.fit_name.replace(" ", "-"))
+        for name in run.config.rankers:
+            with run.stages.time(f"{name}: {run.fit_name}"):
+                models[name] = _refit(run, name, fit, selection.rankers[name])
+        if selection.takes_ncf:
+            models["dlrm"] = mixed(models["dlrm"], models["ncf"], run.config.dlrm.ncf_share)
     run.where.share.meet()
-    return fit, models, selected
+    return fit, models
 
 
 def _fit(run: _Run, rows: Interactions, vectors: Float32s, folder: str) -> _Fit:
@@ -325,7 +415,7 @@ def _refit(run: _Run, name: str, fit: _Fit, selected: _Selected) -> PairModel:
     """Train on training and validation part together, each member for as many epochs as were its best."""
     members = []
     for place, num_epochs in enumerate(selected.epochs):
-        label, file = f" refit {place + 1}" if place else " refit", f"refitting-{place}"
+        label, file = f" {run.fit_name}{f' {place + 1}' if place else ''}", f"{run.fit_name.split()[0]}-{place}"
         members.append(_trained(run, name, fit, None, selected.training, label, file, place, num_epochs).model)
     return averaged(members)
 
@@ -339,6 +429,12 @@ def _trained(
     training = replace(training, seed=training.seed + _SEEDS_APART * place)
     model = seeded(lambda: build_ranker(name, run.config, features.users, features.items), training)
     checkpoint = run.work / f"{name}.{file}.safetensors" if share.size == 1 else None
+    if isinstance(model, BFM):
+        history = sample(
+            model, features, fit.rows, validation, replace(run.config, training=training),
+            name=f"{name}{label}", num_epochs=num_epochs,
+        )  # fmt: skip
+        return _Selected(model, training, history, (len(history),), history[-1].auc)
     result = train(
         model, fit.rows, validation, training, name=f"{name}{label}", num_epochs=num_epochs,
         checkpoint=checkpoint, device=run.where.device, share=share,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import stat
-import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import small
+from children import Child
 
 import batch.report
 import batch.run.metrics_file
@@ -38,35 +37,20 @@ from sdk.data.sample.writer import write_sample
 from sdk.training.pipeline import train_bundle
 
 NOBODY, GROUP = 65534, 65533
-FORK = multiprocessing.get_context("fork")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another account")
 
 
-def as_nobody(work: Callable[[], int | None], *, group: int = NOBODY, umask: int = 0o022) -> tuple[int, str]:
+def as_nobody(work: Callable[..., int | None], *args: Any, group: int = NOBODY) -> tuple[int, str]:
     """Do something as the account nobody: the exit code, and all that was printed and logged."""
-    with tempfile.TemporaryFile("w+") as said:
-        process = FORK.Process(target=_child, args=(work, said.fileno(), group, umask))
-        process.start()
-        process.join(60)
-        code = process.exitcode
-        said.seek(0)
-        assert code is not None
-        return code, said.read()
+    return Child(_as_nobody, work, args, group).end()
 
 
-def _child(work: Callable[[], int | None], said: int, group: int, umask: int) -> None:
-    sys.stdout = sys.stderr = os.fdopen(said, "w", buffering=1)
+def _as_nobody(work: Callable[..., int | None], args: tuple[Any, ...], group: int) -> int | None:
     os.setgroups([group])
     os.setgid(NOBODY)
     os.setuid(NOBODY)
-    os.umask(umask)
-    code = 1
-    try:
-        code = work() or 0
-    except BaseException:
-        traceback.print_exc()
-    sys.stderr.flush()
-    os._exit(code)
+    os.umask(0o022)
+    return work(*args)
 
 
 @pytest.fixture
@@ -118,38 +102,43 @@ def test_a_sample_a_file_and_a_night_take_the_modes_that_the_umask_leaves(bundle
     assert modes(tmp_path / "sample") == modes(tmp_path / "nights") == {("folder", 0o750), ("file", 0o640)}
 
 
+def take_target(place: Path) -> None:
+    with open_target(place).lock():
+        pass
+
+
+def take_lock(place: Path) -> int:
+    try:
+        with locked(place / ".lock", "busy"):
+            return 0
+    except LockedError as error:
+        return error.exit_code
+
+
 @as_root
 @pytest.mark.parametrize(("mode", "group"), [(0o2775, True), (0o775, True), (0o777, False), (0o1777, False)])
 def test_a_lock_that_another_account_made_can_be_taken(place: Path, mode: int, group: bool) -> None:
     if group:
         os.chown(place, 0, GROUP)
     place.chmod(mode)
-    with open_target(place).lock():
-        pass
+    take_target(place)
     assert (place / ".lock").stat().st_uid == 0
 
-    def take() -> int:
-        with open_target(place).lock():
-            return 0
-
-    assert as_nobody(take, group=GROUP if group else NOBODY) == (0, "")
+    assert as_nobody(take_target, place, group=GROUP if group else NOBODY) == (0, "")
 
 
 @as_root
 def test_a_lock_that_another_account_holds_is_held(place: Path) -> None:
     place.chmod(0o777)
 
-    def take() -> int:
-        try:
-            with locked(place / ".lock", "busy"):
-                return 0
-        except LockedError as error:
-            return error.exit_code
-
     with locked(place / ".lock", "busy"):
-        assert as_nobody(take)[0] == 7
-    assert as_nobody(take)[0] == 0
+        assert as_nobody(take_lock, place)[0] == 7
+    assert as_nobody(take_lock, place)[0] == 0
     assert list(place.iterdir()) == []
+
+
+def num_models(path: Path) -> int:
+    return len(sdk.load(path).info.models)
 
 
 @as_root
@@ -157,7 +146,7 @@ def test_a_reader_who_may_not_mend_a_cut_off_replacement_reads_what_was_set_asid
     bundle_path: Path, place: Path
 ) -> None:
     shutil.copytree(bundle_path, place / ".bundle.marquee-old")
-    assert as_nobody(lambda: len(sdk.load(place / "bundle").info.models) - 3) == (0, "")
+    assert as_nobody(num_models, place / "bundle") == (3, "")
     assert sdk.load(place / "bundle").path == place / "bundle"  # root may, and did
     assert [path.name for path in place.iterdir()] == ["bundle"]
 
@@ -184,7 +173,7 @@ def command(words: list[str], **places: Path) -> tuple[int, str]:
         for name, path in places.items():
             word = word.replace(name, str(path))
         filled.append(word)
-    return as_nobody(lambda: MAINS[filled[0]](filled[1:]))
+    return as_nobody(MAINS[filled[0]], filled[1:])
 
 
 def assert_named(result: tuple[int, str], code: int, path: Path, right: str) -> None:

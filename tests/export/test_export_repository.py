@@ -8,8 +8,10 @@ import pickle
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import small
 from format_artefacts import resealed
@@ -18,9 +20,10 @@ import export.repository as repository_module
 from export.__main__ import main
 from export.configs import config_text, read_config, sources
 from export.errors import ParityError, RepositoryError
-from export.manifest import check_repository, version_folders
+from export.manifest import check_repository, read_manifest, version_folders
 from export.options import ExportOptions
 from export.repository import export_repository
+from export.selfcheck import load_scorer
 from sdk.base.errors import BundleError, ConfigError, LockedError, OutputError, UsageError
 from sdk.bundles.bundle import Bundle, sha256_of
 from sdk.training.pipeline import train_bundle
@@ -299,3 +302,17 @@ def test_a_bundle_without_a_ranker_is_refused(tmp_path: Path):
     with pytest.raises(UsageError, match="holds no ranker"):
         export_repository(content.path, tmp_path / "repository", COMPILED)
     assert not (tmp_path / "repository").exists()
+
+
+@pytest.mark.parametrize("backend", ["python", "pytorch"])
+def test_a_bundle_of_the_history_model_alone_is_served_by_it(tmp_path: Path, backend):
+    history = train_bundle(small.dataset(1), small.run_config(models=("history",)), tmp_path / "bundle")
+    options = replace(COMPILED, backend=backend)
+    exported = export_repository(history.path, tmp_path / "repository", options)
+    assert exported.model == "history" == read_manifest(tmp_path / "repository")["ranker"]
+    rng, form = np.random.default_rng(0), history.list_form()
+    users, items = rng.integers(2, len(history.encoded_users), 99), rng.integers(3, len(history.encoded_items), 99)
+    scores = load_scorer(tmp_path / "repository/ranker/1", backend)(users, items)
+    pairs = zip(users, items, strict=True)
+    slow = [form.users.bias[u] + form.items.bias[i] + form.users.dot[u] @ form.items.dot[i] for u, i in pairs]
+    np.testing.assert_allclose(scores, slow, rtol=1e-5, atol=1e-5)

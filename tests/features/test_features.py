@@ -4,13 +4,14 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from small import GENRES, item_table, ratings, user_table
 
 from sdk.base.config import FeatureConfig
 from sdk.base.errors import BundleError, DataError
 from sdk.data.splits import Split
-from sdk.features.builtin import Encoding
+from sdk.features.builtin import Encoding, Number
 from sdk.features.encode import EncodedInteractions, encode_interactions, fit_features
 from sdk.features.engine import WORKFLOWS, engine_of
 from sdk.features.interactions import TEST, TRAIN, VALIDATION, StoredInteractions
@@ -302,3 +303,20 @@ def test_stored_interactions_know_their_parts_and_survive_the_disk(tmp_path):
     (tmp_path / "seen.parquet").write_bytes(b"")
     with pytest.raises(BundleError, match=r"seen\.parquet"):
         StoredInteractions.read(tmp_path / "seen.parquet", (8, 13))
+
+
+@pytest.mark.needs("nvtabular")
+def test_merlins_schema_says_which_columns_are_ids_and_which_are_lists(tmp_path):
+    from merlin.schema import Tags
+
+    from sdk.features.workflows import workflow_of
+
+    known = {"user_id": pa.array([1, 2]), "item_id": pa.array(["a", "b"]), "tags": pa.array(["x"])}
+    layout = workflow_of(Encoding(known, {"price": Number(1.0, 1.0, 1.0)}, 3.0), ["tags"], tmp_path).output_schema
+    said = {
+        tag: layout.select_by_tag(tag).column_names
+        for tag in (Tags.USER_ID, Tags.ITEM_ID, Tags.LIST, Tags.CATEGORICAL, Tags.CONTINUOUS, Tags.TARGET)
+    }
+    assert list(said.values()) == [
+        ["user_id"], ["item_id"], ["tags"], ["user_id", "item_id", "tags"], ["price"], ["rating"],
+    ]  # fmt: skip

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.helpers.killing_warm"])  # found from the project folder, where tests run
+from children import Child
 
 
 def steps_of(work: Callable[..., object], *args: Any, how: str, exchanging: bool = True) -> Iterator[int]:
@@ -27,25 +25,18 @@ def steps_of(work: Callable[..., object], *args: Any, how: str, exchanging: bool
     """
     for when in range(1, 100):
         given = [arg(when) if callable(arg) else arg for arg in args]
-        process = _SERVER.Process(target=_child, args=(work, given, when, how, exchanging))
-        process.start()
-        process.join(120)
-        code = process.exitcode
-        process.close()
+        code, said = Child(_stepped, work, given, when, how, exchanging).end()
         if code == 0:
             return
-        assert code == (-signal.SIGKILL if how == "kill" else 1), code
+        assert code == (-signal.SIGKILL if how == "kill" else 1), (code, said)
         yield when
     raise AssertionError("more than a hundred steps")
 
 
-def _child(work: Callable[..., object], args: list[Any], when: int, how: str, exchanging: bool) -> None:
-    import torch
-
+def _stepped(work: Callable[..., object], args: list[Any], when: int, how: str, exchanging: bool) -> int:
     import sdk.base.files
     from sdk.base.errors import MarqueeError
 
-    torch.set_num_threads(1)
     calls = 0
 
     def stepped(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -67,5 +58,5 @@ def _child(work: Callable[..., object], args: list[Any], when: int, how: str, ex
     try:
         work(*args)
     except (OSError, MarqueeError):
-        os._exit(1)
-    os._exit(1 if how == "fail" and calls >= when else 0)  # a failure that costs nothing ends like any other
+        return 1
+    return 1 if how == "fail" and calls >= when else 0  # a failure that costs nothing ends like any other

@@ -194,5 +194,6 @@ def run_config(**changes: Any) -> RunConfig:
         ncf=NCFConfig(embedding_dim=4, num_members=1, l2_factors=(1.0,)),
         training=TrainingConfig(max_epochs=3, patience=2, batch_size=64, learning_rate=1e-2),
         models=("dlrm", "ncf", "content"),
+        final_fit=False,
     )
     return dataclasses.replace(small, **changes)

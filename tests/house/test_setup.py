@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -370,7 +371,8 @@ def test_test_checks_style_and_types_before_it_runs_the_suite(project: Project) 
     project.setup()
     project.calls()
     assert project.run("make", "test").returncode == 0
-    assert project.calls() == ["-m ruff check .", "-m ruff format --check .", "-m mypy", "-m pytest"]
+    checks = ["-m ruff check .", "-m ruff format --check .", "-m mypy"]
+    assert project.calls() == [*checks, "-m pytest -n 2 --dist loadfile"]
 
 
 def test_make_alone_lists_every_target(bare: Project) -> None:
@@ -386,7 +388,9 @@ def test_ci_runs_the_tests_elsewhere_and_passes_on_codes_and_closing_lines(
     project.write(pytest_code=str(code), closing=f"tests ...\n{closing}\n", core_outcome=core)
     result = project.run(".ci/run", PYTHONPATH="/elsewhere", VIRTUAL_ENV="/elsewhere", OMP_NUM_THREADS="7")
     assert (result.returncode == 0) == (code == 0 and core == "passed")
-    assert result.stdout.splitlines()[-2:] == [f"core suite, Python 3.11: {core}", closing]
+    outcome, times, last = result.stdout.splitlines()[-3:]
+    assert (outcome, last) == (f"core suite, Python 3.11: {core}", closing)
+    assert re.fullmatch(r"\.ci/run: set-up: \d+ s, style, types and tests: \d+ s, core suite: \d+ s", times)
     seen = (project.root / "env").read_text()
     assert not any(name in seen for name in ("PYTHONPATH", "VIRTUAL_ENV", "OMP_NUM_THREADS"))
     assert not (project.folder / ".venv").exists()

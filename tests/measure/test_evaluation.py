@@ -92,7 +92,7 @@ def test_every_slice_is_measured_on_its_own_rows():
         if row.model == "ncf" and row.values:
             assert row.values["auc"] == pytest.approx(slow_auc(test.label[mine], predict(model, test)[mine]), abs=1e-9)
     shown = [row.part for row in evaluation.slice_rows if row.model == "ncf" and row.values]
-    assert {"light users", "middle users", "head titles", "tail titles"} <= set(shown)
+    assert {"light users", "middle users", "head items", "tail items"} <= set(shown)
     counts = np.bincount(fitted_on.user_index, minlength=SHAPE[0])
     light, heavy = (
         counts[next(p for p in evaluation.slices if p.name == f"{name} users").members] for name in ("light", "heavy")

@@ -19,7 +19,7 @@ from sdk.measure.text_tables import figure, slice_table, table
 from sdk.metrics.pointwise import MetricRow, SliceFigures, calibration
 
 NOBODY = np.zeros(1, bool)
-LIGHT, TAIL = Slice("light users", "users", "1 to 9", NOBODY), Slice("tail titles", "titles", "1 to 3", NOBODY)
+LIGHT, TAIL = Slice("light users", "users", "1 to 9", NOBODY), Slice("tail items", "items", "1 to 3", NOBODY)
 
 
 def lists(**changes):
@@ -32,8 +32,8 @@ def lists(**changes):
     slices = (
         SliceFigures("dlrm + history", "light users", 2, 5, {"ndcg10": 0.2}, {"ndcg10": (0.1, 0.3)}),
         SliceFigures("popularity", "light users", 2, 5, {"ndcg10": 0.1}),
-        SliceFigures("dlrm + history", "tail titles", 3, 7, {"recall20": 0.02}),
-        SliceFigures("popularity", "tail titles", 3, 7, {"recall20": 0.0}),
+        SliceFigures("dlrm + history", "tail items", 3, 7, {"recall20": 0.02}),
+        SliceFigures("popularity", "tail items", 3, 7, {"recall20": 0.0}),
     )
     values = {
         "num_users": 6,
@@ -80,7 +80,7 @@ def test_the_terminal_shows_every_table_with_half_widths():
     assert ["DLRM", "+", "history", "0.350", "±0.035", "–", "–", "–"] in lines
     assert ["DLRM", "+", "history", "0.250", "5", "–", "–", "–"] in lines
     assert ["light", "users", "(1", "to", "9)", "2", "5", "0.200", "±0.100", "0.100"] in lines
-    assert ["tail", "titles", "(1", "to", "3)", "3", "7", "0.020", "0.000"] in lines
+    assert ["tail", "items", "(1", "to", "3)", "3", "7", "0.020", "0.000"] in lines
 
 
 def test_what_was_not_measured_is_not_shown():
@@ -96,7 +96,7 @@ def test_the_json_holds_every_figure_and_knows_no_nan():
     got = json.loads(json.dumps(as_values(evaluation()), allow_nan=False))
     assert got["test"][0]["intervals"] == {"auc": [0.81, 0.83]}
     assert got["test"][1]["log_loss"] is None
-    assert got["slices"][1] == {"name": "tail titles", "side": "titles", "rule": "1 to 3"}
+    assert got["slices"][1] == {"name": "tail items", "side": "items", "rule": "1 to 3"}
     assert got["by_slice"][0]["values"] == {"auc": 0.7}
     assert got["lists"]["models"][0]["intervals"] == {"ndcg10": [0.31, 0.38]}
     assert got["lists"]["by_slice"][2]["values"] == {"recall20": 0.02}
@@ -162,6 +162,6 @@ def test_tables_line_up_and_escape_bars():
 
 
 def test_a_slice_that_no_model_was_measured_on_is_left_out():
-    page = slice_table("AUC", (LIGHT, TAIL), [SliceFigures("ncf", "tail titles", 3, 7, {"auc": 0.6})], "auc")
+    page = slice_table("AUC", (LIGHT, TAIL), [SliceFigures("ncf", "tail items", 3, 7, {"auc": 0.6})], "auc")
     assert page.header == ("slice", "users", "rows", "NCF")
-    assert page.rows == (("tail titles (1 to 3)", "3", "7", "0.6000"),)
+    assert page.rows == (("tail items (1 to 3)", "3", "7", "0.6000"),)

@@ -96,5 +96,27 @@ def test_the_command_measures_what_came_later(bundle, tmp_path, capsys):
     arguments = ["evaluate", "--bundle", str(bundle.path), "--json", "--samples", "0"]
     assert main([*arguments, "--later", str(tmp_path / "later.parquet"), "--include-seen"]) == 0
     assert json.loads(capsys.readouterr().out)["lists"]["num_held_out"] == len(slow_pairs(later_table(), True))
-    assert main([*arguments, "--include-seen"]) == 2
-    assert "--later TABLE" in capsys.readouterr().err
+    for option in (["--include-seen"], ["--columns", "user_id=who"], ["--events", "bought=2"]):
+        assert main([*arguments, *option]) == 2
+        assert f"{option[0]}: " in (said := capsys.readouterr().err)
+        assert "--later TABLE" in said
+
+
+def test_later_columns_and_events_are_named_as_in_training_or_anew(tmp_path, capsys):
+    table = later_table().append_column("kind", pa.array(["bought", "seen"] * 150))
+    bought = table.filter(pc.equal(table["kind"], "bought"))
+    about = Description(feedback="implicit", columns={"user_id": "who", "event": "kind"}, events={"bought": 2.0})
+    bundle = train_bundle(
+        dataclasses.replace(DATA, about=about), run_config(models=("history",)), tmp_path / "named"
+    ).path
+    arguments = ["evaluate", "--bundle", str(bundle), "--json", "--samples", "0", "--later"]
+    for names, options in (
+        (["who", "item_id", "timestamp", "kind"], []),
+        (["x", "y", "timestamp", "z"], ["--columns", "user_id=x,item_id=y,event=z", "--events", "bought=1"]),
+    ):
+        pq.write_table(table.rename_columns(names), tmp_path / "later.parquet")
+        assert main([*arguments, str(tmp_path / "later.parquet"), *options]) == 0
+        held_out = json.loads(capsys.readouterr().out)["lists"]["num_held_out"]
+        assert held_out == len(slow_pairs(bought, False)) < len(slow_pairs(table, False))
+    assert main([*arguments, str(tmp_path / "later.parquet"), "--columns", "user_id=x,item_id=y,event="]) == 0
+    assert json.loads(capsys.readouterr().out)["lists"]["num_held_out"] == len(slow_pairs(table, False))

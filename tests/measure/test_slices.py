@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdk.measure.slices import TITLES, USERS, item_slices, user_slices
+from sdk.measure.slices import ITEMS, USERS, item_slices, user_slices
 
 COUNTS = st.lists(st.integers(0, 6), min_size=1, max_size=30)
 
@@ -27,12 +27,12 @@ def test_every_title_lies_in_one_slice_and_the_head_is_the_fewest_that_hold_a_th
     counts = np.array(counts)
     slices = {part.name: part.members for part in item_slices(counts, np.arange(len(counts)))}
     np.testing.assert_array_equal(sum(part.astype(int) for part in slices.values()), 1)
-    head = counts[slices["head titles"]]
+    head = counts[slices["head items"]]
     assert 3 * head.sum() >= counts.sum()
     assert 3 * head[head > head.min()].sum() < counts.sum()
-    upper = np.concatenate([head, counts[slices.get("middle titles", np.zeros(len(counts), bool))]])
+    upper = np.concatenate([head, counts[slices.get("middle items", np.zeros(len(counts), bool))]])
     assert 3 * upper.sum() >= 2 * counts.sum()
-    assert set(slices.get("new titles", np.zeros(0)).nonzero()[0]) == set(np.flatnonzero(counts == 0))
+    assert set(slices.get("new items", np.zeros(0)).nonzero()[0]) == set(np.flatnonzero(counts == 0))
 
 
 def test_the_borders_are_told():
@@ -44,8 +44,8 @@ def test_the_borders_are_told():
     ]  # fmt: skip
     told = [(part.name, part.side, part.rule, int(part.members.sum())) for part in item_slices(counts, np.arange(10))]
     assert told == [
-        ("head titles", TITLES, "900 or more", 1), ("middle titles", TITLES, "850 to 899", 1),
-        ("tail titles", TITLES, "1 to 849", 7), ("new titles", TITLES, "none", 1),
+        ("head items", ITEMS, "900 or more", 1), ("middle items", ITEMS, "850 to 899", 1),
+        ("tail items", ITEMS, "1 to 849", 7), ("new items", ITEMS, "none", 1),
     ]  # fmt: skip
 
 
@@ -55,4 +55,4 @@ def test_only_measured_users_set_the_borders_and_empty_slices_are_left_out():
     assert [part.rule for part in few] == ["1 to 1", "2 to 2", "over 2"]
     assert few[2].members.tolist() == [False, False, True, True, True, True]
     assert [part.name for part in user_slices(np.zeros(4, np.int64), np.arange(4))] == ["new users"]
-    assert [part.name for part in item_slices(counts, np.array([5]))] == ["head titles"]
+    assert [part.name for part in item_slices(counts, np.array([5]))] == ["head items"]

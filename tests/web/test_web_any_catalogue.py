@@ -16,9 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import id_of, ids_of
 from odd_shop import ODD, ROLES, called, odd_shop, trained
+from paths import AnyText
 from small import run_config
 from web_site import page_of
 from werkzeug.exceptions import BadRequest
+from werkzeug.routing import Map, Rule
 
 import sdk
 from batch.job.job import Job
@@ -61,6 +63,15 @@ def client(odd: sdk.Bundle, tmp_path: Path) -> FlaskClient:
 def words_of(text: str) -> str:
     """What a page shows to people, lower case."""
     return re.sub(r"<[^>]*>", " ", re.sub(r"<(title|script)[^>]*>.*?</\1>", "", text, flags=re.S)).lower()
+
+
+@given(st.text(min_size=1) | st.from_regex(r"~*\.{1,3}", fullmatch=True))
+def test_no_address_ends_in_dots_that_a_browser_takes_out(text: str) -> None:
+    routes = Map([Rule("/titles/<any:text>", endpoint="item")], converters={"any": AnyText}).bind("shop.example")
+    if not any("\ud800" <= letter <= "\udfff" for letter in text):
+        address = routes.build("item", {"text": text})
+        assert unquote(address.removeprefix("/titles/")) not in (".", "..")
+        assert routes.match(unquote(address)) == ("item", {"text": text})
 
 
 @pytest.mark.parametrize("item_id", [*ODD, "SKU-00025"])

@@ -45,7 +45,7 @@ _LIST_FIGURES = ("ndcg10", "recall20", "map10", "hit_rate10", "novelty", "distin
 
 
 def run_config(task: Task, models: tuple[ModelName, ...] = RunConfig().models, *, quick: bool) -> RunConfig:
-    """The shipped defaults; nothing but the validation part is the task's own: its seed, and by time if the task is.
+    """The shipped defaults; nothing but the split is the task's own: its seed, and by time if the task is.
 
     Args:
         task: what to train for.
@@ -53,10 +53,10 @@ def run_config(task: Task, models: tuple[ModelName, ...] = RunConfig().models, *
         quick: train for two epochs only, to try the command out.
     """
     by_time = task.protocol in ("C", "rolling")
-    split = SplitConfig(kind="time" if by_time else "random", test_share=0.0, seed=task.seed)
+    split = SplitConfig(kind="time" if by_time else "random", seed=task.seed)
     config = RunConfig(split=split, models=models)
     if not task.is_list_task:
-        config = dataclasses.replace(config, models=("dlrm", "ncf", "content"))
+        config = dataclasses.replace(config, models=("dlrm", "ncf", "bfm", "content"))
     if quick:
         config = dataclasses.replace(config, training=dataclasses.replace(config.training, max_epochs=2))
     return config

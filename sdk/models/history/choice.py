@@ -23,7 +23,7 @@ from sdk.base.config import HistoryConfig
 from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float32s, Float64s, Int64s
 from sdk.data.splits import drawn
-from sdk.metrics.lists import RelevanceSets, ndcg
+from sdk.metrics.lists import RelevanceSets, best_columns, ndcg
 from sdk.models.history.fit import Solve, prepared
 from sdk.models.history.matrices import (
     Floats,
@@ -153,7 +153,7 @@ class Draw:
         histories = rating_matrix(part.user[own], part.item[own], values, part.shape)[self.measured]
         scores = self._scores(histories, config, kept=weights is None)
         scores[histories.nonzero()] = -np.inf
-        return ndcg(_top(scores), self.held_out, _LIST)
+        return ndcg(best_columns(scores, _LIST), self.held_out, _LIST)
 
     def _scores(self, histories: csr_matrix, config: HistoryConfig, *, kept: bool) -> Float32s:
         wishes, leave_out = self._regressed(histories, config, kept=kept)
@@ -377,14 +377,6 @@ def _draw(part: ChoiceRatings, number: int) -> Draw | None:
     rng = np.random.default_rng((part.config.seed, number))
     held = (part.rating >= part.config.like_at) & drawn(len(part.rating), _HELD_OUT, rng)
     return part.draw(~held, held, rng, FEWEST_MEASURED)
-
-
-def _top(scores: Float32s) -> Int64s:
-    """(M, 10) columns of the highest scores, best first."""
-    width = min(_LIST, scores.shape[1])
-    some = np.argpartition(-scores, width - 1, axis=1)[:, :width]
-    order = np.argsort(-np.take_along_axis(scores, some, axis=1), axis=1, kind="stable")
-    return np.asarray(np.take_along_axis(some, order, axis=1), np.int64)
 
 
 def _best(found: Mapping[float, float]) -> float:

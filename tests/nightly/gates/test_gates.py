@@ -596,7 +596,7 @@ def test_what_nothing_could_fail_is_not_counted_as_passed(lists, rules, bundle, 
         bundle, Job(bundle=bundle_path, out="memory://none", run_date=FIRST, k=K, include_seen=True)
     )
     line = gates(lists, everything)["users.seen"]
-    assert (line.verdict, line.note) == ("not compared", "rated titles may be listed")
+    assert (line.verdict, line.note) == ("not compared", "what users have may be listed")
 
 
 def test_every_line_without_a_figure_says_why(lists, rules, manifest):
@@ -612,6 +612,7 @@ def test_every_line_without_a_figure_says_why(lists, rules, manifest):
         ({"k": 100}, {"length_ratio", "coverage", "gini", "drift"}),
         ({"k": 3}, {"length_ratio", "coverage", "gini", "drift", "overlap"}),
         ({"include_seen": True}, {"length_ratio", "coverage", "gini", "drift", "overlap"}),
+        ({"repeat": True}, {"length_ratio", "coverage", "gini", "drift", "overlap"}),
         ({"model": "ncf"}, {"drift"}),
     ],
 )

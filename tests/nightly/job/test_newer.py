@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from night_files import DATE, job
 import sdk
 from batch.job.inputs import open_job
 from batch.job.newer import fresh_ratings, new_items
+from batch.report import rebuild
 from batch.run.night import run
 from batch.taste import taste
 from sdk.base.config import HistoryConfig, RunConfig
@@ -98,6 +100,28 @@ def test_events_older_than_the_bundles_own_add_nothing(shop_path, tmp_path):
     assert pairs_of(FreshBundle(bundle, fresh))[pair][0] == before[pair][0]
 
 
+def test_a_log_that_grew_counts_what_the_bundle_knows_once(tables, tmp_path, caplog):
+    items, _, rows = tables
+    rows = rows.sort_values("event_time", kind="stable").reset_index(drop=True)
+    early, whole = rows[:-40], rows
+    config = RunConfig(models=("history", "content"), history=HistoryConfig(rank=8, penalty=20.0, feature_dim=8))
+    how = {"columns": SAID, "events": WEIGHTS, "seen": ["purchase"]}
+    bundle = sdk.train(sdk.dataset(early, items, **how), config, tmp_path / "bundle")
+    after = []
+    for name, table in (("grown", whole), ("late", rows[-40:])):
+        table.to_parquet(tmp_path / f"{name}.parquet")
+        with caplog.at_level(logging.INFO):
+            fresh, _ = fresh_ratings(bundle, tmp_path / f"{name}.parquet", MAX_TIMESTAMP)
+        after.append(pairs_of(FreshBundle(bundle, fresh)))
+    assert "events are in the bundle already: passed over" in caplog.text
+    grown, late = after
+    slow: dict[tuple[str, str], float] = {}
+    for user, item, event in zip(whole["customer_id"], whole["sku"], whole["event_type"], strict=True):
+        slow[user, item] = slow.get((user, item), 0.0) + WEIGHTS[event]
+    assert {pair: found[0] for pair, found in grown.items()} == pytest.approx(slow)
+    assert {pair: found[0] for pair, found in late.items()} == pytest.approx(slow)
+
+
 def test_ratings_beside_events_are_refused(shop_path, tmp_path):
     table = pd.DataFrame({"customer_id": ["a"], "sku": ["b"], "event_type": ["view"], "rating": [5.0]})
     table.to_csv(tmp_path / "rated.csv", index=False)
@@ -140,6 +164,16 @@ def test_a_night_with_both_lists_new_items_and_new_customers(shop_path, tables, 
     assert (pins["new_items"]["rows"], len(pins["new_items"]["fingerprint"])) == (5, 64)
     shown = taste(shop_path, tmp_path / "out", num_users=1, num_items=1, k=2)
     assert "(" in shown
+    names = set(items.set_index("sku").loc[sorted(fresh), "product_name"])
+    asked = {"num_users": 40, "num_items": 0, "k": 60}
+    assert not any(name in taste(shop_path, tmp_path / "out", **asked) for name in names)
+    named = taste(shop_path, tmp_path / "out", **asked, new_items=tmp_path / "items.csv")
+    assert all(name in named for name in names)
+    page = Path(rebuild(shop_path, tmp_path / "out", new_items=tmp_path / "items.csv")).read_text()
+    assert page == (tmp_path / "out/reports" / f"run_date={DATE}.html").read_text()
+    (said,) = re.findall(r'<th scope="row">data: description: items</th><td>(.*)</td>', page)
+    assert "brand: group, " in said
+    assert "&#39;" not in page[page.index('id="facts"') :]
 
 
 def test_new_items_stand_in_ascending_order_among_the_others(shop_path, tables, tmp_path):

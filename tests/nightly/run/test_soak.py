@@ -12,63 +12,59 @@ import json
 import os
 import random
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
+import signal
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from children import Child
 from night_files import DATE, debris, tree
 
-ROOT = Path(__file__).resolve().parents[3]
+from batch.score import main
+
 KILLS = int(os.environ.get("MARQUEE_SOAK_KILLS", "20"))
 NIGHT, STAGING, JOURNAL = f"run_date={DATE}", f".staging-{DATE}", f".journal-{DATE}"
 
 
+LOOK_S = 0.001
+
+
+class Answer(NamedTuple):
+    killed: bool
+    seconds: float
+
+
 class Nights:
-    """The command in processes of its own, through the fork server."""
+    """The command in processes of its own."""
 
-    def __init__(self, bundle_path: Path, home: Path) -> None:
-        self.bundle_path, self.log = bundle_path, home / "log.txt"
-        command = [sys.executable, str(Path(__file__).parents[1] / "fork_server.py"), *self.argv(home / "warm-up")]
-        one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-        environment = os.environ | one | {"PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        stderr=subprocess.DEVNULL, env=environment)  # fmt: skip
-        assert self.process.stdout is not None
-        while (line := self.process.stdout.readline()) != "ready\n":
-            assert line, "the fork server ended"
+    def __init__(self, bundle_path: Path) -> None:
+        self.bundle_path = bundle_path
 
-    def argv(self, out: Path, *extra: str) -> list[str]:
-        return ["--bundle", str(self.bundle_path), "--out", str(out), "--run-date", DATE, "--k", "5",
-                "--threads", "1", *extra]  # fmt: skip
-
-    def run(self, out: Path, *extra: str, kill_after: float | None = None, parts: int = 0) -> dict[str, object]:
+    def run(self, out: Path, *extra: str, kill_after: float | None = None, parts: int = 0) -> Answer:
         """Run the command; kill it so many seconds after that many parts are recorded."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        request = {"argv": self.argv(out, *extra), "kill_after": kill_after, "parts": parts,
-                   "journal": str(out / JOURNAL), "log": str(self.log)}  # fmt: skip
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        answer: dict[str, object] = json.loads(self.process.stdout.readline())
-        assert not answer["hung"]
-        assert answer["killed"] or answer["code"] == 0, self.log.read_text()[-3000:]
-        return answer
+        argv = ["--bundle", str(self.bundle_path), "--out", str(out), "--run-date", DATE, "--k", "5",
+                "--threads", "1", *extra]  # fmt: skip
+        start = time.perf_counter()
+        child = Child(main, argv)
+        if kill_after is not None:
+            while num_recorded(out / JOURNAL) < parts and not child.ends_within(LOOK_S):
+                pass
+            if not child.ends_within(kill_after):
+                child.process.kill()
+        code, said = child.end()
+        assert code in (0, -signal.SIGKILL), said
+        return Answer(code != 0, time.perf_counter() - start)
 
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.wait(timeout=60)
-        self.process.stdout.close()
+
+def num_recorded(journal: Path) -> int:
+    """Finished parts that the journal names by now."""
+    return sum(1 for _ in journal.rglob("part-*.parquet.json"))
 
 
 @pytest.fixture
-def nights(bundle_path: Path, tmp_path: Path) -> Iterator[Nights]:
-    server = Nights(bundle_path, tmp_path)
-    yield server
-    server.close()
+def nights(bundle_path: Path) -> Nights:
+    return Nights(bundle_path)
 
 
 def finished_parts(out: Path) -> dict[str, tuple[int, int]]:
@@ -106,7 +102,7 @@ def test_killed_at_random_moments_a_night_ends_with_the_same_bytes(nights, tmp_p
     for size in (many, few):
         nights.run(tmp_path / size[1], *size)
         expected[size] = tree(tmp_path / size[1] / NIGHT)
-        seconds[size] = nights.run(tmp_path / f"{size[1]}-again", *size)["seconds"]
+        seconds[size] = nights.run(tmp_path / f"{size[1]}-again", *size).seconds
     draw, moments, kills, kept, completed = random.Random(11), collections.Counter(), 0, 0, 0
     while kills < KILLS:
         out, size = tmp_path / f"night-{completed}", (many, few)[completed % 2]
@@ -126,7 +122,7 @@ def test_killed_at_random_moments_a_night_ends_with_the_same_bytes(nights, tmp_p
             answer = nights.run(out, *size, *(["--force"] if replaced else []), **moment_to_kill)
             assert {name: identity(out, name) for name in before} == before, "a finished part was made again"
             kept += len(before)
-            if not answer["killed"]:
+            if not answer.killed:
                 break
             kills += 1
             moments[moment(out)] += 1
