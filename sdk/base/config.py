@@ -350,7 +350,7 @@ class HistoryConfig(Checked):
     star_weight: Weight = _STAR_WEIGHT
     least_weight: SomeWeight = 0.3
     penalty: Positive | None = None
-    user_exponent: Amount | None = None
+    user_exponent: Amount = 0.15
     item_exponent: Amount | None = None
     content_weight: Amount | None = None
     popularity_weight: Amount | None = None

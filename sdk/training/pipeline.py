@@ -299,7 +299,7 @@ def _history_model(
     learnt = stored.only(*learnt_parts(run.config))
     return HistoryModel.fit(
         learnt.rows.user_index, learnt.rows.item_index, learnt.rating, len(features.users), len(features.items),
-        vectors, config, learnt.timestamp if run.config.split.kind == "time" else None,
+        vectors, config, learnt.timestamp, by_time=run.config.split.kind == "time",
     )  # fmt: skip
 
 

@@ -45,8 +45,8 @@ log = logging.getLogger(__name__)
 
 FALLBACK: Mapping[str, Any] = MappingProxyType(
     {
-        "weighting": "alike", "penalty": 300.0, "content_weight": 0.2, "session_gap_s": 0.0, "user_exponent": 0.15,
-        "item_exponent": 0.08, "popularity_weight": 0.03,
+        "weighting": "alike", "penalty": 300.0, "content_weight": 0.2, "session_gap_s": 0.0, "item_exponent": 0.08,
+        "popularity_weight": 0.03,
     }
 )  # fmt: skip
 """What stands for the open settings at first, and in the end where there are too few likes to choose by."""
@@ -54,14 +54,14 @@ COARSE = (75.0, 300.0, 1200.0, 4800.0, 19_200.0)
 AXES: Mapping[str, tuple[Any, ...]] = MappingProxyType(
     {
         "weighting": ("alike", "log"),
-        "content_weight": (0.0, 0.2, 0.4, 0.6),
+        "content_weight": (0.0, 0.2, 0.6),
         "session_gap_s": (0.0, 60.0, 600.0),
-        "user_exponent": (0.0, 0.15, 0.3),
         "item_exponent": (0.0, 0.08, 0.16, 0.24),
         "popularity_weight": (0.0, 0.03, 0.1),
     }
 )
-"""What is tried, in this order; between the first three and the rest the penalty is looked at again."""
+"""What is tried, in this order; before the last two, which cost nothing, the penalty is looked at again."""
+_CHEAP = ("item_exponent", "popularity_weight")
 MAX_MATRIX, MAX_USERS, MAX_MEASURED = 2000, 200_000, 2000
 FEWEST_MEASURED, _MOST_DRAWS = 20, 2
 _HELD_OUT = 0.2
@@ -171,7 +171,7 @@ class Draw:
         if kept and self._wishes is not None and self._wishes[0] == key:
             return self._wishes[1:]
         regression = self._prepared(config)(config.penalty or 0.0, config.content_weight or 0.0)
-        found = regression.transposed_times(histories.T.toarray().astype(np.float32)).T, regression.leave_out
+        found = regression.predict(histories), regression.leave_out
         if kept:
             self._wishes = (key, *found)
         return found
@@ -306,12 +306,13 @@ class _Search:
             climb(self._at_penalty)
             self._take_penalty(_best(self.by_penalty))
         self._lists = self._measured(self.config)
-        for name in names:
+        dear, cheap = ([name for name in names if (name in _CHEAP) is is_cheap] for is_cheap in (False, True))
+        for name in dear:
             self._along(name)
-            if penalty and name == "session_gap_s":
-                self._refine()
         if penalty:
             self._refine()
+        for name in cheap:
+            self._along(name)
         log.info("history model: chosen in %.1f s: %s", time.perf_counter() - self._start, self.config)
 
     def _along(self, name: str) -> None:

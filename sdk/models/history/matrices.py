@@ -20,7 +20,7 @@ Floats: TypeAlias = NDArray[np.floating[Any]]
 
 _RANKS = (1024, 512, 256)
 _BUDGET = 1e12  # multiplications for everybody's list
-MAX_ROWS = 2000
+MAX_ROWS = 1500
 """Of the form by users: beyond their users, the largest sessions up to so many rows."""
 
 
@@ -59,7 +59,7 @@ def learnt_rows(
 
     user, item, values = columns
     row, size = np.unique(user, return_inverse=True, return_counts=True)[1:]
-    factor = ((size + 1.0) / (size + 1.0).mean()) ** -(config.user_exponent or 0.0)
+    factor = ((size + 1.0) / (size + 1.0).mean()) ** -config.user_exponent
     scaled = values.astype(np.float64) * factor[row]
     users = rating_matrix(row, item, scaled, (len(size), num_items))
     if timestamp is None or not config.session_gap_s:
