@@ -236,6 +236,7 @@ class DLRMConfig(Checked):
         ncf_share: weight of the dot product NCF's logit in the mean, where NCF is trained too and raises the
             validation AUC; 0 leaves it out. NCF trains for more epochs than the DLRM stands, so the two err
             differently.
+        bfm_share: the same of the BFM's logit; the one of the two counts that raises the AUC more.
     """
 
     embedding_dim: Count = 32
@@ -246,6 +247,11 @@ class DLRMConfig(Checked):
     id_dropout: Share = 0.02
     num_members: Count | None = None
     ncf_share: Share = 0.25
+    bfm_share: Share = field(default=0.65, metadata=_LATER)
+
+    def share_of(self, other: str) -> float:
+        """The weight that ``ncf`` or ``bfm`` has in the mean."""
+        return self.ncf_share if other == "ncf" else self.bfm_share
 
     def members_for(self, num_rows: int) -> int:
         """How many networks are averaged for a number of training rows: four below half a million, one above two."""
@@ -350,7 +356,7 @@ class HistoryConfig(Checked):
     star_weight: Weight = _STAR_WEIGHT
     least_weight: SomeWeight = 0.3
     penalty: Positive | None = None
-    user_exponent: Amount | None = None
+    user_exponent: Amount = 0.15
     item_exponent: Amount | None = None
     content_weight: Amount | None = None
     popularity_weight: Amount | None = None

@@ -3,7 +3,7 @@
 How strongly the closed form must be held back, what content is worth, whether ratings of one sitting belong together:
 all depends on the data (``docs/history_choice.md``). So it is measured by the rule of the list protocol: a random fifth
 of the likes is held out, and the lists that rank them best win. One setting after another is tried, from those that
-were good on every set at hand; another value is taken only where it wins by more than half its standard error. At any
+were good on every set at hand; another value is taken only where it wins by more than its standard error. At any
 size the cost is bounded: of many users' titles only the most rated take part, and a sample of the users is measured.
 All users are learnt from, for fewer of them would ask for a smaller penalty.
 """
@@ -45,8 +45,8 @@ log = logging.getLogger(__name__)
 
 FALLBACK: Mapping[str, Any] = MappingProxyType(
     {
-        "weighting": "alike", "penalty": 300.0, "content_weight": 0.2, "session_gap_s": 0.0, "user_exponent": 0.15,
-        "item_exponent": 0.08, "popularity_weight": 0.03,
+        "weighting": "alike", "penalty": 300.0, "content_weight": 0.4, "session_gap_s": 0.0, "item_exponent": 0.08,
+        "popularity_weight": 0.03,
     }
 )  # fmt: skip
 """What stands for the open settings at first, and in the end where there are too few likes to choose by."""
@@ -54,18 +54,17 @@ COARSE = (75.0, 300.0, 1200.0, 4800.0, 19_200.0)
 AXES: Mapping[str, tuple[Any, ...]] = MappingProxyType(
     {
         "weighting": ("alike", "log"),
-        "content_weight": (0.0, 0.2, 0.4, 0.6),
+        "content_weight": (0.0, 0.2, 0.4),
         "session_gap_s": (0.0, 60.0, 600.0),
-        "user_exponent": (0.0, 0.15, 0.3),
         "item_exponent": (0.0, 0.08, 0.16, 0.24),
         "popularity_weight": (0.0, 0.03, 0.1),
     }
 )
-"""What is tried, in this order; between the first three and the rest the penalty is looked at again."""
-MAX_MATRIX, MAX_USERS, MAX_MEASURED = 2000, 200_000, 2000
+"""What is tried, in this order; before the last two, which cost nothing, the penalty is looked at again."""
+_CHEAP: tuple[str, ...] = ("item_exponent", "popularity_weight")
+MAX_MATRIX, MAX_ROWS, MAX_USERS, MAX_MEASURED = 2000, 1200, 200_000, 2000
 FEWEST_MEASURED, _MOST_DRAWS = 20, 2
 _HELD_OUT = 0.2
-_SURE = 0.5
 _LIST = 10
 
 
@@ -171,7 +170,7 @@ class Draw:
         if kept and self._wishes is not None and self._wishes[0] == key:
             return self._wishes[1:]
         regression = self._prepared(config)(config.penalty or 0.0, config.content_weight or 0.0)
-        found = regression.transposed_times(histories.T.toarray().astype(np.float32)).T, regression.leave_out
+        found = regression.predict(histories), regression.leave_out
         if kept:
             self._wishes = (key, *found)
         return found
@@ -183,7 +182,7 @@ class Draw:
             part, rows = self.part, self.known
             columns = part.user[rows], part.item[rows], config.weights(part.rating[rows])
             time = None if part.timestamp is None else part.timestamp[rows]
-            self._solve = key, prepared(learnt_rows(columns, time, part.shape[1], config)[1], part.features)
+            self._solve = key, prepared(learnt_rows(columns, time, part.shape[1], config, MAX_ROWS)[1], part.features)
         return self._solve[1]
 
 
@@ -306,16 +305,19 @@ class _Search:
             climb(self._at_penalty)
             self._take_penalty(_best(self.by_penalty))
         self._lists = self._measured(self.config)
-        for name in names:
+        if penalty:  # finely, too: else more weight would win where a smaller penalty would
+            self._refine()
+        dear, cheap = ([name for name in names if (name in _CHEAP) is is_cheap] for is_cheap in (False, True))
+        for name in dear:
             self._along(name)
-            if penalty and name == "session_gap_s":
-                self._refine()
         if penalty:
             self._refine()
+        for name in cheap:
+            self._along(name)
         log.info("history model: chosen in %.1f s: %s", time.perf_counter() - self._start, self.config)
 
     def _along(self, name: str) -> None:
-        """Take the best value where it beats the present one by more than half the difference's standard error."""
+        """Take the best value where it beats the present one by more than the difference's standard error."""
         found, won = dict[Any, Float64s](), []
         for value in AXES[name]:
             if value != getattr(self.config, name):
@@ -323,7 +325,7 @@ class _Search:
                 found[value] = self._measured(replace(self.config, **changed))
                 gain = found[value] - self._lists
                 error = float(gain.std(ddof=1) / np.sqrt(len(gain)))
-                won += [value] if gain.mean() > _SURE * error else []
+                won += [value] if gain.mean() > error else []
                 means = float(found[value].mean()), float(self._lists.mean())
                 log.info("history model: %s %s, NDCG@10 %.4f (%.4f before)", name, value, *means)
                 self.steps.append([name, value, *(round(each, 6) for each in (*means, error))])

@@ -41,12 +41,14 @@ class ItemRegression:
     Attributes:
         times: (N, r) float32 to ``M @`` it.
         transposed_times: (N, r) float32 to ``M.T @`` it.
+        predict: (B, N) sparse histories to dense float32 ``histories @ M``.
         leave_out: (N,) float64, above 0 and at most 1: ``1 - x_i' A x_i``, by which column i is divided.
         diagonal: (N,) float64, that of M.
     """
 
     times: Product
     transposed_times: Product
+    predict: Callable[[csr_matrix], Float32s]
     leave_out: Float64s
     diagonal: Float64s
 
@@ -56,6 +58,7 @@ class ItemRegression:
         return ItemRegression(
             lambda values: self.times(values) - own * values,
             lambda values: self.transposed_times(values) - own * values,
+            lambda histories: self.predict(histories) - np.asarray((histories.multiply(own.T)).toarray(), np.float32),
             self.leave_out,
             np.zeros_like(self.diagonal),
         )
@@ -82,29 +85,34 @@ def prepared(ratings: csr_matrix, features: Float32s) -> Solve:
 
 
 def _by_users(ratings: csr_matrix, features: Float32s) -> Solve:
-    from sdk.models.history.gram import gram, inverse
+    from sdk.models.history.gram import gram, inverse, quadratic_forms
 
     profile = ratings @ features.astype(np.float64)
     products, alike = gram(ratings.T), product(profile, profile.T)
-    single = ratings.astype(np.float32)
+    single, told = ratings.astype(np.float32), profile.astype(np.float32)
 
     def solve(penalty: float, weight: float) -> ItemRegression:
-        matrix = products + weight**2 * alike
+        matrix, share = products + weight**2 * alike, np.float32(weight**2)
         matrix[np.diag_indices_from(matrix)] += penalty
-        solved = (inverse(matrix) @ ratings).astype(np.float32)  # A X
-        leave_out = 1 - np.asarray(ratings.multiply(solved).sum(axis=0), np.float64).ravel()
-        own = np.float32(weight) * features
+        solved = inverse(matrix)
+        leave_out = 1 - quadratic_forms(solved, ratings)
+        between = solved.astype(np.float32)
 
-        def covary(values: Float32s) -> Float32s:
-            return np.asarray(values + product(own, product(own.T, values)), np.float32)
+        def times(values: Float32s) -> Float32s:
+            inner = product(between, np.asarray(single @ values, np.float32))
+            return np.asarray(single.T @ inner + share * product(features, product(told.T, inner)), np.float32)
 
-        shared = np.einsum("if,fi->i", own, np.float32(weight) * product(profile.astype(np.float32).T, solved))
-        return ItemRegression(
-            lambda values: covary(single.T @ product(solved, values)),
-            lambda values: product(solved.T, np.asarray(single @ covary(values), np.float32)),
-            leave_out,
-            1 - leave_out + shared,
-        )
+        def transposed_times(values: Float32s) -> Float32s:
+            inner = single @ values + share * product(told, product(features.T, values))
+            return np.asarray(single.T @ product(between, np.asarray(inner, np.float32)), np.float32)
+
+        def predict(histories: csr_matrix) -> Float32s:
+            own = np.asarray(histories @ features, np.float32)
+            inner = (histories @ single.T).toarray() + share * product(own, told.T)
+            return np.asarray((single.T @ product(between, np.asarray(inner.T, np.float32))).T, np.float32)
+
+        shared = np.einsum("if,if->i", features, single.T @ product(between, told))
+        return ItemRegression(times, transposed_times, predict, leave_out, 1 - leave_out + share * shared)
 
     return solve
 
@@ -132,7 +140,11 @@ def _by_items(ratings: csr_matrix, features: Float32s) -> Solve:
         single = solved.astype(np.float32)
         diagonal = np.diagonal(single).astype(np.float64)
         return ItemRegression(
-            lambda values: product(single, values), lambda values: product(single.T, values), leave_out, diagonal
+            lambda values: product(single, values),
+            lambda values: product(single.T, values),
+            lambda histories: np.asarray(histories @ single, np.float32),
+            leave_out,
+            diagonal,
         )
 
     return solve

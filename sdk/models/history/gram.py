@@ -39,6 +39,32 @@ def gram(ratings: csr_matrix) -> Float64s:
     return out
 
 
+def quadratic_forms(matrix: Float64s, vectors: csr_matrix) -> Float64s:
+    """(N,) float64 ``x @ matrix @ x`` of each column of an (R, N) sparse matrix, by a symmetric (R, R) one."""
+    columns = _parts(vectors.tocsc())
+    size = vectors.shape[1]
+    out = np.zeros(size)
+    starts = range(0, size, _ROWS_AT_ONCE)
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        list(pool.map(lambda start: _add_forms(columns, start, min(start + _ROWS_AT_ONCE, size), matrix, out), starts))
+    return out
+
+
+@compiled
+def _add_forms(
+    columns: tuple[Int64s, Int32s, Float64s], first: int, last: int, matrix: Float64s, out: Float64s
+) -> None:
+    start, rows, weight = columns
+    for column in range(first, last):
+        total = 0.0
+        for one in range(start[column], start[column + 1]):
+            across = 0.5 * weight[one] * matrix[rows[one], rows[one]]
+            for other in range(start[column], one):
+                across += weight[other] * matrix[rows[one], rows[other]]
+            total += 2 * weight[one] * across
+        out[column] = total
+
+
 def _parts(matrix: Any) -> tuple[Int64s, Int32s, Float64s]:
     return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data.astype(np.float64)
 

@@ -20,7 +20,7 @@ Floats: TypeAlias = NDArray[np.floating[Any]]
 
 _RANKS = (1024, 512, 256)
 _BUDGET = 1e12  # multiplications for everybody's list
-MAX_ROWS = 2000
+MAX_ROWS = 3000
 """Of the form by users: beyond their users, the largest sessions up to so many rows."""
 
 
@@ -41,7 +41,11 @@ def sessions(user: Index, timestamp: Int64s, gap_s: float) -> Int64s:
 
 
 def learnt_rows(
-    columns: tuple[Index, Index, Floats], timestamp: Int64s | None, num_items: int, config: HistoryConfig
+    columns: tuple[Index, Index, Floats],
+    timestamp: Int64s | None,
+    num_items: int,
+    config: HistoryConfig,
+    most_rows: int = MAX_ROWS,
 ) -> tuple[csr_matrix, csr_matrix]:
     """What the regression learns from: (U, N) float64 rows of users, and (R, N) of these and of their sessions.
 
@@ -54,12 +58,13 @@ def learnt_rows(
         timestamp: (N,) int64 seconds; None: there are no sessions.
         num_items: N, of titles.
         config: its ``user_exponent`` and ``session_gap_s`` count.
+        most_rows: of users, and of sessions beyond them, where the regression is solved by rows.
     """
     from scipy.sparse import vstack
 
     user, item, values = columns
     row, size = np.unique(user, return_inverse=True, return_counts=True)[1:]
-    factor = ((size + 1.0) / (size + 1.0).mean()) ** -(config.user_exponent or 0.0)
+    factor = ((size + 1.0) / (size + 1.0).mean()) ** -config.user_exponent
     scaled = values.astype(np.float64) * factor[row]
     users = rating_matrix(row, item, scaled, (len(size), num_items))
     if timestamp is None or not config.session_gap_s:
@@ -68,8 +73,8 @@ def learnt_rows(
     together = rating_matrix(session, item, scaled, (int(session.max(initial=-1)) + 1, num_items))
     length = np.diff(together.indptr)
     rows = np.flatnonzero(length > 1)
-    if len(users.indptr) + len(rows) > MAX_ROWS and len(size) < num_items:
-        rows = np.sort(rows[np.argsort(-length[rows], kind="stable")[: max(MAX_ROWS - len(size), 0)]])
+    if len(size) + len(rows) > most_rows and len(size) < num_items:
+        rows = np.sort(rows[np.argsort(-length[rows], kind="stable")[: max(most_rows - len(size), 0)]])
     return users, vstack([users, together[rows]]).tocsr()
 
 

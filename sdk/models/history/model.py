@@ -79,6 +79,8 @@ class HistoryModel:
         item_features: Float32s | None = None,
         config: HistoryConfig | None = None,
         timestamp: Int64s | None = None,
+        *,
+        by_time: bool = True,
     ) -> HistoryModel:
         """Learn from ratings, each (user, item) pair once; pairs in a reserved row are left out.
 
@@ -90,8 +92,9 @@ class HistoryModel:
             num_items: R_item, reserved rows included.
             item_features: (R_item, f) float, any scale and centre, 256 content vectors say; None learns without.
             config: None takes the defaults; its ``rank`` and ``penalty`` are chosen where they are None.
-            timestamp: (N,) int64 seconds, for lists over time: what is open is chosen on moments within the ratings,
-                ``half_life_days`` too; None: for lists as of a random split, and no rating ages unless it is set.
+            timestamp: (N,) int64 seconds, which tell what was rated in one session; None: there are none.
+            by_time: whether, with timestamps, lists are wanted over time: the penalty and ``half_life_days`` are then
+                chosen on moments within the ratings; else no rating ages unless it is set.
 
         Raises:
             DataError: there is no rating of a known user and title.
@@ -106,7 +109,7 @@ class HistoryModel:
         fitted = most_rated(counts, config.max_titles)
         sizes = (len(np.unique(user)), len(fitted), num_items)
         config = replace(config, rank=matrices.rank_for(*sizes) if config.rank is None else config.rank)
-        settled = _settled((user, item, stars), times, features, config)
+        settled = _settled((user, item, stars), times, features, config, by_time=by_time)
         config = settled[0]
         columns = user, item, config.weights(stars)
         item_in, item_out = _factors(columns, times, features, counts, fitted, config)
@@ -265,11 +268,16 @@ def _joined(first: Side, second: Side, bias_factor: np.float32, dot_factor: np.f
 
 
 def _settled(
-    columns: tuple[Index, Index, Floats], timestamp: Int64s | None, features: Float32s, config: HistoryConfig
+    columns: tuple[Index, Index, Floats],
+    timestamp: Int64s | None,
+    features: Float32s,
+    config: HistoryConfig,
+    *,
+    by_time: bool,
 ) -> tuple[HistoryConfig, RecipeChoice | None, TimeChoice | None]:
     """The configuration with what it leaves open chosen, and how that was chosen."""
     settled, choice = choose(ChoiceRatings.of(columns, features, config, timestamp))
-    if timestamp is None or None not in (config.penalty, config.half_life_days):
+    if not by_time or timestamp is None or None not in (config.penalty, config.half_life_days):
         return settled, choice, None
     moments = Moments.of(columns, timestamp, features, settled)
     if moments.num_lists < FEWEST_MEASURED:
@@ -278,8 +286,8 @@ def _settled(
     penalty = settled.penalty or 0.0
     penalties = tuple(penalty * times for times in TIMES_PENALTY) if config.penalty is None else (penalty,)
     given = config.half_life_days
-    by_time = moments.choose(penalties, (0.0, *HALF_LIVES_DAYS) if given is None else (given,))
-    return replace(settled, penalty=by_time.penalty, half_life_days=by_time.half_life_days), choice, by_time
+    found = moments.choose(penalties, (0.0, *HALF_LIVES_DAYS) if given is None else (given,))
+    return replace(settled, penalty=found.penalty, half_life_days=found.half_life_days), choice, found
 
 
 def _factors(
