@@ -360,11 +360,8 @@ def _select_rankers(run: _Run, content: ContentModel | None) -> _Selection:
     for name in config.rankers:
         with time(f"{name}: training"):
             selected[name] = _select(run, name, fit, validation)
-<<<<<<< HEAD
-    better = _with_ncf(run, selected, validation)
-    return _Selection(
-        fit, vectors, for_history, selected | ({} if better is None else {"dlrm": better}), better is not None
-    )
+    better, mixed_in = _with_another(run, selected, validation)
+    return _Selection(fit, vectors, for_history, selected | better, mixed_in)
 
 
 def _history_vectors(content: ContentModel | None, config: RunConfig) -> Float32s | None:
@@ -373,10 +370,6 @@ def _history_vectors(content: ContentModel | None, config: RunConfig) -> Float32
         return None
     known = content.vectors(dim, seed=config.history.seed)
     return np.vstack([np.zeros((FIRST_KNOWN, dim), dtype=np.float32), known])
-=======
-    better, mixed_in = _with_another(run, selected, validation)
-    return _Selection(fit, vectors, selected | better, mixed_in)
->>>>>>> any
 
 
 def _fit_rankers(run: _Run, selection: _Selection) -> tuple[_Fit, dict[str, PairModel]]:
