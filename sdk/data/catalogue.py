@@ -14,7 +14,7 @@ from sdk.base import schema
 from sdk.base.config import DataConfig
 from sdk.base.description import FILMS, PEOPLE, Description, Feedback, Role
 from sdk.base.errors import DataError
-from sdk.base.ids import is_text, rows_of
+from sdk.base.ids import as_texts, is_text, rows_of
 from sdk.base.paths import as_path
 from sdk.base.types import Dataset, IdArray, Int64s, Interactions
 from sdk.data.column_names import ROLES, columns_of
@@ -22,7 +22,7 @@ from sdk.data.dataset_file import read_dataset_file
 from sdk.data.events import Loaded, read_interactions
 from sdk.data.fingerprint import fingerprint
 from sdk.data.readers import open_table
-from sdk.data.side_tables import SideTable, as_texts, described, films_of, is_films, read_side, union
+from sdk.data.side_tables import SideTable, described, films_of, is_films, read_side, union
 from sdk.data.validation import sorted_order
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from sdk.base import schema
 from sdk.base.config import DataConfig
 from sdk.base.description import FILMS, Role
 from sdk.base.errors import DataError, UnusableFileError
-from sdk.base.ids import ids_in, is_text, rows_of
+from sdk.base.ids import as_texts, ids_in, is_text, rows_of
 from sdk.base.types import Bools, IdArray, Int64s
 from sdk.data.column_names import recognised
 from sdk.data.columns import as_lists, as_text, of_role, plain, unread
@@ -63,11 +63,6 @@ class SideTable:
         """The rows of (M,) ids, of nulls where an id is not there."""
         at = rows_of(self.ids, ids)
         return self.table.take(pa.array(at, pa.int64(), mask=at < 0))
-
-
-def as_texts(ids: IdArray) -> IdArray:
-    """Ids as text."""
-    return ids if is_text(ids) else np.array([str(one) for one in ids.tolist()], dtype=object)
 
 
 def union(some: IdArray, others: IdArray) -> IdArray:
