@@ -28,6 +28,14 @@ if "CI" not in os.environ:  # there Hypothesis loads its own profile: no deadlin
     settings.load_profile("marquee")
 
 
+def refuse_fork() -> None:
+    """What a fork runs into, and ``preexec_fn``: a copy lacks the threads that hold locks, and would wait for them."""
+    raise RuntimeError("this process has threads and is forked; begin one by tests/helpers/children.py")
+
+
+os.register_at_fork(before=refuse_fork)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="rewrite the golden files from what the code says now"

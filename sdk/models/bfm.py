@@ -32,7 +32,7 @@ class BFM(PairModel):
     def __init__(self, config: BFMConfig, users: EncodedTable, items: EncodedTable) -> None:
         super().__init__(users, items, id_dropout=0.0)
         self.config = config
-        self.user_arch, self.item_arch = (_Rows(config.width, table) for table in (users, items))
+        self.user_arch, self.item_arch = (_RowVectors(config.width, table) for table in (users, items))
 
     def encode_users(self, rows: Tensor, batch: Batch | None = None) -> SideTensors:
         """The user side of (B,) int64 rows."""
@@ -52,7 +52,7 @@ class BFM(PairModel):
             arch.bias.weight.copy_(torch.from_numpy(bias[:, None]))
 
 
-class _Rows(nn.Module):
+class _RowVectors(nn.Module):
     """One side: a vector and a bias for each row that it was trained with."""
 
     places: Tensor

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.base.types import Float32s, Float64s, Int32s, Int64s
+from sdk.features.columns import CONTENT
 from sdk.features.encode import EncodedInteractions
 from sdk.features.tables import FIRST_KNOWN, STATISTIC_NAMES, EncodedTable
 from sdk.machine.device import usable_cores
@@ -25,7 +26,7 @@ from sdk.training.gibbs_kernels import Columns, Ratings, draw_rows, draw_weights
 
 _STRIPS = 64  # of rows, so that cores share unequal rows evenly
 _BINS = 20  # of a number that is a feature
-_SHAPE = _RATE = 1.0  # of the gamma distribution that precisions come from (Freudenthaler et al. 2011, section 3)
+_SHAPE, _RATE = 1.0, 0.01  # of the gamma distribution that precisions come from: kinds of few features may fade
 _FIRST_SPREAD = 0.1
 
 
@@ -60,22 +61,23 @@ class ChainSide:
         self.ratings = _by_row(own, other, label, num_rows)
         self.count = np.diff(self.ratings[0])
         self.is_rated = self.count > 0
-        columns = [_without(each, ~self.is_rated) for each in _features(table)]
+        columns = [_without(each, ~self.is_rated) for each in features_of(table)]
         if by_others:
             starts, rows, _ = _by_row(other, own, label, num_others)
             columns.append((starts, rows, (1 / np.sqrt(self.count[rows])).astype(np.float32)))
         self.blocks = [
             _Block(each, np.zeros((len(each[0]) - 1, width), np.float32), np.full(width, 10.0)) for each in columns
         ]
-        self._bare = [_without(each, self.is_rated) for each in _features(table)]
+        self._bare = [_without(each, self.is_rated) for each in features_of(table)]
         self.vectors = (rng.normal(size=(num_rows, width)) * _FIRST_SPREAD).astype(np.float32)
+        self.expected = self.vectors.copy()
         self.mean, self.centre = np.zeros_like(self.vectors), np.zeros(width, np.float32)
         self.precision = np.full(width, 5.0)
 
     def draw(self, other: ChainSide, seed: int, pool: ThreadPoolExecutor) -> None:
         """Draw the vectors given the other side's, then their weights, precisions and centre."""
         edges = np.linspace(0, len(self.vectors), _STRIPS + 1).astype(np.int64)
-        given = self.ratings, self.vectors, other.vectors, self.mean, self.precision, seed
+        given = self.ratings, self.vectors, self.expected, other.vectors, self.mean, self.precision, seed
         list(pool.map(lambda strip: draw_rows(*given, edges[strip : strip + 2]), range(_STRIPS)))
         rest, rng = self.vectors - self.mean, np.random.default_rng(seed)
         for number, block in enumerate(self.blocks):
@@ -97,7 +99,7 @@ class ChainSide:
             starts, rows, values = columns
             features = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
             np.add.at(self.mean, rows, values[:, None] * block.weights[features])
-        self.vectors[bare] = self.mean[bare]
+        self.vectors[bare] = self.expected[bare] = self.mean[bare]
 
 
 def _draw_block(block: _Block, rest: Float32s, noise: Float64s, seed: int, pool: ThreadPoolExecutor) -> Float32s:
@@ -124,13 +126,16 @@ def _precision(values: Float32s, rng: np.random.Generator) -> Float64s:
 
 def _by_row(own: Int32s, other: Int32s, label: NDArray[np.int8], num_rows: int) -> Ratings:
     order = np.argsort(own, kind="stable")
-    starts = np.zeros(num_rows + 1, np.int64)
-    np.cumsum(np.bincount(own, minlength=num_rows), out=starts[1:])
-    return starts, other[order].astype(np.int32), label[order].astype(np.int8)
+    return _starts(own, num_rows), other[order].astype(np.int32), label[order].astype(np.int8)
 
 
-def _features(table: EncodedTable) -> Iterator[Columns]:
-    """What a table says of its rows but for their ids and statistics: categories, lists, and numbers by their place."""
+def _starts(index: Int32s | Int64s, size: int) -> Int64s:
+    """(size + 1,) int64: where each index starts, once they are sorted."""
+    return np.concatenate([[0], np.bincount(index, minlength=size).cumsum()]).astype(np.int64)
+
+
+def features_of(table: EncodedTable) -> Iterator[Columns]:
+    """What a table says of its rows but for ids, statistics and content: categories, lists, and numbers by place."""
     known = np.arange(FIRST_KNOWN, len(table))
     for name, codes in table.codes.items():
         if name != "id":
@@ -138,9 +143,14 @@ def _features(table: EncodedTable) -> Iterator[Columns]:
     for shares in table.multi_hot.values():
         features, rows = np.nonzero(shares.T)
         yield _columns(rows, features, shares[rows, features], shares.shape[1])
-    for values in table.dense.T[len(STATISTIC_NAMES) :]:
-        edges = np.unique(np.quantile(values[known], np.linspace(0, 1, _BINS + 1)[1:-1])) if len(known) else known
-        yield _one_hot(np.searchsorted(edges, values, side="right"), known, len(edges) + 1)
+    numbers = [
+        at
+        for at, name in enumerate(table.dense_names)
+        if name not in STATISTIC_NAMES and not name.removeprefix(CONTENT).isdigit()
+    ]
+    for values in table.dense.T[numbers]:
+        edges = np.unique(np.sort(values[known])[np.arange(1, _BINS) * len(known) // _BINS]) if len(known) else known
+        yield _one_hot(np.digitize(values, edges), known, len(edges) + 1)
 
 
 def _one_hot(codes: Int64s, rows: Int64s, num_codes: int) -> Columns:
@@ -150,8 +160,7 @@ def _one_hot(codes: Int64s, rows: Int64s, num_codes: int) -> Columns:
 
 def _columns(rows: Int64s, features: Int64s, values: Float32s, num_features: int) -> Columns:
     """Of entries whose features ascend."""
-    starts = np.searchsorted(features, np.arange(num_features + 1)).astype(np.int64)
-    return starts, rows.astype(np.int32), values.astype(np.float32)
+    return _starts(features, num_features), rows.astype(np.int32), values.astype(np.float32)
 
 
 def _without(columns: Columns, left_out: NDArray[np.bool_]) -> Columns:

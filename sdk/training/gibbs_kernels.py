@@ -88,8 +88,9 @@ def latent(score: float, label: int, p: float) -> float:
 
 @compiled
 def draw_rows(
-    ratings: Ratings, own: Float32s, other: Float32s, mean: Float32s, precision: Float64s, seed: int, rows: Int64s
-) -> None:
+    ratings: Ratings, own: Float32s, expected: Float32s, other: Float32s, mean: Float32s, precision: Float64s,
+    seed: int, rows: Int64s,
+) -> None:  # fmt: skip
     """Draw some rows' vectors given the other side's, in place; a row without ratings becomes its mean.
 
     A vector's last column is the row's bias, which meets 1 on the other side: score = <p, q> + b + c.
@@ -97,6 +98,7 @@ def draw_rows(
     Args:
         ratings: by the rows to draw.
         own: (R, D) float32, the vectors to draw.
+        expected: (R, D) float32, filled with the mean of what each was drawn from.
         other: (R', D) float32.
         mean: (R, D) float32, of each row's prior.
         precision: (D,) float64, of every row's prior.
@@ -125,14 +127,14 @@ def draw_rows(
                 for m in range(k + 1):
                     matrix[k, m] += met[k] * met[m]
         if starts[row] == starts[row + 1]:
-            own[row] = mean[row]
+            own[row] = expected[row] = mean[row]
         else:
-            _draw(matrix, vector, mixed(state, -1), own[row])
+            _draw(matrix, vector, mixed(state, -1), own[row], expected[row])
 
 
 @compiled
-def _draw(matrix: Float64s, vector: Float64s, state: Any, out: Float32s) -> None:
-    """Draw from N(matrix^-1 vector, matrix^-1), by Cholesky in the matrix's lower triangle."""
+def _draw(matrix: Float64s, vector: Float64s, state: Any, out: Float32s, expected: Float32s) -> None:
+    """Draw from N(matrix^-1 vector, matrix^-1), by Cholesky in ``matrix`` itself; ``expected`` is its mean."""
     size = len(vector)
     for k in range(size):
         for m in range(k + 1):
@@ -143,13 +145,13 @@ def _draw(matrix: Float64s, vector: Float64s, state: Any, out: Float32s) -> None
         for n in range(k):
             vector[k] -= matrix[k, n] * vector[n]
         vector[k] /= matrix[k, k]
-    for k in range(size):
-        vector[k] += normal_quantile(uniform(state, k))
     for k in range(size - 1, -1, -1):
+        drawn = vector[k] + normal_quantile(uniform(state, k))
         for n in range(k + 1, size):
             vector[k] -= matrix[n, k] * vector[n]
-        vector[k] /= matrix[k, k]
-        out[k] = vector[k]
+            drawn -= matrix[n, k] * out[n]
+        expected[k] = vector[k] = vector[k] / matrix[k, k]
+        out[k] = drawn / matrix[k, k]
 
 
 @compiled

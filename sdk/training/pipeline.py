@@ -299,7 +299,7 @@ def _history_model(
     learnt = stored.only(*learnt_parts(run.config))
     return HistoryModel.fit(
         learnt.rows.user_index, learnt.rows.item_index, learnt.rating, len(features.users), len(features.items),
-        vectors, config, learnt.timestamp if run.config.split.kind == "time" else None,
+        vectors, config, learnt.timestamp, by_time=run.config.split.kind == "time",
     )  # fmt: skip
 
 
@@ -337,13 +337,13 @@ class _Selection:
         fit: features of the training part, and its rows.
         vectors: (R, c) float32 content vectors of the items.
         rankers: by name, as they are after early stopping.
-        takes_ncf: whether the DLRM has a share of NCF.
+        mixed_in: the other ranker that the DLRM has a share of, if any.
     """
 
     fit: _Fit
     vectors: Float32s
     rankers: Mapping[str, _Selected]
-    takes_ncf: bool
+    mixed_in: str | None
 
 
 def _select_rankers(run: _Run, content: ContentModel | None) -> _Selection:
@@ -363,8 +363,8 @@ def _select_rankers(run: _Run, content: ContentModel | None) -> _Selection:
     for name in config.rankers:
         with time(f"{name}: training"):
             selected[name] = _select(run, name, fit, validation)
-    better = _with_ncf(run, selected, validation)
-    return _Selection(fit, vectors, selected | ({} if better is None else {"dlrm": better}), better is not None)
+    better, mixed_in = _with_another(run, selected, validation)
+    return _Selection(fit, vectors, selected | better, mixed_in)
 
 
 def _fit_rankers(run: _Run, selection: _Selection) -> tuple[_Fit, dict[str, PairModel]]:
@@ -377,8 +377,8 @@ def _fit_rankers(run: _Run, selection: _Selection) -> tuple[_Fit, dict[str, Pair
         for name in run.config.rankers:
             with run.stages.time(f"{name}: {run.fit_name}"):
                 models[name] = _refit(run, name, fit, selection.rankers[name])
-        if selection.takes_ncf:
-            models["dlrm"] = mixed(models["dlrm"], models["ncf"], run.config.dlrm.ncf_share)
+        if (other := selection.mixed_in) is not None:
+            models["dlrm"] = mixed(models["dlrm"], models[other], run.config.dlrm.share_of(other))
     run.where.share.meet()
     return fit, models
 
@@ -448,11 +448,16 @@ def _validation_auc(run: _Run, model: PairModel, validation: EncodedInteractions
     return run.where.share.first_ones(score, torch.device(run.where.device))
 
 
-def _with_ncf(run: _Run, selected: Mapping[str, _Selected], validation: EncodedInteractions) -> _Selected | None:
-    """The selected DLRM with its share of the selected NCF, where that is better on the validation part."""
-    config = run.config
-    if not {"dlrm", "ncf"} <= set(selected) or not config.dlrm.ncf_share or config.ncf.variant != "dot":
-        return None
-    model = mixed(selected["dlrm"].model, selected["ncf"].model, config.dlrm.ncf_share)
-    score = _validation_auc(run, model, validation)
-    return replace(selected["dlrm"], model=model, auc=score) if score > selected["dlrm"].auc else None
+def _with_another(
+    run: _Run, selected: Mapping[str, _Selected], validation: EncodedInteractions
+) -> tuple[dict[str, _Selected], str | None]:
+    """The selected DLRM with its share of a selected dot product, and whose, where that is better on validation."""
+    config, best, mixed_in = run.config, selected.get("dlrm"), None
+    others = [name for name in selected if name == "bfm" or (name == "ncf" and config.ncf.variant == "dot")]
+    for name in others if best is not None else ():
+        if share := config.dlrm.share_of(name):
+            model = mixed(selected["dlrm"].model, selected[name].model, share)
+            score = _validation_auc(run, model, validation)
+            if best is not None and score > best.auc:
+                best, mixed_in = replace(selected["dlrm"], model=model, auc=score), name
+    return ({} if best is None else {"dlrm": best}), mixed_in

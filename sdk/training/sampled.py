@@ -45,7 +45,7 @@ def sample(
         num_epochs: overrides ``config.bfm.max_epochs``.
 
     Returns:
-        What each epoch gave, the first after ``config.bfm.burn_in`` further sweeps; the model is that of the last one.
+        What each epoch gave; the model is that of the last one.
     """
     settings, training = config.bfm, config.training
     learnt, seed = rows, training.seed
@@ -57,14 +57,13 @@ def sample(
     history: list[EpochRecord] = []
     last = num_epochs or settings.max_epochs
     with ThreadPoolExecutor(usable_cores(), "marquee-gibbs") as pool:
-        for _ in _shown(f"{name} burn-in", settings.burn_in):
-            chain.sweep(pool)
         while len(history) < last and not (validation is not None and _is_done(history, settings.least_gain)):
             start, title = time.perf_counter(), f"{name} epoch {len(history) + 1}/{last}"
             for _ in _shown(title, SWEEPS):
                 chain.sweep(pool)
-                for mean in (found, odds, measured):
-                    mean.add(chain.users.vectors, chain.items.vectors)
+                found.add(chain.users.expected, chain.items.expected)
+                for scores in (odds, measured):
+                    scores.add(chain)
             speed = SWEEPS * len(learnt) / max(time.perf_counter() - start, 1e-9)
             history.append(_record(len(history) + 1, odds, measured, speed))
             log.info("%s: validation AUC %.4f, log loss %.4f, %s rows/s", title, *_figures(history[-1]))
@@ -87,15 +86,18 @@ class _Scores:
         self.rows, self.count = rows, 0
         self.score, self.liked = np.zeros(len(rows)), np.zeros(len(rows))
 
-    def add(self, users: Float32s, items: Float32s) -> None:
-        """Count a sample's vectors, whose last columns are biases."""
+    def add(self, chain: Chain) -> None:
+        """Count what a chain holds: scores by what its vectors were drawn about, probabilities by the vectors."""
         from scipy.special import ndtr
 
-        left, right = users[self.rows.user_index], items[self.rows.item_index]
-        score = np.einsum("nd,nd->n", left[:, :-1], right[:, :-1]) + left[:, -1] + right[:, -1]
         self.count += 1
-        self.score += score
-        self.liked += ndtr(score)
+        self.score += self._scores(chain.users.expected, chain.items.expected)
+        self.liked += ndtr(self._scores(chain.users.vectors, chain.items.vectors))
+
+    def _scores(self, users: Float32s, items: Float32s) -> Float32s:
+        left, right = users[self.rows.user_index], items[self.rows.item_index]
+        found: Float32s = np.einsum("nd,nd->n", left[:, :-1], right[:, :-1]) + left[:, -1] + right[:, -1]
+        return found
 
     @property
     def mean(self) -> Float64s:

@@ -26,10 +26,11 @@ ZIP = f"/{NAME}.zip"
 
 
 def make_zip(seed: int, size: int = 300_000) -> bytes:
+    """The same bytes at any time: they decide the day at which the server says that the file changed."""
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(f"{NAME}/ratings.csv", random.Random(seed).randbytes(size))
-        archive.writestr(f"{NAME}/movies.csv", "movieId,title,genres\n1,Toy Story (1995),Comedy\n")
+        archive.writestr(zipfile.ZipInfo(f"{NAME}/ratings.csv"), random.Random(seed).randbytes(size))
+        archive.writestr(zipfile.ZipInfo(f"{NAME}/movies.csv"), "movieId,title,genres\n1,Toy Story (1995),Comedy\n")
     return data.getvalue()
 
 

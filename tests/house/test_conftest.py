@@ -60,6 +60,46 @@ def test_logging_that_a_test_configures_ends_with_it(suite: pytest.Pytester) -> 
     suite.runpytest_subprocess().assert_outcomes(passed=2)
 
 
+def test_a_process_that_a_test_leaves_behind_fails_and_is_ended(suite: pytest.Pytester) -> None:
+    suite.makepyfile(
+        """
+        import pathlib, subprocess, sys
+
+        def test():
+            left = subprocess.Popen([sys.executable, "-c", "input('left here')"], stdin=subprocess.PIPE)
+            pathlib.Path("pid").write_text(str(left.pid))
+        """
+    )
+    result = suite.runpytest_subprocess()
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*left running:*left here*"])
+    stat = Path("/proc", (suite.path / "pid").read_text(), "stat")
+    assert not stat.exists() or ") Z " in stat.read_text()  # gone, or waited for by nobody
+
+
+def test_a_fork_of_the_process_that_runs_the_tests_fails(suite: pytest.Pytester) -> None:
+    suite.makepyprojecttoml((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    suite.makepyfile(
+        """
+        import subprocess, sys
+
+        def test():
+            subprocess.run([sys.executable, "-c", ""], preexec_fn=lambda: None)
+        """
+    )
+    result = suite.runpytest_subprocess(".")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*has threads and is forked*"])
+
+
+def test_a_test_that_hangs_ends_with_where_it_stood(suite: pytest.Pytester) -> None:
+    suite.makepyprojecttoml((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    suite.makepyfile("import threading\ndef test(): threading.Event().wait(100)")
+    result = suite.runpytest_subprocess(".", "-o", "faulthandler_timeout=0.5", timeout=60)
+    assert result.ret == 1
+    result.stderr.fnmatch_lines(["Timeout*", "*test_a_test_that_hangs*line 2 in test"])
+
+
 def test_no_test_patches_a_private_function_of_what_it_tests() -> None:
     private = re.compile(r"setattr\((?:[^,\"]+, \"_[a-z]|\"(?:sdk|batch|export)[\w.]*\._[a-z])")
     patched = [

@@ -45,15 +45,15 @@ def test_a_rows_draws_have_the_posterior_of_a_probit_regression() -> None:
     ratings = np.array([0, 4]), np.zeros(4, np.int32), label
     own, other, mean = np.zeros((1, 1), np.float32), np.full((1, 1), 0.3, np.float32), np.full((1, 1), -0.2, np.float32)
     drawn = []
-    for seed in range(30_000):
-        draw_rows(ratings, own, other, mean, np.array([2.0]), seed, np.array([0, 1]))
+    for seed in range(8000):
+        draw_rows(ratings, own, own.copy(), other, mean, np.array([2.0]), seed, np.array([0, 1]))
         drawn.append(own[0, 0])
     grid = np.linspace(-5, 5, 2001)
     density = stats.norm.pdf(grid, -0.2, 2**-0.5) * stats.norm.cdf(grid + 0.3) ** 3 * stats.norm.cdf(-grid - 0.3)
     density /= density.sum()
     expected = (grid * density).sum()
-    assert np.mean(drawn) == pytest.approx(expected, abs=0.015)
-    assert np.std(drawn) == pytest.approx(np.sqrt((grid**2 * density).sum() - expected**2), abs=0.015)
+    assert np.mean(drawn) == pytest.approx(expected, abs=0.025)
+    assert np.std(drawn) == pytest.approx(np.sqrt((grid**2 * density).sum() - expected**2), abs=0.025)
 
 
 def test_weights_have_the_posterior_of_a_ridge_regression() -> None:
@@ -63,15 +63,15 @@ def test_weights_have_the_posterior_of_a_ridge_regression() -> None:
     columns = np.arange(0, 150, 30), np.tile(np.arange(30, dtype=np.int32), 4), features.T.ravel().copy()
     noise, prior = np.array([3.0, 0.7]), np.array([2.0, 5.0])
     rest, weights, drawn = target.copy(), np.zeros((4, 2), np.float32), []
-    for seed in range(20_000):
+    for seed in range(6000):
         draw_weights(columns, rest, weights, noise, prior, seed, 0)
         drawn.append(weights.copy())
     np.testing.assert_allclose(rest, target - features @ weights, atol=2e-3)
     for k in range(2):
         precision = noise[k] * features.T @ features + prior[k] * np.eye(4)
         expected = np.linalg.solve(precision, noise[k] * features.T @ target[:, k])
-        np.testing.assert_allclose(np.mean(drawn, axis=0)[:, k], expected, atol=0.01)
-        np.testing.assert_allclose(np.cov(np.array(drawn)[:, :, k].T), np.linalg.inv(precision), atol=0.01)
+        np.testing.assert_allclose(np.mean(drawn, axis=0)[:, k], expected, atol=0.02)
+        np.testing.assert_allclose(np.cov(np.array(drawn)[:, :, k].T), np.linalg.inv(precision), atol=0.02)
 
 
 def test_the_mean_of_samples_is_the_mean_of_their_scores() -> None:
@@ -120,7 +120,7 @@ def test_planted_tastes_are_found_and_probabilities_hold(negatives: NegativeKind
     """Nearly as well as the tastes themselves tell; of sampled negatives, what is watched above what is not."""
     rows, held_out = planted(0, num_users=150, num_items=80, share=0.4, dim=2)
     training = TrainingConfig(negatives=negatives, num_negatives=2)
-    config = run_config(bfm=BFMConfig(rank=4, width=8, burn_in=20, max_epochs=4), training=training)
+    config = run_config(bfm=BFMConfig(rank=4, width=8, max_epochs=4), training=training)
     users, items = tables_for(rows, 150, 80)
     if negatives != "none":
         rows, held_out = (part.take(part.label == 1) for part in (rows, held_out))

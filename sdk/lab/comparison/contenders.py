@@ -93,7 +93,15 @@ CONTENDERS: tuple[Contender, ...] = (
             "feature_fraction": (1.0, 0.7, 0.5),
         },
     ),
+    Contender(
+        "myFM",
+        ("A",),
+        rating_peers.factorisation_machine,
+        package="myfm",
+        grid={"rank": (8, 12, 16), "sweeps": (200,)},
+    ),
     Contender("Marquee NCF", ("A",), form="ncf"),
+    Contender("Marquee BFM", ("A",), form="bfm"),
     Contender("Marquee DLRM", ("A",), form="dlrm"),
     Contender("popularity", _LISTS, list_peers.popularity),
     Contender(

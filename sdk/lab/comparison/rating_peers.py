@@ -1,4 +1,4 @@
-"""Simple models that tell liked from disliked: popularity, means, biased matrix factorisation, LightGBM.
+"""Simple models that tell liked from disliked: popularity, means, biased matrix factorisation, LightGBM, myFM.
 
 Each takes a problem and settings, and answers logits of the asked pairs with the settings that were used.
 """
@@ -16,9 +16,11 @@ from sdk.base.types import Float32s, Int32s, Int64s
 from sdk.features.encode import EncodedInteractions
 from sdk.features.tables import STATISTIC_NAMES, EncodedTable
 from sdk.measure.baselines import BiasedMF, MeansBaseline, popularity_scores
+from sdk.training.gibbs import features_of
 
 if TYPE_CHECKING:
     import lightgbm
+    from scipy.sparse import csr_matrix
 
 _MAX_ROUNDS = 1000
 _PATIENCE = 50
@@ -131,6 +133,50 @@ def _as_datasets(problem: RatingProblem, statistics: str, *, ids: bool) -> tuple
         features, problem.rows.label, feature_name=list(names), categorical_feature=categorical, free_raw_data=False
     )
     return learnt, lgb.Dataset(asked, problem.asked.label, reference=learnt, free_raw_data=False)
+
+
+def factorisation_machine(problem: RatingProblem, *, rank: int, sweeps: int) -> PeerScores:
+    """myFM: a Bayesian factorisation machine with probit labels, by Gibbs sampling, a fifth of the sweeps burnt in.
+
+    Its features are ids, what our BFM is told of a row, and by 1 / sqrt(number) the ids that a row was rated with.
+    """
+    import myfm
+    from scipy.sparse import csr_matrix
+
+    rows, asked = problem.rows, problem.asked
+    of_both = [_with_ids_of_others(*side) for side in _both_sides(problem)]
+    model = myfm.MyFMClassifier(rank, random_seed=problem.seed)
+
+    def blocks(pairs: EncodedInteractions) -> list[Any]:
+        index = pairs.user_index.astype(np.int64), pairs.item_index.astype(np.int64)
+        return [myfm.RelationBlock(each, matrix) for each, (matrix, _) in zip(index, of_both, strict=True)]
+
+    model.fit(
+        csr_matrix((len(rows), 0)), rows.label.astype(np.float64), blocks(rows), n_iter=sweeps,
+        n_kept_samples=sweeps - sweeps // 5, group_shapes=[size for _, sizes in of_both for size in sizes],
+    )  # fmt: skip
+    liked = np.clip(model.predict_proba(csr_matrix((len(asked), 0)), blocks(asked)), 1e-9, 1 - 1e-9)
+    return PeerScores(np.log(liked / (1 - liked)), {"rank": rank, "sweeps": sweeps})
+
+
+def _both_sides(problem: RatingProblem) -> list[tuple[EncodedTable, Int32s, Int32s, int]]:
+    """Of either side: its table, its rows, the other's, and how many the other has."""
+    (_, users, user), (_, items, item) = problem.sides(problem.rows)
+    return [(users, user, item, len(items)), (items, item, user, len(users))]
+
+
+def _with_ids_of_others(
+    table: EncodedTable, own: Int32s, other: Int32s, num_others: int
+) -> tuple[csr_matrix, list[int]]:
+    """(R, F) features of a table's rows, and the number of each kind."""
+    from scipy.sparse import csc_matrix, csr_matrix, diags_array, eye_array, hstack
+
+    rated = csr_matrix((np.ones(len(own)), (own, other)), (len(table), num_others))
+    shares = diags_array(1 / np.sqrt(np.maximum(np.diff(rated.indptr), 1))) @ rated
+    told = [csc_matrix((values, rows, starts), (len(table), len(starts) - 1))
+            for starts, rows, values in features_of(table)]  # fmt: skip
+    kinds = [eye_array(len(table)), shares, *told]
+    return csr_matrix(hstack(kinds)), [kind.shape[1] for kind in kinds]
 
 
 def pair_features(

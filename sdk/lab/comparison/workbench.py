@@ -56,7 +56,7 @@ def run_config(task: Task, models: tuple[ModelName, ...] = RunConfig().models, *
     split = SplitConfig(kind="time" if by_time else "random", seed=task.seed)
     config = RunConfig(split=split, models=models)
     if not task.is_list_task:
-        config = dataclasses.replace(config, models=("dlrm", "ncf", "content"))
+        config = dataclasses.replace(config, models=("dlrm", "ncf", "bfm", "content"))
     if quick:
         config = dataclasses.replace(config, training=dataclasses.replace(config.training, max_epochs=2))
     return config
