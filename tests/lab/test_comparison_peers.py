@@ -13,7 +13,16 @@ from sdk.base.errors import DataError
 from sdk.features.tables import FIRST_KNOWN
 from sdk.lab.comparison import list_peers, rating_peers
 from sdk.lab.comparison.contenders import draw_settings, tune
-from sdk.lab.comparison.list_peers import RatingMatrix, ease, fit_ials, ials, item_knn, lists_of, popularity
+from sdk.lab.comparison.list_peers import (
+    RatingMatrix,
+    ease,
+    fit_ials,
+    ials,
+    item_knn,
+    lists_of,
+    popularity,
+    recent_popularity,
+)
 from sdk.lab.comparison.rating_peers import RatingProblem, biased_mf, gradient_boosting, means, pair_features
 from sdk.metrics.pointwise import auc
 
@@ -86,6 +95,22 @@ def test_lists_leave_out_what_was_rated_and_break_ties_by_id():
         seen = set(ratings.item[ratings.user == user].tolist())
         unseen = [item for item in range(14) if item not in seen]
         expected = sorted(unseen, key=lambda item: (-likes[item], item))[:5]
+        assert items[user, : lengths[user]].tolist() == [3 * item + 1 for item in expected]
+
+
+@pytest.mark.parametrize("days", [7, 30])
+def test_recent_popularity_counts_the_likes_of_the_last_days_and_then_of_all_time(days):
+    rng, ratings = np.random.default_rng(days), matrix(seed=3)
+    times = rng.integers(0, 60 * 86_400, len(ratings.item))
+    timed = dataclasses.replace(ratings, timestamp=times)
+    items, lengths = lists_of(recent_popularity(days)(timed), timed, np.arange(9), 8)
+    rows = list(zip(ratings.item.tolist(), ratings.stars.tolist(), times.tolist(), strict=True))
+    likes = [[when for item, stars, when in rows if item == each and stars >= 4] for each in range(14)]
+    lately = [sum(when > times.max() - days * 86_400 for when in each) for each in likes]
+    assert len(set(lately)) > 2
+    for user in range(9):
+        unseen = set(range(14)) - set(ratings.item[ratings.user == user].tolist())
+        expected = sorted(unseen, key=lambda item: (-lately[item], -len(likes[item]), item))[:8]
         assert items[user, : lengths[user]].tolist() == [3 * item + 1 for item in expected]
 
 

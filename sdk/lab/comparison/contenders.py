@@ -104,6 +104,10 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender("Marquee BFM", ("A",), form="bfm"),
     Contender("Marquee DLRM", ("A",), form="dlrm"),
     Contender("popularity", _LISTS, list_peers.popularity),
+    *(
+        Contender(f"popularity, last {days} days", ("C", "rolling"), list_peers.recent_popularity(days))
+        for days in (7, 30, 180)
+    ),
     Contender(
         "item-kNN",
         ("B", "C"),
