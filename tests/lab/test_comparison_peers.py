@@ -107,7 +107,7 @@ def test_recent_popularity_counts_the_likes_of_the_last_days_and_then_of_all_tim
     rows = list(zip(ratings.item.tolist(), ratings.stars.tolist(), times.tolist(), strict=True))
     likes = [[when for item, stars, when in rows if item == each and stars >= 4] for each in range(14)]
     lately = [sum(when > times.max() - days * 86_400 for when in each) for each in likes]
-    assert len(set(lately)) > 2
+    assert len(set(lately)) > 1
     for user in range(9):
         unseen = set(range(14)) - set(ratings.item[ratings.user == user].tolist())
         expected = sorted(unseen, key=lambda item: (-lately[item], -len(likes[item]), item))[:8]
