@@ -42,7 +42,7 @@ def sample(
         validation: measured after every ``SWEEPS`` sweeps; None draws ``num_epochs`` times so many.
         config: ``bfm`` says how long; ``training`` has the seed, and how negatives are sampled.
         name: shown in progress and logs.
-        num_epochs: overrides ``config.bfm.max_epochs``.
+        num_epochs: overrides what ``config.bfm`` says.
 
     Returns:
         What each epoch gave; the model is that of the last one.
@@ -55,7 +55,7 @@ def sample(
     found = SampleMean(settings.width, *(side.count.astype(np.float32) + 1 for side in (chain.users, chain.items)))
     odds, measured = _Scores(_shuffled(learnt, seed)), _Scores(validation or learnt.take(np.zeros(0, np.int64)))
     history: list[EpochRecord] = []
-    last = num_epochs or settings.max_epochs
+    last = num_epochs or settings.epochs_for(len(rows))
     with ThreadPoolExecutor(usable_cores(), "marquee-gibbs") as pool:
         while len(history) < last and not (validation is not None and _is_done(history, settings.least_gain)):
             start, title = time.perf_counter(), f"{name} epoch {len(history) + 1}/{last}"
