@@ -9,12 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from sdk.base.errors import UnusableFileError
-from sdk.base.ids import is_text, rows_of
+from sdk.base.ids import as_texts, is_text, rows_of
 from sdk.base.types import IdArray, Int64s
 from sdk.bundles.bundle import Bundle
 from sdk.bundles.fresh import FreshBundle, FreshRatings, nothing_known, read_newer
 from sdk.bundles.new_items import NewItems
-from sdk.data.events import as_text
 from sdk.data.movielens import load_ratings
 from sdk.data.side_tables import described, films_of, read_side
 
@@ -64,7 +63,7 @@ def _named(keys: Int64s, ids: IdArray, known: IdArray, path: Path, side: str) ->
         if is_text(ids):
             raise _text_ids(path, side, ids)
         return keys, None
-    return (keys, ids) if is_text(ids) else (rows_of(ids, keys), as_text(ids))
+    return (keys, ids) if is_text(ids) else (rows_of(ids, keys), as_texts(ids))
 
 
 def with_new_items(bundle: Bundle, path: Path | None) -> Bundle:

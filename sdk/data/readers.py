@@ -22,6 +22,7 @@ from sdk.base.errors import DataError, MissingColumnError, UnusableFileError, Us
 from sdk.base.paths import QUERY
 from sdk.base.types import Int64s
 from sdk.data import stores
+from sdk.data.columns import is_listed
 from sdk.data.stores import File
 from sdk.data.text_tables import csv_lists, csv_names, csv_parts, json_names, json_parts
 
@@ -155,6 +156,8 @@ def _plain(table: pa.Table) -> pa.Table:
             table = table.set_column(at, column.name, _of_categories(table[at]))
         elif str(column.type) in _TEXTS:
             table = table.set_column(at, column.name, table[at].cast(pa.string()))
+        elif is_listed(column.type) and str(column.type.value_type) in _TEXTS:
+            table = table.set_column(at, column.name, table[at].cast(pa.list_(pa.string())))
         elif str(column.type) in ("extension<arrow.uuid>", "uuid"):
             chunks = [_uuid_text(chunk) for chunk in table[at].chunks]
             table = table.set_column(at, column.name, pa.chunked_array(chunks, pa.string()))

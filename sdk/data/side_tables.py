@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from sdk.base import schema
 from sdk.base.config import DataConfig
 from sdk.base.description import FILMS, Role
-from sdk.base.errors import DataError, UnusableFileError
-from sdk.base.ids import ids_in, is_text, rows_of
+from sdk.base.errors import DataError, MissingColumnError, UnusableFileError
+from sdk.base.ids import as_texts, ids_in, is_text, rows_of
 from sdk.base.types import Bools, IdArray, Int64s
 from sdk.data.column_names import recognised
 from sdk.data.columns import as_lists, as_text, of_role, plain, unread
@@ -63,11 +63,6 @@ class SideTable:
         """The rows of (M,) ids, of nulls where an id is not there."""
         at = rows_of(self.ids, ids)
         return self.table.take(pa.array(at, pa.int64(), mask=at < 0))
-
-
-def as_texts(ids: IdArray) -> IdArray:
-    """Ids as text."""
-    return ids if is_text(ids) else np.array([str(one) for one in ids.tolist()], dtype=object)
 
 
 def union(some: IdArray, others: IdArray) -> IdArray:
@@ -202,15 +197,21 @@ def films_of(side: SideTable) -> SideTable:
     """MovieLens's titles with the columns of ``schema.ITEMS``; a year is taken out of titles that end in one.
 
     A row without a title is set aside, as it is among MovieLens's own files.
+
+    Raises:
+        MissingColumnError: they have no titles.
     """
     table = side.table.rename_columns([_film_name(name) for name in side.table.column_names])
+    if "title" not in table.column_names:
+        raise MissingColumnError(side.where, "title", table.column_names)
     raw = as_text(table["title"]).fill_null("").to_pylist()
     parted = [(name, None) if "year" in table.column_names else split_title(name) for name in raw]
     good = np.array([bool(name) for name, _ in parted])
     columns: dict[str, list[Any]] = {"title": [name for name, _ in parted], "year": [year for _, year in parted]}
     if "year" in table.column_names:
         columns["year"] = of_role(table["year"], "continuous", f"{side.where}: column 'year'").to_pylist()
-    columns["genres"] = [clean_genres(row) for row in as_lists(table["genres"]).to_pylist()]
+    if "genres" in table.column_names:
+        columns["genres"] = [clean_genres(row) for row in as_lists(table["genres"]).to_pylist()]
     whole = pa.table([_film_column(table, field, columns) for field in schema.ITEMS.remove(0)], names=list(FILMS))
     rows = np.flatnonzero(~good)
     lost = rejects_table("items", [(0, MISSING_TITLE, str(side.ids[row])) for row in rows.tolist()])
