@@ -66,7 +66,7 @@ def sample(
                     scores.add(chain)
             speed = SWEEPS * len(learnt) / max(time.perf_counter() - start, 1e-9)
             history.append(_record(len(history) + 1, odds, measured, speed))
-            log.info("%s: validation AUC %.4f, log loss %.4f, %s rows/s", title, *_figures(history[-1]))
+            log.info("%s: %s%s rows/s", title, *_figures(history[-1]))
     scale = np.float32(odds.logits_per_score)
     users, items = found.result()
     model.fill((users[0] * scale, users[1] * scale), (items[0], items[1] * scale))
@@ -124,8 +124,9 @@ def _record(epoch: int, odds: _Scores, measured: _Scores, rows_per_s: float) -> 
     return EpochRecord(epoch, math.nan, *found, rows_per_s)
 
 
-def _figures(record: EpochRecord) -> tuple[float, float, str]:
-    return record.auc, record.log_loss, f"{record.rows_per_s:,.0f}"
+def _figures(record: EpochRecord) -> tuple[str, str]:
+    on_validation = f"validation AUC {record.auc:.4f}, log loss {record.log_loss:.4f}, "
+    return "" if math.isnan(record.auc) else on_validation, f"{record.rows_per_s:,.0f}"
 
 
 def _is_done(history: list[EpochRecord], least_gain: float) -> bool:
