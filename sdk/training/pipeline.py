@@ -226,7 +226,7 @@ def _train(run: _Run) -> tuple[Trained, Trained | None]:
         content = fit_content(run.dataset, run.config, run.parts)
     selection = _select_rankers(run, content)
     measured = _fitted(run, selection, content)
-    measured = replace(measured, shares=_ranker_shares(run, selection, measured.history, content))
+    measured = replace(measured, shares=_ranker_shares(run, selection, measured.history))
     whole = run.of_everything()
     if whole is None:
         return measured, None
@@ -255,7 +255,7 @@ def _fitted(run: _Run, selection: _Selection, content: ContentModel | None) -> T
     history = None
     if "history" in config.models:
         with stages.time(f"history model{', final fit' if run.is_final else ''}"):
-            history = _history_model(run, stored, features, content)
+            history = _history_model(run, stored, features, selection.history_vectors)
     return Trained(
         run.dataset, config, features, stored, models,
         {name: each.history for name, each in selection.rankers.items()},
@@ -264,9 +264,7 @@ def _fitted(run: _Run, selection: _Selection, content: ContentModel | None) -> T
     )  # fmt: skip
 
 
-def _ranker_shares(
-    run: _Run, selection: _Selection, history: HistoryModel | None, content: ContentModel | None
-) -> Mapping[str, ShareChoice]:
+def _ranker_shares(run: _Run, selection: _Selection, history: HistoryModel | None) -> Mapping[str, ShareChoice]:
     """How much of each ranker a list takes, by the validation part; nothing is chosen where the configuration says."""
     if history is None or run.config.history.ranker_weight is not None or not selection.rankers:
         return {}
@@ -276,8 +274,9 @@ def _ranker_shares(
         whole = Split(np.arange(len(learnt)), *(np.zeros(0, np.int64),) * 2)
         stored = StoredInteractions.build(learnt, known.rating, whole, known.timestamp, known.seen)
         closed = _history_model(
-            replace(run, config=replace(run.config, history=history.config)), stored, features, content
-        )
+            replace(run, config=replace(run.config, history=history.config)), stored, features,
+            selection.history_vectors,
+        )  # fmt: skip
         rows = learnt.user_index, learnt.item_index, known.rating
         form = closed.to_pair_form(*rows, len(features.users), known.timestamp)
         liked = features.encode(asked.take(np.flatnonzero(asked.rating >= history.config.like_at)))
@@ -285,17 +284,12 @@ def _ranker_shares(
         return {} if task is None else {name: task.choose(each.model) for name, each in selection.rankers.items()}
 
 
-def _history_model(
-    run: _Run, stored: StoredInteractions, features: Features, content: ContentModel | None
-) -> HistoryModel:
+def _history_model(run: _Run, stored: StoredInteractions, features: Features, vectors: Float32s | None) -> HistoryModel:
     """The closed form over what the rankers learnt from: training and, with refit, validation part.
 
     Where the split is by time, lists are wanted over time, so it also chooses how ratings age.
     """
-    config, vectors = run.config.history, None
-    if content is not None and config.feature_dim:
-        known = content.vectors(config.feature_dim, seed=config.seed)
-        vectors = np.vstack([np.zeros((FIRST_KNOWN, config.feature_dim), dtype=np.float32), known])
+    config = run.config.history
     learnt = stored.only(*learnt_parts(run.config))
     return HistoryModel.fit(
         learnt.rows.user_index, learnt.rows.item_index, learnt.rating, len(features.users), len(features.items),
@@ -335,13 +329,15 @@ class _Selection:
 
     Attributes:
         fit: features of the training part, and its rows.
-        vectors: (R, c) float32 content vectors of the items.
+        vectors: (R - 3, c) float32 content vectors of the items, for the rankers.
+        history_vectors: (R, f) float32 those for the history model; None where it learns without.
         rankers: by name, as they are after early stopping.
         mixed_in: the other ranker that the DLRM has a share of, if any.
     """
 
     fit: _Fit
     vectors: Float32s
+    history_vectors: Float32s | None
     rankers: Mapping[str, _Selected]
     mixed_in: str | None
 
@@ -354,6 +350,7 @@ def _select_rankers(run: _Run, content: ContentModel | None) -> _Selection:
         vectors = np.zeros((run.dataset.items.num_rows, 0), dtype=np.float32)
         if content is not None and dim:
             vectors = content.vectors(dim, seed=config.training.seed)
+        for_history = _history_vectors(content, config)
         fit = _fit(run, rated.take(run.parts.train), vectors, "selecting")
     selected: dict[str, _Selected] = {}
     validation = fit.features.encode(rated.take(run.parts.validation))
@@ -364,7 +361,15 @@ def _select_rankers(run: _Run, content: ContentModel | None) -> _Selection:
         with time(f"{name}: training"):
             selected[name] = _select(run, name, fit, validation)
     better, mixed_in = _with_another(run, selected, validation)
-    return _Selection(fit, vectors, selected | better, mixed_in)
+    return _Selection(fit, vectors, for_history, selected | better, mixed_in)
+
+
+def _history_vectors(content: ContentModel | None, config: RunConfig) -> Float32s | None:
+    dim = config.history.feature_dim
+    if content is None or not dim or "history" not in config.models:
+        return None
+    known = content.vectors(dim, seed=config.history.seed)
+    return np.vstack([np.zeros((FIRST_KNOWN, dim), dtype=np.float32), known])
 
 
 def _fit_rankers(run: _Run, selection: _Selection) -> tuple[_Fit, dict[str, PairModel]]:
