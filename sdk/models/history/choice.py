@@ -200,7 +200,7 @@ class ChoiceRatings:
         shape: numbers of users and titles.
         features: (I, f) float32 of the titles.
         config: what is open in it counts for nothing here.
-        timestamp: (N,) int64 seconds, or None.
+        timestamp: (N,) int64 seconds; None: no sessions take part.
     """
 
     rows: Int64s
@@ -231,7 +231,10 @@ class ChoiceRatings:
         user, item, rating = columns
         ids = np.unique(user)
         most = config.max_titles if len(ids) <= MAX_MATRIX else MAX_MATRIX
+        rated = most_rated(np.bincount(item), config.max_titles)
         kept = np.isin(item, most_rated(np.bincount(item), most))
+        if MAX_ROWS < len(ids) < len(rated):  # the fit is by rows, and there are few left for sessions
+            timestamp = None
         if len(ids) > MAX_USERS:
             kept &= np.isin(user, np.random.default_rng(config.seed).choice(ids, MAX_USERS, replace=False))
         rows = np.flatnonzero(kept)
