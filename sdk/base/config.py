@@ -36,8 +36,6 @@ Weighting = Literal["stars", "alike", "log"]
 ModelName = Literal["dlrm", "ncf", "bfm", "history", "content"]
 RANKERS = ("dlrm", "ncf", "bfm")  # the models that score a pair with a logit
 C = TypeVar("C")
-_LATER = MappingProxyType({"written": "where it is not the default"})
-"""Of a field that came later: with its default, a configuration is written as it always was."""
 _MAX_WEIGHT = 1e6  # far above any that helps, far below what float32 overflows at
 
 
@@ -247,7 +245,7 @@ class DLRMConfig(Checked):
     id_dropout: Share = 0.02
     num_members: Count | None = None
     ncf_share: Share = 0.25
-    bfm_share: Share = field(default=0.65, metadata=_LATER)
+    bfm_share: Share = 0.65
 
     def share_of(self, other: str) -> float:
         """The weight that ``ncf`` or ``bfm`` has in the mean."""
@@ -372,7 +370,7 @@ class HistoryConfig(Checked):
     seed: Seed = 0
     feature_dim: Size = 256
     ranker_weight: Amount | None = None
-    weighting: Weighting | None = field(default="stars", metadata=_LATER)
+    weighting: Weighting | None = "stars"
     session_gap_s: Amount | None = None
 
     def weights(self, rating: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -448,7 +446,7 @@ class RunConfig(Checked):
     content: ContentConfig = field(default_factory=ContentConfig)
     dlrm: DLRMConfig = field(default_factory=DLRMConfig)
     ncf: NCFConfig = field(default_factory=NCFConfig)
-    bfm: BFMConfig = field(default=BFMConfig(), metadata=_LATER)
+    bfm: BFMConfig = field(default_factory=BFMConfig)
     history: HistoryConfig = field(default_factory=HistoryConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     models: tuple[ModelName, ...] = ("dlrm", "ncf", "history", "content")
@@ -491,8 +489,7 @@ class RunConfig(Checked):
 
 def to_json(config: Any) -> dict[str, Any]:
     """A config as plain JSON values; ``from_json`` reads it back to an equal config."""
-    said = (f for f in fields(config) if f.metadata != _LATER or getattr(config, f.name) != f.default)
-    return {f.name: _plain(getattr(config, f.name)) for f in said}
+    return {f.name: _plain(getattr(config, f.name)) for f in fields(config)}
 
 
 def _plain(value: Any) -> Any:

@@ -40,7 +40,7 @@ def make(folder: Path) -> Mapping[str, list[Path]]:
     same = GateConfig(max_sameness=1.0)  # of lists from pairs that weigh alike
     run(Job(bundle=folder / "other", out=folder / "others", run_date=DATE, k=5, gates=same))
     return {
-        "bundle": [bundle, folder / "other"],
+        "bundle": [bundle, bundle / "measured", folder / "other", folder / "other" / "measured"],
         "night": [nights(bundle, folder, ratings), folder / "others"],
         "repository": [folder / "python", folder / "compiled"],
     }

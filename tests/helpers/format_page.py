@@ -21,7 +21,7 @@ from safetensors import safe_open
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "format.md"
 KINDS = ("bundle", "night", "repository")
-RUN_SETTINGS = ("data", "split", "features", "content", "dlrm", "ncf", "history", "training")
+RUN_SETTINGS = ("data", "split", "features", "content", "dlrm", "ncf", "bfm", "history", "training")
 _DATA = re.compile(r"\*|\[\]|NUMBER|MODEL|RANKER|COLUMN|(?<![A-Z])[LM](?![A-Za-z])")
 """Words of the page for names and numbers that data give."""
 
@@ -142,6 +142,7 @@ def _written_out(row: Row, settings: dict[str, dict[str, str]]) -> Iterator[Row]
     kind = row.cells[0]
     if kind == "run settings":
         yield Row(row.kind, row.table, row.file, f"{row.name}.models", ("array of string",))
+        yield Row(row.kind, row.table, row.file, f"{row.name}.final_fit", ("boolean",))
         for group in RUN_SETTINGS:
             yield from _settings(row, f"{row.name}.{group}", settings[group])
     elif kind.startswith("settings "):
@@ -181,9 +182,13 @@ def read_artefact(kind: str, folder: Path) -> tuple[Content, list[Array]]:
     arrays: list[Array] = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         file = path.relative_to(folder).as_posix()
+        if file.startswith("measured/") and file != "measured/bundle.json":
+            continue  # of a bundle of its own
         for pattern, word in _NAMES[kind]:
             file = re.sub(pattern, word, file)
         content["files"][file] = set()
+        if file == "measured/bundle.json":
+            continue
         for name, type_, shape in _inside(path):
             content.setdefault(file, {}).setdefault(name, set()).add(type_)
             if shape is not None:

@@ -42,6 +42,9 @@ NOT_MADE_HERE = {
     "reports/refused-DATE.html",
     "inputs.parameters.training.trainer",  # needs Merlin
     "worker_peak_memory_mib.*",  # needs workers
+    "metrics.ranker_share.*.share",  # need a hundred users
+    "metrics.ranker_share.*.num_users",
+    "metrics.ranker_share.*.ndcg10[]",
     "metrics.history",  # null, where "history" is not among the models
 }
 """What the page says may be there, and these artefacts do not have."""
