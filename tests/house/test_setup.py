@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = (
-    "sh", "dirname", "cat", "cp", "date", "rm", "rmdir", "mkdir", "sed", "awk", "make", "env", "tee", "grep", "tail",
+    "sh", "dirname", "cat", "cp", "date", "rm", "rmdir", "mkdir", "sed", "awk", "make", "env", "grep", "tail",
     "bash", "mktemp", "timeout",
 )  # fmt: skip
 RECORDER = """#!/bin/sh
