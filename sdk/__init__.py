@@ -43,11 +43,10 @@ if TYPE_CHECKING:
     from sdk.base.types import Dataset, Interactions, TopK
     from sdk.bundles.bundle import Bundle, BundleInfo, load
     from sdk.bundles.tracking import MLflow
-    from sdk.data.catalogue import dataset
+    from sdk.data.catalogue import dataset, from_tables
     from sdk.data.download import download
     from sdk.data.movielens import load as load_movielens
     from sdk.data.sample.writer import write_sample
-    from sdk.data.tables import from_tables
     from sdk.measure.evaluation import Evaluation
     from sdk.measure.evaluation import evaluate_bundle as evaluate
     from sdk.models.content.model import ContentModel
@@ -62,11 +61,10 @@ _NAMES = {
     "sdk.base.types": "Dataset Interactions TopK",
     "sdk.bundles.bundle": "Bundle BundleInfo load",
     "sdk.bundles.tracking": "MLflow",
-    "sdk.data.catalogue": "dataset",
+    "sdk.data.catalogue": "dataset from_tables",
     "sdk.data.download": "download",
     "sdk.data.movielens": "load_movielens=load",
     "sdk.data.sample.writer": "write_sample",
-    "sdk.data.tables": "from_tables",
     "sdk.measure.evaluation": "Evaluation evaluate=evaluate_bundle",
     "sdk.models.content.model": "ContentModel",
     "sdk.training.from_merlin": "from_merlin",

@@ -9,12 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from sdk.base.errors import UnusableFileError
-from sdk.base.ids import is_text, rows_of
+from sdk.base.ids import as_texts, is_text, rows_of
 from sdk.base.types import IdArray, Int64s
 from sdk.bundles.bundle import Bundle
 from sdk.bundles.fresh import FreshBundle, FreshRatings, nothing_known, read_newer
 from sdk.bundles.new_items import NewItems
-from sdk.data.events import as_text
 from sdk.data.movielens import load_ratings
 from sdk.data.side_tables import described, films_of, read_side
 
@@ -45,6 +44,8 @@ def fresh_ratings(bundle: Bundle, path: Path, until: int) -> tuple[FreshRatings,
         kinds = {"explicit": "ratings", "implicit": "no ratings: each row is an event"}
         problem = f"it holds {kinds[loaded.feedback]}, where the bundle was trained on {kinds[about.feedback]}"
         raise UnusableFileError(path, problem, "Give rows of the kind that it was trained on.")
+    if about.feedback == "implicit" and not loaded.has_times:
+        log.warning("%s: no times say which of its events the bundle has already: all are added", path)
     pairs, known = loaded.interactions, (bundle.encoded_users.ids, bundle.encoded_items.ids)
     user_id, users = _named(pairs.user_id, loaded.user_id, known[0], path, "users")
     item_id, items = _named(pairs.item_id, loaded.item_id, known[1], path, "items")
@@ -64,7 +65,7 @@ def _named(keys: Int64s, ids: IdArray, known: IdArray, path: Path, side: str) ->
         if is_text(ids):
             raise _text_ids(path, side, ids)
         return keys, None
-    return (keys, ids) if is_text(ids) else (rows_of(ids, keys), as_text(ids))
+    return (keys, ids) if is_text(ids) else (rows_of(ids, keys), as_texts(ids))
 
 
 def with_new_items(bundle: Bundle, path: Path | None) -> Bundle:

@@ -236,6 +236,7 @@ class DLRMConfig(Checked):
         ncf_share: weight of the dot product NCF's logit in the mean, where NCF is trained too and raises the
             validation AUC; 0 leaves it out. NCF trains for more epochs than the DLRM stands, so the two err
             differently.
+        bfm_share: the same of the BFM's logit; the one of the two counts that raises the AUC more.
     """
 
     embedding_dim: Count = 32
@@ -246,6 +247,11 @@ class DLRMConfig(Checked):
     id_dropout: Share = 0.02
     num_members: Count | None = None
     ncf_share: Share = 0.25
+    bfm_share: Share = field(default=0.65, metadata=_LATER)
+
+    def share_of(self, other: str) -> float:
+        """The weight that ``ncf`` or ``bfm`` has in the mean."""
+        return self.ncf_share if other == "ncf" else self.bfm_share
 
     def members_for(self, num_rows: int) -> int:
         """How many networks are averaged for a number of training rows: four below half a million, one above two."""
@@ -290,14 +296,19 @@ class BFMConfig(Checked):
     Attributes:
         rank: columns of a sample's vectors.
         width: columns of the mean's vectors.
-        max_epochs: upper limit; an epoch is 25 sweeps.
+        max_epochs: upper limit; an epoch is 25 sweeps. None chooses by the number of training rows: who has many is
+            known sooner, and a sweep takes its time.
         least_gain: validation AUC that an epoch must add for another one to follow.
     """
 
     rank: Count = 12
     width: Count = 32
-    max_epochs: Count = 12
-    least_gain: Amount = 0.0005
+    max_epochs: Count | None = None
+    least_gain: Amount = 0.0001
+
+    def epochs_for(self, num_rows: int) -> int:
+        """The most epochs: twelve up to four million training rows, two from 25 million on."""
+        return self.max_epochs or min(12, max(2, 50_000_000 // max(num_rows, 1)))
 
 
 _LIKE_AT, _STAR_WEIGHT = FromData(4.0), FromData(0.4)
@@ -311,9 +322,8 @@ def _log2(values: NDArray[np.float64]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryConfig(Checked):
-    """How a history becomes a list. The defaults were chosen on a validation part of MovieLens latest-small.
-
-    The penalty must fit the data, so it is chosen from the training ratings (``sdk.models.history.choice``).
+    """How a history becomes a list. What is None depends on the data and is chosen from the training ratings
+    (``sdk.models.history.choice``).
 
     Attributes:
         rank: width r of the dot path, at most that of the fitted titles; None chooses it by the number of users and
@@ -322,7 +332,7 @@ class HistoryConfig(Checked):
             next follow the data's scale where they are not given.
         star_weight: how much a star more or less changes a rating's weight; 0 where every pair is a like.
         least_weight: of any rating: to have watched a title says something even where it was not liked.
-        penalty: L2 penalty of the regression, above 0; None chooses it on a validation part of the training ratings.
+        penalty: L2 penalty of the regression, above 0.
         user_exponent: a user with n ratings counts by n to minus twice this.
         item_exponent: a title's scores are multiplied by (ratings + 1) to minus this.
         content_weight: of the item features, once their rows have mean squared length 1.
@@ -341,9 +351,9 @@ class HistoryConfig(Checked):
             the best lists of the validation part, which is 0 where none is better than this model's own.
         weighting: ``stars``, by the three fields on them; ``alike``, every pair weighs 1; ``log``, of events of some
             weight w: log2(1 + ``star_weight`` w), so that one of weight 1 / ``star_weight`` weighs 1; None chooses one
-            of the last two, as it does the penalty. Implicit feedback is never weighed by stars.
-        keeps_diagonal: whether the coefficients' matrix is cut to its rank with what a title says of itself, which
-            takes up much of the rank where histories are long.
+            of the last two. Implicit feedback is never weighed by stars.
+        session_gap_s: what a user rated with no longer pause between belongs together: it counts twice in the
+            regression; 0: time does not count there.
     """
 
     rank: Count | None = None
@@ -352,9 +362,9 @@ class HistoryConfig(Checked):
     least_weight: SomeWeight = 0.3
     penalty: Positive | None = None
     user_exponent: Amount = 0.15
-    item_exponent: Amount = 0.08
-    content_weight: Amount = 0.6
-    popularity_weight: Amount = 0.03
+    item_exponent: Amount | None = None
+    content_weight: Amount | None = None
+    popularity_weight: Amount | None = None
     popularity_boost: Amount = 20.0
     boost_titles: Positive = 4.0
     half_life_days: Amount | None = None
@@ -363,7 +373,7 @@ class HistoryConfig(Checked):
     feature_dim: Size = 256
     ranker_weight: Amount | None = None
     weighting: Weighting | None = field(default="stars", metadata=_LATER)
-    keeps_diagonal: bool = field(default=True, metadata=_LATER)
+    session_gap_s: Amount | None = None
 
     def weights(self, rating: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """(N,) float32 weight of each rating in a history: 1 for the least like, more above, less below."""

@@ -113,6 +113,11 @@ def text_ids(values: Any) -> IdArray:
     return np.fromiter(listed, dtype=object, count=len(listed))
 
 
+def as_texts(ids: IdArray) -> IdArray:
+    """Ids as text, in the same order."""
+    return ids if is_text(ids) else text_ids([str(one) for one in ids.tolist()])
+
+
 def ids_in(column: pa.ChunkedArray | pa.Array) -> IdArray:
     """(N,) int64 or object ids of an Arrow column of numbers or text without nulls."""
     numbers = column.to_numpy() if str(column.type) == "int64" else None

@@ -18,12 +18,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sdk.base.errors import BundleError
-from sdk.base.ids import is_text, rows_of
+from sdk.base.ids import as_texts, is_text, rows_of
 from sdk.base.schema import id_type
 from sdk.base.types import Bools, Float32s, IdArray, Int64s, Interactions
 from sdk.bundles.bundle import Bundle
 from sdk.bundles.new_items import NewItems
-from sdk.data.events import Loaded, as_text, read_interactions
+from sdk.data.events import Loaded, read_interactions
 from sdk.data.merging import CAP
 from sdk.data.validation import MAX_TIMESTAMP
 from sdk.features.encode import EncodedInteractions
@@ -98,7 +98,7 @@ class _AlreadyIn:
 
 def rows_among(table: EncodedTable, ids: IdArray, keys: Int64s) -> Int64s:
     """(N,) int64 rows of a table's ids, named by keys: the ids themselves where they are numbers, else places."""
-    known = as_text(ids) if is_text(table.ids) else ids
+    known = as_texts(ids) if is_text(table.ids) else ids
     row = table.index_of(known)
     return row[keys if is_text(ids) else rows_of(ids, keys)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
@@ -13,8 +14,8 @@ import pyarrow as pa
 from sdk.base import schema
 from sdk.base.config import DataConfig
 from sdk.base.description import FILMS, PEOPLE, Description, Feedback, Role
-from sdk.base.errors import DataError
-from sdk.base.ids import is_text, rows_of
+from sdk.base.errors import DataError, MissingColumnError
+from sdk.base.ids import as_texts, is_text, rows_of
 from sdk.base.paths import as_path
 from sdk.base.types import Dataset, IdArray, Int64s, Interactions
 from sdk.data.column_names import ROLES, columns_of
@@ -22,7 +23,7 @@ from sdk.data.dataset_file import read_dataset_file
 from sdk.data.events import Loaded, read_interactions
 from sdk.data.fingerprint import fingerprint
 from sdk.data.readers import open_table
-from sdk.data.side_tables import SideTable, as_texts, described, films_of, is_films, read_side, union
+from sdk.data.side_tables import SideTable, described, films_of, is_films, read_side, union
 from sdk.data.validation import sorted_order
 
 log = logging.getLogger(__name__)
@@ -77,44 +78,82 @@ def dataset(
     ).together()  # fmt: skip
 
 
+def from_tables(
+    ratings: Any, items: Any, users: Any = None, *, name: str = "tables", config: DataConfig = _DEFAULT
+) -> Dataset:
+    """``dataset`` of tables with MovieLens's columns, which sets nothing aside: what cannot be used is refused.
+
+    Args:
+        ratings: ``user_id``, ``item_id``, ``rating`` and ``timestamp``, one row per user and item.
+        items: ``item_id`` and ``title``, and what is known of the other columns of ``schema.ITEMS``.
+        users: ``user_id`` and what is known of the columns of ``schema.USERS``; None takes who has rated.
+        name: what the data set is called in reports.
+        config: the rating scale.
+
+    Raises:
+        UsageError: one of them is no table.
+        MissingColumnError: a column is missing.
+        DataError: a row cannot be used, an id occurs twice, a rating is off the scale or of an unknown user or item.
+    """
+    scale, strict = (config.rating_min, config.rating_max), replace(config, max_reject_share=0.0)
+    read = gather(
+        ratings, items, users, columns={}, name=name, feedback="explicit", scale=scale, config=strict, of="ratings",
+        films=True,
+    )  # fmt: skip
+    if read.loaded.feedback == "implicit":
+        raise MissingColumnError("ratings", "rating", list(read.loaded.columns.values()))  # noqa: EM101
+    if again := read.loaded.counts["merged"]:
+        message = f"ratings: {again:,} are of a user and an item that have another rating. Leave one of each."
+        raise DataError(message)
+    if read.users is not None and (strange := len(union(read.users.ids, read.loaded.user_id)) - len(read.users.ids)):
+        raise DataError(f"ratings: {strange:,} users who rated are not in users. Add them, or leave users out.")
+    return read.together()
+
+
 def gather(
     interactions: Any, items: Any = None, users: Any = None, *, columns: Mapping[str, str],
     events: Mapping[str, float] | None = None, seen: Collection[str] | None = None,
     item_roles: Mapping[str, str] | None = None, user_roles: Mapping[str, str] | None = None, name: str | None = None,
     feedback: Feedback | None = None, scale: Sequence[float] | None = None, config: DataConfig = _DEFAULT,
+    of: str = "interactions", films: bool = False,
 ) -> Tables:  # fmt: skip
-    """All tables, read and not yet put together; arguments and errors as ``dataset``'s."""
+    """All tables, read and not yet put together; arguments and errors as ``dataset``'s.
+
+    ``of`` is what the interactions are called in messages; ``films``: the items are titles, whatever columns they have.
+    """
     catalogue = None if items is None else read_side(items, "items", columns, config)
-    films = catalogue is not None and not item_roles and is_films(catalogue.table)
+    films = catalogue is not None and not item_roles and (films or is_films(catalogue.table))
     catalogue = films_of(catalogue) if films and catalogue is not None else catalogue
     people = None if users is None else read_side(users, "users", columns, config)
     told = {role: column for role, column in columns.items() if role in ROLES}
-    told = told if feedback is None else of_feedback(interactions, told, feedback)
+    told = told if feedback is None else of_feedback(interactions, told, feedback, of)
     loaded = read_interactions(
-        interactions, columns=told, events=events, seen=seen or (), config=config,
+        interactions, name=of, columns=told, events=events, seen=seen or (), config=config,
         items=None if catalogue is None else catalogue.ids,
     )  # fmt: skip
-    _require_scale(loaded, scale)
+    _require_scale(loaded, scale, of)
     called = name or name_of(interactions)
     how = {"columns": told, "events": dict(events or {}), "seen": tuple(seen or ())}
     return Tables(called, loaded, catalogue, people, item_roles or {}, user_roles or {}, films, how)
 
 
-def of_feedback(interactions: Any, told: Mapping[str, str], feedback: Feedback) -> dict[str, str]:
+def of_feedback(
+    interactions: Any, told: Mapping[str, str], feedback: Feedback, of: str = "interactions"
+) -> dict[str, str]:
     """The columns with ratings as weights, or weights as ratings, where the feedback is to be of that kind."""
-    source = open_table(interactions, "interactions")
+    source = open_table(interactions, of)
     used = columns_of(source.where, source.columns, told)
     role, other = ("rating", "weight") if feedback == "explicit" else ("weight", "rating")
     return {**used, role: used[other], other: ""} if other in used and role not in used else dict(told)
 
 
-def _require_scale(loaded: Loaded, scale: Sequence[float] | None) -> None:
+def _require_scale(loaded: Loaded, scale: Sequence[float] | None, of: str) -> None:
     if not scale:
         return
     least, most = loaded.scale
     if least < min(scale) or most > max(scale):
         found = f"ratings from {least:g} to {most:g}, expected {min(scale):g} to {max(scale):g} by its scale"
-        raise DataError(f"interactions: {found}. Mend the rows, or the scale in dataset.toml.")
+        raise DataError(f"{of}: {found}. Mend the rows, or the scale in dataset.toml.")
 
 
 def name_of(given: Any) -> str:

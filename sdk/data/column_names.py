@@ -27,8 +27,7 @@ _KNOWN: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "rating": ("rating ratings stars", "overall bookrating reviewrating reviewscore", "score"),
         "weight": (
             "weight",
-            "count plays playcount listens numplays quantity qty eventvalue clicks purchases views",
-            "amount",
+            "count plays playcount listens numplays eventvalue clicks purchases views",
         ),
         "event": ("event eventtype eventname", "action behavior behaviour behaviortype interactiontype actiontype"),
         "timestamp": (

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from sdk.base.description import Role
 from sdk.base.errors import DataError
 from sdk.base.schema import ROLE_TYPES
+from sdk.base.types import Bools
+from sdk.data.times import BEFORE_1970, TimeReader
+from sdk.data.validation import LATE_TIMESTAMP
 
 _STRING = pa.string()
 _STRINGS = pa.list_(_STRING)
 _WHOLE = re.compile(r"(-?[0-9]+)\.0")
-_UNITS = ((1e17, 10**9), (1e14, 10**6), (1e11, 10**3))  # from which size on a number of seconds would be absurd
+_LARGEST = float(np.finfo(np.float32).max)
 _KEPT = (pa.int64(), pa.float64(), pa.bool_(), _STRING, _STRINGS)
 
 
 def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of one of few types: string, int64, float64, bool, times, lists of them; others as they are."""
+    """A column as ``readers`` gives it of one of few types: string, int64, float64, bool, times, lists; others stay."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         return plain(column.cast(kind.value_type))
-    if "string_view" in str(kind) and not pa.types.is_nested(kind):
-        return pa.chunked_array([pa.array(column.to_pylist(), _STRING)])  # pyarrow 17 cannot cast it
-    if pa.types.is_large_string(kind):
-        return column.cast(_STRING)
     if pa.types.is_decimal(kind) or pa.types.is_floating(kind) or kind == pa.uint64():
         return column.cast(pa.float64())
     return column.cast(pa.int64()) if pa.types.is_integer(kind) else column
@@ -59,37 +59,53 @@ def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def as_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """(N,) float64; what is no finite number is null."""
     column = plain(column)
-    if pa.types.is_boolean(column.type) or pa.types.is_integer(column.type):
-        column = column.cast(pa.int64()).cast(pa.float64(), safe=False)
-    elif not pa.types.is_floating(column.type):
-        read = pd.to_numeric(as_text(column).to_pandas(), errors="coerce")
-        column = pa.chunked_array([pa.array(read.astype("float64"), pa.float64(), from_pandas=True)])
-    return pc.if_else(pc.is_finite(column), column, pa.scalar(None, pa.float64()))
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int64())
+    values, faults = numbers_of(column, "number")
+    return _where_sound(pa.float64(), values, [*faults, ("", ~np.isfinite(values))])
 
 
 def as_seconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """(N,) int64, seconds since 1970-01-01 UTC of dates, times, ISO text, or numbers of s, ms, us or ns; else null."""
-    column = plain(column)
-    if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
-        zone = getattr(column.type, "tz", None)
-        return column.cast(pa.timestamp("s", zone), safe=False).cast(pa.int64())
-    if pa.types.is_string(column.type):
-        numbers = as_numbers(column)
-        if numbers.null_count > len(numbers) / 2:
-            return _of_texts(as_text(column))
-        column = numbers
-    values = as_numbers(column).to_numpy()
-    known = np.isfinite(values)
-    size = float(np.median(np.abs(values[known]))) if known.any() else 0.0
-    per_second = next((unit for least, unit in _UNITS if size >= least), 1)
-    whole = np.where(known, np.floor(np.where(known, values, 0) / per_second), 0).astype(np.int64)
-    return pa.chunked_array([pa.array(whole, pa.int64(), mask=~known)])
+    """(N,) int64, seconds since 1970-01-01 UTC of all that ``times`` reads, whatever the year; else null."""
+    values, faults = TimeReader().seconds(plain(column))
+    return _where_sound(pa.int64(), values, [one for one in faults if one[0] not in (BEFORE_1970, LATE_TIMESTAMP)])
 
 
-def _of_texts(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    when = pd.to_datetime(texts.to_pandas(), errors="coerce", utc=True, format="mixed")
-    seconds = pa.array(when).cast(pa.timestamp("s", "UTC"), safe=False)
-    return pa.chunked_array([seconds.cast(pa.int64())])
+def _where_sound(kind: pa.DataType, values: NDArray[Any], faults: Sequence[tuple[str, Bools]]) -> pa.ChunkedArray:
+    bad = np.logical_or.reduce([rows for _, rows in faults])
+    return pa.chunked_array([pa.array(values, kind, mask=bad)])
+
+
+def numbers_of(column: pa.ChunkedArray, what: str) -> tuple[NDArray[np.float64], list[tuple[str, Bools]]]:
+    """A column of ratings or weights as numbers, and what is wrong with it: a reason and the rows it holds for.
+
+    Raises:
+        TypeError: values of this type are no numbers.
+    """
+    if pa.types.is_string(column.type) or pa.types.is_dictionary(column.type):
+        column, strange = _numbers_in_text(column.cast(pa.string()))
+    elif pa.types.is_temporal(column.type) or pa.types.is_nested(column.type):
+        raise TypeError
+    else:
+        column, strange = column.cast(pa.float64()), np.zeros(len(column), np.bool_)
+    values = column.fill_null(0.0).to_numpy()
+    nothing = (np.asarray(column.is_null()) & ~strange) | np.isnan(values)
+    faults = [
+        (f"the {what} is missing", nothing), (f"the {what} is not a number", strange),
+        (f"the {what} is too large", np.abs(values) > _LARGEST),
+    ]  # fmt: skip
+    return values, faults
+
+
+def _numbers_in_text(texts: pa.ChunkedArray) -> tuple[pa.ChunkedArray, Bools]:
+    try:
+        return texts.cast(pa.float64()), np.zeros(len(texts), np.bool_)
+    except pa.ArrowInvalid:
+        trimmed = pc.utf8_trim_whitespace(texts)
+        sound = pc.match_substring_regex(trimmed, r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$")
+        plain = pc.if_else(sound.fill_null(False), pc.utf8_ltrim(trimmed, "+"), None)
+        missing = pc.or_(texts.is_null(), pc.equal(pc.utf8_length(trimmed), 0)).fill_null(True)
+        return plain.cast(pa.float64()), ~np.asarray(sound.fill_null(True)) & ~np.asarray(missing)
 
 
 def as_lists(column: pa.ChunkedArray) -> pa.ChunkedArray:

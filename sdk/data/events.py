@@ -24,15 +24,15 @@ from sdk.base import schema
 from sdk.base.config import DataConfig
 from sdk.base.description import Feedback
 from sdk.base.errors import UnusableFileError, UsageError
-from sdk.base.ids import text_ids
 from sdk.base.printable import one_line
 from sdk.base.streams import is_terminal
 from sdk.base.types import Bools, IdArray, Int64s, Interactions
 from sdk.data.column_names import columns_of
+from sdk.data.columns import numbers_of
 from sdk.data.id_columns import IdColumn, not_among
 from sdk.data.merging import added_up, as_float32, capped, latest
-from sdk.data.moments import TimeReader, numbers_of
 from sdk.data.readers import OpenTable, TablePart, open_table
+from sdk.data.times import TimeReader
 from sdk.data.validation import MAX_TIMESTAMP, check_share, rejects_table, sorted_order
 
 _ENOUGH = 100_000  # rows set aside: where they are most of the rows, the rest is not read
@@ -371,8 +371,3 @@ def _held(text: str, column: str) -> str:
     with contextlib.suppress(ValueError, KeyError, TypeError):
         return repr(json.loads(text)[column])
     return text
-
-
-def as_text(ids: IdArray) -> IdArray:
-    """Ids that are numbers as the texts they are written as, not sorted; for a table whose other file has text ids."""
-    return ids if ids.dtype == object else text_ids(pa.array(ids).cast(pa.string()))

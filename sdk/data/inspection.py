@@ -200,17 +200,19 @@ def _of_users(dataset: Dataset) -> Iterator[str]:
 
 
 def _fast(user: Int64s, when: Int64s, many: Int64s) -> Int64s:
-    """Of users with many pairs, those the most of whose pairs come at most a second after another."""
+    """Of users with many pairs, those with one moment for all, or with most moments a second after another.
+
+    A basket is one moment, however much is in it.
+    """
     chosen: Bools = np.isin(user, many)
     user, when = user[chosen], when[chosen]
     if not when.any():
         return user[:0]
-    order = np.lexsort((when, user))
-    user, when = user[order], when[order]
-    quick = (user[1:] == user[:-1]) & (np.diff(when) <= 1)
-    of = rows_of(many, user[1:])
-    share = np.bincount(of, quick, minlength=len(many)) / np.bincount(of, minlength=len(many))
-    return many[share > _MOST]
+    user, when = np.unique(np.column_stack([user, when]), axis=0).T
+    quick = np.append((user[1:] == user[:-1]) & (np.diff(when) <= 1), False)
+    of, moments = rows_of(many, user), np.bincount(rows_of(many, user), minlength=len(many))
+    share = np.bincount(of, quick, minlength=len(many)) / np.maximum(moments - 1, 1)
+    return many[(share > _MOST) | (moments == 1)]
 
 
 def _of_items(gathered: Tables, dataset: Dataset) -> Iterator[str]:

@@ -127,7 +127,7 @@ def _of_likes(config: RunConfig, rating: Float32s, *, weights: bool) -> RunConfi
     config, weighting = _filled(config, settings), config.history.weighting
     if weighting == "stars":
         weighting = None if weights and rating.max() > least else "alike"
-    history = dataclasses.replace(config.history, weighting=weighting, keeps_diagonal=False)
+    history = dataclasses.replace(config.history, weighting=weighting)
     training = config.training
     if training.negatives == "none":
         training = dataclasses.replace(training, negatives="uniform")

@@ -40,6 +40,21 @@ def svd(matrix: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
     return left, singular, right
 
 
+def product(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
+    """``left @ right`` of dense matrices of one type, by torch's BLAS: NumPy's may not know the processor."""
+    import torch
+
+    first, second = (torch.from_numpy(np.ascontiguousarray(each)) for each in (left, right))
+    return np.asarray((first @ second).numpy())
+
+
+def orthonormal(columns: NDArray[Any]) -> NDArray[Any]:
+    """(N, K) an orthonormal basis of what the columns of an (N, K) matrix span, K at most N."""
+    import torch
+
+    return np.asarray(torch.linalg.qr(torch.from_numpy(np.ascontiguousarray(columns)))[0].numpy())
+
+
 def solve(matrix: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
     """X (N, M) of ``matrix @ X = right``, for an (N, N) symmetric positive definite matrix.
 

@@ -33,11 +33,12 @@ def build_ranker(name: str, config: RunConfig, users: EncodedTable, items: Encod
 def save_ranker(model: PairModel, path: Path) -> None:
     """Write the trained weights, a group for each member; the tables are stored once, elsewhere.
 
-    A group's name is the member's place, with ``ncf`` in front where it is an NCF in another ranker's mean.
+    A group's name is the member's place, with ``ncf`` or ``bfm`` in front where it is one of these in another
+    ranker's mean.
     """
     members = members_of(model)
-    mixed = len({type(member) for member in members}) > 1
-    groups = [f"ncf{place}" if mixed and isinstance(each, NCF) else str(place) for place, each in enumerate(members)]
+    kinds = {NCF: "ncf", BFM: "bfm"} if len({type(member) for member in members}) > 1 else {}
+    groups = [f"{kinds.get(type(each), '')}{place}" for place, each in enumerate(members)]
     weights = {
         f"{group}.{name}": tensor.contiguous()
         for group, member in zip(groups, members, strict=True)
@@ -54,19 +55,24 @@ def load_ranker(name: str, config: RunConfig, users: EncodedTable, items: Encode
     """
     try:
         weights = load_file(path)
-        groups = sorted({key.partition(".")[0] for key in weights}, key=lambda group: int(group.removeprefix("ncf")))
-        if [int(group.removeprefix("ncf")) for group in groups] != list(range(len(groups))):
+        groups = sorted({key.partition(".")[0] for key in weights}, key=lambda group: int(group[len(_kind(group)) :]))
+        if [int(group[len(_kind(group)) :]) for group in groups] != list(range(len(groups))):
             raise ValueError(f"its groups are {', '.join(groups)}")
-        members = [build_ranker("ncf" if group.startswith("ncf") else name, config, users, items) for group in groups]
+        members = [build_ranker(_kind(group) or name, config, users, items) for group in groups]
         for group, member in zip(groups, members, strict=True):
             start = f"{group}."
             member.load_state_dict({key[len(start) :]: weights[key] for key in weights if key.startswith(start)})
-        added = [member for group, member in zip(groups, members, strict=True) if group.startswith("ncf")]
+        added = [member for group, member in zip(groups, members, strict=True) if _kind(group)]
         own = averaged(members[: len(members) - len(added)])
-        return (mixed(own, averaged(added), config.dlrm.ncf_share) if added else own).eval()
+        return (mixed(own, averaged(added), config.dlrm.share_of(_kind(groups[-1]))) if added else own).eval()
     except (SafetensorError, RuntimeError, OSError, ValueError, KeyError, TypeError, MemoryError) as error:
         message = f"{path}: not the weights of this bundle's {name} ({error}). Train the bundle again."
         raise BundleError(message) from error
+
+
+def _kind(group: str) -> str:
+    """The ranker that a group of weights is of in another one's mean; nothing where it is the ranker's own."""
+    return group.rstrip("0123456789")
 
 
 def members_of(model: PairModel) -> list[PairModel]:
@@ -74,9 +80,9 @@ def members_of(model: PairModel) -> list[PairModel]:
     return list(model.members) if isinstance(model, Averaged) else [model]  # type: ignore[arg-type]
 
 
-def mixed(ranker: PairModel, ncf: PairModel, share: float) -> PairModel:
-    """The ranker with ``share`` of an NCF's logit in the mean, as one network."""
-    own, added = members_of(ranker), members_of(ncf)
+def mixed(ranker: PairModel, other: PairModel, share: float) -> PairModel:
+    """The ranker with ``share`` of another's logit in the mean, as one network."""
+    own, added = members_of(ranker), members_of(other)
     weights = [(1 - share) / len(own)] * len(own) + [share / len(added)] * len(added)
     return Averaged([*own, *added], weights)
 

@@ -126,9 +126,12 @@ def _precision(values: Float32s, rng: np.random.Generator) -> Float64s:
 
 def _by_row(own: Int32s, other: Int32s, label: NDArray[np.int8], num_rows: int) -> Ratings:
     order = np.argsort(own, kind="stable")
-    starts = np.zeros(num_rows + 1, np.int64)
-    np.cumsum(np.bincount(own, minlength=num_rows), out=starts[1:])
-    return starts, other[order].astype(np.int32), label[order].astype(np.int8)
+    return _starts(own, num_rows), other[order].astype(np.int32), label[order].astype(np.int8)
+
+
+def _starts(index: Int32s | Int64s, size: int) -> Int64s:
+    """(size + 1,) int64: where each index starts, once they are sorted."""
+    return np.concatenate([[0], np.bincount(index, minlength=size).cumsum()]).astype(np.int64)
 
 
 def features_of(table: EncodedTable) -> Iterator[Columns]:
@@ -146,8 +149,8 @@ def features_of(table: EncodedTable) -> Iterator[Columns]:
         if name not in STATISTIC_NAMES and not name.removeprefix(CONTENT).isdigit()
     ]
     for values in table.dense.T[numbers]:
-        edges = np.unique(np.quantile(values[known], np.linspace(0, 1, _BINS + 1)[1:-1])) if len(known) else known
-        yield _one_hot(np.searchsorted(edges, values, side="right"), known, len(edges) + 1)
+        edges = np.unique(np.sort(values[known])[np.arange(1, _BINS) * len(known) // _BINS]) if len(known) else known
+        yield _one_hot(np.digitize(values, edges), known, len(edges) + 1)
 
 
 def _one_hot(codes: Int64s, rows: Int64s, num_codes: int) -> Columns:
@@ -157,8 +160,7 @@ def _one_hot(codes: Int64s, rows: Int64s, num_codes: int) -> Columns:
 
 def _columns(rows: Int64s, features: Int64s, values: Float32s, num_features: int) -> Columns:
     """Of entries whose features ascend."""
-    starts = np.searchsorted(features, np.arange(num_features + 1)).astype(np.int64)
-    return starts, rows.astype(np.int32), values.astype(np.float32)
+    return _starts(features, num_features), rows.astype(np.int32), values.astype(np.float32)
 
 
 def _without(columns: Columns, left_out: NDArray[np.bool_]) -> Columns:

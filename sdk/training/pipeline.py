@@ -226,7 +226,7 @@ def _train(run: _Run) -> tuple[Trained, Trained | None]:
         content = fit_content(run.dataset, run.config, run.parts)
     selection = _select_rankers(run, content)
     measured = _fitted(run, selection, content)
-    measured = replace(measured, shares=_ranker_shares(run, selection, measured.history, content))
+    measured = replace(measured, shares=_ranker_shares(run, selection, measured.history))
     whole = run.of_everything()
     if whole is None:
         return measured, None
@@ -255,7 +255,7 @@ def _fitted(run: _Run, selection: _Selection, content: ContentModel | None) -> T
     history = None
     if "history" in config.models:
         with stages.time(f"history model{', final fit' if run.is_final else ''}"):
-            history = _history_model(run, stored, features, content)
+            history = _history_model(run, stored, features, selection.history_vectors)
     return Trained(
         run.dataset, config, features, stored, models,
         {name: each.history for name, each in selection.rankers.items()},
@@ -264,9 +264,7 @@ def _fitted(run: _Run, selection: _Selection, content: ContentModel | None) -> T
     )  # fmt: skip
 
 
-def _ranker_shares(
-    run: _Run, selection: _Selection, history: HistoryModel | None, content: ContentModel | None
-) -> Mapping[str, ShareChoice]:
+def _ranker_shares(run: _Run, selection: _Selection, history: HistoryModel | None) -> Mapping[str, ShareChoice]:
     """How much of each ranker a list takes, by the validation part; nothing is chosen where the configuration says."""
     if history is None or run.config.history.ranker_weight is not None or not selection.rankers:
         return {}
@@ -276,8 +274,9 @@ def _ranker_shares(
         whole = Split(np.arange(len(learnt)), *(np.zeros(0, np.int64),) * 2)
         stored = StoredInteractions.build(learnt, known.rating, whole, known.timestamp, known.seen)
         closed = _history_model(
-            replace(run, config=replace(run.config, history=history.config)), stored, features, content
-        )
+            replace(run, config=replace(run.config, history=history.config)), stored, features,
+            selection.history_vectors,
+        )  # fmt: skip
         rows = learnt.user_index, learnt.item_index, known.rating
         form = closed.to_pair_form(*rows, len(features.users), known.timestamp)
         liked = features.encode(asked.take(np.flatnonzero(asked.rating >= history.config.like_at)))
@@ -285,21 +284,16 @@ def _ranker_shares(
         return {} if task is None else {name: task.choose(each.model) for name, each in selection.rankers.items()}
 
 
-def _history_model(
-    run: _Run, stored: StoredInteractions, features: Features, content: ContentModel | None
-) -> HistoryModel:
+def _history_model(run: _Run, stored: StoredInteractions, features: Features, vectors: Float32s | None) -> HistoryModel:
     """The closed form over what the rankers learnt from: training and, with refit, validation part.
 
     Where the split is by time, lists are wanted over time, so it also chooses how ratings age.
     """
-    config, vectors = run.config.history, None
-    if content is not None and config.feature_dim:
-        known = content.vectors(config.feature_dim, seed=config.seed)
-        vectors = np.vstack([np.zeros((FIRST_KNOWN, config.feature_dim), dtype=np.float32), known])
+    config = run.config.history
     learnt = stored.only(*learnt_parts(run.config))
     return HistoryModel.fit(
         learnt.rows.user_index, learnt.rows.item_index, learnt.rating, len(features.users), len(features.items),
-        vectors, config, learnt.timestamp if run.config.split.kind == "time" else None,
+        vectors, config, learnt.timestamp, by_time=run.config.split.kind == "time",
     )  # fmt: skip
 
 
@@ -335,15 +329,17 @@ class _Selection:
 
     Attributes:
         fit: features of the training part, and its rows.
-        vectors: (R, c) float32 content vectors of the items.
+        vectors: (R - 3, c) float32 content vectors of the items, for the rankers.
+        history_vectors: (R, f) float32 those for the history model; None where it learns without.
         rankers: by name, as they are after early stopping.
-        takes_ncf: whether the DLRM has a share of NCF.
+        mixed_in: the other ranker that the DLRM has a share of, if any.
     """
 
     fit: _Fit
     vectors: Float32s
+    history_vectors: Float32s | None
     rankers: Mapping[str, _Selected]
-    takes_ncf: bool
+    mixed_in: str | None
 
 
 def _select_rankers(run: _Run, content: ContentModel | None) -> _Selection:
@@ -354,6 +350,7 @@ def _select_rankers(run: _Run, content: ContentModel | None) -> _Selection:
         vectors = np.zeros((run.dataset.items.num_rows, 0), dtype=np.float32)
         if content is not None and dim:
             vectors = content.vectors(dim, seed=config.training.seed)
+        for_history = _history_vectors(content, config)
         fit = _fit(run, rated.take(run.parts.train), vectors, "selecting")
     selected: dict[str, _Selected] = {}
     validation = fit.features.encode(rated.take(run.parts.validation))
@@ -363,8 +360,16 @@ def _select_rankers(run: _Run, content: ContentModel | None) -> _Selection:
     for name in config.rankers:
         with time(f"{name}: training"):
             selected[name] = _select(run, name, fit, validation)
-    better = _with_ncf(run, selected, validation)
-    return _Selection(fit, vectors, selected | ({} if better is None else {"dlrm": better}), better is not None)
+    better, mixed_in = _with_another(run, selected, validation)
+    return _Selection(fit, vectors, for_history, selected | better, mixed_in)
+
+
+def _history_vectors(content: ContentModel | None, config: RunConfig) -> Float32s | None:
+    dim = config.history.feature_dim
+    if content is None or not dim or "history" not in config.models:
+        return None
+    known = content.vectors(dim, seed=config.history.seed)
+    return np.vstack([np.zeros((FIRST_KNOWN, dim), dtype=np.float32), known])
 
 
 def _fit_rankers(run: _Run, selection: _Selection) -> tuple[_Fit, dict[str, PairModel]]:
@@ -377,8 +382,8 @@ def _fit_rankers(run: _Run, selection: _Selection) -> tuple[_Fit, dict[str, Pair
         for name in run.config.rankers:
             with run.stages.time(f"{name}: {run.fit_name}"):
                 models[name] = _refit(run, name, fit, selection.rankers[name])
-        if selection.takes_ncf:
-            models["dlrm"] = mixed(models["dlrm"], models["ncf"], run.config.dlrm.ncf_share)
+        if (other := selection.mixed_in) is not None:
+            models["dlrm"] = mixed(models["dlrm"], models[other], run.config.dlrm.share_of(other))
     run.where.share.meet()
     return fit, models
 
@@ -448,11 +453,16 @@ def _validation_auc(run: _Run, model: PairModel, validation: EncodedInteractions
     return run.where.share.first_ones(score, torch.device(run.where.device))
 
 
-def _with_ncf(run: _Run, selected: Mapping[str, _Selected], validation: EncodedInteractions) -> _Selected | None:
-    """The selected DLRM with its share of the selected NCF, where that is better on the validation part."""
-    config = run.config
-    if not {"dlrm", "ncf"} <= set(selected) or not config.dlrm.ncf_share or config.ncf.variant != "dot":
-        return None
-    model = mixed(selected["dlrm"].model, selected["ncf"].model, config.dlrm.ncf_share)
-    score = _validation_auc(run, model, validation)
-    return replace(selected["dlrm"], model=model, auc=score) if score > selected["dlrm"].auc else None
+def _with_another(
+    run: _Run, selected: Mapping[str, _Selected], validation: EncodedInteractions
+) -> tuple[dict[str, _Selected], str | None]:
+    """The selected DLRM with its share of a selected dot product, and whose, where that is better on validation."""
+    config, best, mixed_in = run.config, selected.get("dlrm"), None
+    others = [name for name in selected if name == "bfm" or (name == "ncf" and config.ncf.variant == "dot")]
+    for name in others if best is not None else ():
+        if share := config.dlrm.share_of(name):
+            model = mixed(selected["dlrm"].model, selected[name].model, share)
+            score = _validation_auc(run, model, validation)
+            if best is not None and score > best.auc:
+                best, mixed_in = replace(selected["dlrm"], model=model, auc=score), name
+    return ({} if best is None else {"dlrm": best}), mixed_in

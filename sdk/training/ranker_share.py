@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 TRIED = (0.03, 0.1, 0.3, 1.0)
 """Shares, as the spread of what the ranker adds to that of the closed form's scores."""
-_MOST_PAIRS, _FEWEST_USERS, _MOST_USERS = 2_000_000, 100, 1000
+_MOST_PAIRS, _FEWEST_USERS, _MOST_USERS = 6_000_000, 100, 1000
 _LIST = 10
 
 

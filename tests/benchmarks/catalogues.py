@@ -30,6 +30,8 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+import pandas as pd
+
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- catalogues: begin -->", "<!-- catalogues: end -->"
 NIGHT = "2026-01-01"
@@ -44,13 +46,15 @@ class RealSet:
     Attributes:
         title: what it is called.
         write: the packages' folder and an empty one to the tables, by their names below.
-        options: which table is what.
+        options: which table is what; the interactions come second.
+        moment: the column of the interactions' times.
         models: that are trained and compared; the rankers take long on two cores.
     """
 
     title: str
     write: Callable[[Path, Path], None]
     options: tuple[str, ...]
+    moment: str
     models: str = "history,content"
 
 
@@ -79,11 +83,13 @@ SETS: Mapping[str, RealSet] = {
     "tafeng": RealSet(
         "Ta Feng", ta_feng,
         ("--interactions", "purchases.csv", "--items", "products.csv", "--users", "customers.csv"),
+        "TRANSACTION_DT",
     ),
     "journey": RealSet(
         "The Complete Journey", complete_journey,
         ("--interactions", "transactions.parquet", "--items", "products.parquet", "--users", "demographics.parquet",
          "--columns", "user_id=household_id,timestamp=transaction_timestamp"),
+        "transaction_timestamp",
     ),
 }  # fmt: skip
 
@@ -127,7 +133,7 @@ class Way:
 
 def walk(way: Way, real: RealSet) -> None:
     """Every command, in the order in which somebody would give them."""
-    print(way.run("inspect", "sdk", "inspect", *real.options[1:], "--out", "dataset.toml"))
+    print(way.run("inspect", "sdk", "inspect", *real.options[1:], "--out", "dataset.toml", "--force"))
     data = ("--dataset", "dataset.toml")
     way.run("train", "sdk", "train", *data, "--models", real.models, "--out", "bundle", "--force")
     way.run("evaluate", "sdk", "evaluate", "--bundle", "bundle", "--samples", "0")
@@ -143,6 +149,27 @@ def walk(way: Way, real: RealSet) -> None:
     way.run("export", "export", "--bundle", "bundle", "--out", "repository")
     if find_spec("pytriton"):
         serve(way, user)
+
+
+def repeats(way: Way, real: RealSet) -> str:
+    """Lists by time in which what was had may come again: learnt from the earlier four fifths, asked for the rest."""
+    path = way.folder / real.options[1]
+    names = [f"{when}{path.suffix}" for when in ("earlier", "later")]
+    for name, part in zip(names, by_time(path, real.moment), strict=True):
+        write = part.to_parquet if path.suffix == ".parquet" else part.to_csv
+        write(way.folder / name, index=False)
+    tables = [names[0] if each == real.options[1] else each for each in real.options]
+    way.run("train, earlier", "sdk", "train", *tables, "--models", real.models, "--out", "earlier", "--force")
+    later = ("--later", names[1], "--include-seen", "--samples", "0")
+    return way.run("evaluate, later", "sdk", "evaluate", "--bundle", "earlier", *later)
+
+
+def by_time(path: Path, moment: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A table's rows before the moment at which four fifths are over, and those from it on."""
+    table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=str, encoding="utf-8-sig")
+    when = pd.to_datetime(table[moment])
+    is_later = when >= when.quantile(0.8)
+    return table[~is_later], table[is_later]
 
 
 def first_row(night: Path) -> tuple[str, str]:
@@ -203,6 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--compare", default="", metavar="LETTERS", help="protocols, such as B,C")
     parser.add_argument("--budget", type=int, default=12, help="settings that each peer may try")
+    parser.add_argument("--repeats", action="store_true", help="lists by time, in which what was had may come again")
     parser.add_argument("--no-walk", action="store_true", help="compare alone")
     parser.add_argument("--into", type=Path, metavar="PAGE.md")
     args = parser.parse_args(argv)
@@ -216,6 +244,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         table = as_table(way)
         sections.append(f"### {real.title}")
         sections += [compared(way, real, args.compare, args.budget)] if args.compare else []
+        sections += ["```", repeats(way, real).rstrip(), "```"] if args.repeats else []
         sections.append(table)
         failed += way.failed
         (way.folder / "walk.json").write_text(json.dumps(way.rows, indent=2), "utf-8")

@@ -55,8 +55,8 @@ NAMES = {
     "Spark": ("user", "item", "rating", None, None, None),
     "Surprise": ("uid", "iid", "rating", None, None, "timestamp"),
     "implicit": ("user", "artist", None, "plays", None, None),
-    "Ta Feng": ("CUSTOMER_ID", "PRODUCT_ID", None, "AMOUNT", None, "TRANSACTION_DT"),
-    "Complete Journey": ("household_id", "product_id", None, "quantity", None, "transaction_timestamp"),
+    "Ta Feng": ("CUSTOMER_ID", "PRODUCT_ID", None, None, None, "TRANSACTION_DT"),
+    "Complete Journey": ("household_id", "product_id", None, None, None, "transaction_timestamp"),
     "Retailrocket": ("visitorid", "itemid", None, None, "event", "timestamp"),
     "Amazon": ("reviewerID", "asin", "overall", None, None, "unixReviewTime"),
     "H&M": ("customer_id", "article_id", None, None, None, "t_dat"),
@@ -421,3 +421,10 @@ def test_it_is_what_pandas_makes_of_it_slowly(rows, explicit):
     rows_in_order = list(zip(loaded.interactions.user_id, loaded.interactions.item_id, strict=True))
     order = range(len(rows_in_order)) if loaded.order is None else loaded.order
     assert [rows_in_order[at] for at in order] == sorted(rows_in_order)
+
+
+def test_a_rating_or_weight_of_empty_text_is_missing_and_not_nothing():
+    table = pa.table({"user_id": [1, 2, 3], "item_id": [1, 1, 1], "rating": ["4", "", " "]})
+    loaded = read_interactions(table, config=DataConfig(max_reject_share=0.9))
+    assert loaded.interactions.rating.tolist() == [4.0]
+    assert loaded.rejects["reason"].to_pylist() == ["the rating is missing"] * 2

@@ -63,15 +63,17 @@ def test_times_are_read_as_seconds(unit):
 
 
 WRONG = {
-    "is not in items": {"item_id": [3, 9, 4]},
-    "not on the scale": {"rating": [4.0, float("nan"), 5.0]},
-    "before 1970 or after 2100": {"timestamp": [0, 1, 1_300_086_400_000]},
-    "of a user and title that have another rating": {"user_id": [5, 5, 5]},
+    "its id is not among the items": {"item_id": [3, 9, 4]},
+    "the rating is missing": {"rating": [4.0, float("nan"), 5.0]},
+    "from 4 to 9, expected 0.5 to 5 by its scale": {"rating": [4.0, 9.0, 5.0]},
+    "the timestamp is after the year 2100": {"timestamp": [0, 1, 1_300_086_400_000]},
+    "the timestamp is before the year 1970": {"timestamp": [0, -1, 1]},
+    "of a user and an item that have another rating": {"item_id": [3, 3, 9]},
     "is negative": {"user_id": [5, 5, -1]},
-    "has 1 nulls": {"user_id": [5, None, 7]},
-    "column 'user_id' is string": {"user_id": ["5", "5", "7"]},
+    "the user id is missing": {"user_id": [5, None, 7]},
+    "column 'user_id' is list": {"user_id": [[5], [5], [7]]},
     "column 'item_id' is bool": {"item_id": [True, False, True]},
-    "the table is empty": {name: [] for name in FEW},
+    "it holds no interaction": {name: [] for name in FEW},
 }
 
 
@@ -85,11 +87,11 @@ def test_ratings_that_cannot_be_used_are_refused(message):
 
 def test_titles_and_users_that_cannot_be_used_are_refused():
     ratings = pa.table(FEW)
-    with pytest.raises(DataError, match="items: item_id 3 occurs twice"):
+    with pytest.raises(DataError, match=r"items: 1 of 3 rows are bad \(1 x duplicate id"):
         sdk.from_tables(ratings, pa.table({"item_id": [3, 9, 3], "title": ["a", "b", "c"]}))
     with pytest.raises(MissingColumnError, match="items: no column 'title'"):
         sdk.from_tables(ratings, ITEMS.select(["item_id"]))
-    with pytest.raises(DataError, match="of a user who is not in users"):
+    with pytest.raises(DataError, match="ratings: 1 users who rated are not in users"):
         sdk.from_tables(ratings, ITEMS, pa.table({"user_id": [5]}))
     with pytest.raises(UsageError, match="ratings: got dict"):
         sdk.from_tables(FEW, ITEMS)

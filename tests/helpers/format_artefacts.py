@@ -63,7 +63,7 @@ def other_config() -> RunConfig:
         split=SplitConfig(kind="time"),
         ncf=NCFConfig(variant="neumf", embedding_dim=4, mlp_layers=(8,), num_members=1, l2_factors=(1.0,)),
         training=TrainingConfig(max_epochs=2, batch_size=64),
-        history=HistoryConfig(weighting="alike", keeps_diagonal=False),
+        history=HistoryConfig(weighting="alike"),
         models=("ncf", "history"),
     )
 

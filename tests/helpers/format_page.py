@@ -27,7 +27,7 @@ _DATA = re.compile(r"\*|\[\]|NUMBER|MODEL|RANKER|COLUMN|(?<![A-Z])[LM](?![A-Za-z
 
 _NAMES = {
     "bundle": [
-        (r"^(dlrm|ncf)\.safetensors", "RANKER.safetensors"),
+        (r"^(dlrm|ncf|bfm)\.safetensors", "RANKER.safetensors"),
         (r"^workflow/\w+/", "workflow/NAME/"),
         (r"unique\.\w+\.parquet", "unique.COLUMN.parquet"),
     ],

@@ -23,6 +23,7 @@ RUNS = {
     "dlrm, bare": run_config(dlrm=DLRMConfig(embedding_dim=3, bottom_mlp=(), top_mlp=(5,), dot_dim=0, biases=False)),
     "dlrm, deep": run_config(dlrm=DLRMConfig(embedding_dim=2, top_mlp=(7, 6, 3), dot_dim=2)),
     "ncf": run_config(),
+    "bfm": run_config(),
     "ncf, neumf": run_config(ncf=NCFConfig(variant="neumf", embedding_dim=3, mlp_layers=(6, 4))),
 }
 
@@ -60,12 +61,13 @@ def test_its_pair_form_ranks_by_that_mean(name):
 
 
 @pytest.mark.parametrize("variant", ["dlrm", "dlrm, bare", "dlrm, deep"])
-@pytest.mark.parametrize("counts", [(1, 1), (3, 2)])
-def test_a_share_of_ncf_is_a_weighted_mean_in_every_form(variant, counts, tmp_path):
+@pytest.mark.parametrize(("other", "counts"), [("ncf", (1, 1)), ("ncf", (3, 2)), ("bfm", (2, 1))])
+def test_a_share_of_another_ranker_is_a_weighted_mean_in_every_form(variant, other, counts, tmp_path):
     pair = tables(5, 7, 6)
-    own, added = members_of(variant, counts[0], pair), members_of("ncf", counts[1], pair)
+    own, added = members_of(variant, counts[0], pair), members_of(other, counts[1], pair)
     parts = [np.mean([scores_of(each).astype(np.float64) for each in kind], axis=0) for kind in (own, added)]
-    config = dataclasses.replace(RUNS[variant], dlrm=dataclasses.replace(RUNS[variant].dlrm, ncf_share=0.3))
+    shares = dataclasses.replace(RUNS[variant].dlrm, **{f"{other}_share": 0.3})
+    config = dataclasses.replace(RUNS[variant], dlrm=shares)
     expected = 0.7 * parts[0] + 0.3 * parts[1]
     assert np.abs(expected - parts[0]).max() > 0.1
     model = mixed(averaged(own), averaged(added), 0.3)

@@ -79,7 +79,7 @@ class Task:
         """
         ratings = self.dataset.interactions.take(self.train)
         if not self.is_list_task:
-            parts = split(ratings, SplitConfig(test_share=0.0, seed=self.seed))
+            parts = split(ratings, SplitConfig(seed=self.seed))
             return (self._within(parts.train, parts.validation),)
         draws = (split_positives(ratings, seed=seed, like_at=self.like_at) for seed in VALIDATION_SEEDS)
         return tuple(self._within(draw.train, draw.held_out) for draw in draws)

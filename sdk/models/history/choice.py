@@ -1,28 +1,40 @@
-"""The penalty of the history model, chosen on a validation part that is cut from the training ratings themselves.
+"""What the history model leaves open, chosen together on a validation part cut from the training ratings themselves.
 
-How strongly the closed form must be held back depends on the data: on how regular tastes are, and on how many users
-there are (``docs/history_choice.md``). So it is measured by the rule of the list protocol: a random fifth of the likes
-is held out, and the lists that rank them best win. At any size the cost is bounded: of many users' titles only the
-most rated take part, all penalties share the inner products, and a sample of the users is measured. All users are
-learnt from, for fewer of them would ask for a smaller penalty.
+How strongly the closed form must be held back, what content is worth, whether ratings of one sitting belong together:
+all depends on the data (``docs/history_choice.md``). So it is measured by the rule of the list protocol: a random fifth
+of the likes is held out, and the lists that rank them best win. One setting after another is tried, from those that
+were good on every set at hand; another value is taken only where it wins by more than its standard error. At any
+size the cost is bounded: of many users' titles only the most rated take part, and a sample of the users is measured.
+All users are learnt from, for fewer of them would ask for a smaller penalty.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from sdk.base.config import HistoryConfig, Weighting
+from sdk.base.config import HistoryConfig
 from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float32s, Float64s, Int64s
 from sdk.data.splits import drawn
-from sdk.metrics.lists import RelevanceSets, best_columns, ndcg, user_mean
-from sdk.models.history.fit import ItemRegression, factors, prepared
-from sdk.models.history.matrices import Floats, Index, balanced, most_rated, rating_matrix
+from sdk.metrics.lists import RelevanceSets, best_columns, ndcg
+from sdk.models.history.fit import Solve, prepared
+from sdk.models.history.matrices import (
+    Floats,
+    Index,
+    discount,
+    learnt_rows,
+    most_rated,
+    popularity,
+    rating_matrix,
+    told_boost,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from typing import Self
@@ -31,15 +43,32 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FALLBACK = 300.0
-"""Taken where there are too few likes to choose by."""
-
+FALLBACK: Mapping[str, Any] = MappingProxyType(
+    {
+        "weighting": "alike", "penalty": 300.0, "content_weight": 0.4, "session_gap_s": 0.0, "item_exponent": 0.08,
+        "popularity_weight": 0.03,
+    }
+)  # fmt: skip
+"""What stands for the open settings at first, and in the end where there are too few likes to choose by."""
 COARSE = (75.0, 300.0, 1200.0, 4800.0, 19_200.0)
-MAX_MATRIX, MAX_USERS, MAX_MEASURED = 3000, 200_000, 3000
+AXES: Mapping[str, tuple[Any, ...]] = MappingProxyType(
+    {
+        "weighting": ("alike", "log"),
+        "content_weight": (0.0, 0.2, 0.4),
+        "session_gap_s": (0.0, 60.0, 600.0),
+        "item_exponent": (0.0, 0.08, 0.16, 0.24),
+        "popularity_weight": (0.0, 0.03, 0.1),
+    }
+)
+"""What is tried, in this order; before the last two, which cost nothing, the penalty is looked at again."""
+_CHEAP: tuple[str, ...] = ("item_exponent", "popularity_weight")
+MAX_MATRIX, MAX_ROWS, MAX_USERS, MAX_MEASURED = 2000, 1200, 200_000, 2000
 FEWEST_MEASURED, _MOST_DRAWS = 20, 2
-_POWER_STEPS = 1
 _HELD_OUT = 0.2
 _LIST = 10
+
+
+Step: TypeAlias = list[Any]
 
 
 class MeasuredChoice:
@@ -67,12 +96,14 @@ class MeasuredChoice:
 
 
 @dataclass(frozen=True, slots=True)
-class PenaltyChoice(MeasuredChoice):
-    """A penalty and what it was chosen by.
+class RecipeChoice(MeasuredChoice):
+    """A recipe's open settings and what they were chosen by.
 
     Attributes:
-        penalty: the chosen one, two significant digits.
+        penalty: the chosen one, two significant digits, or the given one.
         ndcg10: penalty -> mean NDCG@10 over the measured users and draws; empty where there was too little to measure.
+        steps: of each setting that was tried: its name, value, mean NDCG@10, what that was before, and the standard
+            error of the difference.
         num_users: learnt from.
         num_titles: that took part, the most rated ones.
         num_measured: users whose lists were measured, per draw.
@@ -82,52 +113,77 @@ class PenaltyChoice(MeasuredChoice):
     TABLES = ("ndcg10",)
     penalty: float
     ndcg10: Mapping[float, float] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
     num_users: int = 0
     num_titles: int = 0
     num_measured: int = 0
     num_draws: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Draw:
-    """Some ratings, to be learnt from, and others that lists should name; the regression is there but for its penalty.
+    """Some ratings, to be learnt from, and others that lists should name.
 
     Attributes:
         part: what both are of.
-        own: (K,) int64 rows of the part: what the measured users rated of what is learnt from.
+        known: (T,) int64 rows of the part that are learnt from.
+        own: (K,) int64, those of the measured users.
         measured: (M,) int64 ascending, users whose lists are measured.
         held_out: what their lists should name.
-        solve: penalty -> the regression.
-        counts: (N,) int64 ratings of each title.
     """
 
     part: ChoiceRatings
+    known: Int64s
     own: Int64s
     measured: Int64s
     held_out: RelevanceSets
-    solve: Callable[[float], ItemRegression]
-    counts: Int64s
+    _solve: tuple[HistoryConfig, Solve] | None = None
+    _wishes: tuple[HistoryConfig, Float32s, Float64s] | None = None
 
-    def histories(self, weights: Float32s | None = None) -> csr_matrix:
-        """(M, N) float32 sparse, of the measured users, by weights of their ``own`` ratings; None weighs by stars."""
+    def per_list(self, config: HistoryConfig, weights: Float32s | None = None) -> Float64s:
+        """(M,) float64 NDCG@10 of the measured users' lists, before the cut to a rank, their own titles left out.
+
+        Args:
+            config: nothing in it is open.
+            weights: (K,) float32, none 0, of their ratings ``own`` in their histories; None weighs as ``config`` says.
+        """
         part, own = self.part, self.own
-        values = part.config.weights(part.rating[own]) if weights is None else weights
-        return rating_matrix(part.user[own], part.item[own], values, part.shape)[self.measured]
-
-    def ndcg10(self, penalty: float) -> float:
-        """Of the measured users' lists over the titles that take part, their own left out, after the cut to a rank."""
-        return user_mean(self.ndcg10_per_list(self.factors(penalty), self.histories()))
-
-    def factors(self, penalty: float) -> tuple[Float32s, Float32s]:
-        """(N, r) float32 ``item_in`` and ``item_out`` of the titles that take part."""
-        return factors(self.solve(penalty), self.counts, self.part.config, _POWER_STEPS)
-
-    def ndcg10_per_list(self, factors: tuple[Float32s, Float32s], histories: csr_matrix) -> Float64s:
-        """(M,) float64 of the lists that the measured users' titles make with the given weights, none of them 0."""
-        item_in, item_out = factors
-        scores = np.asarray((histories @ item_in) @ item_out.T, np.float32)
+        values = config.weights(part.rating[own]) if weights is None else weights
+        histories = rating_matrix(part.user[own], part.item[own], values, part.shape)[self.measured]
+        scores = self._scores(histories, config, kept=weights is None)
         scores[histories.nonzero()] = -np.inf
         return ndcg(best_columns(scores, _LIST), self.held_out, _LIST)
+
+    def _scores(self, histories: csr_matrix, config: HistoryConfig, *, kept: bool) -> Float32s:
+        wishes, leave_out = self._regressed(histories, config, kept=kept)
+        item, rating = self.part.item[self.known], self.part.rating[self.known]
+        counts = np.bincount(item, minlength=self.part.shape[1])
+        num_users = len(np.unique(self.part.user[self.known]))
+        bias = popularity(item[rating >= config.like_at], counts, num_users, config).astype(np.float32)
+        boost = 1 + told_boost(histories, config)
+        scale = discount(counts, config.item_exponent or 0.0) / leave_out
+        return np.asarray(wishes * scale.astype(np.float32) + boost[:, None] * bias, np.float32)
+
+    def _regressed(self, histories: csr_matrix, config: HistoryConfig, *, kept: bool) -> tuple[Float32s, Float64s]:
+        """(M, N) wishes and (N,) what they are divided by; kept as long as neither regression nor histories change."""
+        key = replace(config, item_exponent=None, popularity_weight=None)
+        if kept and self._wishes is not None and self._wishes[0] == key:
+            return self._wishes[1:]
+        regression = self._prepared(config)(config.penalty or 0.0, config.content_weight or 0.0)
+        found = regression.predict(histories), regression.leave_out
+        if kept:
+            self._wishes = (key, *found)
+        return found
+
+    def _prepared(self, config: HistoryConfig) -> Solve:
+        """The inner products; kept as long as what they are made of stays the same."""
+        key = replace(config, penalty=None, content_weight=None, item_exponent=None, popularity_weight=None)
+        if self._solve is None or self._solve[0] != key:
+            part, rows = self.part, self.known
+            columns = part.user[rows], part.item[rows], config.weights(part.rating[rows])
+            time = None if part.timestamp is None else part.timestamp[rows]
+            self._solve = key, prepared(learnt_rows(columns, time, part.shape[1], config, MAX_ROWS)[1], part.features)
+        return self._solve[1]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,7 +199,8 @@ class ChoiceRatings:
         rating: (N,) float, stars.
         shape: numbers of users and titles.
         features: (I, f) float32 of the titles.
-        config: all but its ``penalty`` and ``half_life_days`` counts.
+        config: what is open in it counts for nothing here.
+        timestamp: (N,) int64 seconds; None: no sessions take part.
     """
 
     rows: Int64s
@@ -153,27 +210,39 @@ class ChoiceRatings:
     shape: tuple[int, int]
     features: Float32s
     config: HistoryConfig
+    timestamp: Int64s | None
 
     @classmethod
-    def of(cls, columns: tuple[Index, Index, Floats], features: Float32s, config: HistoryConfig) -> ChoiceRatings:
+    def of(
+        cls,
+        columns: tuple[Index, Index, Floats],
+        features: Float32s,
+        config: HistoryConfig,
+        timestamp: Int64s | None = None,
+    ) -> ChoiceRatings:
         """Choose them.
 
         Args:
             columns: (N,) users (any ids), titles (rows of ``features``) and stars; each pair once, in any order.
             features: (R_item, f) float32, as the model is fitted with.
             config: as the model is fitted with.
+            timestamp: (N,) int64 seconds, or None.
         """
         user, item, rating = columns
         ids = np.unique(user)
         most = config.max_titles if len(ids) <= MAX_MATRIX else MAX_MATRIX
+        rated = most_rated(np.bincount(item), config.max_titles)
         kept = np.isin(item, most_rated(np.bincount(item), most))
+        if MAX_ROWS < len(ids) < len(rated):  # the fit is by rows, and there are few left for sessions
+            timestamp = None
         if len(ids) > MAX_USERS:
             kept &= np.isin(user, np.random.default_rng(config.seed).choice(ids, MAX_USERS, replace=False))
         rows = np.flatnonzero(kept)
         rows = rows[np.lexsort((item[rows], user[rows]))]
         users, own = np.unique(user[rows], return_inverse=True)
         titles, place = np.unique(item[rows], return_inverse=True)
-        return cls(rows, own, place, rating[rows], (len(users), len(titles)), features[titles], config)
+        time = None if timestamp is None else timestamp[rows]
+        return cls(rows, own, place, rating[rows], (len(users), len(titles)), features[titles], config, time)
 
     def draw(self, known: Bools, asked: Bools, rng: np.random.Generator, fewest: int = 1) -> Draw | None:
         """What some ratings say of others.
@@ -189,81 +258,119 @@ class ChoiceRatings:
             return None
         if len(measured) > MAX_MEASURED:
             measured = np.sort(rng.choice(measured, MAX_MEASURED, replace=False))
-        user, item, rating = self.user[known], self.item[known], self.rating[known]
-        history = rating_matrix(user, item, self.config.weights(rating), self.shape)
-        solve = prepared(balanced(history[np.diff(history.indptr) > 0], self.config.user_exponent), self.features)
         place = rows_of(measured, self.user)
         named = asked & (place >= 0)
         held_out = RelevanceSets(place[named], self.item[named], len(measured))
-        counts = np.bincount(item, minlength=self.shape[1])
-        return Draw(self, np.flatnonzero(known & (place >= 0)), measured, held_out, solve, counts)
+        return Draw(self, np.flatnonzero(known), np.flatnonzero(known & (place >= 0)), measured, held_out)
 
 
-def choose_penalty(
-    user: Index, item: Index, rating: Floats, features: Float32s, config: HistoryConfig
-) -> PenaltyChoice:
-    """The penalty that ``climb`` finds by the lists of held-out draws; ``FALLBACK`` where there are too few likes.
+def choose(part: ChoiceRatings) -> tuple[HistoryConfig, RecipeChoice | None]:
+    """The configuration of the part with what it leaves open chosen; and how, None where nothing was open.
 
-    Args:
-        user: (N,) integers, any ids.
-        item: (N,) integers, rows of ``features``. Each pair comes once; the order of pairs does not matter.
-        rating: (N,) float, stars.
-        features: (R_item, f) float32, as the model is fitted with.
-        config: all but its ``penalty`` counts.
+    Where there are too few likes ``FALLBACK`` stands for what is open.
     """
-    part = ChoiceRatings.of((user, item, rating), features, config)
+    names = [name for name in FALLBACK if getattr(part.config, name) is None]
+    names = [name for name in names if name != "session_gap_s" or part.timestamp is not None]
+    open_values: dict[str, Any] = {name: FALLBACK[name] for name in FALLBACK if getattr(part.config, name) is None}
+    config = replace(part.config, **open_values)
+    if not names:
+        return config, None
     draws = _draws(part)
     if not draws:
-        log.info("history model: too few likes to choose a penalty by, %g is taken", FALLBACK)
-        return PenaltyChoice(FALLBACK)
-    penalty, found = climb(lambda tried: float(np.mean([draw.ndcg10(tried) for draw in draws])))
-    table = {tried: round(value, 6) for tried, value in sorted(found.items())}
-    return PenaltyChoice(penalty, table, *part.shape, len(draws[0].measured), len(draws))
+        log.info("history model: too few likes to choose by, penalty %g is taken", config.penalty)
+        return config, RecipeChoice(config.penalty or 0.0)
+    search = _Search(draws, config)
+    search.run([name for name in AXES if name in names], penalty="penalty" in names)
+    penalty = search.config.penalty or 0.0
+    table = {tried: round(value, 6) for tried, value in sorted(search.by_penalty.items())}
+    sizes = *part.shape, len(draws[0].measured), len(draws)
+    return search.config, RecipeChoice(penalty, table, search.steps, *sizes)
 
 
-def choose_weighting(user: Index, item: Index, rating: Floats, features: Float32s, config: HistoryConfig) -> Weighting:
-    """How weights of implicit feedback enter: not at all, or by their logarithm where that gives better lists.
+class _Search:
+    """Coordinate descent on the draws.
 
-    How often somebody came back says much, how much of a thing they bought says little; which of the two a weight is,
-    the lists of held-out draws say. Arguments as ``choose_penalty``; all but ``weighting`` counts.
+    Attributes:
+        config: the best so far; nothing in it is open.
+        steps: as ``RecipeChoice`` has them.
+        by_penalty: NDCG@10 of the penalties that were tried last, all else equal.
     """
-    part = ChoiceRatings.of((user, item, rating), features, config)
-    found: dict[Weighting, float] = {}
-    ways: tuple[Weighting, ...] = ("alike", "log")
-    for way in ways:
-        draws = _draws(replace(part, config=replace(config, weighting=way)))
-        found[way] = float(np.mean([draw.ndcg10(config.penalty or FALLBACK) for draw in draws])) if draws else 0.0
-    log.info("history model: weights enter alike, NDCG@10 %.4f, or by their logarithm, %.4f", *found.values())
-    return max(ways, key=lambda way: found[way])
+
+    def __init__(self, draws: Sequence[Draw], config: HistoryConfig) -> None:
+        self.config, self.by_penalty = config, dict[float, float]()
+        self.steps: list[Step] = []
+        self._draws, self._start = draws, time.perf_counter()
+        self._lists = np.zeros(0)
+
+    def run(self, names: Sequence[str], *, penalty: bool) -> None:
+        """Try the values of the named axes and, where it is open, penalties: coarsely, then twice finely."""
+        if penalty:
+            climb(self._at_penalty)
+            self._take_penalty(_best(self.by_penalty))
+        self._lists = self._measured(self.config)
+        if penalty:  # finely, too: else more weight would win where a smaller penalty would
+            self._refine()
+        dear, cheap = ([name for name in names if (name in _CHEAP) is is_cheap] for is_cheap in (False, True))
+        for name in dear:
+            self._along(name)
+        if penalty:
+            self._refine()
+        for name in cheap:
+            self._along(name)
+        log.info("history model: chosen in %.1f s: %s", time.perf_counter() - self._start, self.config)
+
+    def _along(self, name: str) -> None:
+        """Take the best value where it beats the present one by more than the difference's standard error."""
+        found, won = dict[Any, Float64s](), []
+        for value in AXES[name]:
+            if value != getattr(self.config, name):
+                changed: dict[str, Any] = {name: value}
+                found[value] = self._measured(replace(self.config, **changed))
+                gain = found[value] - self._lists
+                error = float(gain.std(ddof=1) / np.sqrt(len(gain)))
+                won += [value] if gain.mean() > error else []
+                means = float(found[value].mean()), float(self._lists.mean())
+                log.info("history model: %s %s, NDCG@10 %.4f (%.4f before)", name, value, *means)
+                self.steps.append([name, value, *(round(each, 6) for each in (*means, error))])
+        best = max(won, key=lambda value: float(found[value].mean()), default=None)
+        if best is not None:
+            taken: dict[str, Any] = {name: best}
+            self.config, self._lists = replace(self.config, **taken), found[best]
+
+    def _refine(self) -> None:
+        """The vertex of a parabola through the present penalty and those half and twice as large."""
+        penalty = self.config.penalty or 0.0
+        self.by_penalty = {penalty: float(self._lists.mean())}
+        for tried in (penalty / 2, penalty * 2):
+            self._at_penalty(tried)
+        self._take_penalty(vertex(self.by_penalty))
+        self._lists = self._measured(self.config)
+
+    def _at_penalty(self, penalty: float) -> float:
+        self.by_penalty[penalty] = float(self._measured(replace(self.config, penalty=penalty)).mean())
+        log.info("history model: penalty %g, NDCG@10 %.4f on validation", penalty, self.by_penalty[penalty])
+        return self.by_penalty[penalty]
+
+    def _take_penalty(self, penalty: float) -> None:
+        self.config = replace(self.config, penalty=penalty)
+
+    def _measured(self, config: HistoryConfig) -> Float64s:
+        """Of every list of every draw."""
+        return np.concatenate([draw.per_list(config) for draw in self._draws])
 
 
-def climb(measure: Callable[[float], float]) -> tuple[float, dict[float, float]]:
-    """Go up ``COARSE`` until ``measure`` falls, look half and twice as high, take the vertex of a parabola.
-
-    Args:
-        measure: penalty -> what should be high.
-
-    Returns:
-        The penalty with two significant digits, and what was measured.
-    """
-    found: dict[float, float] = {}
-
-    def look(penalty: float) -> None:
-        found[penalty] = measure(penalty)
-        log.info("history model: penalty %g, NDCG@10 %.4f on validation", penalty, found[penalty])
-
+def climb(measure: Callable[[float], float]) -> None:
+    """Go up ``COARSE`` until ``measure`` (penalty -> what should be high) falls."""
+    best = -np.inf
     for penalty in COARSE:
-        look(penalty)
-        if found[penalty] < max(found.values()):
+        found = measure(penalty)
+        if found < best:
             break
-    coarse = _best(found)
-    for penalty in (coarse / 2, coarse * 2):
-        look(penalty)
-    return _vertex(found), found
+        best = max(best, found)
 
 
 def _draws(part: ChoiceRatings) -> list[Draw]:
-    """As many as measure some 3,000 lists together, at most two; none where a draw would measure too few."""
+    """As many as measure some 2,000 lists together, at most two; none where a draw would measure too few."""
     first = _draw(part, 0)
     if first is None:
         return []
@@ -281,12 +388,10 @@ def _best(found: Mapping[float, float]) -> float:
     return max(sorted(found), key=lambda penalty: found[penalty])
 
 
-def _vertex(found: Mapping[float, float]) -> float:
-    """Where the parabola through the best penalty and those half and twice as large is highest, on a log scale."""
-    best = _best(found)
-    below, above = found.get(best / 2), found.get(best * 2)
-    shift = 0.0
-    if below is not None and above is not None:
-        bend = 2 * found[best] - below - above
-        shift = (above - below) / (2 * bend) if bend > 0 else 0.0
-    return float(f"{best * 2**shift:.2g}")
+def vertex(found: Mapping[float, float]) -> float:
+    """Where the parabola through three penalties, each twice the last, is highest between them; two digits."""
+    below, middle, above = (found[penalty] for penalty in sorted(found))
+    bend = 2 * middle - below - above
+    end = float(np.sign(above - below))
+    shift = float(np.clip((above - below) / (2 * bend), -1, 1)) if bend > 0 else end
+    return float(f"{sorted(found)[1] * 2**shift:.2g}")

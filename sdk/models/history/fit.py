@@ -15,23 +15,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sdk.base.config import HistoryConfig
 from sdk.base.types import Float32s, Float64s, Int64s
 from sdk.machine import decompositions
+from sdk.machine.decompositions import orthonormal, product
 from sdk.models.history.matrices import discount
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-_OVERSAMPLING = 32
-_POWER_STEPS = 6
+_OVERSAMPLING, _POWER_STEPS, _ROUNDS = 32, 3, 2
 
-Product = Callable[[Float32s], Float32s]
+Product: TypeAlias = Callable[[Float32s], Float32s]
+Solve: TypeAlias = Callable[[float, float], "ItemRegression"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,12 +41,14 @@ class ItemRegression:
     Attributes:
         times: (N, r) float32 to ``M @`` it.
         transposed_times: (N, r) float32 to ``M.T @`` it.
+        predict: (B, N) sparse histories to dense float32 ``histories @ M``.
         leave_out: (N,) float64, above 0 and at most 1: ``1 - x_i' A x_i``, by which column i is divided.
         diagonal: (N,) float64, that of M.
     """
 
     times: Product
     transposed_times: Product
+    predict: Callable[[csr_matrix], Float32s]
     leave_out: Float64s
     diagonal: Float64s
 
@@ -56,131 +58,155 @@ class ItemRegression:
         return ItemRegression(
             lambda values: self.times(values) - own * values,
             lambda values: self.transposed_times(values) - own * values,
+            lambda histories: self.predict(histories) - np.asarray((histories.multiply(own.T)).toarray(), np.float32),
             self.leave_out,
             np.zeros_like(self.diagonal),
         )
 
 
-def fit_regression(ratings: csr_matrix, features: Float32s, penalty: float) -> ItemRegression:
+def fit_regression(ratings: csr_matrix, features: Float32s, penalty: float, weight: float = 1.0) -> ItemRegression:
     """Solve the regression in the smaller of its two forms.
 
     Args:
         ratings: (U, N) sparse, X.
         features: (N, f) float32, F; f may be 0.
         penalty: above 0.
+        weight: times F; 0 leaves it out.
 
     Raises:
         ScoreError: the penalty is too small for the matrix to be inverted.
     """
-    return prepared(ratings, features)(penalty)
+    return prepared(ratings, features)(penalty, weight)
 
 
-def prepared(ratings: csr_matrix, features: Float32s) -> Callable[[float], ItemRegression]:
-    """``fit_regression`` with the inner products done: what remains takes a penalty, and may be asked for several."""
+def prepared(ratings: csr_matrix, features: Float32s) -> Solve:
+    """``fit_regression`` with the inner products done: (penalty, weight) -> the regression, for several of them."""
     return (_by_users if ratings.shape[0] <= ratings.shape[1] else _by_items)(ratings, features)
 
 
-def _by_users(ratings: csr_matrix, features: Float32s) -> Callable[[float], ItemRegression]:
-    from sdk.models.history.gram import gram, inverse
+def _by_users(ratings: csr_matrix, features: Float32s) -> Solve:
+    from sdk.models.history.gram import gram, inverse, quadratic_forms
 
     profile = ratings @ features.astype(np.float64)
-    kernel = gram(ratings.T) + profile @ profile.T
-    single = ratings.astype(np.float32)
+    products, alike = gram(ratings.T), product(profile, profile.T)
+    single, told = ratings.astype(np.float32), profile.astype(np.float32)
 
-    def covary(values: Float32s) -> Float32s:
-        return np.asarray(values + features @ (features.T @ values), np.float32)
-
-    def solve(penalty: float) -> ItemRegression:
-        matrix = kernel.copy()
+    def solve(penalty: float, weight: float) -> ItemRegression:
+        matrix, share = products + weight**2 * alike, np.float32(weight**2)
         matrix[np.diag_indices_from(matrix)] += penalty
-        solved = (inverse(matrix) @ ratings).astype(np.float32)  # A X
-        leave_out = 1 - np.asarray(ratings.multiply(solved).sum(axis=0), np.float64).ravel()
-        shared = np.einsum("if,fi->i", features, profile.astype(np.float32).T @ solved)
+        solved = inverse(matrix)
+        leave_out = 1 - quadratic_forms(solved, ratings)
+        between = solved.astype(np.float32)
+
+        def times(values: Float32s) -> Float32s:
+            inner = product(between, np.asarray(single @ values, np.float32))
+            return np.asarray(single.T @ inner + share * product(features, product(told.T, inner)), np.float32)
+
+        def transposed_times(values: Float32s) -> Float32s:
+            inner = single @ values + share * product(told, product(features.T, values))
+            return np.asarray(single.T @ product(between, np.asarray(inner, np.float32)), np.float32)
+
+        def predict(histories: csr_matrix) -> Float32s:
+            own = np.asarray(histories @ features, np.float32)
+            inner = (histories @ single.T).toarray() + share * product(own, told.T)
+            return np.asarray((single.T @ product(between, np.asarray(inner.T, np.float32))).T, np.float32)
+
+        shared = np.einsum("if,if->i", features, single.T @ product(between, told))
+        return ItemRegression(times, transposed_times, predict, leave_out, 1 - leave_out + share * shared)
+
+    return solve
+
+
+def _by_items(ratings: csr_matrix, features: Float32s) -> Solve:
+    """With P = inv(X'X + penalty inv(C)): C X'AX = I - penalty P inv(C), and its diagonal of inv(C) times that."""
+    from sdk.models.history.gram import gram, inverse
+
+    products = gram(ratings)
+
+    def solve(penalty: float, weight: float) -> ItemRegression:
+        wide = weight * features.astype(np.float64)
+        inner = decompositions.inverse(np.eye(wide.shape[1]) + wide.T @ wide)
+        mapped = wide @ inner  # inv(C) = I - mapped @ wide.T, by Woodbury
+        matrix = product(mapped, -penalty * wide.T)
+        matrix[np.diag_indices_from(matrix)] += penalty
+        matrix += products
+        solved = inverse(matrix)
+        shared = product(product(solved, wide), inner)
+        solved -= product(shared, wide.T)  # P inv(C)
+        spread = np.diagonal(solved) - np.einsum("if,fi->i", mapped, product(wide.T, solved))
+        leave_out = np.einsum("if,if->i", mapped, wide) + penalty * spread
+        solved *= -penalty
+        solved[np.diag_indices_from(solved)] += 1
+        single = solved.astype(np.float32)
+        diagonal = np.diagonal(single).astype(np.float64)
         return ItemRegression(
-            lambda values: covary(single.T @ (solved @ values)),
-            lambda values: np.asarray(solved.T @ (single @ covary(values)), np.float32),
+            lambda values: product(single, values),
+            lambda values: product(single.T, values),
+            lambda histories: np.asarray(histories @ single, np.float32),
             leave_out,
-            1 - leave_out + shared,
+            diagonal,
         )
 
     return solve
 
 
-def _by_items(ratings: csr_matrix, features: Float32s) -> Callable[[float], ItemRegression]:
-    """With P = inv(X'X + penalty inv(C)): C X'AX = I - penalty P inv(C), and its diagonal of inv(C) times that."""
-    from sdk.models.history.gram import gram, inverse
-
-    products = gram(ratings)
-    wide = features.astype(np.float64)
-    inner = decompositions.inverse(np.eye(wide.shape[1]) + wide.T @ wide)
-    mapped = wide @ inner  # inv(C) = I - mapped @ wide.T, by Woodbury
-
-    def solve(penalty: float) -> ItemRegression:
-        matrix = mapped @ (-penalty * wide.T)
-        matrix[np.diag_indices_from(matrix)] += penalty
-        matrix += products
-        solved = inverse(matrix)
-        shared = (solved @ wide) @ inner
-        solved -= shared @ wide.T  # P inv(C)
-        spread = np.diagonal(solved) - np.einsum("if,fi->i", mapped, wide.T @ solved)
-        leave_out = np.einsum("if,if->i", mapped, wide) + penalty * spread
-        solved *= -penalty
-        solved[np.diag_indices_from(solved)] += 1
-        product = solved.astype(np.float32)
-        diagonal = np.diagonal(product).astype(np.float64)
-        return ItemRegression(lambda values: product @ values, lambda values: product.T @ values, leave_out, diagonal)
-
-    return solve
-
-
 def low_rank(
-    regression: ItemRegression,
-    row_weights: Float64s,
-    column_weights: Float64s,
-    rank: int,
-    seed: int,
-    power_steps: int = _POWER_STEPS,
+    regression: ItemRegression, ratings: csr_matrix, column_weights: Float64s, rank: int, seed: int
 ) -> tuple[Float32s, Float32s]:
-    """The best factors V, Q (N, min(rank, N)) of ``V @ Q.T = B * column_weights``, rows counting by their weight.
+    """Factors V, Q (N, min(rank, N)) of ``V @ Q.T = B * column_weights``, but for the diagonal, which no list reads.
 
-    By subspace iteration (Halko et al. 2011, arXiv:0909.4061, algorithm 4.4). A rank of N or more cuts nothing.
+    What is kept are the scores X B of those who were learnt from, as well as a rank can: Q spans the best subspace of
+    their rows and V = B Q. Any diagonal will do, so each round takes the one that the last cut would give by itself:
+    the rank is spent on what lists read. By subspace iteration (Halko et al. 2011, arXiv:0909.4061, algorithm 4.4).
+    A rank of as many as the users cuts nothing of their scores, one of as many as the titles nothing at all.
 
     Args:
         regression: as fitted.
-        row_weights: (N,) above 0; how much an error in the row counts.
+        ratings: (U, N) sparse, X.
         column_weights: (N,) above 0.
         rank: at least 1.
         seed: of the first subspace.
-        power_steps: how often the subspace is refined, at least 0.
     """
-    size = len(row_weights)
-    right = (column_weights / regression.leave_out).astype(np.float32)[:, None]
-    left = row_weights.astype(np.float32)[:, None]
-    width = min(rank + _OVERSAMPLING, size)
-    basis = np.random.default_rng(seed).normal(size=(size, width)).astype(np.float32)
-    for _ in range(power_steps if width < size else 0):  # a subspace of full width needs no refining
-        basis = _orthonormal(left * regression.times(right * basis))
-        basis = _orthonormal(right * regression.transposed_times(left * basis))
-    basis = _orthonormal(left * regression.times(right * basis))
-    across = right * regression.transposed_times(left * basis)  # (N, width), the matrix's transpose in the basis
-    outer, singular, inner = decompositions.svd(across)
-    kept = min(rank, size)
-    item_in = (basis @ inner[:kept].T) * singular[:kept] / left
-    return np.ascontiguousarray(item_in, np.float32), np.ascontiguousarray(outer[:, :kept], np.float32)
+    bare, size = regression.without_diagonal(), ratings.shape[1]
+    scale, single = (column_weights / bare.leave_out).astype(np.float32)[:, None], ratings.astype(np.float32)
+    free: Float32s = np.zeros((size, 1), np.float32)
+
+    def times(values: Float32s) -> Float32s:
+        return np.asarray(bare.times(scale * values) + free * values, np.float32)
+
+    def scores_back(scores: Float32s) -> Float32s:
+        wishes = np.asarray(single.T @ scores, np.float32)
+        return np.asarray(scale * bare.transposed_times(wishes) + free * wishes, np.float32)
+
+    if rank >= size:
+        eye = np.eye(size, dtype=np.float32)
+        return times(eye), eye
+    if rank >= ratings.shape[0]:
+        basis = orthonormal(scores_back(np.eye(ratings.shape[0], dtype=np.float32)))
+        return times(basis), basis
+    basis = np.random.default_rng(seed).normal(size=(size, min(rank + _OVERSAMPLING, size))).astype(np.float32)
+    for _ in range(_ROUNDS):
+        for _ in range(_POWER_STEPS):
+            basis = orthonormal(scores_back(np.asarray(single @ times(basis), np.float32)))
+        scores = np.asarray(single @ times(basis), np.float32)
+        basis = product(basis, _rotation(scores))
+        item_out = np.ascontiguousarray(basis[:, :rank])
+        item_in = times(item_out)
+        free = np.sum(item_in * item_out, axis=1, keepdims=True, dtype=np.float32)
+    return item_in, item_out
+
+
+def _rotation(scores: Float32s) -> Float32s:
+    """(K, K) float32, of (U, K) columns onto their principal axes, the longest first."""
+    return np.asarray(decompositions.svd(product(scores.T, scores).astype(np.float64))[2].T, np.float32)
 
 
 def factors(
-    regression: ItemRegression, counts: Int64s, config: HistoryConfig, power_steps: int = _POWER_STEPS
+    regression: ItemRegression, ratings: csr_matrix, counts: Int64s, config: HistoryConfig
 ) -> tuple[Float32s, Float32s]:
     """``item_in`` and ``item_out`` of fitted titles with the given numbers of ratings, after the cut to a rank."""
-    regression = regression if config.keeps_diagonal else regression.without_diagonal()
-    weights = np.sqrt(counts + 1.0), discount(counts, config.item_exponent)
-    return low_rank(regression, *weights, config.rank or len(counts), config.seed, power_steps)
-
-
-def _orthonormal(columns: NDArray[Any]) -> Float32s:
-    basis: Float32s = np.linalg.qr(columns)[0]
-    return basis
+    weights = discount(counts, config.item_exponent or 0.0)
+    return low_rank(regression, ratings, weights, config.rank or len(counts), config.seed)
 
 
 def extend(features: Float32s, fitted: Float32s, some: Float32s) -> Float32s:

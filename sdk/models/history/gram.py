@@ -39,6 +39,32 @@ def gram(ratings: csr_matrix) -> Float64s:
     return out
 
 
+def quadratic_forms(matrix: Float64s, vectors: csr_matrix) -> Float64s:
+    """(N,) float64 ``x @ matrix @ x`` of each column of an (R, N) sparse matrix, by a symmetric (R, R) one."""
+    columns = _parts(vectors.tocsc())
+    size = vectors.shape[1]
+    out = np.zeros(size)
+    starts = range(0, size, _ROWS_AT_ONCE)
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        list(pool.map(lambda start: _add_forms(columns, start, min(start + _ROWS_AT_ONCE, size), matrix, out), starts))
+    return out
+
+
+@compiled
+def _add_forms(
+    columns: tuple[Int64s, Int32s, Float64s], first: int, last: int, matrix: Float64s, out: Float64s
+) -> None:
+    start, rows, weight = columns
+    for column in range(first, last):
+        total = 0.0
+        for one in range(start[column], start[column + 1]):
+            across = 0.5 * weight[one] * matrix[rows[one], rows[one]]
+            for other in range(start[column], one):
+                across += weight[other] * matrix[rows[one], rows[other]]
+            total += 2 * weight[one] * across
+        out[column] = total
+
+
 def _parts(matrix: Any) -> tuple[Int64s, Int32s, Float64s]:
     return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data.astype(np.float64)
 
@@ -68,31 +94,33 @@ def mirror_lower(matrix: Float64s) -> None:
 
 
 def inverse(matrix: Float64s) -> Float64s:
-    """The inverse of an (N, N) symmetric positive definite float64 matrix, by Cholesky, in the matrix's own memory.
+    """The inverse of an (N, N) symmetric positive definite float64 matrix, by Cholesky and torch's BLAS.
+
+    NumPy's may not know the processor, where torch's does. The matrix itself is given up.
 
     Raises:
         ScoreError: the matrix is not positive definite.
     """
-    diagonal = matrix.diagonal().copy()
-    failed = _invert_lower(matrix)
-    if failed:  # rounding, perhaps: the other triangle is as it was
-        mirror_lower(matrix.T)
-        np.fill_diagonal(matrix, diagonal + len(matrix) * np.finfo(np.float64).eps * np.abs(diagonal).max())
-        failed = _invert_lower(matrix)
-    if failed:
+    root = _cholesky(matrix)
+    if root is None:  # rounding, perhaps
+        size, diagonal = len(matrix), np.abs(matrix.diagonal())
+        matrix[np.diag_indices(size)] += size * np.finfo(np.float64).eps * diagonal.max()
+        root = _cholesky(matrix)
+    if root is None:
         raise ScoreError(
-            f"history model: the {len(matrix):,} x {len(matrix):,} matrix is not positive definite (LAPACK {failed}); "
+            f"history model: the {len(matrix):,} x {len(matrix):,} matrix is not positive definite; "
             "raise HistoryConfig.penalty, and look for ratings that are not finite"
         )
-    mirror_lower(matrix)
-    return matrix
+    import torch
+
+    eye = torch.from_numpy(matrix).copy_(torch.eye(len(matrix), dtype=torch.float64))
+    half = torch.linalg.solve_triangular(root, eye, upper=False)
+    return np.asarray((half.T @ half).numpy())
 
 
-def _invert_lower(matrix: Float64s) -> int:
-    """Replace the lower triangle by the inverse's, leaving what is above the diagonal; 0, or why LAPACK failed."""
-    from scipy.linalg import lapack
+def _cholesky(matrix: Float64s) -> Any:
+    """The (N, N) lower triangle as a tensor; None where there is none."""
+    import torch
 
-    _, failed = lapack.dpotrf(matrix.T, lower=0, clean=0, overwrite_a=1)  # .T: LAPACK's own order, no copy
-    if not failed:
-        _, failed = lapack.dpotri(matrix.T, lower=0, overwrite_c=1)
-    return int(failed)
+    root, failed = torch.linalg.cholesky_ex(torch.from_numpy(matrix))
+    return None if int(failed) or not bool(torch.isfinite(root).all()) else root

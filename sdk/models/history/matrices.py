@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.base.config import HistoryConfig
 from sdk.base.errors import DataError
 from sdk.base.types import Float32s, Float64s, Int64s
 from sdk.features.tables import FIRST_KNOWN
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 Index: TypeAlias = NDArray[np.integer[Any]]
 Floats: TypeAlias = NDArray[np.floating[Any]]
 
-_NARROW, _WIDE = 256, 512
-_RICH = 2000
-_BUDGET = 1e12  # multiplications: 2 billion pairs of width 512
+_RANKS = (1024, 512, 256)
+_BUDGET = 1e12  # multiplications for everybody's list
+MAX_ROWS = 3000
+"""Of the form by users: beyond their users, the largest sessions up to so many rows."""
 
 
 def rating_matrix(user: Index, item: Index, values: Floats, shape: tuple[int, int]) -> csr_matrix:
@@ -29,12 +31,63 @@ def rating_matrix(user: Index, item: Index, values: Floats, shape: tuple[int, in
     return csr_matrix((values, (user, item)), shape)
 
 
-def balanced(history: csr_matrix, exponent: float) -> csr_matrix:
-    """Float64 rows of (U, N) histories, each times (ratings + 1) to minus ``exponent``; the mean user keeps theirs."""
-    from scipy.sparse import diags
+def sessions(user: Index, timestamp: Int64s, gap_s: float) -> Int64s:
+    """(N,) int64 number of each rating's session, from 0: a user's ratings with no longer pause than ``gap_s``."""
+    order = np.lexsort((timestamp, user))
+    pause = np.diff(timestamp[order]) > gap_s
+    out = np.empty(len(user), np.int64)
+    out[order] = np.cumsum(np.concatenate([[False], (np.diff(user[order]) != 0) | pause]))
+    return out
 
-    size = np.diff(history.indptr) + 1.0
-    return (diags((size / size.mean()) ** -exponent) @ history).tocsr().astype(np.float64)
+
+def learnt_rows(
+    columns: tuple[Index, Index, Floats],
+    timestamp: Int64s | None,
+    num_items: int,
+    config: HistoryConfig,
+    most_rows: int = MAX_ROWS,
+) -> tuple[csr_matrix, csr_matrix]:
+    """What the regression learns from: (U, N) float64 rows of users, and (R, N) of these and of their sessions.
+
+    A user's rows count by (ratings + 1) to minus ``user_exponent``, the mean user's in full. What was rated together
+    counts twice by the sessions' rows; one of a single rating says nothing that its user does not. Where the regression
+    is solved by rows, and so takes as long as there are rows, only the largest sessions take part.
+
+    Args:
+        columns: (N,) users (any ids), titles and weights.
+        timestamp: (N,) int64 seconds; None: there are no sessions.
+        num_items: N, of titles.
+        config: its ``user_exponent`` and ``session_gap_s`` count.
+        most_rows: of users, and of sessions beyond them, where the regression is solved by rows.
+    """
+    from scipy.sparse import vstack
+
+    user, item, values = columns
+    row, size = np.unique(user, return_inverse=True, return_counts=True)[1:]
+    factor = ((size + 1.0) / (size + 1.0).mean()) ** -config.user_exponent
+    scaled = values.astype(np.float64) * factor[row]
+    users = rating_matrix(row, item, scaled, (len(size), num_items))
+    if timestamp is None or not config.session_gap_s:
+        return users, users
+    session = sessions(row, timestamp, config.session_gap_s)
+    together = rating_matrix(session, item, scaled, (int(session.max(initial=-1)) + 1, num_items))
+    length = np.diff(together.indptr)
+    rows = np.flatnonzero(length > 1)
+    if len(size) + len(rows) > most_rows and len(size) < num_items:
+        rows = np.sort(rows[np.argsort(-length[rows], kind="stable")[: max(most_rows - len(size), 0)]])
+    return users, vstack([users, together[rows]]).tocsr()
+
+
+def popularity(item: Index, counts: Int64s, num_users: int, config: HistoryConfig) -> Float64s:
+    """(N,) float64, what a title's share of likes adds to its score; ``item``: those of all likes."""
+    share = np.bincount(item, minlength=len(counts)) / num_users
+    return (config.popularity_weight or 0.0) * share * discount(counts, config.item_exponent or 0.0)
+
+
+def told_boost(histories: csr_matrix, config: HistoryConfig) -> Float32s:
+    """(U,) float32, how much more popularity counts for who has told little."""
+    told = np.asarray(histories.sum(axis=1), np.float32)[:, 0]
+    return np.asarray(config.popularity_boost / (np.maximum(told, 0) + config.boost_titles), np.float32)
 
 
 def discount(counts: Int64s, exponent: float) -> Float64s:
@@ -45,17 +98,16 @@ def discount(counts: Int64s, exponent: float) -> Float64s:
 def rank_for(num_users: int, num_fitted: int, num_items: int) -> int:
     """The width of the dot path where the configuration leaves it open; measured in ``docs/history_choice.md``.
 
-    256, or 512 where there are enough users and titles for more tastes to be told apart, and where scoring every user
-    against every title with it stays within a budget. Never more than the fitted titles.
+    As many as the users or the fitted titles, which cuts nothing of the users' scores, but at most 1,024; less where
+    scoring every user against every title with it is beyond a budget, and 256 at least.
 
     Args:
         num_users: learnt from.
         num_fitted: titles with coefficients of their own.
         num_items: of the whole catalogue.
     """
-    is_rich = min(num_users, num_fitted) >= _RICH
-    is_affordable = num_users * num_items * _WIDE <= _BUDGET
-    return min(_WIDE if is_rich and is_affordable else _NARROW, num_fitted)
+    affordable = next((rank for rank in _RANKS if num_users * num_items * rank <= _BUDGET), _RANKS[-1])
+    return min(affordable, num_fitted, num_users)
 
 
 def most_rated(counts: Int64s, limit: int) -> Int64s:
@@ -64,9 +116,9 @@ def most_rated(counts: Int64s, limit: int) -> Int64s:
     return np.sort(order[counts[order] > 0])
 
 
-def scaled_features(features: Float32s | None, num_items: int, weight: float) -> Float32s:
-    """Centred over the known rows and with mean squared length ``weight ** 2``; reserved rows are 0."""
-    if features is None or weight == 0:
+def scaled_features(features: Float32s | None, num_items: int) -> Float32s:
+    """Centred over the known rows and with mean squared length 1; reserved rows are 0."""
+    if features is None:
         return np.zeros((num_items, 0), np.float32)
     if features.ndim != 2 or len(features) != num_items or not np.isfinite(features).all():
         raise ValueError(f"item_features: got {features.shape}, expected ({num_items}, f) finite numbers")
@@ -74,7 +126,7 @@ def scaled_features(features: Float32s | None, num_items: int, weight: float) ->
     known = features[FIRST_KNOWN:].astype(np.float64)
     known -= known.mean(axis=0)
     length = np.sqrt((known**2).sum() / len(known))
-    out[FIRST_KNOWN:] = known * (weight / length if length > 0 else 0.0)
+    out[FIRST_KNOWN:] = known / (length if length > 0 else 1.0)
     return out
 
 

@@ -17,7 +17,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,18 +28,15 @@ from sdk.base.stored_arrays import read_arrays, read_json, write_arrays, write_j
 from sdk.base.types import Float32s, Int64s
 from sdk.features.tables import FIRST_KNOWN
 from sdk.models.history import matrices
-from sdk.models.history.choice import FALLBACK, FEWEST_MEASURED, PenaltyChoice, choose_penalty, choose_weighting
+from sdk.models.history.choice import FEWEST_MEASURED, ChoiceRatings, RecipeChoice, choose
 from sdk.models.history.fit import extend, factors, fit_regression
-from sdk.models.history.matrices import Floats, Index, balanced, discount, most_rated, rating_matrix
+from sdk.models.history.matrices import Floats, Index, learnt_rows, most_rated, rating_matrix
 from sdk.models.history.recency import HALF_LIVES_DAYS, TIMES_PENALTY, Moments, TimeChoice, aged_weights
 from sdk.models.pair_form import NO_MLP, Head, PairForm, Side
 
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
-
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Version of the saved form; another one is refused."""
 
 _ARRAYS = frozenset({"item_in", "item_out", "item_bias"})
@@ -63,7 +60,7 @@ class HistoryModel:
     item_out: Float32s
     item_bias: Float32s
     config: HistoryConfig
-    choice: PenaltyChoice | None = None
+    choice: RecipeChoice | None = None
     time_choice: TimeChoice | None = None
 
     def __post_init__(self) -> None:
@@ -82,6 +79,8 @@ class HistoryModel:
         item_features: Float32s | None = None,
         config: HistoryConfig | None = None,
         timestamp: Int64s | None = None,
+        *,
+        by_time: bool = True,
     ) -> HistoryModel:
         """Learn from ratings, each (user, item) pair once; pairs in a reserved row are left out.
 
@@ -93,8 +92,9 @@ class HistoryModel:
             num_items: R_item, reserved rows included.
             item_features: (R_item, f) float, any scale and centre, 256 content vectors say; None learns without.
             config: None takes the defaults; its ``rank`` and ``penalty`` are chosen where they are None.
-            timestamp: (N,) int64 seconds, for lists over time: what is open is chosen on moments within the ratings,
-                ``half_life_days`` too; None: for lists as of a random split, and no rating ages unless it is set.
+            timestamp: (N,) int64 seconds, which tell what was rated in one session; None: there are none.
+            by_time: whether, with timestamps, lists are wanted over time: the penalty and ``half_life_days`` are then
+                chosen on moments within the ratings; else no rating ages unless it is set.
 
         Raises:
             DataError: there is no rating of a known user and title.
@@ -104,20 +104,17 @@ class HistoryModel:
         config = config or HistoryConfig()
         shape = num_users, num_items
         user, item, stars, times = matrices.known_ratings((user_index, item_index, rating), timestamp, shape)
-        features = matrices.scaled_features(item_features, num_items, config.content_weight)
+        features = matrices.scaled_features(item_features, num_items)
         counts = np.bincount(item, minlength=num_items)
         fitted = most_rated(counts, config.max_titles)
         sizes = (len(np.unique(user)), len(fitted), num_items)
         config = replace(config, rank=matrices.rank_for(*sizes) if config.rank is None else config.rank)
-        if config.weighting is None:
-            config = replace(config, weighting=choose_weighting(user, item, stars, features, config))
-        history = rating_matrix(user, item, config.weights(stars), shape)
-        settled = _settled((user, item, stars), times, features, config)
-        config, penalty = settled[0], settled[0].penalty or FALLBACK
-        item_in, item_out = _factors(history, features, counts, fitted, penalty, config)
-        share = np.bincount(item[stars >= config.like_at], minlength=num_items) / sizes[0]
-        bias = config.popularity_weight * share * discount(counts, config.item_exponent)
-        found = (len(stars), np.count_nonzero(counts), len(fitted), item_in.shape[1], penalty)
+        settled = _settled((user, item, stars), times, features, config, by_time=by_time)
+        config = settled[0]
+        columns = user, item, config.weights(stars)
+        item_in, item_out = _factors(columns, times, features, counts, fitted, config)
+        bias = matrices.popularity(item[stars >= config.like_at], counts, sizes[0], config)
+        found = (len(stars), np.count_nonzero(counts), len(fitted), item_in.shape[1], config.penalty)
         log.info("history model: %d ratings, %d titles, %d with coefficients of their own, rank %d, penalty %g", *found)
         return cls(*_widened(item_in, item_out, bias), *settled)
 
@@ -144,9 +141,7 @@ class HistoryModel:
         shape = (len(indptr) - 1, len(self.item_in))
         histories = csr_matrix((values, item_index, indptr), shape)
         vectors = np.asarray(histories @ self.item_in, np.float32)
-        told = np.asarray(histories.sum(axis=1), np.float32)[:, 0]
-        boost = self.config.popularity_boost / (np.maximum(told, 0) + self.config.boost_titles)
-        vectors[:, -1] = boost * vectors.any(axis=1)
+        vectors[:, -1] = matrices.told_boost(histories, self.config) * vectors.any(axis=1)
         return vectors
 
     def to_pair_form(
@@ -220,7 +215,7 @@ class HistoryModel:
         arrays = read_arrays(Path(folder) / "history.npz", _ARRAYS)
         try:
             config = from_json(HistoryConfig, words["config"])
-            choice = PenaltyChoice.from_json(words["choice"])
+            choice = RecipeChoice.from_json(words["choice"])
             by_time = TimeChoice.from_json(words.get("time_choice"))
             _check_arrays(arrays, num_items)
             return cls(*_widened(arrays["item_in"], arrays["item_out"], arrays["item_bias"]), config, choice, by_time)
@@ -273,33 +268,42 @@ def _joined(first: Side, second: Side, bias_factor: np.float32, dot_factor: np.f
 
 
 def _settled(
-    columns: tuple[Index, Index, Floats], timestamp: Int64s | None, features: Float32s, config: HistoryConfig
-) -> tuple[HistoryConfig, PenaltyChoice | None, TimeChoice | None]:
+    columns: tuple[Index, Index, Floats],
+    timestamp: Int64s | None,
+    features: Float32s,
+    config: HistoryConfig,
+    *,
+    by_time: bool,
+) -> tuple[HistoryConfig, RecipeChoice | None, TimeChoice | None]:
     """The configuration with what it leaves open chosen, and how that was chosen."""
-    choice = choose_penalty(*columns, features, config) if config.penalty is None else None
-    penalty = config.penalty or (choice or PenaltyChoice(FALLBACK)).penalty
-    settled = replace(config, penalty=penalty)
-    if timestamp is None or None not in (config.penalty, config.half_life_days):
+    settled, choice = choose(ChoiceRatings.of(columns, features, config, timestamp))
+    if not by_time or timestamp is None or None not in (config.penalty, config.half_life_days):
         return settled, choice, None
-    moments = Moments.of(columns, timestamp, features, config)
+    moments = Moments.of(columns, timestamp, features, settled)
     if moments.num_lists < FEWEST_MEASURED:
         log.info("history model: too few likes after a moment to choose by")
         return settled, choice, None
-    penalties = tuple(penalty * times for times in TIMES_PENALTY) if choice else (penalty,)
+    penalty = settled.penalty or 0.0
+    penalties = tuple(penalty * times for times in TIMES_PENALTY) if config.penalty is None else (penalty,)
     given = config.half_life_days
-    by_time = moments.choose(penalties, (0.0, *HALF_LIVES_DAYS) if given is None else (given,))
-    return replace(config, penalty=by_time.penalty, half_life_days=by_time.half_life_days), choice, by_time
+    found = moments.choose(penalties, (0.0, *HALF_LIVES_DAYS) if given is None else (given,))
+    return replace(settled, penalty=found.penalty, half_life_days=found.half_life_days), choice, found
 
 
 def _factors(
-    history: csr_matrix, features: Float32s, counts: Int64s, fitted: Int64s, penalty: float, config: HistoryConfig
+    columns: tuple[Index, Index, Floats],
+    timestamp: Int64s | None,
+    features: Float32s,
+    counts: Int64s,
+    fitted: Int64s,
+    config: HistoryConfig,
 ) -> tuple[Float32s, Float32s]:
     """``item_in`` and ``item_out`` of all rows: the fitted titles' by the regression, the others' by their features."""
-    scaled = balanced(history[np.diff(history.indptr) > 0], config.user_exponent)[:, fitted]
-    own = features[fitted]
-    pair = factors(fit_regression(scaled, own, penalty), counts[fitted], config)
+    users, rows = (each[:, fitted] for each in learnt_rows(columns, timestamp, len(counts), config))
+    own, weight = features[fitted], config.content_weight or 0.0
+    pair = factors(fit_regression(rows, own, config.penalty or 0.0, weight), users, counts[fitted], config)
     rest = np.setdiff1d(np.arange(FIRST_KNOWN, len(counts)), fitted)
     out = np.zeros((2, len(counts), pair[0].shape[1]), np.float32)
     for whole, part in zip(out, pair, strict=True):
-        whole[fitted], whole[rest] = part, extend(own, part, features[rest])
+        whole[fitted], whole[rest] = part, extend(weight * own, part, weight * features[rest])
     return out[0], out[1]

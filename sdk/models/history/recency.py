@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -113,7 +113,7 @@ class Moments:
             features: (R_item, f) float32, as the model is fitted with.
             config: all but its ``penalty`` and ``half_life_days`` count.
         """
-        part = ChoiceRatings.of(columns, features, config)
+        part = ChoiceRatings.of(columns, features, config, timestamp)
         times, likes = timestamp[part.rows], part.rating >= config.like_at
         found: list[Draw] = []
         for share in MOMENTS:
@@ -145,9 +145,9 @@ class Moments:
         """The mean over all lists for each half-life."""
         total = np.zeros(len(half_lives))
         for draw in self.draws:
-            factors, own = draw.factors(penalty), draw.own
+            config, own = replace(draw.part.config, penalty=penalty), draw.own
             user, rating, times = draw.part.user[own], draw.part.rating[own], self.timestamp[own]
             for place, days in enumerate(half_lives):
-                weights = aged_weights(draw.part.config, rating, user, times, days)
-                total[place] += draw.ndcg10_per_list(factors, draw.histories(weights)).sum()
+                weights = aged_weights(config, rating, user, times, days)
+                total[place] += draw.per_list(config, weights).sum()
         return [round(float(each), 6) for each in total / self.num_lists]

@@ -30,7 +30,10 @@ from sdk.training.pipeline import train_bundle
 
 DAY = 86_400
 SHAPE = (83, 43)
-WHOLE = HistoryConfig(rank=40, popularity_weight=0.0, penalty=20.0)
+WHOLE = HistoryConfig(
+    rank=40, popularity_weight=0.0, penalty=20.0, user_exponent=0.15, item_exponent=0.08, content_weight=0.0,
+    session_gap_s=0.0,
+)  # fmt: skip
 """Nothing cut, nothing added: the lists of the model are those that the choice measures."""
 SMALL = HistoryConfig(rank=20, penalty=5.0, ranker_weight=0.5)
 

@@ -1,7 +1,5 @@
 """Weights of implicit feedback, chosen or given; and the cut to a rank without what an item says of itself."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
@@ -26,7 +24,7 @@ def test_weights_enter_as_the_configuration_says():
 def test_without_its_diagonal_the_matrix_is_the_same_but_for_zeros_there(shape, width):
     history = csr_matrix((RNG.random(shape) < 0.3) * RNG.random(shape))
     features = RNG.normal(size=(shape[1], width)).astype(np.float32) / 2
-    regression = prepared(history, features)(2.0)
+    regression = prepared(history, features)(2.0, 1.0)
     eye = np.eye(shape[1], dtype=np.float32)
     whole, bare = regression.times(eye), regression.without_diagonal()
     np.testing.assert_allclose(bare.times(eye), whole - np.diag(np.diag(whole)), atol=2e-5)
@@ -44,7 +42,7 @@ def columns(telling, users=150, items=40, seed=0):
 
 
 def test_weights_that_tell_of_taste_enter_and_noise_does_not():
-    config = HistoryConfig(weighting=None, like_at=0, star_weight=1.0, keeps_diagonal=False, rank=20, penalty=30.0)
+    config = HistoryConfig(weighting=None, like_at=0, star_weight=1.0, rank=20, penalty=30.0)
     chosen = {
         telling: HistoryModel.fit(*columns(telling), 153, 43, config=config).config.weighting
         for telling in (True, False)
@@ -52,11 +50,9 @@ def test_weights_that_tell_of_taste_enter_and_noise_does_not():
     assert chosen == {True: "log", False: "alike"}
 
 
-def test_a_chosen_weighting_gives_what_the_same_one_gives_where_it_is_named():
-    config = HistoryConfig(weighting=None, like_at=0, star_weight=1.0, keeps_diagonal=False, rank=20)
+def test_a_chosen_recipe_gives_what_the_same_one_gives_where_it_is_named():
+    config = HistoryConfig(weighting=None, like_at=0, star_weight=1.0, rank=20)
     chosen = HistoryModel.fit(*columns(True), 153, 43, config=config)
-    named = HistoryModel.fit(
-        *columns(True), 153, 43, config=dataclasses.replace(config, weighting=chosen.config.weighting)
-    )
+    named = HistoryModel.fit(*columns(True), 153, 43, config=chosen.config)
     np.testing.assert_array_equal(chosen.item_in, named.item_in)
     assert chosen.config == named.config
