@@ -44,6 +44,8 @@ def fresh_ratings(bundle: Bundle, path: Path, until: int) -> tuple[FreshRatings,
         kinds = {"explicit": "ratings", "implicit": "no ratings: each row is an event"}
         problem = f"it holds {kinds[loaded.feedback]}, where the bundle was trained on {kinds[about.feedback]}"
         raise UnusableFileError(path, problem, "Give rows of the kind that it was trained on.")
+    if about.feedback == "implicit" and not loaded.has_times:
+        log.warning("%s: no times say which of its events the bundle has already: all are added", path)
     pairs, known = loaded.interactions, (bundle.encoded_users.ids, bundle.encoded_items.ids)
     user_id, users = _named(pairs.user_id, loaded.user_id, known[0], path, "users")
     item_id, items = _named(pairs.item_id, loaded.item_id, known[1], path, "items")

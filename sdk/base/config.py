@@ -296,14 +296,19 @@ class BFMConfig(Checked):
     Attributes:
         rank: columns of a sample's vectors.
         width: columns of the mean's vectors.
-        max_epochs: upper limit; an epoch is 25 sweeps.
+        max_epochs: upper limit; an epoch is 25 sweeps. None chooses by the number of training rows: who has many is
+            known sooner, and a sweep takes its time.
         least_gain: validation AUC that an epoch must add for another one to follow.
     """
 
     rank: Count = 12
     width: Count = 32
-    max_epochs: Count = 12
-    least_gain: Amount = 0.0005
+    max_epochs: Count | None = None
+    least_gain: Amount = 0.0001
+
+    def epochs_for(self, num_rows: int) -> int:
+        """The most epochs: twelve up to four million training rows, two from 25 million on."""
+        return self.max_epochs or min(12, max(2, 50_000_000 // max(num_rows, 1)))
 
 
 _LIKE_AT, _STAR_WEIGHT = FromData(4.0), FromData(0.4)

@@ -27,14 +27,10 @@ _KEPT = (pa.int64(), pa.float64(), pa.bool_(), _STRING, _STRINGS)
 
 
 def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of one of few types: string, int64, float64, bool, times, lists of them; others as they are."""
+    """A column as ``readers`` gives it of one of few types: string, int64, float64, bool, times, lists; others stay."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         return plain(column.cast(kind.value_type))
-    if "string_view" in str(kind) and not pa.types.is_nested(kind):
-        return pa.chunked_array([pa.array(column.to_pylist(), _STRING)])  # pyarrow 17 cannot cast it
-    if pa.types.is_large_string(kind):
-        return column.cast(_STRING)
     if pa.types.is_decimal(kind) or pa.types.is_floating(kind) or kind == pa.uint64():
         return column.cast(pa.float64())
     return column.cast(pa.int64()) if pa.types.is_integer(kind) else column

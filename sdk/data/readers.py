@@ -155,13 +155,20 @@ def _plain(table: pa.Table) -> pa.Table:
         if pa.types.is_dictionary(column.type) and not pa.types.is_string(column.type.value_type):
             table = table.set_column(at, column.name, _of_categories(table[at]))
         elif str(column.type) in _TEXTS:
-            table = table.set_column(at, column.name, table[at].cast(pa.string()))
+            table = table.set_column(at, column.name, _cast(table[at], pa.string()))
         elif is_listed(column.type) and str(column.type.value_type) in _TEXTS:
-            table = table.set_column(at, column.name, table[at].cast(pa.list_(pa.string())))
+            table = table.set_column(at, column.name, _cast(table[at], pa.list_(pa.string())))
         elif str(column.type) in ("extension<arrow.uuid>", "uuid"):
             chunks = [_uuid_text(chunk) for chunk in table[at].chunks]
             table = table.set_column(at, column.name, pa.chunked_array(chunks, pa.string()))
     return table
+
+
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    try:
+        return column.cast(kind)
+    except pa.ArrowNotImplementedError:  # pyarrow 17 casts no string_view
+        return pa.chunked_array([pa.array(column.to_pylist(), kind)])
 
 
 def _of_categories(column: pa.ChunkedArray) -> pa.ChunkedArray:

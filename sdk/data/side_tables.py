@@ -16,15 +16,16 @@ from sdk.base import schema
 from sdk.base.config import DataConfig
 from sdk.base.description import FILMS, Role
 from sdk.base.errors import DataError, MissingColumnError, UnusableFileError
-from sdk.base.ids import as_texts, ids_in, is_text, rows_of
-from sdk.base.types import Bools, IdArray, Int64s
+from sdk.base.ids import as_texts, is_text, rows_of
+from sdk.base.types import Bools, IdArray
 from sdk.data.column_names import recognised
-from sdk.data.columns import as_lists, as_text, of_role, plain, unread
+from sdk.data.columns import as_lists, as_text, of_role, unread
+from sdk.data.id_columns import IdColumn
 from sdk.data.readers import open_table
 from sdk.data.roles import Guess, guess_roles, words_of
 from sdk.data.titles import clean_genres, split_title
 from sdk.data.validation import DUPLICATE_ID, MISSING_TITLE, check_share, rejects_table
-from sdk.data.whole_tables import read_whole
+from sdk.data.whole_tables import Whole, read_whole
 
 SideName = Literal["items", "users"]
 KEYS: Mapping[SideName, str] = {"items": "item_id", "users": "user_id"}
@@ -90,20 +91,18 @@ def read_side(given: Any, side: SideName, columns: Mapping[str, str], config: Da
     if not whole.num_rows:
         raise UnusableFileError(where, "it holds no rows", f"Leave --{side} out, or export it again.")
     name = id_column(whole.column_names, side, columns, where)
-    column = _id_values(whole[name], f"{where}: column {name!r}")
-    missing = np.asarray(column.is_null())
-    again = _again(column, missing)
-    wrong = np.flatnonzero(missing | again)
-    reasons = [f"the {key.replace('_', ' ')} is missing" if missing[row] else DUPLICATE_ID for row in wrong.tolist()]
-    texts = ["" if missing[row] else f"{name} = {column[row].as_py()}" for row in wrong.tolist()]
-    rejects = pa.concat_tables([read.rejects, _rejects(read.files, read.numbers, wrong, reasons, texts)])
+    column = IdColumn(key.replace("_", " "), where, name, untyped=name in read.untyped)
+    values, faults = column.checked(whole[name])
+    bad = np.logical_or.reduce([rows for _, rows in faults])
+    column.keep(values, ~bad)
+    ids, keys = column.finished()
+    good = np.flatnonzero(~bad)
+    first = good[np.unique(keys, return_index=True)[1]]  # in the order of the ids
+    faults.append((DUPLICATE_ID, ~bad & ~np.isin(np.arange(len(bad)), first)))
+    rejects = pa.concat_tables([read.rejects, _rejects(read, name, faults)])
     remedies = {pattern: remedy.format(key=key) for pattern, remedy in _REMEDIES.items()}
     check_share(where, rejects, len(whole) + len(read.rejects), config, remedies)
-    good = np.flatnonzero(~(missing | again))
-    ids = ids_in(column.take(pa.array(good)))
-    order = np.argsort(ids, kind="stable")
-    rest = whole.drop_columns([name]).take(pa.array(good[order]))
-    return SideTable(ids[order], rest, rejects, where)
+    return SideTable(ids, whole.drop_columns([name]).take(pa.array(first)), rejects, where)
 
 
 def kind_of(given: Any, columns: Mapping[str, str]) -> Literal["interactions", "items", "users"]:
@@ -147,39 +146,15 @@ def _id_name(names: Sequence[str], side: SideName, columns: Mapping[str, str], *
     return next((name for name in names if " ".join(words_of(name)) == "id"), None)
 
 
-def _id_values(column: pa.ChunkedArray, where: str) -> pa.Array:
-    """Ids as int64 or text; what is none is null. Text stays as it came, blanks at its ends, too."""
-    column = plain(column)
-    kind = column.type
-    if pa.types.is_floating(kind):  # whole numbers among which some were missing
-        whole = pc.and_kleene(pc.equal(column, pc.floor(column)), pc.is_finite(column))
-        if not pc.all(whole).as_py():
-            raise DataError(f"{where} has fractions, expected ids: whole numbers or text. Give another column.")
-        column = column.cast(pa.int64())
-    elif pa.types.is_string(kind):
-        column = pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), pa.scalar(None, pa.string()), column)
-    elif kind != pa.int64():
-        raise DataError(f"{where} is {kind}, expected ids: whole numbers or text. Give another column.")
-    if column.type == pa.int64() and pc.any(pc.less(column, 0)).as_py():
-        column = column.cast(pa.string())
-    return column.combine_chunks()
-
-
-def _again(column: pa.Array, missing: Bools) -> Bools:
-    """(N,) bool, which rows have the id of an earlier row."""
-    codes = column.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    first = np.full(len(column), len(codes), np.int64)
-    places = np.arange(len(codes))
-    np.minimum.at(first, codes[~missing], places[~missing])
-    return np.where(missing, False, places > first[np.maximum(codes, 0)])
-
-
-def _rejects(file: list[str], number: Int64s, rows: Int64s, reasons: list[str], texts: list[str]) -> pa.Table:
-    tables = [schema.REJECTS.empty_table()]
-    named = np.array([file[row] for row in rows.tolist()], dtype=object)
-    for one in dict.fromkeys(named.tolist()):
-        places = np.flatnonzero(named == one)
-        tables.append(rejects_table(one, [(int(number[rows[at]]), reasons[at], texts[at]) for at in places]))
+def _rejects(read: Whole, name: str, faults: Sequence[tuple[str, Bools]]) -> pa.Table:
+    """The rows that have a fault, each for its first, file by file."""
+    why = {row: reason for reason, rows in reversed(faults) for row in np.flatnonzero(rows).tolist()}
+    tables, column = [schema.REJECTS.empty_table()], read.table[name]
+    for file in dict.fromkeys(read.files[row] for row in sorted(why)):
+        rows = [row for row in sorted(why) if read.files[row] == file]
+        texts = (f"{name} = {column[row].as_py()}" if column[row].is_valid else "" for row in rows)
+        numbers = (int(read.numbers[row]) for row in rows)
+        tables.append(rejects_table(file, list(zip(numbers, map(why.__getitem__, rows), texts, strict=True))))
     return pa.concat_tables(tables)
 
 

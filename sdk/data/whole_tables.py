@@ -34,6 +34,7 @@ class Whole:
         numbers: (N,) int64, its number there.
         rejects: ``schema.REJECTS``, the rows that could not be read.
         where: what it is, for messages.
+        untyped: columns that are text only because the source has no types.
     """
 
     table: pa.Table
@@ -41,6 +42,7 @@ class Whole:
     numbers: Int64s
     rejects: pa.Table
     where: str
+    untyped: frozenset[str]
 
 
 def read_whole(given: Any, name: str) -> Whole:
@@ -70,7 +72,7 @@ def read_whole(given: Any, name: str) -> Whole:
     if sorted(table.column_names) == sorted(_LONG):  # its rows are of features
         table = wide(table)
         files, numbers = [source.where] * len(table), [np.arange(1, len(table) + 1)]
-    return Whole(table, files, np.concatenate(numbers), pa.concat_tables(rejects), source.where)
+    return Whole(table, files, np.concatenate(numbers), pa.concat_tables(rejects), source.where, source.untyped)
 
 
 def _together(tables: Sequence[pa.Table], columns: Sequence[str], where: str) -> pa.Table:

@@ -42,7 +42,7 @@ def sample(
         validation: measured after every ``SWEEPS`` sweeps; None draws ``num_epochs`` times so many.
         config: ``bfm`` says how long; ``training`` has the seed, and how negatives are sampled.
         name: shown in progress and logs.
-        num_epochs: overrides ``config.bfm.max_epochs``.
+        num_epochs: overrides what ``config.bfm`` says.
 
     Returns:
         What each epoch gave; the model is that of the last one.
@@ -55,7 +55,7 @@ def sample(
     found = SampleMean(settings.width, *(side.count.astype(np.float32) + 1 for side in (chain.users, chain.items)))
     odds, measured = _Scores(_shuffled(learnt, seed)), _Scores(validation or learnt.take(np.zeros(0, np.int64)))
     history: list[EpochRecord] = []
-    last = num_epochs or settings.max_epochs
+    last = num_epochs or settings.epochs_for(len(rows))
     with ThreadPoolExecutor(usable_cores(), "marquee-gibbs") as pool:
         while len(history) < last and not (validation is not None and _is_done(history, settings.least_gain)):
             start, title = time.perf_counter(), f"{name} epoch {len(history) + 1}/{last}"
@@ -66,7 +66,7 @@ def sample(
                     scores.add(chain)
             speed = SWEEPS * len(learnt) / max(time.perf_counter() - start, 1e-9)
             history.append(_record(len(history) + 1, odds, measured, speed))
-            log.info("%s: validation AUC %.4f, log loss %.4f, %s rows/s", title, *_figures(history[-1]))
+            log.info("%s: %s%s rows/s", title, *_figures(history[-1]))
     scale = np.float32(odds.logits_per_score)
     users, items = found.result()
     model.fill((users[0] * scale, users[1] * scale), (items[0], items[1] * scale))
@@ -124,8 +124,9 @@ def _record(epoch: int, odds: _Scores, measured: _Scores, rows_per_s: float) -> 
     return EpochRecord(epoch, math.nan, *found, rows_per_s)
 
 
-def _figures(record: EpochRecord) -> tuple[float, float, str]:
-    return record.auc, record.log_loss, f"{record.rows_per_s:,.0f}"
+def _figures(record: EpochRecord) -> tuple[str, str]:
+    on_validation = f"validation AUC {record.auc:.4f}, log loss {record.log_loss:.4f}, "
+    return "" if math.isnan(record.auc) else on_validation, f"{record.rows_per_s:,.0f}"
 
 
 def _is_done(history: list[EpochRecord], least_gain: float) -> bool:

@@ -236,3 +236,20 @@ def test_unsorted_items_go_through_the_door_and_open_as_a_bundle(tmp_path):
     data = sdk.dataset(pa.table(rows), turned)
     bundle = train_bundle(data, run_config(models=("content",)), tmp_path / "bundle")
     assert sdk.load(bundle.path).items["item_id"].to_pylist() == good.items["item_id"].to_pylist()
+
+
+def test_a_catalogues_ids_are_read_as_those_of_interactions(tmp_path):
+    ids = ["3", "nan", "1", "1"]
+    pd.DataFrame({"item_id": ids, "kind": [*"abab"]}).to_csv(tmp_path / "items.csv", index=False)
+    config = sdk.DataConfig(max_reject_share=0.9)
+    data = sdk.dataset(pa.table({"user_id": [7, 7], "item_id": [1, 3]}), tmp_path / "items.csv", config=config)
+    assert data.items.select(["item_id", "kind"]).to_pylist() == [
+        {"item_id": 1, "kind": "a"}, {"item_id": 3, "kind": "a"},
+    ]  # fmt: skip
+    assert [(row["line"], row["reason"]) for row in data.rejects.to_pylist()] == [
+        (3, "the item id is missing"), (5, "duplicate id: the first row stands"),
+    ]  # fmt: skip
+    numbers = pa.table({"item_id": [3.0, -4.0, 2.5, 1.0], "kind": [*"abab"]})
+    data = sdk.dataset(pa.table({"user_id": [7, 7], "item_id": [1, 3]}), numbers, config=config)
+    assert data.items["item_id"].to_pylist() == [1, 3]
+    assert data.rejects["reason"].to_pylist() == ["the item id is negative", "the item id is not a whole number"]

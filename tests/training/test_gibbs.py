@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
-from small import jitter, planted, run_config, tables, tables_for
+from small import dataset, jitter, planted, run_config, tables, tables_for
 
 from sdk.base.config import BFMConfig, NegativeKind, TrainingConfig
 from sdk.bundles.fresh import with_unknown_rows
@@ -21,6 +21,7 @@ from sdk.models.predict import predict
 from sdk.models.ranker import build_ranker, load_ranker, save_ranker
 from sdk.training import gibbs
 from sdk.training.gibbs_kernels import draw_rows, draw_weights, latent, normal_quantile, uniform
+from sdk.training.pipeline import train_bundle
 from sdk.training.sample_mean import SampleMean
 from sdk.training.sampled import sample
 
@@ -153,3 +154,20 @@ def test_rows_that_were_not_trained_score_as_unknown_ones_also_where_they_shift_
     for new in more.index_of(np.array([-5, 10**6])):
         np.testing.assert_array_equal(after.items.dot[new], before.items.dot[UNKNOWN])
         assert after.items.bias[new] == before.items.bias[UNKNOWN]
+
+
+@pytest.mark.parametrize("name", ["bfm", "best"])
+def test_a_bundle_holds_it_and_lists_by_it(name: str, tmp_path: Path) -> None:
+    config = run_config(models=("bfm", "ncf"), bfm=BFMConfig(rank=3, width=4, max_epochs=1))
+    bundle = train_bundle(dataset(), config, tmp_path / "bundle")
+    aucs = bundle.info.metrics["validation_auc"]
+    assert bundle.resolve_model("best") == max(aucs, key=lambda each: aucs[each])
+    again = train_bundle(dataset(), config, tmp_path / "again")
+    assert (again.path / "bfm.safetensors").read_bytes() == (bundle.path / "bfm.safetensors").read_bytes()
+    form, users = bundle.model(name).lower(), bundle.encoded_users.known_ids[:3]
+    found = bundle.recommend(users, 4, model=name)
+    rows, items = bundle.encoded_users.index_of(users), bundle.encoded_items
+    for place, length in enumerate(found.lengths):
+        listed = items.index_of(found.item_id[place, :length])
+        expected = form.score_pairs(np.repeat(rows[place], length), listed)
+        np.testing.assert_allclose(found.scores[place, :length], expected, atol=1e-5)
