@@ -27,7 +27,7 @@ test: setup ## lint, format check, strict types, then the whole suite by two pro
 	$(PYTHON_OF_VENV) -m ruff check .
 	$(PYTHON_OF_VENV) -m ruff format --check .
 	$(PYTHON_OF_VENV) -m mypy
-	$(PYTHON_OF_VENV) -m pytest -n 2 --dist loadfile
+	$(PYTHON_OF_VENV) -m pytest -n 2 --dist worksteal
 
 clean: ## remove .venv, if setup.sh made it, and the caches; bundle and nightly stay
 	@sh setup.sh --clean

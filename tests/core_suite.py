@@ -85,7 +85,7 @@ def run_here(python: Path | str, work: Path, oldest: bool) -> int:
     subprocess.run([*pip, "install", "--no-deps", "--force-reinstall", wheel], check=True)  # another of this version
     tests = copy(BESIDE, work / "run")
     chosen = [f"tests/{room}" for room in ROOMS]
-    options = ["-q", "-p", "no:cacheprovider", "--durations=20", "-n", "2", "--dist", "loadfile", "-m", CHOSEN]
+    options = ["-q", "-p", "no:cacheprovider", "--durations=20", "-n", "2", "--dist", "worksteal", "-m", CHOSEN]
     pytest = [python, "-m", "pytest", *options, *chosen]
     return subprocess.run(pytest, cwd=tests, env=environment, check=False).returncode
 

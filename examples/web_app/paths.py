@@ -15,7 +15,7 @@ _DOTS = re.compile(r"~*\.{1,2}")
 class AnyText(BaseConverter):
     """A part of an address that is any text; the last of its address."""
 
-    regex = ".+?"
+    regex = "(?s:.+?)"  # a line break is text, too
     part_isolating = False
 
     def to_url(self, value: object) -> str:

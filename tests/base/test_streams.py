@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import shlex
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from small import dataset, run_config
 
+import batch.score
 import sdk
 from sdk.shell.cli import run_command
 
@@ -58,6 +60,12 @@ def run(command: str, redirections: str = "", **env: str) -> subprocess.Complete
     return subprocess.run(["bash", "-c", script], cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
 
 
+@functools.cache
+def printed(command: str) -> str:
+    """What it prints where nothing is amiss."""
+    return run(command).stdout
+
+
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("command", PRINT)
 def test_what_only_prints_says_when_it_could_not(command: str, state: str) -> None:
@@ -67,7 +75,7 @@ def test_what_only_prints_says_when_it_could_not(command: str, state: str) -> No
     assert "Exception ignored" not in done.stderr
     assert ("stdout: " in done.stderr) == (state in {"stdout closed", "stdout full"})
     if not state.startswith(("stdout", "all")):
-        assert done.stdout == run(PRINT[command]).stdout != ""
+        assert done.stdout == printed(PRINT[command]) != ""
 
 
 @pytest.mark.parametrize("state", ["stdout full", "stdout left by its reader", "all closed"])
@@ -87,7 +95,7 @@ def test_a_night_is_published_whatever_the_streams_are(bundle: Path, tmp_path: P
     assert (tmp_path / "LATEST").exists()
     assert "Traceback" not in done.stderr
     assert ("its results are not printed" in done.stderr) == (state in {"stdout closed", "stdout full"})
-    assert run(f"batch.score --out {tmp_path} --verify").returncode == 0, "no log line went into a file of the night"
+    assert batch.score.main(["--out", str(tmp_path), "--verify"]) == 0, "no log line went into a file of the night"
 
 
 def test_a_usage_error_keeps_its_code_without_streams() -> None:

@@ -88,7 +88,7 @@ def test_a_server_that_ignores_ranges_still_serves_the_whole_file(fetch, remote)
 def test_a_stalled_server_counts_as_lost(fetch, remote):
     gate = threading.Event()
     remote.script = [Answer(gate=gate)]
-    path = fetch(timeout_s=0.2)
+    path = fetch(timeout_s=1.0)
     gate.set()
     assert_landed(path)
     assert len(remote.ranges()) == 2

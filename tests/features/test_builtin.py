@@ -1,5 +1,6 @@
 """The built-in engine of features, against NVTabular, against known answers, and without Merlin."""
 
+import json
 import math
 import os
 import re
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up import write_movielens
+from made_up import tiny_config, write_movielens
 from small import item_table, ratings, user_table
 from two_engines import ENGINES, assert_equal_to_the_bit, fit_both, fit_by, of_a_split, sample_digests
 
@@ -217,6 +218,7 @@ def test_auto_is_nvtabular_where_it_is_installed_and_asking_for_it_elsewhere_nam
 
 def test_without_merlin_a_bundle_is_trained_opened_scored_and_exported(tmp_path):
     write_movielens(tmp_path / "ml")
+    (tmp_path / "tiny.json").write_text(json.dumps(to_json(tiny_config())))
     code = """
 import sys
 for name in ("nvtabular", "merlin", "merlin.core", "merlin.io", "merlin.schema"):
@@ -224,7 +226,7 @@ for name in ("nvtabular", "merlin", "merlin.core", "merlin.io", "merlin.schema")
 from batch.score import main as score
 from export.__main__ import main as export
 from sdk.__main__ import main
-train = ["train", "--movielens", "ml", "--max-epochs", "1", "-q", "--out"]
+train = ["train", "--movielens", "ml", "--config", "tiny.json", "-q", "--out"]
 assert main([*train, "nvt", "--features", "nvtabular"]) == 2
 assert main([*train, "bundle"]) == 0
 assert main(["recommend", "--bundle", "bundle", "--user", "1"]) == 0

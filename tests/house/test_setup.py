@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = (
-    "sh", "dirname", "cat", "cp", "date", "rm", "rmdir", "mkdir", "sed", "awk", "make", "env", "tee", "grep", "tail",
+    "sh", "dirname", "cat", "cp", "date", "rm", "rmdir", "mkdir", "sed", "awk", "make", "env", "grep", "tail",
     "bash", "mktemp", "timeout",
 )  # fmt: skip
 RECORDER = """#!/bin/sh
@@ -372,7 +372,7 @@ def test_test_checks_style_and_types_before_it_runs_the_suite(project: Project) 
     project.calls()
     assert project.run("make", "test").returncode == 0
     checks = ["-m ruff check .", "-m ruff format --check .", "-m mypy"]
-    assert project.calls() == [*checks, "-m pytest -n 2 --dist loadfile"]
+    assert project.calls() == [*checks, "-m pytest -n 2 --dist worksteal"]
 
 
 def test_make_alone_lists_every_target(bare: Project) -> None:

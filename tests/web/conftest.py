@@ -56,9 +56,11 @@ def client_of(catalogue: Catalogue, out: Path) -> Callable[..., FlaskClient]:
         def open(self, *args: Any, **options: Any) -> Any:
             return super().open(*args, **{"buffered": True, **options})
 
-    def make(*, server: str | None = None, nights: Path = out, posters: Posters | None = None) -> FlaskClient:
+    def make(
+        *, server: str | None = None, nights: Path = out, posters: Posters | None = None, timeout_s: float = 1.0
+    ) -> FlaskClient:
         store = Nights(nights)
-        site = Site(catalogue, store, Sources(catalogue, store, server, timeout_s=1.0), posters)
+        site = Site(catalogue, store, Sources(catalogue, store, server, timeout_s=timeout_s), posters)
         app = create_app(site)
         app.test_client_class = Buffered
         return app.test_client()

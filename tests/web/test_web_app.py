@@ -251,7 +251,7 @@ def test_lists_come_from_the_live_server_where_one_is_given(client_of, catalogue
 def test_a_real_server_is_asked_and_missed_when_it_stops(client_of, catalogue, bundle_path, tmp_path):
     export_repository(bundle_path, tmp_path / "repository")
     with TritonServer(tmp_path / "repository", ServerOptions()) as server:
-        client = client_of(server=server.http_url.removeprefix("http://"))
+        client = client_of(server=server.http_url.removeprefix("http://"), timeout_s=30.0)
         assert client.get("/health").json["server"] == "ok"
         for address, found in (("/users/5", catalogue.bundle.recommend([5], 20)),
                                ("/titles/5", catalogue.bundle.similar([5], 10))):  # fmt: skip

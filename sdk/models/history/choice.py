@@ -62,7 +62,7 @@ AXES: Mapping[str, tuple[Any, ...]] = MappingProxyType(
 )
 """What is tried, in this order; before the last two, which cost nothing, the penalty is looked at again."""
 _CHEAP: tuple[str, ...] = ("item_exponent", "popularity_weight")
-MAX_MATRIX, MAX_ROWS, MAX_USERS, MAX_MEASURED = 2000, 1200, 200_000, 2000
+MAX_MATRIX, MAX_ROWS, MAX_USERS, MAX_MEASURED = 2000, 1600, 200_000, 2000
 FEWEST_MEASURED, _MOST_DRAWS = 20, 2
 _HELD_OUT = 0.2
 _LIST = 10
@@ -270,7 +270,8 @@ def choose(part: ChoiceRatings) -> tuple[HistoryConfig, RecipeChoice | None]:
     Where there are too few likes ``FALLBACK`` stands for what is open.
     """
     names = [name for name in FALLBACK if getattr(part.config, name) is None]
-    names = [name for name in names if name != "session_gap_s" or part.timestamp is not None]
+    without = {"session_gap_s": part.timestamp is None, "content_weight": not part.features.shape[1]}
+    names = [name for name in names if not without.get(name)]
     open_values: dict[str, Any] = {name: FALLBACK[name] for name in FALLBACK if getattr(part.config, name) is None}
     config = replace(part.config, **open_values)
     if not names:
@@ -320,15 +321,17 @@ class _Search:
         log.info("history model: chosen in %.1f s: %s", time.perf_counter() - self._start, self.config)
 
     def _along(self, name: str) -> None:
-        """Take the best value where it beats the present one by more than the difference's standard error."""
+        """Take the best value where it beats the present one by more than the difference's standard error.
+
+        Sessions helped wherever there were any, and a choice sees but some of them: any gain is enough.
+        """
         found, won = dict[Any, Float64s](), []
         for value in AXES[name]:
             if value != getattr(self.config, name):
-                changed: dict[str, Any] = {name: value}
-                found[value] = self._measured(replace(self.config, **changed))
+                found[value] = self._measured(replace(self.config, **{name: value}))
                 gain = found[value] - self._lists
-                error = float(gain.std(ddof=1) / np.sqrt(len(gain)))
-                won += [value] if gain.mean() > error else []
+                error = float(gain.std(ddof=1) / len(gain) ** 0.5)
+                won += [value] if gain.mean() > (0 if name == "session_gap_s" else error) else []
                 means = float(found[value].mean()), float(self._lists.mean())
                 log.info("history model: %s %s, NDCG@10 %.4f (%.4f before)", name, value, *means)
                 self.steps.append([name, value, *(round(each, 6) for each in (*means, error))])

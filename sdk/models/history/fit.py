@@ -28,7 +28,7 @@ from sdk.models.history.matrices import discount
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-_OVERSAMPLING, _POWER_STEPS, _ROUNDS = 32, 3, 2
+_OVERSAMPLING, _POWER_STEPS, _ROUNDS = 32, 2, 2
 
 Product: TypeAlias = Callable[[Float32s], Float32s]
 Solve: TypeAlias = Callable[[float, float], "ItemRegression"]
