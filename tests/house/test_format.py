@@ -45,6 +45,7 @@ NOT_MADE_HERE = {
     "metrics.ranker_share.*.share",  # need a hundred users
     "metrics.ranker_share.*.num_users",
     "metrics.ranker_share.*.ndcg10[]",
+    "metrics.history.choice",  # null, where the configuration leaves nothing open
     "metrics.history",  # null, where "history" is not among the models
 }
 """What the page says may be there, and these artefacts do not have."""
@@ -109,7 +110,8 @@ def as_described(row: Row) -> set[str]:
     if row.table == "column":
         nulls = ("yes", "never") if row.cells[1] == "yes" else (row.cells[1],)
         return {f"{row.cells[0]}; null: {each}" for each in nulls}
-    allowed = set(row.cells[0].split(" or "))
+    mixed = "array of array of number or string"  # one type: of several values
+    allowed = {mixed if each == "mixed" else each for each in row.cells[0].replace(mixed, "mixed").split(" or ")}
     return allowed | {each.replace("number", "integer") for each in allowed}
 
 

@@ -323,7 +323,7 @@ class _Search:
     def _along(self, name: str) -> None:
         """Take the best value where it beats the present one by more than the difference's standard error.
 
-        Sessions helped wherever there were any, and a choice sees but some of them: any gain is enough.
+        A choice sees but some of the sessions, which helped on latest-small: of them any gain is enough.
         """
         found, won = dict[Any, Float64s](), []
         for value in AXES[name]:
