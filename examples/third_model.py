@@ -58,4 +58,4 @@ def main(bundle: sdk.Bundle) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", nargs="?", default="bundle")
-    main(sdk.load(parser.parse_args().bundle))
+    main(sdk.load(parser.parse_args().bundle).measured)

@@ -285,7 +285,10 @@ def _names(one: File, kind: str, *, header: bool) -> tuple[str, ...]:
             return json_names(one)
         if kind == "parquet":
             return tuple(pq.ParquetFile(one.open()).schema_arrow.names)
-        return tuple(_ipc(one).schema.names)
+        try:
+            return tuple(_ipc(one).schema.names)
+        except UnicodeDecodeError as error:
+            raise DataError(f"{one.where}: damaged, a column's name is no text ({error}). Write it again.") from error
 
 
 def _num_rows(one: File) -> int | None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sdk.base.errors import ScoreError
+from sdk.machine.device import usable_cores
 
 log = logging.getLogger(__name__)
 _Way: TypeAlias = Callable[[], Sequence[NDArray[Any]]]
@@ -38,6 +40,19 @@ def svd(matrix: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
         lambda: _svd_by_gram(matrix.astype(np.float64)),
     )  # fmt: skip
     return left, singular, right
+
+
+@contextmanager
+def every_core() -> Iterator[None]:
+    """Let torch's operations take every core meanwhile, whatever this process set: their last bits depend on it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(usable_cores())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def product(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:

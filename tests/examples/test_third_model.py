@@ -59,7 +59,7 @@ def test_the_engine_ranks_by_its_forward_pass():
 
 def test_on_the_sample_it_beats_popularity_and_lists_unseen_titles(tmp_path, capsys):
     dataset = sdk.load_movielens(sdk.write_sample(tmp_path, num_users=400)[0])
-    bundle = sdk.train(dataset, sdk.RunConfig(models=("content",)), tmp_path / "bundle")
+    bundle = sdk.train(dataset, sdk.RunConfig(models=("content",)), tmp_path / "bundle").measured
     example.main(bundle)
     measured, listed = capsys.readouterr().out.splitlines()
     rated, test = bundle.interactions.of(TRAIN, VALIDATION), bundle.interactions.of(TEST)

@@ -27,6 +27,7 @@ from sdk.base.errors import BundleError, ConfigError
 from sdk.base.stored_arrays import read_arrays, read_json, write_arrays, write_json
 from sdk.base.types import Float32s, Int64s
 from sdk.features.tables import FIRST_KNOWN
+from sdk.machine.decompositions import every_core
 from sdk.models.history import matrices
 from sdk.models.history.choice import FEWEST_MEASURED, ChoiceRatings, RecipeChoice, choose
 from sdk.models.history.fit import extend, factors, fit_regression
@@ -69,6 +70,7 @@ class HistoryModel:
             raise ValueError(f"HistoryModel: got shapes {shapes}, expected (R, r + 1), twice, and (R,)")
 
     @classmethod
+    @every_core()
     def fit(
         cls,
         user_index: Index,

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from scipy.sparse import csr_matrix
 
 from sdk.base.errors import BundleError, ConfigError, DataError, ScoreError
@@ -393,3 +394,18 @@ def test_a_matrix_that_cannot_be_inverted_is_named():
     ratings = csr_matrix(np.array([[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]]))
     with pytest.raises(ScoreError, match=r"2 x 2 matrix is not positive definite.*penalty"):
         fit_regression(ratings, np.zeros((2, 0), np.float32), -1.0)
+
+
+def test_threads_that_something_else_set_change_no_bit():
+    rng, before = np.random.default_rng(4), torch.get_num_threads()
+    user, item = np.nonzero(rng.random((400, 300)) < 0.2)
+    rows = user + FIRST_KNOWN, item + FIRST_KNOWN, rng.integers(1, 6, len(user)).astype(np.float32)
+    found = []
+    for threads in (1, before + 1):
+        torch.set_num_threads(threads)
+        try:
+            found.append(HistoryModel.fit(*rows, 403, 303, config=HistoryConfig(penalty=20.0)))
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+    np.testing.assert_array_equal(found[0].item_in, found[1].item_in)

@@ -121,7 +121,7 @@ DAMAGES = {
     "a score is infinite": (lambda rows: put(rows, "score", 0, np.inf), "users.finite", "row 0 has the score inf"),
     "two scores are swapped": (lambda rows: swap(rows, "score", 0, 4), "users.order", "row 1 scores above"),
     "a title comes twice": (lambda rows: put(rows, "item_id", 1, rows["item_id"][0]), "users.repeats", "row 1 names"),
-    "a title is unknown": (lambda rows: put(rows, "item_id", 3, 77777), "users.known", "title 77777"),
+    "a title is unknown": (lambda rows: put(rows, "item_id", 3, 77777), "users.known", "item 77777"),
     "a user is unknown": (lambda rows: rows.replace({"user_id": {1: 5555}}), "users.known", "names 5555"),
     "a user is gone": (lambda rows: rows[rows["user_id"] != 3], "users.complete", "the first is 3"),
     "a list comes twice": (
@@ -158,7 +158,7 @@ def test_a_seen_title_is_caught_unless_it_may_be_shown(staged, bundle, night):
     write(folder, put(read(folder), "item_id", 0, item))
     failed = failures(staged, bundle, night)
     assert set(failed) == {"users.seen"}
-    assert f"row 0 shows user 1 title {item}" in failed["users.seen"]
+    assert f"row 0 shows user 1 item {item}" in failed["users.seen"]
     assert not failures(staged, bundle, dataclasses.replace(night, include_seen=True))
 
 
@@ -167,7 +167,7 @@ def test_a_title_like_itself_is_caught(staged, bundle, night):
     write(folder, put(read(folder), "similar_item_id", 0, 1))
     failed = failures(staged, bundle, night)
     assert set(failed) == {"titles.itself"}
-    assert "lists title 1 as similar to itself" in failed["titles.itself"]
+    assert "lists item 1 as similar to itself" in failed["titles.itself"]
 
 
 def test_a_lost_part_is_caught_on_either_side(staged, bundle, night):
