@@ -22,7 +22,8 @@ ASCENDING = sorted(IDS, key=lambda text: text.encode())
 
 def quoted(ids: list[str], header: str = "", end: str = "\n") -> bytes:
     out = io.StringIO()
-    csv.writer(out, lineterminator=end).writerows([[each] for each in ([header] if header else []) + ids])
+    some = csv.QUOTE_ALL if any("\r" in each for each in ids) else csv.QUOTE_MINIMAL  # which older Pythons leave bare
+    csv.writer(out, lineterminator=end, quoting=some).writerows([[each] for each in ([header] if header else []) + ids])
     return out.getvalue().encode()
 
 
