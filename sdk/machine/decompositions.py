@@ -59,8 +59,7 @@ def product(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
     """``left @ right`` of dense matrices of one type, by torch's BLAS: NumPy's may not know the processor."""
     import torch
 
-    first, second = (torch.from_numpy(np.ascontiguousarray(each)) for each in (left, right))
-    return np.asarray((first @ second).numpy())
+    return np.asarray((torch.from_numpy(left) @ torch.from_numpy(right)).numpy())  # a transpose is not copied
 
 
 def orthonormal(columns: NDArray[Any]) -> NDArray[Any]:

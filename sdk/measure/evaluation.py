@@ -199,13 +199,15 @@ def evaluate_bundle(bundle: Bundle, *, samples: int = MOST_SAMPLES, max_list_use
     )
     most = MAX_USERS if max_list_users is None else max_list_users
     lists = evaluate_lists_of(bundle, learnt, test, rated.slices, max_users=most, samples=samples)
-    words = "" if bundle is published else learnt_words(len(fitted_on), len(published.interactions.rows))
+    learnt_all = len(fitted_on), len(published.interactions.rows)
+    words = "" if bundle is published else learnt_words(*learnt_all, bundle.about.feedback)
     return dataclasses.replace(rated, lists=lists, learnt=words)
 
 
-def learnt_words(measured: int, published: int) -> str:
+def learnt_words(measured: int, published: int, feedback: Feedback) -> str:
     """What the figures are of, where what is published learnt from more afterwards."""
-    return f"Measured after learning from {measured:,} ratings; what is published learnt from all {published:,}."
+    rows = "pairs" if feedback == "implicit" else "ratings"
+    return f"Measured after learning from {measured:,} {rows}; what is published learnt from all {published:,}."
 
 
 def known_pairs(bundle: Bundle) -> EncodedInteractions | None:

@@ -123,7 +123,8 @@ def write_with_ranker(
         rows = evaluation.rows if evaluation is not None else ()
         info |= {
             "created": _now(), "config": to_json(config), "models": list(config.models), "chosen_model": "dlrm",
-            "metrics": info["metrics"] | {"validation_auc": dict(validation_auc), "test": plain_values(rows)},
+            "metrics": info["metrics"]
+            | {"validation_auc": dict(validation_auc), "test": plain_values(rows), "ranker_share": {}},
             "packages": _packages(), "files": _hashes(staging),
         }  # fmt: skip
         (staging / INFO).write_text(json_text(sealed(info)), "utf-8")

@@ -14,6 +14,7 @@ from sdk.base.files import lock_of, locked
 from sdk.base.paths import as_path
 from sdk.base.rights import reason
 from sdk.bundles.bundle import Bundle, load
+from sdk.bundles.info import MEASURED
 from sdk.features.interactions import TEST, VALIDATION
 from sdk.features.loaders import against_sampled
 from sdk.machine.device import require_trainer
@@ -29,13 +30,15 @@ def from_merlin(model: Any, bundle: Bundle, out: str | Path | None = None, *, fo
     """Write a bundle like the given one, whose only ranker, ``dlrm``, is a Merlin model trained elsewhere.
 
     Nights and exports are made of it as of any bundle. It is measured on the given bundle's validation and test
-    ratings, which says something only if it was trained on that bundle's training ratings.
+    ratings, which says something only if it was trained on that bundle's training ratings. A bundle that learnt from
+    every rating has none of these: train on ``bundle.measured`` and give that, to have the model measured. No share of
+    it in lists was chosen, so beside a history model it takes part in them only by ``history.ranker_weight``.
 
     Args:
         model: a trained ``merlin.models.torch.DLRMModel`` on the bundle's encoded columns (docs/how_it_works.md names
             them).
         bundle: whose tables, users, titles and other models the new one has.
-        out: the new bundle's folder; by default the given one's with ``-merlin`` at its end.
+        out: the new bundle's folder; by default the given one's, or that around it, with ``-merlin`` at its end.
         force: whether an existing bundle may be replaced.
 
     Raises:
@@ -44,7 +47,8 @@ def from_merlin(model: Any, bundle: Bundle, out: str | Path | None = None, *, fo
         LockedError: another run is writing the same bundle.
     """
     require_trainer("merlin")
-    target = (bundle.path.with_name(f"{bundle.path.name}-merlin") if out is None else as_path(out)).absolute()
+    whole = bundle.path.parent if bundle.path.name == MEASURED else bundle.path
+    target = (whole.with_name(f"{whole.name}-merlin") if out is None else as_path(out)).absolute()
     require_room(target, force=force)
     ranker = dlrm_of_merlin(model, bundle.encoded_users, bundle.encoded_items)
     config = _config_of(bundle, ranker.config)

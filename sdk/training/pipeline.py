@@ -231,11 +231,14 @@ def _train(run: _Run) -> tuple[Trained, Trained | None]:
     if whole is None:
         return measured, None
     if measured.history is not None:
-        whole = replace(whole, config=replace(whole.config, history=measured.history.config))
+        chosen = measured.history.config
+        if run.config.split.kind == "time":
+            chosen = replace(chosen, half_life_days=chosen.half_life_days or 0.0)  # else it would be chosen anew
+        whole = replace(whole, config=replace(whole.config, history=chosen))
     if content is not None:
         content = content_of(content, run.dataset, run.config, whole.parts)
     final = _fitted(whole, selection, content)
-    words = learnt_words(measured.num_learnt, final.num_learnt)
+    words = learnt_words(measured.num_learnt, final.num_learnt, run.dataset.about.feedback)
     figures = measured.evaluation and replace(measured.evaluation, learnt=words)
     return replace(final, config=run.config, evaluation=figures, shares=measured.shares), measured
 

@@ -98,7 +98,10 @@ class ShareTask:
         pairs = np.repeat(self.users, size), np.tile(np.arange(size), len(self.users))
         user, item = (rows.astype(np.int32) for rows in pairs)
         logits = predict(ranker, EncodedInteractions(user, item, np.zeros(len(user), np.int8)))
-        return self._chosen(logits.reshape(self.closed.shape))
+        found = self._chosen(logits.reshape(self.closed.shape))
+        measured = ", ".join(f"{share:g}: {value:.4f}" for share, value in found.ndcg10.items())
+        log.info("NDCG@10 of lists by a ranker's share: %s; %g is taken", measured, found.share)
+        return found
 
     def _chosen(self, logits: Float32s) -> ShareChoice:
         listed = np.isfinite(self.closed)

@@ -122,6 +122,21 @@ def test_a_served_ranker_gives_merlins_scores(written: Bundle, elsewhere: Any, t
     np.testing.assert_allclose(response.outputs["score"][:, 0], expected, atol=5e-6)
 
 
+def test_of_a_measured_bundle_within_another_it_lies_beside_that_and_takes_no_share_that_another_ranker_had(
+    tmp_path: Path,
+):
+    from small import dataset, run_config
+
+    whole = sdk.train(dataset(), run_config(models=("dlrm", "history"), final_fit=True), tmp_path / "mine")
+    written = sdk.from_merlin(trained_elsewhere(whole.measured, columns_of(whole.measured), steps=1), whole.measured)
+    assert written.path == tmp_path / "mine-merlin"
+    assert sdk.load(whole.path).measured.info.models == ("dlrm", "history")
+    assert written.info.metrics["test"][0]["model"] == "dlrm"
+    assert written.info.metrics["ranker_share"] == {}
+    assert written.ranker_of_lists() is None
+    assert not (written.path / "measured").exists()
+
+
 def test_without_out_it_lies_beside_the_bundle_and_is_not_replaced_unasked(
     bundle: Bundle, elsewhere: Any, tmp_path: Path
 ):
