@@ -67,6 +67,12 @@ def test_peers_of_a_are_tuned_on_the_part_that_our_rankers_stop_on():
     np.testing.assert_array_equal(inner.test, task.train[parts.validation])
 
 
+def test_single_ratings_are_scored_by_rankers_that_were_asked_for_and_no_others():
+    (task,) = tasks_for(dataset(1), ["A"], [42])
+    assert workbench.run_config(task, quick=False).models == ("dlrm", "ncf", "content")
+    assert workbench.run_config(task, ("bfm", "history"), quick=False).models == ("bfm", "content")
+
+
 def test_the_rolling_origin_asks_for_each_like_after_the_first_cut_once_in_its_window():
     data = dataset(2)
     rows, cuts = data.interactions, (0.5, 0.7, 0.9)

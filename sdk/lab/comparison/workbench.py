@@ -49,14 +49,14 @@ def run_config(task: Task, models: tuple[ModelName, ...] = RunConfig().models, *
 
     Args:
         task: what to train for.
-        models: of lists; single ratings have the rankers and the content model.
+        models: of lists; single ratings have the rankers among them and the content model.
         quick: train for two epochs only, to try the command out.
     """
     by_time = task.protocol in ("C", "rolling")
     split = SplitConfig(kind="time" if by_time else "random", seed=task.seed)
     config = RunConfig(split=split, models=models)
     if not task.is_list_task:
-        config = dataclasses.replace(config, models=("dlrm", "ncf", "bfm", "content"))
+        config = dataclasses.replace(config, models=(*config.rankers, "content"))
     if quick:
         config = dataclasses.replace(config, training=dataclasses.replace(config.training, max_epochs=2))
     return config
