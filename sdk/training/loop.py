@@ -26,8 +26,8 @@ from sdk.base.errors import OutputError, ScoreError
 from sdk.base.files import write_file
 from sdk.base.rights import reason
 from sdk.base.streams import is_terminal
-from sdk.features.encode import EncodedInteractions
 from sdk.features.loaders import InteractionLoader, NegativeSampling, PairBatch
+from sdk.features.tables import EncodedInteractions
 from sdk.machine.code_cache import give_torch_a_folder
 from sdk.machine.device import require_trainer
 from sdk.metrics.pointwise import EpochRecord, auc, log_loss

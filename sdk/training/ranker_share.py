@@ -17,9 +17,8 @@ import numpy as np
 
 from sdk.base.ids import rows_of
 from sdk.base.types import Float32s, Float64s, Int64s
-from sdk.features.encode import EncodedInteractions
 from sdk.features.seen import Seen
-from sdk.features.tables import FIRST_KNOWN
+from sdk.features.tables import FIRST_KNOWN, EncodedInteractions
 from sdk.metrics.lists import RelevanceSets, best_columns, ndcg, user_mean
 from sdk.models.pair_form import PairForm
 from sdk.models.pair_model import PairModel

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from pair_forms import all_scores, random_form
 
-from sdk.features.encode import EncodedInteractions
-from sdk.features.tables import FIRST_KNOWN
+from sdk.features.tables import FIRST_KNOWN, EncodedInteractions
 from sdk.models.pair_form import NO_MLP, PairForm, Side
 from sdk.training.ranker_share import WORTH, ShareTask
 
