@@ -100,7 +100,7 @@ class ShareTask:
         logits = predict(ranker, EncodedInteractions(user, item, np.zeros(len(user), np.int8)))
         found = self._chosen(logits.reshape(self.closed.shape))
         measured = ", ".join(f"{share:g}: {value:.4f}" for share, value in found.ndcg10.items())
-        log.info("NDCG@10 of lists by a ranker's share: %s; %g is taken", measured, found.share)
+        log.debug("NDCG@10 of lists by a ranker's share: %s; %g is taken", measured, found.share)
         return found
 
     def _chosen(self, logits: Float32s) -> ShareChoice:
