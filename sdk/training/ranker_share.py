@@ -99,7 +99,7 @@ class ShareTask:
         """The share of a ranker that was trained on the same part."""
         found = self._chosen(self._logits(ranker))
         measured = ", ".join(f"{share:g}: {value:.4f}" for share, value in found.ndcg10.items())
-        log.info("NDCG@10 of lists by a ranker's share: %s; %g is taken", measured, found.share)
+        log.debug("NDCG@10 of lists by a ranker's share: %s; %g is taken", measured, found.share)
         return found
 
     def _logits(self, ranker: PairModel) -> Float32s:

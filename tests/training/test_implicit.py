@@ -149,6 +149,14 @@ def test_what_was_given_stays_and_movielens_is_as_it_was():
     assert for_data(STARS, RunConfig())[0] is STARS
 
 
+def test_a_threshold_is_held_to_the_scale_that_the_ratings_have():
+    ten = rated([1, 5, 8, 10])
+    assert for_data(ten, RunConfig(features=FeatureConfig(like_above=7)))[1].features.like_above == 7
+    for above in (10, 12):
+        with pytest.raises(UsageError, match=rf"like_above: got {above}, but .* from 1 to 10.* a number below 10"):
+            for_data(ten, RunConfig(features=FeatureConfig(like_above=above)))
+
+
 def test_few_steps_are_a_scale_of_their_own():
     items, users = STARS.items.select(["item_id", "title"]), STARS.users.select(["user_id"])
     about = Description(items={"title": "ignore"}, users={})
