@@ -20,13 +20,13 @@ from batch.gates.figures import AUDIENCES, BUNDLE, FOLDERS, TITLES, USERS, Count
 from batch.gates.judge import agreed, enforce, lines_of
 from batch.gates.table import Facts, check_skips
 from batch.lists.parts import TEXTS
-from batch.lists.progress import Progress
 from batch.store.layout import night_of
 from batch.store.publish import last_published
 from batch.store.target import Target
 from sdk.base.arrow_memory import reader_of
 from sdk.base.config import to_json
 from sdk.base.errors import MarqueeError, OutputError
+from sdk.base.progress import Progress
 from sdk.base.types import Int32s
 
 log = logging.getLogger(__name__)

@@ -26,9 +26,8 @@ from sdk.bundles.new_items import NewItems
 from sdk.data.events import Loaded, read_interactions
 from sdk.data.merging import CAP
 from sdk.data.validation import MAX_TIMESTAMP
-from sdk.features.encode import EncodedInteractions
 from sdk.features.interactions import TRAIN, StoredInteractions
-from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
+from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedInteractions, EncodedTable
 from sdk.models.pair_form import PairForm, Side
 
 if TYPE_CHECKING:
