@@ -89,11 +89,14 @@ class World:
         return {name: folder / f"{name}.csv" for name in lines}
 
     def settled(self):
-        """What must be as it was for any list to stand, and each user's own part."""
+        """What must be as it was for any user's list to stand."""
         options = {name: value for name, value in self.options.items() if name != "users_per_part"}
-        own = {user: (sorted((i, *found) for (u, i), found in self.rated.items() if u == user),
-                      sorted(i for u, i in self.blocked if u == user)) for user in [*USERS, 500, 1001, 1002]}  # fmt: skip
-        return (options, self.bundle, {name: set(ids) for name, ids in self.files.items()}), own
+        return options, self.bundle, {name: set(ids) for name, ids in self.files.items()}
+
+    def own(self, user):
+        """All that is a user's alone."""
+        rated = {item: found for (who, item), found in self.rated.items() if who == user}
+        return rated, {item for who, item in self.blocked if who == user}
 
 
 @pytest.mark.parametrize("seed", range(3))
