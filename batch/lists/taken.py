@@ -1,10 +1,10 @@
 """What tonight need not score: lists of the night before that stand still, taken over row by row.
 
-A user's list follows from the bundle, the options, what may be listed, and their own state
-(``batch.job.states``). Where all of that is as it was, so are its rows, to the bit. Items' lists follow from all but
-the users. Any user may enter an audience, so audiences stand where every user does, and with ``--audience`` users' lists
-stand only where these do: what audiences are merged from is made with the users' lists. Nothing is taken from a part
-whose sha256 is not its manifest's.
+A user's list follows from the bundle, the options, what may be listed, and their own state (``batch.job.states``):
+where all of that is as it was, so are its rows, to the bit. Items' lists follow from all but the users. Any user may
+enter an audience, so audiences stand where every user does, and with ``--audience`` users' lists stand only where these
+do: what audiences are merged from is made with the users' lists. Nothing is taken from a part whose sha256 is not its
+manifest's.
 """
 
 from __future__ import annotations
