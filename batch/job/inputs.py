@@ -71,9 +71,10 @@ class Asked:
         """How many titles may be recommended; None where all may."""
         return None if self.allowed is None else int(self.allowed.sum())
 
-    def seen(self, bundle: Bundle) -> Seen:
-        """What each user has seen and may not be given again, by the rows of the users' table."""
-        found = bundle.interactions.seen(len(bundle.encoded_users))
+    def seen(self, bundle: Bundle, some: Int64s | None = None) -> Seen:
+        """What each user (or those of some rows) has seen and may not be given again, by the rows of the table."""
+        stored = bundle.interactions if some is None else bundle.interactions.of_users(some)
+        found = stored.seen(len(bundle.encoded_users))
         if self.again is None:
             return found
         once = ~self.again[found.items]

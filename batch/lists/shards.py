@@ -110,14 +110,16 @@ class Scorer:
 
         bundle, asked = opened.bundle, opened.asked
         self.job, self.bundle, self.asked, self.standing = job, bundle, asked, taken.sides
+        self.user_index = bundle.encoded_users.index_of(asked.users)
+        users = taken.sides.get(USER_ITEMS)
+        some = None if users is None else self.user_index[users.rest]
         with reading(bundle.path, opened.sha256):
             self.recommender = bundle.recommender(
-                job.model, threads=job.threads, memory_mib=job.memory_mib, device=job.device
+                job.model, threads=job.threads, memory_mib=job.memory_mib, device=job.device, users=some
             )
             nothing = Seen.nothing(len(bundle.encoded_users))
-            self.seen = asked.barred(nothing if job.include_seen else asked.seen(bundle))
+            self.seen = asked.barred(nothing if job.include_seen else asked.seen(bundle, some))
             self.content = bundle.content if bundle.has_content else None
-        self.user_index = bundle.encoded_users.index_of(asked.users)
         self.k = min(job.k, len(bundle.encoded_items))  # buffers grow with it
         audience = 0 if ITEM_USERS in taken.sides else job.audience or 0
         self.audience = min(audience, len(bundle.encoded_users))

@@ -10,7 +10,7 @@ manifest's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -68,16 +68,16 @@ class Standing:
         night: its folder.
         side: which.
         size: queries of its parts.
-        ids: what it was asked about, ascending.
+        total: how many it was asked about.
         files: its parts, in their order -> hex sha256.
-        place: (Q,) int64, where tonight's queries stand among ``ids``; -1 for those that are to be scored.
+        place: (Q,) int64, where tonight's queries stand among these; -1 for those that are to be scored.
     """
 
     target: Target
     night: str
     side: str
     size: int
-    ids: IdArray
+    total: int
     files: Mapping[str, str]
     place: Int64s
 
@@ -86,7 +86,12 @@ class Standing:
         bad = [number for number, name in enumerate(self.files) if self._read(name) is None]
         gone = np.isin(self.place // self.size, bad)
         place = np.where(gone, -1, self.place)
-        return Standing(self.target, self.night, self.side, self.size, self.ids, self.files, place)
+        return replace(self, place=place)
+
+    @property
+    def rest(self) -> Int64s:
+        """(M,) int64, the places of tonight's queries that are to be scored."""
+        return np.flatnonzero(self.place < 0)
 
     def rows(self, asked: IdArray, start: int, stop: int) -> Rows | None:
         """What stands of a shard; None for nothing.
@@ -105,7 +110,7 @@ class Standing:
             return None
         numbers = np.unique(place[stands] // self.size).tolist()
         first = numbers[0] * self.size
-        whole = stands.all() and np.array_equal(place, np.arange(first, min(first + self.size, len(self.ids))))
+        whole = stands.all() and np.array_equal(place, np.arange(first, min(first + self.size, self.total)))
         if whole:
             data = self._sound(numbers[0])
             return Rows(asked[start:stop], place[:0], _table(data, ["rank", "source"]), place[:0], data)
@@ -183,28 +188,34 @@ def taken_over(job: Job, opened: OpenedJob) -> TakenOver:
 
 
 def _from(job: Job, opened: OpenedJob, target: Target, last: Mapping[str, Any]) -> TakenOver:
-    night, asked = night_of(last["run_date"]), opened.asked
-    was, now = _pairs(_last_states(target, night, last["files"])), _pairs(opened.states)
-    moved = _like(asked.users, {user for user, _ in was ^ now})
-    before = _asked_before(opened, [user for user, _ in was])
-    differing = _differing(pinned_inputs(job, opened), last["inputs"])
+    night, differing = night_of(last["run_date"]), _differing(pinned_inputs(job, opened), last["inputs"])
     sides, why = {}, []
-    for side, ids, old, gone in (
-        (USER_ITEMS, asked.users, before, moved),
-        (ITEM_ITEMS, asked.items, asked.items, asked.items[:0]),
-        (ITEM_USERS, asked.audience, asked.audience, asked.audience if len(moved) else asked.audience[:0]),
-    ):
+    for side, (total, place) in _places(opened, _pairs(_last_states(target, night, last["files"]))).items():
+        if side == ITEM_USERS and job.audience is None:
+            continue
         if others := sorted(differing - _ELSEWHERE[side]):
             why.append(f"{side}: another {', '.join(others)}")
             continue
-        place = np.where(rows_of(np.sort(gone), ids) >= 0, -1, rows_of(old, ids))
         files = {name: sha for name, sha in sorted(last["files"].items()) if name.startswith(f"{side}/")}
-        found = Standing(target, night, side, last["inputs"]["users_per_part"], old, files, place)
+        found = Standing(target, night, side, last["inputs"]["users_per_part"], total, files, place)
         sides[side] = found.without_damaged()
         why += _missing(sides[side], place)
-    if job.audience is not None and not _stands(sides.get(ITEM_USERS)):
+    if job.audience is not None and (ITEM_USERS not in sides or len(sides[ITEM_USERS].rest)):
         sides = {side: each for side, each in sides.items() if side == ITEM_ITEMS}
     return TakenOver(sides, "; ".join(why))
+
+
+def _places(opened: OpenedJob, was: set[tuple[Any, str]]) -> dict[str, tuple[int, Int64s]]:
+    """Side -> how many were asked about the night before, and where tonight's stand among them; -1 for who changed."""
+    asked, before = opened.asked, _asked_before(opened, [user for user, _ in was])
+    moved = np.sort(_like(asked.users, {user for user, _ in was ^ _pairs(opened.states)}))
+    users = np.where(rows_of(moved, asked.users) >= 0, -1, rows_of(before, asked.users))
+    items, audiences = np.arange(len(asked.items)), np.arange(len(asked.audience))
+    return {
+        USER_ITEMS: (len(before), users),
+        ITEM_ITEMS: (len(items), items),
+        ITEM_USERS: (len(audiences), np.full_like(audiences, -1) if len(moved) else audiences),
+    }
 
 
 def _missing(found: Standing, before: Int64s) -> list[str]:
@@ -213,10 +224,6 @@ def _missing(found: Standing, before: Int64s) -> list[str]:
     unlike = f"{found.side}: {moved} of {len(before)} have another history or other blocked items, or are new"
     lost = f"{found.side}: the parts of {damaged} lists are not as they were published"
     return [unlike] * bool(moved) + [lost] * bool(damaged)
-
-
-def _stands(found: Standing | None) -> bool:
-    return found is not None and bool((found.place >= 0).all())
 
 
 def _differing(tonight: Mapping[str, Any], last: Mapping[str, Any]) -> set[str]:

@@ -26,7 +26,7 @@ from batch.plan.night_plan import Estimate, Plan, check_room, estimate, job_shar
 from batch.run.outcome import Attempt, Outcome, Report
 from batch.store.clock import check_not_ahead
 from batch.store.journal import Journal, ShardRecord
-from batch.store.layout import COUNTS, ITEM_ITEMS, LAYOUTS, STATES, USER_ITEMS, record_of, staging_of
+from batch.store.layout import COUNTS, ITEM_ITEMS, ITEM_USERS, LAYOUTS, STATES, USER_ITEMS, record_of, staging_of
 from batch.store.nights import retain
 from batch.store.places import open_target
 from batch.store.publish import pointed, publish, read_manifest, recover
@@ -304,17 +304,19 @@ def _write_lists(night: Night, journal: Journal) -> Written:
     stages, shards = night.attempt.stages, job_shards(night.job, night.opened.asked)
     with stages.time("looking for finished parts"):
         done = journal.resume([shard.name for shard in shards])
+    taken = NOTHING
+    if len(done) < len(shards):
+        with stages.time("looking for what stands"):
+            taken = taken_over(night.job, night.opened)
+            done = _usable(night, taken, journal, done)
     if done:
         values = facts(stage="looking for finished parts", resumed_parts=len(done), parts=len(shards))
         log.info("resuming: %d of %d parts are done", len(done), len(shards), extra=values)
     check_room(night.target, night.planned, sum(record.bytes for record in done.values()))
     todo = [shard for shard in shards if shard.name not in done]
     peaks: Mapping[str, float] = {}
-    taken = NOTHING
     with contextlib.ExitStack() as stack:
         if todo:
-            with stages.time("looking for what stands"):
-                taken = taken_over(night.job, night.opened)
             with stages.time("preparing the model"):
                 write, peaks = _writing(night, taken, journal, stack)
         for what, side in FOLDERS.items():
@@ -323,6 +325,18 @@ def _write_lists(night: Night, journal: Journal) -> Written:
                 with stages.time(f"scoring {what}"):
                     done |= {record.path: record for record in write_shards(write, mine, what, each)}
     return Written([done[shard.name] for shard in shards], todo, taken, peaks)
+
+
+def _usable(
+    night: Night, taken: TakenOver, journal: Journal, done: Mapping[str, ShardRecord]
+) -> dict[str, ShardRecord]:
+    """The finished parts, but for those of users that left no part of audiences, where audiences must be made."""
+    if night.job.audience is None or ITEM_USERS in taken.sides:
+        return dict(done)
+    bare = {name for name, each in done.items() if name.startswith(f"{USER_ITEMS}/") and not each.partials}
+    for name in bare:
+        journal.forget(name)
+    return {name: each for name, each in done.items() if name not in bare}
 
 
 def _writing(

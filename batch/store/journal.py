@@ -62,6 +62,10 @@ class Journal:
         record = _opened(self.target.read(f"{self.folder}/{part}.json"), self.digest)
         return record if record is not None and record.path == part and self._is_whole(record) else None
 
+    def forget(self, part: str) -> None:
+        """A finished part is to be made again."""
+        self.target.remove(f"{self.folder}/{part}.json")
+
     def note_refusal(self) -> None:
         """Note that what is staged failed its gates: it is kept for a look until the night is published."""
         self.target.write(f"{self.folder}/{_REFUSED}", self.digest.encode())

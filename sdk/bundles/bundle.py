@@ -15,7 +15,7 @@ from sdk.base.files import sha256_of, standing
 from sdk.base.ids import count_of, id_of, ids_of
 from sdk.base.paths import as_path
 from sdk.base.rights import reason
-from sdk.base.types import Id, Ids, TopK
+from sdk.base.types import Id, Ids, Int64s, TopK
 from sdk.bundles.info import FORMAT_VERSION, IN_MEASURED, INFO, MEASURED, BundleInfo, read_info, verify
 
 if TYPE_CHECKING:
@@ -229,7 +229,9 @@ class Bundle:
             return None
         return resolved
 
-    def list_form(self, name: str | None = "best", *, parts: Sequence[int] = ()) -> PairForm | None:
+    def list_form(
+        self, name: str | None = "best", *, parts: Sequence[int] = (), users: Int64s | None = None
+    ) -> PairForm | None:
         """What lists are ranked by, in pair form.
 
         That is the history model's score plus the ranker's share, of its logit: a ranker learns who likes what among
@@ -238,6 +240,7 @@ class Bundle:
         Args:
             name: a ranker, or ``best``; None for none.
             parts: of the split, whose ratings stand in the users' histories; none named: all of them.
+            users: (N,) int64, the only user rows that are to have a history; None: all of them.
 
         Returns:
             None where the bundle holds neither.
@@ -249,19 +252,25 @@ class Bundle:
         if self.history is None:
             return ranker
         rated = self.interactions.only(*parts)
-        users, items = rated.rows.user_index, rated.rows.item_index
+        rated, num_users = rated if users is None else rated.of_users(users), len(self.encoded_users)
+        columns = rated.rows.user_index, rated.rows.item_index, rated.rating
         try:
-            num_users = len(self.encoded_users)
-            known = self.history.to_pair_form(users, items, rated.rating, num_users, rated.timestamp)
+            known = self.history.to_pair_form(*columns, num_users, rated.timestamp)
         except ValueError as error:
             message = f"{self.path / 'seen.parquet'}: not the ratings of this bundle ({error}). Train the bundle again."
             raise BundleError(message) from error
         return known if resolved is None or ranker is None else blend(known, ranker, self.ranker_share(resolved))
 
     def recommender(
-        self, name: str = "best", *, threads: int | None = None, memory_mib: float | None = None, device: str = "cpu"
+        self,
+        name: str = "best",
+        *,
+        threads: int | None = None,
+        memory_mib: float | None = None,
+        device: str = "cpu",
+        users: Int64s | None = None,
     ) -> Recommender:
-        """What gives every user a list: ``list_form``, and the fallback; on every core unless told.
+        """What gives every user (or those of (N,) int64 rows) a list: ``list_form``, and the fallback; on every core.
 
         Raises:
             UsageError: the bundle has no such ranker, or the device is not there.
@@ -269,7 +278,7 @@ class Bundle:
         from sdk.scoring.recommender import Recommender
 
         resolved = self.ranker_of_lists(name)
-        form = self.list_form(resolved)
+        form = self.list_form(resolved, users=users)
         source = resolved or ("popular" if form is None else "history")
         tables = (self.encoded_users, self.encoded_items)
         return Recommender(source, form, *tables, threads=threads, memory_mib=memory_mib, device=device)

@@ -204,9 +204,11 @@ class FreshBundle(Bundle):
         )
         return replace(found, item_in=item_in, item_out=item_out, item_bias=bias)
 
-    def list_form(self, name: str | None = "best", *, parts: Sequence[int] = ()) -> PairForm | None:
+    def list_form(
+        self, name: str | None = "best", *, parts: Sequence[int] = (), users: Int64s | None = None
+    ) -> PairForm | None:
         """As ``Bundle.list_form``; a new item is what is like it, to the ranker, too."""
-        form, new = super().list_form(name, parts=parts), self.new_items
+        form, new = super().list_form(name, parts=parts, users=users), self.new_items
         if form is None or new is None:
             return form
         return replace(form, items=Side(*(new.mean(part, self.encoded_items) for part in form.items.parts)))

@@ -58,9 +58,15 @@ class StoredInteractions:
 
     def only(self, *parts: int) -> StoredInteractions:
         """The ratings of the given parts (none given: all), with their stars."""
-        if not parts:
-            return self
-        rows = np.isin(self.part, parts)
+        return self._taking(np.isin(self.part, parts)) if parts else self
+
+    def of_users(self, user_index: Int64s) -> StoredInteractions:
+        """The ratings of (N,) user rows, in the same order."""
+        wanted = np.zeros(max(int(self.rows.user_index.max(initial=0)), int(user_index.max(initial=0))) + 1, np.bool_)
+        wanted[user_index] = True
+        return self._taking(wanted[self.rows.user_index])
+
+    def _taking(self, rows: Bools) -> StoredInteractions:
         timestamp = None if self.timestamp is None else self.timestamp[rows]
         takes_out = None if self.takes_out is None else self.takes_out[rows]
         return StoredInteractions(self.rows.take(rows), self.part[rows], self.rating[rows], timestamp, takes_out)

@@ -1,6 +1,10 @@
 """A whole night at MovieLens 25M's size, end to end: load, train, score everyone, both lists, Parquet, audit.
 
-    python tests/benchmarks/night.py [--users 162541] [--titles 62423] [--model dlrm|ncf] [--keep DIR]
+    python tests/benchmarks/night.py [--users 162541] [--titles 62423] [--model dlrm|ncf|history] [--keep DIR]
+    python tests/benchmarks/night.py --model history --changed 0.02
+
+With ``--changed`` that share of the users rate five titles more on the next day, and that day's night is written twice:
+whole, and taking over from the night before the lists that stand. Both must have the same parts.
 
 Ratings are generated in MovieLens's CSV form with a Zipf-like popularity and eight planted tastes. One epoch is
 trained, without refit: this measures speed and memory, not quality, so the gate on personal taste is skipped. Every
@@ -28,7 +32,13 @@ import logging, sys
 logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
 import sdk
 dataset = sdk.load_movielens({data!r})
-config = sdk.RunConfig(training=sdk.TrainingConfig(max_epochs=1, refit=False), models=("{model}", "content"))
+from sdk.base.config import HistoryConfig
+history = HistoryConfig(
+    rank=256, penalty=500.0, item_exponent=0.3, content_weight=0.5, popularity_weight=0.1, half_life_days=0.0,
+    max_titles=4000, weighting="stars",
+)
+training = sdk.TrainingConfig(max_epochs=1, refit=False)
+config = sdk.RunConfig(training=training, history=history, models=("{model}", "content"), final_fit=False)
 sdk.train(dataset, config, {bundle!r}, force=True)
 from sdk.base.stages import peak_memory_mib
 print(f"peak memory of training: {{peak_memory_mib():.0f}} MiB")
@@ -64,21 +74,36 @@ def generate(folder: Path, num_users: int, num_titles: int, per_user: int = 154,
     return written
 
 
+def newer(path: Path, num_users: int, num_titles: int, share: float, seed: int = 1) -> None:
+    """Write five more ratings of each of a share of the users, drawn at random."""
+    rng = np.random.default_rng(seed)
+    users = np.repeat(rng.choice(num_users, round(num_users * share), replace=False) + 1, 5)
+    columns = [users, rng.integers(1, num_titles + 1, len(users)), rng.integers(1, 11, len(users)) / 2]
+    times = np.full(len(users), 1_800_000_000)
+    pa_csv.write_csv(pa.table([*columns, times], names=["userId", "movieId", "rating", "timestamp"]), path)
+
+
 def main() -> int:
     """Run the night and print each stage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=162_541)
     parser.add_argument("--titles", type=int, default=62_423)
     parser.add_argument("--model", default="dlrm")
+    parser.add_argument("--changed", type=float, metavar="SHARE", help="and the next night, with and without --full")
     parser.add_argument("--keep", type=Path, help="keep data and bundle here, and use those that are there")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        run(args.keep or Path(folder), args.users, args.titles, args.model)
+        home = args.keep or Path(folder)
+        bundle = prepared(home, args.users, args.titles, args.model)
+        night(home, bundle, "2026-11-23")
+        if args.changed is not None:
+            newer(home / "newer.csv", args.users, args.titles, args.changed)
+            compare(home, bundle, "--ratings", str(home / "newer.csv"))
     return 0
 
 
-def run(home: Path, num_users: int, num_titles: int, model: str) -> None:
-    """Generate, train and score, each timed."""
+def prepared(home: Path, num_users: int, num_titles: int, model: str) -> Path:
+    """A trained bundle, timed where it is not there yet."""
     data, bundle = home / "ml-generated", home / f"bundle-{model}"
     if not data.exists():
         start = time.perf_counter()
@@ -89,12 +114,26 @@ def run(home: Path, num_users: int, num_titles: int, model: str) -> None:
         start = time.perf_counter()
         subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, check=True)
         print(f"load and train: {time.perf_counter() - start:.0f} s", flush=True)
+    return bundle
+
+
+def night(home: Path, bundle: Path, date: str, *options: str) -> tuple[float, float, dict[str, str]]:
+    """One night: seconds of its command, of scoring in it, and the hashes of its files."""
     start = time.perf_counter()
     command = [sys.executable, "-m", "batch.score", "--bundle", str(bundle), "--out", str(home / "nightly"),
-               "--run-date", "2026-11-23", "--json", "--force",
-               "--skip-gate", "users.sameness"]  # fmt: skip
+               "--run-date", date, "--json", "--force", "--skip-gate", "users.sameness", *options]  # fmt: skip
     report = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout)
-    print(f"night: {time.perf_counter() - start:.0f} s: {json.dumps(report)}", flush=True)
+    seconds = time.perf_counter() - start
+    print(f"night: {seconds:.1f} s: {json.dumps(report)}", flush=True)
+    files = json.loads((home / "nightly" / f"run_date={date}" / "manifest.json").read_text())["files"]
+    return seconds, sum(took for stage, took in report["seconds"].items() if stage.startswith("scoring ")), files
+
+
+def compare(home: Path, bundle: Path, *options: str) -> None:
+    """The next night, whole and by what changed."""
+    full, changed = (night(home, bundle, "2026-11-24", *options, *more) for more in (["--full"], []))
+    print(f"the same parts: {full[2] == changed[2]}; whole night {full[0] / changed[0]:.1f} times less time, "
+          f"scoring {full[1] / max(changed[1], 1e-9):.1f} times less")  # fmt: skip
 
 
 if __name__ == "__main__":
