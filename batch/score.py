@@ -54,7 +54,7 @@ def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -
     cli.add_fields(needed, Job, "out")
     cli.add_fields(needed, Job, "run_date", metavar="YYYY-MM-DD", required=False)
     common = parser.group("common")
-    cli.add_fields(common, Job, "k", "model", "include_seen", "audience")
+    cli.add_fields(common, Job, "k", "model", "kind", "include_seen", "audience")
     cli.add_fields(common, Job, "force")
     common.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
     files = "files hold one id a line, or the named columns (CSV, Parquet)"

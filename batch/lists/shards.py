@@ -117,7 +117,7 @@ class Scorer:
             )
             nothing = Seen.nothing(len(bundle.encoded_users))
             self.seen = asked.barred(nothing if job.include_seen else asked.seen(bundle))
-            self.content = bundle.content if bundle.has_content else None
+            self.content = bundle.look_alikes(job.kind) if bundle.has_content else None
         self.user_index = bundle.encoded_users.index_of(asked.users)
         self.k = min(job.k, len(bundle.encoded_items))  # buffers grow with it
         self.audience = min(job.audience or 0, len(bundle.encoded_users))
