@@ -71,7 +71,7 @@ def _add_advanced(parser: CommandParser) -> None:
     skipped = "publish whatever this gate of docs/gates.md says, and note it in the manifest; may be given again"
     cli.add_fields(group, Job, "skip_gate", action="append", default=[], metavar="NAME", help=skipped)
     cli.add_fields(group, Job, "device", choices=DEVICES)
-    cli.add_fields(group, Job, "users_per_part", "threads", "memory_mib")
+    cli.add_fields(group, Job, "full", "users_per_part", "threads", "memory_mib")
     cli.add_cluster_options(parser)
     group.add_argument("--no-report", action="store_true", help="write no HTML report to OUT/reports/")
     cli.add_mlflow_option(parser)

@@ -20,10 +20,12 @@ from sdk.base import __version__
 
 if TYPE_CHECKING:
     from sdk.base.config import (
+        BFMConfig,
         ContentConfig,
         DataConfig,
         DLRMConfig,
         FeatureConfig,
+        HistoryConfig,
         NCFConfig,
         RunConfig,
         SplitConfig,
@@ -54,8 +56,8 @@ if TYPE_CHECKING:
     from sdk.training.pipeline import train_bundle as train
 
 _NAMES = {
-    "sdk.base.config": "ContentConfig DLRMConfig DataConfig FeatureConfig NCFConfig RunConfig SplitConfig "
-    "TrainingConfig",
+    "sdk.base.config": "BFMConfig ContentConfig DLRMConfig DataConfig FeatureConfig HistoryConfig NCFConfig RunConfig "
+    "SplitConfig TrainingConfig",
     "sdk.base.errors": "BundleError ConfigError DataError LockedError MarqueeError OutputError QualityGateError "
     "ScoreError UsageError",
     "sdk.base.types": "Dataset Interactions TopK",
@@ -74,8 +76,9 @@ _NAMES = {
 _HOME = {name.partition("=")[0]: (module, name) for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
-    "Bundle", "BundleError", "BundleInfo", "ConfigError", "ContentConfig", "ContentModel", "DLRMConfig", "DataConfig",
-    "DataError", "Dataset", "Evaluation", "FeatureConfig", "Interactions", "LockedError", "MLflow", "MarqueeError",
+    "BFMConfig", "Bundle", "BundleError", "BundleInfo", "ConfigError", "ContentConfig", "ContentModel", "DLRMConfig",
+    "DataConfig", "DataError", "Dataset", "Evaluation", "FeatureConfig", "HistoryConfig", "Interactions", "LockedError",
+    "MLflow", "MarqueeError",
     "NCFConfig", "OutputError", "QualityGateError", "RunConfig", "ScoreError", "SplitConfig", "TopK", "TrainingConfig",
     "UsageError", "__version__", "dataset", "download", "evaluate", "from_merlin", "from_tables", "load",
     "load_movielens", "train", "write_sample",

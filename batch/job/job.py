@@ -33,6 +33,7 @@ class Job:
         include_seen: whether to list items that the user has rated, too.
         device: where to score: ``auto``, ``cpu`` or ``cuda``.
         force: whether to write a night again that is published, or one whose date lies far ahead.
+        full: whether to score everybody, whoever's list stands since the night before; it changes no byte.
         users_per_part: users in one Parquet file, and in memory at a time.
         threads: cores to score on, every one unless given; it changes no byte.
         memory_mib: most MiB that the engine's buffers may take, chosen unless given; it changes no byte.
@@ -62,6 +63,7 @@ class Job:
     include_seen: bool = False
     device: str = "auto"
     force: bool = False
+    full: bool = False
     users_per_part: int = 8192
     threads: int | None = None
     memory_mib: float | None = None

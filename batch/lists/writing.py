@@ -7,11 +7,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from batch.lists.progress import Progress
 from batch.lists.shards import Scorer, Shard, store
 from batch.store.journal import Journal, ShardRecord
 from batch.store.target import first_altered
 from sdk.base.errors import OutputError
+from sdk.base.progress import Progress
 
 Write = Callable[[Sequence[Shard]], Iterator[tuple[Shard, ShardRecord]]]
 """Scores shards and writes their parts: each shard with its record, when its part is written."""

@@ -459,8 +459,8 @@ class RunConfig(Checked):
         known = get_args(ModelName)
         _check(self, "models", bool(self.models) and set(self.models) <= set(known), f"one or more of {known}")
         _check(self, "models", len(set(self.models)) == len(self.models), "each model once")
-        highest = self.data.rating_max
-        some_like = -math.inf < self.features.like_above < highest
+        highest = math.inf if isinstance(self.data.rating_max, FromData) else self.data.rating_max
+        some_like = -math.inf < self.features.like_above < highest  # of a scale to be found, see ``require_likes``
         expected = f"a number below the highest rating, {highest:g}, so that a rating can be above it"
         _check(self.features, "like_above", some_like, expected)
 

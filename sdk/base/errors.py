@@ -117,7 +117,7 @@ class MissingColumnError(DataError):
     def __init__(self, path: object, column: str, found: Sequence[str]) -> None:
         super().__init__(
             f"{path}: no column {column!r} (it has {', '.join(found[:40]) or 'no columns'}). "
-            "Rename it, or see 'Inputs' in README.md for the columns we read."
+            "Rename it; columns of any name and ids of any kind go through train --interactions (docs/your_data.md)."
         )
 
 

@@ -7,6 +7,7 @@ import logging
 import sys
 import uuid
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
@@ -16,7 +17,7 @@ from sdk.base.streams import painted
 LogFormat = Literal["text", "json"]
 LOG_FORMATS: tuple[str, ...] = get_args(LogFormat)
 PACKAGES = ("sdk", "export", "batch")
-_FACTS = "facts"
+_FACTS, _IS_DETAIL = "facts", "is_detail"
 
 
 def facts(**values: Any) -> dict[str, Any]:
@@ -25,6 +26,11 @@ def facts(**values: Any) -> dict[str, Any]:
     People read the message; ``--log-format json`` adds these as keys of their own.
     """
     return {_FACTS: values}
+
+
+def details(**values: Any) -> dict[str, Any]:
+    """``facts`` of a line that people see with ``--verbose`` only: there are many such, or others say it, too."""
+    return {**facts(**values), _IS_DETAIL: True}
 
 
 def new_run_id() -> str:
@@ -40,14 +46,26 @@ def configure(level: int, log_format: str, run_id: str | None = None) -> None:
         log_format: ``text`` or ``json``.
         run_id: written into every JSON line; None makes one.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _AroundBars(sys.stderr)
     if log_format == "json":
         handler.setFormatter(JsonLines(run_id or new_run_id()))
     else:
         handler.setFormatter(TextLines("%(message)s"))
+        if level > logging.DEBUG:
+            handler.addFilter(lambda record: not getattr(record, _IS_DETAIL, False))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for package in PACKAGES:
         logging.getLogger(package).setLevel(level)
+
+
+class _AroundBars(logging.StreamHandler[Any]):
+    """Writes lines above the live line of a terminal, which is drawn again below them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        bars = sys.modules.get("tqdm")  # loaded by who draws any
+        with nullcontext() if bars is None else bars.tqdm.external_write_mode(file=sys.stderr):
+            super().emit(record)
 
 
 class TextLines(logging.Formatter):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sdk.base.logs import facts
+from sdk.base.progress import Progress
 from sdk.base.traces import span
 
 log = logging.getLogger(__name__)
@@ -26,17 +27,19 @@ class Stages:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def time(self, name: str) -> Iterator[None]:
-        """Time a stage, also one that fails, and log one that does not with the peak memory so far."""
+    def time(self, name: str) -> Iterator[Progress]:
+        """Time a stage, also one that fails; of one that does not, log a line with what it says of itself."""
         start = time.perf_counter()
         try:
-            with span(name):
-                yield
+            with span(name), Progress(name) as progress:
+                yield progress
         finally:
             self.seconds[name] = seconds = time.perf_counter() - start
         peak = peak_memory_mib()
         values = facts(stage=name, seconds=round(seconds, 3), peak_memory_mib=round(peak, 1))
-        log.info("%s: %.1f s, peak memory %.0f MiB", name, seconds, peak, extra=values)
+        memory = [f"peak memory {peak:.0f} MiB"] if log.isEnabledFor(logging.DEBUG) else []
+        said = "".join(f", {words}" for words in [*progress.words, *memory])
+        log.info("%s: %.1f s%s", name, seconds, said, extra=values)
 
 
 def peak_memory_mib() -> float:

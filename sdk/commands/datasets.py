@@ -111,14 +111,16 @@ def read_dataset(args: argparse.Namespace, config: RunConfig) -> Dataset:
     """The data set that the options name.
 
     Raises:
-        UsageError: an option is given with another that it does not go with.
+        UsageError: an option is given with another that it does not go with, or makes nothing a like.
         DataError: the data cannot be used.
     """
     _require_fitting(args)
     if args.dataset is not None or args.interactions is not None:
         return _any_dataset(args, config)
+    from sdk.data.labels import require_likes
     from sdk.data.movielens import load
 
+    require_likes(config, config.data.rating_min, config.data.rating_max, "MovieLens")
     if not args.sample:
         return load(args.movielens, tmdb=args.tmdb, config=config.data)
     from sdk.data.sample.writer import write_sample

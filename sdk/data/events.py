@@ -10,7 +10,6 @@ import contextlib
 import json
 import math
 import re
-import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,14 +17,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from sdk.base import schema
 from sdk.base.config import DataConfig
 from sdk.base.description import Feedback
 from sdk.base.errors import UnusableFileError, UsageError
-from sdk.base.printable import one_line
-from sdk.base.streams import is_terminal
+from sdk.base.progress import Progress
 from sdk.base.types import Bools, IdArray, Int64s, Interactions
 from sdk.data.column_names import columns_of
 from sdk.data.columns import numbers_of
@@ -201,13 +198,12 @@ class _Reader:
             raise UsageError(message)
 
     def read(self) -> _Gathered:
-        found, hidden = _Gathered(), not is_terminal(sys.stderr)
-        shown, ids = one_line(self._source.where), [self._used["user_id"], self._used["item_id"]]
+        found, ids = _Gathered(), [self._used["user_id"], self._used["item_id"]]
         ids += [self._used["event"]] if "event" in self._used else []
-        with tqdm(total=self._source.num_rows, desc=shown, unit=" rows", leave=False, disable=hidden) as bar:
+        with Progress(self._source.where, "rows", total=self._source.num_rows or 0) as progress:
             for part in self._source.parts(list(dict.fromkeys(self._used.values())), ids):
                 self._take(part, found)
-                bar.update(part.rows.num_rows)
+                progress.advance(part.rows.num_rows)
                 bad = found.counts["rejected"]
                 if bad > _ENOUGH and 2 * bad > found.counts["rows"]:
                     break

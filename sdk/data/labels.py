@@ -51,7 +51,7 @@ def ready(dataset: Dataset, config: RunConfig, *, level: int = logging.WARNING) 
     Raises:
         DataError: a rating is not finite, a weight not above 0; there is nothing to train on, or nothing for the
             rankers that were asked for to learn from.
-        UsageError: ``like_above`` was given, and the feedback is implicit.
+        UsageError: ``like_above`` was given, and the feedback is implicit or no rating is above it.
     """
     dataset, config = for_data(dataset, config, level=level)
     parts = split(dataset.interactions, config.split)
@@ -65,6 +65,8 @@ def for_data(dataset: Dataset, config: RunConfig, *, level: int = logging.WARNIN
     _require_numbers(rating, dataset.about.feedback)
     if not len(rating):
         return dataset, _given(config)
+    if dataset.about.feedback == "explicit":
+        require_likes(config, float(rating.min()), float(rating.max()), dataset.name)
     if dataset.about.feedback == "implicit":
         return dataset, _of_likes(config, rating, weights=True)
     if rating.min() == rating.max() and isinstance(config.features.like_above, FromData):
@@ -79,6 +81,24 @@ def for_data(dataset: Dataset, config: RunConfig, *, level: int = logging.WARNIN
     log.log(level, text, f"{len(rating):,}", found, more)
     about = dataclasses.replace(dataset.about, feedback="implicit")
     return dataclasses.replace(dataset, about=about), _of_likes(config, rating, weights=False)
+
+
+def require_likes(config: RunConfig, low: float, high: float, where: object) -> None:
+    """Refuse a threshold that was given though nothing can lie above it.
+
+    Args:
+        config: the run.
+        low: the lowest rating, or the scale's.
+        high: the highest.
+        where: what the ratings are of.
+
+    Raises:
+        UsageError: no rating can be a like.
+    """
+    above = config.features.like_above
+    if not isinstance(above, FromData) and above >= high:
+        message = f"like_above: got {above:g}, but the ratings of {where} go from {low:g} to {high:g}: none would be a"
+        raise UsageError(f"{message} like. Give a number below {high:g}, or leave it out (--like-above).")
 
 
 def _require_numbers(rating: Float32s, feedback: Feedback) -> None:

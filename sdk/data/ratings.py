@@ -8,21 +8,18 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-from tqdm import tqdm
 
 from sdk.base import schema
 from sdk.base.arrow_memory import reader_of
 from sdk.base.config import DataConfig
 from sdk.base.errors import UnusableFileError
-from sdk.base.printable import one_line
-from sdk.base.streams import is_terminal
+from sdk.base.progress import Progress
 from sdk.base.types import Bools, Int64s, Interactions
 from sdk.data import validation
 from sdk.data.archive import Source
@@ -119,9 +116,8 @@ def _read_blocks(
 ) -> tuple[dict[str, list[Values]], pa.Table, int]:
     """The accepted rows' columns, block by block and compact; the rejected rows; and the number of all."""
     columns: dict[str, list[Values]] = {name: [] for name in COLUMNS}
-    tables, total, hidden = [schema.REJECTS.empty_table()], 0, not is_terminal(sys.stderr)
-    size, shown = source.size(file), one_line(file)
-    with tqdm(total=size, desc=shown, unit="B", unit_scale=True, leave=False, disable=hidden) as bar:
+    tables, total = [schema.REJECTS.empty_table()], 0
+    with Progress(file, "B", total=source.size(file)) as progress:
         for block in blocks(source, file, layout):
             accepted, rejected = parser.parse(block)
             for name, values in accepted.items():
@@ -130,7 +126,7 @@ def _read_blocks(
             if rejected:
                 rows = np.fromiter(rejected, np.int64)
                 tables.append(_table(file, layout, block, rows, list(rejected.values())))
-            bar.update(len(block.data) + 1)
+            progress.advance(len(block.data) + 1)
     return columns, pa.concat_tables(tables), total
 
 

@@ -109,6 +109,9 @@ def check_share(
     known = {**remedies, **REMEDIES}.items()
     remedy = next((remedy for pattern, remedy in known if re.search(pattern, counts[0]["values"])), "")
     remedy = _for_file(remedy, where)
+    if adjustable and remedy.startswith("Number the ") and "pandas" in remedy:
+        other = "Ids that are no numbers go through --interactions RATINGS.csv --items TITLES.csv, not --movielens"
+        remedy = f"{other}. Or else: {remedy}"
     share = config.max_reject_share
     raise TooManyRejectsError(where, rejects.num_rows, total, share, reasons, remedy, adjustable)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.base.errors import ScoreError
-from sdk.base.streams import is_terminal
+from sdk.base.progress import Progress
 from sdk.base.types import Bools, Float32s, Float64s
 
 log = logging.getLogger(__name__)
@@ -152,17 +151,17 @@ class BiasedMF:
         return vectors
 
     def _descend(self, rng: np.random.Generator, user: Index, item: Index, likes: Float32s, terms: Terms) -> None:
-        from tqdm import tqdm
-
-        hidden, one_epoch = not is_terminal(sys.stderr), compiled_epoch()
+        one_epoch = compiled_epoch()
         l2 = np.float32(self.bias_l2), np.float32(self.vector_l2)
-        for epoch in tqdm(range(self.num_epochs), desc="matrix factorisation", unit="epoch", disable=hidden):
-            rate = np.float32(self.learning_rate * self.learning_rate_decay**epoch)
-            one_epoch(user, item, likes, rng.permutation(len(likes)), *terms, rate, *l2)
-            if not all(np.isfinite(values).all() for values in terms):
-                message = f"BiasedMF.fit: a score is not finite after epoch {epoch + 1} at learning rate {rate:g}"
-                raise ScoreError(f"{message}; training diverged. Lower learning_rate.")
-        log.info("matrix factorisation: %d rows, %d epochs", len(likes), self.num_epochs)
+        with Progress("matrix factorisation", "epochs", total=self.num_epochs) as progress:
+            for epoch in range(self.num_epochs):
+                rate = np.float32(self.learning_rate * self.learning_rate_decay**epoch)
+                one_epoch(user, item, likes, rng.permutation(len(likes)), *terms, rate, *l2)
+                if not all(np.isfinite(values).all() for values in terms):
+                    message = f"BiasedMF.fit: a score is not finite after epoch {epoch + 1} at learning rate {rate:g}"
+                    raise ScoreError(f"{message}; training diverged. Lower learning_rate.")
+                progress.advance()
+        log.debug("matrix factorisation: %d rows, %d epochs", len(likes), self.num_epochs)
 
 
 def sgd_epoch(

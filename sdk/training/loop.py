@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -24,10 +23,10 @@ from torch import Tensor, nn
 from sdk.base.config import TrainingConfig
 from sdk.base.errors import OutputError, ScoreError
 from sdk.base.files import write_file
+from sdk.base.progress import Progress
 from sdk.base.rights import reason
-from sdk.base.streams import is_terminal
-from sdk.features.encode import EncodedInteractions
 from sdk.features.loaders import InteractionLoader, NegativeSampling, PairBatch
+from sdk.features.tables import EncodedInteractions
 from sdk.machine.code_cache import give_torch_a_folder
 from sdk.machine.device import require_trainer
 from sdk.metrics.pointwise import EpochRecord, auc, log_loss
@@ -169,6 +168,7 @@ def train(
     device: str = "cpu",
     share: Share = ALONE,
     bf16: bool = False,
+    progress: Progress | None = None,
 ) -> Checkpoint:
     """Train in place.
 
@@ -184,6 +184,7 @@ def train(
         share: this process's share of every batch, where several train one model; all must call this alike.
         bf16: whether a GPU computes matrix products in bfloat16.
         on_epoch: told of each epoch once it is saved; whatever it raises ends training and is passed on.
+        progress: of the stage that this belongs to, whose rounds are networks; None shows the training by itself.
 
     Raises:
         ScoreError: the loss became NaN or infinite.
@@ -196,29 +197,44 @@ def train(
     optimiser = route.optimiser if route else torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
     state = Checkpoint.restore(checkpoint, model, optimiser)
     last, is_measured = num_epochs or config.max_epochs, validation is not None
-    while len(state.history) < last and not (is_measured and len(state.history) - state.best_epoch >= config.patience):
-        loader.set_epoch(len(state.history) + 1)
-        title = f"{name} epoch {loader.epoch}/{last}"
-        with nullcontext(route) if route else _step_for(model, optimiser, config, share, bf16=bf16) as epoch:
-            loss, rows_per_s = _run_epoch(model, loader, epoch, config.seed, title)
-        if not math.isfinite(loss):
-            message = f"{name}: the training loss became {loss} in epoch {loader.epoch}. Lower the learning rate."
-            raise ScoreError(message)
-        score = validation_loss = math.nan
-        if validation is not None:
-            scores = predict(model, validation)
-            score = share.first_ones(auc(validation.label, scores), model.users.dense.device)
-            validation_loss = log_loss(validation.label, scores)
-        record = EpochRecord(loader.epoch, loss, score, validation_loss, rows_per_s)
-        state = state.after(record, model, keep_best=is_measured)
-        figures = f", validation AUC {score:.4f}, log loss {validation_loss:.4f}" if is_measured else ""
-        log.info("%s: training loss %.4f%s, %s rows/s", title, loss, figures, f"{rows_per_s:,.0f}")
-        state.save(checkpoint, optimiser, model)
-        if on_epoch is not None:
-            on_epoch(record)
+    with nullcontext(progress) if progress else Progress(name) as shown:
+        while len(state.history) < last and not (is_measured and _is_past_best(state, config)):
+            loader.set_epoch(len(state.history) + 1)
+            title = f"{name} epoch {loader.epoch}/{last}"
+            _expect(shown, loader, state, last, config.patience if is_measured else last)
+            with nullcontext(route) if route else _step_for(model, optimiser, config, share, bf16=bf16) as epoch:
+                loss, rows_per_s = _run_epoch(model, loader, epoch, config.seed, shown)
+            if not math.isfinite(loss):
+                message = f"{name}: the training loss became {loss} in epoch {loader.epoch}. Lower the learning rate."
+                raise ScoreError(message)
+            score = validation_loss = math.nan
+            if validation is not None:
+                scores = predict(model, validation)
+                score = share.first_ones(auc(validation.label, scores), model.users.dense.device)
+                validation_loss = log_loss(validation.label, scores)
+                shown.show_best(score)
+            record = EpochRecord(loader.epoch, loss, score, validation_loss, rows_per_s)
+            state = state.after(record, model, keep_best=is_measured)
+            figures = f", validation AUC {score:.4f}, log loss {validation_loss:.4f}" if is_measured else ""
+            log.debug("%s: training loss %.4f%s, %s rows/s", title, loss, figures, f"{rows_per_s:,.0f}")
+            state.save(checkpoint, optimiser, model)
+            if on_epoch is not None:
+                on_epoch(record)
     state.load_best_into(model)
     model.to("cpu").eval()
     return state
+
+
+def _is_past_best(state: Checkpoint, config: TrainingConfig) -> bool:
+    return len(state.history) - state.best_epoch >= config.patience
+
+
+def _expect(shown: Progress, loader: InteractionLoader, state: Checkpoint, last: int, patience: int) -> None:
+    """Rows to come if no epoch is better than the best so far, and as many for each network after this one."""
+    likely = min(last, max(state.best_epoch, 1) + patience)
+    if shown.unit != "rows":
+        shown.count("rows", 0)
+    shown.expect((likely - len(state.history)) * loader.num_rows, likely * loader.num_rows)
 
 
 def _route_for(model: PairModel, config: TrainingConfig) -> MerlinEpochs | None:
@@ -258,27 +274,16 @@ def _by(step: Step) -> Epoch:
     return epoch
 
 
-def _run_epoch(model: PairModel, loader: InteractionLoader, epoch: Epoch, seed: int, title: str) -> tuple[float, float]:
+def _run_epoch(
+    model: PairModel, loader: InteractionLoader, epoch: Epoch, seed: int, shown: Progress
+) -> tuple[float, float]:
     """One pass over the rows: (mean training loss, rows/s)."""
     model.train()
     generator = torch.Generator(loader.device).manual_seed(seed * 1_000_003 + loader.epoch)
     start = time.perf_counter()
-    with _progress(title, loader.num_rows) as advance:
-        summed, done = epoch(loader, generator, advance)
+    summed, done = epoch(loader, generator, shown.advance)
     total = float(summed)  # waits for the device
     return total / max(done, 1), done / max(time.perf_counter() - start, 1e-9)
-
-
-@contextmanager
-def _progress(title: str, num_rows: int) -> Iterator[Callable[[int], object]]:
-    """A bar on a terminal, and what advances it by so many rows; nothing where nobody watches."""
-    if not is_terminal(sys.stderr):
-        yield lambda _: None
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=num_rows, desc=title, unit=" rows", unit_scale=True, leave=False) as bar:
-        yield bar.update
 
 
 def _require_fit(model: nn.Module, weights: dict[str, Tensor]) -> None:

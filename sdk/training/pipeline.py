@@ -17,6 +17,7 @@ from sdk.base.config import RunConfig, TrainingConfig, to_json
 from sdk.base.errors import OutputError
 from sdk.base.files import digest_of, lock_of, locked, remove, sha256_of, standing
 from sdk.base.paths import as_path
+from sdk.base.progress import Progress
 from sdk.base.rights import reason
 from sdk.base.stages import Stages
 from sdk.base.traces import note, span
@@ -24,11 +25,11 @@ from sdk.base.types import Dataset, Float32s, Int64s, Interactions
 from sdk.bundles.bundle import INFO, Bundle, load
 from sdk.data.labels import ready
 from sdk.data.splits import Split
-from sdk.features.encode import EncodedInteractions, Features, fit_features
+from sdk.features.encode import Features, fit_features
 from sdk.features.engine import with_engine
 from sdk.features.interactions import StoredInteractions
 from sdk.features.loaders import against_sampled
-from sdk.features.tables import FIRST_KNOWN
+from sdk.features.tables import FIRST_KNOWN, EncodedInteractions
 from sdk.machine.device import require_trainer, resolve_device
 from sdk.measure.evaluation import evaluate, learnt_parts, learnt_words
 from sdk.metrics.pointwise import EpochRecord, auc
@@ -257,8 +258,9 @@ def _fitted(run: _Run, selection: _Selection, content: ContentModel | None) -> T
     stored = StoredInteractions.build(encoded, rated.rating, run.parts, rated.timestamp, rated.seen)
     history = None
     if "history" in config.models:
-        with stages.time(f"history model{', final fit' if run.is_final else ''}"):
+        with stages.time(f"history model{', final fit' if run.is_final else ''}") as shown:
             history = _history_model(run, stored, features, selection.history_vectors)
+            shown.says(f"penalty {history.config.penalty:g}")
     return Trained(
         run.dataset, config, features, stored, models,
         {name: each.history for name, each in selection.rankers.items()},
@@ -273,7 +275,7 @@ def _ranker_shares(run: _Run, selection: _Selection, history: HistoryModel | Non
         return {}
     rated, learnt, features = run.dataset.interactions, selection.fit.rows, selection.fit.features
     known, asked = rated.take(run.parts.train), rated.take(run.parts.validation)
-    with run.stages.time("rankers' shares of lists"):
+    with run.stages.time("rankers' shares of lists") as shown:
         whole = Split(np.arange(len(learnt)), *(np.zeros(0, np.int64),) * 2)
         stored = StoredInteractions.build(learnt, known.rating, whole, known.timestamp, known.seen)
         closed = _history_model(
@@ -284,7 +286,9 @@ def _ranker_shares(run: _Run, selection: _Selection, history: HistoryModel | Non
         form = closed.to_pair_form(*rows, len(features.users), known.timestamp)
         liked = features.encode(asked.take(np.flatnonzero(asked.rating >= history.config.like_at)))
         task = ShareTask.of(form, learnt, liked, run.config.training.seed)
-        return {} if task is None else {name: task.choose(each.model) for name, each in selection.rankers.items()}
+        found = {} if task is None else {name: task.choose(each.model) for name, each in selection.rankers.items()}
+        shown.says(", ".join(f"{name} {each.share:g}" for name, each in found.items()) or "too few likes to choose")
+        return found
 
 
 def _history_model(run: _Run, stored: StoredInteractions, features: Features, vectors: Float32s | None) -> HistoryModel:
@@ -294,10 +298,11 @@ def _history_model(run: _Run, stored: StoredInteractions, features: Features, ve
     """
     config = run.config.history
     learnt = stored.only(*learnt_parts(run.config))
-    return HistoryModel.fit(
-        learnt.rows.user_index, learnt.rows.item_index, learnt.rating, len(features.users), len(features.items),
-        vectors, config, learnt.timestamp, by_time=run.config.split.kind == "time",
-    )  # fmt: skip
+    with Progress("history model", "steps"):
+        return HistoryModel.fit(
+            learnt.rows.user_index, learnt.rows.item_index, learnt.rating, len(features.users), len(features.items),
+            vectors, config, learnt.timestamp, by_time=run.config.split.kind == "time",
+        )  # fmt: skip
 
 
 class _Fit(NamedTuple):
@@ -361,8 +366,9 @@ def _select_rankers(run: _Run, content: ContentModel | None) -> _Selection:
         known, size = fit.features.encode(rated), len(fit.features.items)
         validation = against_sampled(validation, known, size, config.training, config.split.seed)
     for name in config.rankers:
-        with time(f"{name}: training"):
-            selected[name] = _select(run, name, fit, validation)
+        with time(f"{name}: training") as shown:
+            selected[name] = _select(run, name, fit, validation, shown)
+            shown.says(f"validation AUC {selected[name].auc:.4f}")
     better, mixed_in = _with_another(run, selected, validation)
     return _Selection(fit, vectors, for_history, selected | better, mixed_in)
 
@@ -383,8 +389,8 @@ def _fit_rankers(run: _Run, selection: _Selection) -> tuple[_Fit, dict[str, Pair
             rows = run.dataset.interactions.take(run.learnt_rows())
             fit = _fit(run, rows, selection.vectors, run.fit_name.replace(" ", "-"))
         for name in run.config.rankers:
-            with run.stages.time(f"{name}: {run.fit_name}"):
-                models[name] = _refit(run, name, fit, selection.rankers[name])
+            with run.stages.time(f"{name}: {run.fit_name}") as shown:
+                models[name] = _refit(run, name, fit, selection.rankers[name], shown)
         if (other := selection.mixed_in) is not None:
             models["dlrm"] = mixed(models["dlrm"], models[other], run.config.dlrm.share_of(other))
     run.where.share.meet()
@@ -400,18 +406,23 @@ def _fit(run: _Run, rows: Interactions, vectors: Float32s, folder: str) -> _Fit:
     return _Fit(features, features.encode(rows))
 
 
-def _select(run: _Run, name: str, fit: _Fit, validation: EncodedInteractions) -> _Selected:
+def _select(run: _Run, name: str, fit: _Fit, validation: EncodedInteractions, shown: Progress) -> _Selected:
     """Train each member with early stopping on the validation part; the first also with each of the settings tried."""
+    settings, num_others = run.config.training_of(name), run.config.members_of(name, len(fit.rows)) - 1
+    shown.rounds = len(settings) + num_others
     tried = [
         _trained(
-            run, name, fit, validation, training, f", settings {number}" if number else "", f"selecting-0.{number}"
+            run, name, fit, validation, training, f", settings {number}" if number else "", f"selecting-0.{number}",
+            shown=shown,
         )
-        for number, training in enumerate(run.config.training_of(name))
-    ]
+        for number, training in enumerate(settings)
+    ]  # fmt: skip
     best = max(tried, key=lambda member: member.auc)
     others = [
-        _trained(run, name, fit, validation, best.training, f" member {place + 1}", f"selecting-{place}", place)
-        for place in range(1, run.config.members_of(name, len(fit.rows)))
+        _trained(
+            run, name, fit, validation, best.training, f" member {place + 1}", f"selecting-{place}", place, shown=shown
+        )
+        for place in range(1, num_others + 1)
     ]
     members = [best, *others]
     model = averaged([member.model for member in members])
@@ -419,33 +430,36 @@ def _select(run: _Run, name: str, fit: _Fit, validation: EncodedInteractions) ->
     return replace(best, model=model, epochs=epochs, auc=_validation_auc(run, model, validation))
 
 
-def _refit(run: _Run, name: str, fit: _Fit, selected: _Selected) -> PairModel:
+def _refit(run: _Run, name: str, fit: _Fit, selected: _Selected, shown: Progress) -> PairModel:
     """Train on training and validation part together, each member for as many epochs as were its best."""
     members = []
+    shown.rounds = len(selected.epochs)
     for place, num_epochs in enumerate(selected.epochs):
         label, file = f" {run.fit_name}{f' {place + 1}' if place else ''}", f"{run.fit_name.split()[0]}-{place}"
-        members.append(_trained(run, name, fit, None, selected.training, label, file, place, num_epochs).model)
+        one = _trained(run, name, fit, None, selected.training, label, file, place, num_epochs, shown=shown)
+        members.append(one.model)
     return averaged(members)
 
 
 def _trained(
     run: _Run, name: str, fit: _Fit, validation: EncodedInteractions | None, training: TrainingConfig,
-    label: str, file: str, place: int = 0, num_epochs: int | None = None,
+    label: str, file: str, place: int = 0, num_epochs: int | None = None, *, shown: Progress,
 ) -> _Selected:  # fmt: skip
     """One network; where several processes train it there is no checkpoint: they may stop at different epochs."""
     share, features = run.where.share, fit.features
+    shown.rounds -= 1
     training = replace(training, seed=training.seed + _SEEDS_APART * place)
     model = seeded(lambda: build_ranker(name, run.config, features.users, features.items), training)
     checkpoint = run.work / f"{name}.{file}.safetensors" if share.size == 1 else None
     if isinstance(model, BFM):
         history = sample(
             model, features, fit.rows, validation, replace(run.config, training=training),
-            name=f"{name}{label}", num_epochs=num_epochs,
+            name=f"{name}{label}", num_epochs=num_epochs, progress=shown,
         )  # fmt: skip
         return _Selected(model, training, history, (len(history),), history[-1].auc)
     result = train(
         model, fit.rows, validation, training, name=f"{name}{label}", num_epochs=num_epochs,
-        checkpoint=checkpoint, device=run.where.device, share=share,
+        checkpoint=checkpoint, device=run.where.device, share=share, progress=shown,
     )  # fmt: skip
     return _Selected(model, training, result.history, (result.best_epoch,), result.history[result.best_epoch - 1].auc)
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import numpy as np
 
 from sdk.base.config import RunConfig
-from sdk.base.streams import is_terminal
+from sdk.base.progress import Progress
 from sdk.base.types import Float32s, Float64s
-from sdk.features.encode import EncodedInteractions, Features
+from sdk.features.encode import Features
 from sdk.features.loaders import against_sampled
+from sdk.features.tables import EncodedInteractions
 from sdk.machine.device import usable_cores
 from sdk.metrics.pointwise import EpochRecord, auc, log_loss
 from sdk.models.bfm import BFM
@@ -31,7 +31,7 @@ _CALIBRATED_ON = 20_000
 
 def sample(
     model: BFM, features: Features, rows: EncodedInteractions, validation: EncodedInteractions | None,
-    config: RunConfig, *, name: str, num_epochs: int | None = None,
+    config: RunConfig, *, name: str, num_epochs: int | None = None, progress: Progress | None = None,
 ) -> tuple[EpochRecord, ...]:  # fmt: skip
     """Draw samples given encoded training ratings, and fill the model with the mean of their scores, as logits.
 
@@ -43,6 +43,7 @@ def sample(
         config: ``bfm`` says how long; ``training`` has the seed, and how negatives are sampled.
         name: shown in progress and logs.
         num_epochs: overrides what ``config.bfm`` says.
+        progress: of the stage that this belongs to; None shows it by itself.
 
     Returns:
         What each epoch gave; the model is that of the last one.
@@ -56,17 +57,23 @@ def sample(
     odds, measured = _Scores(_shuffled(learnt, seed)), _Scores(validation or learnt.take(np.zeros(0, np.int64)))
     history: list[EpochRecord] = []
     last = num_epochs or settings.epochs_for(len(rows))
-    with ThreadPoolExecutor(usable_cores(), "marquee-gibbs") as pool:
+    shown = progress or Progress(name)
+    with nullcontext() if progress else shown, ThreadPoolExecutor(usable_cores(), "marquee-gibbs") as pool:
+        shown.count("sweeps", 0)
         while len(history) < last and not (validation is not None and _is_done(history, settings.least_gain)):
             start, title = time.perf_counter(), f"{name} epoch {len(history) + 1}/{last}"
-            for _ in _shown(title, SWEEPS):
+            shown.expect(SWEEPS * (1 if validation is not None else last - len(history)))
+            for _ in range(SWEEPS):
                 chain.sweep(pool)
                 found.add(chain.users.expected, chain.items.expected)
                 for scores in (odds, measured):
                     scores.add(chain)
+                shown.advance()
             speed = SWEEPS * len(learnt) / max(time.perf_counter() - start, 1e-9)
             history.append(_record(len(history) + 1, odds, measured, speed))
-            log.info("%s: %s%s rows/s", title, *_figures(history[-1]))
+            log.debug("%s: %s%s rows/s", title, *_figures(history[-1]))
+            if validation is not None:
+                shown.show_best(history[-1].auc)
     scale = np.float32(odds.logits_per_score)
     users, items = found.result()
     model.fill((users[0] * scale, users[1] * scale), (items[0], items[1] * scale))
@@ -132,10 +139,3 @@ def _figures(record: EpochRecord) -> tuple[str, str]:
 def _is_done(history: list[EpochRecord], least_gain: float) -> bool:
     """Whether the last epoch has added less than is worth its time."""
     return len(history) > 1 and history[-1].auc - history[-2].auc < least_gain
-
-
-def _shown(title: str, count: int) -> Iterator[int]:
-    """The sweeps, with a bar on a terminal."""
-    from tqdm import tqdm
-
-    return iter(tqdm(range(count), desc=title, unit=" sweeps", leave=False, disable=not is_terminal(sys.stderr)))

@@ -12,9 +12,9 @@ from sdk.base.config import DataConfig, FeatureConfig, HistoryConfig, RunConfig,
 from sdk.base.description import Description
 from sdk.base.errors import DataError, UsageError
 from sdk.data.labels import for_data
-from sdk.features.encode import EncodedInteractions
 from sdk.features.interactions import TEST
 from sdk.features.loaders import against_sampled
+from sdk.features.tables import EncodedInteractions
 from sdk.lab.tuning.objectives import RankerObjective
 from sdk.measure.evaluation import evaluate_bundle
 from sdk.measure.evaluation_report import as_text, as_values
@@ -147,6 +147,14 @@ def test_what_was_given_stays_and_movielens_is_as_it_was():
     assert for_data(ten, named)[1].features.like_above == 11
     assert to_json(for_data(STARS, RunConfig())[1]) == to_json(RunConfig())
     assert for_data(STARS, RunConfig())[0] is STARS
+
+
+def test_a_threshold_is_held_to_the_scale_that_the_ratings_have():
+    ten = rated([1, 5, 8, 10])
+    assert for_data(ten, RunConfig(features=FeatureConfig(like_above=7)))[1].features.like_above == 7
+    for above in (10, 12):
+        with pytest.raises(UsageError, match=rf"like_above: got {above}, but .* from 1 to 10.* a number below 10"):
+            for_data(ten, RunConfig(features=FeatureConfig(like_above=above)))
 
 
 def test_few_steps_are_a_scale_of_their_own():

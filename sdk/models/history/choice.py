@@ -21,6 +21,7 @@ import numpy as np
 
 from sdk.base.config import HistoryConfig
 from sdk.base.ids import rows_of
+from sdk.base.progress import present
 from sdk.base.types import Bools, Float32s, Float64s, Int64s
 from sdk.data.splits import drawn
 from sdk.metrics.lists import RelevanceSets, best_columns, ndcg
@@ -65,6 +66,7 @@ _CHEAP: tuple[str, ...] = ("item_exponent", "popularity_weight")
 MAX_MATRIX, MAX_ROWS, MAX_USERS, MAX_MEASURED = 2000, 1600, 200_000, 2000
 FEWEST_MEASURED, _MOST_DRAWS = 20, 2
 _HELD_OUT = 0.2
+_REFINED = 3  # trials of a look at the penalty anew
 _LIST = 10
 
 
@@ -305,6 +307,8 @@ class _Search:
 
     def run(self, names: Sequence[str], *, penalty: bool) -> None:
         """Try the values of the named axes and, where it is open, penalties: coarsely, then twice finely."""
+        trials = sum(len(AXES[name]) - 1 for name in names) + (len(COARSE) + 2 * _REFINED if penalty else 0)
+        present().expect(trials + 1)
         if penalty:
             climb(self._at_penalty)
             self._take_penalty(_best(self.by_penalty))
@@ -318,7 +322,7 @@ class _Search:
             self._refine()
         for name in cheap:
             self._along(name)
-        log.info("history model: chosen in %.1f s: %s", time.perf_counter() - self._start, self.config)
+        log.debug("history model: chosen in %.1f s: %s", time.perf_counter() - self._start, self.config)
 
     def _along(self, name: str) -> None:
         """Take the best value where it beats the present one by more than the difference's standard error.
@@ -333,7 +337,7 @@ class _Search:
                 error = float(gain.std(ddof=1) / len(gain) ** 0.5)
                 won += [value] if gain.mean() > (0 if name == "session_gap_s" else error) else []
                 means = float(found[value].mean()), float(self._lists.mean())
-                log.info("history model: %s %s, NDCG@10 %.4f (%.4f before)", name, value, *means)
+                log.debug("history model: %s %s, NDCG@10 %.4f (%.4f before)", name, value, *means)
                 self.steps.append([name, value, *(round(each, 6) for each in (*means, error))])
         best = max(won, key=lambda value: float(found[value].mean()), default=None)
         if best is not None:
@@ -351,7 +355,7 @@ class _Search:
 
     def _at_penalty(self, penalty: float) -> float:
         self.by_penalty[penalty] = float(self._measured(replace(self.config, penalty=penalty)).mean())
-        log.info("history model: penalty %g, NDCG@10 %.4f on validation", penalty, self.by_penalty[penalty])
+        log.debug("history model: penalty %g, NDCG@10 %.4f on validation", penalty, self.by_penalty[penalty])
         return self.by_penalty[penalty]
 
     def _take_penalty(self, penalty: float) -> None:
@@ -359,7 +363,9 @@ class _Search:
 
     def _measured(self, config: HistoryConfig) -> Float64s:
         """Of every list of every draw."""
-        return np.concatenate([draw.per_list(config) for draw in self._draws])
+        found = np.concatenate([draw.per_list(config) for draw in self._draws])
+        present().advance()
+        return found
 
 
 def climb(measure: Callable[[float], float]) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from sdk.base.config import HistoryConfig
+from sdk.base.progress import present
 from sdk.base.types import Float32s, Float64s, Int64s
 from sdk.machine import decompositions
 from sdk.machine.decompositions import orthonormal, product
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 _OVERSAMPLING, _POWER_STEPS, _ROUNDS = 32, 2, 2
+NUM_STEPS = 1 + _POWER_STEPS * _ROUNDS
+"""Of a fit whose settings are chosen, as its progress counts them: the regression, then those of the cut to a rank."""
 
 Product: TypeAlias = Callable[[Float32s], Float32s]
 Solve: TypeAlias = Callable[[float, float], "ItemRegression"]
@@ -188,6 +191,7 @@ def low_rank(
     for _ in range(_ROUNDS):
         for _ in range(_POWER_STEPS):
             basis = orthonormal(scores_back(np.asarray(single @ times(basis), np.float32)))
+            present().advance()
         scores = np.asarray(single @ times(basis), np.float32)
         basis = product(basis, _rotation(scores))
         item_out = np.ascontiguousarray(basis[:, :rank])

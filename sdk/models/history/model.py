@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 
 from sdk.base.config import HistoryConfig, from_json, to_json
 from sdk.base.errors import BundleError, ConfigError
+from sdk.base.progress import present
 from sdk.base.stored_arrays import read_arrays, read_json, write_arrays, write_json
 from sdk.base.types import Float32s, Int64s
 from sdk.features.tables import FIRST_KNOWN
 from sdk.machine.decompositions import every_core
 from sdk.models.history import matrices
 from sdk.models.history.choice import FEWEST_MEASURED, ChoiceRatings, RecipeChoice, choose
-from sdk.models.history.fit import extend, factors, fit_regression
+from sdk.models.history.fit import NUM_STEPS, extend, factors, fit_regression
 from sdk.models.history.matrices import Floats, Index, learnt_rows, most_rated, rating_matrix
 from sdk.models.history.recency import HALF_LIVES_DAYS, TIMES_PENALTY, Moments, TimeChoice, aged_weights
 from sdk.models.pair_form import NO_MLP, Head, PairForm, Side
@@ -117,7 +118,9 @@ class HistoryModel:
         item_in, item_out = _factors(columns, times, features, counts, fitted, config)
         bias = matrices.popularity(item[stars >= config.like_at], counts, sizes[0], config)
         found = (len(stars), np.count_nonzero(counts), len(fitted), item_in.shape[1], config.penalty)
-        log.info("history model: %d ratings, %d titles, %d with coefficients of their own, rank %d, penalty %g", *found)
+        log.debug(
+            "history model: %d ratings, %d titles, %d with coefficients of their own, rank %d, penalty %g", *found
+        )
         return cls(*_widened(item_in, item_out, bias), *settled)
 
     def user_vectors(self, indptr: Int64s, item_index: Index, weights: Floats | None = None) -> Float32s:
@@ -303,7 +306,10 @@ def _factors(
     """``item_in`` and ``item_out`` of all rows: the fitted titles' by the regression, the others' by their features."""
     users, rows = (each[:, fitted] for each in learnt_rows(columns, timestamp, len(counts), config))
     own, weight = features[fitted], config.content_weight or 0.0
-    pair = factors(fit_regression(rows, own, config.penalty or 0.0, weight), users, counts[fitted], config)
+    present().expect(NUM_STEPS)
+    regression = fit_regression(rows, own, config.penalty or 0.0, weight)
+    present().advance()
+    pair = factors(regression, users, counts[fitted], config)
     rest = np.setdiff1d(np.arange(FIRST_KNOWN, len(counts)), fitted)
     out = np.zeros((2, len(counts), pair[0].shape[1]), np.float32)
     for whole, part in zip(out, pair, strict=True):

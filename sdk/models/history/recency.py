@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sdk.base.config import HistoryConfig
+from sdk.base.progress import present
 from sdk.base.types import Float32s, Int64s
 from sdk.data.splits import before_and_asked, time_at
 from sdk.models.history.choice import MAX_MEASURED, ChoiceRatings, Draw, MeasuredChoice
@@ -132,13 +133,14 @@ class Moments:
 
     def choose(self, penalties: Sequence[float], half_lives: Sequence[float]) -> TimeChoice:
         """The best penalty, ratings ageing by the first half-life; then the best half-life. Of equal ones the first."""
+        present().expect((len(penalties) + len(half_lives)) * len(self.draws))
         first = (self._ndcg10(penalty, half_lives[:1])[0] for penalty in penalties)
         by_penalty = dict(zip(penalties, first, strict=True))
         penalty = max(by_penalty, key=lambda each: by_penalty[each])
         by_half_life = dict(zip(half_lives, self._ndcg10(penalty, half_lives), strict=True))
         days = max(by_half_life, key=lambda each: by_half_life[each])
         counts = len(self.draws), self.num_lists
-        log.info("history model: by %d moments, %d lists: penalty %g, half-life %g days", *counts, penalty, days)
+        log.debug("history model: by %d moments, %d lists: penalty %g, half-life %g days", *counts, penalty, days)
         return TimeChoice(penalty, days, by_penalty, by_half_life, *counts)
 
     def _ndcg10(self, penalty: float, half_lives: Sequence[float]) -> list[float]:
@@ -150,4 +152,5 @@ class Moments:
             for place, days in enumerate(half_lives):
                 weights = aged_weights(config, rating, user, times, days)
                 total[place] += draw.per_list(config, weights).sum()
+                present().advance()
         return [round(float(each), 6) for each in total / self.num_lists]

@@ -19,7 +19,6 @@ from night_files import DATE, PARTS, debris, job, tree
 import batch.lists.workers
 import sdk
 import sdk.machine.cluster
-from batch.lists.progress import Progress
 from batch.lists.shards import Shard
 from batch.lists.workers import check_workers, write_on_worker
 from batch.run.night import run
@@ -28,6 +27,7 @@ from batch.store.places import open_target
 from sdk.__main__ import main as sdk_main
 from sdk.base.errors import BundleError, OutputError, ScoreError, UsageError
 from sdk.base.files import digest_of
+from sdk.base.progress import Progress
 from sdk.machine.cluster import ClusterConfig, connect, training_cluster
 
 ROOT = Path(__file__).resolve().parents[3]

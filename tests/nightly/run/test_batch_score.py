@@ -259,7 +259,7 @@ def test_job_refuses_an_unknown_device(bundle_path, tmp_path):
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_an_interrupted_night_publishes_nothing(bundle_path, tmp_path, sent, code):
-    arguments = [sys.executable, "-m", "batch.score", *command(bundle_path, tmp_path, "--users-per-part", "1")]
+    arguments = [sys.executable, "-m", "batch.score", *command(bundle_path, tmp_path, "--users-per-part", "1", "-v")]
     process = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     assert process.stderr is not None
     for line in process.stderr:

@@ -234,7 +234,7 @@ def test_a_shard_and_a_job_can_be_sent_to_another_process(bundle_path, tmp_path)
 
 def test_the_command_itself_killed_with_sigkill_goes_on(bundle_path, tmp_path, undisturbed):
     command = [sys.executable, "-m", "batch.score", "--bundle", str(bundle_path), "--out", str(tmp_path),
-               "--run-date", DATE, "--k", "5", "--users-per-part", "7"]  # fmt: skip
+               "--run-date", DATE, "--k", "5", "--users-per-part", "7", "-v"]  # fmt: skip
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         assert process.stderr is not None
         assert any("part 3/" in line for line in process.stderr)

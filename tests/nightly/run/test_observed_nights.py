@@ -21,12 +21,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import sdk
 from batch import report
-from batch.lists.progress import Progress
 from batch.page import night_sample as report_sample
 from batch.page import report_page
 from batch.score import main
 from batch.store.journal import Journal
 from batch.store.places import open_target
+from sdk.base.progress import Progress
 
 FIRST, SECOND = "2026-11-22", "2026-11-23"
 METRICS = "metrics.prom"
