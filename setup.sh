@@ -185,11 +185,22 @@ install_locked_packages() {
         pip_install --no-deps --no-build-isolation -r merlin.lock && : >"$venv/.locked-$(digest $locks)"
 }
 
+# What the project depends on and its charts, by their bare names, but for the server's client: nothing at night serves.
+needed_at_night() {
+    "$python" -I - <<'END'
+import re, tomllib
+with open("pyproject.toml", "rb") as file:
+    project = tomllib.load(file)["project"]
+names = [re.match(r"[\w.-]+", each)[0] for each in project["dependencies"] + project["optional-dependencies"]["plots"]]
+print(*(name for name in names if name != "tritonclient"))
+END
+}
+
 install_what_a_night_needs() {
     say "installing what a night needs into $venv: torch, which is the largest, pandas, Numba and theirs (minutes by" \
         "the network, once; make test adds what tests and tools need)"
-    pip_install -c requirements.lock setuptools &&
-        pip_install -c requirements.lock --no-build-isolation -e '.[plots]' && : >"$venv/.some-locked-$(digest $locks)"
+    pip_install -c requirements.lock setuptools $(needed_at_night) &&
+        pip_install --no-deps --no-build-isolation -e . && : >"$venv/.some-locked-$(digest $locks)"
 }
 
 install() {
