@@ -57,7 +57,7 @@ def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -
     cli.add_fields(needed, Job, "out")
     cli.add_fields(needed, Job, "run_date", metavar="YYYY-MM-DD", required=False)
     common = parser.group("common")
-    cli.add_fields(common, Job, "k", "model", "include_seen", "audience")
+    cli.add_fields(common, Job, "k", "model", "kind", "include_seen", "audience")
     cli.add_fields(common, Job, "force")
     common.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
     files = "files hold one id a line, or the named columns (CSV, Parquet)"
@@ -74,7 +74,7 @@ def _add_advanced(parser: CommandParser) -> None:
     skipped = "publish whatever this gate of docs/gates.md says, and note it in the manifest; may be given again"
     cli.add_fields(group, Job, "skip_gate", action="append", default=[], metavar="NAME", help=skipped)
     cli.add_fields(group, Job, "device", choices=DEVICES)
-    cli.add_fields(group, Job, "users_per_part", "threads", "memory_mib")
+    cli.add_fields(group, Job, "full", "users_per_part", "threads", "memory_mib")
     cli.add_cluster_options(parser)
     group.add_argument("--no-report", action="store_true", help="write no HTML report to OUT/reports/")
     cli.add_mlflow_option(parser)

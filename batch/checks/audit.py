@@ -21,7 +21,7 @@ from batch.gates.judge import agreed, enforce, lines_of
 from batch.gates.table import Facts, check_skips
 from batch.lists.parts import TEXTS
 from batch.store.layout import night_of
-from batch.store.publish import read_manifest
+from batch.store.publish import last_published
 from batch.store.target import Target
 from sdk.base.arrow_memory import reader_of
 from sdk.base.config import to_json
@@ -62,16 +62,14 @@ def previous_night(target: Target, run_date: str) -> PreviousNight | None:
     Returns:
         None where there is none, or where its manifest cannot be read: a warning says so, and nothing is compared.
     """
-    latest = target.latest()
-    date = latest if latest is not None and latest < run_date else target.night_before(run_date)
     try:
-        manifest = None if date is None else read_manifest(target, date)
+        manifest = last_published(target, run_date)
     except (OutputError, OSError) as error:
         log.warning("nothing is compared with the night before: %s", error)
         return None
-    if manifest is None or date is None:
+    if manifest is None:
         return None
-    names = sorted(manifest["files"])
+    date, names = manifest["run_date"], sorted(manifest["files"])
     paths = {side: [f"{night_of(date)}/{n}" for n in names if n.startswith(f"{FOLDERS[side]}/")] for side in SIDES}
     parts = {side: ((path, published_part(target, path)) for path in mine) for side, mine in paths.items()}
     return PreviousNight(date, Figures.read(manifest), parts)

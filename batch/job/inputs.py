@@ -10,6 +10,7 @@ import datetime
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pyarrow as pa
 from batch.job.id_files import ITEM_ID, USER_ID, IdFile, read_ids
 from batch.job.job import Job
 from batch.job.newer import fresh_ratings, new_items
+from batch.job.states import states_of
 from sdk.base.errors import BundleError, UsageError
 from sdk.base.files import sha256_of, standing
 from sdk.base.ids import is_text
@@ -85,7 +87,7 @@ class Asked:
         return Seen.build(np.concatenate([seen.users, self.blocked.users]), items, len(seen.indptr) - 1)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class OpenedJob:
     """A job's bundle with the job's newer ratings in it, and what the job asks for.
 
@@ -98,6 +100,11 @@ class OpenedJob:
     bundle: Bundle
     sha256: str
     asked: Asked
+
+    @cached_property
+    def states(self) -> pa.Table:
+        """What users' lists follow from beyond the bundle; see ``states_of``."""
+        return states_of(self.bundle, self.asked.blocked)
 
 
 def open_bundle(path: Path) -> tuple[Bundle, str]:
@@ -190,7 +197,7 @@ def _with_newer(
     fresh, rejects = fresh_ratings(bundle, job.ratings, until)
     rated = fresh.ratings
     counts |= {
-        "fresh_ratings": len(rated), "fresh_users": fresh.num_users, "new_users": len(fresh.new_users),
+        "fresh_ratings": len(rated), "fresh_users": len(fresh.user_ids), "new_users": len(fresh.new_users),
         "ratings_of_unknown_titles": fresh.unknown_items, "rejected_ratings": rejects.num_rows,
     }  # fmt: skip
     _say_rejects(job.ratings, rejects)

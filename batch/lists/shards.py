@@ -7,16 +7,20 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from batch.job.inputs import OpenedJob, open_job, reading
 from batch.job.pins import pinned_inputs
 from batch.lists.audience import Slices, cut, merge, partial_name, read_partials, titles_at_a_time
 from batch.lists.parts import audience_table, part_bytes
+from batch.lists.taken import NOTHING, TakenOver, taken_over, woven
 from batch.store.journal import Journal, ShardRecord
-from batch.store.layout import ITEM_ITEMS, ITEM_USERS, USER_ITEMS
+from batch.store.layout import ITEM_ITEMS, ITEM_USERS, LAYOUTS, USER_ITEMS
 from batch.store.places import open_target
 from sdk.base.files import digest_of, sha256_of
+from sdk.base.schema import with_ids
 from sdk.base.types import IdArray, Int64s, TopK
 from sdk.machine.device import usable_cores
 from sdk.scoring.recommender import POPULAR
@@ -60,22 +64,16 @@ class Scored:
     Attributes:
         shard: which.
         table: makes the lists in the side's layout.
-        fallback: lists that popularity made.
         partials: file beside the journal's records -> the shard's part of some titles' audiences, as Parquet.
+        taken: lists that were taken over from the night before.
+        whole: the part's file, where it was taken over whole.
     """
 
     shard: Shard
     table: Callable[[], pa.Table]
-    fallback: int = 0
     partials: Mapping[str, bytes] = field(default_factory=dict)
-
-
-def _listed(
-    shard: Shard, lists: TopK, item_ids: IdArray | None = None, partials: Mapping[str, bytes] | None = None
-) -> Scored:
-    """Lists of ids, or of rows whose ids are given."""
-    fallback = int((lists.source == POPULAR).sum())
-    return Scored(shard, partial(lists.to_arrow, item_ids=item_ids), fallback, partials or {})
+    taken: int = 0
+    whole: bytes | None = None
 
 
 def shards_of(num_users: int, num_items: int, size: int, num_audiences: int = 0) -> tuple[Shard, ...]:
@@ -100,27 +98,29 @@ class Scorer:
     Args:
         job: the job.
         opened: its bundle.
+        taken: what need not be scored; None scores everything.
 
     Raises:
         BundleError: a file of the bundle vanished, or the bundle was replaced while it was read.
         ScoreError: the model holds a NaN or an infinity.
     """
 
-    def __init__(self, job: Job, opened: OpenedJob) -> None:
+    def __init__(self, job: Job, opened: OpenedJob, taken: TakenOver = NOTHING) -> None:
         from sdk.features.seen import Seen
 
         bundle, asked = opened.bundle, opened.asked
-        self.job, self.bundle, self.asked = job, bundle, asked
+        self.job, self.bundle, self.asked, self.standing = job, bundle, asked, taken.sides
         with reading(bundle.path, opened.sha256):
             self.recommender = bundle.recommender(
                 job.model, threads=job.threads, memory_mib=job.memory_mib, device=job.device
             )
             nothing = Seen.nothing(len(bundle.encoded_users))
             self.seen = asked.barred(nothing if job.include_seen else asked.seen(bundle))
-            self.content = bundle.content if bundle.has_content else None
+            self.content = bundle.look_alikes(job.kind) if bundle.has_content else None
         self.user_index = bundle.encoded_users.index_of(asked.users)
         self.k = min(job.k, len(bundle.encoded_items))  # buffers grow with it
-        self.audience = min(job.audience or 0, len(bundle.encoded_users))
+        audience = 0 if ITEM_USERS in taken.sides else job.audience or 0
+        self.audience = min(audience, len(bundle.encoded_users))
         self.recommender.keep(asked.allowed)
         if self.content is not None and asked.allowed is not None:
             self.content = self.content.listing(bundle.encoded_items.ids[asked.allowed])
@@ -130,26 +130,45 @@ class Scorer:
 
         Raises:
             ScoreError: a score is NaN or infinite.
-            OutputError: what an audience is merged from is missing or damaged.
+            OutputError: what an audience is merged from is missing or damaged, or what is taken over was altered.
         """
-        if shard.side == USER_ITEMS:
-            return self._users(shard)
-        if shard.side == ITEM_USERS:
-            return self._audience(shard)
-        ids = self.asked.items[shard.start : shard.stop]
-        return _listed(shard, self.recommender.similar(self.content, ids, self.k, self.asked.allowed))
+        standing = self.standing.get(shard.side)
+        found = None if standing is None else standing.rows(self._ids(shard.side), shard.start, shard.stop)
+        if found is None:
+            lists, partials = self._lists(shard, np.arange(shard.size))
+            return Scored(shard, lists, partials)
+        if found.whole is not None:
+            return Scored(shard, lambda: found.table, taken=shard.size, whole=found.whole)
+        lists, partials = self._lists(shard, found.rest)
+        return Scored(shard, lambda: woven(found, lists()), partials, shard.size - len(found.rest))
 
-    def _users(self, shard: Shard) -> Scored:
-        ids, items = self.asked.users[shard.start : shard.stop], self.bundle.encoded_items.ids
-        index = self.user_index[shard.start : shard.stop]
+    def _lists(self, shard: Shard, places: Int64s) -> tuple[Callable[[], pa.Table], Mapping[str, bytes]]:
+        """What makes the lists of some of a shard's queries, in the side's layout, and their part of audiences."""
+        rows = shard.start + places
+        if not len(rows):
+            ids, users = self.bundle.encoded_items.ids, self.bundle.encoded_users.ids
+            asked = (users, ids) if shard.side == USER_ITEMS else (ids, users if shard.side == ITEM_USERS else ids)
+            return with_ids(LAYOUTS[shard.side], *asked).empty_table, {}
+        if shard.side == ITEM_USERS:
+            return self._audience(shard), {}
+        if shard.side == USER_ITEMS:
+            return self._users(shard, rows)
+        return self.recommender.similar(self.content, self.asked.items[rows], self.k, self.asked.allowed).to_arrow, {}
+
+    def _ids(self, side: str) -> IdArray:
+        return {USER_ITEMS: self.asked.users, ITEM_ITEMS: self.asked.items, ITEM_USERS: self.asked.audience}[side]
+
+    def _users(self, shard: Shard, rows: Int64s) -> tuple[Callable[[], pa.Table], Mapping[str, bytes]]:
+        ids, items = self.asked.users[rows], self.bundle.encoded_items.ids
+        index = self.user_index[rows]
         args = (index, self.seen.take(index), self.k)
         if not self.audience:
             lists = self.recommender.recommend_rows(*args, self.asked.allowed)
-            return _listed(shard, lists.answering("user_id", ids), items)
+            return partial(lists.answering("user_id", ids).to_arrow, item_ids=items), {}
         lists, parts = self._with_audience(*args, self.audience)
         encoded = (part_bytes(part, page_checksums=True) for part in parts)
         partials = {partial_name(n, shard.number): data for n, data in enumerate(encoded)}
-        return _listed(shard, lists.answering("user_id", ids), items, partials)
+        return partial(lists.answering("user_id", ids).to_arrow, item_ids=items), partials
 
     def _with_audience(self, index: Int64s, seen: Seen, k: int, size: int) -> tuple[TopK, Iterable[pa.Table]]:
         """Users' lists, and their part of the titles' audiences by title shard: in one pass where memory allows it."""
@@ -163,11 +182,11 @@ class Scorer:
         slices = Slices(recommender, index, seen, size, titles_at_a_time(size, *budget))
         return recommender.recommend_rows(index, seen, k, allowed), slices.tables(title_shards)
 
-    def _audience(self, shard: Shard) -> Scored:
+    def _audience(self, shard: Shard) -> Callable[[], pa.Table]:
         numbers = [other.number for other in self._shards(USER_ITEMS)]
         parts = read_partials(open_target(self.job.out), self.job.run_date, shard.number, numbers)
         merged = merge(parts, self.audience)
-        return Scored(shard, lambda: merged)
+        return lambda: merged
 
     def _shards(self, side: str) -> list[Shard]:
         asked = self.asked
@@ -186,11 +205,18 @@ def store(journal: Journal, scored: Scored) -> ShardRecord:
         journal.target.write(f"{journal.folder}/{name}", data, durable=False)
     partials = {name: sha256_of(data) for name, data in scored.partials.items()}
     table = scored.table()
-    data, name = part_bytes(table), scored.shard.name
+    data, name = scored.whole or part_bytes(table), scored.shard.name
     journal.target.write(f"{journal.staging}/{name}", data)
-    record = ShardRecord(name, table.num_rows, scored.fallback, sha256_of(data), len(data), partials)
+    counts = table.num_rows, _fallback(table), sha256_of(data), len(data), scored.taken
+    record = ShardRecord(name, *counts, partials)
     journal.add(record)
     return record
+
+
+def _fallback(table: pa.Table) -> int:
+    """Lists that popularity made."""
+    first = table["source"].filter(pc.equal(table["rank"], 1))
+    return pc.sum(pc.equal(first, POPULAR)).as_py() or 0
 
 
 def write_shard(job: Job, shard: Shard) -> ShardRecord:
@@ -219,7 +245,7 @@ def scorer_of(job: Job) -> tuple[Scorer, str]:
         BundleError: the bundle is absent, altered or of another version.
     """
     opened = open_job(job)
-    return Scorer(job, opened), digest_of(pinned_inputs(job, opened))
+    return Scorer(job, opened, taken_over(job, opened)), digest_of(pinned_inputs(job, opened))
 
 
 def forget() -> None:

@@ -17,21 +17,23 @@ from batch.gates.judge import GatesFailedError
 from batch.job.inputs import OpenedJob, open_job
 from batch.job.job import Job
 from batch.job.pins import pinned_inputs
+from batch.lists.parts import part_bytes
 from batch.lists.shards import Scorer, Shard
+from batch.lists.taken import NOTHING, TakenOver, taken_over
 from batch.lists.writing import Write, check_staged, write_shards, written_here
 from batch.page.report_page import NightShown
 from batch.plan.night_plan import Estimate, Plan, check_room, estimate, job_shards, plan
 from batch.run.outcome import Attempt, Outcome, Report
 from batch.store.clock import check_not_ahead
 from batch.store.journal import Journal, ShardRecord
-from batch.store.layout import COUNTS, ITEM_ITEMS, LAYOUTS, USER_ITEMS, record_of, staging_of
+from batch.store.layout import COUNTS, ITEM_ITEMS, LAYOUTS, STATES, USER_ITEMS, record_of, staging_of
 from batch.store.nights import retain
 from batch.store.places import open_target
 from batch.store.publish import pointed, publish, read_manifest, recover
 from batch.store.run_record import read_record, write_record
 from batch.store.target import Target, write_failed
 from sdk.base.errors import MarqueeError, OutputError, QualityGateError, ScoreError, UnusableFileError
-from sdk.base.files import digest_of
+from sdk.base.files import digest_of, sha256_of
 from sdk.base.logs import details, facts
 from sdk.base.rights import reason
 from sdk.base.stages import peak_memory_mib
@@ -69,20 +71,32 @@ class Written:
     Attributes:
         records: of every part, in the shards' order.
         scored: what this run made; the other parts stood there before.
+        taken: what it took over from the night before.
         peaks: worker -> the most memory that it held, MiB.
     """
 
     records: Sequence[ShardRecord] = ()
     scored: Sequence[Shard] = ()
+    taken: TakenOver = NOTHING
     peaks: Mapping[str, float] = field(default_factory=dict)
+
+    def total(self, what: str) -> dict[str, int]:
+        """The sum of a field of the records, by side."""
+        return {
+            side: sum(getattr(each, what) for each in self.records if each.path.startswith(f"{side}/"))
+            for side in LAYOUTS
+        }
+
+    def scored_lists(self, side: str) -> int:
+        """How many lists of a side this run scored."""
+        mine = {shard.name: shard.size for shard in self.scored if shard.side == side}
+        return sum(mine.values()) - sum(each.taken for each in self.records if each.path in mine)
 
     @property
     def counts(self) -> dict[str, int]:
         """Rows and fallback lists of either side, as a manifest has them."""
-        sides = [[each for each in self.records if each.path.startswith(f"{side}/")] for side in LAYOUTS]
-        rows = [sum(each.rows for each in mine) for mine in sides]
-        fallback = [sum(each.fallback for each in mine) for mine in sides]
-        return dict(zip(COUNTS, [*rows, *fallback[:2]], strict=True))
+        rows, fallback = self.total("rows"), self.total("fallback")
+        return dict(zip(COUNTS, [*rows.values(), fallback[USER_ITEMS], fallback[ITEM_ITEMS]], strict=True))
 
 
 def run(job: Job, attempt: Attempt | None = None) -> Report:
@@ -234,7 +248,7 @@ def _report(night: Night, figures: Figures, made: Written, published: Mapping[st
     planned, seconds = night.planned, night.attempt.stages.seconds
     to, counts = pointed(night.target, night.job.run_date), made.counts if published is None else published["counts"]
     users_per_s, titles_per_s = (
-        round(sum(shard.size for shard in made.scored if shard.side == side) / seconds[stage], 1)
+        round(made.scored_lists(side) / seconds[stage], 1)
         if seconds.get(stage) else 0.0
         for side, stage in ((USER_ITEMS, "scoring users"), (ITEM_ITEMS, "scoring titles"))
     )  # fmt: skip
@@ -245,6 +259,7 @@ def _report(night: Night, figures: Figures, made: Written, published: Mapping[st
         status="published" if published is None else "already published", gate_verdicts=figures.verdicts,
         **{name: counts[name] for name in COUNTS}, asked=planned.asked, parts=planned.parts,
         resumed_parts=len(made.records) - len(made.scored),
+        taken_over=made.total("taken"), not_taken_over=made.taken.why,
         bytes_per_row=round(sum(record.bytes for record in made.records) / rows, 3) if rows else 0.0,
         users_per_s=users_per_s, titles_per_s=titles_per_s,
         pairs_per_s=round(users_per_s * planned.num_candidates, 1), peak_memory_mib=round(peak_memory_mib(), 1),
@@ -269,8 +284,19 @@ def _score_and_publish(night: Night) -> tuple[Figures, Written]:
                 journal.note_refusal()  # so that what is staged is kept, as the message promises
             raise
     with stages.time("publishing"):
-        publish(target, journal, _manifest(night, written, figures))
+        states = _write_states(night)
+        publish(target, journal, _manifest(night, [*written.records, *states], written.counts, figures))
     return figures, written
+
+
+def _write_states(night: Night) -> list[ShardRecord]:
+    """Leave what tells the next night whose lists stand still."""
+    states = night.opened.states
+    if not len(states):
+        return []
+    data = part_bytes(states)
+    night.target.write(f"{staging_of(night.job.run_date)}/{STATES}", data)
+    return [ShardRecord(STATES, len(states), 0, sha256_of(data), len(data))]
 
 
 def _write_lists(night: Night, journal: Journal) -> Written:
@@ -284,37 +310,44 @@ def _write_lists(night: Night, journal: Journal) -> Written:
     check_room(night.target, night.planned, sum(record.bytes for record in done.values()))
     todo = [shard for shard in shards if shard.name not in done]
     peaks: Mapping[str, float] = {}
+    taken = NOTHING
     with contextlib.ExitStack() as stack:
         if todo:
+            with stages.time("looking for what stands"):
+                taken = taken_over(night.job, night.opened)
             with stages.time("preparing the model"):
-                write, peaks = _writing(night, journal, stack)
+                write, peaks = _writing(night, taken, journal, stack)
         for what, side in FOLDERS.items():
             if mine := [shard for shard in todo if shard.side == side]:
                 each = night.planned.num_candidates if what == "users" else 0
                 with stages.time(f"scoring {what}"):
                     done |= {record.path: record for record in write_shards(write, mine, what, each)}
-    return Written([done[shard.name] for shard in shards], todo, peaks)
+    return Written([done[shard.name] for shard in shards], todo, taken, peaks)
 
 
-def _writing(night: Night, journal: Journal, stack: contextlib.ExitStack) -> tuple[Write, Mapping[str, float]]:
+def _writing(
+    night: Night, taken: TakenOver, journal: Journal, stack: contextlib.ExitStack
+) -> tuple[Write, Mapping[str, float]]:
     """How shards are written, in this process or by a cluster's workers until the stack ends; their peak memory."""
     if not night.job.cluster.is_used:
-        return written_here(Scorer(night.job, night.opened), journal), {}
+        return written_here(Scorer(night.job, night.opened, taken), journal), {}
     from batch.lists.workers import worker_pool
 
     pool = stack.enter_context(worker_pool(night.job, night.inputs, journal))
     return pool.write, pool.peaks
 
 
-def _manifest(night: Night, written: Written, figures: Figures) -> dict[str, Any]:
+def _manifest(
+    night: Night, files: Sequence[ShardRecord], counts: Mapping[str, int], figures: Figures
+) -> dict[str, Any]:
     """What is published beside the lists: nothing in it differs between two runs of the same inputs."""
     return {
         "run_date": night.job.run_date,
         "inputs": night.inputs,
-        "counts": written.counts,
+        "counts": counts,
         "checks": figures.to_json(),
-        "files": {record.path: record.sha256 for record in written.records},
-        "bytes": {record.path: record.bytes for record in written.records},
-        "rows": {record.path: record.rows for record in written.records},
+        "files": {record.path: record.sha256 for record in files},
+        "bytes": {record.path: record.bytes for record in files},
+        "rows": {record.path: record.rows for record in files},
         "run_record": f"../{record_of(night.job.run_date)}",
     }

@@ -45,6 +45,8 @@ class Report:
         asked: what was counted in the files that the job names.
         parts: Parquet files of the night.
         resumed_parts: those of them that an earlier, interrupted run had finished.
+        taken_over: side -> lists that were taken over from the night before, as they stand still.
+        not_taken_over: why not all were; empty where they were, or nothing was written.
         bytes_per_row: of the parts, 0 where nothing was written.
         users_per_s: users scored and written per second, 0 where nothing was scored.
         titles_per_s: the same of titles.
@@ -70,6 +72,8 @@ class Report:
     asked: Mapping[str, int]
     parts: int
     resumed_parts: int
+    taken_over: Mapping[str, int]
+    not_taken_over: str
     bytes_per_row: float
     users_per_s: float
     titles_per_s: float

@@ -27,6 +27,7 @@ class ShardRecord:
         fallback: queries in it that were served by popularity.
         sha256: of the file, hex.
         bytes: of the file.
+        taken: queries in it whose lists were taken over from the night before.
         partials: files beside the records that were written with the part, each with its sha256.
     """
 
@@ -35,6 +36,7 @@ class ShardRecord:
     fallback: int
     sha256: str
     bytes: int
+    taken: int = 0
     partials: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -9,6 +9,8 @@ from sdk.base import schema
 
 MANIFEST, SUCCESS, LATEST, HOLD = "manifest.json", "_SUCCESS", "LATEST", "HOLD"
 RUNS, REPORTS = "runs", "reports"
+STATES = "states.parquet"
+"""Of a night with newer ratings or blocked items: what users' lists follow from beyond the bundle."""
 USER_ITEMS, ITEM_ITEMS, ITEM_USERS = "user_items", "item_items", "item_users"
 LAYOUTS = {USER_ITEMS: schema.USER_ITEMS, ITEM_ITEMS: schema.ITEM_ITEMS, ITEM_USERS: schema.ITEM_USERS}
 """Side -> Arrow schema of its parts."""

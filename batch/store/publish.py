@@ -49,6 +49,18 @@ def read_manifest(target: Target, run_date: str) -> Mapping[str, Any] | None:
     return {**manifest, "checksum": checksum}
 
 
+def last_published(target: Target, run_date: str) -> Mapping[str, Any] | None:
+    """The manifest of the night that readers use, if it is before a date; else of the newest complete one before it.
+
+    Raises:
+        OutputError: it cannot be used.
+        OSError: it cannot be read.
+    """
+    latest = target.latest()
+    date = latest if latest is not None and latest < run_date else target.night_before(run_date)
+    return None if date is None else read_manifest(target, date)
+
+
 def _is_of_this_form(manifest: Mapping[str, Any]) -> bool:
     if not all(isinstance(manifest.get(name), dict) for name in ("inputs", "counts", "checks", "files", "bytes")):
         return False

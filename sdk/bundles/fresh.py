@@ -26,9 +26,8 @@ from sdk.bundles.new_items import NewItems
 from sdk.data.events import Loaded, read_interactions
 from sdk.data.merging import CAP
 from sdk.data.validation import MAX_TIMESTAMP
-from sdk.features.encode import EncodedInteractions
 from sdk.features.interactions import TRAIN, StoredInteractions
-from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
+from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedInteractions, EncodedTable
 from sdk.models.pair_form import PairForm, Side
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def rows_among(table: EncodedTable, ids: IdArray, keys: Int64s) -> Int64s:
     return row[keys if is_text(ids) else rows_of(ids, keys)]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class FreshRatings:
     """Ratings or events put beside a bundle's.
 
@@ -138,10 +137,10 @@ class FreshRatings:
         new = np.sort(there[bundle.encoded_users.index_of(there) == UNKNOWN])
         return cls(counted, int((~known).sum()), new, users, items)
 
-    @property
-    def num_users(self) -> int:
-        """How many users they are of."""
-        return len(np.unique(self.ratings.user_id))
+    @cached_property
+    def user_ids(self) -> IdArray:
+        """(U,) ids of the users they are of, each once."""
+        return np.unique(self.ratings.user_id) if self.users is None else self.users
 
 
 def _used(names: IdArray, keys: Int64s) -> tuple[IdArray, Int64s]:

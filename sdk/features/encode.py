@@ -15,35 +15,20 @@ from numpy.typing import NDArray
 from sdk.base.config import FeatureConfig
 from sdk.base.description import Description
 from sdk.base.ids import ids_in
-from sdk.base.types import Bools, Float32s, Float64s, IdArray, Int32s, Int64s, Interactions, keys_of
+from sdk.base.types import Float32s, Float64s, IdArray, Int32s, Int64s, Interactions, keys_of
 from sdk.features.builtin import Encoding, Transform, fit_attributes, fit_codes, fit_interactions
 from sdk.features.columns import Attributes, attributes
 from sdk.features.engine import WORKFLOWS, engine_of
-from sdk.features.tables import FIRST_KNOWN, STATISTIC_NAMES, EncodedTable, Statistics, raw_statistics
+from sdk.features.tables import (
+    FIRST_KNOWN,
+    STATISTIC_NAMES,
+    EncodedInteractions,
+    EncodedTable,
+    Statistics,
+    raw_statistics,
+)
 
 _FILMS = Description()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EncodedInteractions:
-    """Ratings as two index columns and a label: 9 bytes a row.
-
-    Attributes:
-        user_index: (N,) int32 rows of the users' table.
-        item_index: (N,) int32 rows of the items' table.
-        label: (N,) int8, 1 = liked.
-    """
-
-    user_index: Int32s
-    item_index: Int32s
-    label: NDArray[np.int8]
-
-    def __len__(self) -> int:
-        return len(self.label)
-
-    def take(self, rows: Bools | Int64s) -> EncodedInteractions:
-        """The given rows (a boolean mask or row numbers), in that order."""
-        return EncodedInteractions(self.user_index[rows], self.item_index[rows], self.label[rows])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from sdk.base.errors import BundleError
 from sdk.base.types import Bools, Float32s, Int64s
 from sdk.data.splits import Split
-from sdk.features.encode import EncodedInteractions
 from sdk.features.seen import Seen
+from sdk.features.tables import EncodedInteractions
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 _TYPES = {"user_index": pa.int32(), "item_index": pa.int32(), "label": pa.int8(), "part": pa.int8(),
@@ -93,10 +93,10 @@ class StoredInteractions:
             BundleError: the file is absent or not of this form, or an index lies outside its table.
         """
         try:
-            names = pq.read_schema(path).names
-            timed, flagged = with_times and _TIME in names, _SEEN in names
-            wanted = [*_COLUMNS, *[_TIME] * timed, *[_SEEN] * flagged]
-            table = pq.read_table(path, columns=wanted, partitioning=None)
+            with pq.ParquetFile(path) as file:
+                names = file.schema_arrow.names
+                timed, flagged = with_times and _TIME in names, _SEEN in names
+                table = file.read([*_COLUMNS, *[_TIME] * timed, *[_SEEN] * flagged])
             _check(table, sizes)
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             raise BundleError(f"{path}: not a bundle's ratings ({error}). Train the bundle again.") from error

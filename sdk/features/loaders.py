@@ -18,8 +18,7 @@ from torch.utils.data import IterableDataset
 from sdk.base.config import NegativeKind, TrainingConfig
 from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float64s, Int32s, Int64s
-from sdk.features.encode import EncodedInteractions
-from sdk.features.tables import FIRST_KNOWN
+from sdk.features.tables import FIRST_KNOWN, EncodedInteractions
 
 _MAX_ROUNDS = 50  # of drawing anew what a user has rated
 

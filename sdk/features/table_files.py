@@ -80,7 +80,8 @@ def read_table(
         BundleError: the file is not what ``facts`` describe.
     """
     try:
-        table = pq.read_table(path, partitioning=None)  # date=2026-11-23 above a bundle is no column of it
+        with pq.ParquetFile(path) as file:  # no data set: date=2026-11-23 above a bundle is no column of it
+            table = file.read()
         table.validate(full=True)
         encoded_names = [_CODE + name for name in facts["codes"]] + [_SHARES + name for name in facts["multi_hot"]]
         mark = str(facts.get("mark", ""))

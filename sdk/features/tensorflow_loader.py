@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from sdk.base.errors import UsageError, how_to_get
-from sdk.features.encode import EncodedInteractions
 from sdk.features.engine import has_nvtabular
+from sdk.features.tables import EncodedInteractions
 from sdk.machine.cluster import dask_for_merlin
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from sdk.base.config import RunConfig
 from sdk.base.description import Feedback
 from sdk.base.errors import DataError, UsageError
 from sdk.base.types import Bools, Float32s
-from sdk.features.encode import EncodedInteractions
 from sdk.features.interactions import TEST, TRAIN, VALIDATION
 from sdk.features.loaders import against_sampled
+from sdk.features.tables import EncodedInteractions
 from sdk.measure.baselines import BiasedMF, MeansBaseline, popularity_scores
 from sdk.measure.later import later_pairs
 from sdk.measure.list_evaluation import MAX_USERS, ListEvaluation, evaluate_lists_of

@@ -14,9 +14,8 @@ from sdk.base.errors import DataError
 from sdk.base.ids import rows_of
 from sdk.bundles.fresh import rows_among
 from sdk.data.events import Loaded
-from sdk.features.encode import EncodedInteractions
 from sdk.features.interactions import TEST, StoredInteractions
-from sdk.features.tables import FIRST_KNOWN
+from sdk.features.tables import FIRST_KNOWN, EncodedInteractions
 
 if TYPE_CHECKING:
     from sdk.bundles.bundle import Bundle

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from sdk.base.types import Float32s
-from sdk.features.encode import EncodedInteractions
+from sdk.features.tables import EncodedInteractions
 from sdk.machine.device import usable_cores
 from sdk.models.pair_model import PairModel
 

@@ -17,7 +17,8 @@ from sdk.base.types import BestRows, Bools, Float32s, Int32s, Int64s
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
 from sdk.machine.device import usable_cores
-from sdk.models.pair_form import Head, PairForm, Side
+from sdk.models.pair_form import PairForm, Side
+from sdk.scoring.head_parts import HeadParts
 from sdk.scoring.kernels import MAX_ROWS
 from sdk.scoring.packed import PackedItems, mean_norm, pack
 from sdk.scoring.selection import LOWEST, Buffers, buffer_size, buffers, finish_all
@@ -80,7 +81,7 @@ class Engine:
         self._prune = prune and not form.head.has_mlp
         self._is_safe = not may_overflow(form)
         self._packed = pack(form.items, self.candidates, mean_norm(form.users))
-        self._head = _flat(form.head) if form.head.has_mlp else None
+        self._head = HeadParts.of(form.head, form.items.fields.shape[1]) if form.head.has_mlp else None
         self._memory_mib = memory_mib
 
     def _users_per_tile(self, k: int) -> int:
@@ -161,8 +162,9 @@ class Engine:
             else:
                 mlp_tile(
                     packed.bias, packed.dot, packed.hidden, packed.fields, packed.row,
-                    users.bias, users.dot, users.hidden, users.fields, rows,
-                    *head, lists, watched, buckets, k,
+                    users.bias, users.dot, users.hidden, head.user_fields(users.fields), rows,
+                    head.cross, head.weights, head.biases, head.bounds, head.starts, head.shapes,
+                    lists, watched, buckets, k,
                 )  # fmt: skip
             mark_seen(seen.indptr, seen.items, packed.place, first, last, watched, False)
             finish_all(k, kept_scores, kept_rows, counts, keys, out.row, out.scores, out.lengths, first)
@@ -205,14 +207,6 @@ def _tile(side: Side, rows: Int64s) -> Side:
     """The given user rows as arrays of their own, with rows of nobody up to a multiple of the kernels' rows."""
     padded = np.concatenate([rows, np.full(-len(rows) % MAX_ROWS, rows[0])])
     return Side(*(np.ascontiguousarray(part[padded], dtype=np.float32) for part in side.parts))
-
-
-def _flat(head: Head) -> tuple[Float32s, Float32s, Float32s, Int64s]:
-    """The head as flat arrays: W, then every tail layer's weights and biases one after the other, and their shapes."""
-    weights = np.concatenate([weight.ravel() for weight, _ in head.tail])
-    biases = np.concatenate([bias for _, bias in head.tail])
-    shapes = np.array([weight.shape for weight, _ in head.tail], dtype=np.int64)
-    return np.ascontiguousarray(head.cross), weights, biases, shapes
 
 
 def may_overflow(form: PairForm) -> bool:

@@ -169,33 +169,32 @@ def dot_tile(
 def mlp_tile(
     item_bias: Any, item_dot: Any, item_hidden: Any, item_fields: Any, item_row: Any,
     user_bias: Any, user_dot: Any, user_hidden: Any, user_fields: Any, user_rows: Any,
-    cross: Any, weights: Any, biases: Any, shapes: Any, lists: Any, seen: Any, audience: Any, k: int,
+    cross: Any, weights: Any, biases: Any, bounds: Any, starts: Any, shapes: Any,
+    lists: Any, seen: Any, audience: Any, k: int,
 ) -> int:  # fmt: skip
     """Score a tile by the whole pair form; the number of user-strip scores computed is returned.
 
     Args:
         item_bias: (S, LANES); item_dot (S, d, LANES); item_hidden (S, H, LANES); item_fields (S, G, D, LANES).
         item_row: (S * LANES,) item rows by place.
-        user_bias: (T,); user_dot (T, d); user_hidden (T, H); user_fields (T, F, D); user_rows (T,).
-        cross: (H, F * G).
-        weights: all tail weights, flat, one layer after the other; ``biases`` likewise.
-        shapes: (L, 2) int64, outputs and inputs of each tail layer.
+        user_bias: (T,); user_dot (T, d); user_hidden (T, H); user_rows (T,).
+        user_fields: flat, part after part, and so are ``cross``, ``weights`` and ``biases``; ``bounds``, ``starts``
+            and ``shapes`` say what is whose: see ``HeadParts``.
         lists: buffers of scores and rows, counts and thresholds per user, and scratch for keys; ``audience`` the same
             per place, empty where not wanted.
         seen: see ``mark_seen``.
         k: list length.
     """
     kept_scores, kept_rows, counts, thresholds, keys = lists
-    tile, dim, num_hidden = len(counts), user_dot.shape[1], user_hidden.shape[1]
-    num_fields, field_dim = user_fields.shape[1], user_fields.shape[2]
-    item_num_fields, num_cross = item_fields.shape[1], cross.shape[1]
-    widest = num_hidden
-    for layer in range(len(shapes)):
-        widest = max(widest, shapes[layer, 0])
+    tile, padded, dim, num_hidden = len(counts), len(user_bias), user_dot.shape[1], user_hidden.shape[1]
+    item_num_fields, field_dim = item_fields.shape[1], item_fields.shape[2]
+    sizes = bounds[:, 1::2] - bounds[:, ::2]  # of each part: hidden units, user fields, item fields
+    widest, num_fields = max(sizes[:, 0].max(), shapes[:, :, 0].max()), max(sizes[:, 1].max(), 1)
+    num_cross = max((sizes[:, 1] * sizes[:, 2]).max(), 1)
     scores = np.empty((_GROUP, LANES), dtype=np.float32)
-    z = np.empty((_GROUP * max(num_cross, 1), LANES), dtype=np.float32)
+    z = np.empty((_GROUP * num_cross, LANES), dtype=np.float32)
     layers = np.empty((2, widest, LANES), dtype=np.float32)
-    zeros = np.zeros(max(_GROUP * num_fields, 1), dtype=np.float32)
+    zeros = np.zeros(_GROUP * num_fields, dtype=np.float32)
     at_dot, at_bias, at_rows = address_of(item_dot), address_of(item_bias), address_of(item_row)
     at_hidden, at_fields, at_zeros = address_of(item_hidden), address_of(item_fields), address_of(zeros)
     at_user, at_user_bias = address_of(user_dot), address_of(user_bias)
@@ -211,21 +210,27 @@ def mlp_tile(
                 at_dot + first * dim * _F32, dim, at_user + group * dim * _F32, dim, at_user_bias + group * _F32,
                 at_scores, lanes, rows, at_bias + first * _F32, none,
             )  # fmt: skip
-            for g in range(item_num_fields):
-                product(
-                    at_fields + (first * item_num_fields + g * LANES) * field_dim * _F32, field_dim,
-                    at_user_fields + group * num_fields * field_dim * _F32, field_dim, at_zeros,
-                    at_z + g * LANES * _F32, item_num_fields * LANES, rows * num_fields,
-                )  # fmt: skip
+            for part in range(len(bounds)):
+                hidden, fields, others = sizes[part]
+                crosses, from_hidden, from_field = fields * others, bounds[part, 0], bounds[part, 4]
+                at_part = at_user_fields + (starts[part, 0] * padded + group * fields) * field_dim * _F32
+                for g in range(others):
+                    product(
+                        at_fields + (first * item_num_fields + (from_field + g) * LANES) * field_dim * _F32, field_dim,
+                        at_part, field_dim, at_zeros, at_z + g * LANES * _F32, others * LANES, rows * fields,
+                    )  # fmt: skip
+                for g in range(rows):
+                    product_base_relu(
+                        at_z + g * crosses * LANES * _F32, crosses, at_cross + starts[part, 1] * _F32, crosses,
+                        at_user_hidden + ((group + g) * num_hidden + from_hidden) * _F32, at_layers, lanes, hidden,
+                        at_hidden + (first * num_hidden + from_hidden * LANES) * _F32, lanes,
+                    )  # fmt: skip
+                    _tail(
+                        at_layers, widest * LANES * _F32, at_weights + starts[part, 2] * _F32,
+                        at_biases + starts[part, 3] * _F32, shapes[part], at_scores + g * LANES * _F32,
+                    )  # fmt: skip
             for g in range(rows):
-                slot = group + g
-                product_base_relu(
-                    at_z + g * num_cross * LANES * _F32, num_cross, at_cross, num_cross,
-                    at_user_hidden + slot * num_hidden * _F32, at_layers, lanes, num_hidden,
-                    at_hidden + first * num_hidden * _F32, lanes,
-                )  # fmt: skip
-                at_score = at_scores + g * LANES * _F32
-                _tail(at_layers, widest * LANES * _F32, at_weights, at_biases, shapes, at_score)
+                slot, at_score = group + g, at_scores + g * LANES * _F32
                 mask = lanes_at_least(at_score, thresholds[slot])
                 if mask != 0:
                     mask &= ~seen[slot, strip]

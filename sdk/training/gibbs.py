@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from sdk.base.types import Float32s, Float64s, Int32s, Int64s
 from sdk.features.columns import CONTENT
-from sdk.features.encode import EncodedInteractions
-from sdk.features.tables import FIRST_KNOWN, STATISTIC_NAMES, EncodedTable
+from sdk.features.tables import FIRST_KNOWN, STATISTIC_NAMES, EncodedInteractions, EncodedTable
 from sdk.machine.device import usable_cores
 from sdk.training.gibbs_kernels import Columns, Ratings, draw_rows, draw_weights
 

@@ -25,8 +25,8 @@ from sdk.base.errors import OutputError, ScoreError
 from sdk.base.files import write_file
 from sdk.base.progress import Progress
 from sdk.base.rights import reason
-from sdk.features.encode import EncodedInteractions
 from sdk.features.loaders import InteractionLoader, NegativeSampling, PairBatch
+from sdk.features.tables import EncodedInteractions
 from sdk.machine.code_cache import give_torch_a_folder
 from sdk.machine.device import require_trainer
 from sdk.metrics.pointwise import EpochRecord, auc, log_loss

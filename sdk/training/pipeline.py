@@ -25,11 +25,11 @@ from sdk.base.types import Dataset, Float32s, Int64s, Interactions
 from sdk.bundles.bundle import INFO, Bundle, load
 from sdk.data.labels import ready
 from sdk.data.splits import Split
-from sdk.features.encode import EncodedInteractions, Features, fit_features
+from sdk.features.encode import Features, fit_features
 from sdk.features.engine import with_engine
 from sdk.features.interactions import StoredInteractions
 from sdk.features.loaders import against_sampled
-from sdk.features.tables import FIRST_KNOWN
+from sdk.features.tables import FIRST_KNOWN, EncodedInteractions
 from sdk.machine.device import require_trainer, resolve_device
 from sdk.measure.evaluation import evaluate, learnt_parts, learnt_words
 from sdk.metrics.pointwise import EpochRecord, auc

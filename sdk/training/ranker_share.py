@@ -1,9 +1,9 @@
 """How much of a ranker's logit a list takes: none, unless the validation part says that it pays.
 
 A ranker learns who likes what among the items that people met, the closed form also what they meet at all; whether
-the first adds anything to a list depends on the data. So both are fitted on the training part, some shares are tried
-on the lists of the validation part's users, and the best is taken where it beats the closed form alone by more than
-the standard error of their difference, user by user.
+the first adds anything to a list depends on the data. So both are fitted on the training part, and some shares are
+tried on the lists of the validation part's users. A share is taken only where the lists gain by it beyond doubt, user
+by user, and by more than ``WORTH``: a list with a ranker in it takes some fifty times as long to make.
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ import numpy as np
 
 from sdk.base.ids import rows_of
 from sdk.base.types import Float32s, Float64s, Int64s
-from sdk.features.encode import EncodedInteractions
-from sdk.features.tables import FIRST_KNOWN
+from sdk.features.seen import Seen
+from sdk.features.tables import FIRST_KNOWN, EncodedInteractions
 from sdk.metrics.lists import RelevanceSets, best_columns, ndcg, user_mean
 from sdk.models.pair_form import PairForm
 from sdk.models.pair_model import PairModel
-from sdk.models.predict import predict
+from sdk.scoring.engine import Engine
 
 log = logging.getLogger(__name__)
 
 TRIED = (0.03, 0.1, 0.3, 1.0)
 """Shares, as the spread of what the ranker adds to that of the closed form's scores."""
+WORTH = 0.01
+"""Of the closed form's NDCG@10, what a share must add to it at least."""
+_DOUBT = 2.0  # standard errors; several shares are tried
 _MOST_PAIRS, _FEWEST_USERS, _MOST_USERS = 6_000_000, 100, 1000
 _LIST = 10
 
@@ -94,27 +97,30 @@ class ShareTask:
 
     def choose(self, ranker: PairModel) -> ShareChoice:
         """The share of a ranker that was trained on the same part."""
-        size = self.closed.shape[1]
-        pairs = np.repeat(self.users, size), np.tile(np.arange(size), len(self.users))
-        user, item = (rows.astype(np.int32) for rows in pairs)
-        logits = predict(ranker, EncodedInteractions(user, item, np.zeros(len(user), np.int8)))
-        found = self._chosen(logits.reshape(self.closed.shape))
+        found = self._chosen(self._logits(ranker))
         measured = ", ".join(f"{share:g}: {value:.4f}" for share, value in found.ndcg10.items())
         log.debug("NDCG@10 of lists by a ranker's share: %s; %g is taken", measured, found.share)
         return found
+
+    def _logits(self, ranker: PairModel) -> Float32s:
+        """(U, R) float32 of every item, by the engine that would make the lists."""
+        every = Engine(ranker.lower()).top_k(self.users, Seen.nothing(len(self.users)), len(self.closed[0]))
+        logits = np.full(self.closed.shape, -np.inf, np.float32)
+        np.put_along_axis(logits, every.row.astype(np.int64), every.scores, axis=1)
+        return logits
 
     def _chosen(self, logits: Float32s) -> ShareChoice:
         listed = np.isfinite(self.closed)
         unit = float(self.closed[listed].std() / max(float(logits[listed].std()), 1e-12))
         alone = self._ndcg10(self.closed)
-        found, gains = {0.0: user_mean(alone)}, {0.0: 0.0}
+        found, surely = {0.0: user_mean(alone)}, {0.0: 0.0}
         for part in TRIED:
             share = float(f"{part * unit:.2g}")
             each = self._ndcg10(self.closed + np.float32(share) * logits)
-            gain = each - alone
-            found[share] = user_mean(each)
-            gains[share] = user_mean(gain) - float(np.nanstd(gain)) / len(gain) ** 0.5
-        return ShareChoice(max(gains, key=lambda share: gains[share]), found, len(self.users))
+            found[share], gain = user_mean(each), each - alone
+            least = user_mean(gain) - _DOUBT * float(np.nanstd(gain)) / len(gain) ** 0.5
+            surely[share] = least if found[share] >= (1 + WORTH) * found[0.0] else -1.0
+        return ShareChoice(max(surely, key=lambda share: surely[share]), found, len(self.users))
 
     def _ndcg10(self, scores: Float32s) -> Float64s:
         return ndcg(best_columns(scores, _LIST), self.relevant, _LIST)

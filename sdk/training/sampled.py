@@ -13,8 +13,9 @@ import numpy as np
 from sdk.base.config import RunConfig
 from sdk.base.progress import Progress
 from sdk.base.types import Float32s, Float64s
-from sdk.features.encode import EncodedInteractions, Features
+from sdk.features.encode import Features
 from sdk.features.loaders import against_sampled
+from sdk.features.tables import EncodedInteractions
 from sdk.machine.device import usable_cores
 from sdk.metrics.pointwise import EpochRecord, auc, log_loss
 from sdk.models.bfm import BFM

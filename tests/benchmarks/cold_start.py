@@ -26,8 +26,7 @@ from scipy.sparse import csr_matrix
 from sdk.base.config import HistoryConfig, RunConfig, SplitConfig
 from sdk.base.types import Bools, Dataset, Float32s, Int64s, Interactions
 from sdk.bundles.bundle import Bundle
-from sdk.features.encode import EncodedInteractions
-from sdk.features.tables import FIRST_KNOWN
+from sdk.features.tables import FIRST_KNOWN, EncodedInteractions
 from sdk.measure.baselines import MeansBaseline, Terms
 from sdk.measure.list_evaluation import LIKE_AT
 from sdk.metrics.lists import RelevanceSets, ndcg, recall, user_mean

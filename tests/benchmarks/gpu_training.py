@@ -14,8 +14,7 @@ from gpu_run import Run
 from training import flop_per_row, interactions, tables
 
 from sdk.base.config import DLRMConfig, NCFConfig, TrainingConfig
-from sdk.features.encode import EncodedInteractions
-from sdk.features.tables import FIRST_KNOWN
+from sdk.features.tables import FIRST_KNOWN, EncodedInteractions
 from sdk.models.dlrm import DLRM
 from sdk.models.ncf import NCF
 from sdk.training import device_step

@@ -28,9 +28,8 @@ import numpy as np
 import torch
 
 from sdk.base.config import DLRMConfig, NCFConfig, TrainingConfig
-from sdk.features.encode import EncodedInteractions
 from sdk.features.seen import Seen
-from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable, Statistics
+from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedInteractions, EncodedTable, Statistics
 from sdk.machine.device import usable_cores
 from sdk.models.dlrm import DLRM
 from sdk.models.ncf import NCF

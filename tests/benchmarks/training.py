@@ -38,8 +38,7 @@ import torch
 
 from sdk.base.config import DLRMConfig, NCFConfig, TrainingConfig
 from sdk.base.stages import peak_memory_mib
-from sdk.features.encode import EncodedInteractions
-from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable, Statistics, raw_statistics
+from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedInteractions, EncodedTable, Statistics, raw_statistics
 from sdk.machine.cluster import dask_for_merlin
 from sdk.machine.device import usable_cores
 from sdk.models.dlrm import DLRM

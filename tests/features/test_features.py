@@ -12,11 +12,11 @@ from sdk.base.config import FeatureConfig
 from sdk.base.errors import BundleError, DataError
 from sdk.data.splits import Split
 from sdk.features.builtin import Encoding, Number
-from sdk.features.encode import EncodedInteractions, encode_interactions, fit_features
+from sdk.features.encode import encode_interactions, fit_features
 from sdk.features.engine import WORKFLOWS, engine_of
 from sdk.features.interactions import TEST, TRAIN, VALIDATION, StoredInteractions
 from sdk.features.table_files import read_table, write_table
-from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
+from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedInteractions, EncodedTable
 
 USER_IDS = [2, 5, 9, 14, 10**12]
 ITEM_IDS = [1, 3, 4, 8, 20, 2**40]

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdk.features.encode import EncodedInteractions
 from sdk.features.loaders import InteractionLoader
+from sdk.features.tables import EncodedInteractions
 
 
 def numbered(size):

@@ -13,7 +13,7 @@ import pytest
 
 from sdk.base.errors import UsageError
 from sdk.features import tensorflow_loader as module
-from sdk.features.encode import EncodedInteractions
+from sdk.features.tables import EncodedInteractions
 from sdk.features.tensorflow_loader import tensorflow_loader
 from sdk.metrics.pointwise import auc
 

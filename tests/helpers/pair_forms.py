@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from hypothesis import strategies as st
+from scipy.linalg import block_diag
 
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
@@ -65,3 +66,31 @@ def check(got, scores, seen, k, allowed=None, exact=False):
 
 
 WIDE = {"layers": (3, 8000, 2, 2, 4, [4]), "interactions": (3, 16, 40, 40, 4, [4])}
+
+
+def averaged_form(num_users, num_items, widths, members, seed=0):
+    """Several random forms with MLPs as one whose score is the sum of theirs, its layers put together from blocks."""
+    forms = [random_form(num_users, num_items, each, seed=seed + n) for n, each in enumerate(widths[:members])]
+
+    def side(name):
+        parts = [getattr(form, name) for form in forms]
+        bias = np.sum([part.bias for part in parts], axis=0, dtype=np.float32)
+        joined = (
+            np.concatenate([getattr(part, each) for part in parts], axis=1) for each in ("dot", "hidden", "fields")
+        )
+        return Side(bias, *joined)
+
+    users, items = side("users"), side("items")
+    cross = np.zeros((users.hidden.shape[1], users.fields.shape[1], items.fields.shape[1]), np.float32)
+    at = np.zeros(3, np.int64)
+    for form in forms:
+        own = np.array([form.users.hidden.shape[1], form.users.fields.shape[1], form.items.fields.shape[1]])
+        cross[tuple(slice(a, a + b) for a, b in zip(at, own, strict=True))] = form.head.cross.reshape(own)
+        at += own
+    layers = []
+    for depth in range(len(forms[0].head.tail)):
+        weights, biases = zip(*(form.head.tail[depth] for form in forms), strict=True)
+        is_last = depth == len(forms[0].head.tail) - 1
+        weight = np.hstack(weights) if is_last else block_diag(*weights).astype(np.float32)
+        layers.append((weight, np.sum(biases, axis=0, dtype=np.float32) if is_last else np.concatenate(biases)))
+    return PairForm(users, items, Head(cross.reshape(len(cross), -1), tuple(layers)))

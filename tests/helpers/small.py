@@ -21,8 +21,15 @@ from sdk.base.config import (
     TrainingConfig,
 )
 from sdk.base.types import Dataset, Interactions
-from sdk.features.encode import EncodedInteractions
-from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable, Statistics, raw_statistics, unknown_dense
+from sdk.features.tables import (
+    FIRST_KNOWN,
+    UNKNOWN,
+    EncodedInteractions,
+    EncodedTable,
+    Statistics,
+    raw_statistics,
+    unknown_dense,
+)
 
 PRIOR = 5.0
 

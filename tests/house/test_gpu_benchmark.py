@@ -15,7 +15,7 @@ import pytest
 import torch
 from pair_forms import random_form, random_seen
 
-from sdk.features.encode import EncodedInteractions
+from sdk.features.tables import EncodedInteractions
 from sdk.scoring.engine import Engine
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "gpu.py"

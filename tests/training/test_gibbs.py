@@ -13,9 +13,9 @@ from small import dataset, jitter, planted, run_config, tables, tables_for
 from sdk.base.config import BFMConfig, NegativeKind, TrainingConfig
 from sdk.bundles.fresh import with_unknown_rows
 from sdk.features.builtin import transform
-from sdk.features.encode import EncodedInteractions, Features
+from sdk.features.encode import Features
 from sdk.features.loaders import against_sampled
-from sdk.features.tables import FIRST_KNOWN, UNKNOWN
+from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedInteractions
 from sdk.metrics.pointwise import auc
 from sdk.models.predict import predict
 from sdk.models.ranker import build_ranker, load_ranker, save_ranker

@@ -12,9 +12,9 @@ from sdk.base.config import DataConfig, FeatureConfig, HistoryConfig, RunConfig,
 from sdk.base.description import Description
 from sdk.base.errors import DataError, UsageError
 from sdk.data.labels import for_data
-from sdk.features.encode import EncodedInteractions
 from sdk.features.interactions import TEST
 from sdk.features.loaders import against_sampled
+from sdk.features.tables import EncodedInteractions
 from sdk.lab.tuning.objectives import RankerObjective
 from sdk.measure.evaluation import evaluate_bundle
 from sdk.measure.evaluation_report import as_text, as_values

@@ -10,8 +10,7 @@ from small import planted, tables_for
 from small_training import SMALL, assert_same_weights, fresh, state_of, steps_per_epoch, without_speed
 
 from sdk.base.errors import ScoreError
-from sdk.features.encode import EncodedInteractions
-from sdk.features.tables import UNKNOWN
+from sdk.features.tables import UNKNOWN, EncodedInteractions
 from sdk.metrics.pointwise import EpochRecord, auc
 from sdk.models.predict import predict
 from sdk.training.loop import Checkpoint, batch_size_for, train

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.base.types import Float32s, Int32s, Int64s
-from sdk.features.encode import EncodedInteractions
-from sdk.features.tables import STATISTIC_NAMES, EncodedTable
+from sdk.features.tables import STATISTIC_NAMES, EncodedInteractions, EncodedTable
 from sdk.measure.baselines import BiasedMF, MeansBaseline, popularity_scores
 from sdk.training.gibbs import features_of
 

@@ -19,10 +19,10 @@ from sdk.base.ids import rows_of
 from sdk.base.types import Dataset, Float32s, Int64s, Interactions
 from sdk.data.labels import require_both_labels
 from sdk.data.splits import split
-from sdk.features.encode import EncodedInteractions, Features, fit_features
+from sdk.features.encode import Features, fit_features
 from sdk.features.loaders import against_sampled
 from sdk.features.seen import Seen
-from sdk.features.tables import FIRST_KNOWN
+from sdk.features.tables import FIRST_KNOWN, EncodedInteractions
 from sdk.measure.list_evaluation import split_positives
 from sdk.metrics.lists import RelevanceSets, ndcg, user_mean
 from sdk.metrics.pointwise import EpochRecord

@@ -1,0 +1,22 @@
+"""A night over items that one category tells apart is published: equal scores are what their lists should have."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+import sdk
+from batch.score import main
+from sdk.base.config import RunConfig
+from sdk.training.pipeline import train_bundle
+
+
+def test_items_with_nothing_but_a_category_have_a_night(tmp_path):
+    rng = np.random.default_rng(3)
+    user, item = np.divmod(rng.choice(60 * 90, 1500, replace=False), 90)
+    plays = pd.DataFrame({"user_id": user, "item_id": item})
+    items = pd.DataFrame({"item_id": np.arange(90), "shelf": np.array(["a", "b", "c"])[np.arange(90) % 3]})
+    bundle = tmp_path / "bundle"
+    train_bundle(sdk.dataset(plays, items), RunConfig(models=("content",)), bundle)
+    nights = tmp_path / "nights"
+    assert main(["--bundle", str(bundle), "--out", str(nights), "--run-date", "2026-01-01"]) == 0
