@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -14,6 +15,7 @@ from batch.gates.thresholds import GateConfig, read_config
 from batch.job.job import Job, check_date
 from batch.store.clock import check_not_ahead
 from sdk.base.errors import UsageError
+from sdk.base.logs import facts
 from sdk.base.printable import number
 from sdk.machine.cluster import ClusterConfig
 from sdk.machine.device import DEVICES
@@ -21,6 +23,7 @@ from sdk.shell import cli
 from sdk.shell.parser import CommandParser
 from sdk.shell.terminal import say
 
+log = logging.getLogger("batch.score")
 _EXAMPLE = """\
 python -m batch.score --bundle bundle --out nightly --run-date 2026-11-23
 
@@ -54,7 +57,7 @@ def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -
     cli.add_fields(needed, Job, "out")
     cli.add_fields(needed, Job, "run_date", metavar="YYYY-MM-DD", required=False)
     common = parser.group("common")
-    cli.add_fields(common, Job, "k", "model", "include_seen", "audience")
+    cli.add_fields(common, Job, "k", "model", "kind", "include_seen", "audience")
     cli.add_fields(common, Job, "force")
     common.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
     files = "files hold one id a line, or the named columns (CSV, Parquet)"
@@ -114,10 +117,37 @@ def _score(args: argparse.Namespace) -> int:
             print(json.dumps(values), flush=True)
         elif args.backfill is not None:
             say(_line(values))
+        elif "status" in values and not args.verbose:
+            say(*_summary(args, values))
+            taste = "next: python -m batch.taste --bundle %s --out %s"
+            log.info(taste, args.bundle, args.out, extra=facts(event="next"))
         else:
             said = {name: value for name, value in values.items() if not _says_nothing(value)}
             say(*(f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in said.items()))
     return 0
+
+
+def _summary(args: argparse.Namespace, values: Mapping[str, Any]) -> Iterator[str]:
+    """What a person wants to know of a night; ``--verbose`` and ``--json`` say everything."""
+    from batch.store.layout import report_of
+    from batch.store.places import open_target
+
+    gates, seconds = values["gate_verdicts"], values["seconds"]
+    yield f"{values['status']}: {values['night']}"
+    if values["not_latest"]:
+        yield f"not latest: {values['not_latest']}; readers use {values['latest'] or 'none'}"
+    by_popularity = values["fallback_users"] + values["fallback_items"]
+    rows = [f"{values[name]:,} {name.replace('_', ' ')}" for name in _IN_A_LINE if values.get(name)]
+    yield f"lists: {', '.join(rows)}, by {values['model']}; {by_popularity:,} lists are of popular items alone"
+    asked = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in values["asked"].items())
+    yield from [f"asked: {asked}"] if asked else []
+    yield f"gates: {', '.join(f'{count} {verdict}' for verdict, count in gates.items() if count)}"
+    longest = sorted(seconds.items(), key=lambda each: -each[1])[:2]
+    took = ", ".join(f"{name} {each:.1f} s" for name, each in longest)
+    parts = f"; {values['resumed_parts']} of {values['parts']} parts were there" if values["resumed_parts"] else ""
+    yield f"took: {sum(seconds.values()):.1f} s ({took}){parts}"
+    if not args.no_report:
+        yield f"report: {open_target(args.out).describe(report_of(values['run_date']))}"
 
 
 def _line(values: Mapping[str, Any]) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch.job.job import Job
-from sdk.base.errors import OutputError, UsageError
+from sdk.base.errors import MarqueeError, OutputError, UsageError
 from sdk.base.printable import one_line
 from sdk.shell.cli import add_bundle, add_fields, new_parser, run_command, whole_number
 from sdk.shell.parser import CommandParser
@@ -36,8 +37,8 @@ def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -
     add_bundle(parser, required=True, default=None, help="the bundle the night came from")
     add_fields(parser.group("required"), Job, "out")
     common = parser.group("common")
-    common.add_argument("--users", type=whole_number, default=3, metavar="N", help="how many users")
-    common.add_argument("--items", type=whole_number, default=3, metavar="N", help="how many items: the most rated")
+    common.add_argument("--users", type=whole_number, default=2, metavar="N", help="how many users")
+    common.add_argument("--items", type=whole_number, default=2, metavar="N", help="how many items: the most rated")
     common.add_argument("--k", type=whole_number, default=5, metavar="N", help="how many entries of each list")
     add_fields(common, Job, "new_items", help="the table that the night was given, for its items' names")
     return parser
@@ -50,12 +51,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    say(
-        *taste(
-            args.bundle, args.out, num_users=args.users, num_items=args.items, k=args.k, new_items=args.new_items
-        ).split("\n")
-    )
+    sizes = {"num_users": args.users, "num_items": args.items, "k": args.k}
+    say(*taste(args.bundle, args.out, **sizes, new_items=args.new_items).split("\n"), *_ways_on(args.bundle, args.out))
     return 0
+
+
+def _ways_on(bundle_path: Path, out: str | Path) -> Iterator[str]:
+    """Where the night's files are, a query that reads them, and how to go on with data of one's own."""
+    from batch.store.layout import report_of
+    from batch.store.places import open_target
+    from sdk.bundles.bundle import load
+
+    bundle, target = load(bundle_path), open_target(out)
+    place, report = target.describe(_latest_night(target)), report_of(str(target.latest()))
+    users, has_names = bundle.encoded_users.known_ids[:1].tolist(), "title" in bundle.items.column_names
+    joined = f"JOIN '{bundle_path}/items.parquet' USING (item_id) " if has_names else ""
+    yield f"files: {place}/user_items/*.parquet and item_items/*.parquet, one row a rank"
+    yield from [f"report: {target.describe(report)}"] if target.read(report) is not None else []
+    yield "one user's list, in DuckDB:"
+    yield f"  SELECT rank, {'title' if has_names else 'item_id'}, score FROM '{place}/user_items/*.parquet'"
+    yield f"  {joined}WHERE user_id = {_as_sql(users[0] if users else 0)} ORDER BY rank LIMIT 5;"
+    yield "next, with data of your own (docs/your_data.md):"
+    yield "  python -m sdk inspect plays.parquet catalogue.parquet --out dataset.toml"
+    yield "  python -m sdk train --dataset dataset.toml --out own-bundle"
+
+
+def _as_sql(asked: Id) -> str:
+    return str(asked) if isinstance(asked, int) else "'{}'".format(asked.replace("'", "''"))
 
 
 def taste(
@@ -108,7 +130,8 @@ def taste(
         layout = with_ids(LAYOUTS[side], users if side == USER_ITEMS else answers, answers)
         lists = _lists(target, f"{night}/{side}", layout, list(asked), k)
         for one, head in asked.items():
-            lines += [head, *_entries(lists[one], bundle, k)]
+            reason = partial(_reason, bundle, side == USER_ITEMS, one)
+            lines += [head, *_entries(lists[one], bundle, k, reason)]
     return "\n".join(map(one_line, lines))
 
 
@@ -158,12 +181,24 @@ def _unreadable(where: str, error: Exception) -> OutputError:
     return OutputError(f"{where}: cannot be read ({error}). Check it with python -m batch.score --out OUT --verify.")
 
 
-def _entries(item_ids: Sequence[Id], bundle: Bundle, k: int) -> list[str]:
+def _entries(item_ids: Sequence[Id], bundle: Bundle, k: int, reason: Callable[[Id], str]) -> list[str]:
     if k and not item_ids:
         return ["  no list: none was asked for, or no item is left to list", ""]
     from batch.page.item_names import item_names
 
-    return [f"  {rank}. {name}" for rank, name in enumerate(item_names(bundle, item_ids), 1)] + [""]
+    why = [f"  1 because: {said}" for said in map(reason, item_ids[:1]) if said]
+    return [f"  {rank}. {name}" for rank, name in enumerate(item_names(bundle, item_ids), 1)] + [*why, ""]
+
+
+def _reason(bundle: Bundle, is_user: bool, asked: Id, first: Id) -> str:
+    """Why the first item stands in a list, by what the bundle knows; nothing of what is newer than it."""
+    try:
+        if is_user:
+            (why,) = bundle.explain_recommendation(asked, [first])
+            return why.describe(max_titles=1)
+        return bundle.explain(asked, first).describe(max_fields=2, max_tokens=2)
+    except MarqueeError:
+        return ""
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -
     add_bundle(parser, required=True, default=None, help="folder of a trained bundle; only read")
     required, common, advanced = parser.group("required"), parser.group("common"), parser.group("advanced")
     required.add_argument("--out", type=path_argument, required=True, metavar="REPO", help="the repository's folder")
-    add_fields(common, ExportOptions, "model", "backend", "workflow")
+    add_fields(common, ExportOptions, "model", "kind", "backend", "workflow")
     common.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
     add_fields(advanced, ExportOptions, "instances", "instance_kind")
     add_fields(advanced, ExportOptions, "max_batch", "max_queue_delay_us", "max_ids", "max_k", "max_results")

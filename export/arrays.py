@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sdk.base.config import SimilarKind
 from sdk.base.ids import is_text
 from sdk.base.types import IdArray
 from sdk.bundles.bundle import Bundle
@@ -65,13 +66,13 @@ def list_arrays(bundle: Bundle, form: PairForm) -> Arrays:
     }  # fmt: skip
 
 
-def content_arrays(bundle: Bundle) -> Arrays:
+def content_arrays(bundle: Bundle, kind: SimilarKind) -> Arrays:
     """The items' vectors as compressed sparse rows, ascending by item_id.
 
-    ``asked_…`` are the rows as they are asked for, where those are others than the rows that are found: of items
-    without content, which are listed by what is liked together with them.
+    ``asked_…`` are the rows as they are asked for, where those are others than the rows that are found: where lists are
+    also of what is liked together.
     """
-    asked, found = bundle.content.search_matrices()
+    asked, found = bundle.look_alikes(kind).search_matrices()
     arrays = {"item_ids": np.sort(bundle.content.item_id), "num_columns": np.array([found.shape[1]])}
     sides = {"": found} if asked is found else {"": found, "asked_": asked}
     return arrays | {prefix + part: getattr(rows, part) for prefix, rows in sides.items() for part in _SPARSE}

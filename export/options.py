@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from sdk.base.config import Checked, Limit
+from sdk.base.config import Checked, Limit, SimilarKind
 from sdk.base.errors import ConfigError
 
 Backend = Literal["python", "pytorch", "onnxruntime"]
@@ -23,6 +23,7 @@ class ExportOptions(Checked):
 
     Attributes:
         model: the ranker: ``dlrm``, ``ncf``, or ``best`` by the bundle's validation AUC, without any the history model.
+        kind: of ``similar_items``: ``hybrid``, by content and by who likes both, or by ``content`` alone.
         backend: what runs the ranker; ``pytorch`` and ``onnxruntime`` need a server that has them.
         workflow: ``nvtabular``, NVTabular's own, for a server that has it; ``compiled``, its vocabularies as sorted
             arrays; or ``auto``, NVTabular's where it is installed here.
@@ -38,6 +39,7 @@ class ExportOptions(Checked):
     """
 
     model: str = "best"
+    kind: SimilarKind = "hybrid"
     backend: Backend = "python"
     workflow: WorkflowForm = "auto"
     instances: Instances = 1

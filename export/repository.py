@@ -154,7 +154,7 @@ _ARRAYS: dict[str, Callable[[_Job], Arrays]] = {
     "nvt_workflow": lambda job: vocabulary_arrays(job.bundle),
     "ranker": lambda job: form_arrays(job.form),
     "recommend": lambda job: list_arrays(job.bundle, job.list_form()),
-    "similar_items": lambda job: content_arrays(job.bundle),
+    "similar_items": lambda job: content_arrays(job.bundle, job.options.kind),
 }
 """What the models on arrays read. ``rank`` is not among them: Triton wants a folder of its version, no file in it."""
 

@@ -80,7 +80,8 @@ def verify(
         users = _compare("recommend", "user", ids, client.recommend(ids, k), lists)
         if "similar_items" in facts["models"]:
             ids = _some(opened.encoded_items.known_ids, num_lists, rng)
-            titles = _compare("similar_items", "item", ids, client.similar_items(ids, k), opened.similar(ids, k))
+            expected = opened.similar(ids, k, kind=facts["options"].get("kind", "content"))
+            titles = _compare("similar_items", "item", ids, client.similar_items(ids, k), expected)
     return Verified(ranker, num_pairs, gap, users, titles)
 
 

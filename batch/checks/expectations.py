@@ -71,13 +71,22 @@ def expectations(bundle: Bundle, job: Job, asked: Asked | None = None) -> Expect
     rules = {USERS: user_rules, TITLES: title_rules}
     if job.audience is not None:
         rules[AUDIENCES] = _audience_rules(bundle, asked, barred, user_rules, job.audience)
-    metrics = bundle.info.metrics
+    metrics, liked = bundle.info.metrics, _liked_share(bundle, job)
     facts = BundleFacts(
         data=bundle.info.data.get("name"), model=resolved, k=job.k, include_seen=job.include_seen,
-        repeat=job.repeat is not None, label_rule=metrics.get("label_rule"), split=metrics.get("split"),
+        repeat=job.repeat is not None, kind="hybrid" if liked else "content", liked=liked,
+        label_rule=metrics.get("label_rule"), split=metrics.get("split"),
         validation_auc=None if resolved is None else dict(metrics.get("validation_auc") or {}).get(resolved),
     )  # fmt: skip
     return Expectations(rules, facts, job.gates, job.skip_gate)
+
+
+def _liked_share(bundle: Bundle, job: Job) -> str | None:
+    """What liking together counts in items' lists, in words; None where it has no part."""
+    liked = (bundle.info.metrics.get("content") or {}).get("liked") or {}
+    if job.kind == "content" or not liked.get("share"):
+        return None
+    return f"share {liked['share']:.3f}, shrink {liked['shrink']:g}"
 
 
 def _audience_rules(bundle: Bundle, asked: Asked, barred: Seen, user_rules: SideRules, size: int) -> SideRules:

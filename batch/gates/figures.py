@@ -73,6 +73,8 @@ class BundleFacts:
         k: list length asked for.
         include_seen: whether items that the user has may be listed.
         repeat: whether some of them may, those of ``--repeat``.
+        kind: what items' lists are by, ``content`` or ``hybrid``.
+        liked: the share and shrink of liking together in their scores.
         label_rule: what counts as liked.
         split: how ratings were held out.
         validation_auc: of the ranker.
@@ -83,6 +85,8 @@ class BundleFacts:
     k: int | None = None
     include_seen: bool | None = None
     repeat: bool | None = None
+    kind: str = "content"
+    liked: str | None = None
     label_rule: str | None = None
     split: str | None = None
     validation_auc: float | None = None

@@ -11,10 +11,11 @@ from batch.gates.thresholds import GateConfig
 from sdk.base.errors import UsageError
 
 _AGAIN = ("include_seen", "repeat")
-LISTS, SCORES, TOPS = ("k", *_AGAIN), ("k", "model", *_AGAIN), ("top", *_AGAIN)
+LISTS, TOPS = ("k", "kind", *_AGAIN), ("top", "kind", *_AGAIN)
+SCORES = ("k", "model", "kind", "liked", *_AGAIN)
 """What must be the same for two nights' lists, scores or tops to be of the same kind."""
-_OF_USERS = ("model", *_AGAIN)
-"""Of that, what makes no difference to items' lists."""
+_OF_OTHERS = {TITLES: ("model", *_AGAIN), USERS: ("kind", "liked"), AUDIENCES: ("kind", "liked")}
+"""Of that, what makes no difference to a side's lists."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -58,7 +59,7 @@ class Facts:
             return self.why or "no previous night"
         for name in names:
             now, past = (self._compared(name, facts) for facts in (self.bundle, before))
-            if now != past and not (self.side == TITLES and name in _OF_USERS):
+            if now != past and name not in _OF_OTHERS.get(self.side, ()):
                 return f"not comparable: the previous night has {name.replace('_', ' ')} {past!r}"
         return ""
 

@@ -7,8 +7,10 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from batch.gates.thresholds import GateConfig
+from sdk.base.config import SimilarKind
 from sdk.base.errors import UsageError
 from sdk.base.paths import as_location, as_path
 from sdk.machine.cluster import ClusterConfig
@@ -27,6 +29,7 @@ class Job:
         run_date: the night, ``YYYY-MM-DD``; it names the folder; a run refuses one far ahead of the machine's date.
         k: list length, at least 1.
         model: ``dlrm``, ``ncf``, or ``best`` by validation AUC.
+        kind: of items' lists: ``hybrid``, by content and by who likes both, or by ``content`` alone.
         include_seen: whether to list items that the user has rated, too.
         device: where to score: ``auto``, ``cpu`` or ``cuda``.
         force: whether to write a night again that is published, or one whose date lies far ahead.
@@ -56,6 +59,7 @@ class Job:
     run_date: str
     k: int = 100
     model: str = "best"
+    kind: SimilarKind = "hybrid"
     include_seen: bool = False
     device: str = "auto"
     force: bool = False
@@ -91,6 +95,8 @@ class Job:
             raise UsageError(f"--memory-mib: got {self.memory_mib}, expected a number above 0")
         if self.device not in DEVICES:
             raise UsageError(f"--device: got {self.device!r}, expected one of {', '.join(DEVICES)}")
+        if self.kind not in get_args(SimilarKind):
+            raise UsageError(f"--kind: got {self.kind!r}, expected one of {', '.join(get_args(SimilarKind))}")
         if self.repeat is not None and self.include_seen:
             message = "--repeat: not together with --include-seen, with which every item may be listed again"
             raise UsageError(message)

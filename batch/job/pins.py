@@ -32,6 +32,7 @@ def pinned_inputs(job: Job, opened: OpenedJob) -> dict[str, Any]:
         "seed": bundle.info.config.training.seed,
         "parameters": _parameters(bundle.info.config),
         "k": job.k,
+        **({} if job.kind == "content" else {"kind": job.kind}),  # as nights were pinned before there was another
         "include_seen": job.include_seen,
         "users_per_part": job.users_per_part,
         "audience": job.audience,

@@ -21,7 +21,7 @@ from batch.store.run_record import read_record
 from batch.store.target import Target
 from sdk.base.errors import OutputError
 from sdk.base.ids import ids_of, plain_id
-from sdk.base.logs import facts
+from sdk.base.logs import details
 from sdk.base.printable import filled_in, number
 from sdk.base.types import Id
 from sdk.bundles.bundle import Bundle
@@ -192,5 +192,5 @@ def write_report(night: NightShown) -> str:
     if night.refusal is None:
         night.target.remove(refused_report_of(night.run_date))
     place = night.target.describe(name)
-    log.info("report: %s", place, extra=facts(stage="reporting", report=place, bytes=len(text.encode())))
+    log.info("report: %s", place, extra=details(stage="reporting", report=place, bytes=len(text.encode())))
     return place

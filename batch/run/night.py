@@ -34,7 +34,7 @@ from batch.store.run_record import read_record, write_record
 from batch.store.target import Target, write_failed
 from sdk.base.errors import MarqueeError, OutputError, QualityGateError, ScoreError, UnusableFileError
 from sdk.base.files import digest_of, sha256_of
-from sdk.base.logs import facts
+from sdk.base.logs import details, facts
 from sdk.base.rights import reason
 from sdk.base.stages import peak_memory_mib
 from sdk.base.traces import note, span
@@ -230,7 +230,7 @@ def _decide_locked(night: Night) -> Outcome:
         "night %s: %s%s, %d rows for users, %d for titles, %.0f users/s",
         report.run_date, report.status, f", but {report.not_latest}" if report.not_latest else "",
         report.user_rows, report.item_rows, report.users_per_s,
-        extra=facts(event="night", **asdict(report)),
+        extra=(details if report.not_latest is None else facts)(event="night", **asdict(report)),
     )  # fmt: skip
     return Outcome(_shown(night, figures, night.inputs, record), report)
 

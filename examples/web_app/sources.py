@@ -14,6 +14,7 @@ from export.client import Client, ClientOptions, Lists
 from sdk.base.config import RANKERS
 from sdk.base.types import Id
 from sdk.bundles.words import words_of
+from sdk.models.content.hybrid import HYBRID, liked_part
 from sdk.models.content.together import TOGETHER
 
 SIMILAR_FIELDS, SIMILAR_TOKENS, REASONS = 3, 3, 2
@@ -73,7 +74,7 @@ class Sources:
         """Load what the first request would else wait for."""
         popular = [title.item_id for title in self.catalogue.popular(2)]
         if self.bundle.has_content:
-            self._shared(popular[0], popular[-1])
+            self.bundle.explain(popular[0], popular[-1])
         if self.bundle.history is not None:
             self.for_visitor(popular, 1)
         self.bundle.explain_recommendation(self.catalogue.users_near(None, 1)[0], popular)
@@ -152,13 +153,16 @@ class Sources:
         return _Raw(_rows(found, str(found.source[0])), "the bundle", _no_list(night, "this user"))
 
     def _joining(self, item_id: Id, row: Row) -> str:
-        """What the item shares with a listed one, or of one without content that the same people like both."""
-        return self._words.by_the_same if row.source == TOGETHER else self._shared(item_id, row.item_id)
-
-    def _shared(self, item_id: Id, other: Id) -> str:
-        if not self.bundle.has_content or not self.catalogue.known([other]):
+        """What the item shares with a listed one, and that the same people like both where that counts."""
+        if row.source == TOGETHER:
+            return self._words.by_the_same
+        if not self.bundle.has_content or not self.catalogue.known([row.item_id]):
             return ""
-        return self.bundle.explain(item_id, other).describe(SIMILAR_FIELDS, SIMILAR_TOKENS)
+        shared = self.bundle.explain(item_id, row.item_id)
+        share = float(self.bundle.content.shares([item_id])[0]) if row.source == HYBRID else 0.0
+        liked = row.source == HYBRID and liked_part(row.score, shared.score, share) > 0
+        reasons = shared.describe(SIMILAR_FIELDS, SIMILAR_TOKENS), self._words.by_the_same if liked else ""
+        return "; ".join(filter(None, reasons))
 
     def _why(self, user_id: Id, item_ids: list[Id], raw: _Raw) -> list[str]:
         sources = {row.source for row in raw.rows} & set(self.bundle.info.models) & set(RANKERS)

@@ -34,6 +34,8 @@ EngineName = Literal["auto", "nvtabular", "builtin"]
 TrainerName = Literal["builtin", "merlin"]
 Weighting = Literal["stars", "alike", "log"]
 ModelName = Literal["dlrm", "ncf", "bfm", "history", "content"]
+SimilarKind = Literal["hybrid", "content"]
+"""What look-alikes are by: ``content``, what items are; ``hybrid``, that and who likes them."""
 RANKERS = ("dlrm", "ncf", "bfm")  # the models that score a pair with a logit
 C = TypeVar("C")
 _MAX_WEIGHT = 1e6  # far above any that helps, far below what float32 overflows at

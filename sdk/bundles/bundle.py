@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import pyarrow as pa
 
-from sdk.base.config import RANKERS
+from sdk.base.config import RANKERS, SimilarKind
 from sdk.base.errors import BundleError, UsageError
 from sdk.base.files import sha256_of, standing
 from sdk.base.ids import count_of, id_of, ids_of
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from sdk.models.pair_model import PairModel
     from sdk.scoring.recommender import Recommender
 
-SimilarKind = Literal["content", "hybrid"]
-"""``content``: by what items are. ``hybrid``: by that and by who liked them."""
 _LOOKS = 5
 __all__ = ["FORMAT_VERSION", "INFO", "Bundle", "BundleInfo", "load", "sha256_of"]
 
@@ -356,23 +354,32 @@ class Bundle:
     def _seen(self) -> Any:
         return self.interactions.seen(len(self.encoded_users))
 
-    def similar(self, item_ids: Ids, k: int = 10, *, kind: SimilarKind = "content") -> TopK:
-        """The items most like each given one: by content, or ``hybrid``, by content and by who liked them.
+    def similar(self, item_ids: Ids, k: int = 10, *, kind: SimilarKind = "hybrid") -> TopK:
+        """The items most like each given one: by content and by who likes them, or by ``content`` alone.
 
-        Items of which nothing is known are listed by what is liked together with them; ``source`` says so.
+        ``source`` says which: an item that nobody likes has its content list, as all have in a bundle in which liking
+        together has no share. Items of which nothing is known are listed by what is liked together with them.
 
         Raises:
-            UsageError: k < 1, an item or a kind is unknown, or the bundle lacks a model that it takes.
+            UsageError: k < 1, an item or a kind is unknown, or the bundle lacks the content model.
         """
-        from sdk.models.content.hybrid import hybrid_similar
-
-        if kind not in get_args(SimilarKind):
-            raise UsageError(f"kind: got {kind!r}, expected one of {', '.join(get_args(SimilarKind))}")
         items = self.encoded_items
         wanted, k = ids_of(item_ids, "item_ids", items.ids), min(count_of(k, "k"), len(items))  # no list is longer
-        if kind == "content":
-            return self.content.similar(wanted, k)
-        return hybrid_similar(self.content, self._need_history(), items, wanted, k)
+        return self.look_alikes(kind).similar(wanted, k)
+
+    def look_alikes(self, kind: SimilarKind) -> ContentModel:
+        """The content model that lists of a kind are made by.
+
+        Raises:
+            UsageError: the kind is unknown, or the bundle lacks the content model.
+        """
+        if kind not in get_args(SimilarKind):
+            raise UsageError(f"kind: got {kind!r}, expected one of {', '.join(get_args(SimilarKind))}")
+        return self.content if kind == "hybrid" else self._by_content
+
+    @cached_property
+    def _by_content(self) -> ContentModel:
+        return self.content.by_content()
 
     def explain(self, item_a: Id, item_b: Id) -> Reasons:
         """What two items share, and how much each field adds to their likeness."""

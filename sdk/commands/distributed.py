@@ -92,7 +92,7 @@ def _train(args: argparse.Namespace) -> int:
     dataset = read_dataset(args, config)
     with joined(args.device) as where:
         if where.share.rank == 0:
-            report(train_where(dataset, config, args.out, where, force=args.force))
+            report(train_where(dataset, config, args.out, where, force=args.force), whole=args.verbose)
         else:
             with tempfile.TemporaryDirectory(prefix="marquee-train-") as work:
                 take_part(dataset, config, Path(work), where)

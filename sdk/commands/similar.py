@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from sdk.base.config import SimilarKind
 from sdk.bundles.words import words_of
 from sdk.commands.naming import ItemFacts, as_lists, facts_of, item_named, show_list
 from sdk.shell.cli import add_bundle, new_parser, whole_number
@@ -25,21 +26,24 @@ def add(commands: Any) -> None:
     add_bundle(parser)
     common = parser.group("common")
     common.add_argument("--k", type=whole_number, default=10, metavar="N", help="how many items")
-    kind_help = "by what the items are, or by that and by who liked them"
-    common.add_argument("--kind", choices=("content", "hybrid"), default="content", help=kind_help)
+    kind_help = "by what the items are and by who likes them, or by content alone"
+    common.add_argument("--kind", choices=get_args(SimilarKind), default="hybrid", help=kind_help)
     common.add_argument("--json", action="store_true", help="print JSON, with every shared thing and its weight")
 
 
 def _similar(args: argparse.Namespace) -> int:
     from sdk.bundles.bundle import load
+    from sdk.models.content.hybrid import HYBRID
 
     bundle = load(args.bundle)
     item_id = item_named(bundle, args.title)
     lists = bundle.similar([item_id], args.k, kind=args.kind)
     (ids, scores), source = lists.row(0), str(lists.source[0])
     wanted, *found = facts_of(bundle, [item_id, *ids.tolist()])
+    share = float(bundle.content.shares([item_id])[0]) if source == HYBRID else 0.0
+    shared = words_of(bundle.about).by_the_same
     items = [
-        _item(rank, facts, score, source, bundle.explain(item_id, facts.item_id), words_of(bundle.about).by_the_same)
+        _item(rank, facts, score, source, bundle.explain(item_id, facts.item_id), share, shared)
         for rank, (facts, score) in enumerate(zip(found, scores.tolist(), strict=True), start=1)
     ]
     if args.json:
@@ -51,13 +55,16 @@ def _similar(args: argparse.Namespace) -> int:
     return 0
 
 
-def _item(rank: int, facts: ItemFacts, score: float, source: str, why: Reasons, by_the_same: str) -> dict[str, Any]:
-    from sdk.models.content.hybrid import HYBRID, learned_part
+def _item(
+    rank: int, facts: ItemFacts, score: float, source: str, why: Reasons, share: float, by_the_same: str
+) -> dict[str, Any]:
+    from sdk.models.content.hybrid import HYBRID, liked_part
     from sdk.models.content.together import TOGETHER
 
-    learned = learned_part(score, why.score) if source == HYBRID else 0.0
-    reason = "; ".join(filter(None, (why.describe(), by_the_same if learned > 0 or source == TOGETHER else "")))
+    liked = score if source == TOGETHER else liked_part(score, why.score, share) if source == HYBRID else 0.0
+    people = by_the_same if source == TOGETHER else f"{by_the_same}, {liked / score:.0%} of it" if liked else ""
     return {
-        "rank": rank, **facts.as_json(), "score": score, "source": source, "reason": reason, "cosine": why.score,
-        "learned": learned, "contributions": dict(why.contributions), "shared": as_lists(why.shared),
+        "rank": rank, **facts.as_json(), "score": score, "source": source,
+        "reason": "; ".join(filter(None, (why.describe(), people))), "cosine": why.score,
+        "learned": liked, "contributions": dict(why.contributions), "shared": as_lists(why.shared),
     }  # fmt: skip

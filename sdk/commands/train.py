@@ -110,15 +110,23 @@ def _train(args: argparse.Namespace) -> int:
         return 0
     with training_cluster(cluster, args.out):
         bundle = train_bundle(dataset, config, args.out, force=force, device=args.device, mlflow=mlflow)
-    report(bundle)
+    report(bundle, whole=args.verbose)
     return 0
 
 
-def report(bundle: Bundle) -> None:
-    """Print what was measured, and where the bundle lies."""
+def report(bundle: Bundle, *, whole: bool = False) -> None:
+    """Print where the bundle lies and what was measured, in a few lines or as the whole table."""
     table = bundle.path / "reports" / "metrics.md"
-    show_markdown(table.read_text("utf-8") if table.exists() else f"Trained: {', '.join(bundle.info.models)}.\n")
-    say("", f"bundle: {bundle.path} (best ranker by validation AUC: {bundle.info.chosen_model or 'none'})")
+    if whole and table.exists():
+        show_markdown(table.read_text("utf-8"))
+        say("")
+    best = bundle.info.chosen_model
+    say(f"bundle: {bundle.path} ({', '.join(bundle.info.models)}{f'; best ranker {best}' if best else ''})")
+    if measured := bundle.info.metrics.get("test"):
+        found = ", ".join(f"{each['model']} {each['auc']:.4f}" for each in measured)
+        say(f"AUC on {measured[0]['num_rows']:,} held-out rows: {found}")
+    if table.exists():
+        say(f"more: {table}, or python -m sdk evaluate --bundle {bundle.path}")
     log.info("next: python -m batch.score --bundle %s --out nightly --run-date %s", bundle.path, date.today())
 
 

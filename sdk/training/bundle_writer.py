@@ -209,10 +209,11 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def _content_metrics(content: ContentModel | None) -> dict[str, Any]:
-    """How the content model's weights were chosen, where they were: never MovieLens's."""
-    if content is None or content.choice is None:
+    """What liking together counts in look-alikes; and the weights, where they were chosen: never MovieLens's."""
+    if content is None or content.liked is None:
         return {}
-    return {"content": {"weights": dict(content.config.weights), "choice": content.choice.to_json()}}
+    chosen = content.choice and {"weights": dict(content.config.weights), "choice": content.choice.to_json()}
+    return {"content": {**(chosen or {}), "liked": content.liked.to_json()}}
 
 
 def _history_metrics(history: HistoryModel | None) -> dict[str, Any] | None:

@@ -1,28 +1,23 @@
 """All titles of MovieLens latest-small: what the content model's and the hybrid lists hold of the co-liked ones.
 
-Hybrid lists know who liked what, so they are measured on likes that they have not seen: the history model learns
-from one half of the users (even ids), co-likes are counted over the other half, and the other way round.
+Hybrid lists know who liked what, so they are measured on likes that they have not seen: one half of the users chooses
+and makes them, co-likes are counted over the other half, and the other way round.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from sdk.base.types import Dataset
 from sdk.data import movielens
-from sdk.features.tables import FIRST_KNOWN, EncodedTable, Statistics
-from sdk.models.content.hybrid import hybrid_scores
 from sdk.models.content.model import ContentModel
-from sdk.models.history.model import HistoryConfig, HistoryModel
+from sdk.models.content.together import Likes
 
 K = 10
 LIKE_AT = 4.0
-BLOCK = 512
 
 
 def read(data: Path) -> Dataset:
@@ -41,37 +36,16 @@ def title_rows(dataset: Dataset) -> NDArray[np.int64]:
     return np.searchsorted(dataset.items["item_id"].to_numpy(), dataset.interactions.item_id)
 
 
-def encoded(items: pa.Table, count: NDArray[np.float64]) -> EncodedTable:
-    """The items' table as far as hybrid lists read it: ids and how often each title was rated."""
-    none, size = np.zeros(FIRST_KNOWN), items.num_rows + FIRST_KNOWN
-    counts = np.concatenate([none, count])
-    ids = np.concatenate([np.full(FIRST_KNOWN, -1), items["item_id"].to_numpy()])
-    statistics = Statistics(counts, counts, 0.5, 5.0, np.zeros(2), np.ones(2))
-    return EncodedTable(ids, {}, {}, {}, np.zeros((size, 0), np.float32), (), statistics)
+def half_model(dataset: Dataset, learns: NDArray[np.bool_]) -> ContentModel:
+    """The content model whose share of liking together half of the users choose, and whose lists are of their likes."""
+    row, user = likes_of(dataset, learns)
+    likes = Likes(user, row)
+    return ContentModel().fit(dataset.items, likes=likes).listing_together(likes)
 
 
-def half_model(dataset: Dataset, content: ContentModel, learns: NDArray[np.bool_]) -> tuple[HistoryModel, EncodedTable]:
-    """The history model of half of the users, and the items' table with their counts."""
-    rated, rows = dataset.interactions.take(learns), title_rows(dataset)[learns]
-    config = HistoryConfig()
-    user = np.unique(rated.user_id, return_inverse=True)[1]
-    vectors = content.vectors(config.feature_dim, seed=config.seed)
-    features = np.vstack([np.zeros((FIRST_KNOWN, vectors.shape[1]), np.float32), vectors])
-    columns = (user + FIRST_KNOWN, rows + FIRST_KNOWN, rated.rating)
-    model = HistoryModel.fit(*columns, user.max() + FIRST_KNOWN + 1, len(features), features, config)
-    return model, encoded(dataset.items, np.bincount(rows, minlength=dataset.items.num_rows).astype(np.float64))
-
-
-def hybrid_nearest(
-    content: ContentModel, model: HistoryModel, items: EncodedTable, films: NDArray[np.int64], shares: Sequence[float]
-) -> Iterator[tuple[float, NDArray[np.int64]]]:
-    """For each learned share, (N, 10) rows of the nearest titles; the titles not asked for have -1."""
-    out = {share: np.full((len(content.item_id), K), -1) for share in shares}
-    for start in range(0, len(films), BLOCK):
-        block = films[start : start + BLOCK]
-        asked = content.item_id[block]
-        alone, learned = (hybrid_scores(content, model, items, asked, share) for share in (0.0, 1.0))
-        for share, nearest in out.items():
-            blended = (1 - share) * alone + share * learned  # the score is linear in the share
-            nearest[block] = np.argpartition(-blended, K, axis=1)[:, :K]
-    yield from out.items()
+def nearest(model: ContentModel, films: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(N, 10) rows of the nearest titles; -1 past a list's end and of titles not asked for."""
+    out = np.full((len(model.item_id), K), -1)
+    ids = model.similar(model.item_id[films], K).item_id
+    out[films] = np.where(ids >= 0, np.searchsorted(model.item_id, ids), -1)
+    return out

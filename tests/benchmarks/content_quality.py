@@ -44,7 +44,6 @@ ROOT = Path(__file__).resolve().parents[2]
 WRITING = ("Screenplay", "Writer", "Story", "Author", "Novel", "Characters")
 CREW_JOBS = frozenset((*WRITING, "Original Music Composer", "Director of Photography", "Producer"))
 K = 10
-SHARES = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)
 
 
 def default_data() -> Path:
@@ -242,16 +241,16 @@ def on_unseen_likes(data: Path) -> None:
 
     dataset = all_titles.read(data)
     items, even = dataset.items, dataset.interactions.user_id % 2 == 0
-    content, tutorial = ContentModel().fit(items), ten_nearest(tutorial_matrix(items))
+    tutorial = ten_nearest(tutorial_matrix(items))
     for learns, name in ((~even, "even"), (even, "odd")):
         liked = most_co_liked(*all_titles.likes_of(dataset, ~learns), items.num_rows)
         wanted = Yardstick(*title_mates(items), liked)
         print(f"\nAll titles, likes of users with {name} ids, which hybrid lists have not seen. {wanted.sizes()}")
         show("tutorial", wanted.measure(tutorial))
-        model, table = all_titles.half_model(dataset, content, learns)
-        for share, nearest in all_titles.hybrid_nearest(content, model, table, wanted.films(), SHARES):
-            label = {0.0: "content model", 1.0: "learned alone"}.get(share, f"hybrid, learned share {share:g}")
-            show(label, wanted.measure(nearest))
+        model = all_titles.half_model(dataset, learns)
+        show("content model", wanted.measure(all_titles.nearest(model.by_content(), wanted.films())))
+        show("hybrid", wanted.measure(all_titles.nearest(model, wanted.films())))
+        print(f"  {model.liked}")
 
 
 PARTS = {"tmdb": on_tmdb, "movielens": on_movielens, "weights": on_halves, "hybrid": on_unseen_likes}

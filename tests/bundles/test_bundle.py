@@ -19,6 +19,7 @@ from sdk.features.encode import encode_interactions
 from sdk.features.engine import with_engine
 from sdk.features.interactions import TEST
 from sdk.features.tables import FIRST_KNOWN
+from sdk.models.content.hybrid import LikedShare
 from sdk.training.pipeline import train_bundle
 
 DATA = dataset()
@@ -30,6 +31,14 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def liked_share():
+    """Ratings made up at random choose content alone; these lists are to be hybrid."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sdk.models.content.model.choose_share", lambda *_: LikedShare(0.5, 3.0))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +252,9 @@ def test_similar_titles_are_the_content_models(trained):
     bundle = load(trained)
     ids = bundle.encoded_items.known_ids[:4]
     found = bundle.similar(ids, 5)
-    assert set(found.source) == {"content"}
+    assert set(found.source) == {"hybrid"}
+    np.testing.assert_array_equal(found.scores, bundle.content.similar(ids, 5).scores)
+    assert set(bundle.similar(ids, 5, kind="content").source) == {"content"}
     for b, item in enumerate(ids):
         assert item not in found.row(b)[0]
         assert (np.diff(found.row(b)[1]) <= 0).all()

@@ -14,6 +14,7 @@ from sdk.__main__ import main
 from sdk.base.config import FeatureConfig, HistoryConfig
 from sdk.base.errors import UnknownItemError, UsageError
 from sdk.bundles.bundle import load
+from sdk.models.content.hybrid import LikedShare
 from sdk.training.pipeline import train_bundle
 
 DATA = dataset()
@@ -26,6 +27,14 @@ MODELS = {
     "few-known": ("ncf", "history"),
     "content": ("content",),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def liked_share():
+    """Ratings made up at random choose content alone; these lists are to be hybrid."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sdk.models.content.model.choose_share", lambda *_: LikedShare(0.5, 3.0))
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -401,7 +410,10 @@ def test_similar_prints_genres_and_reasons(whole, capsys):
     item_id = int(whole.encoded_items.known_ids[5])
     _, out, _ = run(capsys, "similar", whole.titles([item_id])[0], "--k", 2, "--bundle", whole.path)
     head, first, _ = out.splitlines()
-    assert head == f"like {whole.titles([item_id])[0]}, by content:"
-    other = int(whole.similar([item_id], 1).row(0)[0][0])
-    assert first.endswith(f"({whole.explain(item_id, other).describe()})")
+    assert head == f"like {whole.titles([item_id])[0]}, by hybrid:"
+    (other,), (score,) = whole.similar([item_id], 1).row(0)
+    why = whole.explain(item_id, int(other))
+    liked = score - (1 - whole.content.shares([item_id])[0]) * why.score
+    people = f"; liked by the same people, {liked / score:.0%} of it" if liked > 1e-6 else ""
+    assert first.endswith(f"({why.describe()}{people})".replace("(; ", "("))
     assert "[" in first

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from sdk.base.ids import ids_in, ids_of, title_rows
-from sdk.base.types import Bools, IdArray, Ids, Int64s
+from sdk.base.types import Bools, Float32s, IdArray, Ids, Int64s
 from sdk.models.content.reading import Learnt, check_unique
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ class Fitted:
     """What fitting learns of each field, and the fitted items.
 
     ``order`` sorts the items by item_id, and ``ids`` are they in that order: searched so, rows tie as ids do.
-    ``together`` (N, N) has the rows of items whose row of the matrix is empty.
+    ``together`` (N, N) says how much items are liked together with others: the rows of those whose row of the matrix is
+    empty or, where the ``share`` of its part of a score is above 0, of all that somebody likes.
     """
 
     learnt: Mapping[str, Learnt]
@@ -32,6 +33,7 @@ class Fitted:
     order: Int64s
     ids: IdArray
     together: csr_matrix | None = None
+    share: float = 0.0
 
     @classmethod
     def of(cls, learnt: Mapping[str, Learnt], matrix: csr_matrix, names: pa.Table) -> Fitted:
@@ -74,18 +76,27 @@ class Fitted:
         together.resize(len(names), len(names))  # nobody has liked the new ones
         return replace(more, together=together)
 
+    @property
+    def shares(self) -> Float32s:
+        """(N,) float32: of each item's scores, what is liking together's part."""
+        if self.together is None:
+            return np.zeros(len(self.item_id), np.float32)
+        share = np.where(self.bare, 1, self.share) * (np.diff(self.together.indptr) > 0)
+        return np.asarray(share, np.float32)
+
     def search_matrices(self) -> tuple[csr_matrix, csr_matrix]:
         """What a ``NeighbourIndex`` searches, ascending by item_id: items as they are asked for, and as they are found.
 
-        They are the same, but where items without content are listed by what is liked together with them: then each
-        item is found in a column of its own, too, where such an item says how much.
+        They are the same, but where items are listed by what is liked together with them: then each item is found in a
+        column of its own, too, where another says how much; both parts are asked for by their shares.
         """
-        rows = self.matrix[self.order]
-        if self.together is None:
+        rows, shares = self.matrix[self.order], self.shares[self.order]
+        if self.together is None or not shares.any():
             return rows, rows
-        from scipy.sparse import hstack, identity
+        from scipy.sparse import csr_matrix, diags, hstack, identity
 
-        places = identity(rows.shape[0], np.float32, format="csr")
-        asked = hstack([rows, self.together[self.order][:, self.order]], format="csr")
+        liked = csr_matrix(diags(shares) @ self.together[self.order][:, self.order])
+        liked.eliminate_zeros()
+        asked = hstack([diags(1 - shares) @ rows, liked], format="csr", dtype=np.float32)
         asked.sort_indices()
-        return asked, hstack([rows, places], format="csr")
+        return asked, hstack([rows, identity(rows.shape[0], np.float32, format="csr")], format="csr")

@@ -1,102 +1,147 @@
-"""Hybrid neighbours: titles alike in content and liked by the same people, in one labelled list.
+"""Look-alikes by what items are and by who likes them, in one score.
 
-score(a, b) = (1 - w) cosine(a, b) + w s(a, b) / max_c s(a, c), with s(a, b) = <item_in[a], item_out[b]>, at least 0:
-what the history model expects of b from a visitor who liked a alone. Both parts lie in 0 to 1. Only titles that
-somebody has rated take part in s; a title that nobody has rated gets its content list. How w was chosen:
-``docs/content.md``.
+score(a, b) = (1 - share) cosine(a, b) + share together(a, b), with together's values as they are
+(``sdk.models.content.together``): they are small where few people like both, so content decides there, and an item
+that nobody likes has its content list. Share and shrink are chosen on likes that were held out: one half of the
+training part's users say who likes what together, the lists are held to the other half's, and the other way round.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sdk.base.errors import UsageError
-from sdk.base.ids import ids_of
-from sdk.base.types import BestRows, Float32s, IdArray, Ids, TopK, put_together
+from sdk.base.types import Float32s, Float64s
+from sdk.models.content.choice import Yardstick
+from sdk.models.content.together import SHRINK, Likes, co_liked
 
 if TYPE_CHECKING:
-    from sdk.features.tables import EncodedTable
-    from sdk.models.content.model import ContentModel
-    from sdk.models.history.model import HistoryModel
+    from scipy.sparse import csr_matrix
 
 HYBRID = "hybrid"
-"""The ``source`` of a hybrid list."""
+"""The ``source`` of a list by content and by who likes both."""
 
-LEARNED_SHARE = 0.2
-"""Default w, the learned part's share of the score."""
-
+_SHRINKS = (3.0, 10.0, 30.0, 100.0, 300.0)
+_RATIOS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)  # of together's weight to content's
+_WORTH = 0.03  # of the best NDCG: what lists nearer to content are worth
 _ROUNDING = 1e-6  # of a float32 score of at most 1
-_BLOCK = 256  # titles whose scores over the whole catalogue are held at once
 
 
-def hybrid_similar(
-    content: ContentModel,
-    history: HistoryModel,
-    items: EncodedTable,
-    item_ids: Ids,
-    k: int,
-    learned_share: float = LEARNED_SHARE,
-) -> TopK:
-    """The k titles most like each given one, by content and by who liked them. Exact; ties go to the smaller item_id.
+@dataclass(frozen=True, slots=True)
+class LikedShare:
+    """How much liking together counts in a look-alike's score, and how that was chosen.
 
-    Args:
-        content: fitted on the titles of ``items``.
-        history: over the rows of ``items``.
-        items: the items' encoded table; its statistics say who has been rated.
-        item_ids: (B,) int64 known titles.
-        k: list length, at least 1.
-        learned_share: w, 0 to 1.
-
-    Returns:
-        A TopK of width k, or of the number of titles where that is less; past a row's length item_id is -1 and the
-        score -inf. ``source`` is ``hybrid``, or ``content`` where nobody has rated the title.
-
-    Raises:
-        UsageError: k < 1, or the share lies outside 0 to 1.
-        UnknownItemError: an item_id is not among the titles.
+    Attributes:
+        share: of together's part, 0 to below 1; 0 lists by content alone where an item has any.
+        shrink: of together.
+        num_items: items whose lists were measured; 0 where too few likes were there to choose by.
+        by_content: NDCG@20 of lists by content alone on held-out likes.
+        ndcg: of those chosen.
     """
-    if not 0 <= learned_share <= 1:
-        raise UsageError(f"hybrid_similar: got learned_share={learned_share}, expected 0 to 1")
-    wanted = ids_of(item_ids, "item_ids", items.ids)
-    lists = content.similar(wanted, k)
-    width = lists.item_id.shape[1]  # no list is longer than the catalogue
-    parts = [(np.arange(len(wanted)), lists)]
-    rated = np.flatnonzero(items.statistics.count[items.index_of(wanted)] > 0)
-    for start in range(0, len(rated), _BLOCK):
-        rows = rated[start : start + _BLOCK]
-        blended = hybrid_scores(content, history, items, wanted[rows], learned_share)
-        parts.append((rows, _best(content.item_id, blended, width)))
-    return put_together(parts, len(wanted), width).answering("item_id", wanted)
+
+    share: float = 0.0
+    shrink: float = SHRINK
+    num_items: int = 0
+    by_content: float | None = None
+    ndcg: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.share < 1 and 0 <= self.shrink < np.inf):
+            raise ValueError(f"share {self.share}, shrink {self.shrink}: expected 0 to below 1, and at least 0")
+
+    def __str__(self) -> str:
+        if self.ndcg is None:
+            return "by content alone, as too few likes are there to choose by"
+        chosen = f"share {self.share:.3g} of liking together, shrink {self.shrink:g}"
+        return f"{chosen} (NDCG@20 {self.by_content:.4f} by content alone, {self.ndcg:.4f} now)"
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "share": self.share, "shrink": self.shrink, "num_items": self.num_items,
+            "ndcg_at_20_by_content": self.by_content, "ndcg_at_20": self.ndcg,
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, words: Mapping[str, Any]) -> LikedShare:
+        """What ``to_json`` gave.
+
+        Raises:
+            KeyError: a value is missing.
+            ValueError: one is none of its kind.
+        """
+        measured = words["ndcg_at_20_by_content"], words["ndcg_at_20"]
+        return cls(float(words["share"]), float(words["shrink"]), int(words["num_items"]), *measured)
 
 
-def learned_part(score: float, cosine: float, learned_share: float = LEARNED_SHARE) -> float:
-    """What the learned part adds to a hybrid score; 0 where it is no more than rounding."""
-    added = score - (1 - learned_share) * cosine
+def liked_part(score: float, cosine: float, share: float) -> float:
+    """What liking together adds to a hybrid score; 0 where it is no more than rounding."""
+    added = score - (1 - share) * cosine
     return added if added > _ROUNDING else 0.0
 
 
-def hybrid_scores(
-    content: ContentModel, history: HistoryModel, items: EncodedTable, item_ids: IdArray, learned_share: float
-) -> Float32s:
-    """(B, N) float32 scores of all N titles of ``content.item_id``, in that order; 0 for the title itself."""
-    cosine = content.cosines(item_ids)
-    rows, columns = items.index_of(item_ids), items.index_of(content.item_id)
-    learned = np.maximum(history.item_in[rows] @ history.item_out[columns].T, 0)
-    learned[:, items.statistics.count[columns] == 0] = 0
-    itself = item_ids[:, None] == content.item_id[None]
-    cosine[itself] = learned[itself] = 0
-    most = learned.max(axis=1, keepdims=True)
-    learned = np.divide(learned, most, out=np.zeros_like(learned), where=most > 0)
-    return np.asarray((1 - learned_share) * cosine + learned_share * learned, dtype=np.float32)
+class _Half(NamedTuple):
+    """Lists of some items by one half of the users, held to the other half's likes.
+
+    Attributes:
+        yardstick: the other half's.
+        cosine: (Q, C) float32.
+        together: shrink -> (Q, C) float32.
+    """
+
+    yardstick: Yardstick
+    cosine: Float32s
+    together: Mapping[float, Float32s]
+
+    def ndcg(self, ratio: float, shrink: float) -> Float64s:
+        """(Q,) NDCG@20 of each list."""
+        return self.yardstick.ndcg(self.cosine + np.float32(ratio) * self.together[shrink])
 
 
-def _best(item_id: IdArray, scores: Float32s, k: int) -> TopK:
-    """Each row's k best titles; what shares nothing (a score of 0) is left out."""
-    by_id = np.argsort(item_id)
-    order = by_id[np.argsort(-scores[:, by_id], axis=1, kind="stable")[:, :k]]
-    best = np.take_along_axis(scores, order, axis=1)
-    real = best > 0
-    found = BestRows(np.where(real, order, -1), np.where(real, best, np.float32(-np.inf)), real.sum(1, dtype=np.int32))
-    return found.named(item_id, np.full(len(best), HYBRID))
+def choose_share(matrix: csr_matrix, likes: Likes) -> LikedShare:
+    """The smallest shrink, and with it the smallest share, whose NDCG@20 is near enough to the best one.
+
+    Args:
+        matrix: (N, V) unit rows, the items' content.
+        likes: of the training part, their items rows of the matrix.
+    """
+    halves = [half for learnt, held in _split(likes) if (half := _half(matrix, likes, learnt, held)) is not None]
+    if not halves:
+        return LikedShare()
+
+    settings = [(shrink, ratio) for shrink in _SHRINKS for ratio in _RATIOS]
+    found = [np.concatenate([half.ndcg(ratio, shrink) for half in halves]) for shrink, ratio in settings]
+    best = max(found, key=lambda each: float(each.mean()))
+    (shrink, ratio), chosen = next(each for each in zip(settings, found, strict=True) if _near(each[1], best))
+    by_content, now = (round(float(each.mean()), 4) for each in (found[0], chosen))
+    return LikedShare(ratio / (1 + ratio), shrink, len(best), by_content, now)
+
+
+def _near(found: Float64s, best: Float64s) -> bool:
+    """Whether (Q,) lists are the best ones' but for noise, or for what content is worth, whose reasons can be read."""
+    missing = best - found
+    return bool(missing.mean() <= max(2 * missing.std() / np.sqrt(len(missing)), _WORTH * best.mean()))
+
+
+def _split(likes: Likes) -> Iterator[tuple[Likes, Likes]]:
+    """The likes of one half of the users, and those of the other; and the other way round."""
+    users = np.unique(likes.user)
+    first = np.isin(likes.user, np.random.default_rng(0).permutation(users)[: len(users) // 2])
+    halves = [Likes(likes.user[kept], likes.item[kept]) for kept in (first, ~first)]
+    yield halves[0], halves[1]
+    yield halves[1], halves[0]
+
+
+def _half(matrix: csr_matrix, likes: Likes, learnt: Likes, held: Likes) -> _Half | None:
+    size = matrix.shape[0]
+    yardstick = Yardstick.of(held, np.bincount(likes.item, minlength=size))
+    if yardstick is None:
+        return None
+    some, query = matrix[yardstick.candidates], yardstick.candidates[yardstick.query]
+    cosine = np.asarray((some[yardstick.query] @ some.T).toarray(), np.float32)
+    liked = learnt.thinned().matrix(size)
+    together = {each: co_liked(liked, query, each)[:, yardstick.candidates].toarray() for each in _SHRINKS}
+    return _Half(yardstick, cosine, together)

@@ -1,4 +1,4 @@
-"""The content model: which items resemble each other by what they are, not by who watched them.
+"""The content model: which items resemble each other, by what they are and by who likes them.
 
     model = ContentModel(ContentConfig()).fit(items)
     model.similar(np.array([1]), k=10)
@@ -8,14 +8,15 @@ approaches in automatic text retrieval"), each block of length 1, times the squa
 whole row of length 1 again. The score of two items is the cosine, so a field in which both agree wholly adds its
 weight's share. A field that an item lacks adds nothing, and the rest of that item counts for more.
 
-The fields are MovieLens's and TMDB's, or the columns that a description names, each read as its role says. Of other
-data than MovieLens an item that has no content at all is listed by what is liked together with it (``together``).
+The fields are MovieLens's and TMDB's, or the columns that a description names, each read as its role says. What
+is liked together may have a share of the score (``hybrid``); an item without content is listed by that alone.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +35,7 @@ from sdk.models.content import storage
 from sdk.models.content.choice import WeightChoice, choose_weights
 from sdk.models.content.fields import PRESET, Roles, roles_of
 from sdk.models.content.fitted import Fitted
+from sdk.models.content.hybrid import HYBRID, LikedShare, choose_share
 from sdk.models.content.matrix import joined, short_vectors
 from sdk.models.content.neighbours import NeighbourIndex
 from sdk.models.content.reading import Reader
@@ -75,11 +77,13 @@ class ContentModel:
 
     Attributes:
         choice: how weights were chosen that the configuration leaves open; None where none were.
+        liked: how much liking together counts in a score; None where no likes were given.
     """
 
     def __init__(self, config: ContentConfig | None = None) -> None:
         self._reader = Reader(config or ContentConfig(), PRESET)
         self.choice: WeightChoice | None = None
+        self.liked: LikedShare | None = None
         self._state: Fitted | None = None
         self._index: NeighbourIndex | None = None
         self._titles: TitleIndex | None = None
@@ -91,8 +95,8 @@ class ContentModel:
             items: ``schema.ITEMS``, or what ``about`` describes; item_id unique. Only the columns of fields with a
                 weight are read, and the title.
             about: what the columns mean; None is MovieLens with TMDB.
-            likes: of the training part. Of other data than MovieLens the weights that the configuration leaves open
-                are chosen by them.
+            likes: of the training part. They choose what liking together counts in a score and, of other data than
+                MovieLens, the weights that the configuration leaves open.
 
         Raises:
             MissingColumnError: a column is missing.
@@ -108,7 +112,10 @@ class ContentModel:
         if reader.is_open:
             reader = reader.weighing(self._chosen(reader, blocks, likes))
         matrix = joined(blocks, reader.weights, len(items))
-        self._reader = reader
+        self._reader, self.liked = reader, None
+        if likes is not None:
+            self.liked = choose_share(matrix, likes)
+            log.info("look-alikes: %s", self.liked)
         return self._adopt(Fitted.of({f: found[f][0] for f in reader.weights}, matrix, items.select(reader.named)))
 
     def _chosen(self, reader: Reader, blocks: Mapping[str, csr_matrix], likes: Likes | None) -> Mapping[str, float]:
@@ -126,17 +133,22 @@ class ContentModel:
         return weights
 
     def listing_together(self, likes: Likes) -> Self:
-        """The same model, with lists of what is liked together for items without content; of films it stays as it is.
+        """The same model, whose lists are also of what is liked together, by the share that was chosen.
 
         Args:
             likes: of the parts that are learnt from.
         """
-        state = self._fitted("listing_together")
-        bare = np.flatnonzero(state.bare)
-        if self.roles == PRESET or not len(bare):
+        state, liked = self._fitted("listing_together"), self.liked or LikedShare()
+        num_items = len(state.item_id)
+        listed = np.arange(num_items) if liked.share else np.flatnonzero(state.bare)
+        if not np.isin(listed, likes.item).any():
             return self
-        log.info("content model: %d items without content are listed by what is liked together with them", len(bare))
-        return self._adopt(replace(state, together=neighbours(likes, bare, len(state.item_id))))
+        together = neighbours(likes, listed, num_items, liked.shrink)
+        return copy(self)._adopt(replace(state, together=together, share=liked.share))
+
+    def by_content(self) -> Self:
+        """The same model, whose lists are by content alone; what is liked together makes those of items without any."""
+        return copy(self)._adopt(replace(self._fitted("by_content"), share=0.0))
 
     def transform(self, items: Table) -> csr_matrix:
         """Items, fitted ones or new ones, as rows of the fitted vocabulary.
@@ -202,7 +214,8 @@ class ContentModel:
 
         Returns:
             A TopK of width k, or of the number of fitted titles where that is less; past a row's length item_id is -1
-            and the score -inf. Scores are cosines in (0, 1].
+            and the score -inf. Scores are in (0, 1]: cosines where ``source`` is ``content``, of what is liked together
+            where it is ``together``, as nothing is known of a title, and the sum of their shares where ``hybrid``.
 
         Raises:
             UsageError: k is no whole number of at least 1, or the model is not fitted.
@@ -214,20 +227,18 @@ class ContentModel:
         places = title_rows(state.ids, ids_of(item_id, "item_id", state.ids))
         found = self._index.nearest(places, min(k, len(state.ids)))
         ids = np.where(found.row >= 0, state.ids[found.row], nobody(state.ids))
-        source = np.full(len(places), CONTENT)
-        if state.together is not None:
-            source = np.where(state.bare[state.order[places]], TOGETHER, CONTENT)
+        row = state.order[places]
+        source = np.where(state.shares[row] > 0, np.where(state.bare[row], TOGETHER, HYBRID), CONTENT)
         return TopK(ids, np.minimum(found.scores, 1), found.lengths, source, "item_id", state.ids[places])
 
-    def listing(self, item_id: Ids) -> ContentModel:
+    def listing(self, item_id: Ids) -> Self:
         """The same model, whose ``similar`` lists the given titles alone; every fitted title can still be asked about.
 
         Args:
             item_id: (N,) int64; titles that are not fitted are passed over.
         """
         state = self._fitted("listing")
-        narrowed = ContentModel()._adopt(state)
-        narrowed._reader = self._reader
+        narrowed = copy(self)._adopt(state)
         listed = np.isin(state.ids, ids_of(item_id, "item_id", state.ids))
         narrowed._index = self._indexed(listed)
         return narrowed
@@ -283,7 +294,7 @@ class ContentModel:
         dim = count_of(dim, "ContentModel.vectors: dim")
         return short_vectors(self._fitted("vectors").matrix, dim, seed)
 
-    def with_items(self, items: Table) -> ContentModel:
+    def with_items(self, items: Table) -> Self:
         """The same model with more items, which are found and asked about like the fitted ones; it learns no word.
 
         Args:
@@ -293,9 +304,16 @@ class ContentModel:
             DataError: an item_id occurs twice, or is a fitted one.
         """
         items = as_table(items, self._reader.layout(items), "items")
-        more = ContentModel()._adopt(self._fitted("with_items").extended(self.transform(items), items))
-        more._reader, more.choice = self._reader, self.choice
-        return more
+        return copy(self)._adopt(self._fitted("with_items").extended(self.transform(items), items))
+
+    def shares(self, item_id: Ids) -> Float32s:
+        """(B,) float32: of the scores in each given title's list, what is liking together's part.
+
+        Raises:
+            UnknownItemError: a title is not among the fitted ones.
+        """
+        state = self._fitted("shares")
+        return state.shares[state.rows(item_id)]
 
     def explain(self, item_a: Id, item_b: Id) -> Reasons:
         """Why two titles resemble each other: what they share, and how much each field adds to the score.
@@ -330,8 +348,8 @@ class ContentModel:
             words["edges"] = {field: learnt.edges for field, learnt in state.learnt.items()}
             words["choice"] = None if self.choice is None else self.choice.to_json()
         if state.together is not None:
-            arrays |= storage.arrays_of(state.together, storage.TOGETHER)
-            words["together"] = True
+            arrays |= storage.arrays_of(state.together, storage.ALIKE)
+            words["alike"] = (self.liked or LikedShare()).to_json()
         write_arrays(folder / "content.npz", arrays)
         write_json(folder / "content.json", words)
 
@@ -357,7 +375,9 @@ class ContentModel:
             raise BundleError(f"{folder}: fitted on other titles than those of the table given. Train and save again.")
         matrix, learnt = storage.stored_rows(folder, words, arrays, model.fields)
         state = Fitted.of(learnt, matrix, items.select(reader.named))
-        return model._adopt(replace(state, together=storage.stored_together(folder, words, arrays)))
+        together, model.liked = storage.stored_together(folder, words, arrays)
+        share = 0.0 if model.liked is None else model.liked.share
+        return model._adopt(replace(state, together=together, share=share))
 
     def _adopt(self, state: Fitted) -> Self:
         self._state, self._index, self._titles = state, None, None

@@ -14,14 +14,15 @@ from sdk.base.config import ContentConfig, from_json
 from sdk.base.description import Description
 from sdk.base.errors import BundleError, ConfigError
 from sdk.models.content.fields import PRESET, Roles, weights_of
+from sdk.models.content.hybrid import LikedShare
 from sdk.models.content.reading import Learnt
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 Arrays = Mapping[str, NDArray[Any]]
-MATRIX, TOGETHER = "", "together_"
-"""What stands in front of the names of a matrix's arrays."""
+MATRIX, ALIKE, TOGETHER = "", "alike_", "together_"
+"""What stands in front of the names of a matrix's arrays; the last one in bundles of earlier releases."""
 _PARTS = ("data", "indices", "indptr")
 
 
@@ -68,16 +69,20 @@ def stored_rows(
         return _matrix(arrays, MATRIX, shape), learnt
 
 
-def stored_together(folder: Path, words: Mapping[str, Any], arrays: Arrays) -> csr_matrix | None:
-    """What items without content are liked together with; None where every item has content.
+def stored_together(
+    folder: Path, words: Mapping[str, Any], arrays: Arrays
+) -> tuple[csr_matrix | None, LikedShare | None]:
+    """What items are liked together with, and its share; of an earlier release only those without content, without one.
 
     Raises:
         BundleError: it does not fit the items.
     """
-    if not words.get("together"):
-        return None
+    if not (words.get("alike") or words.get("together")):
+        return None, None
     with _fitting(folder):
-        return _matrix(arrays, TOGETHER, (len(arrays["item_id"]),) * 2)
+        liked = LikedShare.from_json(words["alike"]) if words.get("alike") else None
+        prefix = TOGETHER if liked is None else ALIKE
+        return _matrix(arrays, prefix, (len(arrays["item_id"]),) * 2), liked
 
 
 def _edges(stored: Mapping[str, Any]) -> dict[str, list[float] | None]:

@@ -1,16 +1,19 @@
-"""Who likes what together: lists for items of which nothing else is known, and the yardstick of the content's weights.
+"""Who likes what together: a part of look-alikes, and the yardstick of what content counts for.
 
-together(a, b) = n_ab / (sqrt(n_a n_b) + 10), with n_ab the users who like both: the cosine of two items' sets of
-users, less where few people vouch for it. Of a user with very many likes a random part counts, so that one of them
-says no more than others and costs no more time.
+together(a, b) = max(0, n_ab - n_a n_b / n) / (sqrt(n_a n_b) + shrink), with n_ab of n users who like both: how many
+more they are than chance alone gives, so that what everybody likes is not like everything, beside the geometric mean
+of who likes either, and less where few people vouch for it. Of a user with very many likes a random part counts, so
+that one of them says no more than others and costs no more time.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from sdk.base.streams import is_terminal
 from sdk.base.types import Float32s, Int64s
 
 if TYPE_CHECKING:
@@ -18,10 +21,11 @@ if TYPE_CHECKING:
 
 TOGETHER = "together"
 """The ``source`` of a list of what is liked together with an item."""
-LONGEST = 500
+LONGEST = 200
 """Most neighbours of an item that are kept."""
 _MOST_LIKES = 200  # of one user
-_SHRINK = 10.0
+SHRINK = 10.0
+"""Of the yardstick, and where nothing is chosen."""
 _BLOCK = 256  # items whose neighbours are counted at once
 
 
@@ -56,26 +60,28 @@ class Likes(NamedTuple):
         return liked
 
 
-def co_liked(liked: csr_matrix, items: Int64s) -> csr_matrix:
+def co_liked(liked: csr_matrix, items: Int64s, shrink: float = SHRINK) -> csr_matrix:
     """(B, N) float32, columns ascending: how much each of some items is liked together with others, itself left out.
 
     Args:
         liked: (U, N) of ones.
         items: (B,) columns.
+        shrink: at least 0.
     """
     from scipy.sparse import csr_matrix
 
     count = np.asarray(liked.sum(axis=0), np.float64).ravel()
     both = csr_matrix(liked[:, items].T @ liked)
     row = np.repeat(np.arange(len(items)), np.diff(both.indptr))
-    both.data = np.asarray(both.data / (np.sqrt(count[items[row]] * count[both.indices]) + _SHRINK), np.float32)
-    both.data[both.indices == items[row]] = 0
+    product = count[items[row]] * count[both.indices]
+    more = np.maximum(both.data - product / liked.shape[0], 0) / (np.sqrt(product) + shrink)
+    both.data = np.asarray(more * (both.indices != items[row]), np.float32)
     both.eliminate_zeros()
     both.sort_indices()
     return both
 
 
-def neighbours(likes: Likes, items: Int64s, num_items: int) -> csr_matrix:
+def neighbours(likes: Likes, items: Int64s, num_items: int, shrink: float = SHRINK) -> csr_matrix:
     """(num_items, num_items) float32: of each of some items the most of what is liked with it; other rows are empty.
 
     Equal ones: those of smaller rows are kept.
@@ -84,14 +90,17 @@ def neighbours(likes: Likes, items: Int64s, num_items: int) -> csr_matrix:
         likes: who likes what.
         items: (B,) rows, ascending.
         num_items: of the whole catalogue.
+        shrink: at least 0.
     """
     from scipy.sparse import csr_matrix
+    from tqdm import tqdm
 
     liked = likes.thinned().matrix(num_items)
     columns, values, lengths = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)], np.zeros(num_items, np.int64)
-    for start in range(0, len(items), _BLOCK):
+    title, starts = "liked together", range(0, len(items), _BLOCK)
+    for start in tqdm(starts, desc=title, unit=" blocks", leave=False, disable=not is_terminal(sys.stderr)):
         some = items[start : start + _BLOCK]
-        found = co_liked(liked, some)
+        found = co_liked(liked, some, shrink)
         for item, first, last in zip(some.tolist(), found.indptr, found.indptr[1:], strict=False):
             kept = first + _largest(found.data[first:last])
             columns.append(found.indices[kept])
@@ -102,7 +111,7 @@ def neighbours(likes: Likes, items: Int64s, num_items: int) -> csr_matrix:
 
 
 def _largest(values: Float32s) -> Int64s:
-    """The places of the 500 largest values, ascending; of equal ones the first."""
+    """The places of the 200 largest values, ascending; of equal ones the first."""
     if len(values) <= LONGEST:
         return np.arange(len(values))
     least = np.partition(values, -LONGEST)[-LONGEST]

@@ -174,7 +174,8 @@ def test_items_without_content_are_listed_by_what_is_liked_together_with_them(tm
     items = shop_items().select(["item_id", "title"])
     fitted = ContentModel().fit(items, BARE, likes()).listing_together(likes())
     fitted.save(tmp_path)
-    score = slow_together(likes())
+    assert fitted.liked is not None
+    score = slow_together(likes(), fitted.liked.shrink)
     for made in (fitted, ContentModel.load(tmp_path, items)):
         found = made.similar(["SKU-013", "SKU-044"], 6)
         assert found.source.tolist() == ["together", "together"]
@@ -204,14 +205,16 @@ def test_only_what_has_no_content_is_listed_so() -> None:
     assert after.lengths[:2].all()
 
 
-def slow_together(liked: Likes) -> np.ndarray:
+def slow_together(liked: Likes, shrink: float = 10) -> np.ndarray:
     """By sets of users."""
     fans = [set(liked.user[liked.item == item].tolist()) for item in range(NUM_ITEMS)]
-    score = np.zeros((NUM_ITEMS, NUM_ITEMS))
+    score, num_users = np.zeros((NUM_ITEMS, NUM_ITEMS)), len(np.unique(liked.user))
     for a in range(NUM_ITEMS):
         for b in range(NUM_ITEMS):
             if a != b:
-                score[a, b] = len(fans[a] & fans[b]) / (np.sqrt(len(fans[a]) * len(fans[b])) + 10)
+                product = len(fans[a]) * len(fans[b])
+                more = len(fans[a] & fans[b]) - product / num_users
+                score[a, b] = max(0, more) / (np.sqrt(product) + shrink)
     return score
 
 
@@ -229,7 +232,7 @@ def test_a_file_whose_neighbours_lie_outside_is_refused(tmp_path: Path) -> None:
     ContentModel().fit(items, BARE, likes()).listing_together(likes()).save(tmp_path)
     with np.load(tmp_path / "content.npz") as archive:
         arrays = dict(archive)
-    arrays["together_indices"][0] = 10**6
+    arrays["alike_indices"][0] = 10**6
     np.savez(tmp_path / "content.npz", **arrays)
     with pytest.raises(BundleError, match="does not fit"):
         ContentModel.load(tmp_path, items)

@@ -195,6 +195,21 @@ def test_the_command_prints_one_json_line_on_stdout(bundle_path, tmp_path, capsy
     assert json.loads(out)["status"] == "published"
 
 
+def test_people_get_a_few_lines_and_the_way_on_and_a_log_one_line_a_stage(bundle_path, tmp_path, capsys):
+    assert main(command(bundle_path, tmp_path, "--users-per-part", "7", "--skip-gate", "auc")) == 0
+    said = capsys.readouterr()
+    heads = [line.partition(": ")[0] for line in said.out.splitlines()]
+    assert heads == ["published", "lists", "gates", "took", "report"]
+    assert Path(said.out.splitlines()[-1].removeprefix("report: ")).exists()
+    assert said.err.splitlines()[-1] == f"next: python -m batch.taste --bundle {bundle_path} --out {tmp_path}"
+    stages = [line.partition(": ")[0] for line in said.err.splitlines()[:-1]]
+    assert len(stages) == len(set(stages)), "one line a stage"
+    assert main(command(bundle_path, tmp_path, "--force", "-v", "--users-per-part", "7", "--skip-gate", "auc")) == 0
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) > 15
+    assert "scoring users: part 2/" in said.err
+
+
 def test_a_dry_run_plans_and_writes_nothing(bundle_path, tmp_path, capsys):
     assert main(command(bundle_path, tmp_path / "out", "--json", "--dry-run")) == 0
     planned = json.loads(capsys.readouterr().out)

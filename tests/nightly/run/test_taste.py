@@ -43,6 +43,26 @@ def test_it_shows_what_stands_in_the_parts(bundle_path, bundle, out):
     assert sum(line.startswith("like ") for line in lines) == 1
 
 
+def test_its_query_gives_the_list_that_duckdb_reads(bundle_path, bundle, out, capsys):
+    duckdb = pytest.importorskip("duckdb")
+    assert main(["--bundle", str(bundle_path), "--out", str(out), "--users", "1", "--items", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index("one user's list, in DuckDB:")
+    found = duckdb.sql(" ".join(lines[start + 1 : start + 3])).fetchall()
+    user = bundle.users["user_id"][0].as_py()
+    shown = lines[lines.index(f"user {user}:") + 1 :][: len(found)]
+    assert [f"  {rank}. {title}" for rank, title, _ in found] == [line.partition(" (")[0] for line in shown]
+    assert lines[start + 3].startswith("next, with data of your own")
+
+
+def test_the_first_of_a_list_has_its_reason(bundle_path, bundle, out):
+    lines = taste(bundle_path, out, num_users=1, num_items=0, k=2).splitlines()
+    user = bundle.users["user_id"][0].as_py()
+    (first,) = bundle.recommend([user], 1).row(0)[0].tolist()
+    (why,) = bundle.explain_recommendation(user, [first])
+    assert lines[lines.index(f"user {user}:") + 3] == f"  1 because: {why.describe(max_titles=1)}"
+
+
 @pytest.mark.parametrize("pointer", [None, "gibberish", "2026-11-01"])
 def test_without_a_night_to_name_it_is_one_line_and_exit_code_5(bundle_path, store, capsys, pointer):
     memory = fsspec.filesystem("memory")

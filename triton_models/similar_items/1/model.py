@@ -1,4 +1,4 @@
-"""Titles to the titles most like them: the content model. It needs sdk."""
+"""Titles to the titles most like them, by content and by who likes both. It needs sdk."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TritonPythonModel:
         self.index.nearest(np.zeros(1, dtype=np.int64), 1)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """(B, k) titles and cosines of each request's (B,) titles; past the end of a short list -1 or "", and -inf."""
+        """(B, k) titles and scores of each request's (B,) titles; past the end of a short list -1 or "", and -inf."""
         return serving.answer_each(pb_utils, requests, self._answer)
 
     def _answer(self, request: Any) -> dict[str, NDArray[Any]]:

@@ -1,0 +1,137 @@
+"""How far a stage is: at a terminal of 80 columns one live line, in a log a line each."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from sdk.base import progress as progress_module
+from sdk.base.logs import configure
+from sdk.base.progress import Progress, present
+from sdk.base.stages import Stages
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+    def screen(self) -> list[str]:
+        """The lines that stand there in the end: a carriage return goes back to the line's beginning."""
+        lines = []
+        for line in self.getvalue().split("\n"):
+            shown = ""
+            for part in line.split("\r"):
+                shown = part + shown[len(part) :]
+            lines.append(shown.rstrip())
+        return lines
+
+
+@pytest.fixture
+def logged() -> Iterator[None]:
+    before = logging.getLogger().handlers[:], {name: logging.getLogger(name).level for name in ("sdk", "batch")}
+    yield
+    logging.getLogger().handlers[:] = before[0]
+    for name, level in before[1].items():
+        logging.getLogger(name).setLevel(level)
+
+
+@pytest.fixture
+def written_to(monkeypatch: pytest.MonkeyPatch, logged: None) -> Callable[[io.StringIO], None]:
+    """What makes a stream stderr and the logs' place; called in the test, as pytest puts its own there before."""
+
+    def make(stream: io.StringIO) -> None:
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setenv("COLUMNS", "80")
+        configure(logging.INFO, "text")
+
+    return make
+
+
+def two_stages(parts: int = 4) -> None:
+    stages = Stages()
+    with stages.time("dlrm: training") as shown:
+        for number in range(parts):
+            shown.count("rows", 1000)
+            shown.advance(500)
+            shown.show_best(0.8 + number / 100)
+            shown.show_best(0.5)
+        shown.says("validation AUC 0.8300")
+    with stages.time("scoring users"), Progress("scoring users", "users", parts=parts, total=10 * parts) as inner:
+        for _ in range(parts):
+            inner.step(10, side="user_items")
+            logging.getLogger("sdk.x").info("a line in between")
+
+
+def test_a_terminal_has_one_live_line_and_keeps_a_line_a_stage(written_to: Callable[[io.StringIO], None]) -> None:
+    written_to(terminal := Terminal())
+    two_stages()
+    kept = [line for line in terminal.screen() if line]
+    assert kept[0].startswith("dlrm: training: 0.")
+    assert kept[0].endswith("s, validation AUC 0.8300")
+    assert kept[1:5] == ["a line in between"] * 4, "lines stand above the live one, whole"
+    assert kept[5].startswith("scoring users: ")
+    assert len(kept) == 6
+    assert "best AUC 0.8200]" in terminal.getvalue(), "as last drawn"
+    drawn = [line.strip() for part in terminal.getvalue().split("\n") for line in part.split("\r")]
+    assert max(map(len, drawn)) <= 80
+
+
+def test_a_stage_within_another_has_the_line_and_gives_it_back(written_to: Callable[[io.StringIO], None]) -> None:
+    written_to(terminal := Terminal())
+    with Progress("evaluation", "steps", total=2) as outer:
+        outer.advance()
+        with Progress("matrix factorisation", "epochs", total=5) as inner:
+            assert present() is inner
+            inner.advance(2)
+        assert present() is outer
+        assert outer.bar is not None
+        assert (outer.bar.n, outer.bar.total) == (1, 2)
+    assert terminal.screen()[-1] == ""
+
+
+def test_a_log_has_one_line_a_stage(written_to: Callable[[io.StringIO], None]) -> None:
+    written_to(pipe := io.StringIO())
+    two_stages()
+    lines = [line for line in pipe.getvalue().splitlines() if line != "a line in between"]
+    assert [line.partition(": 0.")[0] for line in lines] == ["dlrm: training", "scoring users"]
+
+
+def test_a_log_hears_of_a_long_stage_once_a_minute(
+    written_to: Callable[[io.StringIO], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written_to(pipe := io.StringIO())
+    now = 100.0
+    monkeypatch.setattr(progress_module.time, "perf_counter", lambda: now)
+    with Progress("history model", "steps", total=10) as shown:
+        for _ in range(10):
+            now += 25
+            shown.advance()
+    lines = pipe.getvalue().splitlines()
+    assert lines[0] == "history model: 3 of 10, 0 steps/s, 175 s left"
+    assert len(lines) == 3
+
+
+def test_what_is_expected_counts_the_rounds_to_come(written_to: Callable[[io.StringIO], None]) -> None:
+    written_to(Terminal())
+    with Progress("dlrm: training") as shown:
+        shown.rounds = 2
+        shown.count("rows", 0)
+        shown.expect(300, 400)
+        assert shown.total == 300 + 2 * 400
+        shown.advance(100)
+        shown.rounds = 1
+        shown.expect(200, 300)
+        assert shown.total == 100 + 200 + 300
+        assert shown.bar is not None
+        assert (shown.bar.n, shown.bar.total) == (100, 600)
+
+
+def test_work_that_nobody_counts_counts_for_nothing(written_to: Callable[[io.StringIO], None]) -> None:
+    written_to(pipe := io.StringIO())
+    present().expect(5)
+    present().advance()
+    assert pipe.getvalue() == ""
