@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
+import pyarrow.parquet as pq
 import pytest
 from made_up import BARE_ITEM, COLD_USER, NUM_ITEMS, NUM_USERS, tiny_config, write_movielens
 from night_files import Crash, job, tree
@@ -239,6 +240,22 @@ def test_a_killed_night_makes_audiences_again_that_stand_no_more(bundle_path, tm
     part.write_bytes(part.read_bytes()[::-1])
     _, second = night(bundle_path, tmp_path / "out", NIGHTS[1], audience=4)
     _, whole = night(bundle_path, tmp_path / "full", NIGHTS[1], audience=4)
+    assert {name: data for name, data in second.items() if name != "manifest.json"} == {
+        name: data for name, data in whole.items() if name != "manifest.json"
+    }
+
+
+def test_blocked_and_withdrawn_ratings_are_noticed(bundle_path, tmp_path):
+    """Between two nights user 3 gets a block of what they were listed, and user 4 loses a newer rating."""
+    head, rated = "userId,movieId,rating,timestamp", ["4,9,5.0,2000000000", "5,9,5.0,2000000000"]
+    before = listed(tmp_path, "before.csv", head, *rated)
+    night(bundle_path, tmp_path / "out", NIGHTS[0], ratings=before)
+    lists = pq.read_table(tmp_path / "out" / f"run_date={NIGHTS[0]}" / "user_items", filters=[("user_id", "=", 3)])
+    block = listed(tmp_path, "block.csv", "user_id,item_id", f"3,{lists['item_id'][0]}")
+    asked = {"ratings": listed(tmp_path, "after.csv", head, rated[1]), "block": block}
+    found, second = night(bundle_path, tmp_path / "out", NIGHTS[1], **asked)
+    _, whole = night(bundle_path, tmp_path / "full", NIGHTS[1], **asked)
+    assert found.taken_over["user_items"] == len(USERS) - 2
     assert {name: data for name, data in second.items() if name != "manifest.json"} == {
         name: data for name, data in whole.items() if name != "manifest.json"
     }
