@@ -121,7 +121,8 @@ def night(home: Path, bundle: Path, date: str, *options: str) -> tuple[float, fl
     """One night: seconds of its command, of scoring in it, and the hashes of its files."""
     start = time.perf_counter()
     command = [sys.executable, "-m", "batch.score", "--bundle", str(bundle), "--out", str(home / "nightly"),
-               "--run-date", date, "--json", "--force", "--skip-gate", "users.sameness", "--no-report", *options]  # fmt: skip
+               "--run-date", date, "--json", "--force", "--skip-gate", "users.sameness", "--no-report",
+               *options]  # fmt: skip
     report = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout)
     seconds = time.perf_counter() - start
     print(f"night: {seconds:.1f} s: {json.dumps(report)}", flush=True)
