@@ -231,11 +231,8 @@ def _train(run: _Run) -> tuple[Trained, Trained | None]:
     whole = run.of_everything()
     if whole is None:
         return measured, None
-    if measured.history is not None:
-        chosen = measured.history.config
-        if run.config.split.kind == "time":
-            chosen = replace(chosen, half_life_days=chosen.half_life_days or 0.0)  # else it would be chosen anew
-        whole = replace(whole, config=replace(whole.config, history=chosen))
+    if measured.history is not None and run.config.split.kind != "time":  # by time the latest moments say what is best
+        whole = replace(whole, config=replace(whole.config, history=measured.history.config))
     if content is not None:
         content = content_of(content, run.dataset, run.config, whole.parts)
     final = _fitted(whole, selection, content)
