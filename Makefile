@@ -1,4 +1,4 @@
-# Everything runs from a fresh clone: each target first sets up what it needs of .venv, and only if that is not done.
+# Everything runs from a fresh clone: each target first sets up .venv, and only if that is not done already.
 # Without make: `sh setup.sh`, then the lines of a target as they stand here.
 
 PYTHON_OF_VENV := '$(or $(MARQUEE_VENV),.venv)/bin/python'
@@ -18,8 +18,7 @@ help: ## show this list
 setup: ## make .venv from requirements.lock and merlin.lock (PYTHON=... chooses the Python)
 	@PYTHON='$(PYTHON)' sh setup.sh
 
-nightly: ## train on the sample if there is no bundle, score everyone, show a taste (RUN_DATE, BUNDLE, OUT)
-	@PYTHON='$(PYTHON)' sh setup.sh --night
+nightly: setup ## train on the sample if there is no bundle, score everyone, show a taste (RUN_DATE, BUNDLE, OUT)
 	test -f '$(BUNDLE)/bundle.json' || $(PYTHON_OF_VENV) -m sdk train --sample --out '$(BUNDLE)'
 	$(PYTHON_OF_VENV) -m batch.score --bundle '$(BUNDLE)' --out '$(OUT)' --run-date '$(RUN_DATE)'
 	$(PYTHON_OF_VENV) -m batch.taste --bundle '$(BUNDLE)' --out '$(OUT)'

@@ -4,7 +4,6 @@
 # so is one of other locks: what they do not name must not linger.
 #
 #   sh setup.sh                            the newest fitting Python on PATH or of pyenv: 3.13, 3.12 or 3.11
-#   sh setup.sh --night                    only what a night needs, at the locked versions: no Merlin, server, tools
 #   PYTHON=/path/to/python3.12 sh setup.sh
 #   sh setup.sh --clean                    delete the environment again
 #
@@ -132,19 +131,13 @@ empty() {
     rm -f -- "$mark"
 }
 
-# Whatever has everything has what a night needs.
 is_installed() {
     [ ! -e "$venv/.installing" ] && ! is_moved && wanted=$(digest $locks pyproject.toml) &&
-        { [ -e "$venv/.installed-$wanted" ] || { [ -n "$night" ] && [ -e "$venv/.night-$wanted" ]; }; }
+        [ -e "$venv/.installed-$wanted" ]
 }
 
 has_locked_packages() {
     wanted=$(digest $locks) && [ -e "$venv/.locked-$wanted" ]
-}
-
-# Nothing but packages of these locks, though not all: the others can be added.
-has_some_locked_packages() {
-    wanted=$(digest $locks) && { [ -e "$venv/.locked-$wanted" ] || [ -e "$venv/.some-locked-$wanted" ]; }
 }
 
 make_venv() {
@@ -185,30 +178,8 @@ install_locked_packages() {
         pip_install --no-deps --no-build-isolation -r merlin.lock && : >"$venv/.locked-$(digest $locks)"
 }
 
-# What the project depends on and its charts, by their bare names, but for the server's client: nothing at night serves.
-needed_at_night() {
-    "$python" -I - <<'END'
-import re, tomllib
-with open("pyproject.toml", "rb") as file:
-    project = tomllib.load(file)["project"]
-names = [re.match(r"[\w.-]+", each)[0] for each in project["dependencies"] + project["optional-dependencies"]["plots"]]
-print(*(name for name in names if name != "tritonclient"))
-END
-}
-
-install_what_a_night_needs() {
-    say "installing what a night needs into $venv: torch, which is the largest, pandas, Numba and theirs (minutes by" \
-        "the network, once; make test adds what tests and tools need)"
-    pip_install -c requirements.lock setuptools $(needed_at_night) &&
-        pip_install --no-deps --no-build-isolation -e . && : >"$venv/.some-locked-$(digest $locks)"
-}
-
 install() {
-    if [ -n "$night" ]; then
-        install_what_a_night_needs
-    else
-        { has_locked_packages || install_locked_packages; } && pip_install --no-deps --no-build-isolation -e .
-    fi ||
+    { has_locked_packages || install_locked_packages; } && pip_install --no-deps --no-build-isolation -e . ||
         fail "pip could not install everything (its own words are above); run this again once that is mended."
 }
 
@@ -218,8 +189,6 @@ warm_up() {
     "$python" -m sdk doctor --warm-up >/dev/null 2>&1 || say "could not compile ahead; the first list will"
 }
 
-night=
-[ "${1:-}" != --night ] || night=yes
 refuse_what_is_not_ours
 if [ -e "$venv/.installing" ]; then
     owner=$(cat "$venv/.installing")
@@ -240,17 +209,13 @@ fi
 if [ -e "$venv/.installing" ]; then
     say "the last installation was broken off; starting afresh"
     make_venv
-elif ! fits "$python" || is_moved || ! has_some_locked_packages; then
+elif ! fits "$python" || is_moved || ! has_locked_packages; then
     make_venv
 fi
 echo $$ >"$venv/.installing"
-rm -f "$venv"/.installed-* "$venv"/.night-*
+rm -f "$venv"/.installed-*
 install
-if [ -n "$night" ] && ! has_locked_packages; then
-    : >"$venv/.night-$(digest $locks pyproject.toml)"
-else
-    : >"$venv/.installed-$(digest $locks pyproject.toml)"
-fi
+: >"$venv/.installed-$(digest $locks pyproject.toml)"
 rm "$venv/.installing"
 warm_up
 say "done"

@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import sysconfig
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -366,36 +365,6 @@ def test_nightly_trains_once_then_scores_and_shows(project: Project) -> None:
     (project.folder / "bundle" / "bundle.json").touch()
     project.run("make", "nightly", "RUN_DATE=2026-11-23")
     assert project.calls() == [score, taste]
-
-
-def test_a_night_gets_no_more_than_it_needs_and_everything_is_added_to_it(project: Project) -> None:
-    project_file = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    wanted = project_file["dependencies"] + project_file["optional-dependencies"]["plots"]
-    names = [re.split(r"[\[<>=]", each)[0] for each in wanted if "triton" not in each]
-    some = [f"{PIP} -c requirements.lock setuptools {' '.join(names)}", SELF]
-    first = project.run("make", "nightly", "RUN_DATE=2026-11-23")
-    assert first.returncode == 0
-    assert "what a night needs" in first.stderr
-    assert project.calls()[:4] == [VENV, *some, WARM]
-    again = project.run("sh", "setup.sh", "--night")
-    assert (again.stderr, project.calls()) == ("", [])
-    project.setup()
-    assert project.calls() == [*PACKAGES, SELF, WARM]
-    for command in (["sh", "setup.sh", "--night"], ["sh", "setup.sh"]):
-        assert (project.run(*command).stderr, project.calls()) == ("", [])
-
-
-def test_other_locks_make_a_nights_environment_anew(project: Project) -> None:
-    project.run("sh", "setup.sh", "--night")
-    with (project.folder / "requirements.lock").open("a") as file:
-        file.write("# other\n")
-    project.calls()
-    project.run("sh", "setup.sh", "--night")
-    assert project.calls()[0] == VENV
-    with (project.folder / "pyproject.toml").open("a") as file:
-        file.write("# other\n")
-    project.run("sh", "setup.sh", "--night")
-    assert project.calls()[0].startswith(f"{PIP} -c requirements.lock setuptools ")
 
 
 def test_test_checks_style_and_types_before_it_runs_the_suite(project: Project) -> None:
