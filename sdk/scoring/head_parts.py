@@ -89,36 +89,25 @@ def _used(used: Bools) -> slice:
 
 def _cuts(head: Head) -> list[list[int]]:
     """Of each hidden layer, from the first on, where parts begin, and its width at the end."""
-    sizes = [len(head.cross), *(len(bias) for _, bias in head.tail[:-1])]
-    names = _connected(head, sizes)
-    found = [[0] for _ in sizes]
-    for unit in range(MAX_ROWS, sizes[0] - MAX_ROWS + 1):
-        here = [_boundary(layer, names[0][:unit], names[0][unit:]) for layer in names]
-        if here[0] == unit and None not in here and unit - found[0][-1] >= MAX_ROWS:
-            for layer, place in zip(found, here, strict=True):
-                layer.append(place or 0)
-    return [[*layer, size] for layer, size in zip(found, sizes, strict=True)]
+    uses = head.cross != 0
+    layers = [weight != 0 for weight, _ in head.tail[:-1]]
+    found = [[0] for _ in (uses, *layers)]
+    for unit in range(MAX_ROWS, len(uses) - MAX_ROWS + 1):
+        if unit - found[0][-1] >= MAX_ROWS and not (uses[:unit].any(axis=0) & uses[unit:].any(axis=0)).any():
+            places = _through(layers, unit)
+            for layer, place in zip(found, places, strict=False):
+                layer.append(place)
+    return [[*layer, len(weights)] for layer, weights in zip(found, (uses, *layers), strict=True)]
 
 
-def _connected(head: Head, sizes: list[int]) -> list[Int64s]:
-    """Of each hidden layer's units, the number of the part that they belong to: who shares a weight, shares a part."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    starts = np.cumsum([head.cross.shape[1], *sizes])  # the columns of W first, then layer after layer
-    unit, column = np.nonzero(head.cross)
-    edges = [(unit + starts[0], column)]
-    for (weight, _), start, behind in zip(head.tail[:-1], starts, starts[1:], strict=False):
-        outputs, inputs = np.nonzero(weight)
-        edges.append((outputs + behind, inputs + start))
-    rows, columns = (np.concatenate(each) for each in zip(*edges, strict=True))
-    graph = coo_matrix((np.ones(len(rows), np.int8), (rows, columns)), (starts[-1], starts[-1]))
-    names = connected_components(graph, directed=False)[1]
-    return [names[start : start + size].astype(np.int64) for start, size in zip(starts, sizes, strict=False)]
-
-
-def _boundary(layer: Int64s, before: Int64s, behind: Int64s) -> int | None:
-    """Where the layer's units of the parts before end and those of the parts behind begin; None where they mix."""
-    first, last = np.flatnonzero(np.isin(layer, before)), np.flatnonzero(np.isin(layer, behind))
-    end, begin = (int(first[-1]) + 1 if len(first) else 0), (int(last[0]) if len(last) else len(layer))
-    return begin if end <= begin else None
+def _through(layers: list[Bools], place: int) -> list[int]:
+    """Where a cut of the first layer goes on in the later ones; nothing where a weight crosses it."""
+    places = [place]
+    for uses in layers:
+        before, behind = (np.flatnonzero(side.any(axis=1)) for side in (uses[:, :place], uses[:, place:]))
+        end, begin = (int(before[-1]) + 1 if len(before) else 0), (int(behind[0]) if len(behind) else len(uses))
+        if end > begin:
+            return []
+        place = begin
+        places.append(place)
+    return places

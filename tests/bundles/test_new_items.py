@@ -108,7 +108,7 @@ def test_new_items_stand_among_similar_ones_and_have_some(bundle, grown):
     assert scores[0] == pytest.approx(1)
     listed, scores = grown.similar([new], K).row(0)
     assert twin in listed[scores > 0.999].tolist()
-    before = bundle.similar([twin], K).row(0)
+    before = bundle.similar([twin], K, kind="content").row(0)
     old = np.array([item not in ids(bundle, NEW, 500) for item in listed])
     assert (old.sum(), twin in listed) == (len(before[0]) + 1, True)
 

@@ -144,7 +144,7 @@ def test_a_worker_killed_in_the_middle_costs_only_its_shards(bundle_path, tmp_pa
 def test_a_run_killed_with_its_workers_is_taken_up_by_one_process(bundle_path, tmp_path, undisturbed):
     out = tmp_path / "nights"
     command = [sys.executable, "-m", "batch.score", "--bundle", str(bundle_path), "--out", str(out), "--run-date", DATE,
-               "--k", "5", "--users-per-part", "7", "--threads", "2", "--workers", "2"]  # fmt: skip
+               "--k", "5", "--users-per-part", "7", "--threads", "2", "--workers", "2", "-v"]  # fmt: skip
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as driver:
         assert driver.stderr is not None
         lines = []

@@ -130,7 +130,7 @@ def test_a_user_with_one_rating_is_ranked_by_it_and_says_so(published, bundle):
 def test_a_bare_title_gets_popular_titles_and_says_so(published):
     items = read(published[1] / "item_items")
     assert set(items[items["item_id"] == BARE_ITEM]["source"]) == {"popular"}
-    assert set(items[items["item_id"] == 1]["source"]) == {"content"}
+    assert set(items[items["item_id"] == 1]["source"]) == {"hybrid"}
     assert BARE_ITEM not in set(items[items["item_id"] == BARE_ITEM]["similar_item_id"])
     assert published[0].fallback_items == 1
 
