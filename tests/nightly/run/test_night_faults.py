@@ -209,7 +209,7 @@ def test_memory_that_runs_out_in_the_writing_thread_is_the_same(bundle_path, pub
 
     monkeypatch.setattr("batch.lists.shards.part_bytes", greedy)
     with pytest.raises(ScoreError, match="memory ran out"):
-        run(job(bundle_path, published[0]))
+        run(job(bundle_path, published[0], full=True))
     check_untouched(*published)
 
 
