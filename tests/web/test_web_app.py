@@ -58,7 +58,7 @@ def test_a_title_page_says_what_the_bundle_knows(client, catalogue, named):
     row = next(row for row in catalogue.bundle.items.to_pylist() if row["item_id"] == item)
     for known in (DARK_KNIGHT, row["overview"], *row["genres"], *row["directors"], *row["cast"][:8]):
         assert known in text
-    assert f"From the night of {NIGHT}, made by content" in text
+    assert f"From the night of {NIGHT}, made by hybrid" in text
     assert "director Christopher Nolan" in text
 
 
