@@ -37,8 +37,8 @@ def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -
     add_bundle(parser, required=True, default=None, help="the bundle the night came from")
     add_fields(parser.group("required"), Job, "out")
     common = parser.group("common")
-    common.add_argument("--users", type=whole_number, default=2, metavar="N", help="how many users")
-    common.add_argument("--items", type=whole_number, default=2, metavar="N", help="how many items: the most rated")
+    common.add_argument("--users", type=whole_number, default=3, metavar="N", help="how many users")
+    common.add_argument("--items", type=whole_number, default=3, metavar="N", help="how many items: the most rated")
     common.add_argument("--k", type=whole_number, default=5, metavar="N", help="how many entries of each list")
     add_fields(common, Job, "new_items", help="the table that the night was given, for its items' names")
     return parser

@@ -101,6 +101,8 @@ class StoredInteractions:
         try:
             with pq.ParquetFile(path) as file:
                 names = file.schema_arrow.names
+                if missing := [name for name in _COLUMNS if name not in names]:
+                    raise ValueError(f"it has no column {missing[0]}")
                 timed, flagged = with_times and _TIME in names, _SEEN in names
                 table = file.read([*_COLUMNS, *[_TIME] * timed, *[_SEEN] * flagged])
             _check(table, sizes)

@@ -228,7 +228,8 @@ class ContentModel:
         found = self._index.nearest(places, min(k, len(state.ids)))
         ids = np.where(found.row >= 0, state.ids[found.row], nobody(state.ids))
         row = state.order[places]
-        source = np.where(state.shares[row] > 0, np.where(state.bare[row], TOGETHER, HYBRID), CONTENT)
+        bare = state.bare[row] if state.together is not None else np.zeros(len(row), np.bool_)
+        source = np.where(bare, TOGETHER, np.where(state.shares[row] > 0, HYBRID, CONTENT))
         return TopK(ids, np.minimum(found.scores, 1), found.lengths, source, "item_id", state.ids[places])
 
     def listing(self, item_id: Ids) -> Self:
