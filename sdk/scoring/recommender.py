@@ -15,6 +15,7 @@ from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
 from sdk.machine.device import resolve_device
 from sdk.models.pair_form import NO_MLP, PairForm, Side
+from sdk.scoring.again import Again
 from sdk.scoring.engine import Engine
 
 if TYPE_CHECKING:
@@ -118,16 +119,20 @@ class Recommender:
         known = own if self.form.has_history is None else self.form.has_history[user_index]
         return np.where(own, self.name, np.where(known, HISTORY, POPULAR)).astype(_SOURCE)
 
-    def recommend(self, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None = None) -> TopK:
+    def recommend(
+        self, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None = None, again: Again | None = None
+    ) -> TopK:
         """The best k unseen items of each user row; see ``recommend_rows``."""
-        return self.named(self.recommend_rows(user_index, seen, k, allowed))
+        return self.named(self.recommend_rows(user_index, seen, k, allowed, again))
 
     def named(self, lists: TopK) -> TopK:
         """Lists of item rows as lists of ids."""
         rows, ids = lists.item_id, self.items.ids
         return replace(lists, item_id=np.where(rows >= 0, ids[rows], nobody(ids)))
 
-    def recommend_rows(self, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None = None) -> TopK:
+    def recommend_rows(
+        self, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None = None, again: Again | None = None
+    ) -> TopK:
         """The best k unseen items of each user row, as rows of the items' table.
 
         Args:
@@ -135,13 +140,22 @@ class Recommender:
             seen: what each of them must not be given, aligned with ``user_index``.
             k: list length, at least 1.
             allowed: (R_item,) bool, the item rows that may be recommended; None allows all.
+            again: what each of them has and may be given again, aligned with ``user_index``; None: nothing rises.
         """
         source, k = self.sources(user_index), min(k, max(len(self.items) - FIRST_KNOWN, 1))
+        others = seen if again is None else again.beside(seen)
         cold = source == POPULAR
         parts = []
         for name, rows in ((self.name, np.flatnonzero(~cold)), (POPULAR, np.flatnonzero(cold))):
             if len(rows):
-                found = self._engine(name, allowed).top_k(user_index[rows], seen.take(rows), k)
+                engine, mine = (
+                    self._engine(name, allowed),
+                    None if name == POPULAR or again is None else again.take(rows),
+                )
+                left_out = (seen if mine is None else others).take(rows)
+                found = engine.top_k(user_index[rows], left_out, k)
+                if mine is not None and self.form is not None:
+                    found = mine.merged(found, self.form, user_index[rows], seen.take(rows), allowed)
                 parts.append((rows, TopK(found.row, found.scores, found.lengths, source[rows])))
         return put_together(parts, len(user_index), min(k, len(self.items) - FIRST_KNOWN))
 
