@@ -71,8 +71,8 @@ class GateConfig:
     max_fallback_rise: float = 0.2
     max_flat_users: float = 0.1
     max_flat_titles: float = 1.0
-    max_sameness: float = 0.6
-    max_title_sameness: float = 0.6
+    max_sameness: float = 0.88
+    max_title_sameness: float = 0.88
     min_coverage: float = 0.0
     min_coverage_ratio: float = 0.5
     max_gini: float = 1.0

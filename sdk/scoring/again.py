@@ -8,6 +8,7 @@ import numpy as np
 
 from sdk.base.types import BestRows, Bools, Float32s, Int32s, Int64s
 from sdk.features.seen import Seen
+from sdk.features.tables import FIRST_KNOWN
 from sdk.models.pair_form import PairForm
 
 _PAIRS = 1 << 16  # scored at a time
@@ -29,8 +30,9 @@ class Again:
     def build(
         cls, user_index: Int32s, item_index: Int32s, bonus: Float32s, num_users: int, items: Bools | None = None
     ) -> Again:
-        """Sort (N,) pairs, each once, into rows; ``items``: (R_item,) bool, those that may be given again."""
-        kept = np.arange(len(bonus)) if items is None else np.flatnonzero(items[item_index])
+        """Sort (N,) pairs of known items, each once, into rows; ``items``: (R_item,) bool, what may be given again."""
+        known = item_index >= FIRST_KNOWN
+        kept = np.flatnonzero(known if items is None else known & items[item_index])
         kept = kept[np.lexsort((item_index[kept], user_index[kept]))]
         return cls(Seen.build(user_index[kept], item_index[kept], num_users), bonus[kept])
 
