@@ -24,8 +24,8 @@ def test_items_with_nothing_but_a_category_have_a_night(tmp_path):
 
 def test_a_few_users_without_tastes_have_a_night(tmp_path):
     rng = np.random.default_rng(4)
-    size = 1161  # of 138 users and 130 places that nothing tells apart: the lists are much alike
-    plays = pd.DataFrame({"user_id": rng.integers(0, 138, size), "item_id": rng.integers(0, 130, size)})
+    size = 1200  # of 138 users and 130 places, some better known: else nothing tells them apart
+    plays = pd.DataFrame({"user_id": rng.integers(0, 138, size), "item_id": (130 * rng.random(size) ** 2).astype(int)})
     bundle = tmp_path / "bundle"
     train_bundle(sdk.dataset(plays.drop_duplicates()), RunConfig(models=("history",)), bundle)
     nights = tmp_path / "nights"
