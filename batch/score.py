@@ -62,7 +62,7 @@ def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -
     common.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
     files = "files hold one id a line, or the named columns (CSV, Parquet)"
     filters = parser.group("newer ratings and filters", files)
-    cli.add_fields(filters, Job, "ratings", "new_items", "users", "items", "allow", "deny", "block", "repeat")
+    cli.add_fields(filters, Job, "ratings", "new_items", "users", "items", "allow", "deny", "block", "repeat", "rules")
     _add_operations(parser.group("operations", "what else can be done with nights"))
     _add_advanced(parser)
     return parser

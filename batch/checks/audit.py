@@ -184,7 +184,7 @@ def _measured(found: SideAudit, previous: PreviousNight | None) -> Counted:
     if previous is None:
         return dataclasses.replace(figures, note="no previous night")
     if rules.scope != previous.figures.scope.get(rules.side, {}):
-        why = "the previous night was asked for other ids, or allowed other items"
+        why = "the previous night was asked for other ids, or had other rules or allowed items"
         return dataclasses.replace(figures, note=why)
     return _compared(found, figures, previous.parts[rules.side])
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch.checks.drift import NOT_LISTED, SCORE_BINS, gini, sameness, score_histogram, tops
+from batch.checks.rule_audit import ListedItems, RuleAudit
 from batch.gates.figures import FOLDERS, TITLES, USERS, SideFigures
 from batch.store.layout import LAYOUTS
 from sdk.base.errors import QualityGateError
@@ -21,6 +22,7 @@ from sdk.base.types import Bools, Float32s, Id, IdArray, Int32s, Int64s
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
 from sdk.scoring.recommender import POPULAR
+from sdk.scoring.rules import ItemRules
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +43,7 @@ class SideRules:
         established: (Q,) bool, the queries that the model should know; None: all of them.
         served: whether the bundle has a model for this side; else everybody is served by popularity.
         scope: option -> sha256 of its file: what narrows the side; nights are compared where that is the same.
+        rules: what lists must keep to beside; None for no rules.
     """
 
     side: str
@@ -56,6 +59,7 @@ class SideRules:
     established: Bools | None = None
     served: bool = True
     scope: Mapping[str, str] = field(default_factory=dict)
+    rules: ItemRules | None = None
 
     @property
     def layout(self) -> pa.Schema:
@@ -66,6 +70,7 @@ class SideRules:
     def unchecked(self) -> dict[str, str]:
         """The gates that no row can fail, since nothing was asked for that they could hold it to -> why."""
         found = {
+            "rules": (self.rules is None, "no rules were asked for"),
             "seen": (self.seen is None, "what users have may be listed"),
             "denied": (self.allowed is None and self.blocked is None, "nothing was to be kept back"),
             "asked": (bool(self.expected.all()), f"every {'user' if self.side == USERS else 'item'} was asked for"),
@@ -278,8 +283,20 @@ class SideAudit:
         self._report(lists, "asked", _at(lists, unasked), "begins a list of {id}, which was not asked for")
         longest = np.minimum(self.rules.k, self.rules.left[lists.query])
         short = (lists.lengths < longest) & (self.rules.side != TITLES)  # few items may be like one
+        if self.rules.rules is not None:
+            short = self._check_rules(lists, short & known, self.rules.rules)
         wrong = known & ((lists.lengths > longest) | short)
         self._report(lists, "lengths", _at(lists, wrong), "begins a list of another length than k and what is left")
+
+    def _check_rules(self, lists: PartLists, short: Bools, rules: ItemRules) -> Bools:
+        """Count the lists that break the rules; (L,) bool, the short ones that could have been longer."""
+        allowed = np.ones(len(self.rules.answers), np.bool_) if self.rules.allowed is None else self.rules.allowed
+        barred = tuple(each for each in (self.rules.seen, self.rules.blocked) if each is not None)
+        audit = RuleAudit(rules, np.append(np.zeros(FIRST_KNOWN, np.bool_), allowed), barred)
+        query, item = np.maximum(lists.query, 0) + FIRST_KNOWN, np.maximum(lists.answer, 0) + FIRST_KNOWN
+        listed = ListedItems(query, lists.starts, lists.lengths, lists.list_row, item)
+        self._report(lists, "rules", _at(lists, audit.broken(listed)), "begins a list of {id} that breaks the rules")
+        return audit.could_be_longer(listed, short)
 
     def _measure(self, lists: PartLists) -> None:
         self.rows += len(lists.ids)

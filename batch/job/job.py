@@ -17,6 +17,9 @@ from sdk.machine.cluster import ClusterConfig
 from sdk.machine.device import DEVICES
 
 MOST_THREADS = 1024
+_PATHS = (
+    "out", "bundle", "ratings", "new_items", "users", "items", "allow", "deny", "block", "repeat", "rules",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,7 @@ class Job:
         block: file of (user_id, item_id) pairs: what is not recommended to whom.
         repeat: file of item_ids that may be listed again for users who have them already; none may unless given.
         audience: best users listed for each item, in ``item_users/``; none unless given.
+        rules: file of what users' lists must keep to, such as at most two items of a group; none unless given.
     """
 
     bundle: Path
@@ -81,6 +85,7 @@ class Job:
     block: Path | None = None
     repeat: Path | None = None
     audience: int | None = None
+    rules: Path | None = None
 
     def __post_init__(self) -> None:
         from batch.gates.table import check_skips  # with NumPy, which the help of a command does without
@@ -100,6 +105,9 @@ class Job:
         if self.repeat is not None and self.include_seen:
             message = "--repeat: not together with --include-seen, with which every item may be listed again"
             raise UsageError(message)
+        if self.rules is not None and self.audience is not None:
+            message = "--rules: not together with --audience, which follows from scores alone; write it in another OUT"
+            raise UsageError(message)
         check_skips(self.skip_gate)
         self._settle_paths()
         _check_apart(self.bundle, str(self.out))
@@ -116,7 +124,7 @@ class Job:
 
     def _settle_paths(self) -> None:
         """Every path and URL as it is meant, once for everybody who reads them."""
-        for name in ("out", "bundle", "ratings", "new_items", "users", "items", "allow", "deny", "block", "repeat"):
+        for name in _PATHS:
             given = getattr(self, name)
             try:
                 meant = given if given is None else as_location(given) if name == "out" else as_path(given)

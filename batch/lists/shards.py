@@ -120,6 +120,8 @@ class Scorer:
             nothing = Seen.nothing(len(bundle.encoded_users))
             self.seen = asked.barred(nothing if job.include_seen else asked.seen(bundle, some))
             self.content = bundle.look_alikes(job.kind) if bundle.has_content else None
+        if asked.rules is not None:
+            self.recommender = self.recommender.under(asked.rules)
         self.k = min(job.k, len(bundle.encoded_items))  # buffers grow with it
         audience = 0 if ITEM_USERS in taken.sides else job.audience or 0
         self.audience = min(audience, len(bundle.encoded_users))
