@@ -48,7 +48,7 @@ class LoggedLists:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class MeanReward:
     """A mean reward of a list, with its 95 % interval (normal, users being independent)."""
 
     value: float
@@ -69,17 +69,17 @@ class Judged:
             say as much.
     """
 
-    logged: Estimate
-    ips: Estimate
-    snips: Estimate
-    dr: Estimate
+    logged: MeanReward
+    ips: MeanReward
+    snips: MeanReward
+    dr: MeanReward
     clip: float
     clipped: float
     effective: Float64s
 
 
 def judge(lists: LoggedLists, clip: float | None = None) -> Judged:
-    """Estimate what the target's lists would have earned.
+    """MeanReward what the target's lists would have earned.
 
     Args:
         lists: at least two lists.
@@ -107,10 +107,10 @@ def judge(lists: LoggedLists, clip: float | None = None) -> Judged:
     )
 
 
-def _mean(user: Int64s, values: Float64s) -> Estimate:
+def _mean(user: Int64s, values: Float64s) -> MeanReward:
     """The mean of lists' values, with an interval whose unit is the user."""
     mean = float(values.mean())
     _, whose = np.unique(user, return_inverse=True)
     sums = np.bincount(whose, values - mean)
     half = _NORMAL * float(np.sqrt((sums**2).sum() * len(sums) / max(len(sums) - 1, 1))) / len(values)
-    return Estimate(mean, mean - half, mean + half)
+    return MeanReward(mean, mean - half, mean + half)
