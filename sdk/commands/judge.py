@@ -24,7 +24,7 @@ _SAID = {
 def add(commands: Any) -> None:
     """The command's options."""
     parser = new_parser(
-        commands.add_parser, "judge", "what a bundle's lists would have earned, from randomised nights",
+        commands.add_parser, "judge", "what a bundle's lists would have earned, from logged ones",
         "python -m sdk judge --logged clicks.parquet --bundle bundle --explore 0.1", work=_judge, only_prints=True,
     )  # fmt: skip
     needed, common, advanced = (parser.group(name) for name in ("required", "common", "advanced"))

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sdk.base.errors import DataError, MissingColumnError, MissingFileError, UnusableFileError
-from sdk.base.ids import ids_in, ids_of
+from sdk.base.ids import ids_in, ids_of, rows_of
 from sdk.base.types import Bools, Float64s, IdArray, Int64s, nobody
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN, EncodedTable
@@ -230,8 +230,7 @@ class _RewardModel:
 
     def of_places(self, items: Int64s) -> Float64s:
         """(N, k): what is expected of each place."""
-        at = np.minimum(np.searchsorted(self.shown, items), len(self.shown) - 1)
-        return self.rate * np.where(self.shown[at] == items, self.lift[at], 1.0)
+        return self.rate * np.append(self.lift, 1.0)[rows_of(self.shown, items)]
 
 
 class _Policy:
