@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch.checks.drift import NOT_LISTED, SCORE_BINS, gini, sameness, score_histogram, tops
+from batch.checks.part_layout import layout_problem
 from batch.checks.rule_audit import ListedItems, RuleAudit
 from batch.gates.figures import FOLDERS, TITLES, USERS, SideFigures
 from batch.store.layout import LAYOUTS
 from sdk.base.errors import QualityGateError
 from sdk.base.ids import plain_id, rows_in, rows_of
-from sdk.base.schema import with_ids
+from sdk.base.schema import PROPENSITY, with_ids
 from sdk.base.types import Bools, Float32s, Id, IdArray, Int32s, Int64s
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
@@ -44,6 +45,7 @@ class SideRules:
         served: whether the bundle has a model for this side; else everybody is served by popularity.
         scope: option -> sha256 of its file: what narrows the side; nights are compared where that is the same.
         rules: what lists must keep to beside; None for no rules.
+        drawn: whether lists are draws, whose rows have their propensity.
     """
 
     side: str
@@ -60,11 +62,13 @@ class SideRules:
     served: bool = True
     scope: Mapping[str, str] = field(default_factory=dict)
     rules: ItemRules | None = None
+    drawn: bool = False
 
     @property
     def layout(self) -> pa.Schema:
         """The Arrow schema of its parts."""
-        return with_ids(LAYOUTS[FOLDERS[self.side]], self.queries, self.answers)
+        layout = with_ids(LAYOUTS[FOLDERS[self.side]], self.queries, self.answers)
+        return layout.append(PROPENSITY) if self.drawn else layout
 
     @property
     def unchecked(self) -> dict[str, str]:
@@ -183,6 +187,7 @@ class SideAudit:
             QualityGateError: it has other columns than the layout.
         """
         lists = self._take_apart(name, table)
+        self._check_propensities(name, table)
         self._check_rows(lists)
         self._check_ids(lists)
         self._check_repeats(lists)
@@ -221,6 +226,12 @@ class SideAudit:
         if nulls := sum(column.null_count for column in table.columns):
             self._note("finite", nulls, f"{name} holds a null")
         return take_apart(name, table, self.rules)
+
+    def _check_propensities(self, name: str, table: pa.Table) -> None:
+        if self.rules.drawn:
+            found = table[PROPENSITY.name].to_numpy()
+            if bad := int((~(found <= 0)).sum()):
+                self._note("finite", bad, f"{name} holds a propensity that is no logarithm of a probability")
 
     def _check_rows(self, lists: PartLists) -> None:
         self._report(lists, "finite", ~np.isfinite(lists.score), "has the score {score}")
@@ -360,32 +371,6 @@ def take_apart(name: str, table: pa.Table, rules: SideRules) -> PartLists:
         starts=starts, lengths=np.diff(np.append(starts, len(ids))), list_row=np.cumsum(begins) - 1,
         query=ids.places(rules.queries, starts), answer=answers.places(rules.answers),
     )  # fmt: skip
-
-
-def other_ids(table: pa.Table, layout: pa.Schema) -> str:
-    """Which of a part's columns of ids are numbers where the layout has text, or the other way round; in words."""
-    for ids in (layout.field(0), layout.field(2)):
-        got = [_value_type(found.type) for found in table.schema if found.name == ids.name]
-        if set(map(str, got)) | {str(ids.type)} == {"int64", "string"}:
-            return f"its {ids.name} is {got[0]}, tonight's {ids.type}"
-    return ""
-
-
-def _value_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def layout_problem(name: str, table: pa.Table, layout: pa.Schema) -> str:
-    """How a part's columns differ from the layout's, in words; empty where they do not.
-
-    A dictionary of strings is as good as strings.
-    """
-    got = [(field.name, _value_type(field.type)) for field in table.schema]
-    wanted = [(f.name, f.type) for f in layout]
-    if got == wanted:
-        return ""
-    have, want = (", ".join(f"{column} {kind}" for column, kind in columns) for columns in (got, wanted))
-    return f"{name}: its columns are {have}, expected {want}"
 
 
 def _at(lists: PartLists, which: Bools) -> Bools:

@@ -21,7 +21,6 @@ from batch.job.id_files import ITEM_ID, USER_ID, IdFile, read_ids
 from batch.job.job import Job
 from batch.job.newer import fresh_ratings, new_items
 from batch.job.states import states_of
-from sdk.base.config import to_json
 from sdk.base.errors import BundleError, UsageError
 from sdk.base.files import sha256_of, standing
 from sdk.base.ids import is_text
@@ -247,7 +246,7 @@ def _asked(job: Job, bundle: Bundle, pins: dict[str, Any], counts: dict[str, int
         _check_audience(job, bundle)
     rules = None if job.rules is None else bundle.item_rules(rules_of(job.rules, "--rules"))
     if rules is not None:
-        pins["rules"] = {"sha256": rules.asked.digest, **to_json(rules.asked)}
+        pins["rules"] = {"sha256": rules.asked.digest}
     return Asked(
         users=files["users"].ids if "users" in files else users.known_ids,
         items=some,

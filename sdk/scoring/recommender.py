@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sdk.base.errors import UsageError
 from sdk.base.ids import nobody
-from sdk.base.types import BestRows, Bools, Float32s, Int32s, Int64s, TopK, put_together
+from sdk.base.types import BestRows, Bools, Float32s, Float64s, Int32s, Int64s, TopK, put_together
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
 from sdk.machine.device import resolve_device
@@ -20,6 +20,7 @@ from sdk.scoring.engine import Engine
 
 if TYPE_CHECKING:
     from sdk.models.content.model import ContentModel
+    from sdk.scoring.exploration import Exploration
     from sdk.scoring.rules import ItemRules
     from sdk.scoring.torch_engine import TorchEngine
 
@@ -90,6 +91,7 @@ class Recommender:
             form.check()  # now rather than when the first list is asked for
         self.popular = popular_form(items, len(users))
         self.rules: ItemRules | None = None
+        self.exploration: Exploration | None = None
         self._engines: dict[tuple[str, bool, bool], Engine | TorchEngine] = {}
         self.keep(None)
 
@@ -121,15 +123,33 @@ class Recommender:
             self._engines[key] = engine
         return engine
 
-    def _lists(self, name: str, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None) -> BestRows:
-        """The best k by the model or by the fallback, under the rules if there are any that choose."""
+    def _lists(
+        self, name: str, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None
+    ) -> tuple[BestRows, Float64s | None]:
+        """The best k by the model or by the fallback, under the rules if any choose; propensities of 0 among draws."""
         engine, rules = self._engine(name, allowed), self.rules
         if rules is None or not rules.asked.choose:
-            return engine.top_k(user_index, seen, k)
+            found = engine.top_k(user_index, seen, k)
+            return found, None if self.exploration is None else np.zeros(found.row.shape)
         from sdk.scoring.rule_lists import ruled_lists
 
         wanted = self._engine(name, allowed, rules.wanted) if rules.asked.at_least.count else engine
-        return ruled_lists(engine, wanted, rules, user_index, seen, k, self.threads)
+        return ruled_lists(engine, wanted, rules, user_index, seen, k, self.threads), None
+
+    def _draws(
+        self, name: str, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None
+    ) -> tuple[BestRows, Float64s | None]:
+        """Draws by the model or by the fallback, and the propensity of each place.
+
+        Raises:
+            UsageError: the recommender is not on the CPU.
+        """
+        engine = self._engine(name, allowed)
+        if self.exploration is None or not isinstance(engine, Engine):
+            message = f"explore: got device {self.device!r}, expected 'cpu'; randomised lists are made on the CPU only"
+            raise UsageError(message)
+        drawn = engine.draw(user_index, seen, k, self.exploration.noise)
+        return drawn.lists, drawn.log_propensity(self.exploration.noise.tau)
 
     def keep(self, allowed: Bools | None) -> None:
         """Keep the engines of this very mask, for a job that asks with it again and again."""
@@ -163,15 +183,23 @@ class Recommender:
             allowed: (R_item,) bool, the item rows that may be recommended; None allows all.
         """
         source, k = self.sources(user_index), min(k, max(len(self.items) - FIRST_KNOWN, 1))
-        cold = source == POPULAR
+        cold, drawn = source == POPULAR, np.zeros(len(user_index), np.bool_)
+        if self.exploration is not None:
+            drawn = self.exploration.chosen[user_index]
         parts = []
-        for name, rows in ((self.name, np.flatnonzero(~cold)), (POPULAR, np.flatnonzero(cold))):
-            if len(rows):
-                found = self._lists(name, user_index[rows], seen.take(rows), k, allowed)
-                made_by = source[rows]
-                if self.rules is not None and name != POPULAR:
-                    made_by = np.char.add(made_by, UNDER_RULES)
-                parts.append((rows, TopK(found.row, found.scores, found.lengths, made_by)))
+        for name, which in ((self.name, ~cold), (POPULAR, cold)):
+            for make, rows in (
+                (self._lists, np.flatnonzero(which & ~drawn)),
+                (self._draws, np.flatnonzero(which & drawn)),
+            ):
+                if len(rows):
+                    found, propensity = make(name, user_index[rows], seen.take(rows), k, allowed)
+                    made_by = (
+                        source[rows]
+                        if self.rules is None or name == POPULAR
+                        else np.char.add(source[rows], UNDER_RULES)
+                    )
+                    parts.append((rows, TopK(found.row, found.scores, found.lengths, made_by, propensity=propensity)))
         return put_together(parts, len(user_index), min(k, len(self.items) - FIRST_KNOWN))
 
     def recommend_with_audience(
