@@ -62,7 +62,7 @@ def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -
     common.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
     files = "files hold one id a line, or the named columns (CSV, Parquet)"
     filters = parser.group("newer ratings and filters", files)
-    cli.add_fields(filters, Job, "ratings", "new_items", "users", "items", "allow", "deny", "block", "repeat")
+    cli.add_fields(filters, Job, "ratings", "new_items", "users", "items", "allow", "deny", "block", "repeat", "rules")
     _add_operations(parser.group("operations", "what else can be done with nights"))
     _add_advanced(parser)
     return parser
@@ -73,6 +73,8 @@ def _add_advanced(parser: CommandParser) -> None:
     cli.add_fields(group, Job, "gates", type=cli.path_argument, metavar="FILE", required=False)
     skipped = "publish whatever this gate of docs/gates.md says, and note it in the manifest; may be given again"
     cli.add_fields(group, Job, "skip_gate", action="append", default=[], metavar="NAME", help=skipped)
+    cli.add_fields(group, Job, "explore", metavar="TAU")
+    cli.add_fields(group, Job, "explore_share", metavar="S")
     cli.add_fields(group, Job, "device", choices=DEVICES)
     cli.add_fields(group, Job, "full", "users_per_part", "threads", "memory_mib")
     cli.add_cluster_options(parser)

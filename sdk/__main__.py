@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from sdk.commands import compare, doctor, download, evaluate, inspect, recommend, similar, train, tune
+from sdk.commands import compare, doctor, download, evaluate, inspect, judge, recommend, similar, train, tune
 from sdk.shell.cli import run_command
 from sdk.shell.console import parser_of
 
-COMMANDS = (inspect, train, similar, recommend, evaluate, compare, tune, download, doctor)
+COMMANDS = (inspect, train, similar, recommend, evaluate, judge, compare, tune, download, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from batch.checks.drift import SCORE_BINS, jaccard, population_stability, score_histogram, tops
 from batch.checks.expectations import Expectations
-from batch.checks.side_audit import PartLists, SideAudit, SideRules, layout_problem, other_ids, share, take_apart
+from batch.checks.part_layout import layout_problem, other_ids
+from batch.checks.side_audit import PartLists, SideAudit, SideRules, share, take_apart
 from batch.gates.figures import AUDIENCES, BUNDLE, FOLDERS, TITLES, USERS, Counted, Figures, GateResult, SideFigures
 from batch.gates.judge import agreed, enforce, lines_of
 from batch.gates.table import Facts, check_skips
@@ -184,7 +185,7 @@ def _measured(found: SideAudit, previous: PreviousNight | None) -> Counted:
     if previous is None:
         return dataclasses.replace(figures, note="no previous night")
     if rules.scope != previous.figures.scope.get(rules.side, {}):
-        why = "the previous night was asked for other ids, or allowed other items"
+        why = "the previous night was asked for other ids, or had other rules or allowed items"
         return dataclasses.replace(figures, note=why)
     return _compared(found, figures, previous.parts[rules.side])
 

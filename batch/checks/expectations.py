@@ -62,7 +62,8 @@ def expectations(bundle: Bundle, job: Job, asked: Asked | None = None) -> Expect
         side=USERS, queries=users, expected=_among(users, asked.users),
         left=allowed.sum() - _counted(barred, allowed), seen=rated, blocked=asked.blocked,
         established=given >= job.gates.established_ratings, served=resolved is not None or HISTORY in models,
-        scope=_scope(asked, "users", "allow"), **common,
+        scope=_scope(asked, "users", "allow", "rules") | ({} if job.explore is None else {"drawn": job.run_date}),
+        rules=asked.rules, drawn=job.explore is not None, **common,
     )  # fmt: skip
     title_rules = SideRules(
         side=TITLES, queries=titles, expected=_among(titles, asked.items), left=allowed.sum() - allowed,

@@ -12,15 +12,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch.checks.drift import NOT_LISTED, SCORE_BINS, gini, one_order, sameness, score_histogram, tops
+from batch.checks.part_layout import layout_problem
+from batch.checks.rule_audit import ListedItems, RuleAudit
 from batch.gates.figures import FOLDERS, TITLES, USERS, SideFigures
 from batch.store.layout import LAYOUTS
 from sdk.base.errors import QualityGateError
 from sdk.base.ids import plain_id, rows_in, rows_of
-from sdk.base.schema import with_ids
+from sdk.base.schema import PROPENSITY, with_ids
 from sdk.base.types import Bools, Float32s, Id, IdArray, Int32s, Int64s
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
 from sdk.scoring.recommender import POPULAR
+from sdk.scoring.rules import ItemRules
 
 _SOME = 10_000
 """Lists, about, that what one order for all would give is measured on."""
@@ -44,6 +47,8 @@ class SideRules:
         established: (Q,) bool, the queries that the model should know; None: all of them.
         served: whether the bundle has a model for this side; else everybody is served by popularity.
         scope: option -> sha256 of its file: what narrows the side; nights are compared where that is the same.
+        rules: what lists must keep to beside; None for no rules.
+        drawn: whether lists are draws, whose rows have their propensity.
     """
 
     side: str
@@ -59,16 +64,20 @@ class SideRules:
     established: Bools | None = None
     served: bool = True
     scope: Mapping[str, str] = field(default_factory=dict)
+    rules: ItemRules | None = None
+    drawn: bool = False
 
     @property
     def layout(self) -> pa.Schema:
         """The Arrow schema of its parts."""
-        return with_ids(LAYOUTS[FOLDERS[self.side]], self.queries, self.answers)
+        layout = with_ids(LAYOUTS[FOLDERS[self.side]], self.queries, self.answers)
+        return layout.append(PROPENSITY) if self.drawn else layout
 
     @property
     def unchecked(self) -> dict[str, str]:
         """The gates that no row can fail, since nothing was asked for that they could hold it to -> why."""
         found = {
+            "rules": (self.rules is None, "no rules were asked for"),
             "seen": (self.seen is None, "what users have may be listed"),
             "denied": (self.allowed is None and self.blocked is None, "nothing was to be kept back"),
             "asked": (bool(self.expected.all()), f"every {'user' if self.side == USERS else 'item'} was asked for"),
@@ -181,6 +190,7 @@ class SideAudit:
             QualityGateError: it has other columns than the layout.
         """
         lists = self._take_apart(name, table)
+        self._check_propensities(name, table)
         self._check_rows(lists)
         self._check_ids(lists)
         self._check_repeats(lists)
@@ -233,6 +243,12 @@ class SideAudit:
         if nulls := sum(column.null_count for column in table.columns):
             self._note("finite", nulls, f"{name} holds a null")
         return take_apart(name, table, self.rules)
+
+    def _check_propensities(self, name: str, table: pa.Table) -> None:
+        if self.rules.drawn:
+            found = table[PROPENSITY.name].to_numpy()
+            if bad := int((~(found <= 0)).sum()):
+                self._note("finite", bad, f"{name} holds a propensity that is no logarithm of a probability")
 
     def _check_rows(self, lists: PartLists) -> None:
         self._report(lists, "finite", ~np.isfinite(lists.score), "has the score {score}")
@@ -295,8 +311,20 @@ class SideAudit:
         self._report(lists, "asked", _at(lists, unasked), "begins a list of {id}, which was not asked for")
         longest = np.minimum(self.rules.k, self.rules.left[lists.query])
         short = (lists.lengths < longest) & (self.rules.side != TITLES)  # few items may be like one
+        if self.rules.rules is not None:
+            short = self._check_rules(lists, short & known, self.rules.rules)
         wrong = known & ((lists.lengths > longest) | short)
         self._report(lists, "lengths", _at(lists, wrong), "begins a list of another length than k and what is left")
+
+    def _check_rules(self, lists: PartLists, short: Bools, rules: ItemRules) -> Bools:
+        """Count the lists that break the rules; (L,) bool, the short ones that could have been longer."""
+        allowed = np.ones(len(self.rules.answers), np.bool_) if self.rules.allowed is None else self.rules.allowed
+        barred = tuple(each for each in (self.rules.seen, self.rules.blocked) if each is not None)
+        audit = RuleAudit(rules, np.append(np.zeros(FIRST_KNOWN, np.bool_), allowed), barred)
+        query, item = np.maximum(lists.query, 0) + FIRST_KNOWN, np.maximum(lists.answer, 0) + FIRST_KNOWN
+        listed = ListedItems(query, lists.starts, lists.lengths, lists.list_row, item)
+        self._report(lists, "rules", _at(lists, audit.broken(listed)), "begins a list of {id} that breaks the rules")
+        return audit.could_be_longer(listed, short)
 
     def _measure(self, lists: PartLists) -> None:
         self.rows += len(lists.ids)
@@ -360,32 +388,6 @@ def take_apart(name: str, table: pa.Table, rules: SideRules) -> PartLists:
         starts=starts, lengths=np.diff(np.append(starts, len(ids))), list_row=np.cumsum(begins) - 1,
         query=ids.places(rules.queries, starts), answer=answers.places(rules.answers),
     )  # fmt: skip
-
-
-def other_ids(table: pa.Table, layout: pa.Schema) -> str:
-    """Which of a part's columns of ids are numbers where the layout has text, or the other way round; in words."""
-    for ids in (layout.field(0), layout.field(2)):
-        got = [_value_type(found.type) for found in table.schema if found.name == ids.name]
-        if set(map(str, got)) | {str(ids.type)} == {"int64", "string"}:
-            return f"its {ids.name} is {got[0]}, tonight's {ids.type}"
-    return ""
-
-
-def _value_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def layout_problem(name: str, table: pa.Table, layout: pa.Schema) -> str:
-    """How a part's columns differ from the layout's, in words; empty where they do not.
-
-    A dictionary of strings is as good as strings.
-    """
-    got = [(field.name, _value_type(field.type)) for field in table.schema]
-    wanted = [(f.name, f.type) for f in layout]
-    if got == wanted:
-        return ""
-    have, want = (", ".join(f"{column} {kind}" for column, kind in columns) for columns in (got, wanted))
-    return f"{name}: its columns are {have}, expected {want}"
 
 
 def _at(lists: PartLists, which: Bools) -> Bools:

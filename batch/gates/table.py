@@ -244,6 +244,8 @@ GATES = (
           "a list of items to keep back did not work"),
     _rows("seen", "max_seen", "rows that show a user what they have rated",
           "the filter of seen items did not work", (USERS, AUDIENCES)),
+    _rows("rules", "max_rule_breaks", "lists that do not keep to --rules",
+          "lists were made by other rules, or parts are damaged", (USERS,)),
     _rows("itself", "max_self", "items listed as similar to themselves", "the content model is wrong", (TITLES,)),
     _gate("length_ratio", _length_ratio, "mean list length over the previous night's",
           "something takes items out of the lists", users="min_length_ratio", titles="min_length_ratio"),

@@ -27,6 +27,7 @@ class GateConfig:
         max_repeats: rows that name an item again, and lists that stand in two places.
         max_not_finite: rows with a score that is NaN or infinite, or with a null.
         max_seen: rows that show a user an item which they have.
+        max_rule_breaks: users' lists that do not keep to ``--rules``.
         max_self: rows that list an item as similar to itself.
         max_unasked: lists of ids that were not asked for.
         max_denied: rows that name what ``--allow``, ``--deny`` or ``--block`` keep back.
@@ -62,6 +63,7 @@ class GateConfig:
     max_repeats: int = 0
     max_not_finite: int = 0
     max_seen: int = 0
+    max_rule_breaks: int = 0
     max_self: int = 0
     max_wrong_lengths: int = 0
     max_unasked: int = 0

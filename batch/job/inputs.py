@@ -34,6 +34,7 @@ from sdk.data.validation import MAX_TIMESTAMP, sorted_order
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
 from sdk.machine.device import resolve_device
+from sdk.scoring.rules import ItemRules, rules_of
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Asked:
         allowed: (R_item,) bool, the titles that may be recommended; None allows all.
         blocked: what must not be given to whom, by the rows of the users' table; None where nothing is.
         again: (R_item,) bool, the items that may be listed for users who have them already; None: no item may.
+        rules: what users' lists must keep to, by the rows of the items' table; None for no rules.
         pins: what of it the night's content depends on, for the manifest.
         counts: what was counted on the way, for the report.
     """
@@ -63,6 +65,7 @@ class Asked:
     allowed: Bools | None = None
     blocked: Seen | None = None
     again: Bools | None = None
+    rules: ItemRules | None = None
     pins: Mapping[str, Any] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
 
@@ -241,6 +244,9 @@ def _asked(job: Job, bundle: Bundle, pins: dict[str, Any], counts: dict[str, int
     audience = some if allowed is None else some[allowed[items.index_of(some)]]
     if job.audience is not None:
         _check_audience(job, bundle)
+    rules = None if job.rules is None else bundle.item_rules(rules_of(job.rules, "--rules"))
+    if rules is not None:
+        pins["rules"] = {"sha256": rules.asked.digest}
     return Asked(
         users=files["users"].ids if "users" in files else users.known_ids,
         items=some,
@@ -248,6 +254,7 @@ def _asked(job: Job, bundle: Bundle, pins: dict[str, Any], counts: dict[str, int
         allowed=allowed,
         blocked=_blocked(files.get("block"), users, items, counts),
         again=_again(files.get("repeat"), items, counts),
+        rules=rules,
         pins={**pins, **{name: {"sha256": file.sha256, "rows": len(file)} for name, file in files.items()}},
         counts=counts,
     )

@@ -17,6 +17,9 @@ from sdk.machine.cluster import ClusterConfig
 from sdk.machine.device import DEVICES
 
 MOST_THREADS = 1024
+_PATHS = (
+    "out", "bundle", "ratings", "new_items", "users", "items", "allow", "deny", "block", "repeat", "rules",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,10 @@ class Job:
         block: file of (user_id, item_id) pairs: what is not recommended to whom.
         repeat: file of item_ids that may be listed again for users who have them already; none may unless given.
         audience: best users listed for each item, in ``item_users/``; none unless given.
+        explore: what Gumbel noise on users' scores is multiplied by: lists are draws, and rows have their propensity;
+            no noise unless given.
+        explore_share: share of the users, always the same ones, whose lists are draws where some are.
+        rules: file of what users' lists must keep to, such as at most two items of a group; none unless given.
     """
 
     bundle: Path
@@ -81,6 +88,9 @@ class Job:
     block: Path | None = None
     repeat: Path | None = None
     audience: int | None = None
+    rules: Path | None = None
+    explore: float | None = None
+    explore_share: float = 1.0
 
     def __post_init__(self) -> None:
         from batch.gates.table import check_skips  # with NumPy, which the help of a command does without
@@ -100,6 +110,7 @@ class Job:
         if self.repeat is not None and self.include_seen:
             message = "--repeat: not together with --include-seen, with which every item may be listed again"
             raise UsageError(message)
+        _check_lists(self)
         check_skips(self.skip_gate)
         self._settle_paths()
         _check_apart(self.bundle, str(self.out))
@@ -116,13 +127,40 @@ class Job:
 
     def _settle_paths(self) -> None:
         """Every path and URL as it is meant, once for everybody who reads them."""
-        for name in ("out", "bundle", "ratings", "new_items", "users", "items", "allow", "deny", "block", "repeat"):
+        for name in _PATHS:
             given = getattr(self, name)
             try:
                 meant = given if given is None else as_location(given) if name == "out" else as_path(given)
             except UsageError as error:
                 raise UsageError(f"--{name.replace('_', '-')}: {error}") from error
             object.__setattr__(self, name, meant)
+
+
+def _check_lists(job: Job) -> None:
+    """Refuse rules and draws that do not go together with what else is asked for.
+
+    Raises:
+        UsageError: they do not, or are out of their range.
+    """
+    for option, given in (("--rules", job.rules), ("--explore", job.explore)):
+        if given is not None and job.audience is not None:
+            why = "which follows from scores alone; write it in another OUT"
+            raise UsageError(f"{option}: not together with --audience, {why}")
+    if job.explore is None:
+        if job.explore_share != 1:
+            raise UsageError(f"--explore-share: got {job.explore_share} without --explore; give its TAU, such as 0.1")
+        return
+    if not 0 < job.explore < math.inf:
+        raise UsageError(f"--explore: got {job.explore}, expected a number above 0, in units of a score")
+    if not 0 < job.explore_share <= 1:
+        raise UsageError(f"--explore-share: got {job.explore_share}, expected a share above 0, up to 1")
+    if job.rules is not None:
+        message = "--explore: not together with --rules, under which the probability of a place has no closed form"
+        raise UsageError(message)
+    if job.device == "cuda":
+        message = "--explore: got --device cuda, expected cpu: randomised lists are made on the CPU only"
+        raise UsageError(message)
+    object.__setattr__(job, "device", "cpu")
 
 
 def _check_apart(bundle: Path, location: str) -> None:

@@ -34,12 +34,21 @@ def pinned_inputs(job: Job, opened: OpenedJob) -> dict[str, Any]:
         "k": job.k,
         **({} if job.kind == "content" else {"kind": job.kind}),  # as nights were pinned before there was another
         "include_seen": job.include_seen,
+        **_drawing(job),
+        **({} if opened.asked.rules is None else {"rules": to_json(opened.asked.rules.asked)}),
         "users_per_part": job.users_per_part,
         "audience": job.audience,
         "asked": dict(opened.asked.pins),
         "device": resolve_device(job.device),
         "packages": package_versions(),
     }
+
+
+def _drawing(job: Job) -> dict[str, Any]:
+    """Of a randomised night alone: what its draws follow from beside the seed."""
+    if job.explore is None:
+        return {}
+    return {"explore": {"tau": job.explore, "share": job.explore_share, "run_date": job.run_date}}
 
 
 def _parameters(config: RunConfig) -> dict[str, Any]:

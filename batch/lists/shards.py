@@ -23,6 +23,7 @@ from sdk.base.files import digest_of, sha256_of
 from sdk.base.schema import with_ids
 from sdk.base.types import IdArray, Int64s, TopK
 from sdk.machine.device import usable_cores
+from sdk.scoring.exploration import Exploration
 from sdk.scoring.recommender import POPULAR
 
 if TYPE_CHECKING:
@@ -122,6 +123,13 @@ class Scorer:
             may_come = job.include_seen or asked.again is not None
             self.again = bundle.coming_again(users=some, items=asked.again) if may_come else None
             self.content = bundle.look_alikes(job.kind) if bundle.has_content else None
+        if asked.rules is not None:
+            self.recommender = self.recommender.under(asked.rules)
+        if job.explore is not None:
+            self.recommender.exploration = Exploration.of(
+                job.explore, job.explore_share, bundle.info.config.training.seed, job.run_date,
+                bundle.encoded_users.ids, bundle.encoded_items.ids,
+            )  # fmt: skip
         self.k = min(job.k, len(bundle.encoded_items))  # buffers grow with it
         audience = 0 if ITEM_USERS in taken.sides else job.audience or 0
         self.audience = min(audience, len(bundle.encoded_users))

@@ -34,7 +34,17 @@ from sdk.bundles.fresh import FreshBundle
 
 _ELSEWHERE = {
     USER_ITEMS: {"ratings", "block", "items", "users_per_part", "audience"},
-    ITEM_ITEMS: {"ratings", "block", "users", "repeat", "users_per_part", "audience", "include_seen"},
+    ITEM_ITEMS: {
+        "ratings",
+        "block",
+        "users",
+        "repeat",
+        "users_per_part",
+        "audience",
+        "include_seen",
+        "rules",
+        "explore",
+    },
     ITEM_USERS: {"ratings", "block", "users_per_part"},
 }
 """Side -> the inputs that may differ: its lists do not follow from them, or through the users' states alone."""

@@ -95,5 +95,7 @@ def table_layout(id_name: str, about: Description, found: pa.Schema) -> pa.Schem
     return pa.schema([key, *fields])
 
 
+PROPENSITY = pa.field("propensity", pa.float64(), nullable=False)
+"""Of randomised lists alone: the log-probability of a place, given those above; 0 where nothing was drawn."""
 TITLE = pa.field("title", _STRING, nullable=False)
 """The display name of a list's item, where it is asked for."""

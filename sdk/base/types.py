@@ -235,6 +235,8 @@ class TopK:
         source: (B,) str: the model that made row b (``dlrm``, ``ncf``, ``history``, ``content`` or ``popular``).
         query: what the rows answer: users (``user_id``), titles (``item_id``), or something without an id (``row``).
         query_id: (B,) int64 or object, the id that row b answers; None where ``query`` is ``row``.
+        propensity: (B, k) float64, of lists that were drawn the log-probability of each place given those above; else
+            None.
 
     It has the Arrow PyCapsule interface, so that ``pa.table``, ``pl.DataFrame`` and DuckDB read it as it is.
     """
@@ -245,6 +247,7 @@ class TopK:
     source: NDArray[np.str_]
     query: Query = "row"
     query_id: IdArray | None = None
+    propensity: Float64s | None = None
 
     def __post_init__(self) -> None:
         if self.item_id.shape != self.scores.shape:
@@ -281,7 +284,7 @@ class TopK:
         import pyarrow as pa
 
         from sdk.base.arrow_tables import long_form, named_by, real_places
-        from sdk.base.schema import LISTS, TITLE, with_ids
+        from sdk.base.schema import LISTS, PROPENSITY, TITLE, with_ids
 
         real = real_places(self.lengths, self.item_id.shape[1])
         queries = np.arange(len(self)) if self.query_id is None else self.query_id
@@ -290,6 +293,8 @@ class TopK:
         answers = found if item_ids is None else named_by(item_ids, found)
         layout = with_ids(LISTS[self.query], queries, self.item_id if item_ids is None else item_ids)
         table = long_form(layout, real, queries, answers, self.scores[real], names, made_by)
+        if self.propensity is not None:
+            table = table.append_column(PROPENSITY, pa.array(self.propensity[real]))
         if titles is None:
             return table
         known, at = np.unique(answers, return_inverse=True)  # of a title that stands in many lists, its name once
@@ -306,12 +311,16 @@ def put_together(parts: Sequence[tuple[Int64s, TopK]], num_rows: int, width: int
     source = np.full(num_rows, "", dtype="<U16")
     some = parts[0][1].item_id if parts else empty.row
     item_id = np.full((num_rows, width), nobody(some), dtype=some.dtype)
+    drawn = any(lists.propensity is not None for _, lists in parts)
+    propensity = np.zeros((num_rows, width)) if drawn else None
     for rows, lists in parts:
         columns = min(width, lists.item_id.shape[1])
         item_id[rows, :columns] = lists.item_id[:, :columns]
         empty.scores[rows, :columns] = lists.scores[:, :columns]
         empty.lengths[rows], source[rows] = np.minimum(lists.lengths, width), lists.source
-    return TopK(item_id, empty.scores, empty.lengths, source)
+        if propensity is not None and lists.propensity is not None:
+            propensity[rows, :columns] = lists.propensity[:, :columns]
+    return TopK(item_id, empty.scores, empty.lengths, source, propensity=propensity)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sdk.models.pair_model import PairModel
     from sdk.scoring.again import Again
     from sdk.scoring.recommender import Recommender
+    from sdk.scoring.rules import ItemRules, Rules, RulesLike
 
 _LOOKS = 5
 __all__ = ["FORMAT_VERSION", "INFO", "Bundle", "BundleInfo", "load", "sha256_of"]
@@ -83,6 +84,7 @@ class Bundle:
     def __init__(self, path: Path, info: BundleInfo) -> None:
         self.path, self.info = path, info
         self._recommenders: dict[str, Recommender] = {}
+        self._ruled: dict[tuple[str, str], Recommender] = {}
 
     def __repr__(self) -> str:
         return f"Bundle({str(self.path)!r}, models={self.info.models}, data={self.info.data.get('name')!r})"
@@ -282,11 +284,29 @@ class Bundle:
         tables = (self.encoded_users, self.encoded_items)
         return Recommender(source, form, *tables, threads=threads, memory_mib=memory_mib, device=device)
 
-    def kept_recommender(self, model: str) -> Recommender:
-        """``recommender(model)``, made once."""
+    def kept_recommender(self, model: str, rules: RulesLike | None = None) -> Recommender:
+        """``recommender(model)``, made once; and under rules, of which the last ones are kept."""
         if model not in self._recommenders:
             self._recommenders[model] = self.recommender(model)
-        return self._recommenders[model]
+        if rules is None:
+            return self._recommenders[model]
+        from sdk.scoring.rules import rules_of
+
+        asked = rules_of(rules)
+        if (key := (model, asked.digest)) not in self._ruled:
+            self._ruled = {key: self._recommenders[model].under(self.item_rules(asked))}
+        return self._ruled[key]
+
+    def item_rules(self, rules: Rules) -> ItemRules:
+        """Rules by the rows of this bundle's items.
+
+        Raises:
+            UsageError: the items lack a column or an id, or diversity is asked for without the content model.
+        """
+        from sdk.scoring.rules import ItemRules
+
+        content = self.content if rules.diversity and self.has_content else None
+        return ItemRules.of(rules, self.items, self.encoded_items, content)
 
     def recommend(
         self,
@@ -299,6 +319,7 @@ class Bundle:
         deny: Ids = (),
         deny_by_user: Mapping[Any, Ids] | None = None,
         min_ratings: int = 0,
+        rules: RulesLike | None = None,
     ) -> TopK:
         """Each user's k best items, exactly, over the whole catalogue.
 
@@ -312,18 +333,20 @@ class Bundle:
             deny: item_ids that must not appear.
             deny_by_user: user_id -> item_ids that must not appear in that user's list.
             min_ratings: items with fewer training ratings do not appear.
+            rules: what lists must keep to, as a JSON object or a file of one (docs/rules.md); None for no rules.
 
         Raises:
-            UsageError: k < 1, the bundle has no such model, an item_id is not in the catalogue, or something given
-                as an id is none: ids are text where the data's are, or else whole numbers up to 2**63 - 1, floats
-                that are whole below 2**53.
+            UsageError: k < 1, the bundle has no such model, an item_id is not in the catalogue, the rules do not fit
+                it, or something given as an id is none: ids are text where the data's are, or else whole numbers up to
+                2**63 - 1, floats that are whole below 2**53.
+            DataError: the file of rules cannot be read.
         """
         from sdk.features.seen import Seen
         from sdk.scoring.filters import allowed_rows, with_denied
 
         k, users = count_of(k, "k"), ids_of(user_ids, "user_ids", self.encoded_users.ids)
         index = self.encoded_users.index_of(users)
-        recommender = self.kept_recommender(model)
+        recommender = self.kept_recommender(model, rules)
         seen, again = self._seen.take(index), None
         if include_seen:
             seen, found = Seen.nothing(len(index)), self.coming_again()

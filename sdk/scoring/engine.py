@@ -18,6 +18,7 @@ from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
 from sdk.machine.device import usable_cores
 from sdk.models.pair_form import PairForm, Side
+from sdk.scoring.exploration import Drawn, Noise, finish_drawn, no_noise
 from sdk.scoring.head_parts import HeadParts
 from sdk.scoring.kernels import MAX_ROWS
 from sdk.scoring.packed import PackedItems, mean_norm, pack
@@ -117,7 +118,25 @@ class Engine:
         lists = self._run(user_index, seen, k, audience)
         return lists, audience.result(self._packed, self.candidates, k)
 
-    def _run(self, user_index: Int64s, seen: Seen, k: int, audience: _Audience | None) -> BestRows:
+    def draw(self, user_index: Int64s, seen: Seen, k: int, noise: Noise) -> Drawn:
+        """The same with noise added to every score: each list is a draw, of which the engine knows the probability.
+
+        Raises:
+            ScoreError: a score is infinite or NaN; names the user row.
+            UsageError: k < 1.
+        """
+        drawn = Drawn.empty(len(user_index), min(k, len(self.candidates)))
+        self._run(user_index, seen, k, None, (noise, drawn))
+        return drawn
+
+    def _run(
+        self,
+        user_index: Int64s,
+        seen: Seen,
+        k: int,
+        audience: _Audience | None,
+        draw: tuple[Noise, Drawn] | None = None,
+    ) -> BestRows:
         check_length(k)
         if not self._is_safe:
             _refuse_overflow(self.form, user_index, self.candidates)
@@ -129,7 +148,7 @@ class Engine:
 
         def work(thread: int) -> None:
             buckets = buffers(0, k, 0) if audience is None else audience.of(thread)
-            self._score(tiles[thread::threads], user_index, seen, k, out, buckets)
+            self._score(tiles[thread::threads], user_index, seen, k, out, buckets, draw)
 
         if threads == 1:
             work(0)
@@ -139,9 +158,10 @@ class Engine:
         return out
 
     def _score(
-        self, tiles: Iterable[tuple[int, int]], user_index: Int64s, seen: Seen, k: int, out: BestRows, buckets: Buffers
-    ) -> None:
-        packed, head = self._packed, self._head
+        self, tiles: Iterable[tuple[int, int]], user_index: Int64s, seen: Seen, k: int, out: BestRows,
+        buckets: Buffers, draw: tuple[Noise, Drawn] | None,
+    ) -> None:  # fmt: skip
+        packed, head, drawing = self._packed, self._head, no_noise()
         slots = self._users_per_tile(k)
         kept_scores, kept_rows, all_counts, all_thresholds, keys = buffers(slots, k, len(self.candidates))
         watched = np.zeros((slots, len(packed.bias)), dtype=np.uint64)
@@ -151,23 +171,28 @@ class Engine:
             counts, thresholds = all_counts[: last - first], all_thresholds[: last - first]
             counts[:], thresholds[:] = 0, LOWEST
             lists = (kept_scores, kept_rows, counts, thresholds, keys)
+            if draw is not None:
+                drawing = draw[0].tile(rows, packed.row)
             mark_seen(seen.indptr, seen.items, packed.place, first, last, watched, True)
             if head is None:
-                prune = self._prune and not len(buckets[2])  # who leaves a tile would miss the audiences
+                prune = self._prune and not len(buckets[2]) and draw is None  # who leaves a tile would miss the rest
                 reach = (packed.norm_from, packed.bias_from)
                 dot_tile(
                     packed.bias, packed.dot, packed.row, reach,
-                    users.bias, users.dot, rows, lists, watched, buckets, k, prune,
+                    users.bias, users.dot, rows, lists, watched, buckets, k, prune, drawing,
                 )  # fmt: skip
             else:
                 mlp_tile(
                     packed.bias, packed.dot, packed.hidden, packed.fields, packed.row,
                     users.bias, users.dot, users.hidden, head.user_fields(users.fields), rows,
                     head.cross, head.weights, head.biases, head.bounds, head.starts, head.shapes,
-                    lists, watched, buckets, k,
+                    lists, watched, buckets, k, drawing,
                 )  # fmt: skip
             mark_seen(seen.indptr, seen.items, packed.place, first, last, watched, False)
-            finish_all(k, kept_scores, kept_rows, counts, keys, out.row, out.scores, out.lengths, first)
+            if draw is None:
+                finish_all(k, kept_scores, kept_rows, counts, keys, out.row, out.scores, out.lengths, first)
+            else:
+                finish_drawn(k, lists, drawing, draw[1].arrays, first)
 
 
 class _Audience:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from sdk.base.errors import UsageError
 from sdk.base.ids import nobody
-from sdk.base.types import Bools, Float32s, Int32s, Int64s, TopK, put_together
+from sdk.base.types import BestRows, Bools, Float32s, Float64s, Int32s, Int64s, TopK, put_together
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
 from sdk.machine.device import resolve_device
@@ -20,9 +21,13 @@ from sdk.scoring.engine import Engine
 
 if TYPE_CHECKING:
     from sdk.models.content.model import ContentModel
+    from sdk.scoring.exploration import Exploration
+    from sdk.scoring.rules import ItemRules
     from sdk.scoring.torch_engine import TorchEngine
 
 POPULAR, HISTORY = "popular", "history"
+UNDER_RULES = "+rules"
+"""What follows a model's name in the ``source`` of a list that it made under rules."""
 _SOURCE = "<U16"
 
 
@@ -86,15 +91,28 @@ class Recommender:
         if form is not None:
             form.check()  # now rather than when the first list is asked for
         self.popular = popular_form(items, len(users))
-        self._engines: dict[tuple[str, bool], Engine | TorchEngine] = {}
+        self.rules: ItemRules | None = None
+        self.exploration: Exploration | None = None
+        self._engines: dict[tuple[str, bool, bool], Engine | TorchEngine] = {}
         self.keep(None)
 
-    def _engine(self, name: str, allowed: Bools | None) -> Engine | TorchEngine:
+    def under(self, rules: ItemRules) -> Recommender:
+        """The same, whose users' lists keep to rules; popularity is no part of popular lists' scores."""
+        ruled = copy(self)
+        ruled.rules = rules
+        ruled.form = None if self.form is None else rules.dialled(self.form)
+        same = {POPULAR} if ruled.form is not self.form else {POPULAR, self.name}
+        ruled._engines = {key: each for key, each in self._engines.items() if key[0] in same and key[2]}
+        return ruled
+
+    def _engine(self, name: str, allowed: Bools | None, wanted: Bools | None = None) -> Engine | TorchEngine:
         """The engine of the model or of the fallback; kept where every title is allowed, or those of ``keep``."""
-        key = (name, allowed is None)  # else they are those of ``keep``
+        key = (name, allowed is None, wanted is None)  # else they are those of ``keep``, and of the rules
         if key in self._engines and (allowed is None or allowed is self._kept):
             return self._engines[key]
-        form = self.popular if name == POPULAR or self.form is None else self.form
+        form, is_kept = self.popular if name == POPULAR or self.form is None else self.form, allowed is self._kept
+        if wanted is not None:
+            allowed = wanted if allowed is None else wanted & allowed
         engine: Engine | TorchEngine
         if self.device == "cpu":
             engine = Engine(form, allowed, threads=self.threads, memory_mib=self.memory_mib)
@@ -102,9 +120,41 @@ class Recommender:
             from sdk.scoring.torch_engine import TorchEngine
 
             engine = TorchEngine(form, allowed, device=self.device)
-        if allowed is None or allowed is self._kept:
+        if is_kept or key[1]:
             self._engines[key] = engine
         return engine
+
+    def _lists(
+        self, name: str, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None, again: Again | None
+    ) -> tuple[BestRows, Float64s | None]:
+        """The best k by the model or by the fallback, under the rules if any choose; propensities of 0 among draws."""
+        engine, rules = self._engine(name, allowed), self.rules
+        if rules is None or not rules.asked.choose:
+            if again is None or self.form is None or name == POPULAR:
+                found = engine.top_k(user_index, seen, k)
+            else:
+                others = engine.top_k(user_index, again.beside(seen), k)
+                found = again.merged(others, self.form, user_index, seen, allowed)
+            return found, None if self.exploration is None else np.zeros(found.row.shape)
+        from sdk.scoring.rule_lists import ruled_lists
+
+        wanted = self._engine(name, allowed, rules.wanted) if rules.asked.at_least.count else engine
+        return ruled_lists(engine, wanted, rules, user_index, seen, k, self.threads), None
+
+    def _draws(
+        self, name: str, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None, _again: Again | None
+    ) -> tuple[BestRows, Float64s | None]:
+        """Draws by the model or by the fallback, and the propensity of each place.
+
+        Raises:
+            UsageError: the recommender is not on the CPU.
+        """
+        engine = self._engine(name, allowed)
+        if self.exploration is None or not isinstance(engine, Engine):
+            message = f"explore: got device {self.device!r}, expected 'cpu'; randomised lists are made on the CPU only"
+            raise UsageError(message)
+        drawn = engine.draw(user_index, seen, k, self.exploration.noise)
+        return drawn.lists, drawn.log_propensity(self.exploration.noise.tau)
 
     def keep(self, allowed: Bools | None) -> None:
         """Keep the engines of this very mask, for a job that asks with it again and again."""
@@ -140,23 +190,28 @@ class Recommender:
             seen: what each of them must not be given, aligned with ``user_index``.
             k: list length, at least 1.
             allowed: (R_item,) bool, the item rows that may be recommended; None allows all.
-            again: what each of them has and may be given again, aligned with ``user_index``; None: nothing rises.
+            again: what each of them has and may be given again, aligned with ``user_index``; None: nothing rises, nor
+                does it in draws and under rules that choose.
         """
         source, k = self.sources(user_index), min(k, max(len(self.items) - FIRST_KNOWN, 1))
-        others = seen if again is None else again.beside(seen)
-        cold = source == POPULAR
+        cold, drawn = source == POPULAR, np.zeros(len(user_index), np.bool_)
+        if self.exploration is not None:
+            drawn = self.exploration.chosen[user_index]
         parts = []
-        for name, rows in ((self.name, np.flatnonzero(~cold)), (POPULAR, np.flatnonzero(cold))):
-            if len(rows):
-                engine, mine = (
-                    self._engine(name, allowed),
-                    None if name == POPULAR or again is None else again.take(rows),
-                )
-                left_out = (seen if mine is None else others).take(rows)
-                found = engine.top_k(user_index[rows], left_out, k)
-                if mine is not None and self.form is not None:
-                    found = mine.merged(found, self.form, user_index[rows], seen.take(rows), allowed)
-                parts.append((rows, TopK(found.row, found.scores, found.lengths, source[rows])))
+        for name, which in ((self.name, ~cold), (POPULAR, cold)):
+            for make, rows in (
+                (self._lists, np.flatnonzero(which & ~drawn)),
+                (self._draws, np.flatnonzero(which & drawn)),
+            ):
+                if len(rows):
+                    mine = None if again is None else again.take(rows)
+                    found, propensity = make(name, user_index[rows], seen.take(rows), k, allowed, mine)
+                    made_by = (
+                        source[rows]
+                        if self.rules is None or name == POPULAR
+                        else np.char.add(source[rows], UNDER_RULES)
+                    )
+                    parts.append((rows, TopK(found.row, found.scores, found.lengths, made_by, propensity=propensity)))
         return put_together(parts, len(user_index), min(k, len(self.items) - FIRST_KNOWN))
 
     def recommend_with_audience(

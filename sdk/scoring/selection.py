@@ -94,7 +94,7 @@ def clean(slot: int, k: int, scores: Any, rows: Any, counts: Any, thresholds: An
 
 
 @compiled
-def _sort_falling(keys: Any, count: int) -> None:
+def sort_falling(keys: Any, count: int) -> None:
     """Sort the first ``count`` keys, largest first (heapsort: NumPy's sort takes a second more to compile)."""
     unbuilt, size = count >> 1, count
     while size > 1:
@@ -127,7 +127,7 @@ def finish_all(
         keep = min(count, k)
         if keep < count:
             keep_largest(keys, count, keep)
-        _sort_falling(keys, keep)
+        sort_falling(keys, keep)
         for rank in range(keep):
             best_rows[at, rank] = row_of(keys[rank])
             best_scores[at, rank] = score_of(keys[rank])

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sdk.machine.compiled import compiled
+from sdk.scoring.exploration import draw_strip
 from sdk.scoring.kernels import (
     LANES,
     MAX_ROWS,
@@ -121,7 +122,7 @@ def _norms(user_dot: Any) -> Any:
 @compiled
 def dot_tile(
     item_bias: Any, item_dot: Any, item_row: Any, reach: Any, user_bias: Any, user_dot: Any, user_rows: Any,
-    lists: Any, seen: Any, audience: Any, k: int, prune: bool,
+    lists: Any, seen: Any, audience: Any, k: int, prune: bool, drawing: Any,
 ) -> int:  # fmt: skip
     """Score a tile by bias and dot product alone; the number of user-strip scores computed is returned.
 
@@ -134,6 +135,7 @@ def dot_tile(
     limits = np.full(len(user_bias), np.float32(np.inf))  # thresholds of the users still in the tile, in its order
     limits[:active] = thresholds
     scores = np.empty((MAX_ROWS, LANES), dtype=np.float32)
+    scratch = np.empty(LANES, dtype=np.float32), np.empty(LANES)
     at_dot, at_bias, at_rows = address_of(item_dot), address_of(item_bias), address_of(item_row)
     at_scores, at_limits = address_of(scores), address_of(limits)
     at_user, at_user_bias = address_of(user_dot), address_of(user_bias)
@@ -150,6 +152,10 @@ def dot_tile(
                 at_dot + first * dim * _F32, dim, at_user + group * dim * _F32, at_user_bias + group * _F32,
                 at_bias + first * _F32, at_limits + group * _F32, at_scores,
             )  # fmt: skip
+            if len(drawing[0]):
+                for g in range(min(MAX_ROWS, active - group)):
+                    draw_strip(scores[g], strip, group + g, k, item_row, lists, seen, drawing, scratch)
+                continue
             while news != 0:
                 g = lowest_bit(news)
                 news &= news - np.uint64(1)
@@ -170,7 +176,7 @@ def mlp_tile(
     item_bias: Any, item_dot: Any, item_hidden: Any, item_fields: Any, item_row: Any,
     user_bias: Any, user_dot: Any, user_hidden: Any, user_fields: Any, user_rows: Any,
     cross: Any, weights: Any, biases: Any, bounds: Any, starts: Any, shapes: Any,
-    lists: Any, seen: Any, audience: Any, k: int,
+    lists: Any, seen: Any, audience: Any, k: int, drawing: Any,
 ) -> int:  # fmt: skip
     """Score a tile by the whole pair form; the number of user-strip scores computed is returned.
 
@@ -184,6 +190,7 @@ def mlp_tile(
             per place, empty where not wanted.
         seen: see ``mark_seen``.
         k: list length.
+        drawing: see ``draw_strip``; empty where nothing is drawn.
     """
     kept_scores, kept_rows, counts, thresholds, keys = lists
     tile, padded, dim, num_hidden = len(counts), len(user_bias), user_dot.shape[1], user_hidden.shape[1]
@@ -194,6 +201,7 @@ def mlp_tile(
     scores = np.empty((_GROUP, LANES), dtype=np.float32)
     z = np.empty((_GROUP * num_cross, LANES), dtype=np.float32)
     layers = np.empty((2, widest, LANES), dtype=np.float32)
+    scratch = np.empty(LANES, dtype=np.float32), np.empty(LANES)
     zeros = np.zeros(_GROUP * num_fields, dtype=np.float32)
     at_dot, at_bias, at_rows = address_of(item_dot), address_of(item_bias), address_of(item_row)
     at_hidden, at_fields, at_zeros = address_of(item_hidden), address_of(item_fields), address_of(zeros)
@@ -229,7 +237,9 @@ def mlp_tile(
                         at_layers, widest * LANES * _F32, at_weights + starts[part, 2] * _F32,
                         at_biases + starts[part, 3] * _F32, shapes[part], at_scores + g * LANES * _F32,
                     )  # fmt: skip
-            for g in range(rows):
+            for g in range(rows if len(drawing[0]) else 0):
+                draw_strip(scores[g], strip, group + g, k, item_row, lists, seen, drawing, scratch)
+            for g in range(0 if len(drawing[0]) else rows):
                 slot, at_score = group + g, at_scores + g * LANES * _F32
                 mask = lanes_at_least(at_score, thresholds[slot])
                 if mask != 0:

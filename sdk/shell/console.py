@@ -20,7 +20,7 @@ from sdk.shell.parser import CommandParser, HelpFormatter
 
 GROUP = "marquee.commands"
 _ORDER = [
-    *("inspect", "train", "score", "similar", "recommend", "evaluate", "report", "taste"),
+    *("inspect", "train", "score", "similar", "recommend", "evaluate", "judge", "report", "taste"),
     *("export", "serve", "verify", "compare", "tune", "download", "doctor"),
 ]
 """A person's way, on which help lists the commands; others come after these."""

@@ -74,8 +74,10 @@ def nights(bundle: Path, folder: Path, ratings: Path) -> Path:
     for name, ids in (("users", "1\n2\n5\n"), ("allow", "\n".join(map(str, range(3, 50)))), ("block", "1,3\n")):
         (folder / name).write_text(ids)
     files = {name: folder / name for name in ("users", "allow", "block")}
-    for date in ("2026-11-24", "2026-11-25"):
-        run(Job(bundle=bundle, out=out, run_date=date, k=5))
+    (folder / "rules.json").write_text('{"at_most": {"genres": 2}}')
+    ways: dict[str, Any] = {"2026-11-24": {"explore": 0.3}, "2026-11-25": {"rules": folder / "rules.json"}}
+    for date, way in ways.items():
+        run(Job(bundle=bundle, out=out, run_date=date, k=5, **way))
     asked: dict[str, Any] = {"users_per_part": 30, "audience": 3, "ratings": ratings, **files}
     loose = GateConfig(max_title_fallback=0.0, min_coverage=1.0)
     skipped = ("titles.fallback", "users.coverage", "titles.coverage")

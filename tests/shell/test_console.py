@@ -77,7 +77,7 @@ def test_a_command_is_the_one_of_python_m_under_another_name(name):
 
 
 WAY = [
-    *("inspect", "train", "score", "similar", "recommend", "evaluate", "report", "taste"),
+    *("inspect", "train", "score", "similar", "recommend", "evaluate", "judge", "report", "taste"),
     *("export", "serve", "verify", "compare", "tune", "download", "doctor"),
 ]
 
