@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.base.types import BestRows, Bools, Float32s, Float64s, IdArray, Int32s, Int64s
-from sdk.machine.compiled import compiled
+from sdk.machine.compiled import compiled, compiled_within
 from sdk.scoring.kernels import LANES, address_of, bits_of, bits_of_double, double_of, lanes_at_least, lowest_bit
 from sdk.scoring.selection import LOWEST, keep_largest, key_of, row_of, score_of, sort_falling
 
@@ -35,8 +35,9 @@ _LOG2, _LOG2_HIGH, _LOG2_LOW = 0.6931471805599453, 0.6931471803691238, 1.9082149
 _LOG2_E, _ROOT_HALF = 1.4426950408889634, 0.7071067811865476
 _INTEGER = 1.5 * 2.0**52
 """A number to which others are added to round them: the sum's lower bits are the integer."""
-_INVERSE = tuple(1.0 / math.factorial(i) for i in range(1, 14))
-_ODD = tuple(1.0 / i for i in range(1, 24, 2))
+_C = tuple(1.0 / math.factorial(i) for i in range(1, 11))
+_D = tuple(1.0 / i for i in range(1, 24, 2))
+"""Coefficients of the exponential's series and of atanh's, written out in loops of lanes, which fill vectors."""
 _NEGLIGIBLE = 60.0
 """A term so far below the largest one in the logarithm changes no float64 sum, of a billion of them either."""
 _GRID = 2.0**30
@@ -158,15 +159,15 @@ def no_noise() -> DrawingTile:
     return none, none, none, 0.0, np.zeros(0), np.zeros((0, LANES))
 
 
-@compiled
+@compiled_within
 def _exp(value: float) -> float:
-    """The exponential of a number from -700 to 700, to some units in the last place: 2**n times a series."""
+    """The exponential of a number from -700 to 700, to a part in 10**12: 2**n times a series."""
     shifted = value * _LOG2_E + _INTEGER
     n = shifted - _INTEGER
     rest = (value - n * _LOG2_HIGH) - n * _LOG2_LOW
-    total = _INVERSE[12]
-    for i in range(11, -1, -1):
-        total = total * rest + _INVERSE[i]
+    total = ((_C[9] * rest + _C[8]) * rest + _C[7]) * rest + _C[6]
+    total = ((total * rest + _C[5]) * rest + _C[4]) * rest + _C[3]
+    total = ((total * rest + _C[2]) * rest + _C[1]) * rest + _C[0]
     return (total * rest + 1.0) * double_of((bits_of_double(shifted) + np.int64(1023)) << np.int64(52))
 
 
@@ -178,13 +179,13 @@ def _log(value: float) -> float:
     part = double_of(bits_of_double(value) - (n << np.int64(52)))
     ratio = (part - 1) / (part + 1)
     square = ratio * ratio
-    total = _ODD[11]
-    for i in range(10, -1, -1):
-        total = total * square + _ODD[i]
+    total = ((_D[11] * square + _D[10]) * square + _D[9]) * square + _D[8]
+    total = (((total * square + _D[7]) * square + _D[6]) * square + _D[5]) * square + _D[4]
+    total = (((total * square + _D[3]) * square + _D[2]) * square + _D[1]) * square + _D[0]
     return np.float64(n) * _LOG2 + 2 * ratio * total
 
 
-@compiled
+@compiled_within
 def hashed(user: Any, item: Any) -> Any:
     """uint64 hash of a user's and an item's code."""
     value = np.uint64(user) + np.uint64(item)
@@ -260,11 +261,16 @@ def _sum_up(scores: Any, rest: Any, slot: int, drawing: Any) -> None:
     while high != 0:
         _raise_to(np.float64(scores[lowest_bit(high)]) * per_tau, slot, largest, sums)
         high &= high - np.uint64(1)
-    top, mine = largest[slot], sums[slot]
+    _add_lanes(scores, rest, per_tau, largest[slot], sums[slot])
+
+
+@compiled
+def _add_lanes(scores: Any, rest: Any, per_tau: float, top: float, sums: Any) -> None:
     for lane in range(LANES):
-        is_in = np.float64(np.int64((rest >> np.uint64(lane)) & np.uint64(1)))
         term = np.float64(scores[lane]) * per_tau - top
-        mine[lane] += is_in * _exp(term if term > -700.0 else -700.0)
+        is_in = (rest >> np.uint64(lane)) & np.uint64(1)
+        found = _exp(term if term > -700.0 else -700.0)
+        sums[lane] += found if is_in != 0 else 0.0
 
 
 @compiled
