@@ -208,7 +208,7 @@ def _noised(score: Any, user: Any, item: Any, tau: float) -> Any:
     return np.float32(np.float64(score) + tau * gumbel(hashed(user, item)))
 
 
-@compiled
+@compiled_within
 def draw_strip(
     scores: Any, strip: int, slot: int, k: int, item_row: Any, lists: Any, seen: Any, drawing: Any, scratch: Any
 ) -> None:
@@ -250,7 +250,7 @@ def _bounds(scores: Any, user: Any, places: Any, tau: Any, most: Any) -> None:
         most[lane] = scores[lane] + tau * (np.float32(151.0001) - np.float32(np.int32(upper)) * np.float32(2.0**-23))
 
 
-@compiled
+@compiled_within
 def _sum_up(scores: Any, rest: Any, slot: int, drawing: Any) -> None:
     """Add exp(score / tau) of the lanes whose bits are set to the slot's sums."""
     _, _, _, tau, largest, sums = drawing
