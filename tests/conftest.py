@@ -44,8 +44,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 OPTIONAL = (
     "croniter", "dask", "duckdb", "flask", "implicit", "kubernetes_validate", "lightgbm", "matplotlib", "merlin",
-    "moto", "nbformat", "nvtabular", "onnx", "optuna", "polars", "psutil", "pytriton", "s3fs", "selenium", "tensorflow",
-    "waitress", "yaml",
+    "mkdocs", "moto", "nbformat", "nvtabular", "onnx", "optuna", "polars", "psutil", "pytriton", "s3fs", "selenium",
+    "tensorflow", "waitress", "yaml",
 )  # fmt: skip
 """Packages that no installation must have: a test that needs one is skipped where it is missing."""
 FOLDERS = {"web": {"flask", "waitress"}}

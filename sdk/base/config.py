@@ -494,6 +494,16 @@ def to_json(config: Any) -> dict[str, Any]:
     return {f.name: _plain(getattr(config, f.name)) for f in fields(config)}
 
 
+def to_file(config: Any) -> dict[str, Any]:
+    """A config as ``--config`` reads it: plain JSON values, without those that follow the data."""
+    found = {f.name: getattr(config, f.name) for f in fields(config)}
+    return {
+        name: to_file(value) if dataclasses.is_dataclass(value) else _plain(value)
+        for name, value in found.items()
+        if not isinstance(value, FromData)
+    }
+
+
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return to_json(value)

@@ -102,7 +102,7 @@ class MissingFileError(DataError):
 
     def __init__(self, path: object, wanted: str, found: Sequence[str] = ()) -> None:
         there = f"it has {', '.join(found[:12])}" if found else "nothing is there"
-        super().__init__(f"{path}: no {wanted} ({there}). See 'Inputs' in README.md for the files we read.")
+        super().__init__(f"{path}: no {wanted} ({there}). docs/movielens.md lists the files we read.")
 
 
 class MissingColumnError(DataError):

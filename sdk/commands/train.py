@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 from datetime import date
 from typing import TYPE_CHECKING, Any, get_args
 
-from sdk.base.config import ModelName, RunConfig
+from sdk.base.config import ModelName, RunConfig, to_file
 from sdk.base.errors import UsageError
 from sdk.base.stages import Stages
 from sdk.commands.datasets import add_config, add_dataset, read_config, read_dataset
@@ -55,6 +56,8 @@ def add(commands: Any) -> None:
     add_options(parser)
     add_cluster_options(parser)
     add_mlflow_option(parser)
+    printed = "print the settings as --config reads them, and stop; nothing is read or written"
+    parser.group("advanced").add_argument("--print-config", action="store_true", help=printed)
     parser.group("common").add_argument(
         "--if-new",
         action="store_true",
@@ -95,6 +98,9 @@ def _train(args: argparse.Namespace) -> int:
     from sdk.training.freshness import is_up_to_date
     from sdk.training.pipeline import require_room, train_bundle
 
+    if args.print_config:
+        say(*json.dumps(to_file(run_config(args)), indent=2).split("\n"))
+        return 0
     config, force, cluster = run_config(args), args.force or args.if_new, made_of(ClusterConfig, args)
     if cluster.is_used and resolved(config.features.engine) == "builtin":
         message = "--workers and --dask: NVTabular divides its work among them, --features builtin has none to divide"

@@ -23,7 +23,7 @@ _GIANT = 0.05  # of all pairs
 _MANY = 100  # pairs, from which on a user's pace tells something
 _MOST = 0.5  # of a user's pairs
 _SHOWN = 12
-_MIB, _PER_PAIR_BYTES, _OF_WIDTH = 700.0, 290.0, 30.0  # as measured: docs/quality.md, HistoryConfig.max_titles
+_MIB, _PER_PAIR_BYTES, _OF_WIDTH = 700.0, 290.0, 30.0  # as measured: docs/research/lists.md
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -29,7 +29,7 @@ from sdk.base.traces import collected, note, span
 from sdk.machine.cluster import ClusterConfig
 from sdk.machine.device import versions_of
 from sdk.shell.completion import SHELLS, completes_files, completion_script
-from sdk.shell.parser import CommandParser, did_you_mean, is_lost
+from sdk.shell.parser import CommandParser, did_you_mean, is_lost, what_helps
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
@@ -41,7 +41,8 @@ EXIT_CODES = """\
 exit codes:
   0 done            2 usage            3 input data
   4 bundle, scores  5 output           6 quality gate
-  7 locked by another run              130/143 interrupted"""
+  7 locked by another run              130/143 interrupted
+what helps with each: docs/exit_codes.md"""
 
 
 class Terminated(BaseException):
@@ -301,8 +302,7 @@ def run_command(work: Callable[[argparse.Namespace], int], args: argparse.Namesp
         if not getattr(args, "only_prints", False):
             log.warning("stdout: %s; the work is done, its results are not printed", out.failure)
             return code
-        log.error("stdout: %s; the results are not printed", out.failure, extra=facts(exit_code=OutputError.exit_code))
-        return code or OutputError.exit_code
+        return code or _failed(f"stdout: {out.failure}; the results are not printed", OutputError.exit_code)
 
 
 def _run(work: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
@@ -314,22 +314,24 @@ def _run(work: Callable[[argparse.Namespace], int], args: argparse.Namespace) ->
     try:
         return _traced(work, args)
     except MarqueeError as error:
-        log.error("%s", error, exc_info=args.verbose, extra=facts(exit_code=error.exit_code))
-        return error.exit_code
+        return _failed(str(error), error.exit_code, args.verbose)
     except OSError as error:
         code = _exit_code_of(error, args)
         if code is None:
             raise
-        log.error("%s: %s", error.filename, reason(error), exc_info=args.verbose, extra=facts(exit_code=code))
-        return code
+        return _failed(f"{error.filename}: {reason(error)}", code, args.verbose)
     except KeyboardInterrupt:
-        log.error("interrupted; %s", after, extra=facts(exit_code=130))
-        return 130
+        return _failed(f"interrupted; {after}", 130)
     except Terminated:
-        log.error("terminated; %s", after, extra=facts(exit_code=143))
-        return 143
+        return _failed(f"terminated; {after}", 143)
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def _failed(message: str, code: int, traceback: bool = False) -> int:
+    stop = "" if message.endswith((".", "!", "?")) else "."
+    log.error("%s%s %s", message, stop, what_helps(code), exc_info=traceback, extra=facts(exit_code=code))
+    return code
 
 
 def _traced(work: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:

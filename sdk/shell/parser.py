@@ -163,6 +163,11 @@ def is_lost(out: Guarded) -> bool:
     return out.failure is not None and not isinstance(out.failure, BrokenPipeError)
 
 
+def what_helps(exit_code: int) -> str:
+    """The last words of every error: where its causes stand in order, with what shows more and what mends them."""
+    return f"What helps with exit code {exit_code}: docs/exit_codes.md"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``; did you mean --bundle?``, or nothing where no known name is like the word."""
     nearest = difflib.get_close_matches(word, list(known), n=1)

@@ -12,7 +12,7 @@ ten nearest titles, each a mean over the titles it is defined for:
 
 They are printed for TMDB's 4,803 films (``tmdb``), for all titles of latest-small (``movielens``), for weights chosen
 on one half and measured on the other (``weights``), and for hybrid lists on likes that they have not seen
-(``hybrid``). ``docs/content.md`` has the figures.
+(``hybrid``). ``docs/content.md`` and ``docs/research/content.md`` have the figures.
 
 The tutorial's: overview, genres, keywords, three actors and the director glued to one text, the 5,000 commonest words
 counted, cosine.

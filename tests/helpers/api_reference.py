@@ -23,6 +23,8 @@ SECTIONS = ("Args", "Attributes", "Returns", "Raises", "Yields")
 HEAD = """\
 # API reference
 
+After this page you know every public name of Python.
+
 Made from the docstrings by `pytest tests/house/test_docs.py --update-golden`. Names that are not here are not part of
 the API. Every public name of `sdk` is imported from `sdk` itself: `from sdk import RunConfig`.
 """

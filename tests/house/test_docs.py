@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import api_reference
+import command_reference
 import pytest
 
 import batch.__main__ as batch_commands
@@ -18,11 +19,13 @@ import batch.score
 import batch.taste
 import export.__main__ as export_commands
 import sdk.__main__ as sdk_commands
+from sdk.base.errors import MarqueeError
 from sdk.shell.cli import EXIT_CODES
 from sdk.shell.console import GROUP, parser_of
+from sdk.shell.parser import what_helps
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "triton_models").rglob("*.md"),
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "triton_models").rglob("*.md"),
                 *(ROOT / "examples").rglob("*.md")])  # fmt: skip
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 
@@ -121,6 +124,11 @@ def check(line: str) -> None:
         pytest.fail(f"not understood: {line}")
 
 
+def test_the_page_of_commands_is_what_the_parsers_say(golden):
+    by_module = {words: parser for words, parser in PARSERS.items() if words[0] not in ("marquee", "batch")}
+    golden(ROOT / "docs" / "cli.md", command_reference.reference(by_module))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_in_documents_are_understood(page):
     for line in command_lines(page):
@@ -142,8 +150,38 @@ def test_every_commands_help_has_an_example_that_works_and_the_exit_codes(words)
         check(re.split(r" {2,}", line)[0])
 
 
-def test_the_readme_lists_every_exit_code():
+# what each page is for ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=name_of)
+def test_a_page_begins_with_what_its_reader_can_do_after_it(page):
+    title, lead = page.read_text("utf-8").split("\n\n")[:2]
+    assert title.startswith("# ")
+    assert re.match(r"After this page (you|your)\b", lead), lead
+
+
+def exit_codes() -> set[int]:
+    """Every code that a command can end with: those of the errors, done, and the signals'."""
+    kinds = [MarqueeError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return {0, 130, 143} | {kind.exit_code for kind in kinds}
+
+
+def test_the_page_on_exit_codes_has_every_code_and_an_error_names_the_page(capsys):
+    page = ROOT / "docs" / "exit_codes.md"
+    heads = re.findall(r"^## ([\d and]+):", page.read_text("utf-8"), re.M)
+    assert [int(code) for head in heads for code in head.split(" and ")] == sorted(exit_codes())
+    assert sdk_commands.main(["evaluate", "--bundle", "not-there"]) == 4
+    assert capsys.readouterr().err.endswith(f"{what_helps(4)}\n")
+    assert what_helps(4).endswith(name_of(page))
+    assert name_of(page) in EXIT_CODES
+
+
+def test_the_figures_of_the_readme_are_those_of_the_pages():
     readme = (ROOT / "README.md").read_text("utf-8")
-    sentence = re.sub(r"\s+", " ", readme[readme.index("Exit codes:") :][:400])
-    for code, word in ((0, "done"), (2, "usage"), (3, "input"), (4, "bundle"), (5, "output"), (6, "quality gate")):
-        assert f"{code} {word}" in sentence
+    rows = [row for row in readme[readme.index("## How good") :].splitlines() if row.startswith("|")]
+    pages = "".join((ROOT / "docs" / name).read_text("utf-8") for name in ("quality.md", "other_data.md"))
+    figures = re.findall(r"0\.\d{3}", "".join(rows))
+    assert len(figures) >= 12
+    assert [figure for figure in figures if figure not in pages] == []

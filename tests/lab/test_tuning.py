@@ -20,6 +20,7 @@ from sdk.lab.tuning.space import SPACES, Choice, Range, field_of, space_around, 
 from sdk.lab.tuning.study_report import as_json, as_markdown, draw_history, draw_slices, fields_to_set, write_tuning
 from sdk.measure.list_evaluation import split_positives
 from sdk.shell.cli import Terminated
+from sdk.shell.parser import what_helps
 
 pytest.importorskip("optuna", reason="no optuna: pip install '.[tune]'")
 
@@ -366,7 +367,7 @@ def test_the_command_tunes_goes_on_refuses_other_settings_and_train_reads_its_be
 def test_the_command_says_what_is_missing_without_optuna(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert main(["tune", "--sample", "--model", "ncf", "--study", str(tmp_path / "study.db")]) == 2
-    assert capsys.readouterr().err.strip().endswith("pip install '.[tune]' in the project's folder")
+    assert capsys.readouterr().err.strip().endswith(f"pip install '.[tune]' in the project's folder. {what_helps(2)}")
     assert list(tmp_path.iterdir()) == []
 
 

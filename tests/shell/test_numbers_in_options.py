@@ -15,6 +15,7 @@ import export.__main__
 import sdk.__main__
 from sdk.bundles.bundle import Bundle
 from sdk.shell.cli import location_argument, path_argument, table_argument
+from sdk.shell.parser import what_helps
 from sdk.training.pipeline import train_bundle
 
 NONSENSE = [
@@ -109,7 +110,7 @@ def test_a_list_of_any_length_ends_with_the_catalogue(bundle, capsys, command, k
 def test_a_length_below_1_is_a_usage_error(bundle, capsys, command, least):
     named = bundle.titles(bundle.encoded_items.known_ids[:1]) if command[-1] in ("--liked", "similar") else []
     assert sdk.__main__.main([*command, *named, "--k", str(least), "--bundle", str(bundle.path)]) == 2
-    assert capsys.readouterr().err == f"k: got {least}, expected at least 1\n"
+    assert capsys.readouterr().err == f"k: got {least}, expected at least 1. {what_helps(2)}\n"
 
 
 @pytest.mark.parametrize("option", ["--k", "--users-per-part", "--keep", "--audience", "--threads", "--workers"])

@@ -1,7 +1,7 @@
 """What the history model leaves open, chosen together on a validation part cut from the training ratings themselves.
 
 How strongly the closed form must be held back, what content is worth, whether ratings of one sitting belong together:
-all depends on the data (``docs/history_choice.md``). So it is measured by the rule of the list protocol: a random fifth
+all depends on the data (``docs/research``). So it is measured by the rule of the list protocol: a random fifth
 of the likes is held out, and the lists that rank them best win. One setting after another is tried, from those that
 were good on every set at hand; another value is taken only where it wins by more than its standard error. At any
 size the cost is bounded: of many users' titles only the most rated take part, and a sample of the users is measured.

@@ -96,7 +96,7 @@ def discount(counts: Int64s, exponent: float) -> Float64s:
 
 
 def rank_for(num_users: int, num_fitted: int, num_items: int) -> int:
-    """The width of the dot path where the configuration leaves it open; measured in ``docs/history_choice.md``.
+    """The width of the dot path where the configuration leaves it open; measured in ``docs/research``.
 
     As many as the users or the fitted titles, which cuts nothing of the users' scores, but at most 1,024; less where
     scoring every user against every title with it is beyond a budget, and 256 at least.

@@ -6,9 +6,9 @@
 
 score(u, i) = <p[u], item_out[i]> + (1 + boost[u]) item_bias[i], with p[u] the sum of ``item_in`` over the user's
 titles, each times the weight of its rating, and boost[u] falling with the sum of these weights. Five choices raise it
-above EASE, all made on validation parts (``docs/quality.md``, ``docs/cold_start.md``): what was watched and not liked
-counts too, by its stars; heavy users count less; content features share coefficients among titles; popular titles are
-held back a little; and the less a user has told, the more popularity counts.
+above EASE, all made on validation parts (``lists.md`` and ``cold_start.md`` of ``docs/research``): what was watched and
+not liked counts too, by its stars; heavy users count less; content features share coefficients among titles; popular
+titles are held back a little; and the less a user has told, the more popularity counts.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ others rated. Weights change histories alone, not what the regression learns fro
 
 For lists over time the penalty and the half-life are chosen from the training ratings themselves, by rolling origin
 (Tashman 2000, International Journal of Forecasting 16): the model is learnt from what came before a moment, and the
-lists that name best what was liked between it and the next moment win. ``docs/history_choice.md`` has the figures.
+lists that name best what was liked between it and the next moment win. ``docs/research`` has the figures.
 """
 
 from __future__ import annotations
