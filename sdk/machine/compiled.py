@@ -18,6 +18,11 @@ def compiled(function: F) -> F:
     return _compile(function, {})
 
 
+def compiled_within(function: F) -> F:
+    """``compiled``, for what is called in a loop of lanes: as part of its caller, so that the loop fills registers."""
+    return _compile(function, {"forceinline": True})
+
+
 def compiled_loosely(function: F) -> F:
     """``compiled``, for training rather than scores: loops fill vector registers.
 

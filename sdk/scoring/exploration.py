@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.base.types import BestRows, Bools, Float32s, Float64s, IdArray, Int32s, Int64s
-from sdk.machine.compiled import compiled
-from sdk.scoring.kernels import LANES, address_of, bits_of, lanes_at_least, lowest_bit
-from sdk.scoring.selection import keep_largest, key_of, row_of, score_of, sort_falling
+from sdk.machine.compiled import compiled, compiled_within
+from sdk.scoring.kernels import LANES, address_of, bits_of, bits_of_double, double_of, lanes_at_least, lowest_bit
+from sdk.scoring.selection import LOWEST, keep_largest, key_of, row_of, score_of, sort_falling
 
 Codes: TypeAlias = NDArray[np.uint64]
 DrawingTile: TypeAlias = tuple[Codes, Codes, Codes, float, Float64s, Float64s]
@@ -32,6 +32,12 @@ _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _SHIFT = (np.uint64(30), np.uint64(27), np.uint64(31))
 _UNIT = 2.0**-53
 _LOG2, _LOG2_HIGH, _LOG2_LOW = 0.6931471805599453, 0.6931471803691238, 1.9082149292705877e-10
+_LOG2_E, _ROOT_HALF = 1.4426950408889634, 0.7071067811865476
+_INTEGER = 1.5 * 2.0**52
+"""A number to which others are added to round them: the sum's lower bits are the integer."""
+_C = tuple(1.0 / math.factorial(i) for i in range(1, 11))
+_D = tuple(1.0 / i for i in range(1, 24, 2))
+"""Coefficients of the exponential's series and of atanh's, written out in loops of lanes, which fill vectors."""
 _NEGLIGIBLE = 60.0
 """A term so far below the largest one in the logarithm changes no float64 sum, of a billion of them either."""
 _GRID = 2.0**30
@@ -153,32 +159,33 @@ def no_noise() -> DrawingTile:
     return none, none, none, 0.0, np.zeros(0), np.zeros((0, LANES))
 
 
-@compiled
+@compiled_within
 def _exp(value: float) -> float:
-    """The exponential of a number from -700 to 700, to about one unit in the last place: 2**n times a series."""
-    n = np.floor(value / _LOG2 + 0.5)
-    rest, term, total = value - n * _LOG2_HIGH - n * _LOG2_LOW, 1.0, 1.0
-    for i in range(1, 15):
-        term *= rest / i
-        total += term
-    return math.ldexp(total, int(n))
+    """The exponential of a number from -700 to 700, to a part in 10**12: 2**n times a series."""
+    shifted = value * _LOG2_E + _INTEGER
+    n = shifted - _INTEGER
+    rest = (value - n * _LOG2_HIGH) - n * _LOG2_LOW
+    total = ((_C[9] * rest + _C[8]) * rest + _C[7]) * rest + _C[6]
+    total = ((total * rest + _C[5]) * rest + _C[4]) * rest + _C[3]
+    total = ((total * rest + _C[2]) * rest + _C[1]) * rest + _C[0]
+    return (total * rest + 1.0) * double_of((bits_of_double(shifted) + np.int64(1023)) << np.int64(52))
 
 
 @compiled
 def _log(value: float) -> float:
-    """The logarithm of a positive number, by the series of atanh."""
-    part, n = math.frexp(value)
-    if part < 0.7071067811865476:
-        part, n = part * 2, n - 1
+    """The logarithm of a positive number that is not denormal, by the series of atanh."""
+    bits = bits_of_double(value) - bits_of_double(_ROOT_HALF)
+    n = bits >> np.int64(52)
+    part = double_of(bits_of_double(value) - (n << np.int64(52)))
     ratio = (part - 1) / (part + 1)
-    square, power, total = ratio * ratio, ratio, 0.0
-    for i in range(1, 24, 2):
-        total += power / i
-        power *= square
-    return n * _LOG2 + 2 * total
+    square = ratio * ratio
+    total = ((_D[11] * square + _D[10]) * square + _D[9]) * square + _D[8]
+    total = (((total * square + _D[7]) * square + _D[6]) * square + _D[5]) * square + _D[4]
+    total = (((total * square + _D[3]) * square + _D[2]) * square + _D[1]) * square + _D[0]
+    return np.float64(n) * _LOG2 + 2 * ratio * total
 
 
-@compiled
+@compiled_within
 def hashed(user: Any, item: Any) -> Any:
     """uint64 hash of a user's and an item's code."""
     value = np.uint64(user) + np.uint64(item)
@@ -201,7 +208,7 @@ def _noised(score: Any, user: Any, item: Any, tau: float) -> Any:
     return np.float32(np.float64(score) + tau * gumbel(hashed(user, item)))
 
 
-@compiled
+@compiled_within
 def draw_strip(
     scores: Any, strip: int, slot: int, k: int, item_row: Any, lists: Any, seen: Any, drawing: Any, scratch: Any
 ) -> None:
@@ -209,14 +216,16 @@ def draw_strip(
 
     Buffers hold the scores without noise, thresholds are with it. ``drawing`` is a ``DrawingTile``: its last two
     are (T,) the size, as a logarithm, that a slot's sums are relative to, and (T, LANES) the sums, a lane each.
+    ``scratch`` is (LANES,) float32, and (size,) uint64 as long as a buffer.
     """
     kept_scores, kept_rows, counts, thresholds, _ = lists
-    users, places, _, tau, largest, sums = drawing
-    most, terms = scratch
-    first, user = strip * LANES, users[slot]
-    _bounds(scores, user, places[first : first + LANES], np.float32(tau), most)
-    mask = lanes_at_least(address_of(most), thresholds[slot]) & ~seen[slot, strip]
-    rest = lanes_at_least(address_of(scores), np.float32(-3.4028235e38)) & ~seen[slot, strip]
+    users, places, _, tau, _, _ = drawing
+    most, again = scratch
+    first, user, threshold = strip * LANES, users[slot], thresholds[slot]
+    _bounds(scores, user, places[first : first + LANES], np.float32(tau * _LOG2), most)
+    margin = np.float32(4e-7) * (abs(threshold) + np.float32(80 * tau))  # of the bounds' rounding
+    mask = lanes_at_least(address_of(most), max(threshold - margin, LOWEST)) & ~seen[slot, strip]
+    rest = lanes_at_least(address_of(scores), LOWEST) & ~seen[slot, strip]
     while mask != 0:
         lane = lowest_bit(mask)
         mask &= mask - np.uint64(1)
@@ -226,33 +235,42 @@ def draw_strip(
             kept_scores[slot, count], kept_rows[slot, count] = scores[lane], item_row[first + lane]
             counts[slot] = count + 1
             if count + 1 > kept_scores.shape[1] - LANES:
-                _clean(slot, k, lists, drawing)
-    _sum_up(scores, rest, slot, tau, largest, sums, terms)
+                _clean(slot, k, lists, drawing, again)
+    _sum_up(scores, rest, slot, drawing)
 
 
 @compiled
 def _bounds(scores: Any, user: Any, places: Any, tau: Any, most: Any) -> None:
-    """Of each lane a score that it cannot exceed with its noise: with v at least 2**-n, a Gumbel is at most n log 2."""
+    """Of each lane a score that it cannot exceed with its noise, but for rounding.
+
+    A Gumbel of the hash v is at most -log v, and log2(1 + f) at least f: so a float32's bits tell how large it is.
+    """
     for lane in range(LANES):
-        upper = np.float32(np.int32(hashed(user, places[lane]) >> np.uint64(40)))
-        n = np.float32(152) - np.float32(bits_of(upper) >> np.uint32(23))
-        most[lane] = scores[lane] + tau * n * np.float32(0.6931473)
+        upper = bits_of(np.float32(np.int32(hashed(user, places[lane]) >> np.uint64(40))))
+        most[lane] = scores[lane] + tau * (np.float32(151.0001) - np.float32(np.int32(upper)) * np.float32(2.0**-23))
+
+
+@compiled_within
+def _sum_up(scores: Any, rest: Any, slot: int, drawing: Any) -> None:
+    """Add exp(score / tau) of the lanes whose bits are set to the slot's sums."""
+    _, _, _, tau, largest, sums = drawing
+    at_scores, per_tau = address_of(scores), 1.0 / tau if tau > 0 else 0.0
+    if rest & lanes_at_least(at_scores, np.float32((largest[slot] - _NEGLIGIBLE) * tau)) == 0:
+        return
+    high = rest & lanes_at_least(at_scores, np.float32(largest[slot] * tau))
+    while high != 0:
+        _raise_to(np.float64(scores[lowest_bit(high)]) * per_tau, slot, largest, sums)
+        high &= high - np.uint64(1)
+    _add_lanes(scores, rest, per_tau, largest[slot], sums[slot])
 
 
 @compiled
-def _sum_up(scores: Any, rest: Any, slot: int, tau: float, largest: Any, sums: Any, terms: Any) -> None:
-    """Add exp(score / tau) of the lanes whose bits are set to the slot's sums."""
-    top = -np.inf
+def _add_lanes(scores: Any, rest: Any, per_tau: float, top: float, sums: Any) -> None:
     for lane in range(LANES):
-        is_in = (rest >> np.uint64(lane)) & np.uint64(1) != 0
-        terms[lane] = np.float64(scores[lane]) / tau if is_in else -np.inf
-        top = max(top, terms[lane])
-    if top <= largest[slot] - _NEGLIGIBLE:
-        return
-    _raise_to(top, slot, largest, sums)
-    for lane in range(LANES):
-        difference = terms[lane] - largest[slot]
-        sums[slot, lane] += _exp(max(difference, -700.0)) if difference > -_NEGLIGIBLE else 0.0
+        term = np.float64(scores[lane]) * per_tau - top
+        is_in = (rest >> np.uint64(lane)) & np.uint64(1)
+        found = _exp(term if term > -700.0 else -700.0)
+        sums[lane] += found if is_in != 0 else 0.0
 
 
 @compiled
@@ -266,67 +284,64 @@ def _raise_to(top: float, slot: int, largest: Any, sums: Any) -> None:
 
 
 @compiled
-def _add(score: Any, slot: int, tau: float, largest: Any, sums: Any) -> None:
+def _add(score: Any, slot: int, drawing: Any) -> None:
     """Add one score's term to the slot's sums."""
-    term = np.float64(score) / tau
+    _, _, _, tau, largest, sums = drawing
+    term = np.float64(score) * (1.0 / tau)
     _raise_to(term, slot, largest, sums)
     if term - largest[slot] > -700.0:
         sums[slot, 0] += _exp(term - largest[slot])
 
 
 @compiled
-def _clean(slot: int, k: int, lists: Any, drawing: Any) -> None:
-    """Keep a slot's k best with their noise, raise its threshold, and sum what is thrown out."""
-    kept_scores, kept_rows, counts, thresholds, _ = lists
-    users, _, by_row, tau, largest, sums = drawing
-    count, kept = counts[slot], 0
-    if count <= k:
-        return
-    worst = _worst_of(slot, count, k, lists, drawing)
-    for i in range(count):
-        score, row = kept_scores[slot, i], kept_rows[slot, i]
-        if key_of(_noised(score, users[slot], by_row[row], tau), row) >= worst:
-            kept_scores[slot, kept], kept_rows[slot, kept] = score, row
-            kept += 1
-        else:
-            _add(score, slot, tau, largest, sums)
-    counts[slot] = kept
-    thresholds[slot] = score_of(worst)
+def _clean(slot: int, k: int, lists: Any, drawing: Any, again: Any) -> None:
+    """Keep a slot's k best with their noise, raise its threshold, and sum what is thrown out.
 
-
-@compiled
-def _worst_of(slot: int, count: int, k: int, lists: Any, drawing: Any) -> Any:
-    """The key, with noise, of the worst of a slot's k best; these keys stand first in the scratch."""
-    kept_scores, kept_rows, _, _, keys = lists
+    Their keys, with the noise, stand first in ``again``.
+    """
+    kept_scores, kept_rows, counts, thresholds, keys = lists
     users, _, by_row, tau, _, _ = drawing
+    count, kept = counts[slot], 0
     for i in range(count):
         row = kept_rows[slot, i]
-        keys[i] = key_of(_noised(kept_scores[slot, i], users[slot], by_row[row], tau), row)
+        keys[i] = again[i] = key_of(_noised(kept_scores[slot, i], users[slot], by_row[row], tau), row)
+    if count <= k:
+        return
     keep_largest(keys, count, k)
     worst = keys[0]
     for i in range(k):
         worst = min(worst, keys[i])
-    return worst
+    for i in range(count):
+        if again[i] >= worst:
+            kept_scores[slot, kept], kept_rows[slot, kept], again[kept] = (
+                kept_scores[slot, i],
+                kept_rows[slot, i],
+                again[i],
+            )
+            kept += 1
+        else:
+            _add(kept_scores[slot, i], slot, drawing)
+    counts[slot] = kept
+    thresholds[slot] = score_of(worst)
 
 
 @compiled
 def finish_drawn(k: int, lists: Any, drawing: Any, out: Any, first: int) -> None:
     """Write each slot's k best, best first, into rows ``first`` onwards of ``Drawn``'s arrays."""
     best_rows, best_scores, lengths, plain, log_rest = out
-    kept_scores, kept_rows, counts, _, keys = lists
-    users, _, by_row, tau, largest, sums = drawing
+    kept_scores, _, counts, _, keys = lists
+    _, _, _, _, largest, sums = drawing
+    again = np.empty(len(keys), dtype=np.uint64)
     for slot in range(len(counts)):
         at = first + slot
-        _clean(slot, k, lists, drawing)
+        _clean(slot, k, lists, drawing, again)
         count = counts[slot]
-        for i in range(count):
-            row = kept_rows[slot, i]
-            keys[i] = key_of(_noised(kept_scores[slot, i], users[slot], by_row[row], tau), row)
+        keys[:count] = again[:count]
         sort_falling(keys, count)
         for rank in range(count):
             best_rows[at, rank], best_scores[at, rank] = row_of(keys[rank]), score_of(keys[rank])
             for i in range(count):
-                if kept_rows[slot, i] == best_rows[at, rank]:
+                if again[i] == keys[rank]:
                     plain[at, rank] = kept_scores[slot, i]
         lengths[at] = count
         total = sums[slot].sum()

@@ -263,3 +263,5 @@ def _bits_as(source: Any, target: Any, kind: Any) -> Any:
 
 bits_of = _bits_as(types.float32, types.uint32, _I32)
 float_of = _bits_as(types.uint32, types.float32, _F32)
+bits_of_double = _bits_as(types.float64, types.int64, _I64)
+double_of = _bits_as(types.int64, types.float64, ir.DoubleType())

@@ -135,7 +135,7 @@ def dot_tile(
     limits = np.full(len(user_bias), np.float32(np.inf))  # thresholds of the users still in the tile, in its order
     limits[:active] = thresholds
     scores = np.empty((MAX_ROWS, LANES), dtype=np.float32)
-    scratch = np.empty(LANES, dtype=np.float32), np.empty(LANES)
+    scratch = np.empty(LANES, dtype=np.float32), np.empty(len(keys), dtype=np.uint64)
     at_dot, at_bias, at_rows = address_of(item_dot), address_of(item_bias), address_of(item_row)
     at_scores, at_limits = address_of(scores), address_of(limits)
     at_user, at_user_bias = address_of(user_dot), address_of(user_bias)
@@ -201,7 +201,7 @@ def mlp_tile(
     scores = np.empty((_GROUP, LANES), dtype=np.float32)
     z = np.empty((_GROUP * num_cross, LANES), dtype=np.float32)
     layers = np.empty((2, widest, LANES), dtype=np.float32)
-    scratch = np.empty(LANES, dtype=np.float32), np.empty(LANES)
+    scratch = np.empty(LANES, dtype=np.float32), np.empty(len(keys), dtype=np.uint64)
     zeros = np.zeros(_GROUP * num_fields, dtype=np.float32)
     at_dot, at_bias, at_rows = address_of(item_dot), address_of(item_bias), address_of(item_row)
     at_hidden, at_fields, at_zeros = address_of(item_hidden), address_of(item_fields), address_of(zeros)
