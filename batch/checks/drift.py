@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sdk.base.types import Float32s, Float64s, Int32s, Int64s
+from sdk.features.seen import Seen
 
 SCORE_BINS = 1 << 16
 NOT_LISTED = -1
@@ -95,6 +96,27 @@ def sameness(listed_in: Int64s, eligible: Int64s) -> float | None:
     several = (listed_in > 0) & (eligible > 1)
     counts, others = listed_in[several].astype(np.float64), eligible[several] - 1
     return float((counts * (counts - 1) / others).sum() / counts.sum()) if several.any() else None
+
+
+def one_order(listed_in: Int64s, barred: Seen, depth: int) -> float | None:
+    """``sameness`` of lists that all follow one order, each without what is barred there.
+
+    Args:
+        listed_in: (I,) int64; the order is descending by it.
+        barred: items, from 0, of each list.
+        depth: places of a top.
+    """
+    rank = np.empty(len(listed_in), np.int64)
+    rank[np.argsort(-listed_in, kind="stable")] = np.arange(len(listed_in))
+    lists, at = barred.users, rank[barred.items]
+    in_order = np.lexsort((at, lists))
+    lists, at = lists[in_order], at[in_order]
+    free_before = at - (np.arange(len(at)) - barred.indptr[lists])
+    num_lists = len(barred.indptr) - 1
+    ends = depth + np.bincount(lists[free_before < depth], minlength=num_lists)  # each top lies before its end
+    reaching = num_lists - np.cumsum(np.bincount(np.minimum(ends, len(rank)), minlength=len(rank) + 1))[:-1]
+    without = np.bincount(at[at < ends[lists]], minlength=len(rank))
+    return sameness(reaching - without, num_lists - np.bincount(at, minlength=len(rank)))
 
 
 def gini(counts: Int64s) -> float | None:

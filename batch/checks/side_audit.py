@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch.checks.drift import NOT_LISTED, SCORE_BINS, gini, sameness, score_histogram, tops
+from batch.checks.drift import NOT_LISTED, SCORE_BINS, gini, one_order, sameness, score_histogram, tops
 from batch.checks.part_layout import layout_problem
 from batch.checks.rule_audit import ListedItems, RuleAudit
 from batch.gates.figures import FOLDERS, TITLES, USERS, SideFigures
@@ -24,6 +24,9 @@ from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
 from sdk.scoring.recommender import POPULAR
 from sdk.scoring.rules import ItemRules
+
+_SOME = 10_000
+"""Lists, about, that what one order for all would give is measured on."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,11 +214,25 @@ class SideAudit:
         )  # fmt: skip
 
     def _sameness(self) -> float | None:
-        """See ``drift.sameness``; None where lists choose among fewer than twice the items that their tops hold."""
+        """``drift.sameness`` against ``drift.one_order``; None where lists choose among few more than tops hold."""
         choice = self.rules.left[self.present].mean() if self.present.any() else 0.0
         if choice < 2 * self.rules.depth:
             return None
-        return sameness(self.listed_in, np.maximum(self.personal - self.barred, self.listed_in))
+        could = np.maximum(self.personal - self.barred, self.listed_in)
+        depth = min(self.rules.depth, self.rules.k)
+        found, most = sameness(self.listed_in, could), one_order(self.listed_in, self._some_barred(), depth)
+        return None if found is None else min(found / most, 1.0) if most else found
+
+    def _some_barred(self) -> Seen:
+        """What is barred in some of the lists, evenly taken; items from 0."""
+        rows = np.flatnonzero(self.present)
+        rows = rows[:: max(len(rows) // _SOME, 1)]
+        seen = self.rules.seen
+        if seen is None:
+            return Seen.nothing(len(rows))
+        theirs = seen.take(rows + FIRST_KNOWN)
+        known = theirs.items >= FIRST_KNOWN
+        return Seen.build(theirs.users[known], theirs.items[known].astype(np.int64) - FIRST_KNOWN, len(rows))
 
     def _take_apart(self, name: str, table: pa.Table) -> PartLists:
         if problem := layout_problem(name, table, self.rules.layout):

@@ -257,7 +257,7 @@ GATES = (
           "the model gives everything one score: not trained, or diverged",
           users="max_flat_users", titles="max_flat_titles"),
     _gate("sameness", _measured("sameness", "the lists have too few items to choose from"),
-          "share of the other lists that hold an item of a top, of those that could",
+          "share of the other lists that hold an item of a top, against one order for all",
           "everybody gets one list: personal taste is lost", users="max_sameness", titles="max_title_sameness"),
     _gate("coverage", _measured("coverage", "no items"), "share of the catalogue that is listed anywhere",
           "half the catalogue is gone, or the lists shrank to a few items", users=_COVERED, titles=_COVERED),

@@ -38,7 +38,8 @@ class GateConfig:
         max_fallback_rise: how much either share may grow from one night to the next.
         max_flat_users: share of users' lists in which all scores are the same, fallback aside.
         max_flat_titles: the same of items' lists; all of them may be, where items are told apart by one category, say.
-        max_sameness: of the other users who could be shown an item of a top, the share who are, in the mean.
+        max_sameness: of the other users who could be shown an item of a top, the share who are, in the mean,
+            against what one order for all would give.
         max_title_sameness: the same of items' lists.
         min_coverage: share of the catalogue that stands in at least one list.
         min_coverage_ratio: that share over the previous night's.
@@ -73,8 +74,8 @@ class GateConfig:
     max_fallback_rise: float = 0.2
     max_flat_users: float = 0.1
     max_flat_titles: float = 1.0
-    max_sameness: float = 0.6
-    max_title_sameness: float = 0.6
+    max_sameness: float = 0.96
+    max_title_sameness: float = 0.96
     min_coverage: float = 0.0
     min_coverage_ratio: float = 0.5
     max_gini: float = 1.0

@@ -120,6 +120,8 @@ class Scorer:
             )
             nothing = Seen.nothing(len(bundle.encoded_users))
             self.seen = asked.barred(nothing if job.include_seen else asked.seen(bundle, some))
+            may_come = job.include_seen or asked.again is not None
+            self.again = bundle.coming_again(users=some, items=asked.again) if may_come else None
             self.content = bundle.look_alikes(job.kind) if bundle.has_content else None
         if asked.rules is not None:
             self.recommender = self.recommender.under(asked.rules)
@@ -172,10 +174,13 @@ class Scorer:
         ids, items = self.asked.users[rows], self.bundle.encoded_items.ids
         index = self.user_index[rows]
         args = (index, self.seen.take(index), self.k)
+        again = None if self.again is None else self.again.take(index)
         if not self.audience:
-            lists = self.recommender.recommend_rows(*args, self.asked.allowed)
+            lists = self.recommender.recommend_rows(*args, self.asked.allowed, again)
             return partial(lists.answering("user_id", ids).to_arrow, item_ids=items), {}
         lists, parts = self._with_audience(*args, self.audience)
+        if again is not None:  # audiences are by the score alone
+            lists = self.recommender.recommend_rows(*args, self.asked.allowed, again)
         encoded = (part_bytes(part, page_checksums=True) for part in parts)
         partials = {partial_name(n, shard.number): data for n, data in enumerate(encoded)}
         return partial(lists.answering("user_id", ids).to_arrow, item_ids=items), partials

@@ -354,6 +354,11 @@ class HistoryConfig(Checked):
             of the last two. Implicit feedback is never weighed by stars.
         session_gap_s: what a user rated with no longer pause between belongs together: it counts twice in the
             regression; 0: time does not count there.
+        repeat_weight: where items that a user has may come again, how much what came more or heavier rises above the
+            rest: times log2(1 + ``star_weight`` w) of its weight w. None chooses it where events of a pair repeat and
+            have times (``sdk.models.history.repeats``); else it is 0.
+        repeat_half_life_days: of that, by the days from the pair's last event to its user's newest; 0: age does not
+            count. None: chosen with ``repeat_weight``.
     """
 
     rank: Count | None = None
@@ -374,6 +379,8 @@ class HistoryConfig(Checked):
     ranker_weight: Amount | None = None
     weighting: Weighting | None = "stars"
     session_gap_s: Amount | None = None
+    repeat_weight: Amount | None = None
+    repeat_half_life_days: Amount | None = None
 
     def weights(self, rating: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """(N,) float32 weight of each rating in a history: 1 for the least like, more above, less below."""

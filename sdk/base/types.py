@@ -56,6 +56,58 @@ def _require_same_length(value: object, *names: str) -> None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Repeats:
+    """Each event of the pairs that came more than once: what was known of a pair at any moment.
+
+    Attributes:
+        indptr: (N + 1,) int64; pair n's events are ``indptr[n]:indptr[n + 1]``, none where it came once.
+        weight: (E,) float32 of each event.
+        timestamp: (E,) int64 seconds, ascending within a pair.
+    """
+
+    indptr: Int64s
+    weight: Float32s
+    timestamp: Int64s
+
+    def take(self, rows: Int64s) -> Repeats:
+        """Those of (M,) pairs, in that order."""
+        size = self.indptr[rows + 1] - self.indptr[rows]
+        indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(size)])
+        events = np.repeat(self.indptr[rows] - indptr[:-1], size) + np.arange(indptr[-1])
+        return Repeats(indptr, self.weight[events], self.timestamp[events])
+
+    def first(self, timestamp: Int64s) -> Int64s:
+        """(N,) int64 time at which each pair began; ``timestamp``: (N,) its latest."""
+        out, several = timestamp.copy(), np.diff(self.indptr) > 0
+        out[several] = self.timestamp[self.indptr[:-1][several]]
+        return out
+
+    def came(self, start: int, end: int, timestamp: Int64s) -> Bools:
+        """(N,) bool, which pairs came from ``start`` on and before ``end``; ``timestamp``: (N,) the latest of each."""
+        pair = np.repeat(np.arange(len(timestamp)), np.diff(self.indptr))
+        within: Bools = (timestamp >= start) & (timestamp < end)
+        within[pair[(self.timestamp >= start) & (self.timestamp < end)]] = True
+        return within
+
+    def as_of(self, moment: int, rating: Float32s, timestamp: Int64s) -> tuple[Float32s, Int64s]:
+        """Each pair's weight and latest time by its events before a moment; as given, of those that began no earlier.
+
+        Args:
+            moment: seconds.
+            rating: (N,) float32, what each pair weighs in all.
+            timestamp: (N,) int64, its latest time.
+        """
+        pair = np.repeat(np.arange(len(rating)), np.diff(self.indptr))
+        early = self.timestamp < moment
+        weight = np.bincount(pair[early], self.weight[early], len(rating))
+        newest = np.zeros(len(rating), np.int64)
+        np.maximum.at(newest, pair[early], self.timestamp[early])
+        changed = weight > 0
+        found = np.minimum(weight.astype(np.float32), rating)
+        return np.where(changed, found, rating), np.where(changed, newest, timestamp)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Interactions:
     """Ratings, or events of which each is a like of its weight; one row per (user, item) pair.
 
@@ -65,6 +117,7 @@ class Interactions:
         rating: (N,) float32, stars; of implicit feedback the weight.
         timestamp: (N,) int64, seconds since 1970-01-01 UTC; all 0 where it is not known.
         seen: (N,) bool, False where the pair does not take the item out of the user's lists, as a view; None: none.
+        repeats: the events that were added up to pairs; None where none were, or nothing says when.
     """
 
     user_id: Int64s
@@ -72,6 +125,7 @@ class Interactions:
     rating: Float32s
     timestamp: Int64s
     seen: Bools | None = None
+    repeats: Repeats | None = None
 
     def __post_init__(self) -> None:
         _require_same_length(
@@ -84,7 +138,21 @@ class Interactions:
     def take(self, rows: Int64s | Bools) -> Interactions:
         """The given rows (a boolean mask or row numbers), in that order."""
         seen = None if self.seen is None else self.seen[rows]
-        return Interactions(self.user_id[rows], self.item_id[rows], self.rating[rows], self.timestamp[rows], seen)
+        again = None if self.repeats is None else self.repeats.take(np.arange(len(self))[rows])
+        columns = (self.user_id[rows], self.item_id[rows], self.rating[rows], self.timestamp[rows])
+        return Interactions(*columns, seen, again)
+
+    @property
+    def since(self) -> Int64s:
+        """(N,) int64 seconds, when each pair began; what parts pairs by time."""
+        return self.timestamp if self.repeats is None else self.repeats.first(self.timestamp)
+
+    def as_of(self, moment: int) -> Interactions:
+        """The same pairs; those that began before a moment as they were then, by events before it."""
+        if self.repeats is None:
+            return self
+        rating, timestamp = self.repeats.as_of(moment, self.rating, self.timestamp)
+        return replace(self, rating=rating, timestamp=timestamp)
 
 
 def _of_films() -> Description:

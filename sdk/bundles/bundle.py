@@ -15,7 +15,7 @@ from sdk.base.files import sha256_of, standing
 from sdk.base.ids import count_of, id_of, ids_of
 from sdk.base.paths import as_path
 from sdk.base.rights import reason
-from sdk.base.types import Id, Ids, Int64s, TopK
+from sdk.base.types import Bools, Id, Ids, Int64s, TopK
 from sdk.bundles.info import FORMAT_VERSION, IN_MEASURED, INFO, MEASURED, BundleInfo, read_info, verify
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sdk.models.history.model import HistoryModel
     from sdk.models.pair_form import PairForm
     from sdk.models.pair_model import PairModel
+    from sdk.scoring.again import Again
     from sdk.scoring.recommender import Recommender
     from sdk.scoring.rules import ItemRules, Rules, RulesLike
 
@@ -130,7 +131,7 @@ class Bundle:
         """Every rating, encoded, with the part of the split that it fell in."""
         from sdk.features.interactions import StoredInteractions
 
-        ages = self.history is not None and bool(self.history.config.half_life_days)
+        ages = self.history is not None and self.history.needs_times
         sizes = len(self.encoded_users), len(self.encoded_items)
         return StoredInteractions.read(self.path / "seen.parquet", sizes, with_times=ages)
 
@@ -326,7 +327,8 @@ class Bundle:
             user_ids: (B,) ids of the bundle's kind, numbers or text; an unknown user gets the most popular items.
             k: list length, at least 1.
             model: ``dlrm``, ``ncf`` or ``best``.
-            include_seen: whether items that the user has rated may appear.
+            include_seen: whether items that the user has rated may appear; where events repeat, these rise by how
+                often and how lately they came.
             candidates: item_ids, the only ones that may appear; None allows all.
             deny: item_ids that must not appear.
             deny_by_user: user_id -> item_ids that must not appear in that user's list.
@@ -345,14 +347,17 @@ class Bundle:
         k, users = count_of(k, "k"), ids_of(user_ids, "user_ids", self.encoded_users.ids)
         index = self.encoded_users.index_of(users)
         recommender = self.kept_recommender(model, rules)
-        seen = Seen.nothing(len(index)) if include_seen else self._seen.take(index)
+        seen, again = self._seen.take(index), None
+        if include_seen:
+            seen, found = Seen.nothing(len(index)), self.coming_again()
+            again = None if found is None else found.take(index)
         if deny_by_user:
             known = self.encoded_users.ids
             by_user = {id_of(user, "deny_by_user", known): item_ids for user, item_ids in deny_by_user.items()}
             denied = {row: by_user.get(user, ()) for row, user in enumerate(users.tolist())}
             seen = with_denied(seen, denied, self.encoded_items)
         allowed = allowed_rows(self.encoded_items, candidates=candidates, deny=deny, min_ratings=min_ratings)
-        return recommender.recommend(index, seen, k, allowed).answering("user_id", users)
+        return recommender.recommend(index, seen, k, allowed, again).answering("user_id", users)
 
     def recommend_for(self, item_ids: Ids, k: int = 10) -> TopK:
         """The k best items for a visitor of whom only some liked items are known, without training anything.
@@ -372,6 +377,30 @@ class Bundle:
 
         history, k = self._need_history(), count_of(k, "k")
         return visitor_list(history, self.encoded_items, item_rows(self.encoded_items, item_ids), k)
+
+    def coming_again(
+        self, *, parts: Sequence[int] = (), users: Int64s | None = None, items: Bools | None = None
+    ) -> Again | None:
+        """What each user row has, with what that adds to its score where it may be given again.
+
+        Args:
+            parts: of the split; none named: all of them.
+            users: (N,) int64, the only user rows that are to have any; None: all of them.
+            items: (R_item,) bool, what may be given again; None: everything.
+
+        Returns:
+            None where nothing rises: there is no history model, or no event repeated in training.
+        """
+        from sdk.scoring.again import Again
+
+        history = self.history
+        if history is None or not history.config.repeat_weight:
+            return None
+        rated = self.interactions.only(*parts)
+        rated = rated if users is None else rated.of_users(users)
+        rows = rated.rows
+        bonus = history.repeat_bonus(rated.rating, rows.user_index, rated.timestamp)
+        return Again.build(rows.user_index, rows.item_index, bonus, len(self.encoded_users), items)
 
     @cached_property
     def _seen(self) -> Any:

@@ -220,7 +220,7 @@ def _onto(loaded: Loaded, users: IdArray, items: IdArray) -> Interactions:
     """The pairs under the keys of all users and items."""
     pairs = loaded.interactions
     user, item = _keys(users, loaded.user_id, pairs.user_id), _keys(items, loaded.item_id, pairs.item_id)
-    return Interactions(user, item, pairs.rating, pairs.timestamp, pairs.seen)
+    return replace(pairs, user_id=user, item_id=item)
 
 
 def _keys(known: IdArray, found: IdArray, keys: Int64s) -> Int64s:

@@ -22,7 +22,7 @@ def fingerprint(
     """Hash accepted ratings, titles and users, and what their columns mean where they are not MovieLens's.
 
     Args:
-        interactions: ratings, unique by (user, item).
+        interactions: ratings, unique by (user, item), with the events that they are of.
         items: ``schema.ITEMS``, ascending by item_id.
         users: ``schema.USERS``, ascending by user_id.
         order: (N,) row numbers that sort the ratings by user, then item; None where they are sorted.
@@ -40,6 +40,10 @@ def fingerprint(
             rows = slice(start, start + _ROWS)
             part = column[rows if order is None else order[rows]]
             digest.update(np.ascontiguousarray(part, dtype=dtype).data)
+    if interactions.repeats is not None:
+        repeats = interactions.repeats if order is None else interactions.repeats.take(order)
+        for column, dtype in ((repeats.indptr, "<i8"), (repeats.weight, "<f4"), (repeats.timestamp, "<i8")):
+            digest.update(np.ascontiguousarray(column, dtype=dtype).data)
     for table in (items, users):
         _update_table(digest, table)
     said = [[about.feedback], list(about.items.items()), list(about.users.items())]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sdk.base.types import Bools, Int64s, Interactions
+from sdk.base.types import Bools, Int64s, Interactions, Repeats
 from sdk.data.validation import superseded
 
 CAP = 100
@@ -27,7 +27,10 @@ def _begins(pairs: Interactions, order: Int64s) -> Bools:
 
 
 def added_up(pairs: Interactions, order: Int64s | None) -> tuple[Interactions, Int64s | None]:
-    """Events of a pair as one, of their weight together and the latest's time; ascending where any were merged."""
+    """Events of a pair as one, of their weight together and the latest's time; ascending where any were merged.
+
+    Where they have times, the pairs keep their events as ``repeats``.
+    """
     if order is None:
         return pairs, None
     begins = _begins(pairs, order)
@@ -38,7 +41,18 @@ def added_up(pairs: Interactions, order: Int64s | None) -> tuple[Interactions, I
     timestamp = np.maximum.reduceat(pairs.timestamp[order], starts)
     seen = None if pairs.seen is None else np.logical_or.reduceat(pairs.seen[order], starts)
     first = order[starts]
-    return Interactions(pairs.user_id[first], pairs.item_id[first], weight, timestamp, seen), None
+    repeats = _repeats(pairs, order, starts) if timestamp.any() else None
+    return Interactions(pairs.user_id[first], pairs.item_id[first], weight, timestamp, seen, repeats), None
+
+
+def _repeats(pairs: Interactions, order: Int64s, starts: Int64s) -> Repeats:
+    """The events, in ``order``, of the pairs that start at ``starts`` and have more than one."""
+    size = np.diff(starts, append=len(order))
+    several = size > 1
+    events, pair = order[np.repeat(several, size)], np.repeat(np.arange(several.sum()), size[several])
+    events = events[np.lexsort((pairs.timestamp[events], pair))]
+    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.where(several, size, 0))])
+    return Repeats(indptr, pairs.rating[events], pairs.timestamp[events])
 
 
 def latest(pairs: Interactions, order: Int64s | None) -> tuple[Interactions, Int64s | None]:

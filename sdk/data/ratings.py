@@ -84,7 +84,8 @@ def read_ratings(
     remedies = parser.remedies(adjustable=repeats_are_bad)
     check_share(source.where(file), rejects, total, config, remedies, adjustable=repeats_are_bad)
     # the compact blocks are given up on the way
-    interactions = Interactions(*(np.concatenate(columns.pop(name), dtype=dtype) for name, dtype in DTYPES.items()))
+    user, item, rating, time = (np.concatenate(columns.pop(name), dtype=dtype) for name, dtype in DTYPES.items())
+    interactions = Interactions(user, item, rating, time)
     counted = np.flatnonzero(interactions.timestamp <= until)
     if len(counted) < len(interactions):
         interactions = interactions.take(counted)

@@ -43,7 +43,8 @@ def split(interactions: Interactions, config: SplitConfig) -> Split:
 
     ``random`` draws in file order with ``numpy.random.default_rng(seed).random(N) < test_share``, so the test part
     is the same for every reader of the same file. ``time`` holds out the latest ratings, ``leave-last-out`` each
-    user's latest one (of equal timestamps the one later in the file).
+    user's latest one (of equal timestamps the one later in the file); a pair of several events counts by its first,
+    for what lists should name is new to the user.
 
     Raises:
         DataError: there would be nothing to train on, or time is to part ratings whose timestamps do not.
@@ -74,9 +75,9 @@ def _held_out(interactions: Interactions, rows: Int64s, config: SplitConfig, sha
                 f"{interactions.timestamp[0]}, so it is not known which is a user's last. "
                 "Pass --split random, or give the ratings their own times."
             )
-        return _is_last_of_user(interactions.user_id[rows], interactions.timestamp[rows])
+        return _is_last_of_user(interactions.user_id[rows], interactions.since[rows])
     if config.kind == "time":
-        return _is_latest(interactions.timestamp[rows], share)
+        return _is_latest(interactions.since[rows], share)
     return drawn(len(rows), share, seed)
 
 

@@ -55,10 +55,12 @@ class ListSplit:
     Attributes:
         train: (T,) int64, what models learn from and what lists exclude.
         held_out: (H,) int64, positives that lists should name; none is in ``train``.
+        moment: seconds; what came before it may be learnt from. None where the split is not by time.
     """
 
     train: Int64s
     held_out: Int64s
+    moment: int | None = None
 
 
 def split_positives(
@@ -92,24 +94,25 @@ def split_by_time(interactions: Interactions, *, share: float = 0.2, like_at: fl
     """Protocol C: train on what came before a moment T, ask for the positives from T on.
 
     T is the time of the rating that parts the latest ``share`` of all ratings off; ratings at T itself are held out.
-    Users without a training rating are left out of ``held_out``: nothing personal can be said of them.
+    Users without a training rating are left out of ``held_out``: nothing personal can be said of them. A pair of
+    several events counts by its first; ``as_of(T)`` is what may be known of the others.
 
     Raises:
         DataError: a part would be empty.
     """
-    size, times = len(interactions), interactions.timestamp
+    size, times = len(interactions), interactions.since
     moment = time_at(times, min(size - 1, size - round(share * size))) if size else 0
     before, asked = before_and_asked(interactions.user_id, times, interactions.rating >= like_at, moment)
-    return _parts(np.flatnonzero(before), np.flatnonzero(asked), f"latest {share:g} of {size:,} ratings")
+    return _parts(np.flatnonzero(before), np.flatnonzero(asked), f"latest {share:g} of {size:,} ratings", moment)
 
 
-def _parts(train: Int64s, held_out: Int64s, rule: str) -> ListSplit:
+def _parts(train: Int64s, held_out: Int64s, rule: str, moment: int | None = None) -> ListSplit:
     if not len(train) or not len(held_out):
         raise DataError(
             f"a list split ({rule}) leaves {len(train):,} ratings to train on and {len(held_out):,} to find; "
             "expected some of each. Choose another share, or give more ratings"
         )
-    return ListSplit(train, held_out)
+    return ListSplit(train, held_out, moment)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -320,11 +323,14 @@ def evaluate_lists_of(
     known = bundle.interactions.only(*learnt)
     has = known.seen(len(bundle.encoded_users)).take(task.user_index)
     seen = Seen.nothing(len(task.user_index)) if include_seen else has
+    again = bundle.coming_again(parts=learnt) if include_seen else None
+    again = None if again is None else again.take(task.user_index)
     catalogue = _catalogue(bundle, known)
     relevant = metrics.RelevanceSets(task.row, task.item_index, len(task.user_index))
     measured = []
     for name, recommender in recommenders(bundle, learnt).items():
-        found = recommender.recommend(task.user_index, seen, _LENGTH)
+        rises = again if again is not None and name not in (bundle.info.chosen_model, POPULARITY) else None
+        found = recommender.recommend(task.user_index, seen, _LENGTH, again=rises)
         listed = bundle.encoded_items.index_of(found.item_id.ravel()).reshape(found.item_id.shape)
         measured.append(MeasuredLists.build(name, listed, found.lengths, relevant, catalogue))
     if include_seen:

@@ -16,6 +16,7 @@ from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
 from sdk.machine.device import resolve_device
 from sdk.models.pair_form import NO_MLP, PairForm, Side
+from sdk.scoring.again import Again
 from sdk.scoring.engine import Engine
 
 if TYPE_CHECKING:
@@ -124,12 +125,16 @@ class Recommender:
         return engine
 
     def _lists(
-        self, name: str, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None
+        self, name: str, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None, again: Again | None
     ) -> tuple[BestRows, Float64s | None]:
         """The best k by the model or by the fallback, under the rules if any choose; propensities of 0 among draws."""
         engine, rules = self._engine(name, allowed), self.rules
         if rules is None or not rules.asked.choose:
-            found = engine.top_k(user_index, seen, k)
+            if again is None or self.form is None or name == POPULAR:
+                found = engine.top_k(user_index, seen, k)
+            else:
+                others = engine.top_k(user_index, again.beside(seen), k)
+                found = again.merged(others, self.form, user_index, seen, allowed)
             return found, None if self.exploration is None else np.zeros(found.row.shape)
         from sdk.scoring.rule_lists import ruled_lists
 
@@ -137,7 +142,7 @@ class Recommender:
         return ruled_lists(engine, wanted, rules, user_index, seen, k, self.threads), None
 
     def _draws(
-        self, name: str, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None
+        self, name: str, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None, _again: Again | None
     ) -> tuple[BestRows, Float64s | None]:
         """Draws by the model or by the fallback, and the propensity of each place.
 
@@ -164,16 +169,20 @@ class Recommender:
         known = own if self.form.has_history is None else self.form.has_history[user_index]
         return np.where(own, self.name, np.where(known, HISTORY, POPULAR)).astype(_SOURCE)
 
-    def recommend(self, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None = None) -> TopK:
+    def recommend(
+        self, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None = None, again: Again | None = None
+    ) -> TopK:
         """The best k unseen items of each user row; see ``recommend_rows``."""
-        return self.named(self.recommend_rows(user_index, seen, k, allowed))
+        return self.named(self.recommend_rows(user_index, seen, k, allowed, again))
 
     def named(self, lists: TopK) -> TopK:
         """Lists of item rows as lists of ids."""
         rows, ids = lists.item_id, self.items.ids
         return replace(lists, item_id=np.where(rows >= 0, ids[rows], nobody(ids)))
 
-    def recommend_rows(self, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None = None) -> TopK:
+    def recommend_rows(
+        self, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None = None, again: Again | None = None
+    ) -> TopK:
         """The best k unseen items of each user row, as rows of the items' table.
 
         Args:
@@ -181,6 +190,8 @@ class Recommender:
             seen: what each of them must not be given, aligned with ``user_index``.
             k: list length, at least 1.
             allowed: (R_item,) bool, the item rows that may be recommended; None allows all.
+            again: what each of them has and may be given again, aligned with ``user_index``; None: nothing rises, nor
+                does it in draws and under rules that choose.
         """
         source, k = self.sources(user_index), min(k, max(len(self.items) - FIRST_KNOWN, 1))
         cold, drawn = source == POPULAR, np.zeros(len(user_index), np.bool_)
@@ -193,7 +204,8 @@ class Recommender:
                 (self._draws, np.flatnonzero(which & drawn)),
             ):
                 if len(rows):
-                    found, propensity = make(name, user_index[rows], seen.take(rows), k, allowed)
+                    mine = None if again is None else again.take(rows)
+                    found, propensity = make(name, user_index[rows], seen.take(rows), k, allowed, mine)
                     made_by = (
                         source[rows]
                         if self.rules is None or name == POPULAR

@@ -21,7 +21,7 @@ from sdk.base.progress import Progress
 from sdk.base.rights import reason
 from sdk.base.stages import Stages
 from sdk.base.traces import note, span
-from sdk.base.types import Dataset, Float32s, Int64s, Interactions
+from sdk.base.types import Dataset, Float32s, Int64s, Interactions, Repeats
 from sdk.bundles.bundle import INFO, Bundle, load
 from sdk.data.labels import ready
 from sdk.data.splits import Split
@@ -76,6 +76,8 @@ class _Run:
         work: a folder for checkpoints and NVTabular's files.
         where: where the rankers train.
         stages: how long each stage took.
+        whole: the data set as it is in the end; ``dataset`` knows no event from the test part's beginning on, where the
+            split is by time.
         is_final: whether it learns from everything, after another one was measured.
     """
 
@@ -85,7 +87,16 @@ class _Run:
     work: Path
     where: Where
     stages: Stages
+    whole: Dataset
     is_final: bool = False
+
+    @classmethod
+    def of(cls, whole: Dataset, config: RunConfig, parts: Split, work: Path, where: Where) -> _Run:
+        """The run that is measured."""
+        pairs = whole.interactions
+        if config.split.kind == "time" and len(parts.test):
+            pairs = pairs.as_of(int(pairs.since[parts.test].min()))
+        return cls(replace(whole, interactions=pairs), config, parts, work, where, Stages(), whole)
 
     @property
     def fit_name(self) -> str:
@@ -102,7 +113,7 @@ class _Run:
         if not self.config.final_fit or len(self.learnt_rows()) == size:
             return None
         everything, nothing = np.arange(size, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        return replace(self, parts=Split(everything, nothing, nothing), is_final=True)
+        return replace(self, dataset=self.whole, parts=Split(everything, nothing, nothing), is_final=True)
 
     @property
     def is_implicit(self) -> bool:
@@ -161,7 +172,7 @@ def train_where(dataset: Dataset, config: RunConfig, out: str | Path, where: Whe
             work = _work_folder(target, dataset, config)
             counts = {"users": dataset.users.num_rows, "rows": len(dataset.interactions)}
             with span("training", **counts, models=config.models):
-                write_bundle(*_train(_Run(dataset, config, parts, work, where, Stages())), target)
+                write_bundle(*_train(_Run.of(dataset, config, parts, work, where)), target)
                 note(bundle=sha256_of(standing(target) / INFO))
             remove(work)
     except OSError as error:
@@ -214,7 +225,7 @@ def take_part(dataset: Dataset, config: RunConfig, work: Path, where: Where) -> 
         DataError: as ``train_bundle``.
     """
     dataset, config, parts = ready(dataset, config)
-    run = _Run(dataset, config, parts, work, where, Stages())
+    run = _Run.of(dataset, config, parts, work, where)
     selection = _select_rankers(run, fit_content(run.dataset, run.config, run.parts))
     for fitted in (run, run.of_everything()):
         if fitted is not None:
@@ -256,7 +267,7 @@ def _fitted(run: _Run, selection: _Selection, content: ContentModel | None) -> T
     history = None
     if "history" in config.models:
         with stages.time(f"history model{', final fit' if run.is_final else ''}") as shown:
-            history = _history_model(run, stored, features, selection.history_vectors)
+            history = _history_model(run, stored, features, selection.history_vectors, rated.repeats)
             shown.says(f"penalty {history.config.penalty:g}")
     return Trained(
         run.dataset, config, features, stored, models,
@@ -288,17 +299,21 @@ def _ranker_shares(run: _Run, selection: _Selection, history: HistoryModel | Non
         return found
 
 
-def _history_model(run: _Run, stored: StoredInteractions, features: Features, vectors: Float32s | None) -> HistoryModel:
+def _history_model(
+    run: _Run, stored: StoredInteractions, features: Features, vectors: Float32s | None, repeats: Repeats | None = None
+) -> HistoryModel:
     """The closed form over what the rankers learnt from: training and, with refit, validation part.
 
     Where the split is by time, lists are wanted over time, so it also chooses how ratings age.
     """
-    config = run.config.history
-    learnt = stored.only(*learnt_parts(run.config))
+    config, parts = run.config.history, learnt_parts(run.config)
+    learnt = stored.only(*parts)
+    if repeats is not None:
+        repeats = repeats.take(np.flatnonzero(np.isin(stored.part, parts)))
     with Progress("history model", "steps"):
         return HistoryModel.fit(
             learnt.rows.user_index, learnt.rows.item_index, learnt.rating, len(features.users), len(features.items),
-            vectors, config, learnt.timestamp, by_time=run.config.split.kind == "time",
+            vectors, config, learnt.timestamp, repeats, by_time=run.config.split.kind == "time",
         )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import textwrap
 from collections.abc import Mapping
 from unittest import mock
 
@@ -22,6 +23,8 @@ def reference(parsers: Mapping[tuple[str, ...], argparse.ArgumentParser]) -> str
 
 
 def entry(parser: argparse.ArgumentParser) -> str:
-    """One command as Markdown, without the exit codes, which have a page of their own."""
-    text = parser.format_help().partition("\nexit codes:")[0].rstrip()
-    return f"## {parser.prog.removeprefix('python -m ')}\n\n```text\n{text}\n```\n"
+    """One command as Markdown: its usage wrapped alike by every Python, exit codes left to their own page."""
+    usage, _, rest = parser.format_help().partition("\n\n")
+    usage = textwrap.fill(" ".join(usage.split()), 80, subsequent_indent=" " * 7, break_on_hyphens=False)
+    text = rest.partition("\nexit codes:")[0].rstrip()
+    return f"## {parser.prog.removeprefix('python -m ')}\n\n```text\n{usage}\n\n{text}\n```\n"

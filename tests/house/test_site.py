@@ -22,10 +22,22 @@ LOADED = re.compile(
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What ``mkdocs build`` writes; it fails where a link or a heading is not there, or a page is in no menu."""
     folder = tmp_path_factory.mktemp("site") / "html"
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(folder)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr  # with --quiet, mkdocs would not see its own warnings
     return folder
+
+
+def test_a_page_in_no_menu_is_refused(tmp_path):
+    (tmp_path / "docs").mkdir()
+    for name in ("index.md", "lost.md"):
+        (tmp_path / "docs" / name).write_text("# A page\n")
+    settings = re.sub(r"hooks:\n  - .*\n", "", (ROOT / "mkdocs.yml").read_text("utf-8")).partition("\nnav:\n")[0]
+    (tmp_path / "mkdocs.yml").write_text(f"{settings}\nnav:\n  - Home: index.md\n")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode != 0
+    assert "lost.md" in done.stderr
 
 
 def test_every_page_is_built_and_loads_nothing_from_elsewhere(site):

@@ -20,11 +20,12 @@ from sdk.base.description import Description
 from sdk.base.errors import ConfigError, DataError, UsageError
 from sdk.base.types import Dataset
 from sdk.lab.comparison import protocols, workbench
-from sdk.lab.comparison.page import BEGIN, END, Rendered, as_markdown, write, write_into
+from sdk.lab.comparison.page import BEGIN, END, Rendered, _auc, _lists, as_markdown, write, write_into
 from sdk.lab.comparison.protocols import protocols_for, rolling_tasks, tasks_for, without_tags
 from sdk.lab.comparison.results import Result, ResultStore, paired_difference
-from sdk.lab.comparison.run import CompareConfig, compare
+from sdk.lab.comparison.run import CompareConfig, Comparison, compare
 from sdk.lab.comparison.workbench import Workbench
+from sdk.measure.charts import chart_style
 
 SMALL = CompareConfig(seeds=(42,), quick=True)
 BOTH = dataclasses.replace(SMALL, protocols=("A", "B"))
@@ -423,3 +424,43 @@ def test_one_moment_is_enough_where_it_asks_many_users(monkeypatch):
     assert {task.protocol for task in tasks_for(data, ["C"], [42])} == {"C", "rolling"}
     monkeypatch.setattr(protocols, "ENOUGH_BY_TIME", 2)
     assert {task.protocol for task in tasks_for(data, ["C"], [42])} == {"C"}
+
+
+# charts --------------------------------------------------------------------------------------------------------------
+
+
+def crowded() -> Comparison:
+    """Contenders that reached nearly the same, as in earnest, where names written at the dots lie on one another."""
+    names = {
+        "A": ["popularity", "user and item means", "biased MF", "Marquee NCF", "Marquee DLRM"],
+        "B": ["popularity", "item-kNN", "iALS", "EASE, likes", "Marquee history alone", "Marquee, nightly lists"],
+    }
+    results = {
+        (protocol, "42", name): Result(
+            {"auc": 0.8 + place / 1000, "ndcg10": 0.3 + place / 1000, "distinct_in_top10": 500.0 + place},
+            {},
+            {},
+            0,
+            None,
+        )
+        for protocol, found in names.items()
+        for place, name in enumerate(found)
+    }
+    return Comparison("made up", CompareConfig(), {"A": ["42"], "B": ["42"]}, "explicit", results, {})
+
+
+@pytest.mark.needs("matplotlib")
+@pytest.mark.parametrize(("chart", "labels"), [(_auc, 5), (_lists, 6)])
+def test_names_on_a_chart_lie_apart_and_inside_it(chart, labels):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    with chart_style():
+        figure = chart(crowded())
+        FigureCanvasAgg(figure).draw()
+        boxes = [Text.get_window_extent(each) for each in figure.axes[0].texts[1:]]
+    assert len(boxes) == labels
+    for place, box in enumerate(boxes):
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+        assert not any(box.overlaps(other) for other in boxes[:place])

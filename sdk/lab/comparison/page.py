@@ -270,32 +270,55 @@ def _colour(contender: Contender) -> str:
 
 
 def _auc(comparison: Comparison) -> Figure:
-    """Bars: mean AUC, and the lowest and highest of the splits."""
+    """Dots: mean AUC, with a line from the lowest to the highest of the splits."""
     found = comparison.contenders("A")
     values = [np.array([r.figures["auc"] for r in comparison.of("A", each.name)], np.float64) for each in found]
-    mean = np.array([each.mean() for each in values])
-    spread = np.abs(np.array([[each.min() for each in values], [each.max() for each in values]]) - mean)
     figure, axes = blank_chart(7.5, 3.4)
-    axes.barh([each.name for each in found], mean, xerr=spread, color=list(map(_colour, found)), capsize=3)
-    for row, each in enumerate(mean):
-        axes.text(each + spread[1][row] + 0.002, row, f"{each:.4f}", va="center", fontsize=9)
-    axes.set_xlim(max(0.0, float(mean.min()) - 0.03), min(1.0, float(mean.max()) + 0.03))
+    for row, (each, auc) in enumerate(zip(found, values, strict=True)):
+        axes.hlines(row, auc.min(), auc.max(), color=_colour(each), linewidth=2)
+        axes.plot(auc.mean(), row, _marker(each), color=_colour(each), markersize=8)
+        axes.annotate(f"{auc.mean():.4f}", (auc.max(), row), (8, 0), textcoords="offset points", va="center")
+    axes.set_yticks(range(len(found)), [each.name for each in found])
+    axes.margins(x=0.15, y=0.12)
     name_chart(axes, "Liked or not: AUC", f"{comparison.dataset}; mean and range of the splits", "AUC", "")
     return figure
 
 
+def _marker(contender: Contender) -> str:
+    return "D" if contender.is_ours else "o"
+
+
 def _lists(comparison: Comparison) -> Figure:
-    """Accuracy against the number of different titles."""
-    figure, axes = blank_chart(7.5, 4.8)
+    """Accuracy against the number of different titles; names stand beside the frame, each with a line to its dot."""
+    figure, axes = blank_chart(8.5, 4.8)
+    dots = []
     for each in comparison.contenders("B"):
         results = comparison.of("B", each.name)
         titles, ndcg = mean_of(results, "distinct_in_top10") or 0.0, mean_of(results, "ndcg10") or 0.0
-        axes.scatter(titles, ndcg, color=_colour(each), marker="D" if each.is_ours else "o", s=60, zorder=3)
-        axes.annotate(each.name, (titles, ndcg), (6, 5), textcoords="offset points", fontsize=9)
+        axes.plot(titles, ndcg, _marker(each), color=_colour(each), markersize=8, zorder=3)
+        dots.append((ndcg, titles, each.name))
     subtitle = f"{comparison.dataset}; mean of {len(comparison.tasks['B'])} splits"
     name_chart(axes, "Lists: accuracy against variety", subtitle, "different titles in all top tens", "NDCG@10")
-    axes.margins(x=0.25, y=0.1)
+    axes.margins(x=0.08, y=0.1)
+    low, high = axes.get_ylim()
+    dots.sort()
+    for (ndcg, titles, name), height in zip(dots, _apart([(dot[0] - low) / (high - low) for dot in dots]), strict=True):
+        axes.annotate(
+            name, (titles, ndcg), (1.03, height), textcoords="axes fraction", va="center",
+            arrowprops={"arrowstyle": "-", "color": "#999999", "linewidth": 0.8, "relpos": (0, 0.5)},
+        )  # fmt: skip
     return figure
+
+
+def _apart(heights: Sequence[float], gap: float = 0.075) -> list[float]:
+    """Ascending heights of labels, moved so that ``gap`` lies between them and the last is at 1 at most."""
+    placed: list[float] = []
+    for height in heights:
+        placed.append(max(height, placed[-1] + gap) if placed else height)
+    ceiling = 1.0 + gap
+    for place in reversed(range(len(placed))):
+        ceiling = placed[place] = min(placed[place], ceiling - gap)
+    return placed
 
 
 def _time(comparison: Comparison) -> Figure:

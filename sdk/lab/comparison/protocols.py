@@ -138,7 +138,8 @@ def tasks_for(
     if "C" in protocols:
         timeless = without_tags(dataset)
         parts = split_by_time(timeless.interactions, like_at=like_at)
-        tasks.append(Task("C", "latest 20 %", seeds[0], timeless, parts.train, parts.held_out, like_at))
+        then = known_at(timeless, parts.moment)
+        tasks.append(Task("C", "latest 20 %", seeds[0], then, parts.train, parts.held_out, like_at))
         if len(np.unique(timeless.interactions.user_id[parts.held_out])) < ENOUGH_BY_TIME:
             tasks += rolling_tasks(timeless, cuts, seeds[0], like_at)
     return tasks
@@ -156,18 +157,24 @@ def rolling_tasks(
         DataError: no cut gives a task.
     """
     ratings = dataset.interactions
-    size, times, liked = len(ratings), ratings.timestamp, ratings.rating >= like_at
+    size, times, liked = len(ratings), ratings.since, ratings.rating >= like_at
     moments = [time_at(times, min(size - 1, round(cut * size))) for cut in cuts]
     tasks = []
     for cut, start, end in zip(cuts, moments, [*moments[1:], None], strict=True):
         train, test = map(np.flatnonzero, before_and_asked(ratings.user_id, times, liked, start, end))
         if len(train) and len(test):
-            tasks.append(Task("rolling", f"after {cut:.0%}", seed, dataset, train, test, like_at))
+            tasks.append(Task("rolling", f"after {cut:.0%}", seed, known_at(dataset, start), train, test, like_at))
     if not tasks:
         raise DataError(
             f"{len(ratings):,} ratings leave no user with some before and a like after any of {len(cuts)} cuts"
         )
     return tasks
+
+
+def known_at(dataset: Dataset, moment: int | None) -> Dataset:
+    """The data set whose pairs weigh what their events before a moment say; those that begin later are as they are."""
+    pairs = dataset.interactions
+    return dataset if moment is None else dataclasses.replace(dataset, interactions=pairs.as_of(moment))
 
 
 def without_tags(dataset: Dataset) -> Dataset:

@@ -58,7 +58,7 @@ AXES: Mapping[str, tuple[Any, ...]] = MappingProxyType(
         "content_weight": (0.0, 0.2, 0.4),
         "session_gap_s": (0.0, 60.0, 600.0),
         "item_exponent": (0.0, 0.08, 0.16, 0.24),
-        "popularity_weight": (0.0, 0.03, 0.1),
+        "popularity_weight": (0.0, 0.03, 0.1, 0.3),
     }
 )
 """What is tried, in this order; before the last two, which cost nothing, the penalty is looked at again."""
@@ -93,7 +93,8 @@ class MeasuredChoice:
         """
         if values is None:
             return None
-        tables = {name: {float(key): float(value) for key, value in values[name]} for name in cls.TABLES}
+        pairs = {name: values.get(name, ()) for name in cls.TABLES}
+        tables = {name: {float(key): float(value) for key, value in pairs[name]} for name in cls.TABLES}
         return cls(**{**values, **tables})
 
 
@@ -149,12 +150,24 @@ class Draw:
             config: nothing in it is open.
             weights: (K,) float32, none 0, of their ratings ``own`` in their histories; None weighs as ``config`` says.
         """
+        scores = self.scores(config, weights)
+        scores[self.places()] = -np.inf
+        return self.ndcg10(scores)
+
+    def ndcg10(self, scores: Float32s) -> Float64s:
+        """(M,) float64 NDCG@10 of the lists by (M, N) scores."""
+        return ndcg(best_columns(scores, _LIST), self.held_out, _LIST)
+
+    def places(self) -> tuple[Int64s, Int64s]:
+        """(K,) rows and columns of the measured users' own ratings among the scores, in the order of ``own``."""
+        return rows_of(self.measured, self.part.user[self.own]), self.part.item[self.own]
+
+    def scores(self, config: HistoryConfig, weights: Float32s | None = None) -> Float32s:
+        """(M, N) float32 scores of every title for the measured users; arguments as ``per_list``."""
         part, own = self.part, self.own
         values = config.weights(part.rating[own]) if weights is None else weights
         histories = rating_matrix(part.user[own], part.item[own], values, part.shape)[self.measured]
-        scores = self._scores(histories, config, kept=weights is None)
-        scores[histories.nonzero()] = -np.inf
-        return ndcg(best_columns(scores, _LIST), self.held_out, _LIST)
+        return self._scores(histories, config, kept=weights is None)
 
     def _scores(self, histories: csr_matrix, config: HistoryConfig, *, kept: bool) -> Float32s:
         wishes, leave_out = self._regressed(histories, config, kept=kept)
@@ -325,7 +338,7 @@ class _Search:
         log.debug("history model: chosen in %.1f s: %s", time.perf_counter() - self._start, self.config)
 
     def _along(self, name: str) -> None:
-        """Take the best value where it beats the present one by more than the difference's standard error.
+        """Take the best value where it beats the present one, by more than the difference's standard error.
 
         A choice sees but some of the sessions, which helped on latest-small: of them any gain is enough.
         """
@@ -333,9 +346,9 @@ class _Search:
         for value in AXES[name]:
             if value != getattr(self.config, name):
                 found[value] = self._measured(replace(self.config, **{name: value}))
-                gain = found[value] - self._lists
-                error = float(gain.std(ddof=1) / len(gain) ** 0.5)
-                won += [value] if gain.mean() > (0 if name == "session_gap_s" else error) else []
+                error = standard_error(found[value] - self._lists)
+                gain = float((found[value] - self._lists).mean())
+                won += [value] if gain > (0 if name == "session_gap_s" else error) else []
                 means = float(found[value].mean()), float(self._lists.mean())
                 log.debug("history model: %s %s, NDCG@10 %.4f (%.4f before)", name, value, *means)
                 self.steps.append([name, value, *(round(each, 6) for each in (*means, error))])
@@ -366,6 +379,11 @@ class _Search:
         found = np.concatenate([draw.per_list(config) for draw in self._draws])
         present().advance()
         return found
+
+
+def standard_error(gains: Float64s) -> float:
+    """Of the mean of (L,) lists' gains; a setting wins where its mean gain is above it."""
+    return float(gains.std(ddof=1) / len(gains) ** 0.5)
 
 
 def climb(measure: Callable[[float], float]) -> None:

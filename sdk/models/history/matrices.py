@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sdk.base.config import HistoryConfig
 from sdk.base.errors import DataError
-from sdk.base.types import Float32s, Float64s, Int64s
+from sdk.base.types import Bools, Float32s, Float64s, Int64s
 from sdk.features.tables import FIRST_KNOWN
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def known_ratings(
     check_rows("item_index", item, shape[1])
     if not np.isfinite(rating).all():
         raise ValueError(f"history: rating {int(np.isfinite(rating).argmin())} is not finite")
-    known = (user >= FIRST_KNOWN) & (item >= FIRST_KNOWN)
+    known = is_known(user, item)
     if not known.any() and not may_be_empty:
         raise DataError(f"history: none of {len(user)} ratings is of a known user and title; give more ratings")
     pairs = user[known].astype(np.int64) * shape[1] + item[known]
@@ -164,6 +164,12 @@ def known_ratings(
         message = "history: a (user, item) pair comes twice; keep one rating of each"
         raise ValueError(message)
     return user[known], item[known], rating[known], None if timestamp is None else timestamp[known]
+
+
+def is_known(user: Index, item: Index) -> Bools:
+    """(N,) bool, which pairs are of a known user and item."""
+    found: Bools = (user >= FIRST_KNOWN) & (item >= FIRST_KNOWN)
+    return found
 
 
 def check_rows(name: str, index: Index, size: int) -> None:

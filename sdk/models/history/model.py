@@ -26,14 +26,15 @@ from sdk.base.config import HistoryConfig, from_json, to_json
 from sdk.base.errors import BundleError, ConfigError
 from sdk.base.progress import present
 from sdk.base.stored_arrays import read_arrays, read_json, write_arrays, write_json
-from sdk.base.types import Float32s, Int64s
+from sdk.base.types import Float32s, Int64s, Repeats
 from sdk.features.tables import FIRST_KNOWN
 from sdk.machine.decompositions import every_core
 from sdk.models.history import matrices
-from sdk.models.history.choice import FEWEST_MEASURED, ChoiceRatings, RecipeChoice, choose
+from sdk.models.history.choice import AXES, FEWEST_MEASURED, ChoiceRatings, RecipeChoice, choose
 from sdk.models.history.fit import NUM_STEPS, extend, factors, fit_regression
 from sdk.models.history.matrices import Floats, Index, learnt_rows, most_rated, rating_matrix
 from sdk.models.history.recency import HALF_LIVES_DAYS, TIMES_PENALTY, Moments, TimeChoice, aged_weights
+from sdk.models.history.repeats import RepeatChoice, choose_repeats, repeat_bonus
 from sdk.models.pair_form import NO_MLP, Head, PairForm, Side
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class HistoryModel:
             ``half_life_days`` is that which histories are made with, None for 0.
         choice: how the penalty was chosen; None where the configuration fixed it.
         time_choice: what was chosen on moments, in place of ``choice``'s penalty; None where nothing was.
+        repeat_choice: what was chosen for items that may come again; None where no event repeats.
     """
 
     item_in: Float32s
@@ -64,6 +66,7 @@ class HistoryModel:
     config: HistoryConfig
     choice: RecipeChoice | None = None
     time_choice: TimeChoice | None = None
+    repeat_choice: RepeatChoice | None = None
 
     def __post_init__(self) -> None:
         if self.item_in.shape != self.item_out.shape or self.item_bias.shape != self.item_in.shape[:1]:
@@ -82,6 +85,7 @@ class HistoryModel:
         item_features: Float32s | None = None,
         config: HistoryConfig | None = None,
         timestamp: Int64s | None = None,
+        repeats: Repeats | None = None,
         *,
         by_time: bool = True,
     ) -> HistoryModel:
@@ -96,8 +100,9 @@ class HistoryModel:
             item_features: (R_item, f) float, any scale and centre, 256 content vectors say; None learns without.
             config: None takes the defaults; its ``rank`` and ``penalty`` are chosen where they are None.
             timestamp: (N,) int64 seconds, which tell what was rated in one session; None: there are none.
+            repeats: the (N,) pairs' events, where pairs came more than once and it is known when.
             by_time: whether, with timestamps, lists are wanted over time: the penalty and ``half_life_days`` are then
-                chosen on moments within the ratings; else no rating ages unless it is set.
+                chosen on moments within the ratings, as popularity's weight is; else no rating ages unless it is set.
 
         Raises:
             DataError: there is no rating of a known user and title.
@@ -112,7 +117,9 @@ class HistoryModel:
         fitted = most_rated(counts, config.max_titles)
         sizes = (len(np.unique(user)), len(fitted), num_items)
         config = replace(config, rank=matrices.rank_for(*sizes) if config.rank is None else config.rank)
-        settled = _settled((user, item, stars), times, features, config, by_time=by_time)
+        if repeats is not None:
+            repeats = repeats.take(np.flatnonzero(matrices.is_known(user_index, item_index)))
+        settled = _settled((user, item, stars), times, features, config, repeats, by_time=by_time)
         config = settled[0]
         columns = user, item, config.weights(stars)
         item_in, item_out = _factors(columns, times, features, counts, fitted, config)
@@ -121,7 +128,7 @@ class HistoryModel:
         log.debug(
             "history model: %d ratings, %d titles, %d with coefficients of their own, rank %d, penalty %g", *found
         )
-        return cls(*_widened(item_in, item_out, bias), *settled)
+        return cls(*_widened(item_in, item_out, bias), config, *settled[1:])
 
     def user_vectors(self, indptr: Int64s, item_index: Index, weights: Floats | None = None) -> Float32s:
         """The vectors of B users known only by what they rated; a user whose titles say nothing gets zeros.
@@ -174,6 +181,21 @@ class HistoryModel:
         """
         return aged_weights(self.config, rating, user_index, timestamp, self.config.half_life_days or 0.0)
 
+    def repeat_bonus(self, rating: Floats, user_index: Index, timestamp: Int64s | None = None) -> Float32s:
+        """(N,) float32, what is added to the score of an item that its user has and may be given again.
+
+        Args:
+            rating: (N,) float, stars or weights.
+            user_index: (N,) integers from 0.
+            timestamp: (N,) int64 seconds; None where age does not count.
+        """
+        return repeat_bonus(self.config, rating, user_index, timestamp)
+
+    @property
+    def needs_times(self) -> bool:
+        """Whether histories or what comes again are weighed by age."""
+        return bool(self.config.half_life_days or self.config.repeat_half_life_days)
+
     def form_of(self, user_vectors: Float32s) -> PairForm:
         """The pair form whose users have the given (B, r + 1) float32 vectors, row by row."""
         users = Side.plain(np.zeros(len(user_vectors), np.float32), user_vectors)
@@ -201,8 +223,9 @@ class HistoryModel:
         write_arrays(Path(folder) / "history.npz", arrays)
         choice = None if self.choice is None else self.choice.to_json()
         words: dict[str, Any] = {"version": FORMAT_VERSION, "config": to_json(self.config), "choice": choice}
-        if self.time_choice is not None:
-            words["time_choice"] = self.time_choice.to_json()
+        for name in ("time_choice", "repeat_choice"):
+            if (found := getattr(self, name)) is not None:
+                words[name] = found.to_json()
         write_json(Path(folder) / "history.json", words)
 
     @classmethod
@@ -222,8 +245,10 @@ class HistoryModel:
             config = from_json(HistoryConfig, words["config"])
             choice = RecipeChoice.from_json(words["choice"])
             by_time = TimeChoice.from_json(words.get("time_choice"))
+            again = RepeatChoice.from_json(words.get("repeat_choice"))
             _check_arrays(arrays, num_items)
-            return cls(*_widened(arrays["item_in"], arrays["item_out"], arrays["item_bias"]), config, choice, by_time)
+            factors = _widened(arrays["item_in"], arrays["item_out"], arrays["item_bias"])
+            return cls(*factors, config, choice, by_time, again)
         except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
             raise BundleError(f"{folder}: not a history model ({error!r}). Train and save it again.") from error
 
@@ -277,22 +302,37 @@ def _settled(
     timestamp: Int64s | None,
     features: Float32s,
     config: HistoryConfig,
+    repeats: Repeats | None,
     *,
     by_time: bool,
-) -> tuple[HistoryConfig, RecipeChoice | None, TimeChoice | None]:
+) -> tuple[HistoryConfig, RecipeChoice | None, TimeChoice | None, RepeatChoice | None]:
     """The configuration with what it leaves open chosen, and how that was chosen."""
     settled, choice = choose(ChoiceRatings.of(columns, features, config, timestamp))
-    if not by_time or timestamp is None or None not in (config.penalty, config.half_life_days):
-        return settled, choice, None
-    moments = Moments.of(columns, timestamp, features, settled)
+    by_time &= timestamp is not None and None in (config.penalty, config.half_life_days)
+    again = repeats is not None and None in (config.repeat_weight, config.repeat_half_life_days)
+    if timestamp is None or not (by_time or again):
+        return settled, choice, None, None
+    moments = Moments.of(columns, timestamp, features, settled, repeats)
     if moments.num_lists < FEWEST_MEASURED:
         log.info("history model: too few likes after a moment to choose by")
-        return settled, choice, None
-    penalty = settled.penalty or 0.0
+        return settled, choice, None, None
+    time_choice = _time_choice(moments, config) if by_time else None
+    if time_choice is not None:
+        settled = time_choice.onto(settled)
+    repeat_choice = choose_repeats(moments, settled) if again else None
+    if repeat_choice is not None:
+        days = repeat_choice.half_life_days
+        settled = replace(settled, repeat_weight=repeat_choice.weight, repeat_half_life_days=days)
+    return settled, choice, time_choice, repeat_choice
+
+
+def _time_choice(moments: Moments, config: HistoryConfig) -> TimeChoice:
+    """What lists over time want, of what the configuration leaves open."""
+    penalty, given, popular = moments.config.penalty or 0.0, config.half_life_days, moments.config.popularity_weight
     penalties = tuple(penalty * times for times in TIMES_PENALTY) if config.penalty is None else (penalty,)
-    given = config.half_life_days
-    found = moments.choose(penalties, (0.0, *HALF_LIVES_DAYS) if given is None else (given,))
-    return replace(settled, penalty=found.penalty, half_life_days=found.half_life_days), choice, found
+    half_lives = (0.0, *HALF_LIVES_DAYS) if given is None else (given,)
+    others = () if config.popularity_weight is not None else AXES["popularity_weight"]
+    return moments.choose(penalties, half_lives, [each for each in others if each != popular])
 
 
 def _factors(

@@ -5,22 +5,22 @@ others rated. Weights change histories alone, not what the regression learns fro
 
 For lists over time the penalty and the half-life are chosen from the training ratings themselves, by rolling origin
 (Tashman 2000, International Journal of Forecasting 16): the model is learnt from what came before a moment, and the
-lists that name best what was liked between it and the next moment win. ``docs/research`` has the figures.
+lists that name best what was liked anew between it and the next moment win. ``docs/research`` has the figures.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from sdk.base.config import HistoryConfig
 from sdk.base.progress import present
-from sdk.base.types import Float32s, Int64s
+from sdk.base.types import Bools, Float32s, Float64s, Int64s, Repeats
 from sdk.data.splits import before_and_asked, time_at
-from sdk.models.history.choice import MAX_MEASURED, ChoiceRatings, Draw, MeasuredChoice
+from sdk.models.history.choice import MAX_MEASURED, ChoiceRatings, Draw, MeasuredChoice, standard_error
 from sdk.models.history.matrices import Floats, Index
 
 log = logging.getLogger(__name__)
@@ -47,15 +47,24 @@ class TimeChoice(MeasuredChoice):
         by_half_life: half-life -> the same, with the chosen penalty.
         num_moments: that lists were measured after.
         num_lists: measured, several for a user who is asked for after several moments.
+        popularity_weight: that was chosen; None where the configuration's, or that of random draws, stands.
+        by_popularity: its weight -> mean NDCG@10, with the chosen penalty and half-life.
     """
 
-    TABLES = ("by_penalty", "by_half_life")
+    TABLES = ("by_penalty", "by_half_life", "by_popularity")
     penalty: float
     half_life_days: float
     by_penalty: Mapping[float, float]
     by_half_life: Mapping[float, float]
     num_moments: int
     num_lists: int
+    popularity_weight: float | None = None
+    by_popularity: Mapping[float, float] = field(default_factory=dict)
+
+    def onto(self, config: HistoryConfig) -> HistoryConfig:
+        """The configuration with what was chosen."""
+        popular = config.popularity_weight if self.popularity_weight is None else self.popularity_weight
+        return replace(config, penalty=self.penalty, half_life_days=self.half_life_days, popularity_weight=popular)
 
 
 def recency(user: Index, timestamp: Int64s, half_life_days: float) -> Float32s:
@@ -90,21 +99,40 @@ def aged_weights(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Moment:
+    """What was known at a moment, and what came next.
+
+    Attributes:
+        draw: what may be learnt from, as it was then, and what is asked for that was new.
+        timestamp: (N,) int64 seconds of the ratings that take part, each its latest before the moment.
+        came: (N,) bool, which of them came between this moment and the next, new or again.
+    """
+
+    draw: Draw
+    timestamp: Int64s
+    came: Bools
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Moments:
     """Moments within given ratings, to choose by.
 
     Attributes:
-        timestamp: (N,) int64 seconds, of the ratings that take part.
-        draws: what came before each moment and what is asked for after it; the latest moment first, until they gave
-            some 3,000 lists.
+        each: the latest moment first, until they gave some 3,000 lists.
+        config: what is not chosen here.
     """
 
-    timestamp: Int64s
-    draws: tuple[Draw, ...]
+    each: tuple[Moment, ...]
+    config: HistoryConfig
 
     @classmethod
     def of(
-        cls, columns: tuple[Index, Index, Floats], timestamp: Int64s, features: Float32s, config: HistoryConfig
+        cls,
+        columns: tuple[Index, Index, Floats],
+        timestamp: Int64s,
+        features: Float32s,
+        config: HistoryConfig,
+        repeats: Repeats | None = None,
     ) -> Moments:
         """Part the ratings at each moment.
 
@@ -112,45 +140,88 @@ class Moments:
             columns: (N,) users, titles (rows of ``features``) and stars; each pair once, in any order.
             timestamp: (N,) int64 seconds.
             features: (R_item, f) float32, as the model is fitted with.
-            config: all but its ``penalty`` and ``half_life_days`` count.
+            config: all but its ``penalty``, ``half_life_days`` and ``popularity_weight`` count.
+            repeats: the events of pairs that came more than once; a pair began with its first.
         """
         part = ChoiceRatings.of(columns, features, config, timestamp)
         times, likes = timestamp[part.rows], part.rating >= config.like_at
-        found: list[Draw] = []
+        again = None if repeats is None else repeats.take(part.rows)
+        since = times if again is None else again.first(times)
+        found: list[Moment] = []
         for share in MOMENTS:
-            if sum(len(draw.measured) for draw in found) >= MAX_MEASURED:
+            if sum(len(moment.draw.measured) for moment in found) >= MAX_MEASURED:
                 break
-            start, end = (time_at(times, round(upto * len(times))) for upto in (share, share + _WINDOW))
-            before, asked = before_and_asked(part.user, times, likes, start, end)
-            draw = part.draw(before, asked, np.random.default_rng(config.seed))
-            found += [] if draw is None else [draw]
-        return cls(times, tuple(found))
+            start, end = (time_at(since, round(upto * len(times))) for upto in (share, share + _WINDOW))
+            before, asked = before_and_asked(part.user, since, likes, start, end)
+            then, latest, came = part, times, asked
+            if again is not None:
+                rating, latest = again.as_of(start, part.rating, times)
+                then = replace(part, rating=rating, timestamp=None if part.timestamp is None else latest)
+                came = again.came(start, end, times)
+            draw = then.draw(before, asked, np.random.default_rng(config.seed))
+            found += [] if draw is None else [Moment(draw, latest, came)]
+        return cls(tuple(found), config)
 
     @property
     def num_lists(self) -> int:
         """Lists that are measured, several for a user who is asked for after several moments."""
-        return sum(len(draw.measured) for draw in self.draws)
+        return sum(len(moment.draw.measured) for moment in self.each)
 
-    def choose(self, penalties: Sequence[float], half_lives: Sequence[float]) -> TimeChoice:
-        """The best penalty, ratings ageing by the first half-life; then the best half-life. Of equal ones the first."""
-        present().expect((len(penalties) + len(half_lives)) * len(self.draws))
-        first = (self._ndcg10(penalty, half_lives[:1])[0] for penalty in penalties)
-        by_penalty = dict(zip(penalties, first, strict=True))
-        penalty = max(by_penalty, key=lambda each: by_penalty[each])
-        by_half_life = dict(zip(half_lives, self._ndcg10(penalty, half_lives), strict=True))
-        days = max(by_half_life, key=lambda each: by_half_life[each])
-        counts = len(self.draws), self.num_lists
-        log.debug("history model: by %d moments, %d lists: penalty %g, half-life %g days", *counts, penalty, days)
-        return TimeChoice(penalty, days, by_penalty, by_half_life, *counts)
+    def choose(
+        self, penalties: Sequence[float], half_lives: Sequence[float], weights: Sequence[float] = ()
+    ) -> TimeChoice:
+        """The best penalty, ratings ageing by the first half-life; then the best half-life. Of equal ones the first.
 
-    def _ndcg10(self, penalty: float, half_lives: Sequence[float]) -> list[float]:
-        """The mean over all lists for each half-life."""
-        total = np.zeros(len(half_lives))
-        for draw in self.draws:
-            config, own = replace(draw.part.config, penalty=penalty), draw.own
-            user, rating, times = draw.part.user[own], draw.part.rating[own], self.timestamp[own]
-            for place, days in enumerate(half_lives):
-                weights = aged_weights(config, rating, user, times, days)
-                total[place] += draw.per_list(config, weights).sum()
-                present().advance()
-        return [round(float(each), 6) for each in total / self.num_lists]
+        Then popularity's weight: another one than the configuration's is taken where its lists are better by more than
+        the standard error of the difference.
+
+        Args:
+            penalties: to try.
+            half_lives: to try, in days; 0 for none.
+            weights: of popularity, to try beside the configuration's; none: it stands.
+        """
+        config, trials = self.config, len(penalties) + len(half_lives) + len(weights)
+        present().expect(trials * len(self.each))
+        first = {each: self._lists(replace(config, penalty=each), half_lives[0]) for each in penalties}
+        config = replace(config, penalty=_best(first))
+        second = {days: self._lists(config, days) for days in half_lives}
+        days = _best(second)
+        third = {config.popularity_weight or 0.0: second[days]} if weights else {}
+        third |= {each: self._lists(replace(config, popularity_weight=each), days) for each in weights}
+        popular = _winner(third) if third else None
+        counts = len(self.each), self.num_lists
+        penalty = config.penalty or 0.0
+        found = f"penalty {penalty:g}, half-life {days:g} days, popularity {popular}"
+        log.debug("history model: by %d moments, %d lists: %s", *counts, found)
+        return TimeChoice(penalty, days, _means(first), _means(second), *counts, popular, _means(third))
+
+    def _lists(self, config: HistoryConfig, half_life_days: float) -> Float64s:
+        """(L,) float64 NDCG@10 of all lists."""
+        found = []
+        for moment in self.each:
+            draw, own = moment.draw, moment.draw.own
+            user, rating = draw.part.user[own], draw.part.rating[own]
+            weights = aged_weights(config, rating, user, moment.timestamp[own], half_life_days)
+            found.append(draw.per_list(config, weights))
+            present().advance()
+        return np.concatenate(found)
+
+
+def _means(found: Mapping[float, Float64s]) -> dict[float, float]:
+    return {value: round(float(lists.mean()), 6) for value, lists in found.items()}
+
+
+def _best(found: Mapping[float, Float64s]) -> float:
+    means = _means(found)
+    return max(means, key=lambda each: means[each])
+
+
+def _winner(found: Mapping[float, Float64s]) -> float:
+    """The best of those that beat the first by more than the difference's standard error; else the first."""
+    present_one, *others = found
+    won = {each: found[each] for each in others if _beats(found[each] - found[present_one])}
+    return _best(won) if won else present_one
+
+
+def _beats(gains: Float64s) -> bool:
+    return float(gains.mean()) > standard_error(gains)

@@ -14,11 +14,13 @@ from batch.checks.drift import (
     SCORE_BINS,
     gini,
     jaccard,
+    one_order,
     population_stability,
     sameness,
     score_histogram,
     tops,
 )
+from sdk.features.seen import Seen
 from sdk.metrics import lists as list_metrics
 
 FLOATS = st.floats(width=32, allow_nan=False)
@@ -37,6 +39,20 @@ def test_a_bin_is_narrow_at_any_scale():
         near, far = np.float32([value, value * 1.0005]), np.float32([value, value * 1.02])
         assert len(np.flatnonzero(score_histogram(far))) == 2
         assert len(np.flatnonzero(score_histogram(near))) <= 2
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_one_order_for_all_is_as_alike_as_its_lists(seed):
+    rng = np.random.default_rng(seed)
+    num_lists, num_titles, depth = int(rng.integers(2, 40)), int(rng.integers(12, 60)), int(rng.integers(1, 11))
+    barred = rng.random((num_lists, num_titles)) < rng.random((num_lists, 1)) * 0.5
+    listed_in = rng.permutation(num_titles)
+    order = np.argsort(-listed_in)
+    listed = np.zeros((num_lists, num_titles), np.bool_)
+    for each in range(num_lists):
+        listed[each, [item for item in order if not barred[each, item]][:depth]] = True
+    expected = sameness(listed.sum(axis=0), (~barred).sum(axis=0))
+    assert one_order(listed_in, Seen.build(*np.nonzero(barred), num_lists), depth) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.1, 1.0, 5.0])
