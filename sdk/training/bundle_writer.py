@@ -217,10 +217,11 @@ def _content_metrics(content: ContentModel | None) -> dict[str, Any]:
 
 
 def _history_metrics(history: HistoryModel | None) -> dict[str, Any] | None:
-    """The penalty that was used, and how it was chosen (None where the configuration fixed it); by time, also that."""
+    """The penalty that was used, and how it was chosen (None where the configuration fixed it), and what else was."""
     if history is None:
         return None
     choice = None if history.choice is None else history.choice.to_json()
-    by_time = {} if history.time_choice is None else {"time_choice": history.time_choice.to_json()}
+    others = {"time_choice": history.time_choice, "repeat_choice": history.repeat_choice}
+    more = {name: found.to_json() for name, found in others.items() if found is not None}
     weighting = {} if history.config.weighting == "stars" else {"weighting": history.config.weighting}
-    return {"penalty": history.config.penalty, "choice": choice, **by_time, **weighting}
+    return {"penalty": history.config.penalty, "choice": choice, **more, **weighting}

@@ -24,6 +24,7 @@ from export.options import ExportOptions
 from export.repository import export_repository
 from sdk.base.config import FeatureConfig, HistoryConfig, NCFConfig, RunConfig, SplitConfig, TrainingConfig
 from sdk.base.files import digest_of, sha256_of
+from sdk.base.types import Repeats
 from sdk.bundles.info import sealed
 
 DATE = "2026-11-26"
@@ -47,13 +48,19 @@ def make(folder: Path) -> Mapping[str, list[Path]]:
 
 
 def by_time() -> sdk.Dataset:
-    """A data set with users' attributes, and enough ratings that age is chosen to count or not."""
+    """A data set with users' attributes, ratings enough that age is chosen to count or not, and pairs that came twice."""
     made = small.dataset(3, num_users=60, num_items=40)
+    pairs = made.interactions
+    twice = np.arange(len(pairs)) % 3 == 0
+    when = np.repeat(pairs.timestamp[twice], 2) - np.tile([86_400, 0], twice.sum())
+    indptr = np.concatenate([[0], np.cumsum(2 * twice)])
+    repeats = Repeats(indptr, np.repeat(pairs.rating[twice] / 2, 2), when)
     users = [{"gender": "FM"[n % 2], "age": 20 + n % 9} for n in range(len(made.users))]
     columns = {name: [user[name] for user in users] for name in ("gender", "age")}
     table = small.user_table(made.users["user_id"].to_pylist(), **columns)
     rejects = pa.table({"file": ["ratings.csv"], "line": [7], "reason": ["no number"], "text": ["x"]})
-    return dataclasses.replace(made, users=table, rejects=rejects.cast(made.rejects.schema))
+    pairs = dataclasses.replace(pairs, repeats=repeats)
+    return dataclasses.replace(made, interactions=pairs, users=table, rejects=rejects.cast(made.rejects.schema))
 
 
 def other_config() -> RunConfig:
@@ -75,7 +82,10 @@ def nights(bundle: Path, folder: Path, ratings: Path) -> Path:
         (folder / name).write_text(ids)
     files = {name: folder / name for name in ("users", "allow", "block")}
     (folder / "rules.json").write_text('{"at_most": {"genres": 2}}')
-    ways: dict[str, Any] = {"2026-11-24": {"explore": 0.3}, "2026-11-25": {"rules": folder / "rules.json"}}
+    ways: dict[str, Any] = {
+        "2026-11-22": {"explore": 0.3}, "2026-11-23": {"rules": folder / "rules.json"}, "2026-11-24": {},
+        "2026-11-25": {},
+    }  # fmt: skip
     for date, way in ways.items():
         run(Job(bundle=bundle, out=out, run_date=date, k=5, **way))
     asked: dict[str, Any] = {"users_per_part": 30, "audience": 3, "ratings": ratings, **files}
