@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from sdk.base.config import RANKERS
-from sdk.shell.cli import add_bundle, between, new_parser, path_argument, whole_number
+from sdk.shell.cli import add_bundle, new_parser, path_argument, positive_number, whole_number
 from sdk.shell.terminal import Page, show
 
 if TYPE_CHECKING:
@@ -31,17 +31,14 @@ def add(commands: Any) -> None:
     logged = "Parquet rows of randomised nights, with a column of what each earned"
     needed.add_argument("--logged", type=path_argument, metavar="LOG", required=True, help=logged)
     tau = "what the noise on this bundle's scores would be multiplied by, as batch.score takes it"
-    needed.add_argument("--explore", type=_positive, metavar="TAU", required=True, help=tau)
+    needed.add_argument("--explore", type=positive_number, metavar="TAU", required=True, help=tau)
     add_bundle(parser)
     common.add_argument("--model", choices=[*RANKERS, "best"], default="best", help="which ranker")
     common.add_argument("--reward", metavar="COLUMN", default="clicked", help="the column of what a row earned")
     common.add_argument("--k", type=whole_number, metavar="N", help="places of a list that count; all unless given")
     common.add_argument("--json", action="store_true", help="print JSON instead of a table")
     clip = "the largest weight of a place; the square root of the number of lists unless given"
-    advanced.add_argument("--clip", type=_positive, metavar="W", help=clip)
-
-
-_positive = between(1e-9, 1e9, "a number above 0", float)
+    advanced.add_argument("--clip", type=positive_number, metavar="W", help=clip)
 
 
 def _judge(args: argparse.Namespace) -> int:

@@ -90,6 +90,8 @@ seed_number = between(0, 2**32 - 1)
 """The ``type`` of an option that takes a seed."""
 finite_number = between(-_LARGEST, _LARGEST, f"a number from {-_LARGEST:g} to {_LARGEST:g}", _number)
 """The ``type`` of an option that takes a number, neither NaN nor beyond what seconds or MiB may be."""
+positive_number = between(1e-9, _LARGEST, "a number above 0", _number)
+"""The ``type`` of an option that takes a number above 0."""
 seconds = between(0, _LARGEST, "seconds, 0 or more", _number)
 """The ``type`` of an option that takes a length of time in seconds."""
 
