@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from sdk.base.config import RANKERS
-from sdk.shell.cli import add_bundle, between, new_parser, path_argument, whole_number
+from sdk.shell.cli import add_bundle, between, finite_number, new_parser, path_argument, whole_number
 from sdk.shell.terminal import Page, show
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
     advanced.add_argument("--clip", type=_positive, metavar="W", help=clip)
 
 
-_positive = between(1e-9, 1e9, "a number above 0", float)
+_positive = between(1e-9, 1e9, "a number above 0", finite_number)
 
 
 def _judge(args: argparse.Namespace) -> int:
