@@ -48,7 +48,7 @@ def make(folder: Path) -> Mapping[str, list[Path]]:
 
 
 def by_time() -> sdk.Dataset:
-    """A data set with users' attributes, ratings enough for age to be chosen or not, and pairs that came twice."""
+    """A data set with attributes of users, enough ratings that age may be chosen, and pairs that came twice."""
     made = small.dataset(3, num_users=60, num_items=40)
     pairs = made.interactions
     twice = np.arange(len(pairs)) % 3 == 0
