@@ -38,6 +38,7 @@ EXTRAS = {
     "duckdb": "take a query as a table: --interactions 'duckdb:SELECT …'",
     "delta": "read tables of Delta Lake",
     "web": "browse lists: examples/web_app",
+    "site": "build the documentation's site: mkdocs build",
     "tensorflow": "feed encoded interactions to TensorFlow",
 }
 _MERLIN = ("nvtabular", "merlin-core", "merlin-dataloader", "merlin-models", "merlin-systems")

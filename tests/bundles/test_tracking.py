@@ -15,6 +15,7 @@ from batch.score import main as score
 from sdk.__main__ import main as sdk_main
 from sdk.base.config import to_json
 from sdk.base.files import sha256_of
+from sdk.shell.parser import what_helps
 
 SECRET = "canary-4f1d8c20b7"
 
@@ -146,6 +147,7 @@ def test_a_missing_package_is_refused_before_any_work(command, home, bundle, tmp
     else:
         assert score(["--bundle", str(bundle.path), "--run-date", "2026-11-23", *out]) == 2
     assert capsys.readouterr().err == (
-        "mlflow: the package mlflow is not installed; pip install '.[mlflow]' in the project's folder\n"
+        "mlflow: the package mlflow is not installed; pip install '.[mlflow]' in the project's folder. "
+        f"{what_helps(2)}\n"
     )
     assert list(tmp_path.iterdir()) == []
