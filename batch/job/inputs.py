@@ -85,10 +85,7 @@ class Asked:
 
     def barred(self, seen: Seen) -> Seen:
         """What each user has seen or must not be given, by the rows of the users' table."""
-        if self.blocked is None:
-            return seen
-        items = np.concatenate([seen.items, self.blocked.items]).astype(np.int64)
-        return Seen.build(np.concatenate([seen.users, self.blocked.users]), items, len(seen.indptr) - 1)
+        return seen if self.blocked is None else seen.beside(self.blocked)
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,6 +29,7 @@ from sdk.scoring.recommender import POPULAR
 if TYPE_CHECKING:
     from batch.job.job import Job
     from sdk.features.seen import Seen
+    from sdk.scoring.again import Again
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,24 +179,27 @@ class Scorer:
         if not self.audience:
             lists = self.recommender.recommend_rows(*args, self.asked.allowed, again)
             return partial(lists.answering("user_id", ids).to_arrow, item_ids=items), {}
-        lists, parts = self._with_audience(*args, self.audience)
-        if again is not None:  # audiences are by the score alone
-            lists = self.recommender.recommend_rows(*args, self.asked.allowed, again)
+        lists, parts = self._with_audience(*args, self.audience, again)
         encoded = (part_bytes(part, page_checksums=True) for part in parts)
         partials = {partial_name(n, shard.number): data for n, data in enumerate(encoded)}
         return partial(lists.answering("user_id", ids).to_arrow, item_ids=items), partials
 
-    def _with_audience(self, index: Int64s, seen: Seen, k: int, size: int) -> tuple[TopK, Iterable[pa.Table]]:
-        """Users' lists, and their part of the titles' audiences by title shard: in one pass where memory allows it."""
+    def _with_audience(
+        self, index: Int64s, seen: Seen, k: int, size: int, again: Again | None
+    ) -> tuple[TopK, Iterable[pa.Table]]:
+        """Users' lists, and their part of the titles' audiences by title shard: in one pass where memory allows it.
+
+        Audiences are by the score alone: nothing rises there, so lists in which something does are made apart.
+        """
         recommender, allowed = self.recommender, self.asked.allowed
         title_shards = [self.asked.audience[other.start : other.stop] for other in self._shards(ITEM_USERS)]
         num_titles = self.asked.num_candidates or len(self.bundle.encoded_items)
         budget = (self.job.memory_mib, len(index), num_titles, self.job.threads or usable_cores())
-        if titles_at_a_time(max(k, size), *budget) == num_titles:
+        if again is None and titles_at_a_time(max(k, size), *budget) == num_titles:
             lists, found = recommender.recommend_with_audience(index, seen, k, size, allowed)
             return lists, cut(audience_table(recommender, index, found), title_shards)
         slices = Slices(recommender, index, seen, size, titles_at_a_time(size, *budget))
-        return recommender.recommend_rows(index, seen, k, allowed), slices.tables(title_shards)
+        return recommender.recommend_rows(index, seen, k, allowed, again), slices.tables(title_shards)
 
     def _audience(self, shard: Shard) -> Callable[[], pa.Table]:
         numbers = [other.number for other in self._shards(USER_ITEMS)]

@@ -55,6 +55,13 @@ def _require_same_length(value: object, *names: str) -> None:
         raise ValueError(f"{type(value).__name__}: columns differ in length: {lengths}")
 
 
+def taken(indptr: Int64s, rows: Int64s) -> tuple[Int64s, Int64s]:
+    """The ``indptr`` of some compressed sparse rows, in that order, and (N,) int64 where their entries stand."""
+    lengths = indptr[rows + 1] - indptr[rows]
+    found = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    return found, np.repeat(indptr[rows] - found[:-1], lengths) + np.arange(found[-1])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Repeats:
     """Each event of the pairs that came more than once: what was known of a pair at any moment.
@@ -71,9 +78,7 @@ class Repeats:
 
     def take(self, rows: Int64s) -> Repeats:
         """Those of (M,) pairs, in that order."""
-        size = self.indptr[rows + 1] - self.indptr[rows]
-        indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(size)])
-        events = np.repeat(self.indptr[rows] - indptr[:-1], size) + np.arange(indptr[-1])
+        indptr, events = taken(self.indptr, rows)
         return Repeats(indptr, self.weight[events], self.timestamp[events])
 
     def first(self, timestamp: Int64s) -> Int64s:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdk.base.types import Int32s, Int64s
+from sdk.base.types import Int32s, Int64s, taken
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,10 +43,13 @@ class Seen:
 
     def take(self, rows: Int64s) -> Seen:
         """The given user rows, in that order."""
-        lengths = self.indptr[rows + 1] - self.indptr[rows]
-        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        offsets = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths)
-        return Seen(indptr, self.items[np.repeat(self.indptr[rows], lengths) + offsets])
+        indptr, places = taken(self.indptr, rows)
+        return Seen(indptr, self.items[places])
+
+    def beside(self, other: Seen) -> Seen:
+        """These and the other's, user by user."""
+        items = np.concatenate([self.items, other.items]).astype(np.int64)
+        return Seen.build(np.concatenate([self.users, other.users]), items, len(self.indptr) - 1)
 
     def row(self, user: int) -> Int32s:
         """One user row's items, ascending."""

@@ -329,7 +329,7 @@ def evaluate_lists_of(
     relevant = metrics.RelevanceSets(task.row, task.item_index, len(task.user_index))
     measured = []
     for name, recommender in recommenders(bundle, learnt).items():
-        rises = again if again is not None and name not in (bundle.info.chosen_model, POPULARITY) else None
+        rises = None if name in (bundle.info.chosen_model, POPULARITY) else again
         found = recommender.recommend(task.user_index, seen, _LENGTH, again=rises)
         listed = bundle.encoded_items.index_of(found.item_id.ravel()).reshape(found.item_id.shape)
         measured.append(MeasuredLists.build(name, listed, found.lengths, relevant, catalogue))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdk.base.types import BestRows, Bools, Float32s, Int32s, Int64s
+from sdk.base.types import BestRows, Bools, Float32s, Int32s, Int64s, taken
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
 from sdk.models.pair_form import PairForm
@@ -38,13 +38,8 @@ class Again:
 
     def take(self, rows: Int64s) -> Again:
         """The given user rows, in that order."""
-        places = Seen(self.has.indptr, np.arange(len(self.bonus), dtype=np.int64)).take(rows)  # type: ignore[arg-type]
-        return Again(self.has.take(rows), self.bonus[places.items])
-
-    def beside(self, seen: Seen) -> Seen:
-        """``seen``, and all that they have: what the list of others leaves out."""
-        items = np.concatenate([seen.items, self.has.items]).astype(np.int64)
-        return Seen.build(np.concatenate([seen.users, self.has.users]), items, len(seen.indptr) - 1)
+        indptr, places = taken(self.has.indptr, rows)
+        return Again(Seen(indptr, self.has.items[places]), self.bonus[places])
 
     def merged(
         self, others: BestRows, form: PairForm, user_index: Int64s, seen: Seen, allowed: Bools | None

@@ -133,7 +133,7 @@ class Recommender:
             if again is None or self.form is None or name == POPULAR:
                 found = engine.top_k(user_index, seen, k)
             else:
-                others = engine.top_k(user_index, again.beside(seen), k)
+                others = engine.top_k(user_index, seen.beside(again.has), k)
                 found = again.merged(others, self.form, user_index, seen, allowed)
             return found, None if self.exploration is None else np.zeros(found.row.shape)
         from sdk.scoring.rule_lists import ruled_lists

@@ -127,7 +127,7 @@ def test_merging_is_exact_with_ties_and_short_lists():
         seen = Seen.build(*np.nonzero(gone), users)
         allowed = np.arange(items) >= (3 if trial % 2 else 0)
         index = np.arange(users)
-        others = Engine(form, allowed).top_k(index, again.beside(seen), k)
+        others = Engine(form, allowed).top_k(index, seen.beside(again.has), k)
         found = again.merged(others, form, index, seen, allowed)
         scores = user.dot @ item.dot.T
         scores[rows, columns] += bonus

@@ -1,9 +1,9 @@
 """What comes again: how an item that a user has, and may be given again, rises by how often and how lately it came.
 
-The sum of what a pair weighs says most about what is bought again, its age the next most (Anderson et al. 2014, "The
-dynamics of repeat consumption", WWW, sections 4 and 5). Both are added to the history model's score, in a share that is
-chosen, like its half-life, on moments within the training events: the lists that name best what came next, new or
-again, win. ``docs/other_data.md`` has the figures.
+What comes again depends on how much it is liked and how long ago it came (Anderson et al. 2014, "The dynamics of repeat
+consumption", WWW); on the sets at hand the count says more than the age. Both are added to the history model's score,
+in a share that is chosen, like its half-life, on moments within the training events: the lists that name best what
+came next, new or again, win. ``docs/research`` has the figures.
 """
 
 from __future__ import annotations
