@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sdk.models.history.model import HistoryModel
     from sdk.scoring.recommender import Recommender
 
-_SAYS_LITTLE = ("text", "continuous", "time")  # roles: to share them is no reason that a person would give
+SAYS_LITTLE = ("text", "continuous", "time")  # roles: to share them is no reason that a person would give
 _ROUNDING = 1e-6  # of float32 scores of about 1; what adds less is no reason
 
 
@@ -54,7 +54,7 @@ class Because:
 
     def describe(self, max_fields: int = 2, max_tokens: int = 2) -> str:
         """``Heat (1995) [director Michael Mann; genres Crime]``; the brackets only where something is shared."""
-        shared = self.shared.describe(max_fields, max_tokens, _SAYS_LITTLE) if self.shared else ""
+        shared = self.shared.describe(max_fields, max_tokens, SAYS_LITTLE) if self.shared else ""
         return f"{self.title} [{shared}]" if shared else self.title
 
 

@@ -39,6 +39,14 @@ class Words:
     popular: str = "liked in {likes} training ratings"
     weighted: bool = False
 
+    @property
+    def items(self) -> str:
+        """Several of what is listed."""
+        word = self.item
+        if word.endswith("y") and word[-2:-1] not in tuple("aeiou"):
+            return f"{word[:-1]}ies"
+        return f"{word}es" if word.endswith(("s", "x", "ch", "sh")) else f"{word}s"
+
 
 FILM_WORDS = Words()
 _RATED = Words(item="item", other="rated", liked_items="liked items", other_items="rated items")
