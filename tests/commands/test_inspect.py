@@ -101,7 +101,8 @@ def test_paths_lie_beside_the_description(shop):
 
 @pytest.mark.parametrize(("table", "word"), [
     ("products.csv", "product"), ("s3://x/Books.parquet", "book"), ("catalogue.csv", ""), ("news.csv", ""),
-    ("series.csv", ""),     ("dishes.csv", ""), ("items.csv", ""), ("glass.csv", ""), ("menus_2.csv", ""), ("classes", ""), ("boxes", ""),
+    ("series.csv", ""),
+    ("dishes.csv", ""), ("items.csv", ""), ("glass.csv", ""), ("menus_2.csv", ""), ("classes", ""), ("boxes", ""),
 ])  # fmt: skip
 def test_an_item_is_called_after_its_table_where_that_is_a_plain_plural(table, word):
     assert _one_of([table, "more.csv"]) == word
