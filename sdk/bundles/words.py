@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sdk.base.description import Description
 
@@ -60,6 +60,10 @@ _IMPLICIT = Words(
 
 def words_of(about: Description) -> Words:
     """The words for a bundle's data."""
-    if about.feedback == "implicit":
-        return _IMPLICIT
-    return FILM_WORDS if about.is_preset("items") else _RATED
+    implicit, films = about.feedback == "implicit", about.is_preset("items")
+    words = _IMPLICIT if implicit else FILM_WORDS if films else _RATED
+    if not about.item:
+        return words
+    named = replace(words, item=about.item)
+    liked, other = (text.replace(words.items, named.items) for text in (words.liked_items, words.other_items))
+    return replace(named, liked_items=liked, other_items=other)

@@ -177,6 +177,15 @@ def test_an_item_shows_its_columns_and_what_others_are_alike_by(rated: sdk.Bundl
     }.items() | {("other", said.get("other"))}
 
 
+def test_pages_call_items_what_the_data_set_calls_them(rated: sdk.Bundle, tmp_path: Path) -> None:
+    client = client_over(rated, tmp_path)
+    assert "Find a product" in client.get("/").text
+    assert "Similar products" in client.get("/titles/SKU-004").text
+    assert "There is no product “none”" in client.get("/titles/none").text
+    for address in ("/", "/titles/SKU-004", "/users/u05", "/visitor", "/visitor?like=SKU-004", "/nights", "/nothing"):
+        assert not re.search(r"\bitems?\b", words_of(client.get(address).text)), address
+
+
 def test_pictures_are_shown_from_the_catalogues_own_hosts_alone(rated: sdk.Bundle, tmp_path: Path) -> None:
     answer = client_over(rated, tmp_path).get("/titles/SKU-004")
     pictures = re.findall(
