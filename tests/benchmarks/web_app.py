@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sdk.machine.blas import machine
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "examples" / "web_app"), str(ROOT)]
 
@@ -112,6 +114,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--count", type=int, default=200, help="requests of each page (default: 200)")
     args = parser.parse_args()
+    print(machine(), flush=True)
     prepare(args.work)
 
     import waitress
