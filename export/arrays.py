@@ -13,6 +13,7 @@ from sdk.base.config import SimilarKind
 from sdk.base.ids import is_text
 from sdk.base.types import IdArray
 from sdk.bundles.bundle import Bundle
+from sdk.models.form_files import form_arrays
 from sdk.models.pair_form import PairForm
 
 ARRAYS = "arrays"
@@ -35,18 +36,6 @@ def _utf8(name: str, texts: IdArray) -> Arrays:
     each = [text.encode() for text in texts]
     starts = np.cumsum([0, *map(len, each)], dtype=np.int64)
     return {name: np.frombuffer(b"".join(each), dtype=np.uint8), f"{name}_starts": starts}
-
-
-def form_arrays(form: PairForm) -> Arrays:
-    """A model in pair form; ``triton_models/ranker/1/pair_score.py`` reads it."""
-    arrays: Arrays = {"cross": form.head.cross}
-    for side, table in (("user", form.users), ("item", form.items)):
-        arrays.update({f"{side}_{part}": getattr(table, part) for part in ("bias", "dot", "hidden", "fields")})
-    for n, (weight, bias) in enumerate(form.head.tail):
-        arrays[f"tail_{n}_weight"], arrays[f"tail_{n}_bias"] = weight, bias
-    if form.has_history is not None:
-        arrays["user_has_history"] = form.has_history
-    return arrays
 
 
 def vocabulary_arrays(bundle: Bundle) -> Arrays:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.arrays import form_arrays
 from sdk.base.errors import UsageError, how_to_get
+from sdk.models.form_files import form_arrays
 from sdk.models.pair_form import PairForm
 
 try:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from export.arrays import Arrays, content_arrays, form_arrays, list_arrays, vocabulary_arrays, write_arrays
+from export.arrays import Arrays, content_arrays, list_arrays, vocabulary_arrays, write_arrays
 from export.configs import config_text, configuration, native_file, read_config, sources
 from export.manifest import FORMAT_VERSION, MANIFEST, MODELS, check_repository, read_manifest, write_manifest
 from export.options import ExportOptions
@@ -22,6 +22,7 @@ from sdk.base.ids import is_text
 from sdk.base.paths import as_path
 from sdk.base.rights import reason
 from sdk.bundles.bundle import Bundle, load
+from sdk.models.form_files import form_arrays
 from sdk.models.pair_form import PairForm
 
 log = logging.getLogger(__name__)

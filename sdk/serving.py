@@ -14,12 +14,13 @@ from sdk.base.types import Bools, Float32s, Float64s, IdArray, Int64s, TopK
 from sdk.features.seen import Seen
 from sdk.features.tables import UNKNOWN, EncodedTable, Statistics
 from sdk.models.content.neighbours import NeighbourIndex
+from sdk.models.form_files import form_of
 from sdk.models.pair_form import Head, PairForm, Side
 from sdk.scoring.recommender import Recommender
 
 __all__ = [
     "UNKNOWN", "Bools", "EncodedTable", "Float32s", "Float64s", "Head", "IdArray", "Int64s", "NeighbourIndex",
-    "PairForm", "Recommender", "Seen", "Side", "Statistics", "TopK", "nobody",
+    "PairForm", "Recommender", "Seen", "Side", "Statistics", "TopK", "form_of", "nobody",
 ]  # fmt: skip
 
 

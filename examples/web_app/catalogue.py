@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from columns import LABELS, Fact, facts_of, labels_of
-from search import SearchIndex, fold
+from columns import LABELS, Fact, facts_of, labels_of, pictures_of
+from search import ARTICLES, SearchIndex, fold
 
 import sdk
 from sdk.base.ids import ids_in, is_text
 from sdk.base.types import Float64s, Id, IdArray, Int64s
-from sdk.features.tables import UNKNOWN
+from sdk.features.tables import FIRST_KNOWN, UNKNOWN
 
 LEAST_THOROUGH = 4  # letters: fewer, misspelt, may be anything
+_SMALL = ARTICLES | {"of", "and", "in"}
+HUES = 12  # of the style sheet's tiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,7 @@ class Title:
         genres: of a film its genres, sorted; of anything else its groups, categories and lists; may be empty.
         average: mean of all its ratings; None without one, and of feedback that is no rating.
         ratings: number of ratings or interactions.
+        image: address of its picture; "" for none.
     """
 
     item_id: Id
@@ -36,6 +41,27 @@ class Title:
     genres: tuple[str, ...]
     average: float | None
     ratings: int
+    image: str = ""
+
+    @property
+    def initials(self) -> str:
+        """Of the first two words of its name that are not small ones: what its tile shows."""
+        words = re.findall(r"[^\W_]+", re.sub(r" \([0-9]{4}\)$", "", self.name))
+        said = [word for word in words if word.casefold() not in _SMALL] or words
+        return "".join(word[0] for word in said[:2]).upper()
+
+    @property
+    def hue(self) -> int:
+        """Of its tile, below ``HUES``: items of one first genre or group have the same."""
+        return zlib.crc32((self.genres[0] if self.genres else self.name).encode("utf-8", "replace")) % HUES
+
+
+@dataclass(frozen=True, slots=True)
+class Had:
+    """One item that a user had, and its rating; None where interactions are no ratings."""
+
+    title: Title
+    rating: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +92,7 @@ class Catalogue:
     Attributes:
         has_films: whether its items have MovieLens's columns.
         is_rated: whether its interactions are ratings; else they are weights.
+        image_hosts: where its items' pictures lie, as a content security policy names them.
     """
 
     def __init__(self, bundle: sdk.Bundle) -> None:
@@ -79,6 +106,7 @@ class Catalogue:
         self._years = items["year"].to_pylist() if self.has_films else [None] * len(self._ids)
         named = [] if self.has_films else list(bundle.about.item_columns(*LABELS))
         labels = (labels_of(row, bundle.about) for row in items.select(named).to_pylist())
+        self._images, self.image_hosts = pictures_of(items, bundle.about)
         self._genres = items["genres"].to_pylist() if self.has_films else list(labels)
         self._counts, self._averages = _ratings(bundle, self._ids)
         self._users = bundle.encoded_users.known_ids
@@ -135,6 +163,17 @@ class Catalogue:
         """The items with most ratings or interactions."""
         return [self._title(int(row)) for row in self._by_popularity[:count]]
 
+    def had(self, user_id: Id) -> list[Had]:
+        """What a user had, the best rated first, of equal ones those that more people have."""
+        stored, ids = self.bundle.interactions, self.bundle.encoded_items.ids
+        own = np.flatnonzero(stored.rows.user_index == self.bundle.encoded_users.index_of([user_id])[0])
+        own = own[stored.rows.item_index[own] >= FIRST_KNOWN]
+        rows = np.array([self._row_of[item] for item in ids[stored.rows.item_index[own]].tolist()], np.int64)
+        ratings = stored.rating[own]
+        order = np.lexsort((rows, -self._counts[rows], -ratings))
+        pairs = zip(rows[order].tolist(), ratings[order].tolist(), strict=True)
+        return [Had(self._title(row), rating if self.is_rated else None) for row, rating in pairs]
+
     def has_user(self, user_id: Id) -> bool:
         """Whether the bundle knows a user."""
         return bool(self.bundle.encoded_users.index_of([user_id])[0] != UNKNOWN)
@@ -159,7 +198,8 @@ class Catalogue:
     def _title(self, row: int) -> Title:
         count, genres = int(self._counts[row]), tuple(self._genres[row])
         average = float(self._averages[row]) if count and self.is_rated else None
-        return Title(self._ids[row : row + 1].tolist()[0], self._names[row], self._years[row], genres, average, count)
+        item_id, image = self._ids[row : row + 1].tolist()[0], self._images[row]
+        return Title(item_id, self._names[row], self._years[row], genres, average, count, image)
 
 
 def _ratings(bundle: sdk.Bundle, ids: IdArray) -> tuple[Int64s, Float64s]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
+
+import pyarrow as pa
 
 from sdk.base.description import Description, Role
 from sdk.base.printable import is_hidden
@@ -15,6 +19,8 @@ LABELS: tuple[Role, ...] = ("group", "categorical", "list")
 """Roles whose values stand beside an item's name in lists."""
 _LONGEST_ADDRESS = 2000
 _MOST_TERMS = 20
+_MOST_HOSTS = 20  # that every answer's policy names
+_HOST = re.compile(r"https?://[a-z0-9.-]+(:[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +39,29 @@ def labels_of(row: Mapping[str, Any], about: Description) -> tuple[str, ...]:
 
 
 def facts_of(row: Mapping[str, Any], about: Description) -> tuple[Fact, ...]:
-    """Every described column of which something is known, but for the name and for what is to be ignored."""
-    columns = ((name, role, row[name]) for name, role in about.items.items() if role not in ("title", "ignore"))
+    """Every described column of which something is known, but for the name, pictures and what is to be ignored."""
+    unsaid = ("title", "image", "ignore")
+    columns = ((name, role, row[name]) for name, role in about.items.items() if role not in unsaid)
     found = (Fact(name, _words(role, value), _address(role, value)) for name, role, value in columns)
     return tuple(fact for fact in found if fact.value)
+
+
+def pictures_of(items: pa.Table, about: Description) -> tuple[list[str], tuple[str, ...]]:
+    """Each item's picture, "" for none, and the hosts where they lie: at most 20, those of the most pictures."""
+    column = next(iter(about.item_columns("image")), None)
+    if column is None:
+        return [""] * items.num_rows, ()
+    found = [text if isinstance(text, str) and is_safe(text) else "" for text in items[column].to_pylist()]
+    hosts = [_host(address) for address in found]
+    shown = tuple(host for host, _ in Counter(filter(None, hosts)).most_common(_MOST_HOSTS))
+    return [one if host in shown else "" for one, host in zip(found, hosts, strict=True)], shown
+
+
+def _host(address: str) -> str:
+    """``https://cdn.example``; "" of a name that a policy could not hold."""
+    parts = urlsplit(address)
+    host = f"{parts.scheme}://{parts.netloc.lower()}"
+    return host if _HOST.fullmatch(host) else ""
 
 
 def is_safe(address: str) -> bool:
@@ -51,7 +76,7 @@ def is_safe(address: str) -> bool:
 
 
 def _address(role: Role, value: Any) -> str:
-    return value if role in ("image", "url") and isinstance(value, str) and is_safe(value) else ""
+    return value if role == "url" and isinstance(value, str) and is_safe(value) else ""
 
 
 def _words(role: Role, value: Any) -> str:

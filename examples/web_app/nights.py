@@ -20,14 +20,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sdk.base.ids import ids_in, is_text, rows_of
-from sdk.base.types import Float32s, Id, IdArray, Int32s, Int64s
+from sdk.base.types import Bools, Float32s, Id, IdArray, Int32s, Int64s
 
 log = logging.getLogger("web_app")
 
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_REFUSED = re.compile(r"refused-([0-9]{4}-[0-9]{2}-[0-9]{2})\.html")
 _NIGHT = re.compile(r"run_date=([0-9]{4}-[0-9]{2}-[0-9]{2})")
 _TEXT_BYTES = 80  # of a short str
-_KEYS = {"user_items": ("user_id", "item_id"), "item_items": ("item_id", "similar_item_id")}
+_KEYS = {
+    "user_items": ("user_id", "item_id"), "item_items": ("item_id", "similar_item_id"),
+    "item_users": ("item_id", "user_id"),
+}  # fmt: skip
 
 
 class NightUnreadableError(Exception):
@@ -36,11 +40,12 @@ class NightUnreadableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a list: the item, its score and the model that made it."""
+    """One row of a list: the item (of an audience the user), its score, what made it, and whether it was drawn."""
 
     item_id: Id
     score: float
     source: str
+    drawn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +71,23 @@ class _Group:
     score: Float32s
     source: Int32s
     names: list[str]
+    drawn: Bools
 
     @property
     def size(self) -> int:
         texts = _TEXT_BYTES * len(self.keys) if is_text(self.keys) else 0
-        return texts + sum(a.nbytes for a in (self.keys, self.starts, self.item_id, self.score, self.source))
+        return texts + sum(
+            a.nbytes for a in (self.keys, self.starts, self.item_id, self.score, self.source, self.drawn)
+        )
 
     def rows(self, key: Id, k: int) -> list[Row]:
         at = int(rows_of(self.keys, np.array(key, self.keys.dtype)))
         if at < 0:
             return []
         part = slice(self.starts[at], min(self.starts[at + 1], self.starts[at] + k))
-        columns = zip(
-            self.item_id[part].to_pylist(), self.score[part].tolist(), self.source[part].tolist(), strict=True
-        )
-        return [Row(item_id, score, self.names[code]) for item_id, score, code in columns]
+        numbers = (each[part].tolist() for each in (self.score, self.source, self.drawn))
+        columns = zip(self.item_id[part].to_pylist(), *numbers, strict=True)
+        return [Row(item_id, score, self.names[code], drawn) for item_id, score, code, drawn in columns]
 
 
 class Nights:
@@ -130,17 +137,26 @@ class Nights:
             raise NightUnreadableError(f"The manifest of the night of {date} is no JSON object.")
         return found
 
+    def refused(self) -> list[str]:
+        """Nights that failed their gates and were not published since, the newest first."""
+        found = (
+            match[1] for path in self.out.glob("reports/refused-*.html") if (match := _REFUSED.fullmatch(path.name))
+        )
+        return sorted((date for date in found if not self._is_complete(date)), reverse=True)
+
     def report(self, date: str) -> Path | None:
-        """A night's report page; None where there is none."""
-        path = self.out / "reports" / f"run_date={date}.html"
-        return path if DATE.fullmatch(date) and path.is_file() else None
+        """A night's report page, of a night that is not published its refusal's; None where there is none."""
+        if not DATE.fullmatch(date):
+            return None
+        path = self.out / "reports" / f"{'run_date=' if self._is_complete(date) else 'refused-'}{date}.html"
+        return path if path.is_file() else None
 
     def rows(self, date: str, side: str, key: Id, k: int) -> list[Row]:
         """One list, best first; empty where the night has none for this id.
 
         Args:
             date: a complete night.
-            side: ``user_items`` or ``item_items``.
+            side: ``user_items``, ``item_items`` or ``item_users``.
             key: user_id or item_id.
             k: most rows to give.
 
@@ -216,7 +232,9 @@ def _places(path: Path, key: str) -> list[_Place]:
 
 def _read(place: _Place, key: str, item: str) -> _Group:
     with pq.ParquetFile(place.path, read_dictionary=["source"]) as file:
-        table = file.read_row_group(place.group, columns=[key, "rank", item, "score", "source"]).combine_chunks()
+        propensity = [name for name in file.schema_arrow.names if name == "propensity"]
+        columns = [key, "rank", item, "score", "source", *propensity]
+        table = file.read_row_group(place.group, columns=columns).combine_chunks()
     keys, rank = ids_in(table[key]), table["rank"].to_numpy()
     same = keys[1:] == keys[:-1]
     if not np.all(np.where(same, rank[1:] > rank[:-1], keys[1:] > keys[:-1])):  # never so in nights of batch.score
@@ -228,5 +246,6 @@ def _read(place: _Place, key: str, item: str) -> _Group:
     source = source.chunk(0) if isinstance(source, pa.ChunkedArray) else source
     items = table[item].combine_chunks()
     items = items.chunk(0) if isinstance(items, pa.ChunkedArray) else items
+    drawn = table["propensity"].to_numpy() != 0 if propensity else np.zeros(len(keys), np.bool_)
     arrays = (items, table["score"].to_numpy(), source.indices.to_numpy())
-    return _Group(keys[starts[:-1]], starts, *arrays, source.dictionary.to_pylist())
+    return _Group(keys[starts[:-1]], starts, *arrays, source.dictionary.to_pylist(), drawn)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from catalogue import Catalogue, Title
-from charts import Scale, rating_chart
+from catalogue import Catalogue, Had, Title
+from charts import legend_of, likeness_bar
+from dials import LEAST, MOST, STEP, Dials
 from errors import add_error_pages
-from figures import figures, gates
+from figures import TREND, figures, gates, night_line, rule_words, trend_of, trends
 from flask import Blueprint, Flask, abort, current_app, jsonify, redirect, render_template, request, send_file, url_for
 from inputs import MOST_LIKED, id_of, ids_of, query_of
-from nights import Nights
+from nights import Nights, NightUnreadableError
 from paths import AnyText, kept
 from posters import IMAGES, Posters
 from security import REPORT_POLICY, policy, secured
@@ -22,9 +24,12 @@ from wording import Wording
 from export.errors import RefusedRequestError, ServerUnavailableError
 from sdk.base.ids import is_text
 from sdk.base.printable import filled_in
+from sdk.base.types import Id
 from sdk.bundles.words import words_of
+from sdk.scoring.recommender import UNDER_RULES
 
 SUGGESTIONS, RESULTS, SIMILAR, LISTED, EVERYTHING, POPULAR, USERS = 8, 30, 10, 20, 1000, 24, 12
+HAD, AUDIENCE, NIGHTS, TASTES = 24, 20, 30, 4
 _SAMPLE = "ml-sample"  # its TMDB ids are its own: a poster found by one would show another film
 
 
@@ -59,12 +64,9 @@ class Site:
         return words_of(self.catalogue.bundle.about).item
 
     @property
-    def scale(self) -> Scale:
-        """Of its ratings: MovieLens's stars, or from the lowest rating, or 0 where that is lower, to the highest."""
-        if self.catalogue.has_films:
-            return Scale()
-        data = self.catalogue.bundle.info.config.data
-        return Scale(min(0.0, data.rating_min), float(data.rating_max), "", "items")
+    def image_hosts(self) -> tuple[str, ...]:
+        """Where pictures come from, besides this app."""
+        return (*self.catalogue.image_hosts, *((IMAGES,) if self.shows_posters else ()))
 
 
 pages = Blueprint("pages", __name__)
@@ -79,10 +81,10 @@ def create_app(site: Site) -> Flask:
     app.url_map.merge_slashes = False  # its redirect would be absolute, to whatever host the request names
     app.extensions["site"] = site
     app.url_map.converters["any"] = AnyText
-    app.jinja_env.globals.update(words=Wording.of(site), kept=kept)  # macros see these, too
+    app.jinja_env.globals.update(words=Wording.of(site), kept=kept, likeness_bar=likeness_bar)  # macros see these, too
     app.register_blueprint(pages)
     add_error_pages(app)
-    content_policy = policy(IMAGES if site.shows_posters else None)
+    content_policy = policy(site.image_hosts)
     app.after_request(lambda answer: secured(answer, content_policy))
     app.context_processor(lambda: {"server": site.sources.server, "shows_posters": site.shows_posters})
     return app
@@ -118,11 +120,12 @@ def title(text: str) -> str | tuple[str, int]:
     if found is None:
         return _unknown_title(text)
     listing, status, problem = _or_problem(lambda: site.sources.similar(found.item_id, SIMILAR))
-    others = [row.title for row in listing.rows] if listing else []
-    chart = rating_chart(found, others, site.scale) if others and site.catalogue.is_rated else None
+    parts = [row.parts for row in listing.rows if row.parts] if listing else []
     details = site.catalogue.details(found.item_id)
     page = render_template(
-        "title.html", title=found, details=details, listing=listing, chart=chart, problem=problem,
+        "title.html", title=found, details=details, listing=listing, problem=problem, legend=legend_of(parts),
+        longest=max((sum(one.values()) for one in parts), default=1.0),
+        audience=site.sources.audience(found.item_id, AUDIENCE),
         has_poster=site.shows_posters and details.tmdb_id is not None,
     )  # fmt: skip
     return page, status
@@ -142,19 +145,38 @@ def users() -> str | AnyResponse | tuple[str, int]:
 
 @pages.get("/users/<any:text>")
 def user(text: str) -> str | tuple[str, int]:
-    """A user's list."""
-    site, user_id = here(), id_of(text, here().catalogue.user_ids)
-    if user_id is None or not site.catalogue.has_user(user_id):
-        near = site.catalogue.users_near(user_id, USERS)
-        return render_template("unknown_user.html", text=text[:40], near=near), 404
-    why, whole = request.args.get("why") == "1", request.args.get("all") == "1"
+    """What a user had, their list, and what the list would be if its dials were turned."""
+    site, user_id = here(), _user_named(text)
+    if user_id is None:
+        return _unknown_user(text)
+    whole, dials = request.args.get("all") == "1", Dials.of(request.args)
     k = EVERYTHING if whole else LISTED
-    listing, status, problem = _or_problem(lambda: site.sources.for_user(user_id, k, why=why))
+    listing, status, problem = _or_problem(lambda: site.sources.for_user(user_id, k, dials))
+    had = site.catalogue.had(user_id)
     page = render_template(
-        "user.html", user_id=user_id, listing=listing, why=why, whole=whole, problem=problem,
-        more=listing is not None and not whole and len(listing.rows) == LISTED,
+        "user.html", user_id=user_id, listing=listing, problem=problem, whole=whole, had=had[: k if whole else HAD],
+        num_had=len(had), had_ids={one.title.item_id for one in had}, tastes=_tastes(had), rules=_rules_shown(listing),
+        dials=dials, bounds=(LEAST, MOST, STEP), has_variety=site.catalogue.bundle.has_content,
+        nights=site.nights.dates()[:2], more=listing is not None and not whole and len(listing.rows) == LISTED,
     )  # fmt: skip
     return page, status
+
+
+@pages.get("/changes")
+def changes() -> str | AnyResponse | tuple[str, int]:
+    """What one night changed in a user's list against another."""
+    site, text = here(), request.args.get("user", "")
+    user_id, dates = _user_named(text), site.nights.dates()
+    if user_id is None:
+        return _unknown_user(text)
+    after = request.args.get("after", dates[0] if dates else "")
+    before = request.args.get("before", next((date for date in dates if date < after), ""))
+    if (missing := next((date for date in (after, before) if date not in dates), None)) is not None:
+        return _missing_night(missing)
+    return render_template(
+        "changes.html", user_id=user_id, before=before, after=after, dates=dates[:NIGHTS],
+        listing=site.sources.changes(user_id, LISTED, before, after),
+    )  # fmt: skip
 
 
 @pages.get("/visitor")
@@ -175,8 +197,20 @@ def visitor() -> str | tuple[str, int]:
 
 @pages.get("/nights")
 def nights() -> str:
-    """Every night."""
-    return render_template("nights.html", dates=here().nights.dates(), latest=here().nights.latest())
+    """The newest nights, refused ones among them, and how their figures went."""
+    store, latest = here().nights, here().nights.latest()
+    dates, refused = store.dates()[:NIGHTS], set(store.refused())
+    found = {date: _trend(date) for date in dates}
+    lines = [
+        night_line(
+            date, "refused" if date in refused else "in use" if date == latest else "published", found.get(date, ())
+        )
+        for date in sorted({*dates, *refused}, reverse=True)
+    ]
+    older = len(store.dates()) - len(dates)
+    return render_template(
+        "nights.html", lines=lines, names=TREND, trends=trends([found[d] for d in dates[::-1]]), older=older
+    )
 
 
 @pages.get("/nights/<date>")
@@ -185,10 +219,10 @@ def night(date: str) -> str | tuple[str, int]:
     store = here().nights
     manifest = store.manifest(date)
     if manifest is None:
-        return render_template("missing_night.html", date=date[:40], dates=store.dates()[:10]), 404
+        return _missing_night(date)
     return render_template(
         "night.html", date=date, figures=figures(manifest, here().item), gates=gates(manifest),
-        has_report=store.report(date) is not None, is_latest=store.latest() == date,
+        rules=rule_words(manifest), has_report=store.report(date) is not None, is_latest=store.latest() == date,
     )  # fmt: skip
 
 
@@ -197,7 +231,7 @@ def report(date: str) -> AnyResponse | tuple[str, int]:
     """A night's report, as it was written."""
     path = here().nights.report(date)
     if path is None:
-        return render_template("missing_night.html", date=date[:40], dates=here().nights.dates()[:10]), 404
+        return _missing_night(date)
     answer = send_file(path.resolve(), mimetype="text/html", max_age=0)
     answer.headers["Content-Security-Policy"] = REPORT_POLICY
     return answer
@@ -205,13 +239,13 @@ def report(date: str) -> AnyResponse | tuple[str, int]:
 
 @pages.get("/posters/<any:text>")
 def poster(text: str) -> AnyResponse:
-    """Sends the reader's browser to the picture at TMDB, or to a blank one."""
+    """Sends the reader's browser to the picture at TMDB."""
     site, found = here(), _title_named(text)
     if not site.shows_posters or site.posters is None or found is None:
         abort(404)
     tmdb_id = site.catalogue.details(found.item_id).tmdb_id
     address = None if tmdb_id is None else site.posters.address(tmdb_id)
-    return redirect(address or url_for("static", filename="no-poster.svg"), 302)
+    return redirect(address, 302) if address else abort(404)
 
 
 @pages.get("/health")
@@ -234,6 +268,42 @@ def _or_problem(make: Callable[[], Listing]) -> tuple[Listing | None, int, str]:
     except RefusedRequestError as error:
         current_app.logger.warning("%s", error)
         return None, 503, "refused the request: it may serve another bundle"
+
+
+def _trend(date: str) -> tuple[float | None, ...]:
+    """A night's figures; none where its manifest cannot be read."""
+    try:
+        return trend_of(here().nights.manifest(date) or {})
+    except NightUnreadableError:
+        return trend_of({})
+
+
+def _tastes(had: Sequence[Had]) -> list[str]:
+    """What most of the items of a history are."""
+    counted = Counter(label for one in had for label in one.title.genres)
+    return [label for label, _ in counted.most_common(TASTES)]
+
+
+def _rules_shown(listing: Listing | None) -> list[str]:
+    """The rules and draws of the night that a list is from."""
+    latest = here().nights.latest()
+    ruled = listing is not None and (listing.drawn or listing.source.endswith(UNDER_RULES))
+    return rule_words(here().nights.manifest(latest) or {}) if ruled and latest else []
+
+
+def _missing_night(date: str) -> tuple[str, int]:
+    return render_template("missing_night.html", date=date[:40], dates=here().nights.dates()[:10]), 404
+
+
+def _user_named(text: str) -> Id | None:
+    """A user of the bundle."""
+    user_id = id_of(text, here().catalogue.user_ids)
+    return user_id if user_id is not None and here().catalogue.has_user(user_id) else None
+
+
+def _unknown_user(text: str) -> tuple[str, int]:
+    near = here().catalogue.users_near(id_of(text, here().catalogue.user_ids), USERS)
+    return render_template("unknown_user.html", text=text[:40], near=near), 404
 
 
 def _title_named(text: str) -> Title | None:

@@ -16,7 +16,7 @@ from sdk.base.types import Int64s
 from sdk.data.titles import bare
 
 _YEAR = re.compile(r" [0-9]{4}$")
-_ARTICLES = frozenset({"a", "an", "the"})
+ARTICLES = frozenset({"a", "an", "the"})
 _LONGEST_KEY = 60  # letters of a title that are compared
 _CANDIDATES = 120  # titles that share most letter triples with a query and are then compared letter by letter
 _LEAST_LIKENESS = 0.6  # about one letter in two wrong: below this a suggestion is noise
@@ -100,7 +100,7 @@ class SearchIndex:
 def _word_starts(row: int, name: str) -> list[tuple[str, int, bool]]:
     """What follows each word's start, and whether that is the whole name but for an article."""
     words = name.split()
-    leading = 1 if len(words) > 1 and words[0] in _ARTICLES else 0
+    leading = 1 if len(words) > 1 and words[0] in ARTICLES else 0
     return [(" ".join(words[at:]), row, at <= leading) for at in range(len(words))]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flask import Response
 
 _HEADERS = {
@@ -16,9 +18,9 @@ REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; f
 """For a night's report, a finished page with styles and pictures of its own: it may show them, and run nothing."""
 
 
-def policy(image_host: str | None) -> str:
-    """The content security policy; pictures from elsewhere only where an operator's key asks for them."""
-    images = f"'self' {image_host}" if image_host else "'self'"
+def policy(image_hosts: Sequence[str]) -> str:
+    """The content security policy; pictures from elsewhere only from the catalogue's own hosts, or by a TMDB key."""
+    images = " ".join(["'self'", *image_hosts])
     return (
         f"default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src {images}; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"

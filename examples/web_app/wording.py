@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sdk.base.config import RANKERS
 from sdk.base.ids import is_text
 from sdk.bundles.words import words_of
+from sdk.scoring.recommender import UNDER_RULES
 
 if TYPE_CHECKING:
     from pages import Site
@@ -24,11 +26,10 @@ class Wording:
         most_popular: over those with most ratings.
         offered: over those that a visitor may choose from.
         taken: what somebody has done with every item when there is none left.
+        had: over what a user had.
         example: of a search; "" for none.
-        scale: of the ratings, such as ``0 to 5 stars``.
         of_most: what is read out after an average.
         row: what is counted beside an average, one of them.
-        labels: what the words beside a name are.
         user: what names a user.
         numbers: whether that is a number.
         is_rated: whether interactions are ratings.
@@ -43,11 +44,10 @@ class Wording:
     most_popular: str
     offered: str
     taken: str
+    had: str
     example: str
-    scale: str
     of_most: str
     row: str
-    labels: str
     user: str
     numbers: bool
     is_rated: bool
@@ -55,15 +55,29 @@ class Wording:
     @classmethod
     def of(cls, site: Site) -> Wording:
         """The words for a site."""
-        catalogue, words, scale = site.catalogue, words_of(site.catalogue.bundle.about), site.scale
+        catalogue, words = site.catalogue, words_of(site.catalogue.bundle.about)
+        most = catalogue.bundle.info.config.data.rating_max
         films, numbers = catalogue.has_films, not is_text(catalogue.user_ids)
-        items, rated = f"{words.item}s", catalogue.is_rated
+        items, rated = words.items, catalogue.is_rated
         return cls(
-            item=words.item, items=items, one=f"a{'' if films else 'n'} {words.item}", films=films,
-            or_id="" if films else " or an id", taken=words.taken, scale=scale.words,
+            item=words.item, items=items, one=f"{'an' if words.item[0] in 'aeiou' else 'a'} {words.item}", films=films,
+            or_id="" if films else " or an id", taken=words.taken,
+            had="Rated before" if rated else "Had before",
             most_popular="Rated most" if rated else "Most popular",
-            offered=f"{items.capitalize()} that many have rated" if rated else "Popular items",
-            example="Such as Heat or matrix" if films else "", of_most=f" of {scale.most:g}{scale.unit}",
-            row="rating" if rated else "interaction", labels="Genres" if films else "Groups and categories",
-            user="number" if numbers else "id", numbers=numbers, is_rated=rated,
+            offered=f"{items.capitalize()} that many have rated" if rated else f"Popular {items}",
+            example="Such as Heat or matrix" if films else "", of_most=" of 5 stars" if films else f" of {most:g}",
+            row="rating" if rated else "interaction", is_rated=rated,
+            user="number" if numbers else "id", numbers=numbers,
         )  # fmt: skip
+
+    def made(self, source: str) -> str:
+        """What a list was made from, of a night's ``source``; "" where nobody says."""
+        base = source.removesuffix(UNDER_RULES)
+        how = _MADE.get("history" if base in RANKERS else base, "")
+        return f"{how}, under the night's rules" if how and base != source else how
+
+
+_MADE = {
+    "history": "made from what they had", "popular": "made of what most people like",
+    "hybrid": "by what they are and who likes both", "content": "by what they are", "together": "by who likes both",
+}  # fmt: skip

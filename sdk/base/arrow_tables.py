@@ -14,6 +14,23 @@ from sdk.base.errors import DataError, UsageError
 _NOT_NUMBERS = "these are no numbers"
 
 
+def numbers_in(column: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
+    """(N,) of an Arrow column of integers or floats without nulls; ``to_numpy`` would load pandas, which takes longer
+    than an answer.
+
+    Raises:
+        ValueError: it has nulls, or is of another type.
+    """
+    values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if values.null_count or not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        raise ValueError(f"a column of {values.type} with {values.null_count} nulls, expected numbers and none")
+    kind = np.dtype(values.type.to_pandas_dtype())
+    buffer = values.buffers()[1]
+    return (
+        np.zeros(0, kind) if buffer is None else np.frombuffer(buffer, kind, len(values), values.offset * kind.itemsize)
+    )
+
+
 def real_places(lengths: NDArray[np.int32], width: int) -> NDArray[np.bool_]:
     """(B, k) bool, True where a list has an answer."""
     return np.asarray(np.arange(width) < lengths[:, None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -30,7 +31,8 @@ PEOPLE: Mapping[str, Role] = MappingProxyType(
     {"gender": "categorical", "age": "continuous", "occupation": "categorical", "zip_prefix": "categorical"}
 )
 """MovieLens's users: ``schema.USERS``."""
-_HOW_READ = ("columns", "events", "seen")
+_MAY_LACK = ("item", "columns", "events", "seen")
+_WORD = re.compile(r"[^\W\d_][\w -]{0,39}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,23 +46,29 @@ class Description(Checked):
             many, for the content model alone; ``continuous``; ``time``: seconds since 1970-01-01 UTC; ``text``: words
             for the content model; ``title``: the display name; ``image``, ``url``: shown only; ``ignore``: kept.
         users: column of the users, besides ``user_id`` -> its role.
+        item: what one of the items is called, ``product``; "" calls it ``item``.
         columns: ours of the interactions -> the tables' own, where it was said, so that newer ones are read alike.
         events: kind of event -> its weight; empty: every event is one.
         seen: the events that take an item out of its user's lists; empty: all do.
 
     Raises:
-        ConfigError: a role is none, or two columns are the title.
+        ConfigError: a role is none, two columns are the title, or ``item`` is no word.
     """
 
     feedback: Feedback = "explicit"
     items: Mapping[str, Role] = field(default_factory=lambda: FILMS)
     users: Mapping[str, Role] = field(default_factory=lambda: PEOPLE)
+    item: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
     events: Mapping[str, float] = field(default_factory=dict)
     seen: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)
+        if self.item and not _WORD.fullmatch(self.item):
+            raise ConfigError(
+                type(self).__name__, "item", self.item, "a word for one item, as product; 40 letters at most"
+            )
         roles = get_args(Role)
         for side in ("items", "users"):
             given = getattr(self, side)
@@ -80,7 +88,7 @@ class Description(Checked):
         return {
             name: list(map(list, value.items())) if isinstance(value, dict) else value
             for name, value in to_json(self).items()
-            if value or name not in _HOW_READ
+            if value or name not in _MAY_LACK
         }
 
     @classmethod
@@ -91,7 +99,7 @@ class Description(Checked):
             UsageError: a value is none of its kind.
             ValueError: columns are no pairs.
         """
-        plain = {name: value if name in ("feedback", "seen") else dict(value) for name, value in values.items()}
+        plain = {name: value if name in ("feedback", "item", "seen") else dict(value) for name, value in values.items()}
         return from_json(cls, plain)
 
     def is_preset(self, side: Literal["items", "users"]) -> bool:

@@ -120,8 +120,9 @@ def as_texts(ids: IdArray) -> IdArray:
 
 def ids_in(column: pa.ChunkedArray | pa.Array) -> IdArray:
     """(N,) int64 or object ids of an Arrow column of numbers or text without nulls."""
-    numbers = column.to_numpy() if str(column.type) == "int64" else None
-    return text_ids(column) if numbers is None else numbers
+    from sdk.base.arrow_tables import numbers_in
+
+    return numbers_in(column) if str(column.type) == "int64" else text_ids(column)
 
 
 def ids_of(values: Any, name: str = "ids", known: IdArray | None = None) -> IdArray:

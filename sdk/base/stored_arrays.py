@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import mmap
 import struct
 import tokenize
 import zipfile
@@ -22,18 +23,47 @@ _DAMAGE = (OSError, ValueError, TypeError, EOFError, KeyError, NotImplementedErr
 """What numpy and zipfile raise for a damaged archive: numpy reads an array's header as Python source, and zipfile says
 NotImplementedError of a way to compress that it does not know."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip archive can hold
+_HEAD, _PADDING, _ALIGNED = 30, 0xD935, 64  # bytes before a member's name; the field that others align by, too
+_MOST_HEADER = 2**16 + 10  # of an array, in its first form
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays as an uncompressed ``.npz``, in name order and with fixed dates, so equal arrays give equal bytes.
 
-    ``numpy.load(path, allow_pickle=False)`` reads it.
+    ``numpy.load(path, allow_pickle=False)`` reads it. Each begins at a multiple of 64 bytes, for ``map_arrays``.
     """
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+    with path.open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):
-            buffer = io.BytesIO()
+            buffer, member = io.BytesIO(), zipfile.ZipInfo(f"{name}.npy", _EPOCH)
             np.lib.format.write_array(buffer, np.asanyarray(arrays[name]), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _EPOCH), buffer.getvalue())
+            padding = -(file.tell() + _HEAD + len(member.filename.encode()) + 4) % _ALIGNED
+            member.extra = struct.pack("<HH", _PADDING, padding) + bytes(padding)
+            archive.writestr(member, buffer.getvalue())
+
+
+def map_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """What ``write_arrays`` wrote, mapped into memory, which any number of processes share; read-only.
+
+    Raises:
+        BundleError: the file is absent or damaged.
+    """
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return {member.filename.removesuffix(".npy"): _mapped(whole, member) for member in archive.infolist()}
+    except _DAMAGE as error:
+        raise BundleError(f"{path}: not a readable .npz ({error}). Train and save the model again.") from error
+
+
+def _mapped(whole: mmap.mmap, member: zipfile.ZipInfo) -> NDArray[Any]:
+    start = member.header_offset + _HEAD + sum(struct.unpack_from("<HH", whole, member.header_offset + _HEAD - 4))
+    head = io.BytesIO(whole[start : start + _MOST_HEADER])
+    if np.lib.format.read_magic(head) != (1, 0) or member.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{member.filename} is compressed, or of a later form")
+    shape, by_columns, dtype = np.lib.format.read_array_header_1_0(head)
+    if dtype.hasobject:
+        raise ValueError(f"{member.filename} holds objects")
+    return np.ndarray(shape, dtype, whole, start + head.tell(), order="F" if by_columns else "C")
 
 
 def read_arrays(path: Path, names: frozenset[str]) -> dict[str, NDArray[Any]]:

@@ -219,8 +219,10 @@ def keys_of(table: pa.Table, name: str) -> Int64s:
     """(R,) int64, ascending: the ids of a table of users or items, or where they are text their places in it."""
     import pyarrow as pa
 
+    from sdk.base.arrow_tables import numbers_in
+
     is_text = pa.types.is_string(table.schema.field(name).type)
-    keys: Int64s = np.arange(table.num_rows) if is_text else table[name].to_numpy().astype(np.int64)
+    keys: Int64s = np.arange(table.num_rows) if is_text else numbers_in(table[name]).astype(np.int64)
     return keys
 
 

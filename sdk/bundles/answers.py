@@ -17,17 +17,18 @@ from sdk.base.errors import ScoreError
 from sdk.base.ids import plain_id
 from sdk.base.types import Bools, Float32s, Float64s, Id, Int64s, TopK
 from sdk.bundles.words import FILM_WORDS, Words
+from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
+from sdk.scoring.quick import quick_lists
 from sdk.scoring.recommender import HISTORY, POPULAR, popular_form
 
 if TYPE_CHECKING:
     from sdk.features.interactions import StoredInteractions
     from sdk.models.content.reasons import Reasons
     from sdk.models.history.model import HistoryModel
-    from sdk.models.pair_form import PairForm
     from sdk.scoring.recommender import Recommender
 
-_SAYS_LITTLE = ("text", "continuous", "time")  # roles: to share them is no reason that a person would give
+SAYS_LITTLE = ("text", "continuous", "time")  # roles: to share them is no reason that a person would give
 _ROUNDING = 1e-6  # of float32 scores of about 1; what adds less is no reason
 
 
@@ -53,7 +54,7 @@ class Because:
 
     def describe(self, max_fields: int = 2, max_tokens: int = 2) -> str:
         """``Heat (1995) [director Michael Mann; genres Crime]``; the brackets only where something is shared."""
-        shared = self.shared.describe(max_fields, max_tokens, _SAYS_LITTLE) if self.shared else ""
+        shared = self.shared.describe(max_fields, max_tokens, SAYS_LITTLE) if self.shared else ""
         return f"{self.title} [{shared}]" if shared else self.title
 
 
@@ -242,29 +243,18 @@ class Explainer:
 
 
 def visitor_list(history: HistoryModel, items: EncodedTable, rows: Int64s, k: int) -> TopK:
-    """The k best items beside liked ones (rows of the items' table); see ``Bundle.recommend_for``."""
-    liked = np.unique(rows)
-    vector = history.user_vectors(np.array([0, len(liked)]), liked)
-    known = bool(vector.any())
-    best, scores = best_rows(history.form_of(vector) if known else popular_form(items, 1), liked, k)
-    source = np.array([HISTORY if known else POPULAR])
-    return TopK(items.ids[best][None], scores[None], np.array([len(best)], dtype=np.int32), source)
-
-
-def best_rows(form: PairForm, liked: Int64s, k: int) -> tuple[Int64s, Float32s]:
-    """The best rows of one user without an MLP, and their scores: one product, since the engine's layout of a whole
-    catalogue takes longer than that and serves many users. Equal scores go to the smaller row, as in the engine.
+    """The k best items beside liked ones (rows of the items' table); see ``Bundle.recommend_for``.
 
     Raises:
         ScoreError: a score is infinite or NaN.
     """
-    score = np.asarray(form.items.dot @ form.users.dot[0] + form.items.bias + form.users.bias[0], dtype=np.float32)
-    allowed = np.setdiff1d(np.arange(FIRST_KNOWN, len(score)), liked)
-    if not np.isfinite(score[allowed]).all():
+    liked = np.unique(rows)
+    vector = history.user_vectors(np.array([0, len(liked)]), liked)
+    known = bool(vector.any())
+    form = history.form_of(vector) if known else popular_form(items, 1)
+    nobody, itself = np.zeros(1, np.int64), Seen.build(np.zeros(len(liked), np.int64), liked, 1)
+    best = quick_lists(form, nobody, itself, k, None)
+    if best is None:
         message = "a visitor's scores are not all finite: the history model is damaged. Train the bundle again."
         raise ScoreError(message)
-    if len(allowed) > k:
-        worst = np.partition(score[allowed], len(allowed) - k)[len(allowed) - k]
-        allowed = allowed[score[allowed] >= worst]
-    best = allowed[np.lexsort((allowed, -score[allowed]))][:k]
-    return best, score[best]
+    return best.named(items.ids, np.array([HISTORY if known else POPULAR]))

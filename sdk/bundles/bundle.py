@@ -16,7 +16,7 @@ from sdk.base.ids import count_of, id_of, ids_of
 from sdk.base.paths import as_path
 from sdk.base.rights import reason
 from sdk.base.types import Bools, Id, Ids, Int64s, TopK
-from sdk.bundles.info import FORMAT_VERSION, IN_MEASURED, INFO, MEASURED, BundleInfo, read_info, verify
+from sdk.bundles.info import FORMAT_VERSION, IN_MEASURED, INFO, LISTS, MEASURED, BundleInfo, read_info, verify
 
 if TYPE_CHECKING:
     from sdk.base.description import Description
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sdk.scoring.rules import ItemRules, Rules, RulesLike
 
 _LOOKS = 5
+_QUICK = 16  # users of a process who need not wait for compiled code: what they save is what loading it takes
 __all__ = ["FORMAT_VERSION", "INFO", "Bundle", "BundleInfo", "load", "sha256_of"]
 
 
@@ -230,6 +231,15 @@ class Bundle:
             return None
         return resolved
 
+    @cached_property
+    def _stored_lists(self) -> PairForm | None:
+        """``list_form`` of the best ranker and every rating, as it was written; None where it was not."""
+        if LISTS not in self.info.files:
+            return None
+        from sdk.models.form_files import read_form
+
+        return read_form(self.path / LISTS, len(self.encoded_users), len(self.encoded_items))
+
     def list_form(
         self, name: str | None = "best", *, parts: Sequence[int] = (), users: Int64s | None = None
     ) -> PairForm | None:
@@ -241,14 +251,16 @@ class Bundle:
         Args:
             name: a ranker, or ``best``; None for none.
             parts: of the split, whose ratings stand in the users' histories; none named: all of them.
-            users: (N,) int64, the only user rows that are to have a history; None: all of them.
+            users: (N,) int64, the only user rows that need to have a history; None: all of them.
 
         Returns:
-            None where the bundle holds neither.
+            None where the bundle holds neither. Where the bundle holds it in this very form it is mapped from there.
         """
         from sdk.models.history.model import blend
 
         resolved = None if name is None else self.ranker_of_lists(name)
+        if not parts and (stored := self._stored_lists) is not None and resolved == self.ranker_of_lists():
+            return stored
         ranker = None if resolved is None else self.model(resolved).lower()
         if self.history is None:
             return ranker
@@ -282,7 +294,7 @@ class Bundle:
         form = self.list_form(resolved, users=users)
         source = resolved or ("popular" if form is None else "history")
         tables = (self.encoded_users, self.encoded_items)
-        return Recommender(source, form, *tables, threads=threads, memory_mib=memory_mib, device=device)
+        return Recommender(source, form, *tables, threads=threads, memory_mib=memory_mib, device=device, quick=_QUICK)
 
     def kept_recommender(self, model: str, rules: RulesLike | None = None) -> Recommender:
         """``recommender(model)``, made once; and under rules, of which the last ones are kept."""

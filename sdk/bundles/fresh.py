@@ -204,6 +204,10 @@ class FreshBundle(Bundle):
         )
         return replace(found, item_in=item_in, item_out=item_out, item_bias=bias)
 
+    @property
+    def _stored_lists(self) -> None:
+        """None: what the bundle holds knows nothing of what is new."""
+
     def list_form(
         self, name: str | None = "best", *, parts: Sequence[int] = (), users: Int64s | None = None
     ) -> PairForm | None:

@@ -19,6 +19,8 @@ INFO = "bundle.json"
 MEASURED = "measured"
 """The folder of the bundle that the figures are of, where the bundle around it learnt from more afterwards."""
 IN_MEASURED = f"{MEASURED}/{INFO}"
+LISTS = "lists.npz"
+"""What lists are ranked by, in pair form; bundles of early releases have none, and make it anew."""
 _CHECKSUM = "checksum"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[^/\\:\0]+(?:/[^/\\:\0]+)*")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sdk.base.description import Description
 
@@ -39,6 +39,14 @@ class Words:
     popular: str = "liked in {likes} training ratings"
     weighted: bool = False
 
+    @property
+    def items(self) -> str:
+        """Several of what is listed."""
+        word = self.item
+        if word.endswith("y") and word[-2:-1] not in tuple("aeiou"):
+            return f"{word[:-1]}ies"
+        return f"{word}es" if word.endswith(("s", "x", "ch", "sh")) else f"{word}s"
+
 
 FILM_WORDS = Words()
 _RATED = Words(item="item", other="rated", liked_items="liked items", other_items="rated items")
@@ -52,6 +60,10 @@ _IMPLICIT = Words(
 
 def words_of(about: Description) -> Words:
     """The words for a bundle's data."""
-    if about.feedback == "implicit":
-        return _IMPLICIT
-    return FILM_WORDS if about.is_preset("items") else _RATED
+    implicit, films = about.feedback == "implicit", about.is_preset("items")
+    words = _IMPLICIT if implicit else FILM_WORDS if films else _RATED
+    if not about.item:
+        return words
+    named = replace(words, item=about.item)
+    liked, other = (text.replace(words.items, named.items) for text in (words.liked_items, words.other_items))
+    return replace(named, liked_items=liked, other_items=other)

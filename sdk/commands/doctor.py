@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sdk.base import __version__
 from sdk.base.errors import how_to_get
+from sdk.machine.blas import kernels, slow_blas, vector_unit
 from sdk.machine.device import usable_cores
 from sdk.shell.cli import new_parser
 from sdk.shell.terminal import say
@@ -77,6 +78,8 @@ class Examination:
         memory_gib: of the machine.
         device: ``cuda`` with the GPU's name, or ``cpu`` with the reason.
         vector_unit: the widest vector instructions that the scoring engine uses here.
+        blas: whose kernels NumPy's and torch's linear algebra run.
+        blas_problem: what is wrong with NumPy's, and what helps; None where nothing is.
         packages: what every installation needs.
         extras: optional part -> its packages.
     """
@@ -88,6 +91,8 @@ class Examination:
     memory_gib: float
     device: str
     vector_unit: str
+    blas: str
+    blas_problem: str | None
     packages: tuple[Package, ...]
     extras: dict[str, tuple[Package, ...]]
 
@@ -118,7 +123,9 @@ def examine() -> Examination:
         cores=usable_cores(),
         memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         device=_device(),
-        vector_unit=_vector_unit(),
+        vector_unit=vector_unit(),
+        blas=kernels(),
+        blas_problem=slow_blas(),
         packages=tuple(package for package in packages if not package.extra),
         extras={extra: tuple(p for p in packages if p.extra == extra) for extra in EXTRAS},
     )
@@ -159,16 +166,6 @@ def _device() -> str:
     if torch.cuda.is_available():
         return f"cuda: {torch.cuda.get_device_name(0)}, torch {torch.__version__}"
     return f"cpu: torch {torch.__version__} finds no GPU"
-
-
-def _vector_unit() -> str:
-    try:
-        from llvmlite import binding
-    except ImportError:
-        return "unknown: numba is not installed"
-    features = binding.get_host_cpu_features()
-    known = {"avx512f": "AVX-512", "avx2": "AVX2", "neon": "NEON"}
-    return next((unit for name, unit in known.items() if features.get(name)), "none that the engine knows")
 
 
 def add(commands: Any) -> None:
@@ -224,8 +221,13 @@ def _warm_up() -> None:
 def _as_text(found: Examination, caches: Sequence[CodeCache]) -> str:
     system = f"{found.system}; {found.cores} cores, {found.memory_gib:g} GiB"
     facts = {"marquee": found.version, "python": found.python, "system": system, "device": found.device}
+    facts |= {"vector unit": found.vector_unit, "kernels": found.blas}
     lines = [
-        *(f"{name:13s}{value}" for name, value in (facts | {"vector unit": found.vector_unit}).items()),
+        *(
+            f"{name:13s}{value}"
+            for name, value in (facts | {"vector unit": found.vector_unit, "kernels": found.blas}).items()
+        ),
+        *([f"{'':13s}{found.blas_problem}"] if found.blas_problem else []),
         "",
         "compiled code, kept so that it is compiled once:",
         *map(_cache_line, caches),

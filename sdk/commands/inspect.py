@@ -6,8 +6,9 @@ import argparse
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from sdk.base.config import RunConfig
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _MOST_EVENTS = 50
+_PLURAL = re.compile(r"([a-z]{3,}(?<![swi])(?<![ihxs]e))s")  # none that may end otherwise, as news, series, dishes
 _HEAD = (
     "What Marquee takes this data set for; written by python -m sdk inspect. Mend what is wrong, then:",
     "    python -m sdk train --dataset {path} --out bundle",
@@ -104,9 +106,16 @@ def _description(gathered: Tables, tables: Mapping[str, Sequence[str] | None], a
     events = args.events or (dict.fromkeys(loaded.events, 1.0) if len(loaded.events) <= _MOST_EVENTS else {})
     roles = {side: {n: g.role for n, g in guesses_of(gathered, side).items()} for side in ("items", "users")}
     return DatasetFile(
-        files=Files(**files), name=gathered.name, feedback=loaded.feedback, seen=tuple(args.seen or ()),
-        scale=loaded.scale if loaded.feedback == "explicit" else (), columns=loaded.columns, events=events, **roles,
+        files=Files(**files), name=gathered.name, item=_one_of(files["items"]), feedback=loaded.feedback,
+        seen=tuple(args.seen or ()), scale=loaded.scale if loaded.feedback == "explicit" else (),
+        columns=loaded.columns, events=events, **roles,
     )  # fmt: skip
+
+
+def _one_of(items: Sequence[str]) -> str:
+    """What one item is called, after its table's name: ``product`` of ``products.csv``; "" where that says nothing."""
+    found = _PLURAL.fullmatch(PurePath(items[0]).stem.lower()) if items else None
+    return found[1] if found and found[1] != "item" else ""
 
 
 def _shown(place: str, folder: Path) -> str:
@@ -121,6 +130,7 @@ def _write(out: Path, said: DatasetFile, found: Inspection) -> None:
     from sdk.data.dataset_file import as_toml
 
     notes = {
+        "item": "what one of the items is called",
         "feedback": "explicit: ratings; implicit: every pair is a like of its weight",
         "seen": "events that take an item out of the user's lists; none: all do",
         "scale": "the least and the greatest rating",

@@ -41,6 +41,7 @@ def dataset(
     item_roles: Mapping[str, str] | None = None,
     user_roles: Mapping[str, str] | None = None,
     name: str | None = None,
+    item: str = "",
     feedback: Feedback | None = None,
     scale: Sequence[float] | None = None,
     config: DataConfig = _DEFAULT,
@@ -60,6 +61,7 @@ def dataset(
         item_roles: column of the items -> its role (``sdk.base.description``), where the guess is not right.
         user_roles: likewise of users.
         name: what the data set is called in reports; None calls it as its file or folder is called.
+        item: what one of the items is called in reasons and pages, ``product``; "" calls it ``item``.
         feedback: ``explicit`` or ``implicit``; None: what the columns say, ratings or none.
         scale: the least and the greatest rating that there may be; None for any.
         config: how many rows may be set aside.
@@ -74,7 +76,7 @@ def dataset(
     told = dict(columns or {})
     return gather(
         interactions, items, users, columns=told, events=events, seen=seen, item_roles=item_roles,
-        user_roles=user_roles, name=name, feedback=feedback, scale=scale, config=config,
+        user_roles=user_roles, name=name, item=item, feedback=feedback, scale=scale, config=config,
     ).together()  # fmt: skip
 
 
@@ -114,8 +116,8 @@ def gather(
     interactions: Any, items: Any = None, users: Any = None, *, columns: Mapping[str, str],
     events: Mapping[str, float] | None = None, seen: Collection[str] | None = None,
     item_roles: Mapping[str, str] | None = None, user_roles: Mapping[str, str] | None = None, name: str | None = None,
-    feedback: Feedback | None = None, scale: Sequence[float] | None = None, config: DataConfig = _DEFAULT,
-    of: str = "interactions", films: bool = False,
+    item: str = "", feedback: Feedback | None = None, scale: Sequence[float] | None = None,
+    config: DataConfig = _DEFAULT, of: str = "interactions", films: bool = False,
 ) -> Tables:  # fmt: skip
     """All tables, read and not yet put together; arguments and errors as ``dataset``'s.
 
@@ -133,7 +135,7 @@ def gather(
     )  # fmt: skip
     _require_scale(loaded, scale, of)
     called = name or name_of(interactions)
-    how = {"columns": told, "events": dict(events or {}), "seen": tuple(seen or ())}
+    how = {"item": item, "columns": told, "events": dict(events or {}), "seen": tuple(seen or ())}
     return Tables(called, loaded, catalogue, people, item_roles or {}, user_roles or {}, films, how)
 
 
@@ -175,7 +177,7 @@ class Tables(NamedTuple):
     item_roles: Mapping[str, str]
     user_roles: Mapping[str, str]
     films: bool
-    how: Mapping[str, Any]  # the interactions were read, for newer ones
+    how: Mapping[str, Any]  # items are called, and the interactions were read, for newer ones
 
     def together(self) -> Dataset:
         """All of it in one order, as described."""

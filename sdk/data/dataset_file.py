@@ -35,6 +35,7 @@ class DatasetFile:
     Attributes:
         files: where the tables lie.
         name: what the data set is called; "" calls it as its interactions' file is called.
+        item: what one of the items is called, ``product``; "" calls it ``item``.
         feedback: ``explicit``, ``implicit``, or "" for what the columns say.
         scale: the least and the greatest rating that there may be; () for any.
         seen: events that take an item out of the user's lists; none: all do.
@@ -46,6 +47,7 @@ class DatasetFile:
 
     files: Files
     name: str = ""
+    item: str = ""
     feedback: str = ""
     scale: tuple[float, ...] = ()
     seen: tuple[str, ...] = ()
@@ -61,7 +63,7 @@ class DatasetFile:
             "interactions": [_from(folder, one) for one in self.files.interactions],
             **{name: paths or None for name, paths in files.items()},
             "columns": self.columns, "events": self.events or None, "seen": self.seen, "name": self.name or None,
-            "item_roles": self.items, "user_roles": self.users, "feedback": self.feedback or None,
+            "item": self.item, "item_roles": self.items, "user_roles": self.users, "feedback": self.feedback or None,
             "scale": self.scale or None,
         }  # fmt: skip
 
@@ -97,7 +99,7 @@ def as_toml(said: DatasetFile, why: Mapping[str, str], head: Sequence[str] = ())
         head: lines of comment at the top.
     """
     lines = [f"# {line}".rstrip() for line in head]
-    for name in ("name", "feedback", "scale", "seen"):
+    for name in ("name", "item", "feedback", "scale", "seen"):
         value = getattr(said, name)
         if value or name == "seen":
             lines.append(_line(name, list(value) if isinstance(value, tuple) else value, why.get(name)))

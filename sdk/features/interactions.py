@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from sdk.base.arrow_tables import numbers_in
 from sdk.base.errors import BundleError
 from sdk.base.types import Bools, Float32s, Int64s
 from sdk.data.splits import Split
@@ -108,8 +109,8 @@ class StoredInteractions:
             _check(table, sizes)
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             raise BundleError(f"{path}: not a bundle's ratings ({error}). Train the bundle again.") from error
-        user_index, item_index, label, part, rating = (table.column(name).to_numpy() for name in _COLUMNS)
-        timestamp = table.column(_TIME).to_numpy() if timed else None
+        user_index, item_index, label, part, rating = (numbers_in(table.column(name)) for name in _COLUMNS)
+        timestamp = numbers_in(table.column(_TIME)) if timed else None
         takes_out = table.column(_SEEN).to_numpy() if flagged else None
         return cls(EncodedInteractions(user_index, item_index, label), part, rating, timestamp, takes_out)
 
@@ -125,9 +126,9 @@ def _check(table: pa.Table, sizes: tuple[int, int]) -> None:
             raise ValueError(f"{name} is {column.type} with {column.null_count} nulls, expected {_TYPES[name]}, none")
     limits = {"label": 2, "part": TEST + 1, "user_index": sizes[0], "item_index": sizes[1]}
     for name, limit in limits.items():
-        values = table.column(name).to_numpy()
+        values = numbers_in(table.column(name))
         if len(values) and not (values.min() >= 0 and values.max() < limit):
             raise ValueError(f"{name} runs from {values.min()} to {values.max()}, expected 0 to {limit - 1}")
-    if not np.isfinite(table.column("rating").to_numpy()).all():
+    if not np.isfinite(numbers_in(table.column("rating"))).all():
         message = "a rating is not finite"
         raise ValueError(message)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sdk.base import schema
+from sdk.base.arrow_tables import numbers_in
 from sdk.base.description import Description
 from sdk.base.errors import BundleError, DataError
 from sdk.base.ids import ids_in, is_text
@@ -148,11 +149,7 @@ def _decode(table: pa.Table, id_name: str, facts: Mapping[str, Any]) -> EncodedT
     mark = str(facts.get("mark", ""))
 
     def known(name: str) -> np.ndarray[Any, Any]:
-        column = table.column(mark + name)
-        if column.null_count:
-            raise ValueError(f"{name} has nulls")
-        values: np.ndarray[Any, Any] = column.to_numpy()
-        return values
+        return numbers_in(table.column(mark + name))
 
     prior = (float(facts["prior_rate"]), float(facts["prior_count"]))
     moments = (np.array(facts["mean"]), np.array(facts["std"]))
@@ -175,4 +172,7 @@ def _fixed_lists(matrix: Float32s) -> pa.FixedSizeListArray:
 
 def _matrix(column: pa.ChunkedArray) -> Float32s:
     lists = column.combine_chunks()
-    return lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1).astype(np.float32)
+    values = lists.values.slice(lists.offset * lists.type.list_size, len(lists) * lists.type.list_size)
+    if lists.null_count:
+        raise ValueError(f"a list of {lists.type} is null")
+    return numbers_in(values).reshape(len(lists), -1).astype(np.float32)

@@ -6,7 +6,9 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from sdk.base import __version__
 from sdk.base.errors import UsageError, how_to_get
@@ -56,8 +58,8 @@ def resolve_device(device: str) -> str:
     """
     if device not in DEVICES:
         raise UsageError(f"device: got {device!r}, expected one of {', '.join(DEVICES)}")
-    if device == "cpu":
-        return device
+    if device == "cpu" or (device == "auto" and "torch" not in sys.modules and not _may_have_gpu()):
+        return "cpu"
     import torch
 
     if torch.cuda.is_available():
@@ -66,3 +68,9 @@ def resolve_device(device: str) -> str:
         message = "device cuda: torch finds no GPU here; leave the option out, or choose cpu"
         raise UsageError(message)
     return "cpu"
+
+
+def _may_have_gpu() -> bool:
+    """Whether a driver's device is there, for to ask torch takes a second or two; elsewhere than on Linux it may be."""
+    drivers = ("nvidia*", "nvhost*", "nvmap", "dxg", "kfd")  # NVIDIA's, also of boards and in WSL; AMD's
+    return not sys.platform.startswith("linux") or any(any(Path("/dev").glob(each)) for each in drivers)

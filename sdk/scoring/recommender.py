@@ -17,10 +17,11 @@ from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedTable
 from sdk.machine.device import resolve_device
 from sdk.models.pair_form import NO_MLP, PairForm, Side
 from sdk.scoring.again import Again
-from sdk.scoring.engine import Engine
+from sdk.scoring.quick import quick_lists
 
 if TYPE_CHECKING:
     from sdk.models.content.model import ContentModel
+    from sdk.scoring.engine import Engine
     from sdk.scoring.exploration import Exploration
     from sdk.scoring.rules import ItemRules
     from sdk.scoring.torch_engine import TorchEngine
@@ -69,6 +70,7 @@ class Recommender:
         threads: None uses every core.
         memory_mib: see ``Engine``.
         device: ``cpu``, ``cuda``, or ``auto``: a GPU where torch finds one.
+        quick: so many users, the first, have their lists without a layout of the catalogue; the lists are the same.
 
     Raises:
         ScoreError: the model holds a NaN or an infinity.
@@ -84,8 +86,9 @@ class Recommender:
         threads: int | None = None,
         memory_mib: float | None = None,
         device: str = "cpu",
+        quick: int = 0,
     ) -> None:
-        self.name, self.users, self.items = name, users, items
+        self.name, self.users, self.items, self._few, self._quick = name, users, items, quick, quick
         self.threads, self.memory_mib, self.device = threads, memory_mib, resolve_device(device)
         self.form = form
         if form is not None:
@@ -101,20 +104,27 @@ class Recommender:
         ruled = copy(self)
         ruled.rules = rules
         ruled.form = None if self.form is None else rules.dialled(self.form)
-        same = {POPULAR} if ruled.form is not self.form else {POPULAR, self.name}
+        same = {POPULAR, self.name}
+        if ruled.form is not self.form:
+            same, ruled._quick = {POPULAR}, ruled._few  # nothing is laid out yet
         ruled._engines = {key: each for key, each in self._engines.items() if key[0] in same and key[2]}
         return ruled
+
+    def _form(self, name: str) -> PairForm:
+        return self.popular if name == POPULAR or self.form is None else self.form
 
     def _engine(self, name: str, allowed: Bools | None, wanted: Bools | None = None) -> Engine | TorchEngine:
         """The engine of the model or of the fallback; kept where every title is allowed, or those of ``keep``."""
         key = (name, allowed is None, wanted is None)  # else they are those of ``keep``, and of the rules
         if key in self._engines and (allowed is None or allowed is self._kept):
             return self._engines[key]
-        form, is_kept = self.popular if name == POPULAR or self.form is None else self.form, allowed is self._kept
+        form, is_kept = self._form(name), allowed is self._kept
         if wanted is not None:
             allowed = wanted if allowed is None else wanted & allowed
         engine: Engine | TorchEngine
         if self.device == "cpu":
+            from sdk.scoring.engine import Engine
+
             engine = Engine(form, allowed, threads=self.threads, memory_mib=self.memory_mib)
         else:
             from sdk.scoring.torch_engine import TorchEngine
@@ -128,18 +138,29 @@ class Recommender:
         self, name: str, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None, again: Again | None
     ) -> tuple[BestRows, Float64s | None]:
         """The best k by the model or by the fallback, under the rules if any choose; propensities of 0 among draws."""
-        engine, rules = self._engine(name, allowed), self.rules
+        rules = self.rules
         if rules is None or not rules.asked.choose:
             if again is None or self.form is None or name == POPULAR:
-                found = engine.top_k(user_index, seen, k)
+                found = self._top_k(name, user_index, seen, k, allowed)
             else:
-                others = engine.top_k(user_index, seen.beside(again.has), k)
+                others = self._top_k(name, user_index, seen.beside(again.has), k, allowed)
                 found = again.merged(others, self.form, user_index, seen, allowed)
             return found, None if self.exploration is None else np.zeros(found.row.shape)
         from sdk.scoring.rule_lists import ruled_lists
 
-        wanted = self._engine(name, allowed, rules.wanted) if rules.asked.at_least.count else engine
-        return ruled_lists(engine, wanted, rules, user_index, seen, k, self.threads), None
+        best = _Best(self, name, allowed)
+        wanted = self._engine(name, allowed, rules.wanted) if rules.asked.at_least.count else best
+        return ruled_lists(best, wanted, rules, user_index, seen, k, self.threads), None
+
+    def _top_k(self, name: str, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None) -> BestRows:
+        """By the engine; the first few users by what begins sooner."""
+        form = self._form(name)
+        self._quick -= len(user_index)
+        if self._quick >= 0 and self.device == "cpu" and not form.head.has_mlp:
+            found = quick_lists(form, user_index, seen, k, allowed)
+            if found is not None:
+                return found
+        return self._engine(name, allowed).top_k(user_index, seen, k)
 
     def _draws(
         self, name: str, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None, _again: Again | None
@@ -149,6 +170,8 @@ class Recommender:
         Raises:
             UsageError: the recommender is not on the CPU.
         """
+        from sdk.scoring.engine import Engine
+
         engine = self._engine(name, allowed)
         if self.exploration is None or not isinstance(engine, Engine):
             message = f"explore: got device {self.device!r}, expected 'cpu'; randomised lists are made on the CPU only"
@@ -231,6 +254,8 @@ class Recommender:
         Raises:
             UsageError: the recommender is not on the CPU.
         """
+        from sdk.scoring.engine import Engine
+
         source = self.sources(user_index)
         known, cold = np.flatnonzero(source != POPULAR), np.flatnonzero(source == POPULAR)
         engine = self._engine(self.name, allowed)
@@ -262,7 +287,26 @@ class Recommender:
             bare = np.flatnonzero(alike.lengths == 0)
         if len(bare):
             itself = Seen.build(np.arange(len(bare)), self.items.index_of(item_ids[bare]), len(bare))
-            found = self._engine(POPULAR, allowed).top_k(np.full(len(bare), UNKNOWN, dtype=np.int64), itself, k)
+            found = self._top_k(POPULAR, np.full(len(bare), UNKNOWN, dtype=np.int64), itself, k, allowed)
             parts.append((bare, found.named(self.items.ids, np.full(len(bare), POPULAR))))
         lists = put_together(parts, len(item_ids), min(k, len(self.items) - FIRST_KNOWN))
         return lists.answering("item_id", item_ids)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Best:
+    """What rules choose from: the best by score, by a recommender's engine or what begins sooner."""
+
+    made_by: Recommender
+    name: str
+    allowed: Bools | None
+
+    @property
+    def candidates(self) -> Int64s:
+        """Item rows that may be listed."""
+        open_rows = np.ones(len(self.made_by.items), np.bool_) if self.allowed is None else self.allowed
+        return FIRST_KNOWN + np.flatnonzero(open_rows[FIRST_KNOWN:])
+
+    def top_k(self, user_index: Int64s, seen: Seen, k: int) -> BestRows:
+        """Each user row's k best candidates."""
+        return self.made_by._top_k(self.name, user_index, seen, k, self.allowed)

@@ -17,9 +17,10 @@ from sdk.base.config import RANKERS, RunConfig, to_json
 from sdk.base.description import Description
 from sdk.base.files import json_text, new_folder, put_in_place, sha256_of
 from sdk.base.stages import Stages
+from sdk.base.stored_arrays import write_arrays
 from sdk.base.types import Dataset
 from sdk.bundles.bundle import Bundle
-from sdk.bundles.info import FORMAT_VERSION, IN_MEASURED, INFO, MEASURED, is_measured, sealed
+from sdk.bundles.info import FORMAT_VERSION, IN_MEASURED, INFO, LISTS, MEASURED, is_measured, read_info, sealed
 from sdk.features.encode import Features
 from sdk.features.interactions import StoredInteractions
 from sdk.features.table_files import write_table
@@ -28,6 +29,7 @@ from sdk.measure.evaluation import Evaluation, label_rule, learnt_parts, sampled
 from sdk.measure.evaluation_report import plain_values, write_reports
 from sdk.metrics.pointwise import EpochRecord
 from sdk.models.content.model import ContentModel
+from sdk.models.form_files import form_arrays
 from sdk.models.history.model import HistoryModel
 from sdk.models.pair_model import PairModel
 from sdk.models.ranker import save_ranker
@@ -91,14 +93,23 @@ def write_bundle(trained: Trained, measured: Trained | None, target: Path) -> No
             _write_reports(trained, staging / "reports")
             if measured is not None:
                 _write_measured(measured, staging / MEASURED)
-        (staging / INFO).write_text(json_text(sealed(_info(trained, measured, tables, staging))), "utf-8")
+            info = _info(trained, measured, tables, staging)
+            _write_info(info, staging)
+            if (form := Bundle(staging, read_info(staging)).list_form()) is not None:
+                write_arrays(staging / LISTS, form_arrays(form))
+                info["files"][LISTS] = sha256_of(staging / LISTS)
+                _write_info(info, staging)
         put_in_place(staging, target)
 
 
 def _write_measured(measured: Trained, folder: Path) -> None:
     folder.mkdir()
     info = _info(measured, None, _write_files(measured, folder), folder)
-    (folder / INFO).write_text(json_text(sealed(info)), "utf-8")
+    _write_info(info, folder)
+
+
+def _write_info(values: Mapping[str, Any], folder: Path) -> None:
+    (folder / INFO).write_text(json_text(sealed(values)), "utf-8")
 
 
 def write_with_ranker(
@@ -110,7 +121,7 @@ def write_with_ranker(
     Raises:
         OSError: the folder cannot be written; a bundle that stood there does so still.
     """
-    left_out = {"reports", MEASURED, *(f"{name}.safetensors" for name in RANKERS)}
+    left_out = {"reports", MEASURED, LISTS, *(f"{name}.safetensors" for name in RANKERS)}
     kept = [name for name in bundle.info.files if name.partition("/")[0] not in left_out]
     info = json.loads((bundle.path / INFO).read_text("utf-8"))
     with new_folder(target) as staging:
@@ -127,7 +138,7 @@ def write_with_ranker(
             | {"validation_auc": dict(validation_auc), "test": plain_values(rows), "ranker_share": {}},
             "packages": _packages(), "files": _hashes(staging),
         }  # fmt: skip
-        (staging / INFO).write_text(json_text(sealed(info)), "utf-8")
+        _write_info(info, staging)
         put_in_place(staging, target)
 
 

@@ -19,7 +19,6 @@ import csv
 import io
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -31,6 +30,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
+
+from sdk.machine.blas import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- catalogues: begin -->", "<!-- catalogues: end -->"
@@ -250,13 +251,6 @@ def compared(way: Way, real: RealSet, protocols: str, budget: int) -> str:
     page = way.folder / "comparison" / "compare.md"
     text = page.read_text("utf-8").split("\n![")[0] if page.is_file() else ""
     return text.replace("### ", "#### ")
-
-
-def machine() -> str:
-    """The processor and the cores that this process may use."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    name = names[0].partition(":")[2].strip() if names else platform.processor()
-    return f"{name}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"
 
 
 def write_into(page: Path, text: str) -> None:

@@ -25,6 +25,8 @@ from typing import Any
 
 from night import ROOT, TRAIN, generate
 
+from sdk.machine.blas import machine
+
 DATE = "2026-11-23"
 ROWS = {"one process": ("--threads", "1"), "1 worker": ("--threads", "1", "--workers", "1"),
         "2 workers": ("--threads", "2", "--workers", "2")}  # fmt: skip
@@ -40,6 +42,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--keep", type=Path, help="keep data and bundle here, and use those that are there")
     args = parser.parse_args()
+    print(machine(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         home = args.keep or Path(folder)
         bundle = make_bundle(home, args)

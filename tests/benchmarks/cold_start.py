@@ -27,6 +27,7 @@ from sdk.base.config import HistoryConfig, RunConfig, SplitConfig
 from sdk.base.types import Bools, Dataset, Float32s, Int64s, Interactions
 from sdk.bundles.bundle import Bundle
 from sdk.features.tables import FIRST_KNOWN, EncodedInteractions
+from sdk.machine.blas import machine
 from sdk.measure.baselines import MeansBaseline, Terms
 from sdk.measure.list_evaluation import LIKE_AT
 from sdk.metrics.lists import RelevanceSets, ndcg, recall, user_mean
@@ -262,6 +263,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--folds", type=int, default=5, choices=range(1, 6), help="how many fifths of the users")
     parser.add_argument("--plot", type=Path, help="where a chart goes")
     args = parser.parse_args(argv)
+    print(machine(), flush=True)
     dataset = sample() if args.sample else latest_small(args.data)
     ratings = ratings_of(dataset)
     found = new_users(ratings, args.folds)

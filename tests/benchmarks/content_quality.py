@@ -38,6 +38,7 @@ from scipy.sparse import csr_matrix
 
 from sdk.base import schema
 from sdk.base.config import ContentConfig
+from sdk.machine.blas import machine
 from sdk.models.content.model import ContentModel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -263,6 +264,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--part", action="append", choices=tuple(PARTS), help="measure this part alone; may be repeated"
     )
     args = parser.parse_args(argv)
+    print(machine(), flush=True)
     for name in args.part or PARTS:
         PARTS[name](args.data)
     return 0

@@ -9,8 +9,6 @@ titles, scaled up.
 
 from __future__ import annotations
 
-import os
-import platform
 import resource
 import sys
 import time
@@ -22,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from sdk.base import schema
+from sdk.machine.blas import machine
 from sdk.models.content.model import ContentModel
 
 T = TypeVar("T")
@@ -85,8 +84,7 @@ def plain_seconds(model: ContentModel, items: pa.Table, k: int) -> float:
 
 def main(argv: Sequence[str]) -> int:
     num_items, k = (int(argv[0]) if argv else 62_000), (int(argv[1]) if len(argv) > 1 else 100)
-    versions = f"Python {platform.python_version()}, NumPy {np.__version__}"
-    print(f"{num_items:,} titles, k={k}, {os.cpu_count()} cores, {versions}")
+    print(f"{machine()}\n{num_items:,} titles, k={k}")
     items = catalogue(num_items)
     model = timed("fit", lambda: ContentModel().fit(items))
     timed("first search (compiles, or reads the cache)", lambda: model.similar(model.item_id[:1], k))

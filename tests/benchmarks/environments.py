@@ -26,6 +26,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from sdk.machine.blas import kernels, machine
+
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("MARQUEE_DATA", ROOT.parent / "shared" / "data")) / "ml-latest-small"
 PACKAGES = ("numpy", "pandas", "pyarrow", "scipy", "numba", "torch", "dask", "nvtabular")
@@ -35,13 +37,11 @@ NIGHT = "2026-01-01"
 def about(work: Path) -> dict[str, Any]:
     """What the environment holds, and how fast NumPy's linear algebra is, by which kernels."""
     import numpy as np
-    from threadpoolctl import threadpool_info
 
     a = np.random.default_rng(0).random((2048, 2048), dtype=np.float32)
     seconds = statistics.median(_timed(lambda: a @ a) for _ in range(7))
-    kernels = {pool.get("architecture", "?") for pool in threadpool_info() if "numpy" in pool["filepath"]}
     return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES},
-            "kernels": " ".join(sorted(kernels)), "gflop_s": 2 * 2048**3 / 1e9 / seconds}  # fmt: skip
+            "kernels": kernels(), "gflop_s": 2 * 2048**3 / 1e9 / seconds}  # fmt: skip
 
 
 def load(work: Path) -> dict[str, Any]:
@@ -158,9 +158,7 @@ def main() -> int:
             for task in [name for name in TASKS if name not in args.skip and (number == 0 or name not in ONCE)]:
                 for python, results in zip(args.pythons, found, strict=True):
                     results.append(ask(python, task, Path(folder)))
-    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-                if line.startswith("model name")), platform.processor())  # fmt: skip
-    print(f"{cpu}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}; median of {args.rounds}")
+    print(f"{machine()}; load {os.getloadavg()[0]:.1f}; median of {args.rounds}")
     for name in dict.fromkeys(key for results in found for one in results for key in one):
         columns = [[one[name] for one in results if name in one] for results in found]
         if name.endswith((" s", " ms")):

@@ -23,6 +23,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from sdk.machine.blas import machine
+
 ROOT = Path(__file__).resolve().parents[2]
 GENRES = ("Action", "Comedy", "Drama", "Horror", "Romance", "Sci-Fi", "Thriller", "Documentary")
 TASTES, USERS_AT_ONCE = 8, 4096
@@ -99,7 +101,7 @@ def main() -> None:
         folder = Path(scratch) / "ml-generated"
         folder.mkdir()
         rows = generate(folder, args.users, args.titles, args.ratings)
-        print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {rows:,} ratings generated", flush=True)
+        print(f"{machine()}, load {os.getloadavg()[0]:.1f}, {rows:,} ratings generated", flush=True)
         bundle = args.keep or Path(scratch) / "bundle"
         seconds, peak = train(folder, bundle, "--models", args.models, "--max-epochs", str(args.max_epochs))
         show(bundle, rows, seconds, peak)

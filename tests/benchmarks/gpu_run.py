@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from training import ITEMS_25M, USERS_25M
 
+from sdk.machine.blas import machine
 from sdk.models.pair_model import PairModel
 
 
@@ -140,7 +141,7 @@ class Run:
         triton = sys.modules.get("triton")
         return {"device": self.device, "name": name, "torch": torch.__version__, "cuda": torch.version.cuda,
                 "triton": getattr(triton, "__version__", None), "numpy": np.__version__,
-                "python": platform.python_version()}  # fmt: skip
+                "python": platform.python_version(), "host": machine()}  # fmt: skip
 
     def limits(self) -> dict[str, float]:
         """Measured GB/s of a copy, and TFLOP/s of matrix products in float32 and bfloat16."""

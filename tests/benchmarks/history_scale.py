@@ -9,8 +9,6 @@ one run, and peak memory is that of the whole process, the ratings included.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import resource
 import sys
 import time
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 
 from sdk.base.config import HistoryConfig
 from sdk.features.tables import FIRST_KNOWN
+from sdk.machine.blas import machine
 from sdk.models.history.model import HistoryModel
 
 T = TypeVar("T")
@@ -60,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--ratings", type=int, default=20_000_000)
     parser.add_argument("--max-titles", type=int, default=12_000)
     args = parser.parse_args(argv)
-    print(f"{os.cpu_count()} cores, {platform.machine()}, NumPy {np.__version__}")
+    print(machine())
     columns = timed("generating", lambda: generated(args.users, args.titles, args.ratings))
     print(f"{len(columns[0]):,} ratings of {args.titles:,} titles by {args.users:,} users")
     features = np.random.default_rng(1).standard_normal((args.titles + FIRST_KNOWN, 256)).astype(np.float32)

@@ -10,8 +10,6 @@ peak is its own. The pandas line is read_csv alone: no checks, no titles, no dup
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -21,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
+
+from sdk.machine.blas import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 ITEMS, RATINGS_PER_USER = 62_000, 150
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=1, help="loads per figure; the median is shown with the range")
     parser.add_argument("--shuffled", action="store_true", help="lines in no order")
     args = parser.parse_args()
-    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, pyarrow {pa.__version__}")
+    print(f"{machine()}, pyarrow {pa.__version__}")
     for form in args.forms:
         with tempfile.TemporaryDirectory() as folder:
             file = generate(Path(folder), form, args.rows, shuffled=args.shuffled)

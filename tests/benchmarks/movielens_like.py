@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.base.types import Dataset, Int64s
+from sdk.machine.blas import machine
 
 RANK, SWEEPS = 12, 40
 FORMS = ("csv", "100k", "1m")
@@ -198,6 +199,7 @@ def main() -> None:
     parser.add_argument("--ratings", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    print(machine(), flush=True)
     known = latest_small(args.data)
     shape = Shape(args.users, args.titles, args.ratings, whole=0.4 if args.form == "csv" else 1.0)
     write(known, make(known, shape, args.seed), args.form, args.out, args.seed)

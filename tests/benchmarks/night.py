@@ -25,6 +25,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from sdk.machine.blas import machine
+
 ROOT = Path(__file__).resolve().parents[2]
 GENRES = ("Action", "Comedy", "Drama", "Horror", "Romance", "Sci-Fi", "Thriller", "Western")
 TRAIN = """
@@ -92,6 +94,7 @@ def main() -> int:
     parser.add_argument("--changed", type=float, metavar="SHARE", help="and the next night, with and without --full")
     parser.add_argument("--keep", type=Path, help="keep data and bundle here, and use those that are there")
     args = parser.parse_args()
+    print(machine(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         home = args.keep or Path(folder)
         bundle = prepared(home, args.users, args.titles, args.model)

@@ -9,7 +9,6 @@ the median of five, and beside each stands the same run's time without.
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import numpy as np
 
 import sdk
 from sdk.features.interactions import TEST
+from sdk.machine.blas import machine
 from sdk.measure.evaluation import learnt_parts
 from sdk.measure.list_evaluation import ListTask, MeasuredLists, _catalogue, recommenders
 from sdk.metrics import lists as metrics
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--tau", type=float, default=0.1)
     args = parser.parse_args()
     bundle = sdk.load(args.bundle)
-    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, NumPy {np.__version__}\n")
+    print(f"{machine()}\n")
     ruled(bundle.measured)
     drawn(bundle, args.tau)
 

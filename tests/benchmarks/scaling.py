@@ -20,6 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sdk.features.seen import Seen
+from sdk.machine.blas import machine
 from sdk.models.pair_form import Head, PairForm, Side
 from sdk.scoring.engine import Engine
 
@@ -75,6 +76,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/scaling.png"))
     args = parser.parse_args()
+    print(machine(), flush=True)
     limit = gemm_flops()
     figure = Figure(figsize=(10, 4.2), dpi=120, layout="constrained")
     axes = figure.subplots(1, 2)

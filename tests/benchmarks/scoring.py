@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -30,7 +29,7 @@ import torch
 from sdk.base.config import DLRMConfig, NCFConfig, TrainingConfig
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedInteractions, EncodedTable, Statistics
-from sdk.machine.device import usable_cores
+from sdk.machine.blas import machine
 from sdk.models.dlrm import DLRM
 from sdk.models.ncf import NCF
 from sdk.models.pair_form import Head, PairForm, Side
@@ -321,14 +320,6 @@ def run_full(kind: str) -> dict[str, float]:
             "peak_mib": peak / 1024}  # fmt: skip
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                  if line.startswith("model name")), platform.processor())  # fmt: skip
-    return {"cpu": model, "cores": usable_cores(), "python": platform.python_version(), "numpy": np.__version__,
-            "torch": torch.__version__, "load": os.getloadavg()[0]}  # fmt: skip
-
-
 def main() -> int:
     """Run everything and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -342,7 +333,7 @@ def main() -> int:
         return 0
     report = Report(args.repeats)
     about, rates = machine(), gemm_rates()
-    print(about, {name: f"{rate:.0f} GFLOP/s" for name, rate in rates.items()})
+    print(f"{about}; load {os.getloadavg()[0]:.1f}", {name: f"{rate:.0f} GFLOP/s" for name, rate in rates.items()})
     print(f"million pairs/s, {USERS} users x {ITEMS} titles, k = {K}, median of {args.repeats} (low to high)")
     run_dlrm(report, rates)
     run_dot(report, "random factors", random_factors())

@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
 import shutil
 import statistics
 import sys
@@ -22,7 +20,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +39,7 @@ from sdk.base.config import ContentConfig, RunConfig, TrainingConfig  # noqa: E4
 from sdk.base.types import Dataset  # noqa: E402
 from sdk.bundles.bundle import Bundle  # noqa: E402
 from sdk.features.builtin import Encoding  # noqa: E402
+from sdk.machine.blas import machine  # noqa: E402
 from sdk.training.pipeline import train_bundle  # noqa: E402
 
 CLIENTS = (1, 8, 32)
@@ -196,13 +194,6 @@ def run(sizes: Sequence[int], seconds: float) -> dict[str, object]:
     return {"machine": machine(), "sizes": list(sizes), "rounds": ROUNDS, "rows": [asdict(row) for row in rows]}
 
 
-def machine() -> dict[str, object]:
-    """What the figures were measured on."""
-    packages = ("numpy", "numba", "nvtabular", "merlin-systems", "nvidia-pytriton", "tritonclient")
-    cores = len(os.sched_getaffinity(0))
-    return {"cores": cores, "python": platform.python_version(), **{name: version(name) for name in packages}}
-
-
 def table(result: dict[str, object]) -> str:
     """The rows in Markdown."""
     head = ("form", "model", "clients", "median ms (spread over rounds)", "p99 ms", "requests/s")
@@ -243,6 +234,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one round")
     parser.add_argument("--out", type=Path, help="folder for serving_speed.json and serving_speed.png")
     args = parser.parse_args()
+    print(machine(), flush=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         result = run((args.users, args.titles, args.ratings), args.seconds)

@@ -10,8 +10,6 @@ merge pairs) runs in a process of its own, so its peak is its own. Seconds of pr
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -23,6 +21,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
+
+from sdk.machine.blas import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 ITEMS, PER_USER = 62_000, 150
@@ -37,13 +37,6 @@ seconds, spent = time.perf_counter() - start, time.process_time() - spent
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(seconds, spent, before / 1024, peak / 1024, len(loaded.interactions), len(loaded.user_id), len(loaded.item_id))
 """
-
-
-def processor() -> str:
-    """The processor's name where Linux tells it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def generate(folder: Path, rows: int, form: str, *, text: bool, seed: int = 0) -> Path:
@@ -93,7 +86,7 @@ def main() -> None:
     parser.add_argument("--forms", nargs="+", choices=("parquet", "csv"), default=["parquet"])
     parser.add_argument("--repeat", type=int, default=1, help="loads per figure; the median is shown")
     args = parser.parse_args()
-    print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, pyarrow {pa.__version__}")
+    print(f"{machine()}, pyarrow {pa.__version__}")
     for form in args.forms:
         medians, spent = {}, {}
         for kind in ("number", "text"):

@@ -23,7 +23,6 @@ import argparse
 import json
 import logging
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -39,6 +38,7 @@ import torch
 from sdk.base.config import DLRMConfig, NCFConfig, TrainingConfig
 from sdk.base.stages import peak_memory_mib
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedInteractions, EncodedTable, Statistics, raw_statistics
+from sdk.machine.blas import machine
 from sdk.machine.cluster import dask_for_merlin
 from sdk.machine.device import usable_cores
 from sdk.models.dlrm import DLRM
@@ -338,14 +338,6 @@ def full(num_rows: int) -> Iterator[dict[str, Any]]:
               f"batch {done['batch_size']:,}, {done['seconds']:.0f} s, peak {done['peak_mib']:,.0f} MiB",
               flush=True)  # fmt: skip
         yield done
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                  if line.startswith("model name")), platform.processor())  # fmt: skip
-    return {"cpu": model, "cores": usable_cores(), "python": platform.python_version(), "torch": torch.__version__,
-            "load": os.getloadavg()[0]}  # fmt: skip
 
 
 def main() -> int:

@@ -20,9 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
+from sdk.machine.blas import machine
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "examples" / "web_app"), str(ROOT)]
 
+NIGHTS = ("2026-11-22", "2026-11-23")
 NUM_TITLES, NUM_USERS, RATINGS_EACH, RATED_TITLES = 59_047, 10_000, 20, 6_000
 GENRES = ("Action", "Comedy", "Crime", "Drama", "Horror", "Musical", "Romance", "Sci-Fi", "Thriller", "Western")
 SYLLABLES = [first + vowel + last for first in "bcdfgklmnpqrstvz" for vowel in "aeiou" for last in ("", "n", "r")]
@@ -64,8 +67,8 @@ def prepare(work: Path) -> None:
         dataset = sdk.load_movielens(write_movielens(work / "ml-made-up"))
         history = HistoryConfig(penalty=400.0, max_titles=2_000)
         sdk.train(dataset, RunConfig(models=("history", "content"), history=history), work / "bundle")
-    if not (work / "nightly" / "LATEST").exists():
-        run(Job(bundle=work / "bundle", out=work / "nightly", run_date="2026-11-23", k=100))
+    for date in NIGHTS:
+        run(Job(bundle=work / "bundle", out=work / "nightly", run_date=date, k=100))
 
 
 def requests_of(count: int, names: Sequence[str]) -> dict[str, list[str]]:
@@ -81,9 +84,11 @@ def requests_of(count: int, names: Sequence[str]) -> dict[str, list[str]]:
         "search page": [f"/?q={text}" for text in swapped],
         "title page": [f"/titles/{item}" for item in titles],
         "user page": [f"/users/{user}" for user in users],
-        "user page with reasons": [f"/users/{user}?why=1" for user in users],
+        "user page, dials turned": [f"/users/{user}?variety=1&popularity=-1" for user in users],
+        "two nights compared": [f"/changes?user={user}" for user in users],
         "visitor page, 5 liked": ["/visitor?" + "&".join(f"like={item}" for item in row) for row in liked],
-        "night page": ["/nights/2026-11-23"] * count,
+        "night page": [f"/nights/{NIGHTS[-1]}"] * count,
+        "nights": ["/nights"] * count,
     }
 
 
@@ -109,6 +114,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--count", type=int, default=200, help="requests of each page (default: 200)")
     args = parser.parse_args()
+    print(machine(), flush=True)
     prepare(args.work)
 
     import waitress

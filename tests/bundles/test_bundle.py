@@ -3,6 +3,8 @@
 import importlib.metadata
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,14 +14,16 @@ from small import all_pairs, dataset, run_config
 
 from sdk.base.config import TrainingConfig, from_json
 from sdk.base.errors import BundleError, UnknownItemError, UsageError
+from sdk.base.stored_arrays import write_arrays
 from sdk.bundles.bundle import FORMAT_VERSION, load, sha256_of
-from sdk.bundles.info import sealed
+from sdk.bundles.info import LISTS, sealed
 from sdk.features.builtin import Encoding, transformer
 from sdk.features.encode import encode_interactions
 from sdk.features.engine import with_engine
 from sdk.features.interactions import TEST
 from sdk.features.tables import FIRST_KNOWN
 from sdk.models.content.hybrid import LikedShare
+from sdk.models.form_files import form_arrays
 from sdk.training.pipeline import train_bundle
 
 DATA = dataset()
@@ -58,6 +62,13 @@ def changed(folder, **values):
     path.write_text(json.dumps(sealed({**json.loads(path.read_text()), **values})))
 
 
+def reseal(folder):
+    """The folder, whose files are hashed anew."""
+    names = [path for path in folder.rglob("*") if path.is_file() and path.name != "bundle.json"]
+    changed(folder, files={path.relative_to(folder).as_posix(): sha256_of(path) for path in names})
+    return folder
+
+
 # --- what it holds ------------------------------------------------------------------------------------------------
 
 
@@ -71,6 +82,49 @@ def test_a_bundle_is_whole_and_alone(trained):
                 "ncf.safetensors", "reports/stages.json"}  # fmt: skip
     assert expected <= set(files)
     assert {f"workflow/{name}/encoding.json" for name in ("interactions", "codes", "users", "items")} <= set(files)
+
+
+def test_lists_are_those_of_the_stored_form_and_of_a_bundle_that_has_none(trained, copy):
+    (copy / LISTS).unlink()
+    stored, made = load(trained), load(reseal(copy))
+    assert stored.list_form().items.dot.base is not None, "the form was not mapped"
+    for one, other in zip(form_arrays(stored.list_form()).items(), form_arrays(made.list_form()).items(), strict=True):
+        assert one[0] == other[0]
+        np.testing.assert_array_equal(one[1], other[1])
+    users = DATA.users["user_id"].to_pylist()
+    for model in ("best", "ncf"):
+        lists, others = (bundle.recommend(users, 5, model=model) for bundle in (stored, made))
+        np.testing.assert_array_equal(lists.item_id, others.item_id)
+        np.testing.assert_array_equal(lists.scores, others.scores)
+
+
+@pytest.mark.parametrize(("name", "change"), [
+    ("item_dot", lambda values: values[1:]), ("user_bias", lambda values: values.astype(np.float64)), ("cross", None),
+    ("user_dot", lambda values: values[:, :-1]), ("item_fields", lambda values: values[:, :, 0]),
+])  # fmt: skip
+def test_a_stored_form_that_does_not_fit_is_refused(copy, name, change):
+    with np.load(copy / LISTS) as file:
+        arrays = dict(file)
+    if change is None:
+        del arrays[name]
+    else:
+        arrays[name] = change(arrays[name])
+    write_arrays(copy / LISTS, arrays)
+    with pytest.raises(BundleError, match=r"lists[.]npz: not the form of lists"):
+        load(reseal(copy)).list_form()
+
+
+def test_an_answer_loads_nothing_heavy(trained):
+    """A test of kind, not of time: these packages are what an answer of half a second has no time for."""
+    asked = {"recommend": ["--user", "1"], "similar": ["#1"]}
+    for command, query in asked.items():
+        code = (
+            "import sys; from sdk.__main__ import main;"
+            f"main({[command, *query, '--k', '1', '--bundle', str(trained)]});"
+            "print(sorted({'torch', 'numba', 'pandas', 'sklearn', 'matplotlib', 'nvtabular', 'dask'} & {*sys.modules}))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "[]", command
 
 
 def test_nothing_is_pickled(trained):

@@ -12,8 +12,10 @@ from small import dataset, run_config
 
 from sdk.__main__ import main
 from sdk.base.config import FeatureConfig, HistoryConfig
+from sdk.base.description import Description
 from sdk.base.errors import UnknownItemError, UsageError
 from sdk.bundles.bundle import load
+from sdk.bundles.words import words_of
 from sdk.models.content.hybrid import LikedShare
 from sdk.training.pipeline import train_bundle
 
@@ -417,3 +419,15 @@ def test_similar_prints_genres_and_reasons(whole, capsys):
     people = f"; liked by the same people, {liked / score:.0%} of it" if liked > 1e-6 else ""
     assert first.endswith(f"({why.describe()}{people})".replace("(; ", "("))
     assert "[" in first
+
+
+@pytest.mark.parametrize(("item", "plural"), [
+    ("product", "products"), ("dish", "dishes"), ("story", "stories"), ("play", "plays"), ("", "items"),
+])  # fmt: skip
+def test_items_are_called_what_their_description_calls_them(item, plural):
+    words = words_of(Description(feedback="explicit", items={"name": "title"}, item=item))
+    assert (words.item, words.items) == (item or "item", plural)
+    assert (words.liked_items, words.other_items) == (f"liked {plural}", f"rated {plural}")
+    again = Description.of_json(json.loads(json.dumps(Description(items={}, item=item).as_json())))
+    assert again.item == item
+    assert ("item" in Description(items={}, item=item).as_json()) == bool(item)

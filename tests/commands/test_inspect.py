@@ -14,8 +14,9 @@ import pytest
 
 import sdk
 from sdk.__main__ import build_parser, main
-from sdk.base.errors import UsageError
+from sdk.base.errors import ConfigError, UsageError
 from sdk.commands.datasets import read_dataset
+from sdk.commands.inspect import _one_of
 from sdk.data.dataset_file import DatasetFile, Files, as_toml, read_dataset_file
 
 NOW = 1_780_000_000
@@ -69,6 +70,7 @@ def test_the_description_gives_the_data_set_that_the_options_give(shop, capsys):
     said = tomllib.loads(out.read_text("utf-8"))
     assert said["events"] == {"buy": 1.0, "view": 0.25}
     assert (said["seen"], said["items"]) == (["buy"], {"name": "title", "brand": "group"})
+    assert said["item"] == sdk.dataset(out).about.item == "thing"
     tables = ("--interactions", "log.parquet", "--items", "things.csv", "--users", "people.csv")
     options = [str(shop / word) if "." in word else word for word in tables]
     options += ["--events", "buy=1,view=0.25", "--seen", "buy"]
@@ -97,9 +99,26 @@ def test_paths_lie_beside_the_description(shop):
     assert len(sdk.dataset(moved / "dataset.toml").items) == 500
 
 
+@pytest.mark.parametrize(("table", "word"), [
+    ("products.csv", "product"), ("s3://x/Books.parquet", "book"), ("catalogue.csv", ""), ("news.csv", ""),
+    ("series.csv", ""),
+    ("dishes.csv", ""), ("items.csv", ""), ("glass.csv", ""), ("menus_2.csv", ""), ("classes", ""), ("boxes", ""),
+])  # fmt: skip
+def test_an_item_is_called_after_its_table_where_that_is_a_plain_plural(table, word):
+    assert _one_of([table, "more.csv"]) == word
+    assert _one_of([]) == ""
+
+
+@pytest.mark.parametrize("word", ["<b>", "7up", "a\nb", "x" * 41, " "])
+def test_what_is_no_word_for_an_item_is_refused(shop, word):
+    with pytest.raises(ConfigError, match="a word for one item"):
+        sdk.dataset(shop / "log.parquet", item=word)
+
+
 def test_what_is_written_is_read_again_whatever_stands_in_it(tmp_path):
     said = DatasetFile(
-        files=Files(interactions=("a b.csv", "s3://x/y")), name='a "name"\n#', feedback="explicit", scale=(0.0, 1e-3),
+        files=Files(interactions=("a b.csv", "s3://x/y")), name='a "name"\n#', item="dish", feedback="explicit",
+        scale=(0.0, 1e-3),
         columns={"user_id": "wer: ü"}, events={"buy it\\": 1.0, "[x]": 0.5}, items={"a.b": "text", "": "ignore"},
     )  # fmt: skip
     (tmp_path / "x.toml").write_text(as_toml(said, {"items.a.b": "two\nlines"}, ["head"]), "utf-8")

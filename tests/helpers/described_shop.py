@@ -13,6 +13,7 @@ from sdk.data.validation import sorted_order
 
 SHOP = Description(
     feedback="explicit",
+    item="product",
     items={
         "title": "title", "category": "categorical", "brand": "group", "materials": "list", "labels": "terms",
         "price": "continuous", "listed": "time", "details": "text", "type": "categorical", "picture": "image",

@@ -20,7 +20,7 @@ from sdk.base import __version__
 from sdk.base.errors import ScoreError
 from sdk.features.loaders import InteractionLoader
 from sdk.features.seen import Seen
-from sdk.machine.device import versions_of
+from sdk.machine.device import _may_have_gpu, versions_of
 from sdk.metrics.pointwise import auc
 from sdk.models.pair_model import PairModel
 from sdk.models.predict import predict
@@ -290,3 +290,10 @@ def test_a_captured_step_is_the_step_kernel_by_kernel(kind, bf16):
 def test_marquee_is_this_code_whatever_is_installed_under_that_name(monkeypatch):
     monkeypatch.setattr("importlib.metadata.version", lambda name: "0.1.5")
     assert versions_of(("marquee", "numpy")) == {"marquee": __version__, "numpy": "0.1.5"}
+
+
+@pytest.mark.skipif(_may_have_gpu(), reason="a GPU's driver is here")
+def test_without_a_driver_auto_is_the_cpu_and_torch_is_not_loaded():
+    code = "import sys; from sdk.machine.device import resolve_device as r; print(r('auto'), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["cpu", "False"]

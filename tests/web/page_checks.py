@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-VOID = {"meta", "link", "input", "img", "br", "hr", "line", "rect", "path"}
+VOID = {"meta", "link", "input", "img", "br", "hr", "line", "rect", "path", "polyline", "circle"}
 NOT_IN_P = {"p", "ul", "ol", "table", "form", "div", "section", "h1", "h2", "fieldset", "dl", "details", "figure"}
 NEEDS_PARENT = {
     "li": {"ul", "ol"}, "dt": {"dl", "div"}, "dd": {"dl", "div"}, "tr": {"thead", "tbody"}, "td": {"tr"}, "th": {"tr"},
@@ -101,9 +101,12 @@ class Page(HTMLParser):
         labelled = {attributes.get("for") for attributes in self.all("label")}
         for tag, attributes, around in self.elements:
             named = attributes.get("id") in labelled - {None} or "label" in around
-            if tag == "input" and attributes.get("type") != "hidden" and not named:
+            if tag in ("input", "select") and attributes.get("type") != "hidden" and not named:
                 self.problems.append(f"a field without a label: {attributes}")
-            if tag == "img" and not attributes.get("alt"):
+            decorates = (
+                attributes.get("alt") == "" and attributes.get("aria-hidden") == "true"
+            )  # its name stands beside
+            if tag == "img" and not attributes.get("alt") and not decorates:
                 self.problems.append(f"a picture without a text: {attributes}")
             if tag == "svg" and not attributes.get("aria-label"):
                 self.problems.append("a drawing without a name")

@@ -7,9 +7,10 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from columns import facts_of, is_safe
+from columns import facts_of, is_safe, pictures_of
 from described_shop import SHOP, shop, shop_items
 from flask.testing import FlaskClient
 from hypothesis import given, settings
@@ -18,7 +19,7 @@ from inputs import id_of, ids_of
 from odd_shop import ODD, ROLES, called, odd_shop, trained
 from paths import AnyText
 from small import run_config
-from web_site import page_of
+from web_site import listed_in, page_of
 from werkzeug.exceptions import BadRequest
 from werkzeug.routing import Map, Rule
 
@@ -88,12 +89,12 @@ def test_every_item_has_an_address(client: FlaskClient, odd: sdk.Bundle, item_id
 
 def test_every_link_of_a_list_leads_to_its_item(client: FlaskClient, odd: sdk.Bundle) -> None:
     user = odd.users["user_id"][5].as_py()
-    page = page_of(client, f"/users/{user}?all=1&why=1")
+    page = page_of(client, f"/users/{user}?all=1")
     linked = [a for a in page.addresses() if a.startswith("/titles/") and a != "/titles/"]
-    assert {unquote(a.removeprefix("/titles/")) for a in linked} == set(odd.recommend([user], 1000).row(0)[0].tolist())
+    assert listed_in(client.get(f"/users/{user}?all=1").text) == odd.recommend([user], 1000).row(0)[0].tolist()
     for address in linked:
         assert client.get(address).status_code == 200, address
-    assert "interacted with" in page.text
+    assert "Had before" in page.text
 
 
 def test_an_item_is_found_by_its_id_and_by_its_name(client: FlaskClient) -> None:
@@ -116,7 +117,7 @@ def test_no_page_speaks_of_films_or_stars(client: FlaskClient, odd: sdk.Bundle) 
     item, user = odd.items["item_id"][9].as_py(), odd.users["user_id"][5].as_py()
     for address, status in {
         "/": 200, "/?q=thing": 200, "/?q=zzqqxxyy": 200, f"/titles/{item}": 200, "/titles/none": 404, "/users": 200,
-        f"/users/{user}?why=1": 200, "/users/none": 404, "/visitor": 200, f"/visitor?like={item}": 200, "/nights": 200,
+        f"/users/{user}": 200, "/users/none": 404, "/visitor": 200, f"/visitor?like={item}": 200, "/nights": 200,
         "/nothing": 404,
     }.items():  # fmt: skip
         shown = words_of(page_of(client, address, status) and client.get(address).text)
@@ -129,8 +130,7 @@ def test_lists_are_the_nights_for_text_ids(odd: sdk.Bundle, night: Path) -> None
     for user in odd.users["user_id"].to_pylist()[::9]:
         page = page_of(client, f"/users/{user}")
         assert f"From the night of {NIGHT}" in page.text
-        linked = [unquote(a.removeprefix("/titles/")) for a in page.addresses() if a.startswith("/titles/")]
-        assert [one for one in linked if one] == odd.recommend([user], 5).row(0)[0].tolist()
+        assert listed_in(client.get(f"/users/{user}").text) == odd.recommend([user], 5).row(0)[0].tolist()
     for item_id in ODD:
         assert f"From the night of {NIGHT}" in page_of(client, f"/titles/{quote(item_id, safe='')}").text
     shown = words_of(client.get(f"/nights/{NIGHT}").text.partition("<h2>Checks</h2>")[0])
@@ -156,20 +156,51 @@ def test_text_keys_are_found_without_statistics_and_in_any_order(odd: sdk.Bundle
         assert sorted(row.item_id for row in found) == sorted(item for _, item in expected)
 
 
-def test_rated_items_have_a_chart_on_their_own_scale(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def rated(tmp_path_factory: pytest.TempPathFactory) -> sdk.Bundle:
     config = run_config(models=("history", "content"), history=HistoryConfig(rank=20, penalty=5.0))
-    bundle = train_bundle(shop(), config, tmp_path_factory.mktemp("rated") / "bundle")
-    text = client_over(bundle, tmp_path).get("/titles/SKU-004").text
-    most = f"{bundle.info.config.data.rating_max:g}"
-    assert f"similar items, from 0 to {most}" in text
-    shown = words_of(text)
-    for known in ("brand acme", "category coats", "details", "https://shop.example/4.jpg"):
-        assert known in " ".join(shown.split())
-    assert 'href="https://shop.example/4.jpg" rel="noopener noreferrer nofollow"' in text
-    assert "<img" not in text
-    first = bundle.similar(["SKU-004"], 1).row(0)[0][0]
-    assert bundle.explain("SKU-004", first).describe(3, 3).lower() in " ".join(shown.split())
+    return train_bundle(shop(), config, tmp_path_factory.mktemp("rated") / "bundle")
+
+
+def test_an_item_shows_its_columns_and_what_others_are_alike_by(rated: sdk.Bundle, tmp_path: Path) -> None:
+    text = client_over(rated, tmp_path).get("/titles/SKU-004").text
+    shown = " ".join(words_of(text).split())
+    for known in ("brand acme", "category coats", "details", "of 5"):
+        assert known in shown
     assert not [word for word in FILM_WORDS if word in shown]
+    first = rated.similar(["SKU-004"], 1).row(0)[0][0]
+    shared = rated.explain("SKU-004", first).contributions
+    (bar,) = re.findall(r'class="likeness".*?aria-label="Alike by ([^"]+)"', text)[:1]
+    said = dict(one.rsplit(" ", 1) for one in bar.split(", "))
+    assert said.items() <= {
+        "name" if n == "title" else n.replace("_", " "): f"{v:.2f}" for n, v in shared.items()
+    }.items() | {("other", said.get("other"))}
+
+
+def test_pages_call_items_what_the_data_set_calls_them(rated: sdk.Bundle, tmp_path: Path) -> None:
+    client = client_over(rated, tmp_path)
+    assert "Find a product" in client.get("/").text
+    assert "Similar products" in client.get("/titles/SKU-004").text
+    assert "There is no product “none”" in client.get("/titles/none").text
+    for address in ("/", "/titles/SKU-004", "/users/u05", "/visitor", "/visitor?like=SKU-004", "/nights", "/nothing"):
+        assert not re.search(r"\bitems?\b", words_of(client.get(address).text)), address
+
+
+def test_pictures_are_shown_from_the_catalogues_own_hosts_alone(rated: sdk.Bundle, tmp_path: Path) -> None:
+    answer = client_over(rated, tmp_path).get("/titles/SKU-004")
+    pictures = re.findall(
+        r'<img src="([^"]+)" alt="" aria-hidden="true" loading="lazy" referrerpolicy="no-referrer">', answer.text
+    )
+    assert pictures[0] == "https://shop.example/4.jpg"
+    assert "img-src 'self' https://shop.example;" in answer.headers["Content-Security-Policy"]
+    about = Description(items={"photo": "image"}, users={})
+    given = ["https://a.example/1.jpg", "https://a.example/2.jpg", "http://b.example:8080/x", None, "javascript:x",
+             "https://c;d.example/x", "https://ü.example/x", "//e.example/x"]  # fmt: skip
+    shown, hosts = pictures_of(pa.table({"photo": given}), about)
+    assert hosts == ("https://a.example", "http://b.example:8080")
+    assert shown == [*given[:3], *[""] * 5]
+    many = [f"https://h{n}.example/x" for n in range(30)]
+    assert len(pictures_of(pa.table({"photo": many}), about)[1]) == 20
 
 
 def test_what_is_known_of_an_item_is_shown_in_words() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -122,7 +121,7 @@ def test_a_title_is_found_by_keyboard_alone(browser, address_of):
     field.send_keys(Keys.ARROW_DOWN, Keys.ENTER)
     wait(browser, lambda driver: heading(driver) == RISES)
     assert "director Christopher Nolan" in browser.find_element(By.TAG_NAME, "main").text
-    assert browser.find_element(By.CSS_SELECTOR, "svg.chart .bar").is_displayed()
+    assert browser.find_element(By.CSS_SELECTOR, "svg.likeness rect").is_displayed()
 
 
 def test_a_suggestion_is_chosen_with_the_mouse(browser, address_of):
@@ -152,10 +151,47 @@ def test_a_users_list_with_reasons(browser, address_of):
     browser.find_element(By.ID, "user").send_keys("5", Keys.ENTER)
     wait(browser, lambda driver: heading(driver) == "For user 5")
     assert len(browser.find_elements(By.CSS_SELECTOR, ".listing li")) == 20
-    assert browser.find_elements(By.CSS_SELECTOR, ".reason") == []
-    browser.find_element(By.LINK_TEXT, "Show the reasons").click()
-    wait(browser, lambda driver: len(driver.find_elements(By.CSS_SELECTOR, ".reason")) == 20)
-    assert re.search("liked|watched", browser.find_element(By.CSS_SELECTOR, ".reason").text)
+    get, reason, had = (
+        browser.find_element(By.CSS_SELECTOR, f".listing {part}") for part in (".listed", ".reason", ".because a")
+    )
+    assert get.location["x"] < reason.location["x"] < had.location["x"]
+    middles = [one.location["y"] + one.size["height"] / 2 for one in (get, reason, had)]
+    assert max(middles) - min(middles) < 15
+    assert reason.text
+    resize(browser, PHONE)
+    assert get.location["y"] < reason.location["y"] < had.location["y"]
+
+
+def test_dials_are_turned_by_keyboard_and_undone(browser, address_of):
+    browser.get(address_of() + "/users/5")
+    before = browser.find_element(By.CSS_SELECTOR, ".listing").text
+    browser.find_element(By.ID, "variety").send_keys(Keys.END, Keys.ENTER)
+    wait(browser, lambda driver: "variety=2" in driver.current_url)
+    assert browser.find_element(By.ID, "variety").get_attribute("value") == "2"
+    assert "What it takes out" in browser.find_element(By.TAG_NAME, "main").text
+    browser.find_element(By.LINK_TEXT, "As it is").click()
+    wait(browser, lambda driver: driver.find_element(By.CSS_SELECTOR, ".listing").text == before)
+
+
+def test_a_link_is_copied(browser, address_of):
+    address = address_of() + "/users/5?variety=1"
+    for permission in ("clipboard-read", "clipboard-write"):
+        grant = {"permission": {"name": permission}, "setting": "granted", "origin": address_of()}
+        browser.execute_cdp_cmd("Browser.setPermission", grant)
+    browser.get(address)
+    browser.find_element(By.CSS_SELECTOR, ".share").click()
+    wait(browser, lambda driver: driver.find_element(By.CSS_SELECTOR, ".share").text == "The link is copied")
+    assert browser.execute_async_script("navigator.clipboard.readText().then(arguments[0])") == address
+
+
+def test_a_picture_that_is_lost_leaves_the_tile(browser, address_of):
+    browser.get(address_of() + "/titles/5")
+    browser.execute_script(
+        "const image = document.createElement('img'); image.src = '/static/icon.svg';"
+        "document.querySelector('.tile').append(image); window.kept = image"
+    )
+    wait(browser, lambda driver: driver.execute_script("return kept.naturalWidth > 0"))
+    assert browser.find_element(By.CSS_SELECTOR, ".tile img").is_displayed()
 
 
 def test_a_visitor_gathers_titles_and_shares_the_list(browser, address_of):
@@ -214,7 +250,18 @@ def test_the_skip_link_leads_past_the_navigation(browser, address_of):
     wait(browser, lambda driver: driver.switch_to.active_element.get_attribute("id") == "main")
 
 
-PAGES = ["/", "/?q=dark", "/titles/5", "/users", "/users/5?why=1", "/visitor?like=5", "/nights", f"/nights/{NIGHT}"]
+PAGES = [
+    "/",
+    "/?q=dark",
+    "/titles/5",
+    "/users",
+    "/users/5",
+    "/users/5?variety=1",
+    f"/changes?user=5&before={NIGHT}",
+    "/visitor?like=5",
+    "/nights",
+    f"/nights/{NIGHT}",
+]
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -223,7 +270,7 @@ def test_a_phone_need_not_scroll_sideways_and_fingers_hit(browser, address_of, p
     browser.get(address_of() + path)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= PHONE[0]
     for one in browser.find_elements(
-        By.CSS_SELECTOR, "button, .button, nav a, input[type=search], .ticks label, .chips a"
+        By.CSS_SELECTOR, "button, .button, nav a, input[type=search], input[type=range], select, .ticks label, .chips a"
     ):
         assert one.size["height"] >= 44, one.text
 

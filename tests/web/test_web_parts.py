@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 from app import build_parser, main
 from catalogue import Title
-from charts import rating_chart
+from charts import WIDTH, legend_of, likeness_bar
+from dials import Dials
 from flask.testing import FlaskClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -156,15 +157,48 @@ def test_nights_that_are_not_complete_are_not_shown(tmp_path):
 # chart and command -------------------------------------------------------------------------------------------------
 
 
-def test_the_charts_bars_are_as_long_as_the_averages():
-    titles = [
-        Title(n, f"<b>{n}</b> & {'x' * 60}", None, (), average, 1) for n, average in enumerate((5.0, 2.5, None, 0.5))
-    ]
-    chart = str(rating_chart(titles[0], titles[1:]))
-    widths = [float(width) for width in re.findall(r'<rect[^>]* width="([\d.]+)"', chart)]
-    assert np.array(widths) / widths[0] == pytest.approx([1, 0.5, 0.1], abs=0.01)
-    assert re.findall(r'class="value"[^>]*>([^<]+)<', chart) == ["5.00", "2.50", "no ratings", "0.50"]
-    assert "<b>" not in chart
+def test_a_bars_pieces_are_as_long_as_what_each_field_adds():
+    rows = [{"<b>cast": 0.5, "genres": 0.25}, {f"f{n}": 0.01 * n for n in range(1, 7)}]
+    legend = legend_of(rows)
+    assert legend == ("<b>cast", "genres", "f6", "f5", "f4", "other")
+    first, second = (str(likeness_bar(row, legend, 0.75)) for row in rows)
+    pieces = re.findall(r'class="(f\d)" x="([\d.]+)" y="0" width="([\d.]+)"', first)
+    assert [(name, float(x), float(width)) for name, x, width in pieces] == [("f0", 0, 160), ("f1", 160, WIDTH - 160)]
+    assert "&lt;b&gt;cast 0.50, genres 0.25" in first
+    widths = [float(width) for width in re.findall(r' width="([\d.]+)"', second)]
+    assert widths == pytest.approx([0.06 * 320, 0.05 * 320, 0.04 * 320, 0.06 * 320], abs=0.1)  # f1, f2 and f3 are other
+
+
+@pytest.mark.parametrize(("name", "initials"), [
+    ("The Lord of the Rings (2001)", "LR"), ("Heat (1995)", "H"), ("1984 (1984)", "1"), ("2012", "2"), ("The", "T"),
+    ("\u202eévil  item", "ÉI"), ("!!!", ""), ("SKU-000742", "S0"),
+])  # fmt: skip
+def test_a_tile_shows_the_first_letters_of_a_name(name, initials):
+    assert Title(1, name, None, (), None, 0).initials == initials
+
+
+def test_items_of_one_genre_have_one_colour():
+    hues = {Title(n, f"x{n}", None, (genre,), None, 0).hue for n in range(9) for genre in ("Drama",)}
+    assert len(hues) == 1
+    assert len({Title(n, f"x{n}", None, (f"genre {n}",), None, 0).hue for n in range(99)}) == 12
+
+
+@pytest.mark.parametrize("text", ["x", "nan", "inf", "-3", "2.5", "1e9", "0" * 30, "1_0", ""])
+def test_a_dial_that_is_no_number_in_its_range_is_refused(client, text):
+    for name in ("popularity", "variety"):
+        page = client.get("/users/5", query_string={name: text})
+        assert page.status_code == 400
+        assert f"The dial of {name} goes from" in page.text
+
+
+def test_a_dial_at_one_moves_the_ends_of_a_list_by_its_whole_spread():
+    scores, likes = np.array([5.0, 4.0, 3.0], np.float32), np.array([0.0, 9.0, 99.0], np.float32)
+    rules = Dials(popularity=1, variety=0.5).rules({"diversity": 1, "at_most": {"brand": 2}}, scores, likes)
+    moved = rules.popularity * np.log1p(likes)
+    assert moved[2] - moved[0] == pytest.approx(scores[0] - scores[2])
+    assert (rules.diversity, dict(rules.at_most)) == (1.5, {"brand": 2})
+    assert Dials(plain=True).rules({"diversity": 1}, scores, likes).diversity == 0
+    assert Dials(popularity=1).rules({}, scores[:0], likes[:0]).popularity == 0
 
 
 def test_procfile_and_dockerfile_start_the_app_as_it_takes_its_options(monkeypatch):
@@ -188,7 +222,7 @@ def test_the_readme_names_every_option():
 
 
 def test_readers_at_the_same_time_get_what_one_gets_alone(client_of):
-    addresses = ["/users/5?why=1", "/visitor?like=5&like=9", "/titles/5", "/suggest?q=dark", "/users/6?why=1"]
+    addresses = ["/users/5", "/visitor?like=5&like=9", "/titles/5", "/suggest?q=dark", "/users/6?variety=1"]
     client = client_of()
     alone = {address: client.get(address).data for address in addresses}
     app = client.application

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from page_checks import Page
 
@@ -50,13 +52,20 @@ def page_of(client: FlaskClient, address: str, status: int = 200) -> Page:
     return page
 
 
+def listed_in(html: str) -> list[str]:
+    """The addresses' last parts of a list's items, best first."""
+    return [unquote(one) for one in re.findall(r'class="name listed"><a href="/titles/([^"]+)"', html)]
+
+
 def addresses(dark_knight: int) -> dict[str, int]:
     """One address of every kind of page, and its status."""
     return {
         "/": 200, "/?q=dark": 200, "/?q=zzqqxxyy": 200, f"/titles/{dark_knight}": 200, "/titles/999999": 404,
-        "/titles/dark%20knight": 404, "/users": 200, "/users?user=abc": 400, "/users/5": 200, "/users/5?why=1": 200,
-        "/users/5?all=1": 200, "/users/77777": 404, "/users/abc": 404, "/visitor": 200, "/visitor?q=dark": 200,
-        f"/visitor?like={dark_knight}": 200, "/visitor?like=999999": 404, "/visitor?like=x": 400, "/nights": 200,
+        "/titles/dark%20knight": 404, "/users": 200, "/users?user=abc": 400, "/users/5": 200, "/users/5?plain=1": 200,
+        "/users/5?variety=1&popularity=-0.5": 200, "/users/5?variety=9": 400, "/users/5?all=1": 200,
+        "/users/77777": 404, "/users/abc": 404, "/visitor": 200, "/visitor?q=dark": 200,
+        f"/visitor?like={dark_knight}": 200, "/visitor?like=999999": 404, "/visitor?like=x": 400,
+        f"/changes?user=5&before={NIGHT}": 200, "/changes?user=5": 404, "/changes?user=x": 404, "/nights": 200,
         f"/nights/{NIGHT}": 200, "/nights/2020-01-01": 404, "/nights/x": 404, f"/nights/{NIGHT}/report": 404,
         "/posters/1": 404, "/nothing": 404,
     }  # fmt: skip

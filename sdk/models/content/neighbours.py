@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 
+_QUICK = 16  # rows that are asked about before compiled code is loaded: what they save is what loading it takes
+
+
 class NeighbourIndex:
     """An inverted index over the rows of a matrix.
 
@@ -33,6 +36,7 @@ class NeighbourIndex:
         self._rows = matrix if asked is None else asked
         self._columns = (matrix if listed is None else _only(matrix, listed)).T.tocsr()
         self._columns.sort_indices()
+        self._quick = _QUICK
 
     def nearest(self, rows: Int64s, k: int, *, threads: int | None = None) -> BestRows:
         """The k rows of largest dot product with each given row, itself excluded, and only where it is above 0.
@@ -45,6 +49,11 @@ class NeighbourIndex:
             threads: None takes every core this process may use.
         """
         found = BestRows.empty(len(rows), k)
+        self._quick -= len(rows)
+        if self._quick >= 0:
+            for place, row in enumerate(rows.tolist()):
+                self._fill_one(row, found, place)
+            return found
         workers = max(1, min(threads or usable_cores(), len(rows)))
         edges = np.linspace(0, len(rows), workers + 1).astype(int)
         with ThreadPoolExecutor(workers) as pool:
@@ -59,6 +68,19 @@ class NeighbourIndex:
         x, y, part = self._rows, self._columns, slice(start, stop)
         arrays = (x.indptr, x.indices, x.data, y.indptr, y.indices, y.data)
         nearest_rows(*arrays, rows[part], found.row[part], found.scores[part], found.lengths[part])
+
+    def _fill_one(self, row: int, found: BestRows, place: int) -> None:
+        """What the compiled loops do, for one row, in the same order: nobody waits for compiled code to be loaded."""
+        x, y = self._rows, self._columns
+        scores = np.zeros(x.shape[0], np.float32)
+        for at in range(x.indptr[row], x.indptr[row + 1]):
+            part = slice(*y.indptr[x.indices[at] : x.indices[at] + 2])
+            scores[y.indices[part]] += x.data[at] * y.data[part]  # each row stands once in a column
+        scores[row] = 0
+        best = np.argsort(-scores, kind="stable")[: found.row.shape[1]]
+        best = best[scores[best] > 0]
+        found.row[place, : len(best)], found.scores[place, : len(best)] = best, scores[best]
+        found.lengths[place] = len(best)
 
 
 def _only(matrix: csr_matrix, listed: Bools) -> csr_matrix:

@@ -14,15 +14,13 @@ from sdk.serving import (
     EncodedTable,
     Float32s,
     Float64s,
-    Head,
     IdArray,
     Int64s,
-    PairForm,
     Recommender,
     Seen,
-    Side,
     Statistics,
     TopK,
+    form_of,
     nobody,
 )
 
@@ -43,7 +41,7 @@ class StoredRecommender:
     def __init__(self, arrays: Arrays, gpu: int | None = None) -> None:
         users = _table(arrays["user_ids"], arrays["user_codes"], np.zeros(len(arrays["user_ids"])))
         items = _table(arrays["item_ids"], arrays["item_codes"], np.array(arrays["item_likes"]))
-        form = _form(arrays) if "cross" in arrays else None
+        form = form_of(arrays) if "cross" in arrays else None
         self._recommender = Recommender("model", form, users, items, device=_device(gpu))
         self._seen = Seen(np.array(arrays["seen_indptr"]), np.array(arrays["seen_items"]))
 
@@ -112,17 +110,6 @@ def _table(ids: IdArray, codes: Int64s, likes: Float64s) -> EncodedTable:
     codes = np.array(codes)
     none = np.zeros((len(ids), 0), dtype=np.float32)
     return EncodedTable(np.array(ids), {"id": codes}, {"id": int(codes.max()) + 1}, {}, none, (), statistics)
-
-
-def _form(arrays: Arrays) -> PairForm:
-    users, items = (
-        Side(*(np.array(arrays[f"{side}_{part}"]) for part in ("bias", "dot", "hidden", "fields")))
-        for side in ("user", "item")
-    )
-    layers = sum(name.startswith("tail_") for name in arrays) // 2
-    tail = tuple((np.array(arrays[f"tail_{n}_weight"]), np.array(arrays[f"tail_{n}_bias"])) for n in range(layers))
-    has_history = np.array(arrays["user_has_history"]) if "user_has_history" in arrays else None
-    return PairForm(users, items, Head(np.array(arrays["cross"]), tail), has_history)
 
 
 def _padded(found: TopK, k: int) -> tuple[IdArray, Float32s]:

@@ -1,5 +1,24 @@
-// Suggestions under a search field, after the ARIA combobox pattern. Without this script the form still searches.
+// Suggestions under a search field, after the ARIA combobox pattern, links to share, tiles for lost pictures. Without this script the forms
+// still work, and the address bar has the link.
 "use strict";
+
+for (const image of document.querySelectorAll(".tile img")) {
+  const uncover = () => image.remove(); // the tile's initials are behind it
+  if (image.complete && !image.naturalWidth && image.loading !== "lazy") uncover();
+  else image.addEventListener("error", uncover);
+}
+
+for (const button of document.querySelectorAll(".share")) {
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(location.href);
+      button.textContent = button.dataset.done;
+    } catch {
+      prompt(button.textContent, location.href); // no clipboard here: the reader copies it
+    }
+  });
+}
 
 for (const box of document.querySelectorAll(".combobox")) {
   const input = box.querySelector("input");
