@@ -15,9 +15,11 @@ from batch.gates.figures import Figures
 from batch.page import night_charts as charts
 from batch.page.item_names import item_names
 from batch.page.night_sample import Sample, churn, coverage_by_rank, coverage_by_users, same_parts, sample_users
+from batch.page.sparkline import MOST_NIGHTS
+from batch.page.trend import figures_of, headline
 from batch.store.layout import ITEM_ITEMS, night_of, refused_report_of, report_of, staging_of
 from batch.store.publish import read_manifest
-from batch.store.run_record import read_record
+from batch.store.run_record import read_record, records_before
 from batch.store.target import Target
 from sdk.base.errors import OutputError
 from sdk.base.ids import ids_of, plain_id
@@ -25,6 +27,7 @@ from sdk.base.logs import details
 from sdk.base.printable import filled_in, number
 from sdk.base.types import Id
 from sdk.bundles.bundle import Bundle
+from sdk.bundles.words import words_of
 from sdk.measure.charts import can_draw
 
 log = logging.getLogger(__name__)
@@ -80,8 +83,13 @@ def page(night: NightShown) -> str:
         loader=PackageLoader("batch.page"), autoescape=True, undefined=StrictUndefined, finalize=filled_in
     )
     environment.filters["number"] = number
+    before = records_before(night.target, night.run_date, MOST_NIGHTS - 1)
+    items = words_of(night.bundle.about).items
+    shown = figures_of(night.figures, night.record, before, items)
+    lead = headline(night.figures, shown, published=night.refusal is None, items=items)
     return environment.get_template("night.html").render(
-        night=night, facts=list(_facts(night.inputs)), sample=sample, charts=_charts(night, sample),
+        night=night, headline=lead, figures=shown, since=before[-1].get("run_date") if before else None,
+        facts=list(_facts(night.inputs)), sample=sample, charts=_charts(night, sample),
         tastes=[*_user_tastes(night.bundle, sample), *_title_tastes(night)],
     )  # fmt: skip
 

@@ -22,6 +22,7 @@ from batch.lists.shards import Scorer, Shard
 from batch.lists.taken import NOTHING, TakenOver, taken_over
 from batch.lists.writing import Write, check_staged, write_shards, written_here
 from batch.page.report_page import NightShown
+from batch.page.trend import comparable
 from batch.plan.night_plan import Estimate, Plan, check_room, estimate, job_shards, plan
 from batch.run.outcome import Attempt, Outcome, Report
 from batch.store.clock import check_not_ahead
@@ -264,7 +265,7 @@ def _report(night: Night, figures: Figures, made: Written, published: Mapping[st
         users_per_s=users_per_s, titles_per_s=titles_per_s,
         pairs_per_s=round(users_per_s * planned.num_candidates, 1), peak_memory_mib=round(peak_memory_mib(), 1),
         worker_peak_memory_mib=dict(sorted(made.peaks.items())),
-        seconds={name: round(took, 3) for name, took in seconds.items()},
+        seconds={name: round(took, 3) for name, took in seconds.items()}, figures=comparable(figures),
     )  # fmt: skip
 
 

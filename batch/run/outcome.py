@@ -54,6 +54,8 @@ class Report:
         peak_memory_mib: the most memory that the process held.
         worker_peak_memory_mib: the same of each worker by its name; empty where there was none.
         seconds: stage -> seconds.
+        figures: what the lists look like, where it is known: ``users``, ``titles`` and ``rows``, share of popular lists
+            (``fallback``), ``coverage``, ``gini``, ``overlap`` with the night before, and ``validation_auc``.
     """
 
     night: str
@@ -81,6 +83,7 @@ class Report:
     peak_memory_mib: float
     worker_peak_memory_mib: Mapping[str, float]
     seconds: Mapping[str, float]
+    figures: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

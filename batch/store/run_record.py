@@ -29,9 +29,19 @@ def read_record(target: Target, run_date: str) -> Mapping[str, Any] | None:
     return values if isinstance(values, dict) else None
 
 
+def records_before(target: Target, run_date: str, most: int) -> list[Mapping[str, Any]]:
+    """The records of the last nights before one, the oldest first; those that cannot be read are left out."""
+    found = (read_record(target, date) for date in [date for date in _dates(target) if date < run_date][:most])
+    return [record for record in found if record is not None][::-1]
+
+
 def last_record(target: Target) -> Mapping[str, Any] | None:
     """The record of the newest night that has one; None where there is none."""
-    names = sorted(target.files(RUNS), reverse=True)
-    dates = [name.removeprefix("run_date=").removesuffix(".json") for name in names]
-    found = (read_record(target, date) for date in dates)
+    found = (read_record(target, date) for date in _dates(target))
     return next((record for record in found if record is not None), None)
+
+
+def _dates(target: Target) -> list[str]:
+    """The nights that have a record, the newest first."""
+    names = sorted(target.files(RUNS), reverse=True)
+    return [name.removeprefix("run_date=").removesuffix(".json") for name in names]

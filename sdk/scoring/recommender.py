@@ -88,7 +88,7 @@ class Recommender:
         device: str = "cpu",
         quick: int = 0,
     ) -> None:
-        self.name, self.users, self.items, self._quick = name, users, items, quick
+        self.name, self.users, self.items, self._few, self._quick = name, users, items, quick, quick
         self.threads, self.memory_mib, self.device = threads, memory_mib, resolve_device(device)
         self.form = form
         if form is not None:
@@ -104,7 +104,9 @@ class Recommender:
         ruled = copy(self)
         ruled.rules = rules
         ruled.form = None if self.form is None else rules.dialled(self.form)
-        same = {POPULAR} if ruled.form is not self.form else {POPULAR, self.name}
+        same = {POPULAR, self.name}
+        if ruled.form is not self.form:
+            same, ruled._quick = {POPULAR}, ruled._few  # nothing is laid out yet
         ruled._engines = {key: each for key, each in self._engines.items() if key[0] in same and key[2]}
         return ruled
 
@@ -146,9 +148,9 @@ class Recommender:
             return found, None if self.exploration is None else np.zeros(found.row.shape)
         from sdk.scoring.rule_lists import ruled_lists
 
-        engine = self._engine(name, allowed)
-        wanted = self._engine(name, allowed, rules.wanted) if rules.asked.at_least.count else engine
-        return ruled_lists(engine, wanted, rules, user_index, seen, k, self.threads), None
+        best = _Best(self, name, allowed)
+        wanted = self._engine(name, allowed, rules.wanted) if rules.asked.at_least.count else best
+        return ruled_lists(best, wanted, rules, user_index, seen, k, self.threads), None
 
     def _top_k(self, name: str, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None) -> BestRows:
         """By the engine; the first few users by what begins sooner."""
@@ -289,3 +291,22 @@ class Recommender:
             parts.append((bare, found.named(self.items.ids, np.full(len(bare), POPULAR))))
         lists = put_together(parts, len(item_ids), min(k, len(self.items) - FIRST_KNOWN))
         return lists.answering("item_id", item_ids)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Best:
+    """What rules choose from: the best by score, by a recommender's engine or what begins sooner."""
+
+    made_by: Recommender
+    name: str
+    allowed: Bools | None
+
+    @property
+    def candidates(self) -> Int64s:
+        """Item rows that may be listed."""
+        open_rows = np.ones(len(self.made_by.items), np.bool_) if self.allowed is None else self.allowed
+        return FIRST_KNOWN + np.flatnonzero(open_rows[FIRST_KNOWN:])
+
+    def top_k(self, user_index: Int64s, seen: Seen, k: int) -> BestRows:
+        """Each user row's k best candidates."""
+        return self.made_by._top_k(self.name, user_index, seen, k, self.allowed)

@@ -34,7 +34,9 @@ _MOST_ENTRIES = 1 << 23
 class Ranking(Protocol):
     """What gives the best by score: an engine."""
 
-    candidates: Int64s
+    @property
+    def candidates(self) -> Int64s:
+        """Item rows that may be listed."""
 
     def top_k(self, user_index: Int64s, seen: Seen, k: int) -> BestRows:
         """Each user row's k best candidates."""

@@ -83,9 +83,10 @@ def reasons(
         vocabulary: the tokens of each field; the fields follow each other over the F columns.
         roles: of each field.
     """
-    product = row_a.astype(np.float64).multiply(row_b.astype(np.float64)).tocsr()
-    order = np.lexsort((product.indices, -product.data))
-    columns, values = product.indices[order], product.data[order]
+    both, at, beside = np.intersect1d(row_a.indices, row_b.indices, assume_unique=True, return_indices=True)
+    products = row_a.data[at].astype(np.float64) * row_b.data[beside]
+    order = np.lexsort((both, -products))
+    columns, values = both[order], products[order]
     contributions, shared, start = {}, {}, 0
     for name, words in vocabulary.items():
         inside = (columns >= start) & (columns < start + len(words))

@@ -259,7 +259,7 @@ def test_the_report_needs_no_other_file_and_names_its_parts_for_everyone(two_nig
     assert dict(page.tags)["html"]["lang"] == "en"
     assert [name for name in names if name in ("h1", "h2")] == ["h1"] + 5 * ["h2"]
     charts = [attrs for tag, attrs in page.tags if tag == "svg"]
-    assert len(charts) == 4
+    assert sum(attrs.get("class") != "spark" for attrs in charts) == 4
     assert all(attrs["role"] == "img" and len(attrs["aria-label"]) > 20 for attrs in charts)
     assert all("scope" in attrs for tag, attrs in page.tags if tag == "th")
     assert len(text) < 300_000
@@ -320,6 +320,22 @@ def test_a_title_is_shown_as_text_whatever_it_holds(two_nights, bundle_path, own
     page = Page(Path(report.rebuild(bundle_path, own, SECOND)).read_text())
     assert not {"script", "img"} & {tag for tag, _ in page.tags}
     assert page.text.count(attack) > 30
+
+
+def test_the_report_begins_with_what_was_published_and_shows_each_figure_beside_the_night_before(two_nights):
+    out, printed, _ = two_nights
+    assert json.loads((out / f"runs/run_date={SECOND}.json").read_text())["figures"] == printed["figures"]
+    checks = manifest(out)["checks"]
+    assert printed["figures"]["overlap"] == checks["user_items"]["overlap"]
+    text = (out / f"reports/run_date={SECOND}.html").read_text()
+    overlap = f"{100 * checks['user_items']['overlap']:.1f} %"
+    said = re.search(r'class="lead">([^<]+)<', text)[1].replace("&#39;", "'")
+    asked = checks["user_items"]["queries"], checks["item_items"]["queries"]
+    done = "Published: lists for {:,} users and {:,} titles; ".format(*asked)
+    assert said.startswith(f"{done}{overlap} of users' top tens are as on {FIRST}; ")
+    lines = re.findall(r'<svg class="spark"[^>]* aria-label="([^"]+)"', text)
+    assert any(line.startswith("catalogue coverage: from ") and "over 2 nights" in line for line in lines)
+    assert f"Changes are against {FIRST}" in text
 
 
 def test_the_command_writes_the_same_report_again(two_nights, bundle_path, own, capsys):
