@@ -340,6 +340,8 @@ class HistoryConfig(Checked):
         popularity_boost: how much more that counts for who has told little: 1 + popularity_boost / (n + boost_titles)
             times, n being the summed weight of what they rated.
         boost_titles: above 0; see ``popularity_boost``.
+        popularity_half_life_days: a like that is older than the newest by this many days counts half in it; 0: all
+            count alike. Where the split is by time, None chooses it with the weight, on moments; else it is 0.
         half_life_days: a rating that is older than its user's newest by this many days weighs half; 0: age does not
             count. Where the split is by time, None chooses it, as it does the penalty, on moments within the training
             ratings (``sdk.models.history.recency``); else it is 0.
@@ -372,6 +374,7 @@ class HistoryConfig(Checked):
     popularity_weight: Amount | None = None
     popularity_boost: Amount = 20.0
     boost_titles: Positive = 4.0
+    popularity_half_life_days: Amount | None = None
     half_life_days: Amount | None = None
     max_titles: Count = 12_000
     seed: Seed = 0

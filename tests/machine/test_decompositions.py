@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import scipy.linalg
 from scipy.sparse import csr_matrix, random_array
+from sklearn.utils.extmath import randomized_svd
 
 from sdk.base.errors import ScoreError
-from sdk.machine.decompositions import inverse, solve, svd
+from sdk.machine.decompositions import inverse, solve, svd, well_conditioned
 from sdk.models.content.matrix import short_vectors
 from sdk.models.history import gram as history_gram
 from sdk.models.history.fit import fit_regression, low_rank
@@ -141,3 +142,45 @@ def test_a_gram_matrix_that_rounding_made_indefinite_is_inverted() -> None:
     with pytest.raises(np.linalg.LinAlgError):
         np.linalg.cholesky(ones)
     assert np.isfinite(history_gram.inverse(ones)).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "width"), [((90, 400), 12), ((400, 90), 12), ((70, 70), 9), ((15, 300), 12), ((300, 6), 6)]
+)
+def test_short_vectors_are_scikit_learns_from_the_same_draws(shape: tuple[int, int], width: int) -> None:
+    sparse = csr_matrix(random_array(shape, density=0.1, rng=np.random.default_rng(1)))
+    left, singular, _ = randomized_svd(sparse, width, n_iter=7, random_state=5)
+    signs = np.sign(left[np.abs(left).argmax(axis=0), np.arange(width)])
+    np.testing.assert_allclose(short_vectors(sparse, width, 5), left * signs * singular, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        matrix((50, 7), np.float64),
+        matrix((50, 1), np.float64)[:, [0, 0]],
+        np.zeros((9, 3)),
+        matrix((50, 7), np.float64) * 10.0 ** np.arange(7),
+        np.zeros((5, 0)),
+    ],
+)
+def test_a_power_steps_columns_are_orthonormal_and_span_the_same(columns: Any) -> None:
+    found = well_conditioned(columns)
+    np.testing.assert_allclose(found.T @ found, np.eye(columns.shape[1]), atol=1e-5)
+    np.testing.assert_allclose(found @ (found.T @ columns), columns, atol=1e-5 * np.abs(columns).max(initial=1))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 40, 301])
+def test_the_regressions_inverse_is_numpys_and_symmetric(size: int) -> None:
+    whole = positive(size)
+    found = history_gram.inverse(whole.copy())
+    np.testing.assert_allclose(found, np.linalg.inv(whole), atol=1e-9)
+    np.testing.assert_allclose(found, found.T, atol=1e-12)
+
+
+def test_what_is_not_finite_is_refused_wherever_it_stands() -> None:
+    for place in ((3, 0), (7, 7), (9, 8)):
+        whole = positive(10)
+        whole[place] = whole[place[::-1]] = np.nan
+        with pytest.raises(ScoreError, match="not positive definite"):
+            history_gram.inverse(whole)

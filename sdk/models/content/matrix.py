@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -12,14 +11,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sdk.base.types import Float32s, Float64s
-from sdk.machine.decompositions import svd
+from sdk.machine.decompositions import every_core, orthonormal, product, svd, well_conditioned
 from sdk.models.content.tokens import Tokens
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
     from sklearn.feature_extraction.text import TfidfTransformer
-
-log = logging.getLogger(__name__)
 
 
 def counts(tokens: Tokens, vocabulary: list[str], num_items: int) -> csr_matrix:
@@ -74,6 +71,7 @@ def joined(blocks: Mapping[str, csr_matrix], weights: Mapping[str, float], num_i
     return rows
 
 
+@every_core()
 def short_vectors(matrix: csr_matrix, dim: int, seed: int) -> Float32s:
     """(N, dim) float32: left singular vectors times singular values, by randomised SVD (Halko et al. 2011).
 
@@ -91,16 +89,20 @@ def short_vectors(matrix: csr_matrix, dim: int, seed: int) -> Float32s:
 
 
 def _randomised_svd(matrix: csr_matrix, width: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Left singular vectors (N, width) and singular values; scikit-learn's, or by the same steps where LAPACK fails."""
-    from sklearn.utils.extmath import randomized_svd
+    """Left singular vectors (N, width) and singular values, from scikit-learn's draws and by as many power steps.
 
-    try:
-        return randomized_svd(matrix, width, n_iter=7, random_state=seed)[:2]
-    except np.linalg.LinAlgError as error:
-        log.warning("randomised SVD of a %d x %d matrix fails (%s); going another way", *matrix.shape, error)
-    basis = np.random.default_rng(seed).normal(size=(matrix.shape[1], min(width + 10, *matrix.shape)))
+    All of it but one basis is as long as the matrix's shorter side, and torch's BLAS does what is dense.
+    """
+    wide = matrix.shape[0] < matrix.shape[1]
+    short = matrix if wide else matrix.T.tocsr()
+    long = short.T.tocsr()
+    draws = np.random.RandomState(seed).normal(size=(short.shape[0], width + 10))
+    basis = draws[:, : short.shape[0]]
     for _ in range(7):
-        basis = np.linalg.qr(matrix.T @ np.linalg.qr(matrix @ basis)[0])[0]
-    basis = np.linalg.qr(matrix @ basis)[0]
-    left, singular, _ = svd((matrix.T @ basis).T)
-    return basis @ left[:, :width], singular[:width]
+        basis = well_conditioned(short @ (long @ basis))
+    range_of = well_conditioned(well_conditioned(long @ basis))  # orthonormal to rounding, as Cholesky twice is
+    inner = short @ range_of
+    basis = orthonormal(inner)
+    left, singular, right = svd(product(basis.T, inner))
+    found = product(basis, left) if wide else product(range_of, right.T)
+    return found[:, :width], singular[:width]

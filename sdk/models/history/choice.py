@@ -25,7 +25,7 @@ from sdk.base.progress import present
 from sdk.base.types import Bools, Float32s, Float64s, Int64s
 from sdk.data.splits import drawn
 from sdk.metrics.lists import RelevanceSets, best_columns, ndcg
-from sdk.models.history.fit import Solve, prepared
+from sdk.models.history.fit import ItemRegression, Solve, prepared
 from sdk.models.history.matrices import (
     Floats,
     Index,
@@ -62,6 +62,7 @@ AXES: Mapping[str, tuple[Any, ...]] = MappingProxyType(
     }
 )
 """What is tried, in this order; before the last two, which cost nothing, the penalty is looked at again."""
+_POPULARITY: Mapping[str, Any] = {"popularity_weight": None, "popularity_half_life_days": None}
 _CHEAP: tuple[str, ...] = ("item_exponent", "popularity_weight")
 MAX_MATRIX, MAX_ROWS, MAX_USERS, MAX_MEASURED = 2000, 1600, 200_000, 2000
 FEWEST_MEASURED, _MOST_DRAWS = 20, 2
@@ -141,16 +142,16 @@ class Draw:
     measured: Int64s
     held_out: RelevanceSets
     _solve: tuple[HistoryConfig, Solve] | None = None
+    _regression: tuple[HistoryConfig, ItemRegression] | None = None
     _wishes: tuple[HistoryConfig, Float32s, Float64s] | None = None
 
-    def per_list(self, config: HistoryConfig, weights: Float32s | None = None) -> Float64s:
-        """(M,) float64 NDCG@10 of the measured users' lists, before the cut to a rank, their own titles left out.
+    def per_list(self, config: HistoryConfig) -> Float64s:
+        """(M,) float64 NDCG@10 of the measured users' lists, before the cut to a rank; nothing in ``config`` open."""
+        wishes, times = self.wishes(config)
+        return self.of_new(wishes + times * self.popularity(config))
 
-        Args:
-            config: nothing in it is open.
-            weights: (K,) float32, none 0, of their ratings ``own`` in their histories; None weighs as ``config`` says.
-        """
-        scores = self.scores(config, weights)
+    def of_new(self, scores: Float32s) -> Float64s:
+        """(M,) float64 NDCG@10 of the lists by (M, N) scores, which lose those of the users' own titles."""
         scores[self.places()] = -np.inf
         return self.ndcg10(scores)
 
@@ -162,29 +163,38 @@ class Draw:
         """(K,) rows and columns of the measured users' own ratings among the scores, in the order of ``own``."""
         return rows_of(self.measured, self.part.user[self.own]), self.part.item[self.own]
 
-    def scores(self, config: HistoryConfig, weights: Float32s | None = None) -> Float32s:
-        """(M, N) float32 scores of every title for the measured users; arguments as ``per_list``."""
+    def wishes(self, config: HistoryConfig, weights: Float32s | None = None) -> tuple[Float32s, Float32s]:
+        """(M, N) float32 scores of every title for the measured users, without popularity; (M, 1), how often it counts.
+
+        Args:
+            config: nothing in it is open.
+            weights: (K,) float32, none 0, of their ratings ``own`` in their histories; None weighs as ``config`` says.
+        """
         part, own = self.part, self.own
         values = config.weights(part.rating[own]) if weights is None else weights
         histories = rating_matrix(part.user[own], part.item[own], values, part.shape)[self.measured]
-        return self._scores(histories, config, kept=weights is None)
+        found, leave_out = self._regressed(histories, config, kept=weights is None)
+        scale = discount(self._counts(), config.item_exponent or 0.0) / leave_out
+        return found * scale.astype(np.float32), (1 + told_boost(histories, config))[:, None]
 
-    def _scores(self, histories: csr_matrix, config: HistoryConfig, *, kept: bool) -> Float32s:
-        wishes, leave_out = self._regressed(histories, config, kept=kept)
-        item, rating = self.part.item[self.known], self.part.rating[self.known]
-        counts = np.bincount(item, minlength=self.part.shape[1])
+    def popularity(self, config: HistoryConfig, timestamp: Int64s | None = None) -> Float32s:
+        """(N,) float32 that a title's popularity adds where it counts once; ``timestamp``: (T,) int64 of ``known``."""
+        item, liked = self.part.item[self.known], self.part.rating[self.known] >= config.like_at
         num_users = len(np.unique(self.part.user[self.known]))
-        bias = popularity(item[rating >= config.like_at], counts, num_users, config).astype(np.float32)
-        boost = 1 + told_boost(histories, config)
-        scale = discount(counts, config.item_exponent or 0.0) / leave_out
-        return np.asarray(wishes * scale.astype(np.float32) + boost[:, None] * bias, np.float32)
+        times = None if timestamp is None else timestamp[liked]
+        return popularity(item[liked], self._counts(), num_users, config, times).astype(np.float32)
+
+    def _counts(self) -> Int64s:
+        return np.bincount(self.part.item[self.known], minlength=self.part.shape[1])
 
     def _regressed(self, histories: csr_matrix, config: HistoryConfig, *, kept: bool) -> tuple[Float32s, Float64s]:
         """(M, N) wishes and (N,) what they are divided by; kept as long as neither regression nor histories change."""
-        key = replace(config, item_exponent=None, popularity_weight=None)
+        key = replace(config, item_exponent=None, **_POPULARITY)
         if kept and self._wishes is not None and self._wishes[0] == key:
             return self._wishes[1:]
-        regression = self._prepared(config)(config.penalty or 0.0, config.content_weight or 0.0)
+        if self._regression is None or self._regression[0] != key:
+            self._regression = key, self._prepared(config)(config.penalty or 0.0, config.content_weight or 0.0)
+        regression = self._regression[1]
         found = regression.predict(histories), regression.leave_out
         if kept:
             self._wishes = (key, *found)
@@ -192,7 +202,7 @@ class Draw:
 
     def _prepared(self, config: HistoryConfig) -> Solve:
         """The inner products; kept as long as what they are made of stays the same."""
-        key = replace(config, penalty=None, content_weight=None, item_exponent=None, popularity_weight=None)
+        key = replace(config, penalty=None, content_weight=None, item_exponent=None, **_POPULARITY)
         if self._solve is None or self._solve[0] != key:
             part, rows = self.part, self.known
             columns = part.user[rows], part.item[rows], config.weights(part.rating[rows])

@@ -227,5 +227,7 @@ def extend(features: Float32s, fitted: Float32s, some: Float32s) -> Float32s:
         (M, r) float32.
     """
     wide = features.astype(np.float64)
-    maps = decompositions.solve(np.eye(wide.shape[1]) + wide.T @ wide, wide.T @ fitted)
-    return np.asarray(some @ maps, np.float32)
+    maps = decompositions.solve(
+        np.eye(wide.shape[1]) + product(wide.T, wide), product(wide.T, fitted.astype(np.float64))
+    )
+    return np.asarray(product(some.astype(np.float64), maps), np.float32)

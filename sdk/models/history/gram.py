@@ -114,8 +114,11 @@ def inverse(matrix: Float64s) -> Float64s:
     import torch
 
     eye = torch.from_numpy(matrix).copy_(torch.eye(len(matrix), dtype=torch.float64))
-    half = torch.linalg.solve_triangular(root, eye, upper=False)
-    return np.asarray((half.T @ half).numpy())
+    half, cut = torch.linalg.solve_triangular(root, eye, upper=False), len(matrix) // 2
+    below = half[cut:]  # half.T @ half, without the quarter of ``half`` that is 0
+    out = below.T @ below
+    out[:cut, :cut] += half[:cut, :cut].T @ half[:cut, :cut]
+    return np.asarray(out.numpy())
 
 
 def _cholesky(matrix: Float64s) -> Any:
@@ -123,4 +126,4 @@ def _cholesky(matrix: Float64s) -> Any:
     import torch
 
     root, failed = torch.linalg.cholesky_ex(torch.from_numpy(matrix))
-    return None if int(failed) or not bool(torch.isfinite(root).all()) else root
+    return None if int(failed) or not bool(torch.isfinite(root.diagonal()).all()) else root  # a NaN reaches its row's

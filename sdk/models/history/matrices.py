@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 from sdk.base.config import HistoryConfig
 from sdk.base.errors import DataError
 from sdk.base.types import Bools, Float32s, Float64s, Int64s
+from sdk.data.splits import time_at
 from sdk.features.tables import FIRST_KNOWN
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+_DAY_S = 86_400
+_MOST_HALVINGS = 60.0  # so that no weight becomes 0
+_NOW = 0.999  # the share of the likes before which they age, so that one with a date to come ages no other
 Index: TypeAlias = NDArray[np.integer[Any]]
 Floats: TypeAlias = NDArray[np.floating[Any]]
 
@@ -78,10 +82,35 @@ def learnt_rows(
     return users, vstack([users, together[rows]]).tocsr()
 
 
-def popularity(item: Index, counts: Int64s, num_users: int, config: HistoryConfig) -> Float64s:
-    """(N,) float64, what a title's share of likes adds to its score; ``item``: those of all likes."""
-    share = np.bincount(item, minlength=len(counts)) / num_users
+def halved(age_s: Int64s, half_life_days: float) -> Float64s:
+    """(N,) float64, above 0 and at most 1, of (N,) int64 ages in seconds: half for every half-life; 1 below 0."""
+    return np.exp2(-np.clip(age_s / (_DAY_S * half_life_days), 0, _MOST_HALVINGS))
+
+
+def popularity(
+    item: Index, counts: Int64s, num_users: int, config: HistoryConfig, timestamp: Int64s | None = None
+) -> Float64s:
+    """(N,) float64, what a title's share of likes adds to its score: of all of them, or rather of the later ones.
+
+    Args:
+        item: (L,) of all likes.
+        counts: (N,) int64 ratings of each title.
+        num_users: that have ratings.
+        config: its popularity and ``item_exponent`` count.
+        timestamp: (L,) int64 seconds of the likes; None: they do not age.
+    """
+    ages = None if timestamp is None or not config.popularity_half_life_days else timestamp
+    weight = None if ages is None else _aged(ages, config.popularity_half_life_days or 0.0)
+    total = len(item) if weight is None else float(weight.sum())
+    share = np.bincount(item, weight, minlength=len(counts)) * (len(item) / max(total, 1.0) / num_users)
     return (config.popularity_weight or 0.0) * share * discount(counts, config.item_exponent or 0.0)
+
+
+def _aged(timestamp: Int64s, half_life_days: float) -> Float64s:
+    """(L,) float64 weights, halved every half-life before the latest thousandth, which weighs 1 whatever its date."""
+    if not len(timestamp):
+        return np.ones(0)
+    return halved(time_at(timestamp, int((len(timestamp) - 1) * _NOW)) - timestamp, half_life_days)
 
 
 def told_boost(histories: csr_matrix, config: HistoryConfig) -> Float32s:

@@ -30,10 +30,17 @@ from sdk.base.types import Float32s, Int64s, Repeats
 from sdk.features.tables import FIRST_KNOWN
 from sdk.machine.decompositions import every_core
 from sdk.models.history import matrices
-from sdk.models.history.choice import AXES, FEWEST_MEASURED, ChoiceRatings, RecipeChoice, choose
+from sdk.models.history.choice import FEWEST_MEASURED, ChoiceRatings, RecipeChoice, choose
 from sdk.models.history.fit import NUM_STEPS, extend, factors, fit_regression
 from sdk.models.history.matrices import Floats, Index, learnt_rows, most_rated, rating_matrix
-from sdk.models.history.recency import HALF_LIVES_DAYS, TIMES_PENALTY, Moments, TimeChoice, aged_weights
+from sdk.models.history.recency import (
+    HALF_LIVES_DAYS,
+    POPULARITY_DAYS,
+    TIMES_PENALTY,
+    Moments,
+    TimeChoice,
+    aged_weights,
+)
 from sdk.models.history.repeats import RepeatChoice, choose_repeats, repeat_bonus
 from sdk.models.pair_form import NO_MLP, Head, PairForm, Side
 
@@ -123,7 +130,8 @@ class HistoryModel:
         config = settled[0]
         columns = user, item, config.weights(stars)
         item_in, item_out = _factors(columns, times, features, counts, fitted, config)
-        bias = matrices.popularity(item[stars >= config.like_at], counts, sizes[0], config)
+        liked = stars >= config.like_at
+        bias = matrices.popularity(item[liked], counts, sizes[0], config, None if times is None else times[liked])
         found = (len(stars), np.count_nonzero(counts), len(fitted), item_in.shape[1], config.penalty)
         log.debug(
             "history model: %d ratings, %d titles, %d with coefficients of their own, rank %d, penalty %g", *found
@@ -328,11 +336,11 @@ def _settled(
 
 def _time_choice(moments: Moments, config: HistoryConfig) -> TimeChoice:
     """What lists over time want, of what the configuration leaves open."""
-    penalty, given, popular = moments.config.penalty or 0.0, config.half_life_days, moments.config.popularity_weight
+    penalty, given = moments.config.penalty or 0.0, config.half_life_days
     penalties = tuple(penalty * times for times in TIMES_PENALTY) if config.penalty is None else (penalty,)
     half_lives = (0.0, *HALF_LIVES_DAYS) if given is None else (given,)
-    others = () if config.popularity_weight is not None else AXES["popularity_weight"]
-    return moments.choose(penalties, half_lives, [each for each in others if each != popular])
+    open_popularity = config.popularity_weight is None and config.popularity_half_life_days is None
+    return moments.choose(penalties, half_lives, POPULARITY_DAYS if open_popularity else ())
 
 
 def _factors(

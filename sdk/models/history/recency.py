@@ -21,7 +21,7 @@ from sdk.base.progress import present
 from sdk.base.types import Bools, Float32s, Float64s, Int64s, Repeats
 from sdk.data.splits import before_and_asked, time_at
 from sdk.models.history.choice import MAX_MEASURED, ChoiceRatings, Draw, MeasuredChoice, standard_error
-from sdk.models.history.matrices import Floats, Index
+from sdk.models.history.matrices import Floats, Index, halved
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +31,12 @@ MOMENTS = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
 TIMES_PENALTY = (1.0, 2.0, 4.0)
 """Tried times the penalty that random draws chose: lists over time want to be held back as much or more, and the few
 lists after moments would choose badly from a wide range."""
+POPULARITY_DAYS = (0.0, 1000.0, 300.0, 100.0, 30.0, 10.0)
+TIMES_TENTH = (0.03, 0.1, 0.3, 1.0, 3.0)
+"""Popularity's weights that are tried: what the most popular title gains, in scores that stand tenth in a list."""
 _WINDOW = 0.05
-_DAY_S = 86_400
-_MOST_HALVINGS = 60.0  # so that no weight becomes 0
+_FULL_MOMENTS = 3  # that measure as many users as there may be
+_TENTH = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +51,11 @@ class TimeChoice(MeasuredChoice):
         num_moments: that lists were measured after.
         num_lists: measured, several for a user who is asked for after several moments.
         popularity_weight: that was chosen; None where the configuration's, or that of random draws, stands.
-        by_popularity: its weight -> mean NDCG@10, with the chosen penalty and half-life.
+        popularity_half_life_days: so, too; 0 where every like counts alike.
+        by_popularity: [weight, half-life, mean NDCG@10] of all that were tried, with the chosen penalty and half-life.
     """
 
-    TABLES = ("by_penalty", "by_half_life", "by_popularity")
+    TABLES = ("by_penalty", "by_half_life")
     penalty: float
     half_life_days: float
     by_penalty: Mapping[float, float]
@@ -59,12 +63,16 @@ class TimeChoice(MeasuredChoice):
     num_moments: int
     num_lists: int
     popularity_weight: float | None = None
-    by_popularity: Mapping[float, float] = field(default_factory=dict)
+    popularity_half_life_days: float = 0.0
+    by_popularity: list[list[float]] = field(default_factory=list)
 
     def onto(self, config: HistoryConfig) -> HistoryConfig:
         """The configuration with what was chosen."""
-        popular = config.popularity_weight if self.popularity_weight is None else self.popularity_weight
-        return replace(config, penalty=self.penalty, half_life_days=self.half_life_days, popularity_weight=popular)
+        found = replace(config, penalty=self.penalty, half_life_days=self.half_life_days)
+        if self.popularity_weight is None:
+            return found
+        days = self.popularity_half_life_days
+        return replace(found, popularity_weight=self.popularity_weight, popularity_half_life_days=days)
 
 
 def recency(user: Index, timestamp: Int64s, half_life_days: float) -> Float32s:
@@ -77,8 +85,7 @@ def recency(user: Index, timestamp: Int64s, half_life_days: float) -> Float32s:
     """
     newest = np.full(int(user.max(initial=-1)) + 1, np.iinfo(np.int64).min)
     np.maximum.at(newest, user, timestamp)
-    halvings = (newest[user] - timestamp) / (_DAY_S * half_life_days)
-    return np.exp2(-np.minimum(halvings, _MOST_HALVINGS)).astype(np.float32)
+    return halved(newest[user] - timestamp, half_life_days).astype(np.float32)
 
 
 def aged_weights(
@@ -112,13 +119,29 @@ class Moment:
     timestamp: Int64s
     came: Bools
 
+    def scores(self, config: HistoryConfig) -> Float32s:
+        """(M, N) float32 of every title for the measured users; nothing in ``config`` is open."""
+        wishes, times = self.wishes(config)
+        return wishes + times * self.popularity(config)
+
+    def wishes(self, config: HistoryConfig) -> tuple[Float32s, Float32s]:
+        """``Draw.wishes`` of histories that age."""
+        part, own = self.draw.part, self.draw.own
+        days = config.half_life_days or 0.0
+        weights = aged_weights(config, part.rating[own], part.user[own], self.timestamp[own], days)
+        return self.draw.wishes(config, weights)
+
+    def popularity(self, config: HistoryConfig) -> Float32s:
+        """``Draw.popularity``, as it was at the moment."""
+        return self.draw.popularity(config, self.timestamp[self.draw.known])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Moments:
     """Moments within given ratings, to choose by.
 
     Attributes:
-        each: the latest moment first, until they gave some 3,000 lists.
+        each: the latest moment first, until they gave as many lists as are wanted.
         config: what is not chosen here.
     """
 
@@ -140,7 +163,7 @@ class Moments:
             columns: (N,) users, titles (rows of ``features``) and stars; each pair once, in any order.
             timestamp: (N,) int64 seconds.
             features: (R_item, f) float32, as the model is fitted with.
-            config: all but its ``penalty``, ``half_life_days`` and ``popularity_weight`` count.
+            config: what is chosen here does not count.
             repeats: the events of pairs that came more than once; a pair began with its first.
         """
         part = ChoiceRatings.of(columns, features, config, timestamp)
@@ -149,7 +172,7 @@ class Moments:
         since = times if again is None else again.first(times)
         found: list[Moment] = []
         for share in MOMENTS:
-            if sum(len(moment.draw.measured) for moment in found) >= MAX_MEASURED:
+            if sum(len(moment.draw.measured) for moment in found) >= _FULL_MOMENTS * MAX_MEASURED:
                 break
             start, end = (time_at(since, round(upto * len(times))) for upto in (share, share + _WINDOW))
             before, asked = before_and_asked(part.user, since, likes, start, end)
@@ -168,41 +191,61 @@ class Moments:
         return sum(len(moment.draw.measured) for moment in self.each)
 
     def choose(
-        self, penalties: Sequence[float], half_lives: Sequence[float], weights: Sequence[float] = ()
+        self, penalties: Sequence[float], half_lives: Sequence[float], popularities: Sequence[float] = ()
     ) -> TimeChoice:
         """The best penalty, ratings ageing by the first half-life; then the best half-life. Of equal ones the first.
 
-        Then popularity's weight: another one than the configuration's is taken where its lists are better by more than
-        the standard error of the difference.
+        Then popularity: its weight and the half-life of its likes. Others than the configuration's are taken where
+        their lists are better by more than the standard error of the difference.
 
         Args:
             penalties: to try.
             half_lives: to try, in days; 0 for none.
-            weights: of popularity, to try beside the configuration's; none: it stands.
+            popularities: half-lives to try of popularity, in days; none: the configuration's stands.
         """
-        config, trials = self.config, len(penalties) + len(half_lives) + len(weights)
+        config, trials = self.config, len(penalties) + len(half_lives) + len(popularities)
         present().expect(trials * len(self.each))
-        first = {each: self._lists(replace(config, penalty=each), half_lives[0]) for each in penalties}
+        config = replace(config, half_life_days=half_lives[0])
+        first = {each: self._lists(replace(config, penalty=each)) for each in penalties}
         config = replace(config, penalty=_best(first))
-        second = {days: self._lists(config, days) for days in half_lives}
-        days = _best(second)
-        third = {config.popularity_weight or 0.0: second[days]} if weights else {}
-        third |= {each: self._lists(replace(config, popularity_weight=each), days) for each in weights}
-        popular = _winner(third) if third else None
+        second = {days: self._lists(replace(config, half_life_days=days)) for days in half_lives}
+        config = replace(config, half_life_days=_best(second))
+        third = self._by_popularity(config, popularities) if popularities else {}
+        popular, fresh = _winner(third) if third else (None, 0.0)
         counts = len(self.each), self.num_lists
-        penalty = config.penalty or 0.0
-        found = f"penalty {penalty:g}, half-life {days:g} days, popularity {popular}"
+        penalty, days = config.penalty or 0.0, config.half_life_days or 0.0
+        found = f"penalty {penalty:g}, half-life {days:g} days, popularity {popular} by {fresh:g} days"
         log.debug("history model: by %d moments, %d lists: %s", *counts, found)
-        return TimeChoice(penalty, days, _means(first), _means(second), *counts, popular, _means(third))
+        tried = [[*each, round(float(lists.mean()), 6)] for each, lists in third.items()]
+        return TimeChoice(penalty, days, _means(first), _means(second), *counts, popular, fresh, tried)
 
-    def _lists(self, config: HistoryConfig, half_life_days: float) -> Float64s:
+    def _by_popularity(self, config: HistoryConfig, half_lives: Sequence[float]) -> dict[tuple[float, float], Float64s]:
+        """Popularity's weight and half-life -> (L,) lists; the configuration's first, without a half-life."""
+        wishes = [moment.wishes(config) for moment in self.each]
+        unit, given = tenth([scores for scores, _ in wishes]), config.popularity_weight or 0.0
+
+        def lists(weight: float, days: float) -> Float64s:
+            tried = replace(config, popularity_weight=weight, popularity_half_life_days=days)
+            pairs = zip(self.each, wishes, strict=True)
+            return np.concatenate(
+                [each.draw.of_new(own + times * each.popularity(tried)) for each, (own, times) in pairs]
+            )
+
+        found = {(given, 0.0): lists(given, 0.0)}
+        for days in half_lives:
+            one = replace(config, popularity_weight=1.0, popularity_half_life_days=days)
+            most = float(np.mean([moment.popularity(one).max(initial=0) for moment in self.each]))
+            for times in TIMES_TENTH if most else ():
+                weight = float(f"{unit * times / most:.2g}")
+                found[weight, days] = lists(weight, days)
+            present().advance(len(self.each))
+        return found
+
+    def _lists(self, config: HistoryConfig) -> Float64s:
         """(L,) float64 NDCG@10 of all lists."""
         found = []
         for moment in self.each:
-            draw, own = moment.draw, moment.draw.own
-            user, rating = draw.part.user[own], draw.part.rating[own]
-            weights = aged_weights(config, rating, user, moment.timestamp[own], half_life_days)
-            found.append(draw.per_list(config, weights))
+            found.append(moment.draw.of_new(moment.scores(config)))
             present().advance()
         return np.concatenate(found)
 
@@ -216,12 +259,16 @@ def _best(found: Mapping[float, Float64s]) -> float:
     return max(means, key=lambda each: means[each])
 
 
-def _winner(found: Mapping[float, Float64s]) -> float:
-    """The best of those that beat the first by more than the difference's standard error; else the first."""
-    present_one, *others = found
-    won = {each: found[each] for each in others if _beats(found[each] - found[present_one])}
-    return _best(won) if won else present_one
+def _winner(found: Mapping[tuple[float, float], Float64s]) -> tuple[float, float]:
+    """The best where it beats the first by more than the difference's standard error; else the first."""
+    first, best = next(iter(found)), max(found, key=lambda each: float(found[each].mean()))
+    gains = found[best] - found[first]
+    return best if float(gains.mean()) > standard_error(gains) else first
 
 
-def _beats(gains: Float64s) -> bool:
-    return float(gains.mean()) > standard_error(gains)
+def tenth(scores: Sequence[Float32s]) -> float:
+    """The mean of the scores that stand tenth in the users' lists: a unit for what is added to them."""
+    places = [min(_TENTH, each.shape[1]) for each in scores]
+    return float(
+        np.mean([np.partition(each, -n, axis=1)[:, -n].mean() for each, n in zip(scores, places, strict=True)])
+    )

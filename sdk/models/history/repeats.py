@@ -21,14 +21,13 @@ from sdk.base.types import Float32s, Float64s, Int64s
 from sdk.metrics.lists import RelevanceSets
 from sdk.models.history.choice import MeasuredChoice, standard_error
 from sdk.models.history.matrices import Floats, Index
-from sdk.models.history.recency import Moment, Moments, aged_weights, recency
+from sdk.models.history.recency import Moment, Moments, recency, tenth
 
 log = logging.getLogger(__name__)
 
 TIMES_TENTH = (0.3, 1.0, 3.0, 10.0, 30.0)
 """Weights that are tried, in units of the score that stands tenth in the users' lists."""
 HALF_LIVES_DAYS = (0.0, 300.0, 100.0, 30.0)
-_TENTH = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +76,8 @@ def choose_repeats(moments: Moments, config: HistoryConfig) -> RepeatChoice:
     none = replace(config, repeat_weight=0.0, repeat_half_life_days=0.0)
     if not asked:
         return RepeatChoice(0.0, 0.0)
-    scored = [_scores(moment, none) for moment in asked]
-    unit = float(np.mean([np.partition(each, -_TENTH, axis=1)[:, -_TENTH].mean() for each in scored]))
+    scored = [moment.scores(none) for moment in asked]
+    unit = tenth(scored)
     weights = [unit * times for times in TIMES_TENTH] if config.repeat_weight is None else [config.repeat_weight]
     given = config.repeat_half_life_days
     pairs = [(0.0, 0.0), *itertools.product(weights, HALF_LIVES_DAYS if given is None else (given,))]
@@ -112,12 +111,6 @@ def _asked(moment: Moment) -> Moment | None:
         return None
     held_out = RelevanceSets(place[draw.part.user[named]], draw.part.item[named], len(draw.measured))
     return replace(moment, draw=replace(draw, held_out=held_out))
-
-
-def _scores(moment: Moment, config: HistoryConfig) -> Float32s:
-    draw, own = moment.draw, moment.draw.own
-    user, rating = draw.part.user[own], draw.part.rating[own]
-    return draw.scores(config, aged_weights(config, rating, user, moment.timestamp[own], config.half_life_days or 0.0))
 
 
 def _lists(moment: Moment, scores: Float32s, config: HistoryConfig) -> Float64s:

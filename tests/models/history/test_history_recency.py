@@ -21,6 +21,7 @@ from sdk.lab.comparison.protocols import tasks_for
 from sdk.lab.comparison.workbench import run_config as compared_config
 from sdk.metrics.lists import RelevanceSets, ndcg
 from sdk.models.history import choice as history_choice
+from sdk.models.history import matrices
 from sdk.models.history import model as history_model
 from sdk.models.history import recency as history_recency
 from sdk.models.history.model import HistoryModel
@@ -115,15 +116,15 @@ def chosen(user, item, stars, time):
     return moments.choose((20.0, 40.0), (0.0, *HALF_LIVES_DAYS))
 
 
-def refitted(columns, share, half_life, penalty=WHOLE.penalty):
+def refitted(columns, share, half_life, penalty=WHOLE.penalty, **settings):
     """NDCG@10 of each list, of a model learnt from what came before the moment, by the engine."""
     user, item, stars, time = columns
     ordered = np.append(np.sort(time), time.max() + 1)
     start, end = (ordered[round(each * len(time))] for each in (share, share + 0.05))
     past = time < start
-    config = dataclasses.replace(WHOLE, half_life_days=half_life, penalty=penalty)
+    config = dataclasses.replace(WHOLE, half_life_days=half_life, penalty=penalty, **settings)
     known = (user[past], item[past], stars[past])
-    model = HistoryModel.fit(*known, *SHAPE, None, config)
+    model = HistoryModel.fit(*known, *SHAPE, None, config, time[past])
     asked = (time >= start) & (time < end) & (stars >= 4) & np.isin(user, user[past])
     measured, row = np.unique(user[asked], return_inverse=True)
     rated = np.isin(np.arange(SHAPE[1]), item)
@@ -148,6 +149,67 @@ def test_what_is_measured_are_models_refitted_before_each_moment():
     for penalty, measured in choice.by_penalty.items():
         values = np.concatenate([refitted(columns, share, 0.0, penalty) for share in MOMENTS])
         assert measured == pytest.approx(values.mean(), abs=2e-3)
+
+
+def fashions(num_users=80, num_items=40, seed=0):
+    """As ``drifting``, but everybody likes the same: each title has some months in which most come to it."""
+    rng = np.random.default_rng(seed)
+    user, item = np.nonzero(rng.random((num_users, num_items)) < 0.6)
+    always = rng.random(len(user)) < 0.2
+    time = np.where(always, rng.uniform(0, 30 * num_items, len(user)), item * 30 + rng.exponential(60, len(user))) * DAY
+    return user + FIRST_KNOWN, item + FIRST_KNOWN, np.full(len(user), 5, np.float32), time.astype(np.int64)
+
+
+@pytest.mark.parametrize("half_life", [0.0, 1.0, 50.0, 1000.0])
+def test_popularity_is_a_title_s_share_of_likes_that_age(half_life):
+    _, item, _, time = fashions()
+    time[5] += 10**11  # to come in 3,000 years: it counts as one of today
+    counts = np.bincount(item, minlength=SHAPE[1])
+    config = dataclasses.replace(WHOLE, popularity_weight=0.7, popularity_half_life_days=half_life)
+    now = np.sort(time)[int((len(time) - 1) * 0.999)]
+    weight = [0.5 ** min(max(now - each, 0) / DAY / half_life, 60) if half_life else 1.0 for each in time.tolist()]
+    share = np.zeros(SHAPE[1])
+    for title, each in zip(item.tolist(), weight, strict=True):
+        share[title] += each / sum(weight) * len(time) / 80
+    found = matrices.popularity(item, counts, 80, config, time)
+    np.testing.assert_allclose(found, 0.7 * share * (counts + 1.0) ** -0.08, rtol=1e-9)
+    plain = matrices.popularity(item, counts, 80, config)
+    assert np.array_equal(found, plain) == (half_life == 0), "without times no like ages"
+    assert matrices.popularity(item[:0], counts, 80, config, time[:0]).sum() == 0
+
+
+def test_where_fashions_pass_popularity_s_half_life_is_chosen_and_saved(tmp_path):
+    columns = fashions()
+    user, item, stars, time = columns
+    free = dataclasses.replace(WHOLE, popularity_weight=None)
+    model = HistoryModel.fit(user, item, stars, *SHAPE, config=free, timestamp=time)
+    found = model.time_choice
+    first, *others = found.by_popularity
+    best = max(others, key=lambda each: each[2])
+    weight, days = model.config.popularity_weight, model.config.popularity_half_life_days
+    assert best[:2] == [weight, days] == [found.popularity_weight, found.popularity_half_life_days]
+    assert 0 < days < 1000
+    assert best[2] > max(first[2], *(each[2] for each in others if not each[1])) + 0.02
+    settings = {"popularity_weight": weight, "popularity_half_life_days": days}
+    choice = found.half_life_days, found.penalty
+    values = np.concatenate([refitted(columns, share, *choice, **settings) for share in MOMENTS])
+    assert best[2] == pytest.approx(values.mean(), abs=2e-3)
+    model.save(tmp_path)
+    again = HistoryModel.load(tmp_path)
+    assert (again.config, again.time_choice) == (model.config, found)
+    np.testing.assert_array_equal(again.item_bias, model.item_bias)
+    given = dataclasses.replace(free, popularity_half_life_days=0.0)
+    assert HistoryModel.fit(user, item, stars, *SHAPE, None, given, time).config.popularity_half_life_days == 0
+
+
+def test_a_choice_of_before_popularity_aged_is_read(tmp_path):
+    user, item, stars, time = fashions()
+    HistoryModel.fit(user, item, stars, *SHAPE, config=WHOLE, timestamp=time).save(tmp_path)
+    words = json.loads((tmp_path / "history.json").read_text("utf-8"))
+    del words["config"]["popularity_half_life_days"], words["time_choice"]["popularity_half_life_days"]
+    words["time_choice"]["by_popularity"] = [[0.0, 0.1], [0.03, 0.2]]
+    (tmp_path / "history.json").write_text(json.dumps(words), "utf-8")
+    assert HistoryModel.load(tmp_path).config.popularity_half_life_days is None
 
 
 def test_where_tastes_turn_a_half_life_is_chosen_and_saved(tmp_path):
@@ -191,7 +253,7 @@ def test_with_few_lists_nothing_ages_and_the_penalty_is_chosen_as_without_times(
     for module in (history_choice, history_recency):
         monkeypatch.setattr(module, "MAX_MEASURED", 21)
     choice = chosen(user, item, stars, time)
-    assert 21 <= choice.num_lists <= 42
+    assert 3 * 21 <= choice.num_lists <= 4 * 21
     assert choice == chosen(user, item, stars, time), "the sample is drawn anew"
 
 
