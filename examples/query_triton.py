@@ -4,8 +4,6 @@ python -m export --bundle bundle --out repository && python -m export serve repo
 python examples/query_triton.py localhost:8000 600 1 2 3
 """
 
-from __future__ import annotations
-
 import argparse
 
 import numpy as np

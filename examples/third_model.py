@@ -45,17 +45,15 @@ class TwoTower(PairModel):
 
 def main(bundle: sdk.Bundle) -> None:
     """Train on the bundle's training and validation part, measure on its test part, and list what it recommends."""
-    users, items, rated = bundle.encoded_users, bundle.encoded_items, bundle.interactions
-    config, test = sdk.TrainingConfig(), rated.of(TEST)
+    users, items, rated, config = bundle.encoded_users, bundle.encoded_items, bundle.interactions, sdk.TrainingConfig()
     model = seeded(lambda: TwoTower(users, items), config)
     train(model, rated.of(TRAIN, VALIDATION), None, config, name="two-tower", num_epochs=5)
-    print(f"two-tower: test AUC {auc(test.label, predict(model, test)):.4f}")
+    print(f"two-tower: test AUC {auc((test := rated.of(TEST)).label, predict(model, test)):.4f}")
     first = users.index_of(users.known_ids[:1])
     best = Engine(model.lower()).top_k(first, rated.seen(len(users)).take(first), k=5)
     print(f"user {users.known_ids[0]}:", ", ".join(bundle.titles(items.ids[best.item_index[0]])))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundle", nargs="?", default="bundle")
+    (parser := argparse.ArgumentParser(description=__doc__)).add_argument("bundle", nargs="?", default="bundle")
     main(sdk.load(parser.parse_args().bundle).measured)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import quantiles
 from typing import Any
-
-import numpy as np
 
 from batch.gates.figures import Figures
 from batch.page.sparkline import sparkline
@@ -25,7 +24,7 @@ _OF_A_RUN = ("users_per_s", "seconds", "peak_memory_mib")
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Compared:
     """One figure of a night.
 
     Attributes:
@@ -56,7 +55,7 @@ def comparable(figures: Figures) -> dict[str, float]:
 
 def figures_of(
     figures: Figures, record: Mapping[str, Any], before: Sequence[Mapping[str, Any]], items: str = "titles"
-) -> list[Figure]:
+) -> list[Compared]:
     """A night's figures, those that are known.
 
     Args:
@@ -71,25 +70,25 @@ def figures_of(
     return [_figure(names[name], name, [one.get(name) for one in earlier], tonight[name]) for name in known]
 
 
-def headline(figures: Figures, shown: Sequence[Figure], *, published: bool, items: str = "titles") -> str:
+def headline(figures: Figures, shown: Sequence[Compared], *, published: bool, items: str = "titles") -> str:
     """What was published, what changed, and what to look at."""
     users, titles, overlap = figures.users.queries or 0, figures.titles.queries or 0, figures.users.overlap
     done = "Published" if published else "Not published"
     if overlap is None:
         changed = "there is no night before to compare with" if figures.previous is None else "nothing was compared"
     else:
-        changed = f"{_share(overlap)} of users' top tens are as on {figures.previous}"
+        changed = f"users' top tens overlap by {_share(overlap)} with those of {figures.previous}"
     look = [f"{gate.name} ({gate.verdict})" for gate in figures.gates if gate.verdict in ("failed", "skipped")]
     look += [f"{one.name}, far from what it was" for one in shown if one.is_far]
     asks = f"look at {', '.join(look)}" if look else "nothing asks for a look"
     return f"{done}: lists for {users:,} users and {titles:,} {items}; {changed}; {asks}."
 
 
-def _figure(said: str, name: str, before: Sequence[float | None], value: float) -> Figure:
+def _figure(said: str, name: str, before: Sequence[float | None], value: float) -> Compared:
     change = "" if not before or before[-1] is None else _change(name, value, before[-1])
     known = [one for one in before if one is not None]
     far = name not in _OF_A_RUN and is_far(value, known)
-    return Figure(said, _shown(name, value), change, sparkline([*before, value], said), far)
+    return Compared(said, _shown(name, value), change, sparkline([*before, value], said), far)
 
 
 def is_far(value: float, before: Sequence[float]) -> bool:
@@ -99,8 +98,8 @@ def is_far(value: float, before: Sequence[float]) -> bool:
     """
     if len(before) < LEAST_NIGHTS:
         return False
-    low, high = np.percentile(before, [25, 75])
-    return bool(value < low - 3 * (high - low) or value > high + 3 * (high - low)) and low != high
+    low, _, high = quantiles(before, n=4, method="inclusive")
+    return low != high and not low - 3 * (high - low) <= value <= high + 3 * (high - low)
 
 
 def _of(record: Mapping[str, Any]) -> dict[str, float]:
@@ -135,6 +134,8 @@ def _share(value: float) -> str:
 
 
 def _change(name: str, value: float, before: float) -> str:
+    if value == before:
+        return "as before"
     if name in _SHARES:
         return f"{100 * (value - before):+.1f} points"
     difference = value - before

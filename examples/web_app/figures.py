@@ -53,7 +53,7 @@ class NightLine:
     shown: tuple[str, ...]
 
 
-TREND = ("As the night before", "Catalogue shown", "Popular lists", "Validation AUC")
+TREND = ("Overlap", "Catalogue shown", "Popular lists", "Validation AUC")
 """What the table of nights has a column for."""
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from made_up import write_movielens
 
+import sdk
 from batch.job.job import Job
 from batch.run.night import run
 from export.repository import export_repository
@@ -33,12 +34,41 @@ def test_train(tmp_path):
     assert (tmp_path / "bundle" / "bundle.json").exists()
 
 
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A shop's tables."""
+    folder = tmp_path_factory.mktemp("shop")
+    example("shop.py", folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_train_on_ones_own_tables(shop, tmp_path):
+    tables = [shop / name for name in ("events.parquet", "products.csv", "customers.csv")]
+    example("train.py", tmp_path / "bundle", *tables, "--models", "history,content")
+    bundle = sdk.load(tmp_path / "bundle")
+    assert bundle.users.num_rows == 300
+    run(Job(bundle=bundle.path, out=tmp_path / "nightly", run_date="2026-11-23", k=20))
+    lists = tmp_path / "lists.parquet"
+    example("downstream_pipeline.py", bundle.path, tmp_path / "nightly", lists, "--column", "brand")
+    rows = pd.read_parquet(lists)
+    brands = dict(zip(bundle.items["item_id"].to_pylist(), bundle.items["brand"].to_pylist(), strict=True))
+    assert rows["brand"].tolist() == [brands[item] for item in rows["item_id"]]
+    assert rows.groupby(["user_id", "brand"]).size().max() == 2
+    assert set(rows.groupby("user_id").size()) == {5}
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_an_example_is_short(path):
+    assert len(path.read_text("utf-8").splitlines()) < 60
+
+
 def test_downstream_pipeline(bundle_path, tmp_path):
     run(Job(bundle=bundle_path, out=tmp_path / "nightly", run_date="2026-11-23", k=50))
     out = example("downstream_pipeline.py", bundle_path, tmp_path / "nightly", tmp_path / "lists.parquet")
     rows = pd.read_parquet(tmp_path / "lists.parquet")
     assert f"{len(rows):,} rows" in out
-    assert rows.groupby(["user_id", "genre"]).size().max() == 2
+    assert rows.groupby(["user_id", "genres"]).size().max() == 2
     assert rows.groupby("user_id").size().max() == 5
     for _, one in rows.groupby("user_id"):
         assert one["rank"].tolist() == list(range(1, len(one) + 1))
@@ -68,6 +98,17 @@ def test_the_daily_loop_trains_once_checks_triton_and_publishes(tmp_path):
     assert (tmp_path / "home" / "bundle" / "bundle.json").read_bytes() == trained
     assert sorted((tmp_path / "home" / "repository" / "ranker").glob("[0-9]*")) == versions != []
     assert (tmp_path / "home" / "nightly" / "LATEST").read_text().strip() == "2026-11-24"
+
+
+@pytest.mark.slow
+def test_the_daily_loop_takes_ones_own_tables(shop, tmp_path):
+    (tmp_path / "shop.toml").write_text(f'[files]\ninteractions = ["{shop / "events.parquet"}"]\n', "utf-8")
+    day = ("daily_loop.py", "--dataset", tmp_path / "shop.toml", "--home", tmp_path / "home", "--no-triton")
+    assert "2026-11-23: published" in example(*day, "--run-date", "2026-11-23", "--k", 5)
+    assert (
+        pd.read_parquet(tmp_path / "home" / "nightly" / "run_date=2026-11-23" / "user_items")["user_id"].nunique()
+        == 300
+    )
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))

@@ -332,7 +332,7 @@ def test_the_report_begins_with_what_was_published_and_shows_each_figure_beside_
     said = re.search(r'class="lead">([^<]+)<', text)[1].replace("&#39;", "'")
     asked = checks["user_items"]["queries"], checks["item_items"]["queries"]
     done = "Published: lists for {:,} users and {:,} titles; ".format(*asked)
-    assert said.startswith(f"{done}{overlap} of users' top tens are as on {FIRST}; ")
+    assert said.startswith(f"{done}users' top tens overlap by {overlap} with those of {FIRST}; ")
     lines = re.findall(r'<svg class="spark"[^>]* aria-label="([^"]+)"', text)
     assert any(line.startswith("catalogue coverage: from ") and "over 2 nights" in line for line in lines)
     assert f"Changes are against {FIRST}" in text
