@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from sdk.base.ids import ids_in, ids_of, title_rows
 from sdk.base.types import Bools, Float32s, IdArray, Ids, Int64s
-from sdk.models.content.matrix import Rows
+from sdk.models.content.matrix import SparseRows
 from sdk.models.content.reading import Learnt, check_unique
 
 if TYPE_CHECKING:
@@ -28,16 +28,16 @@ class Fitted:
     """
 
     learnt: Mapping[str, Learnt]
-    contents: Rows
+    contents: SparseRows
     item_id: IdArray
     names: pa.Table  # item_id, title and, of films, year
     order: Int64s
     ids: IdArray
-    together: Rows | None = None
+    together: SparseRows | None = None
     share: float = 0.0
 
     @classmethod
-    def of(cls, learnt: Mapping[str, Learnt], contents: Rows, names: pa.Table) -> Fitted:
+    def of(cls, learnt: Mapping[str, Learnt], contents: SparseRows, names: pa.Table) -> Fitted:
         """Of what was learnt, the items' rows, and a table of their ids and names."""
         item_id = ids_in(names["item_id"])
         order = np.argsort(item_id)
@@ -75,12 +75,12 @@ class Fitted:
         ]
         names = pa.concat_tables([self.names, pa.table(columns, schema=self.names.schema)])
         check_unique(names)
-        more = Fitted.of(self.learnt, Rows.of(vstack([self.matrix, matrix], format="csr")), names)
+        more = Fitted.of(self.learnt, SparseRows.of(vstack([self.matrix, matrix], format="csr")), names)
         if self.together is None:
             return more
         together = self.together.whole.copy()
         together.resize(len(names), len(names))  # nobody has liked the new ones
-        return replace(more, together=Rows.of(together))
+        return replace(more, together=SparseRows.of(together))
 
     @property
     def shares(self) -> Float32s:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class SparseRows:
     """A sparse matrix by rows as its arrays: SciPy, which is slow to load, is loaded where it is asked for whole.
 
     Attributes:
@@ -37,7 +37,7 @@ class Rows:
     shape: tuple[int, int]
 
     @classmethod
-    def of(cls, matrix: csr_matrix) -> Rows:
+    def of(cls, matrix: csr_matrix) -> SparseRows:
         """Those of a matrix, which are not copied."""
         return cls(matrix.data, matrix.indices, matrix.indptr, matrix.shape)
 

@@ -36,7 +36,7 @@ from sdk.models.content.choice import WeightChoice, choose_weights
 from sdk.models.content.fields import PRESET, Roles, roles_of
 from sdk.models.content.fitted import Fitted
 from sdk.models.content.hybrid import HYBRID, LikedShare, choose_share
-from sdk.models.content.matrix import Rows, joined, short_vectors
+from sdk.models.content.matrix import SparseRows, joined, short_vectors
 from sdk.models.content.neighbours import NeighbourIndex
 from sdk.models.content.reading import Reader
 from sdk.models.content.reasons import Reasons, reasons
@@ -117,7 +117,7 @@ class ContentModel:
             self.liked = choose_share(matrix, likes)
             log.info("look-alikes: %s", self.liked)
         return self._adopt(
-            Fitted.of({f: found[f][0] for f in reader.weights}, Rows.of(matrix), items.select(reader.named))
+            Fitted.of({f: found[f][0] for f in reader.weights}, SparseRows.of(matrix), items.select(reader.named))
         )
 
     def _chosen(self, reader: Reader, blocks: Mapping[str, csr_matrix], likes: Likes | None) -> Mapping[str, float]:
@@ -146,7 +146,7 @@ class ContentModel:
         if not np.isin(listed, likes.item).any():
             return self
         together = neighbours(likes, listed, num_items, liked.shrink)
-        return copy(self)._adopt(replace(state, together=Rows.of(together), share=liked.share))
+        return copy(self)._adopt(replace(state, together=SparseRows.of(together), share=liked.share))
 
     def by_content(self) -> Self:
         """The same model, whose lists are by content alone; what is liked together makes those of items without any."""

@@ -78,7 +78,7 @@ def reasons(
     Args:
         item_a: item_id.
         item_b: item_id.
-        row_a: columns and float32 values, as ``Rows.row`` gives them.
+        row_a: columns and float32 values, as ``SparseRows.row`` gives them.
         row_b: the same.
         vocabulary: the tokens of each field; the fields follow each other over the F columns.
         roles: of each field.

@@ -15,7 +15,7 @@ from sdk.base.description import Description
 from sdk.base.errors import BundleError, ConfigError
 from sdk.models.content.fields import PRESET, Roles, weights_of
 from sdk.models.content.hybrid import LikedShare
-from sdk.models.content.matrix import Rows
+from sdk.models.content.matrix import SparseRows
 from sdk.models.content.reading import Learnt
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -41,7 +41,7 @@ def settings(folder: Path, words: Mapping[str, Any]) -> tuple[ContentConfig, Rol
 
 def stored_rows(
     folder: Path, words: Mapping[str, Any], arrays: Arrays, fields: tuple[str, ...]
-) -> tuple[Rows, dict[str, Learnt]]:
+) -> tuple[SparseRows, dict[str, Learnt]]:
     """The items' rows, and what was learnt of each field.
 
     Raises:
@@ -67,7 +67,9 @@ def stored_rows(
         return _matrix(arrays, MATRIX, shape), learnt
 
 
-def stored_together(folder: Path, words: Mapping[str, Any], arrays: Arrays) -> tuple[Rows | None, LikedShare | None]:
+def stored_together(
+    folder: Path, words: Mapping[str, Any], arrays: Arrays
+) -> tuple[SparseRows | None, LikedShare | None]:
     """What items are liked together with, and its share; of an earlier release only those without content, without one.
 
     Raises:
@@ -94,7 +96,7 @@ def _edges(stored: Mapping[str, Any]) -> dict[str, list[float] | None]:
     return edges
 
 
-def arrays_of(matrix: Rows, prefix: str) -> dict[str, NDArray[Any]]:
+def arrays_of(matrix: SparseRows, prefix: str) -> dict[str, NDArray[Any]]:
     """A matrix by the names of its arrays."""
     return {prefix + name: getattr(matrix, name) for name in _PARTS}
 
@@ -109,7 +111,7 @@ def _fitting(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _matrix(arrays: Arrays, prefix: str, shape: tuple[int, int]) -> Rows:
+def _matrix(arrays: Arrays, prefix: str, shape: tuple[int, int]) -> SparseRows:
     """Refuse numbers that are none, and a CSR matrix whose rows or columns lie outside it: compiled code would read
     there.
 
@@ -126,4 +128,4 @@ def _matrix(arrays: Arrays, prefix: str, shape: tuple[int, int]) -> Rows:
         raise ValueError(f"row pointers to {indptr[-1]}, for {len(indices)} columns and {data.size} values")
     if len(indices) and not (indices.min() >= 0 and indices.max() < shape[1]):
         raise ValueError(f"columns run from {indices.min()} to {indices.max()}, expected 0 to {shape[1] - 1}")
-    return Rows(data, indices, indptr, shape)
+    return SparseRows(data, indices, indptr, shape)
