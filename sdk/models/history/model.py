@@ -161,7 +161,7 @@ class HistoryModel:
         shape = (len(indptr) - 1, len(self.item_in))
         histories = csr_matrix((values, item_index, indptr), shape)
         vectors = np.asarray(histories @ self.item_in, np.float32)
-        vectors[:, -1] = matrices.told_boost(histories, self.config) * vectors.any(axis=1)
+        vectors[:, -1] = matrices.told_boost(matrices.row_sums(histories), self.config) * vectors.any(axis=1)
         return vectors
 
     def to_pair_form(
@@ -222,7 +222,9 @@ class HistoryModel:
 
     def popularity(self, item: int, item_index: Index, weights: Floats | None = None) -> float:
         """The rest of the score that ``contributions`` takes apart: what popularity adds. Arguments as there."""
-        boost = self.user_vectors(np.array([0, len(item_index)]), item_index, weights)[0, -1]
+        values = np.ones(len(item_index), np.float32) if weights is None else np.asarray(weights, np.float32)
+        says = (values @ self.item_in[item_index]).any()  # else a user of whom the model knows nothing
+        boost = matrices.told_boost(values.sum(keepdims=True), self.config)[0] * says
         return float(self.item_bias[item] * (1 + boost))
 
     def save(self, folder: Path | str) -> None:
