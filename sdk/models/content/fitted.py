@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from sdk.base.ids import ids_in, ids_of, title_rows
-from sdk.base.types import Bools, Float32s, IdArray, Ids, Int64s
+from sdk.base.types import Bools, Float32s, IdArray, Ids, Int32s, Int64s
 from sdk.models.content.reading import Learnt, check_unique
 
 if TYPE_CHECKING:
@@ -45,6 +45,11 @@ class Fitted:
     def rows(self, item_id: Ids) -> Int64s:
         """(B,) int64 rows of the matrix."""
         return self.order[title_rows(self.ids, ids_of(item_id, "item_id", self.ids))]
+
+    def row(self, row: int) -> tuple[Int32s, Float32s]:
+        """The columns of a row of the matrix that are not 0, and their values."""
+        inside = slice(self.matrix.indptr[row], self.matrix.indptr[row + 1])
+        return self.matrix.indices[inside], self.matrix.data[inside]
 
     @property
     def vocabulary(self) -> dict[str, list[str]]:

@@ -324,9 +324,9 @@ class ContentModel:
         """
         state = self._fitted("explain")
         item_a, item_b = (id_of(item, name, state.ids) for item, name in ((item_a, "item_a"), (item_b, "item_b")))
-        a, b = state.rows([item_a, item_b])
+        a, b = (state.row(int(row)) for row in state.rows([item_a, item_b]))
         words = {field: learnt.words for field, learnt in state.learnt.items()}
-        return reasons(item_a, item_b, state.matrix[a], state.matrix[b], words, self.roles)
+        return reasons(item_a, item_b, a, b, words, self.roles)
 
     def find_title(self, query: str, limit: int = 5) -> list[Match]:
         """Titles by name, best first; see ``TitleIndex.find``."""

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sdk.base.description import Role
-from sdk.base.types import Id
+from sdk.base.types import Float32s, Id, Int32s
 from sdk.models.content.fields import PRESET, Roles
 from sdk.models.content.tokens import SERIES_MARK
 
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
+Row = tuple[Int32s, Float32s]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ _FIELD_WORDS = {
 
 
 def reasons(
-    item_a: Id, item_b: Id, row_a: csr_matrix, row_b: csr_matrix, vocabulary: Mapping[str, Sequence[str]],
+    item_a: Id, item_b: Id, row_a: Row, row_b: Row, vocabulary: Mapping[str, Sequence[str]],
     roles: Roles = PRESET,
 ) -> Reasons:  # fmt: skip
     """Take the score of two rows apart.
@@ -78,13 +76,13 @@ def reasons(
     Args:
         item_a: item_id.
         item_b: item_id.
-        row_a: (1, F) CSR.
-        row_b: (1, F) CSR.
+        row_a: columns of a row of F that are not 0, and their values.
+        row_b: likewise.
         vocabulary: the tokens of each field; the fields follow each other over the F columns.
         roles: of each field.
     """
-    both, at, beside = np.intersect1d(row_a.indices, row_b.indices, assume_unique=True, return_indices=True)
-    products = row_a.data[at].astype(np.float64) * row_b.data[beside]
+    both, at, beside = np.intersect1d(row_a[0], row_b[0], assume_unique=True, return_indices=True)
+    products = row_a[1][at].astype(np.float64) * row_b[1][beside]
     order = np.lexsort((both, -products))
     columns, values = both[order], products[order]
     contributions, shared, start = {}, {}, 0

@@ -220,10 +220,15 @@ class HistoryModel:
         added = self.item_in[item_index] @ self.item_out[item]
         return np.asarray(added if weights is None else added * weights, np.float32)
 
-    def popularity(self, item: int, item_index: Index, weights: Floats | None = None) -> float:
-        """The rest of the score that ``contributions`` takes apart: what popularity adds. Arguments as there."""
+    def popularity(self, item_index: Index, weights: Floats | None = None) -> Float32s:
+        """(R,) float32, the rest of each score that ``contributions`` takes apart: what popularity adds.
+
+        Args:
+            item_index: (N,) integers, rows of the user's titles.
+            weights: as there.
+        """
         boost = self.user_vectors(np.array([0, len(item_index)]), item_index, weights)[0, -1]
-        return float(self.item_bias[item] * (1 + boost))
+        return self.item_bias * (1 + boost)
 
     def save(self, folder: Path | str) -> None:
         """Write ``history.npz`` and ``history.json`` into a folder that exists; equal models give equal bytes."""
