@@ -45,15 +45,19 @@ def svd(matrix: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
 @contextmanager
 def every_core() -> Iterator[None]:
-    """Let torch's operations take every core meanwhile, whatever this process set: their last bits depend on it."""
+    """Let torch's and NumPy's operations take every core meanwhile, whatever this process set or was told by
+    ``OMP_NUM_THREADS`` and its like: their last bits depend on it.
+    """
     import torch
+    from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
-    torch.set_num_threads(usable_cores())
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    with threadpool_limits(usable_cores(), "blas"):
+        torch.set_num_threads(usable_cores())
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def product(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:

@@ -107,7 +107,7 @@ class ChunkedStep:
         compiled.prepare()
         index = compiled.indices(pairs, drawn)
         gradients = [self._room(n, size, entry.table.shape[1]) for n, entry in enumerate(entries)]
-        done = self._map(lambda rows: compiled(rows, index, labels, gradients), _cut(size))
+        done = self._map(lambda rows: compiled(rows, index, labels, gradients), _cut(size, SMALLEST_CHUNK))
         compiled.set_gradients([flat for _, flat in done])
         ids = dict(zip(compiled.index_names, index, strict=True))
         looked = [
@@ -122,7 +122,8 @@ class ChunkedStep:
         self.model.users.left_out()
         self.model.items.left_out()
         size = len(pairs.label)
-        done = self._map(lambda rows: self._backward(rows, pairs, drawn, generator), _cut(size))
+        chunks = _cut(size, 2 * SMALLEST_CHUNK)  # fewer rows take torch as long
+        done = self._map(lambda rows: self._backward(rows, pairs, drawn, generator), chunks)
         for parameter in done[0].gradients:
             parts = [part for chunk in done if (part := chunk.gradients[parameter]) is not None]
             parameter.grad = torch.stack(parts).sum(0) if parts else None
@@ -154,8 +155,8 @@ class ChunkedStep:
         return _Chunk(float(loss.detach()) * share, dict(zip(dense, gradients, strict=False)), lookups)
 
 
-def _cut(size: int) -> list[slice]:
+def _cut(size: int, smallest: int) -> list[slice]:
     """Chunks of nearly equal size. What is random was drawn for the whole batch, as the plain step draws it."""
-    count = -(-size // min(LARGEST_CHUNK, max(SMALLEST_CHUNK, size // 4)))
+    count = -(-size // min(LARGEST_CHUNK, max(smallest, size // 4)))
     edges = [size * n // count for n in range(count + 1)]
     return [slice(first, last) for first, last in itertools.pairwise(edges)]

@@ -7,7 +7,6 @@ from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sdk.base import schema
 from sdk.base.config import CONTENT_FIELDS, ContentConfig
@@ -64,6 +63,8 @@ def column_types(roles: Roles) -> pa.Schema:
 
 def numbers(column: pa.ChunkedArray | pa.Array) -> Float64s:
     """(N,) float64, NaN where a number is missing or none."""
+    import pyarrow.compute as pc
+
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     values: Float64s = pc.cast(whole, pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
     return np.where(np.isfinite(values), values, np.nan)

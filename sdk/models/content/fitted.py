@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from sdk.base.ids import ids_in, ids_of, title_rows
-from sdk.base.types import Bools, Float32s, IdArray, Ids, Int32s, Int64s
+from sdk.base.types import Bools, Float32s, IdArray, Ids, Int64s
+from sdk.models.content.matrix import SparseRows
 from sdk.models.content.reading import Learnt, check_unique
 
 if TYPE_CHECKING:
@@ -27,29 +28,24 @@ class Fitted:
     """
 
     learnt: Mapping[str, Learnt]
-    matrix: csr_matrix
+    contents: SparseRows
     item_id: IdArray
     names: pa.Table  # item_id, title and, of films, year
     order: Int64s
     ids: IdArray
-    together: csr_matrix | None = None
+    together: SparseRows | None = None
     share: float = 0.0
 
     @classmethod
-    def of(cls, learnt: Mapping[str, Learnt], matrix: csr_matrix, names: pa.Table) -> Fitted:
+    def of(cls, learnt: Mapping[str, Learnt], contents: SparseRows, names: pa.Table) -> Fitted:
         """Of what was learnt, the items' rows, and a table of their ids and names."""
         item_id = ids_in(names["item_id"])
         order = np.argsort(item_id)
-        return cls(learnt, matrix, item_id, names, order, item_id[order])
+        return cls(learnt, contents, item_id, names, order, item_id[order])
 
     def rows(self, item_id: Ids) -> Int64s:
         """(B,) int64 rows of the matrix."""
         return self.order[title_rows(self.ids, ids_of(item_id, "item_id", self.ids))]
-
-    def row(self, row: int) -> tuple[Int32s, Float32s]:
-        """The columns of a row of the matrix that are not 0, and their values."""
-        inside = slice(self.matrix.indptr[row], self.matrix.indptr[row + 1])
-        return self.matrix.indices[inside], self.matrix.data[inside]
 
     @property
     def vocabulary(self) -> dict[str, list[str]]:
@@ -59,7 +55,12 @@ class Fitted:
     @property
     def bare(self) -> Bools:
         """(N,) True where nothing is known of an item's content."""
-        return np.diff(self.matrix.indptr) == 0
+        return self.contents.is_empty
+
+    @property
+    def matrix(self) -> csr_matrix:
+        """(N, F) the items' rows."""
+        return self.contents.whole
 
     def extended(self, matrix: csr_matrix, items: pa.Table) -> Fitted:
         """The same with more items, whose rows are given.
@@ -74,19 +75,19 @@ class Fitted:
         ]
         names = pa.concat_tables([self.names, pa.table(columns, schema=self.names.schema)])
         check_unique(names)
-        more = Fitted.of(self.learnt, vstack([self.matrix, matrix], format="csr"), names)
+        more = Fitted.of(self.learnt, SparseRows.of(vstack([self.matrix, matrix], format="csr")), names)
         if self.together is None:
             return more
-        together = self.together.copy()
+        together = self.together.whole.copy()
         together.resize(len(names), len(names))  # nobody has liked the new ones
-        return replace(more, together=together)
+        return replace(more, together=SparseRows.of(together))
 
     @property
     def shares(self) -> Float32s:
         """(N,) float32: of each item's scores, what is liking together's part."""
         if self.together is None:
             return np.zeros(len(self.item_id), np.float32)
-        share = np.where(self.bare, 1, self.share) * (np.diff(self.together.indptr) > 0)
+        share = np.where(self.bare, 1, self.share) * ~self.together.is_empty
         return np.asarray(share, np.float32)
 
     def search_matrices(self) -> tuple[csr_matrix, csr_matrix]:
@@ -100,7 +101,7 @@ class Fitted:
             return rows, rows
         from scipy.sparse import csr_matrix, diags, hstack, identity
 
-        liked = csr_matrix(diags(shares) @ self.together[self.order][:, self.order])
+        liked = csr_matrix(diags(shares) @ self.together.whole[self.order][:, self.order])
         liked.eliminate_zeros()
         asked = hstack([diags(1 - shares) @ rows, liked], format="csr", dtype=np.float32)
         asked.sort_indices()

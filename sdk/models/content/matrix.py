@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sdk.base.types import Float32s, Float64s
+from sdk.base.types import Bools, Float32s, Float64s
 from sdk.machine.decompositions import every_core, orthonormal, product, svd, well_conditioned
 from sdk.models.content.tokens import Tokens
 
@@ -19,8 +20,48 @@ if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfTransformer
 
 
+@dataclass(frozen=True, eq=False)
+class SparseRows:
+    """A sparse matrix by rows as its arrays: SciPy, which is slow to load, is loaded where it is asked for whole.
+
+    Attributes:
+        data: (Z,) float32.
+        indices: (Z,) columns, ascending within a row.
+        indptr: (N + 1,) where each row begins.
+        shape: N and the number of columns.
+    """
+
+    data: Float32s
+    indices: NDArray[np.integer[Any]]
+    indptr: NDArray[np.integer[Any]]
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, matrix: csr_matrix) -> SparseRows:
+        """Those of a matrix, which are not copied."""
+        return cls(matrix.data, matrix.indices, matrix.indptr, matrix.shape)
+
+    @cached_property
+    def whole(self) -> csr_matrix:
+        """As SciPy's."""
+        from scipy.sparse import csr_matrix
+
+        return csr_matrix((self.data, self.indices, self.indptr), self.shape)
+
+    def row(self, place: int) -> tuple[NDArray[np.integer[Any]], Float32s]:
+        """Columns and values of one row."""
+        part = slice(*self.indptr[place : place + 2])
+        return self.indices[part], self.data[part]
+
+    @property
+    def is_empty(self) -> Bools:
+        """(N,) bool, which rows hold nothing."""
+        return np.diff(self.indptr) == 0
+
+
 def counts(tokens: Tokens, vocabulary: list[str], num_items: int) -> csr_matrix:
     """(num_items, len(vocabulary)) float64: the summed values of each known token in each title."""
+    import pyarrow.compute as pc
     from scipy.sparse import csr_matrix
 
     column = pc.index_in(tokens.token, value_set=pa.array(vocabulary, pa.string()))

@@ -36,7 +36,7 @@ from sdk.models.content.choice import WeightChoice, choose_weights
 from sdk.models.content.fields import PRESET, Roles, roles_of
 from sdk.models.content.fitted import Fitted
 from sdk.models.content.hybrid import HYBRID, LikedShare, choose_share
-from sdk.models.content.matrix import joined, short_vectors
+from sdk.models.content.matrix import SparseRows, joined, short_vectors
 from sdk.models.content.neighbours import NeighbourIndex
 from sdk.models.content.reading import Reader
 from sdk.models.content.reasons import Reasons, reasons
@@ -116,7 +116,9 @@ class ContentModel:
         if likes is not None:
             self.liked = choose_share(matrix, likes)
             log.info("look-alikes: %s", self.liked)
-        return self._adopt(Fitted.of({f: found[f][0] for f in reader.weights}, matrix, items.select(reader.named)))
+        return self._adopt(
+            Fitted.of({f: found[f][0] for f in reader.weights}, SparseRows.of(matrix), items.select(reader.named))
+        )
 
     def _chosen(self, reader: Reader, blocks: Mapping[str, csr_matrix], likes: Likes | None) -> Mapping[str, float]:
         """The weights of columns that hold anything, by what is liked together where that is known."""
@@ -144,7 +146,7 @@ class ContentModel:
         if not np.isin(listed, likes.item).any():
             return self
         together = neighbours(likes, listed, num_items, liked.shrink)
-        return copy(self)._adopt(replace(state, together=together, share=liked.share))
+        return copy(self)._adopt(replace(state, together=SparseRows.of(together), share=liked.share))
 
     def by_content(self) -> Self:
         """The same model, whose lists are by content alone; what is liked together makes those of items without any."""
@@ -324,9 +326,9 @@ class ContentModel:
         """
         state = self._fitted("explain")
         item_a, item_b = (id_of(item, name, state.ids) for item, name in ((item_a, "item_a"), (item_b, "item_b")))
-        a, b = (state.row(int(row)) for row in state.rows([item_a, item_b]))
+        a, b = state.rows([item_a, item_b])
         words = {field: learnt.words for field, learnt in state.learnt.items()}
-        return reasons(item_a, item_b, a, b, words, self.roles)
+        return reasons(item_a, item_b, state.contents.row(a), state.contents.row(b), words, self.roles)
 
     def find_title(self, query: str, limit: int = 5) -> list[Match]:
         """Titles by name, best first; see ``TitleIndex.find``."""
@@ -343,7 +345,7 @@ class ContentModel:
         folder.mkdir(parents=True, exist_ok=True)
         idf = np.concatenate([np.zeros(0), *(learnt.idf for learnt in state.learnt.values())])
         extra = {"format": np.array(b"csr"), "item_id": keys_of(state.names, "item_id"), "idf": idf}
-        arrays = storage.arrays_of(state.matrix, storage.MATRIX) | {"shape": np.array(state.matrix.shape)} | extra
+        arrays = storage.arrays_of(state.contents, storage.MATRIX) | {"shape": np.array(state.contents.shape)} | extra
         words = {"version": FORMAT_VERSION, "config": to_json(self.config), "vocabulary": state.vocabulary}
         if self.roles != PRESET:  # pairs, for an object's keys are sorted
             words["roles"] = [list(pair) for pair in self.roles.items()]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sdk.base.description import Role
-from sdk.base.types import Float32s, Id, Int32s
+from sdk.base.types import Float32s, Id
 from sdk.models.content.fields import PRESET, Roles
 from sdk.models.content.tokens import SERIES_MARK
 
-Row = tuple[Int32s, Float32s]
+Row: TypeAlias = tuple[NDArray[np.integer[Any]], Float32s]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,8 @@ def reasons(
     Args:
         item_a: item_id.
         item_b: item_id.
-        row_a: columns of a row of F that are not 0, and their values.
-        row_b: likewise.
+        row_a: columns and float32 values, as ``SparseRows.row`` gives them.
+        row_b: the same.
         vocabulary: the tokens of each field; the fields follow each other over the F columns.
         roles: of each field.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,8 @@ from sdk.base.description import Description
 from sdk.base.errors import BundleError, ConfigError
 from sdk.models.content.fields import PRESET, Roles, weights_of
 from sdk.models.content.hybrid import LikedShare
+from sdk.models.content.matrix import SparseRows
 from sdk.models.content.reading import Learnt
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
 
 Arrays = Mapping[str, NDArray[Any]]
 MATRIX, ALIKE, TOGETHER = "", "alike_", "together_"
@@ -43,7 +41,7 @@ def settings(folder: Path, words: Mapping[str, Any]) -> tuple[ContentConfig, Rol
 
 def stored_rows(
     folder: Path, words: Mapping[str, Any], arrays: Arrays, fields: tuple[str, ...]
-) -> tuple[csr_matrix, dict[str, Learnt]]:
+) -> tuple[SparseRows, dict[str, Learnt]]:
     """The items' rows, and what was learnt of each field.
 
     Raises:
@@ -71,7 +69,7 @@ def stored_rows(
 
 def stored_together(
     folder: Path, words: Mapping[str, Any], arrays: Arrays
-) -> tuple[csr_matrix | None, LikedShare | None]:
+) -> tuple[SparseRows | None, LikedShare | None]:
     """What items are liked together with, and its share; of an earlier release only those without content, without one.
 
     Raises:
@@ -98,7 +96,7 @@ def _edges(stored: Mapping[str, Any]) -> dict[str, list[float] | None]:
     return edges
 
 
-def arrays_of(matrix: csr_matrix, prefix: str) -> dict[str, NDArray[Any]]:
+def arrays_of(matrix: SparseRows, prefix: str) -> dict[str, NDArray[Any]]:
     """A matrix by the names of its arrays."""
     return {prefix + name: getattr(matrix, name) for name in _PARTS}
 
@@ -113,14 +111,12 @@ def _fitting(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _matrix(arrays: Arrays, prefix: str, shape: tuple[int, int]) -> csr_matrix:
+def _matrix(arrays: Arrays, prefix: str, shape: tuple[int, int]) -> SparseRows:
     """Refuse numbers that are none, and a CSR matrix whose rows or columns lie outside it: compiled code would read
     there.
 
     SciPy's own check passes over a matrix whose last pointer is 0, and over unsigned pointers that fall.
     """
-    from scipy.sparse import csr_matrix
-
     data, indices, indptr = (arrays[prefix + name] for name in _PARTS)
     if data.dtype != np.float32 or not np.isfinite(data).all():
         raise ValueError(f"data is {data.dtype}, expected finite float32")
@@ -132,4 +128,4 @@ def _matrix(arrays: Arrays, prefix: str, shape: tuple[int, int]) -> csr_matrix:
         raise ValueError(f"row pointers to {indptr[-1]}, for {len(indices)} columns and {data.size} values")
     if len(indices) and not (indices.min() >= 0 and indices.max() < shape[1]):
         raise ValueError(f"columns run from {indices.min()} to {indices.max()}, expected 0 to {shape[1] - 1}")
-    return csr_matrix((data, indices, indptr), shape)
+    return SparseRows(data, indices, indptr, shape)

@@ -14,7 +14,6 @@ from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sdk.base.description import Role
 from sdk.base.errors import MissingColumnError
@@ -92,6 +91,8 @@ def _one_each(column: pa.Array) -> Tokens:
 
 
 def _list_tokens(column: pa.Array, first: int | None) -> Tokens:
+    import pyarrow.compute as pc
+
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
     row = np.repeat(np.arange(len(column)), lengths)
     token = column.flatten().cast(pa.string())
@@ -103,6 +104,8 @@ def _list_tokens(column: pa.Array, first: int | None) -> Tokens:
 
 
 def _tidied(tokens: Tokens, *, lower: bool) -> Tokens:
+    import pyarrow.compute as pc
+
     token = pc.fill_null(pc.utf8_trim_whitespace(pc.utf8_normalize(tokens.token, form="NFC")), "")
     token = pc.utf8_lower(token) if lower else token
     keep = pc.not_equal(token, "")
@@ -208,6 +211,8 @@ def title_tokens(title: str) -> list[str]:
 
 def as_vocabulary(tokens: Tokens, least: int) -> list[str]:
     """The distinct tokens of at least ``least`` titles, in code point order."""
+    import pyarrow.compute as pc
+
     distinct = pc.dictionary_encode(tokens.token)
     names = distinct.dictionary.to_pylist()
     pairs = np.unique(tokens.row * max(len(names), 1) + distinct.indices.to_numpy(zero_copy_only=False))

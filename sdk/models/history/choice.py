@@ -34,6 +34,7 @@ from sdk.models.history.matrices import (
     most_rated,
     popularity,
     rating_matrix,
+    row_sums,
     told_boost,
 )  # fmt: skip
 
@@ -175,7 +176,7 @@ class Draw:
         histories = rating_matrix(part.user[own], part.item[own], values, part.shape)[self.measured]
         found, leave_out = self._regressed(histories, config, kept=weights is None)
         scale = discount(self._counts(), config.item_exponent or 0.0) / leave_out
-        return found * scale.astype(np.float32), (1 + told_boost(histories, config))[:, None]
+        return found * scale.astype(np.float32), (1 + told_boost(row_sums(histories), config))[:, None]
 
     def popularity(self, config: HistoryConfig, timestamp: Int64s | None = None) -> Float32s:
         """(N,) float32 that a title's popularity adds where it counts once; ``timestamp``: (T,) int64 of ``known``."""

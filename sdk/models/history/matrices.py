@@ -35,6 +35,11 @@ def rating_matrix(user: Index, item: Index, values: Floats, shape: tuple[int, in
     return csr_matrix((values, (user, item)), shape)
 
 
+def row_sums(matrix: csr_matrix) -> Float32s:
+    """(U,) float32 sum of each row."""
+    return np.asarray(matrix.sum(axis=1), np.float32)[:, 0]
+
+
 def sessions(user: Index, timestamp: Int64s, gap_s: float) -> Int64s:
     """(N,) int64 number of each rating's session, from 0: a user's ratings with no longer pause than ``gap_s``."""
     order = np.lexsort((timestamp, user))
@@ -113,9 +118,8 @@ def _aged(timestamp: Int64s, half_life_days: float) -> Float64s:
     return halved(time_at(timestamp, int((len(timestamp) - 1) * _NOW)) - timestamp, half_life_days)
 
 
-def told_boost(histories: csr_matrix, config: HistoryConfig) -> Float32s:
-    """(U,) float32, how much more popularity counts for who has told little."""
-    told = np.asarray(histories.sum(axis=1), np.float32)[:, 0]
+def told_boost(told: Float32s, config: HistoryConfig) -> Float32s:
+    """(U,) float32, how much more popularity counts for who has told little; ``told``: the sum of their weights."""
     return np.asarray(config.popularity_boost / (np.maximum(told, 0) + config.boost_titles), np.float32)
 
 

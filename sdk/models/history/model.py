@@ -161,7 +161,7 @@ class HistoryModel:
         shape = (len(indptr) - 1, len(self.item_in))
         histories = csr_matrix((values, item_index, indptr), shape)
         vectors = np.asarray(histories @ self.item_in, np.float32)
-        vectors[:, -1] = matrices.told_boost(histories, self.config) * vectors.any(axis=1)
+        vectors[:, -1] = matrices.told_boost(matrices.row_sums(histories), self.config) * vectors.any(axis=1)
         return vectors
 
     def to_pair_form(
@@ -227,8 +227,10 @@ class HistoryModel:
             item_index: (N,) integers, rows of the user's titles.
             weights: as there.
         """
-        boost = self.user_vectors(np.array([0, len(item_index)]), item_index, weights)[0, -1]
-        return self.item_bias * (1 + boost)
+        values = np.ones(len(item_index), np.float32) if weights is None else np.asarray(weights, np.float32)
+        says = (values @ self.item_in[item_index]).any()  # else a user of whom the model knows nothing
+        boost = matrices.told_boost(values.sum(keepdims=True), self.config)[0] * says
+        return np.asarray(self.item_bias * (1 + boost), np.float32)
 
     def save(self, folder: Path | str) -> None:
         """Write ``history.npz`` and ``history.json`` into a folder that exists; equal models give equal bytes."""

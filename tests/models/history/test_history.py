@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -409,3 +412,23 @@ def test_threads_that_something_else_set_change_no_bit():
         finally:
             torch.set_num_threads(before)
     np.testing.assert_array_equal(found[0].item_in, found[1].item_in)
+
+
+def test_threads_that_the_environment_allows_change_no_bit():
+    code = (
+        "import hashlib, numpy as np; from scipy.sparse import csr_matrix, random_array;"
+        "from sdk.models.content.matrix import short_vectors; from sdk.models.history.model import HistoryModel;"
+        "rng = np.random.default_rng(1); pairs = np.unique(rng.integers(3, 700, (20_000, 2)), axis=0);"
+        "stars = rng.integers(1, 11, len(pairs)) / 2; items = random_array((700, 3000), density=0.01, rng=rng);"
+        "features = short_vectors(csr_matrix(items), 200, 0);"
+        "model = HistoryModel.fit(*pairs.T, stars, 700, 700, features);"
+        "print(hashlib.sha256(features.tobytes() + model.item_in.tobytes() + model.item_out.tobytes()).hexdigest())"
+    )
+    found = set()
+    for threads in ("1", "2"):
+        limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | limits
+        )
+        found.add(done.stdout)
+    assert len(found) == 1
