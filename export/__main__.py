@@ -62,6 +62,7 @@ def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -
     required, common, advanced = parser.group("required"), parser.group("common"), parser.group("advanced")
     required.add_argument("--out", type=path_argument, required=True, metavar="REPO", help="the repository's folder")
     add_fields(common, ExportOptions, "model", "kind", "backend", "workflow")
+    add_fields(common, ExportOptions, "rules", type=path_argument, metavar="FILE.json")
     common.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
     add_fields(advanced, ExportOptions, "instances", "instance_kind")
     add_fields(advanced, ExportOptions, "max_batch", "max_queue_delay_us", "max_ids", "max_k", "max_results")
@@ -75,7 +76,10 @@ def build_parser(make: Callable[..., Any] = CommandParser, name: str = "python -
 
 def _export(args: argparse.Namespace) -> int:
     from export.repository import export_repository
+    from sdk.base.config import to_json
+    from sdk.scoring.rules import rules_of
 
+    args.rules = None if args.rules is None else json.dumps(to_json(rules_of(args.rules, "--rules")))
     _print(args, asdict(export_repository(args.bundle, args.out, made_of(ExportOptions, args))))
     log.info("serve it: python -m export serve %s", args.out)
     return 0

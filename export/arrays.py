@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from sdk.base.types import IdArray
 from sdk.bundles.bundle import Bundle
 from sdk.models.form_files import form_arrays
 from sdk.models.pair_form import PairForm
+from sdk.scoring.rules import rules_of
 
 ARRAYS = "arrays"
 _SPARSE = ("data", "indices", "indptr")
@@ -43,8 +45,8 @@ def vocabulary_arrays(bundle: Bundle) -> Arrays:
     return {"user_ids": bundle.encoded_users.known_ids, "item_ids": bundle.encoded_items.known_ids}
 
 
-def list_arrays(bundle: Bundle, form: PairForm) -> Arrays:
-    """Everything that lists need: the model, ids and codes by row, popularity, and who has seen what."""
+def list_arrays(bundle: Bundle, form: PairForm, rules: str | None) -> Arrays:
+    """Everything that lists need: the model, ids and codes by row, popularity, who has seen what, and the rules."""
     users, items = bundle.encoded_users, bundle.encoded_items
     seen = bundle.interactions.seen(len(users))
     return {
@@ -52,6 +54,7 @@ def list_arrays(bundle: Bundle, form: PairForm) -> Arrays:
         "user_ids": users.ids, "user_codes": users.codes["id"],
         "item_ids": items.ids, "item_codes": items.codes["id"], "item_likes": items.statistics.likes,
         "seen_indptr": seen.indptr, "seen_items": seen.items,
+        **({} if rules is None else bundle.item_rules(rules_of(json.loads(rules))).to_arrays()),
     }  # fmt: skip
 
 

@@ -27,6 +27,8 @@ class ExportOptions(Checked):
         backend: what runs the ranker; ``pytorch`` and ``onnxruntime`` need a server that has them.
         workflow: ``nvtabular``, NVTabular's own, for a server that has it; ``compiled``, its vocabularies as sorted
             arrays; or ``auto``, NVTabular's where it is installed here.
+        rules: that the lists of ``recommend`` keep to, as JSON (``docs/rules.md``; of the command a file of it); none
+            unless given.
         instances: processes per model.
         instance_kind: where the ranker and ``recommend`` run; ``gpu`` only with ``pytorch`` or ``onnxruntime``.
         max_batch: pairs that ``rank`` answers in one request, and that are scored together.
@@ -42,6 +44,7 @@ class ExportOptions(Checked):
     kind: SimilarKind = "hybrid"
     backend: Backend = "python"
     workflow: WorkflowForm = "auto"
+    rules: str | None = None
     instances: Instances = 1
     instance_kind: InstanceKind = "cpu"
     max_batch: Number = 65536

@@ -154,7 +154,7 @@ def _write(job: _Job, staging: Path, version: int) -> None:
 _ARRAYS: dict[str, Callable[[_Job], Arrays]] = {
     "nvt_workflow": lambda job: vocabulary_arrays(job.bundle),
     "ranker": lambda job: form_arrays(job.form),
-    "recommend": lambda job: list_arrays(job.bundle, job.list_form()),
+    "recommend": lambda job: list_arrays(job.bundle, job.list_form(), job.options.rules),
     "similar_items": lambda job: content_arrays(job.bundle, job.options.kind),
 }
 """What the models on arrays read. ``rank`` is not among them: Triton wants a folder of its version, no file in it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +77,8 @@ def verify(
     with Client(url, ClientOptions(protocol=protocol)) as client:
         gap = _compare_pairs(client, opened, ranker, num_pairs, rng)
         ids = _with_unknown(_some(opened.encoded_users.known_ids, num_lists, rng))
-        lists = opened.recommend(ids, k, model="best" if ranker == HISTORY else ranker)
+        name, rules = "best" if ranker == HISTORY else ranker, facts["options"].get("rules")
+        lists = opened.recommend(ids, k, model=name, rules=json.loads(rules) if rules else None)
         users = _compare("recommend", "user", ids, client.recommend(ids, k), lists)
         if "similar_items" in facts["models"]:
             ids = _some(opened.encoded_items.known_ids, num_lists, rng)

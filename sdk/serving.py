@@ -17,10 +17,11 @@ from sdk.models.content.neighbours import NeighbourIndex
 from sdk.models.form_files import form_of
 from sdk.models.pair_form import Head, PairForm, Side
 from sdk.scoring.recommender import Recommender
+from sdk.scoring.rules import ItemRules
 
 __all__ = [
-    "UNKNOWN", "Bools", "EncodedTable", "Float32s", "Float64s", "Head", "IdArray", "Int64s", "NeighbourIndex",
-    "PairForm", "Recommender", "Seen", "Side", "Statistics", "TopK", "form_of", "nobody",
+    "UNKNOWN", "Bools", "EncodedTable", "Float32s", "Float64s", "Head", "IdArray", "Int64s", "ItemRules",
+    "NeighbourIndex", "PairForm", "Recommender", "Seen", "Side", "Statistics", "TopK", "form_of", "nobody",
 ]  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from sdk.base.config import Amount, Checked, Size, from_json, to_json
 from sdk.base.errors import ConfigError, MarqueeError, MissingFileError, UnknownItemError, UnusableFileError, UsageError
@@ -184,6 +185,29 @@ class ItemRules:
             asked, starts, groups, caps, names, _wanted(asked.at_least, table, items),
             _vectors(asked.diversity, items, content), np.log1p(items.statistics.likes).astype(np.float32),
         )  # fmt: skip
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Plain arrays without pickle, for a served model; ``from_arrays`` reads them back to equal rules."""
+        vectors, words = self.vectors, json.dumps([to_json(self.asked), self.names])
+        return {
+            "rules": np.frombuffer(words.encode(), np.uint8),
+            "rule_indptr": self.starts, "rule_groups": self.groups, "rule_caps": self.caps,
+            "rule_wanted": self.wanted, "rule_likes": self.likes,
+            "rule_vectors_indptr": vectors.indptr, "rule_vectors_indices": vectors.indices,
+            "rule_vectors_data": vectors.data, "rule_vectors_width": np.array(vectors.shape[1:]),
+        }  # fmt: skip
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> ItemRules:
+        """The rules that ``to_arrays`` wrote."""
+        from scipy.sparse import csr_matrix
+
+        own = {name: np.array(values) for name, values in arrays.items() if name.startswith("rule_")}
+        asked, names = json.loads(arrays["rules"].tobytes())
+        rows = (own["rule_vectors_data"], own["rule_vectors_indices"], own["rule_vectors_indptr"])
+        vectors = csr_matrix(rows, (len(own["rule_wanted"]), int(own["rule_vectors_width"][0])))
+        columns = (own["rule_indptr"], own["rule_groups"], own["rule_caps"])
+        return cls(from_json(Rules, asked), *columns, tuple(names), own["rule_wanted"], vectors, own["rule_likes"])
 
     def dialled(self, form: PairForm) -> PairForm:
         """A form whose items' scores are moved by their popularity."""

@@ -25,13 +25,14 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="session")
 def exported(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """``exported(workflow="compiled")`` is a repository with these options, made once and not to be changed."""
-    made: dict[ExportOptions, Path] = {}
+    made: dict[str, Path] = {}
 
     def find(**options: object) -> Path:
-        key = ExportOptions(**{"workflow": "compiled", **options})  # type: ignore[arg-type]
+        asked = ExportOptions(**{"workflow": "compiled", **options})  # type: ignore[arg-type]
+        key = repr(asked)
         if key not in made:
             made[key] = tmp_path_factory.mktemp("repository") / "repository"
-            export_repository(bundle.path, made[key], key)
+            export_repository(bundle.path, made[key], asked)
         return made[key]
 
     return find

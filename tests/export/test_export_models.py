@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -100,6 +101,20 @@ def test_lists_are_the_bundles_and_as_wide_as_asked(bundle: Bundle, exported: Ca
     np.testing.assert_array_equal(response.outputs["score"][:, :width], expected.scores)
     assert (response.outputs["item_id"][:, width:] == -1).all()
     assert (response.outputs["score"][:, width:] == -np.inf).all()
+
+
+def test_lists_keep_to_the_rules_of_the_export(bundle: Bundle, exported: Callable[..., Path]):
+    asked = {"at_most": {"genres": 1}, "at_least": {"count": 2, "max_ratings": 3}, "diversity": 0.4, "popularity": -0.1}
+    users = [*bundle.encoded_users.known_ids.tolist(), -1]
+    expected, plain = bundle.recommend(users, 6, rules=asked), bundle.recommend(users, 6)
+    assert not np.array_equal(expected.item_id, plain.item_id)
+    with model_of(exported(rules=json.dumps(asked)), "recommend") as model:
+        response = ask_lists(model, 6, user_id=users)
+        without = ask_lists(model, 6, user_id=users[:1], exclude=expected.item_id[0, :2])
+    np.testing.assert_array_equal(response.outputs["item_id"], expected.item_id)
+    np.testing.assert_array_equal(response.outputs["score"], expected.scores)
+    left = bundle.recommend(users[:1], 6, rules=asked, deny=expected.item_id[0, :2])
+    np.testing.assert_array_equal(without.outputs["item_id"], left.item_id)
 
 
 @pytest.mark.parametrize("most_pairs", [0, 10**6])

@@ -37,7 +37,8 @@ def make(folder: Path) -> Mapping[str, list[Path]]:
     sdk.train(sdk.load_movielens(ratings), tiny_config(), bundle)
     sdk.train(by_time(), other_config(), folder / "other")
     export_repository(bundle, folder / "python")
-    export_repository(bundle, folder / "compiled", ExportOptions(workflow="compiled", backend="pytorch"))
+    rules = '{"at_most": {"genres": 2}, "diversity": 0.4}'
+    export_repository(bundle, folder / "compiled", ExportOptions(workflow="compiled", backend="pytorch", rules=rules))
     same = GateConfig(max_sameness=1.0)  # of lists from pairs that weigh alike
     run(Job(bundle=folder / "other", out=folder / "others", run_date=DATE, k=5, gates=same))
     return {

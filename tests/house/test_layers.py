@@ -158,8 +158,8 @@ from sdk.scoring.seen import Seen
 from sdk.types import Bools, Float32s, Float64s, Int64s, TopK
 """
 """What models of repositories exported up to November 2026 import."""
-SERVED_SINCE = {"IdArray", "form_of", "nobody"}
-"""What has been added since: ids that may be text, and the form as it is read of arrays."""
+SERVED_SINCE = {"IdArray", "form_of", "nobody", "ItemRules"}
+"""What has been added since: ids that may be text, the form as it is read of arrays, and rules."""
 
 
 def test_repositories_exported_before_still_find_what_they_import() -> None:

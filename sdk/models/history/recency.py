@@ -26,15 +26,15 @@ from sdk.models.history.matrices import Floats, Index, halved
 log = logging.getLogger(__name__)
 
 HALF_LIVES_DAYS = (3000.0, 1000.0, 300.0, 100.0)
-MOMENTS = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
-"""Shares of the ratings, by time, that each moment learns from; it is asked for the next twentieth."""
+MOMENTS = (0.9, 0.8, 0.7, 0.6)
+"""Shares of the ratings, by time, that each moment learns from; it is asked for the next tenth."""
 TIMES_PENALTY = (1.0, 2.0, 4.0)
 """Tried times the penalty that random draws chose: lists over time want to be held back as much or more, and the few
 lists after moments would choose badly from a wide range."""
 POPULARITY_DAYS = (0.0, 1000.0, 300.0, 100.0, 30.0, 10.0)
 TIMES_TENTH = (0.03, 0.1, 0.3, 1.0, 3.0)
 """Popularity's weights that are tried: what the most popular title gains, in scores that stand tenth in a list."""
-_WINDOW = 0.05
+WINDOW = 0.1
 _FULL_MOMENTS = 3  # that measure as many users as there may be
 _TENTH = 10
 
@@ -174,7 +174,7 @@ class Moments:
         for share in MOMENTS:
             if sum(len(moment.draw.measured) for moment in found) >= _FULL_MOMENTS * MAX_MEASURED:
                 break
-            start, end = (time_at(since, round(upto * len(times))) for upto in (share, share + _WINDOW))
+            start, end = (time_at(since, round(upto * len(times))) for upto in (share, share + WINDOW))
             before, asked = before_and_asked(part.user, since, likes, start, end)
             then, latest, came = part, times, asked
             if again is not None:

@@ -25,7 +25,7 @@ from sdk.models.history import matrices
 from sdk.models.history import model as history_model
 from sdk.models.history import recency as history_recency
 from sdk.models.history.model import HistoryModel
-from sdk.models.history.recency import HALF_LIVES_DAYS, MOMENTS, TIMES_PENALTY, Moments, recency
+from sdk.models.history.recency import HALF_LIVES_DAYS, MOMENTS, TIMES_PENALTY, WINDOW, Moments, recency
 from sdk.scoring.engine import Engine
 from sdk.training.pipeline import train_bundle
 
@@ -120,7 +120,7 @@ def refitted(columns, share, half_life, penalty=WHOLE.penalty, **settings):
     """NDCG@10 of each list, of a model learnt from what came before the moment, by the engine."""
     user, item, stars, time = columns
     ordered = np.append(np.sort(time), time.max() + 1)
-    start, end = (ordered[round(each * len(time))] for each in (share, share + 0.05))
+    start, end = (ordered[round(each * len(time))] for each in (share, share + WINDOW))
     past = time < start
     config = dataclasses.replace(WHOLE, half_life_days=half_life, penalty=penalty, **settings)
     known = (user[past], item[past], stars[past])

@@ -16,6 +16,7 @@ from sdk.serving import (
     Float64s,
     IdArray,
     Int64s,
+    ItemRules,
     Recommender,
     Seen,
     Statistics,
@@ -34,7 +35,7 @@ class StoredRecommender:
     Args:
         arrays: the pair form (see pair_score.py); ``user_ids`` and ``item_ids`` by row; ``user_codes`` and
             ``item_codes``; ``item_likes``; ``seen_indptr`` and ``seen_items``; where lists are ranked by histories,
-            ``user_has_history``.
+            ``user_has_history``; where lists keep to rules, ``rules`` and what their items are.
         gpu: number of the GPU that scores; None scores on the CPU.
     """
 
@@ -42,7 +43,8 @@ class StoredRecommender:
         users = _table(arrays["user_ids"], arrays["user_codes"], np.zeros(len(arrays["user_ids"])))
         items = _table(arrays["item_ids"], arrays["item_codes"], np.array(arrays["item_likes"]))
         form = form_of(arrays) if "cross" in arrays else None
-        self._recommender = Recommender("model", form, users, items, device=_device(gpu))
+        recommender = Recommender("model", form, users, items, device=_device(gpu))
+        self._recommender = recommender.under(ItemRules.from_arrays(arrays)) if "rules" in arrays else recommender
         self._seen = Seen(np.array(arrays["seen_indptr"]), np.array(arrays["seen_items"]))
 
     @property
