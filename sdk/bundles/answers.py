@@ -116,12 +116,16 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rated:
-    """A history: (N,) rows, ratings (None for a visitor's likes), weights and whether each is a like."""
+    """A history: (N,) rows, ratings (None for a visitor's likes), weights, whether each is a like.
+
+    Beside it (R,) what being liked by many adds to every item's score.
+    """
 
     rows: Int64s
     rating: Float32s | None
     weights: Float32s
     liked: Bools
+    popularity: Float32s
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,8 +183,9 @@ class Explainer:
         liked = np.unique(liked)
         if not history.item_in[liked].any():
             return [self._popular(row, "nothing is known of the visitor's taste") for row in rows.tolist()]
-        rated = _Rated(liked, None, np.ones(len(liked), np.float32), np.ones(len(liked), np.bool_))
-        added = [history.contributions(row, liked).sum() + history.popularity(row, liked) for row in rows.tolist()]
+        popularity, ones = history.popularity(liked), np.ones(len(liked), np.float32)
+        rated = _Rated(liked, None, ones, ones > 0, popularity)
+        added = [history.contributions(row, liked).sum() + popularity[row] for row in rows.tolist()]
         return [
             self._taken_apart(history, HISTORY, rated, row, float(score), has_ranker=False)
             for row, score in zip(rows.tolist(), added, strict=True)
@@ -194,13 +199,13 @@ class Explainer:
         weights = history.weights(rating, np.zeros(len(own), np.int64), times)
         rows = stored.rows.item_index[own].astype(np.int64)
         liked = np.ones(len(own), np.bool_) if self.all_liked else rating >= history.config.like_at
-        return _Rated(rows, rating, weights, liked)
+        return _Rated(rows, rating, weights, liked, history.popularity(rows, weights))
 
     def _taken_apart(
         self, history: HistoryModel, source: str, rated: _Rated, row: int, score: float, has_ranker: bool
     ) -> Explanation:
         added = history.contributions(row, rated.rows, rated.weights).astype(np.float64)
-        bias = history.popularity(row, rated.rows, rated.weights)
+        bias = float(rated.popularity[row])
         ranker = score - float(added.sum()) - bias if has_ranker else 0.0
         itself = rated.rows == row
         because = self._because(rated, row, added)

@@ -93,19 +93,22 @@ def write_bundle(trained: Trained, measured: Trained | None, target: Path) -> No
             _write_reports(trained, staging / "reports")
             if measured is not None:
                 _write_measured(measured, staging / MEASURED)
-            info = _info(trained, measured, tables, staging)
-            _write_info(info, staging)
-            if (form := Bundle(staging, read_info(staging)).list_form()) is not None:
-                write_arrays(staging / LISTS, form_arrays(form))
-                info["files"][LISTS] = sha256_of(staging / LISTS)
-                _write_info(info, staging)
+            _write_lists(_info(trained, measured, tables, staging), staging)
         put_in_place(staging, target)
 
 
 def _write_measured(measured: Trained, folder: Path) -> None:
     folder.mkdir()
-    info = _info(measured, None, _write_files(measured, folder), folder)
+    _write_lists(_info(measured, None, _write_files(measured, folder), folder), folder)
+
+
+def _write_lists(info: dict[str, Any], folder: Path) -> None:
+    """``bundle.json`` with these values, and what lists are ranked by, as the bundle makes it from its other files."""
     _write_info(info, folder)
+    if (form := Bundle(folder, read_info(folder)).list_form()) is not None:
+        write_arrays(folder / LISTS, form_arrays(form))
+        info["files"][LISTS] = sha256_of(folder / LISTS)
+        _write_info(info, folder)
 
 
 def _write_info(values: Mapping[str, Any], folder: Path) -> None:

@@ -67,7 +67,7 @@ def prepare(work: Path) -> None:
         dataset = sdk.load_movielens(write_movielens(work / "ml-made-up"))
         history = HistoryConfig(penalty=400.0, max_titles=2_000)
         sdk.train(dataset, RunConfig(models=("history", "content"), history=history), work / "bundle")
-    for date in NIGHTS:
+    for date in (date for date in NIGHTS if not (work / "nightly" / f"run_date={date}").exists()):
         run(Job(bundle=work / "bundle", out=work / "nightly", run_date=date, k=100))
 
 

@@ -186,12 +186,18 @@ def test_a_link_is_copied(browser, address_of):
 
 def test_a_picture_that_is_lost_leaves_the_tile(browser, address_of):
     browser.get(address_of() + "/titles/5")
-    browser.execute_script(
-        "const image = document.createElement('img'); image.src = '/static/icon.svg';"
-        "document.querySelector('.tile').append(image); window.kept = image"
-    )
-    wait(browser, lambda driver: driver.execute_script("return kept.naturalWidth > 0"))
-    assert browser.find_element(By.CSS_SELECTOR, ".tile img").is_displayed()
+    initials = browser.find_element(By.CSS_SELECTOR, ".tile").text
+    for picture, shown in (("/static/icon.svg", 1), ("/static/none.png", 0)):
+        browser.execute_script(
+            "const [image, again] = ['img', 'script'].map(kind => document.createElement(kind));"
+            "document.querySelectorAll('.tile img').forEach(one => one.remove()); image.src = arguments[0];"
+            "document.querySelector('.tile').append(image); again.src = '/static/app.js'; document.head.append(again);"
+            "window.loaded = new Promise(done => image.onload = image.onerror = done)",
+            picture,
+        )
+        browser.execute_async_script("loaded.then(() => arguments[0](true))")
+        wait(browser, lambda driver, n=shown: len(driver.find_elements(By.CSS_SELECTOR, ".tile img")) == n)
+    assert browser.find_element(By.CSS_SELECTOR, ".tile").text == initials != ""
 
 
 def test_a_visitor_gathers_titles_and_shares_the_list(browser, address_of):

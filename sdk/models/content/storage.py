@@ -50,7 +50,7 @@ def stored_rows(
     with _fitting(folder):
         vocabulary = words.get("vocabulary", {})
         ordered = {field: list(vocabulary.get(field, ())) for field in fields}
-        if not all(isinstance(word, str) for some in ordered.values() for word in some):
+        if not all(set(map(type, some)) <= {str} for some in ordered.values()):
             message = "a word of the vocabulary is no text"
             raise ValueError(message)
         shape, idf = (len(arrays["item_id"]), sum(map(len, ordered.values()))), arrays["idf"]

@@ -220,12 +220,17 @@ class HistoryModel:
         added = self.item_in[item_index] @ self.item_out[item]
         return np.asarray(added if weights is None else added * weights, np.float32)
 
-    def popularity(self, item: int, item_index: Index, weights: Floats | None = None) -> float:
-        """The rest of the score that ``contributions`` takes apart: what popularity adds. Arguments as there."""
+    def popularity(self, item_index: Index, weights: Floats | None = None) -> Float32s:
+        """(R,) float32, the rest of each score that ``contributions`` takes apart: what popularity adds.
+
+        Args:
+            item_index: (N,) integers, rows of the user's titles.
+            weights: as there.
+        """
         values = np.ones(len(item_index), np.float32) if weights is None else np.asarray(weights, np.float32)
         says = (values @ self.item_in[item_index]).any()  # else a user of whom the model knows nothing
         boost = matrices.told_boost(values.sum(keepdims=True), self.config)[0] * says
-        return float(self.item_bias[item] * (1 + boost))
+        return np.asarray(self.item_bias * (1 + boost), np.float32)
 
     def save(self, folder: Path | str) -> None:
         """Write ``history.npz`` and ``history.json`` into a folder that exists; equal models give equal bytes."""

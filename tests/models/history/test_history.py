@@ -228,7 +228,7 @@ def test_contributions_add_up_to_the_score():
     mine = columns[0] == 10
     score = model.to_pair_form(*columns, 203).score_pairs(np.array([10]), np.array([20]))[0]
     parts = model.contributions(20, columns[1][mine], model.config.weights(columns[2][mine]))
-    popularity = model.popularity(20, columns[1][mine], model.config.weights(columns[2][mine]))
+    popularity = model.popularity(columns[1][mine], model.config.weights(columns[2][mine]))[20]
     assert parts.sum() + popularity == pytest.approx(score, abs=1e-5)
     assert popularity > model.item_bias[20] > 0
 
