@@ -26,7 +26,7 @@ from sdk.models.history.matrices import Floats, Index, halved
 log = logging.getLogger(__name__)
 
 HALF_LIVES_DAYS = (3000.0, 1000.0, 300.0, 100.0)
-MOMENTS = (0.9, 0.8, 0.7, 0.6)
+MOMENTS = (0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)
 """Shares of the ratings, by time, that each moment learns from; it is asked for the next tenth."""
 TIMES_PENALTY = (1.0, 2.0, 4.0)
 """Tried times the penalty that random draws chose: lists over time want to be held back as much or more, and the few
