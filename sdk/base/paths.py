@@ -125,17 +125,24 @@ def _path_of_url(text: str, rest: str) -> Path:
 
 
 def _expanded(text: str) -> Path:
-    """The path; one like ``./~`` or ``./-`` in full, so that it keeps its meaning however often it is asked for."""
+    """The path; one like ``./~`` or ``./'a'`` in full, so that it keeps its meaning however often it is asked for."""
     _refuse_too_long(text)
     if not text.startswith("~"):
         path = Path(text)
-        odd = str(path) == "-" or str(path).startswith(("~", "$")) or _half_url(str(path))
-        return path.absolute() if odd else path
+        return path if _means_itself(str(path)) else path.absolute()
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
         remedy = f"Nobody of that name has a home folder here; ./{text} is a file of that name."
         raise _refused(text, "a path", remedy) from error
+
+
+def _means_itself(text: str) -> bool:
+    """Whether a path's own text, without the dot in front, would be read as that path."""
+    try:
+        return not (_plain(text).startswith(("~", "$")) or _half_url(text))
+    except UsageError:
+        return False
 
 
 def _refuse_too_long(text: str) -> None:

@@ -117,7 +117,7 @@ def test_what_is_meant_keeps_its_meaning_however_often_it_is_asked_for(text: str
         assert read(meant) == meant
 
 
-@pytest.mark.parametrize("text", ["./~", "./-", "./~/x"])
+@pytest.mark.parametrize("text", ["./~", "./-", "./~/x", "./'", "./ 'a'", './"a"', "./C:/x"])
 def test_a_dot_in_front_takes_a_name_as_it_is(text: str) -> None:
     assert as_path(text) == Path.cwd() / text[2:]
 
