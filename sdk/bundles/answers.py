@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sdk.features.interactions import StoredInteractions
     from sdk.models.content.reasons import Reasons
     from sdk.models.history.model import HistoryModel
+    from sdk.scoring.again import Again
     from sdk.scoring.recommender import Recommender
 
 SAYS_LITTLE = ("text", "continuous", "time")  # roles: to share them is no reason that a person would give
@@ -69,7 +70,8 @@ class Explanation:
         score: as in the list.
         liked: what the liked items of the history add together, this item itself aside.
         watched: what the other items of it add; it may be below 0, as may ``liked`` and ``ranker``.
-        itself: what this item adds to its own score where it is in the history already; otherwise 0.
+        itself: what this item adds to its own score where it is in the history already, with what it rises by where it
+            may come again; otherwise 0.
         popularity: what being liked by many adds.
         ranker: what the ranker adds: all of the score in a bundle without the history model.
         because: the items that add most, and more than rounding does, the most first: liked ones where there are
@@ -154,19 +156,21 @@ class Explainer:
     words: Words = FILM_WORDS
     all_liked: bool = False
 
-    def for_user(self, user_id: Id, rows: Int64s, recommender: Recommender) -> list[Explanation]:
+    def for_user(self, user_id: Id, rows: Int64s, recommender: Recommender, again: Again | None) -> list[Explanation]:
         """Why items, listed or not, stand in a user's list.
 
         Args:
             user_id: any id; an unknown user's items are popular ones.
             rows: (N,) rows of items.
             recommender: what made the list: ``bundle.recommender(model)``.
+            again: what the user has and may be given again, if anything rises.
         """
         user = self.users.index_of([user_id])
         source, form = str(recommender.sources(user)[0]), recommender.form
         if form is None or source == POPULAR:
             return [self._popular(row, self._why_popular(recommender, user_id, int(user[0]))) for row in rows.tolist()]
-        scores = form.score_pairs(np.repeat(user, len(rows)), rows).tolist()
+        rises = np.zeros(len(rows), np.float32) if again is None else again.bonus_of(int(user[0]), rows)
+        scores = (form.score_pairs(np.repeat(user, len(rows)), rows) + rises).tolist()
         if self.history is None:
             note = f"ranked by {source} alone, whose score does not come apart into {self.words.item}s (no history model in this bundle)"  # noqa: E501
             pairs = zip(rows.tolist(), scores, strict=True)
@@ -174,8 +178,8 @@ class Explainer:
         rated = self._rated_by(self.history, int(user[0]))
         has_ranker = recommender.name in RANKERS
         return [
-            self._taken_apart(self.history, source, rated, row, score, has_ranker)
-            for row, score in zip(rows.tolist(), scores, strict=True)
+            self._taken_apart(self.history, source, rated, row, score, has_ranker, rise)
+            for row, score, rise in zip(rows.tolist(), scores, rises.tolist(), strict=True)
         ]
 
     def for_visitor(self, history: HistoryModel, liked: Int64s, rows: Int64s) -> list[Explanation]:
@@ -202,18 +206,25 @@ class Explainer:
         return _Rated(rows, rating, weights, liked, history.popularity(rows, weights))
 
     def _taken_apart(
-        self, history: HistoryModel, source: str, rated: _Rated, row: int, score: float, has_ranker: bool
+        self,
+        history: HistoryModel,
+        source: str,
+        rated: _Rated,
+        row: int,
+        score: float,
+        has_ranker: bool,
+        rise: float = 0,
     ) -> Explanation:
         added = history.contributions(row, rated.rows, rated.weights).astype(np.float64)
         bias = float(rated.popularity[row])
-        ranker = score - float(added.sum()) - bias if has_ranker else 0.0
+        ranker = score - rise - float(added.sum()) - bias if has_ranker else 0.0
         itself = rated.rows == row
         because = self._because(rated, row, added)
         little = "ranked high by the ranker" if ranker > bias else self.words.by_many
         note = "" if because else f"no {self.words.item} of the history speaks for it: {little}"
         sides = (rated.liked & ~itself, ~rated.liked & ~itself, itself)
         liked, watched, own = (float(added[rows].sum()) for rows in sides)
-        parts = {"liked": liked, "watched": watched, "itself": own, "popularity": bias, "ranker": ranker}
+        parts = {"liked": liked, "watched": watched, "itself": own + rise, "popularity": bias, "ranker": ranker}
         return self._named(row, source, score, **parts, because=because, note=note)
 
     def _because(self, rated: _Rated, row: int, added: Float64s) -> tuple[Because, ...]:

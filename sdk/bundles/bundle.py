@@ -457,8 +457,11 @@ class Bundle:
         liked: Ids | None = None,
         max_titles: int = 3,
         model: str = "best",
+        include_seen: bool = False,
     ) -> list[Explanation]:
         """Why each of some items is listed, for a user or (user_id None) for a visitor with ``liked`` items.
+
+        ``model`` and ``include_seen`` as the list was asked for: the scores are those of ``recommend``.
 
         Raises:
             UsageError: max_titles < 1, an item or model is unknown, both or neither of user and likes are given, or
@@ -480,7 +483,9 @@ class Bundle:
         rows = item_rows(items, item_ids)
         if liked is not None:
             return explainer.for_visitor(self._need_history(), item_rows(items, liked, "liked"), rows)
-        return explainer.for_user(id_of(user_id, "user_id", users.ids), rows, self.kept_recommender(model))
+        asked = id_of(user_id, "user_id", users.ids)
+        again = self.coming_again(users=users.index_of([asked])) if include_seen else None
+        return explainer.for_user(asked, rows, self.kept_recommender(model), again)
 
     def find_title(self, query: str, limit: int = 5) -> list[Match]:
         """Items by name, best first; close ones where none is the same. An id that is text is found, too."""

@@ -52,7 +52,8 @@ def _recommend(args: argparse.Namespace) -> int:
     else:
         lists = bundle.recommend([user], args.k, model=args.model, include_seen=args.include_seen)
     ids, source = lists.row(0)[0].tolist(), str(lists.source[0])
-    why = bundle.explain_recommendation(user, ids, model=args.model, liked=liked if is_visitor else None)
+    asked = {"model": args.model, "include_seen": args.include_seen, "liked": liked if is_visitor else None}
+    why = bundle.explain_recommendation(user, ids, **asked)
     rows, named = list(zip(facts_of(bundle, ids), why, strict=True)), facts_of(bundle, liked)
     if args.json:
         items = [_as_json(rank, *row) for rank, row in enumerate(rows, start=1)]

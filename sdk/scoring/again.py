@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sdk.base.ids import rows_of
 from sdk.base.types import BestRows, Bools, Float32s, Int32s, Int64s, taken
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
@@ -40,6 +41,12 @@ class Again:
         """The given user rows, in that order."""
         indptr, places = taken(self.has.indptr, rows)
         return Again(Seen(indptr, self.has.items[places]), self.bonus[places])
+
+    def bonus_of(self, row: int, items: Int64s) -> Float32s:
+        """(N,) float32 bonus of each of (N,) items for one user row; 0 of what the user does not have."""
+        own = slice(*self.has.indptr[row : row + 2])
+        at = rows_of(self.has.items[own], items)
+        return np.where(at >= 0, np.append(self.bonus[own], np.float32(0))[at], np.float32(0))
 
     def merged(
         self, others: BestRows, form: PairForm, user_index: Int64s, seen: Seen, allowed: Bools | None

@@ -87,6 +87,18 @@ def test_the_sdk_lists_what_was_had_with_its_bonus(bundle):
     )  # fmt: skip
 
 
+def test_reasons_add_up_to_the_score_that_rose(bundle):
+    for user in list(by_hand(bundle, lambda item: True))[:6]:
+        ids, scores = bundle.recommend([user], 8, include_seen=True).row(0)
+        for why, score in zip(
+            bundle.explain_recommendation(user, ids, include_seen=True), scores.tolist(), strict=True
+        ):
+            assert why.score == pytest.approx(score, abs=1e-5)
+            assert why.liked + why.watched + why.itself + why.popularity == pytest.approx(score, abs=1e-5)
+        (plain,) = bundle.explain_recommendation(user, ids[:1])
+        assert plain.score < scores[0] - 0.01, "what comes first here had risen"
+
+
 def test_what_is_denied_does_not_come_again(bundle):
     users = sorted(by_hand(bundle, lambda item: True))
     deny, candidates = [100, 101], list(range(100, 112))
