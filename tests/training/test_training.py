@@ -13,6 +13,7 @@ from sdk.base.errors import ScoreError
 from sdk.features.tables import UNKNOWN, EncodedInteractions
 from sdk.metrics.pointwise import EpochRecord, auc
 from sdk.models.predict import predict
+from sdk.training import steps
 from sdk.training.loop import Checkpoint, batch_size_for, train
 
 RANKERS = ("dlrm", "ncf", "neumf")
@@ -165,7 +166,8 @@ def test_other_ids_are_dropped_in_every_step():
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_training_leaves_the_callers_arithmetic_as_it_was(before):
+def test_training_leaves_the_callers_arithmetic_as_it_was(before, monkeypatch):
+    monkeypatch.setattr(steps, "SMALLEST_CHUNK", 64)
     rows, _ = planted(0)
     model, flushed = fresh("ncf", rows), []
 
