@@ -26,17 +26,18 @@ from sdk.models.history.matrices import Floats, Index, halved
 log = logging.getLogger(__name__)
 
 HALF_LIVES_DAYS = (3000.0, 1000.0, 300.0, 100.0)
-MOMENTS = (0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)
-"""Shares of the ratings, by time, that each moment learns from; it is asked for the next tenth."""
+MOMENTS = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
+"""Shares of the ratings, by time, that each moment learns from; it is asked for the next twentieth."""
 TIMES_PENALTY = (1.0, 2.0, 4.0)
 """Tried times the penalty that random draws chose: lists over time want to be held back as much or more, and the few
 lists after moments would choose badly from a wide range."""
 POPULARITY_DAYS = (0.0, 1000.0, 300.0, 100.0, 30.0, 10.0)
 TIMES_TENTH = (0.03, 0.1, 0.3, 1.0, 3.0)
 """Popularity's weights that are tried: what the most popular title gains, in scores that stand tenth in a list."""
-WINDOW = 0.1
+WINDOW = 0.05
 _FULL_MOMENTS = 3  # that measure as many users as there may be
 _TENTH = 10
+_SURE = 3.0  # standard errors of a gain that is the best of some thirty (Bonferroni: 5 % of 30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,7 @@ class Moments:
         """The best penalty, ratings ageing by the first half-life; then the best half-life. Of equal ones the first.
 
         Then popularity: its weight and the half-life of its likes. Others than the configuration's are taken where
-        their lists are better by more than the standard error of the difference.
+        their lists are better by more than three standard errors of the difference.
 
         Args:
             penalties: to try.
@@ -260,10 +261,10 @@ def _best(found: Mapping[float, Float64s]) -> float:
 
 
 def _winner(found: Mapping[tuple[float, float], Float64s]) -> tuple[float, float]:
-    """The best where it beats the first by more than the difference's standard error; else the first."""
+    """The best where it beats the first beyond what the best of so many would by chance; else the first."""
     first, best = next(iter(found)), max(found, key=lambda each: float(found[each].mean()))
     gains = found[best] - found[first]
-    return best if float(gains.mean()) > standard_error(gains) else first
+    return best if float(gains.mean()) > _SURE * standard_error(gains) else first
 
 
 def tenth(scores: Sequence[Float32s]) -> float:
