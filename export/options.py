@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -60,3 +61,16 @@ class ExportOptions(Checked):
         if self.backend == "python" and self.instance_kind != "cpu":
             expected = "cpu with the python backend; choose pytorch or onnxruntime for a GPU"
             raise ConfigError(type(self).__name__, "instance_kind", self.instance_kind, expected)
+        if self.rules is not None:
+            self._check_rules(self.rules)
+
+    def _check_rules(self, given: str) -> None:
+        from sdk.scoring.rules import rules_of  # loads Arrow, which --help need not wait for
+
+        try:
+            values = json.loads(given)
+        except (ValueError, RecursionError):
+            values = None
+        if not isinstance(values, dict):
+            raise ConfigError(type(self).__name__, "rules", given, 'a JSON object of rules, such as {"diversity": 0.5}')
+        rules_of(values)

@@ -223,10 +223,7 @@ def _as_text(found: Examination, caches: Sequence[CodeCache]) -> str:
     facts = {"marquee": found.version, "python": found.python, "system": system, "device": found.device}
     facts |= {"vector unit": found.vector_unit, "kernels": found.blas}
     lines = [
-        *(
-            f"{name:13s}{value}"
-            for name, value in (facts | {"vector unit": found.vector_unit, "kernels": found.blas}).items()
-        ),
+        *(f"{name:13s}{value}" for name, value in facts.items()),
         *([f"{'':13s}{found.blas_problem}"] if found.blas_problem else []),
         "",
         "compiled code, kept so that it is compiled once:",

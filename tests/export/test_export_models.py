@@ -17,7 +17,8 @@ from fake_triton import BrokenTensor, OldTensor, OldTensorBesideNumPy1, Tensor, 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdk.base.errors import BundleError
+from export.options import ExportOptions
+from sdk.base.errors import BundleError, UsageError
 from sdk.bundles.bundle import Bundle
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN
 from triton_models.marquee_serving import UnfitServerError, lookup, shares_arrays
@@ -115,6 +116,14 @@ def test_lists_keep_to_the_rules_of_the_export(bundle: Bundle, exported: Callabl
     np.testing.assert_array_equal(response.outputs["score"], expected.scores)
     left = bundle.recommend(users[:1], 6, rules=asked, deny=expected.item_id[0, :2])
     np.testing.assert_array_equal(without.outputs["item_id"], left.item_id)
+
+
+@pytest.mark.parametrize(
+    "rules", ["rules.json", "", "5", "[]", "null", '"a.json"', '{"at_mots": {}}', '{"diversity": -1}']
+)
+def test_rules_that_are_none_are_refused_before_anything_is_written(rules: str):
+    with pytest.raises(UsageError, match="rules"):
+        ExportOptions(rules=rules)
 
 
 @pytest.mark.parametrize("most_pairs", [0, 10**6])

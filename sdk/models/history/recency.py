@@ -3,9 +3,9 @@
 A rating's age counts back from its own user's newest rating, never from a clock, so nobody's list changes because
 others rated. Weights change histories alone, not what the regression learns from.
 
-For lists over time the penalty and the half-life are chosen from the training ratings themselves, by rolling origin
-(Tashman 2000, International Journal of Forecasting 16): the model is learnt from what came before a moment, and the
-lists that name best what was liked anew between it and the next moment win. ``docs/research`` has the figures.
+For lists over time the penalty, the half-life and popularity's age are chosen from the training ratings, by rolling
+origin (Tashman 2000, International Journal of Forecasting 16): the model is learnt from what came before a moment, and
+the lists that name best what was liked anew between it and the next moment win. ``docs/research`` has the figures.
 """
 
 from __future__ import annotations
