@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sys
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from sdk.bundles.fresh import FreshBundle
 from sdk.data.validation import MAX_TIMESTAMP
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "examples"))
-from shop import catalogue_of, customers, events
+from shop import catalogue_of, events
 
 WEIGHTS = {"purchase": 1.0, "cart": 0.4, "view": 0.1}
 SAID = {"user_id": "customer_id", "item_id": "sku", "event": "event_type"}
@@ -35,8 +36,9 @@ SAID = {"user_id": "customer_id", "item_id": "sku", "event": "event_type"}
 @pytest.fixture(scope="module")
 def tables():
     rng = np.random.default_rng(3)
-    items, users = catalogue_of(rng, 60), customers(rng, 40)
-    return items, users, events(rng, users, items, 14)
+    items, users = catalogue_of(rng, 60), [str(uuid.UUID(bytes=rng.bytes(16), version=4)) for _ in range(40)]
+    born = rng.integers(1950, 2008, len(users))
+    return items, pd.DataFrame({"customer_id": users, "born": born}), events(rng, users, items, 14)
 
 
 @pytest.fixture(scope="module")
