@@ -4,6 +4,7 @@
 # so is one of other locks: what they do not name must not linger.
 #
 #   sh setup.sh                            the newest fitting Python on PATH or of pyenv: 3.13, 3.12 or 3.11
+#   sh setup.sh --night                    what a night needs, at the locks' versions; without --night it is completed
 #   PYTHON=/path/to/python3.12 sh setup.sh
 #   sh setup.sh --clean                    delete the environment again
 #
@@ -133,11 +134,20 @@ empty() {
 
 is_installed() {
     [ ! -e "$venv/.installing" ] && ! is_moved && wanted=$(digest $locks pyproject.toml) &&
-        [ -e "$venv/.installed-$wanted" ]
+        [ -e "$venv/.installed-$night$wanted" ]
 }
 
+# Its packages are those of the locks: all of them, or what a night needs, to which the others can be added.
 has_locked_packages() {
+    wanted=$(digest $locks) && { [ -e "$venv/.locked-$wanted" ] || [ -e "$venv/.locked-night-$wanted" ]; }
+}
+
+has_all_locked_packages() {
     wanted=$(digest $locks) && [ -e "$venv/.locked-$wanted" ]
+}
+
+has_everything() {
+    [ ! -e "$venv/.installing" ] && ! is_moved && has_all_locked_packages
 }
 
 make_venv() {
@@ -178,8 +188,21 @@ install_locked_packages() {
         pip_install --no-deps --no-build-isolation -r merlin.lock && : >"$venv/.locked-$(digest $locks)"
 }
 
+# What the project itself asks for, with charts and the web app.
+install_what_a_night_needs() {
+    say "installing what a night needs into $venv: torch, pandas, Numba and theirs (minutes, once; a few GB where torch" \
+        "brings CUDA, else one; what tests, tools, Merlin and the server need comes with make test)"
+    pip_install -c requirements.lock setuptools &&
+        pip_install -c requirements.lock --no-build-isolation -e '.[plots,web]' &&
+        : >"$venv/.locked-night-$(digest $locks)"
+}
+
+install_everything() {
+    { has_all_locked_packages || install_locked_packages; } && pip_install --no-deps --no-build-isolation -e .
+}
+
 install() {
-    { has_locked_packages || install_locked_packages; } && pip_install --no-deps --no-build-isolation -e . ||
+    { if [ -n "$night" ]; then install_what_a_night_needs; else install_everything; fi; } ||
         fail "pip could not install everything (its own words are above); run this again once that is mended."
 }
 
@@ -203,6 +226,8 @@ if [ "${1:-}" = --clean ]; then
     fi
     exit 0
 fi
+night=  # or night-: what a night needs is asked for, of an environment that has not everything already
+[ "${1:-}" != --night ] || has_everything || night=night-
 if is_installed; then
     exit 0
 fi
@@ -215,7 +240,7 @@ fi
 echo $$ >"$venv/.installing"
 rm -f "$venv"/.installed-*
 install
-: >"$venv/.installed-$(digest $locks pyproject.toml)"
+: >"$venv/.installed-$night$(digest $locks pyproject.toml)"
 rm "$venv/.installing"
 warm_up
 say "done"
