@@ -20,11 +20,12 @@ from sdk.base.description import Description
 from sdk.base.errors import ConfigError, DataError, UsageError
 from sdk.base.types import Dataset
 from sdk.lab.comparison import protocols, workbench
-from sdk.lab.comparison.page import BEGIN, END, Rendered, _auc, _lists, as_markdown, write, write_into
+from sdk.lab.comparison.page import Rendered, _auc, _lists, as_markdown, write
 from sdk.lab.comparison.protocols import protocols_for, rolling_tasks, tasks_for, without_tags
 from sdk.lab.comparison.results import Result, ResultStore, paired_difference
 from sdk.lab.comparison.run import CompareConfig, Comparison, compare
 from sdk.lab.comparison.workbench import Workbench
+from sdk.lab.marked_page import markers, write_into
 from sdk.measure.charts import chart_style
 
 SMALL = CompareConfig(seeds=(42,), quick=True)
@@ -309,18 +310,20 @@ def test_tables_and_charts_are_written_and_put_into_a_page(everywhere, tmp_path)
     auc = next(r for r in values["results"] if r["model"] == "Marquee DLRM" and r["protocol"] == "A")["figures"]["auc"]
     assert f"| **Marquee DLRM** | {auc:.4f} | **{auc:.4f}** |" in as_markdown(found)
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    write_into(rendered, page)
+    begin, end = markers("compare")
+    page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+    write_into(page, "compare", rendered.page.rstrip(), rendered.charts)
     text = page.read_text()
-    assert text.startswith(f"before\n{BEGIN}\n")
-    assert text.endswith(f"{END}\nafter\n")
+    assert text.startswith(f"before\n{begin}\n")
+    assert text.endswith(f"{end}\nafter\n")
     assert "old" not in text
     assert as_markdown(found) in text
-    write_into(rendered, page)
+    assert (tmp_path / "compare_auc.png").read_bytes() == rendered.charts["compare_auc.png"]
+    write_into(page, "compare", rendered.page.rstrip(), rendered.charts)
     assert page.read_text() == text
     page.write_text("no markers")
     with pytest.raises(UsageError, match="compare: begin"):
-        write_into(rendered, page)
+        write_into(page, "compare", "text")
 
 
 @pytest.mark.parametrize(
