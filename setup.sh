@@ -4,7 +4,7 @@
 # so is one of other locks: what they do not name must not linger.
 #
 #   sh setup.sh                            the newest fitting Python on PATH or of pyenv: 3.13, 3.12 or 3.11
-#   sh setup.sh --night                    what a night needs, at the locks' versions; without --night it is completed
+#   sh setup.sh --night                    no more than a night needs, night.lock; a run without it adds the rest
 #   PYTHON=/path/to/python3.12 sh setup.sh
 #   sh setup.sh --clean                    delete the environment again
 #
@@ -77,7 +77,7 @@ found_instead() {
 }
 
 # Of the files that say what an environment is made of: the locked packages, and the project's metadata.
-locks="requirements.lock merlin.lock"
+locks="night.lock requirements.lock merlin.lock"
 digest() {
     "$python" -I - "$@" 2>/dev/null <<'END'
 import hashlib, pathlib, sys
@@ -132,9 +132,12 @@ empty() {
     rm -f -- "$mark"
 }
 
+is_whole() {
+    [ ! -e "$venv/.installing" ] && ! is_moved
+}
+
 is_installed() {
-    [ ! -e "$venv/.installing" ] && ! is_moved && wanted=$(digest $locks pyproject.toml) &&
-        [ -e "$venv/.installed-$night$wanted" ]
+    is_whole && wanted=$(digest $locks pyproject.toml) && [ -e "$venv/.installed-$night$wanted" ]
 }
 
 # Its packages are those of the locks: all of them, or what a night needs, to which the others can be added.
@@ -142,12 +145,12 @@ has_locked_packages() {
     wanted=$(digest $locks) && { [ -e "$venv/.locked-$wanted" ] || [ -e "$venv/.locked-night-$wanted" ]; }
 }
 
-has_all_locked_packages() {
-    wanted=$(digest $locks) && [ -e "$venv/.locked-$wanted" ]
+has_asked_packages() {
+    wanted=$(digest $locks) && [ -e "$venv/.locked-$night$wanted" ]
 }
 
 has_everything() {
-    [ ! -e "$venv/.installing" ] && ! is_moved && has_all_locked_packages
+    is_whole && wanted=$(digest $locks) && [ -e "$venv/.locked-$wanted" ]
 }
 
 make_venv() {
@@ -180,29 +183,26 @@ install_nvtabular() {
     pip_install --no-deps --only-binary=:all: --python-version 3.11 --target "$site" "$(grep '^nvtabular==' merlin.lock)"
 }
 
-install_locked_packages() {
-    keep_pip_below_26
-    say "installing requirements.lock and merlin.lock into $venv: $(grep -c == requirements.lock) packages, with those of" \
-        "tests, tools, Merlin and the server (minutes, once; torch is the largest)"
-    pip_install -r requirements.lock && install_nvtabular &&
-        pip_install --no-deps --no-build-isolation -r merlin.lock && : >"$venv/.locked-$(digest $locks)"
-}
-
-# What the project itself asks for, with charts and the web app.
-install_what_a_night_needs() {
-    say "installing what a night needs into $venv: torch, pandas, Numba and theirs (minutes, once; a few GB where torch" \
-        "brings CUDA, else one; what tests, tools, Merlin and the server need comes with make test)"
-    pip_install -c requirements.lock setuptools &&
-        pip_install -c requirements.lock --no-build-isolation -e '.[plots,web]' &&
-        : >"$venv/.locked-night-$(digest $locks)"
+install_night() {
+    say "installing what a night needs into $venv: night.lock, $(grep -c == night.lock) packages" \
+        "(minutes, once; torch is the largest; what tests, tools, Merlin and the server need comes with make test)"
+    pip_install -r night.lock
 }
 
 install_everything() {
-    { has_all_locked_packages || install_locked_packages; } && pip_install --no-deps --no-build-isolation -e .
+    keep_pip_below_26
+    say "installing requirements.lock and merlin.lock into $venv: $(cat $locks | grep -c ==) packages, with those of" \
+        "tests, tools, Merlin and the server (minutes, once; torch is the largest)"
+    pip_install -r requirements.lock && install_nvtabular && pip_install --no-deps --no-build-isolation -r merlin.lock
+}
+
+install_packages() {
+    { if [ -n "$night" ]; then install_night; else install_everything; fi; } &&
+        : >"$venv/.locked-$night$(digest $locks)"
 }
 
 install() {
-    { if [ -n "$night" ]; then install_what_a_night_needs; else install_everything; fi; } ||
+    { has_asked_packages || install_packages; } && pip_install --no-deps --no-build-isolation -e . ||
         fail "pip could not install everything (its own words are above); run this again once that is mended."
 }
 

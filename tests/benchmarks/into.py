@@ -3,8 +3,8 @@
     python tests/benchmarks/into.py docs/speed.md -- scoring.py --bundle bundle
     python tests/benchmarks/into.py docs/operations.md --name warm-up -- environments.py …
 
-What stands there then: the machine, the command, and its output as it came. A benchmark that fails leaves
-the page alone. Marker lines are <!-- scoring: begin --> and <!-- scoring: end -->, once each.
+What stands there then: the command, the machine, and the output as it came; its tables as tables. A benchmark that
+fails leaves the page alone. Marker lines are <!-- scoring: begin --> and <!-- scoring: end -->, once each.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from sdk.base.errors import MarqueeError
@@ -35,6 +36,15 @@ def measured(command: Sequence[str]) -> tuple[int, str]:
     return process.returncode, "".join(lines).strip("\n")
 
 
+def as_markdown(command: Sequence[str], text: str) -> str:
+    """The output as a page shows it: in a block, or with a paragraph between its lines and its tables."""
+    called, about = f"python tests/benchmarks/{' '.join(command)}", [] if machine() in text else [machine()]
+    if "\n|" not in f"\n{text}":
+        return "\n".join(["```console", f"$ {called}", *about, text, "```"])
+    parts = (list(lines) for _, lines in groupby(text.splitlines(), lambda line: line.startswith("|")))
+    return "\n\n".join([f"`{called}`", *about, *("\n".join(lines) for lines in parts)])
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run it; its exit code, or 2 where the page lacks the marker lines."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -47,8 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_page(args.page, name)
         code, text = measured(args.command)
         if code == 0:
-            said = f"```console\n$ python tests/benchmarks/{' '.join(args.command)}\n{text}\n```"
-            write_into(args.page, name, said if machine() in text else f"{machine()}.\n\n{said}")
+            write_into(args.page, name, as_markdown(args.command, text))
     except MarqueeError as error:
         print(f"into.py: {error}", file=sys.stderr)
         return error.exit_code

@@ -31,8 +31,16 @@ def test_a_page_gets_the_command_the_machine_and_the_output(page: Path, tmp_path
     quick.write_text("import sys\nprint('users', sys.argv[1], '3.5 s')\n", "utf-8")
     assert (into(page, quick, "7").returncode, into(page, quick, "8").returncode) == (0, 0)
     text = page.read_text("utf-8")
-    assert text.startswith("# Speed\n\n<!-- quick: begin -->\n\n" + machine())
-    assert text.endswith("quick.py 8\nusers 8 3.5 s\n```\n\n<!-- quick: end -->\n\nmore\n")
+    assert text.startswith("# Speed\n\n<!-- quick: begin -->\n\n```console\n$ python ")
+    assert text.endswith(f"quick.py 8\n{machine()}\nusers 8 3.5 s\n```\n\n<!-- quick: end -->\n\nmore\n")
+
+
+def test_tables_that_are_printed_are_tables_of_the_page(page: Path, tmp_path: Path) -> None:
+    quick = tmp_path / "quick.py"
+    quick.write_text("print('load 5\\n| a | b |\\n|---|---|\\n| 1 | 2 |\\nready after 3 s')\n", "utf-8")
+    assert into(page, quick).returncode == 0
+    written = page.read_text("utf-8").partition("quick.py`\n\n")[2].partition("\n\n<!--")[0]
+    assert written == f"{machine()}\n\nload 5\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\nready after 3 s"
 
 
 def test_a_benchmark_that_fails_leaves_the_page_and_one_without_markers_does_not_begin(
