@@ -8,7 +8,7 @@ import sys
 import time
 from contextvars import ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sdk.base.logs import details, facts
 from sdk.base.printable import one_line
@@ -22,6 +22,13 @@ _TELL_EVERY_S = 60.0
 _SCALED = ("rows", "B")
 """Units that come by the million, of which the live line says thousands."""
 _PRESENT: ContextVar[Progress | None] = ContextVar("present", default=None)
+
+
+def hold_up(words: str) -> None:
+    """Say on the live line, if there is one, what the work waits for just now; nothing once it goes on."""
+    live = Progress.live
+    if live is not None and live.bar is not None:
+        live.bar.set_postfix_str(words or live._beside)
 
 
 def present() -> Progress:
@@ -40,9 +47,12 @@ class Progress:
         pairs_each: user-title pairs that one unit stands for; 0 leaves the rate of pairs out.
 
     Attributes:
+        live: whose line the terminal shows, whichever thread asks.
         words: what the stage's closing line says of it.
         rounds: how often what is now done is done once more afterwards, as ``expect`` counts it.
     """
+
+    live: ClassVar[Progress | None] = None
 
     def __init__(self, stage: str, unit: str = "", *, parts: int = 0, total: int = 0, pairs_each: int = 0) -> None:
         self.stage, self.unit, self.parts, self.total, self.pairs_each = stage, unit, parts, total, pairs_each
@@ -80,10 +90,12 @@ class Progress:
             total=self.total or None, initial=self.done, desc=one_line(self.stage), unit=unit, unit_scale=scaled,
             leave=False, bar_format=shape, dynamic_ncols=True, file=sys.stderr, postfix=self._beside,
         )  # fmt: skip
+        Progress.live = self
 
     def _hide(self) -> None:
         if self.bar is not None:
             self.bar.close()
+            Progress.live = None
 
     def count(self, unit: str, total: int) -> None:
         """Begin to count: so many units are to come."""

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from sdk.base import __version__
-from sdk.base.errors import how_to_get
+from sdk.base.errors import DISTRIBUTION, how_to_get
 from sdk.machine.blas import kernels, slow_blas, vector_unit
 from sdk.machine.device import usable_cores
 from sdk.shell.cli import new_parser
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from sdk.machine.code_cache import CodeCache
 
 NOT_HEALTHY = 2
-DISTRIBUTION = "marquee-recs"
 EXTRAS = {
     "merlin": "fit features by NVTabular: --features nvtabular, export --workflow nvtabular",
     "dask": "divide work among processes or machines: --workers, --dask",
@@ -105,8 +104,10 @@ class Examination:
         """How to get an optional part; nothing where it is there."""
         if not self.extras[extra]:
             return "unknown to the installed release; install the project again"
-        lacking = ", ".join(package.name for package in self.extras[extra] if package.state != "ok")
-        return f"{how_to_get(extra)} ({lacking})" if lacking else ""
+        lacking, how = [package.name for package in self.extras[extra] if package.state != "ok"], how_to_get(extra)
+        if not lacking or all(name in how for name in lacking):
+            return how if lacking else ""
+        return f"{how} ({', '.join(lacking)})"
 
 
 def examine() -> Examination:
