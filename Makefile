@@ -18,7 +18,8 @@ help: ## show this list
 setup: ## make .venv from requirements.lock and merlin.lock (PYTHON=... chooses the Python)
 	@PYTHON='$(PYTHON)' sh setup.sh
 
-nightly: setup ## train on the sample if there is no bundle, score everyone, show a taste (RUN_DATE, BUNDLE, OUT)
+nightly: ## train on the sample if there is no bundle, score everyone, show a taste (RUN_DATE, BUNDLE, OUT)
+	@PYTHON='$(PYTHON)' sh setup.sh --night
 	test -f '$(BUNDLE)/bundle.json' || $(PYTHON_OF_VENV) -m sdk train --sample --out '$(BUNDLE)'
 	$(PYTHON_OF_VENV) -m batch.score --bundle '$(BUNDLE)' --out '$(OUT)' --run-date '$(RUN_DATE)'
 	$(PYTHON_OF_VENV) -m batch.taste --bundle '$(BUNDLE)' --out '$(OUT)'

@@ -4,6 +4,7 @@
 # so is one of other locks: what they do not name must not linger.
 #
 #   sh setup.sh                            the newest fitting Python on PATH or of pyenv: 3.13, 3.12 or 3.11
+#   sh setup.sh --night                    no more than a night needs, night.lock; a run without it adds the rest
 #   PYTHON=/path/to/python3.12 sh setup.sh
 #   sh setup.sh --clean                    delete the environment again
 #
@@ -76,7 +77,7 @@ found_instead() {
 }
 
 # Of the files that say what an environment is made of: the locked packages, and the project's metadata.
-locks="requirements.lock merlin.lock"
+locks="night.lock requirements.lock merlin.lock"
 digest() {
     "$python" -I - "$@" 2>/dev/null <<'END'
 import hashlib, pathlib, sys
@@ -131,13 +132,25 @@ empty() {
     rm -f -- "$mark"
 }
 
-is_installed() {
-    [ ! -e "$venv/.installing" ] && ! is_moved && wanted=$(digest $locks pyproject.toml) &&
-        [ -e "$venv/.installed-$wanted" ]
+is_whole() {
+    [ ! -e "$venv/.installing" ] && ! is_moved
 }
 
+is_installed() {
+    is_whole && wanted=$(digest $locks pyproject.toml) && [ -e "$venv/.installed-$night$wanted" ]
+}
+
+# Its packages are those of the locks: all of them, or what a night needs, to which the others can be added.
 has_locked_packages() {
-    wanted=$(digest $locks) && [ -e "$venv/.locked-$wanted" ]
+    wanted=$(digest $locks) && { [ -e "$venv/.locked-$wanted" ] || [ -e "$venv/.locked-night-$wanted" ]; }
+}
+
+has_asked_packages() {
+    wanted=$(digest $locks) && [ -e "$venv/.locked-$night$wanted" ]
+}
+
+has_everything() {
+    is_whole && wanted=$(digest $locks) && [ -e "$venv/.locked-$wanted" ]
 }
 
 make_venv() {
@@ -170,16 +183,26 @@ install_nvtabular() {
     pip_install --no-deps --only-binary=:all: --python-version 3.11 --target "$site" "$(grep '^nvtabular==' merlin.lock)"
 }
 
-install_locked_packages() {
+install_night() {
+    say "installing what a night needs into $venv: night.lock, $(grep -c == night.lock) packages" \
+        "(minutes, once; torch is the largest; what tests, tools, Merlin and the server need comes with make test)"
+    pip_install -r night.lock
+}
+
+install_everything() {
     keep_pip_below_26
-    say "installing requirements.lock and merlin.lock into $venv: $(grep -c == requirements.lock) packages, with those of" \
+    say "installing requirements.lock and merlin.lock into $venv: $(cat $locks | grep -c ==) packages, with those of" \
         "tests, tools, Merlin and the server (minutes, once; torch is the largest)"
-    pip_install -r requirements.lock && install_nvtabular &&
-        pip_install --no-deps --no-build-isolation -r merlin.lock && : >"$venv/.locked-$(digest $locks)"
+    pip_install -r requirements.lock && install_nvtabular && pip_install --no-deps --no-build-isolation -r merlin.lock
+}
+
+install_packages() {
+    { if [ -n "$night" ]; then install_night; else install_everything; fi; } &&
+        : >"$venv/.locked-$night$(digest $locks)"
 }
 
 install() {
-    { has_locked_packages || install_locked_packages; } && pip_install --no-deps --no-build-isolation -e . ||
+    { has_asked_packages || install_packages; } && pip_install --no-deps --no-build-isolation -e . ||
         fail "pip could not install everything (its own words are above); run this again once that is mended."
 }
 
@@ -203,6 +226,8 @@ if [ "${1:-}" = --clean ]; then
     fi
     exit 0
 fi
+night=  # or night-: what a night needs is asked for, of an environment that has not everything already
+[ "${1:-}" != --night ] || has_everything || night=night-
 if is_installed; then
     exit 0
 fi
@@ -215,7 +240,7 @@ fi
 echo $$ >"$venv/.installing"
 rm -f "$venv"/.installed-*
 install
-: >"$venv/.installed-$(digest $locks pyproject.toml)"
+: >"$venv/.installed-$night$(digest $locks pyproject.toml)"
 rm "$venv/.installing"
 warm_up
 say "done"

@@ -49,6 +49,7 @@ class Progress:
         self.part = self.done = self.rounds = 0
         self.words: list[str] = []
         self.start = self._told = time.perf_counter()
+        self._first, self._first_at = 0, self.start
         self.bar: tqdm[Any] | None = None
         self._beside, self._best = "", -math.inf
 
@@ -87,6 +88,7 @@ class Progress:
     def count(self, unit: str, total: int) -> None:
         """Begin to count: so many units are to come."""
         self.unit, self.total, self.done, self.start = unit, total, 0, time.perf_counter()
+        self._first, self._first_at = 0, self.start
         if self.bar is not None:
             self._hide()
             self._draw()
@@ -134,6 +136,8 @@ class Progress:
 
     def _move(self, size: int) -> None:
         self.done += size
+        if not self._first:
+            self._first, self._first_at = self.done, time.perf_counter()
         if self.bar is not None:
             self.bar.update(size)
 
@@ -144,16 +148,24 @@ class Progress:
         self._told = time.perf_counter()
         return True
 
+    def _rate(self) -> tuple[float, bool]:
+        """Units a second since the first were done, which may have waited for a compiler; and whether that is known."""
+        now, later = time.perf_counter(), self.done - self._first
+        if later > 0:
+            return later / max(now - self._first_at, 1e-9), True
+        return self.done / max(now - self.start, 1e-9), self.done >= self.total
+
     def _tell(self, values: dict[str, Any], *, is_detail: bool) -> None:
-        rate = self.done / max(time.perf_counter() - self.start, 1e-9)
+        rate, is_known = self._rate()
         left = max(self.total - self.done, 0) / max(rate, 1e-9)
+        speed = f", {rate:{'.0f' if rate >= 10 else '.2g'}} {self.unit}/s, {left:.0f} s left" if is_known else ""
         pairs = {"pairs_per_s": round(rate * self.pairs_each, 1)} if self.pairs_each else {}
         parts = {"part": self.part, "parts": self.parts} if self.parts else {}
         log.log(
             logging.INFO if self.bar is None else logging.DEBUG,  # on a terminal the live line says it
-            "%s: %s%d of %d, %.0f %s/s, %.0f s left%s",
-            self.stage, f"part {self.part}/{self.parts}, " if parts else "", self.done, self.total, rate, self.unit,
-            left, f", {self._beside}" if self._beside else "",
+            "%s: %s%d of %d%s%s",
+            self.stage, f"part {self.part}/{self.parts}, " if parts else "", self.done, self.total, speed,
+            f", {self._beside}" if self._beside else "",
             extra=(details if is_detail else facts)(
                 stage=self.stage, **parts, done=self.done, total=self.total,
                 **{f"{self.unit}_per_s": round(rate, 1)}, seconds_left=round(left, 1), **pairs, **values,

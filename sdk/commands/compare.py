@@ -46,16 +46,17 @@ def add(commands: Any) -> None:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from sdk.lab.comparison.page import Rendered, check_page, write, write_into
+    from sdk.lab.comparison.page import Rendered, write
     from sdk.lab.comparison.run import CompareConfig, compare
+    from sdk.lab.marked_page import check_page, write_into
 
     if args.into is not None:
-        check_page(args.into)
+        check_page(args.into, "compare")
     config = made_of(CompareConfig, args)
     rendered = Rendered.of(compare(read_dataset(args, RunConfig()), config, args.out))
     write(rendered, args.out)
     if args.into is not None:
-        write_into(rendered, args.into)
+        write_into(args.into, "compare", rendered.page.rstrip(), rendered.charts)
     if args.json:
         print(rendered.json, end="")
     else:

@@ -111,8 +111,25 @@ def test_a_log_hears_of_a_long_stage_once_a_minute(
             now += 25
             shown.advance()
     lines = pipe.getvalue().splitlines()
-    assert lines[0] == "history model: 3 of 10, 0 steps/s, 175 s left"
+    assert lines[0] == "history model: 3 of 10, 0.04 steps/s, 175 s left"
     assert len(lines) == 3
+
+
+def test_what_the_first_unit_waited_for_is_no_rate(
+    written_to: Callable[[io.StringIO], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one may compile for a minute; at that rate a minute's training would take seventeen hours."""
+    written_to(pipe := io.StringIO())
+    now = 0.0
+    monkeypatch.setattr(progress_module.time, "perf_counter", lambda: now)
+    with Progress("dlrm: training", "rows", total=1_084_000) as shown:
+        for waited in (60, 30, 30):
+            now += waited
+            shown.advance(1024 if waited == 60 else 360_992)
+    assert pipe.getvalue().splitlines() == [
+        "dlrm: training: 1024 of 1084000",
+        "dlrm: training: 723008 of 1084000, 12033 rows/s, 30 s left",
+    ]
 
 
 def test_what_is_expected_counts_the_rounds_to_come(written_to: Callable[[io.StringIO], None]) -> None:

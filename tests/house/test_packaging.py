@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ TOP_LEVEL = ("sdk", "export", "batch", "triton_models")
 HEAVY = ("torch", "pandas", "pyarrow", "nvtabular", "merlin", "sklearn", "scipy", "numba", "dask", "matplotlib")
 LOCKED_PYTHONS = ("3.11", "3.12", "3.13")
 MERLIN_DOES_WITHOUT = {"dask-cuda", "pynvml", "treelite", "treelite-runtime"}
-LOCKS = ("requirements.lock", "merlin.lock")
+LOCKS = ("night.lock", "requirements.lock", "merlin.lock")
 INSTALLERS = {"pip", "setuptools"}
 
 
@@ -222,16 +222,16 @@ def test_every_extra_that_is_advised_exists() -> None:
 
 def lock_lines(*files: str) -> list[str]:
     lines = [line for file in files for line in (ROOT / file).read_text(encoding="utf-8").splitlines()]
-    return [line for line in lines if line and not line.startswith("#")]
+    return [line for line in lines if line and not line.startswith(("#", "-r "))]
 
 
 MERLIN_NEEDS = [*lock_lines("merlin.lock"), "merlin-models[pytorch]", "nvidia-ml-py"]  # the last has pynvml's module
 MERLIN = {canonicalize_name(Requirement(line).name) for line in lock_lines("merlin.lock")}
 
 
-def lock(python: str) -> dict[NormalizedName, str]:
-    """Package to version, as locked for a Python version."""
-    pins = [Requirement(line) for line in lock_lines(*LOCKS)]
+def lock(python: str, *files: str) -> dict[NormalizedName, str]:
+    """Package to version, as locked for a Python version: in these files, or in all."""
+    pins = [Requirement(line) for line in lock_lines(*(files or LOCKS))]
     chosen = [pin for pin in pins if pin.marker is None or pin.marker.evaluate({"python_version": python})]
     versions = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in chosen}
     assert len(versions) == len(chosen), "a package is locked twice"
@@ -256,9 +256,9 @@ def needed(package: NormalizedName, extras: set[str]) -> set[tuple[NormalizedNam
     }
 
 
-def closure() -> set[NormalizedName]:
-    """All that pyproject.toml and Merlin lead to. What torch alone needs is left to torch: it differs by machine."""
-    todo = {(canonicalize_name(r.name), frozenset(r.extras)) for r in wanted()}
+def closure(wanted: Iterable[Requirement]) -> set[NormalizedName]:
+    """All that these lead to. What torch alone needs is left to torch: it differs by machine."""
+    todo = {(canonicalize_name(r.name), frozenset(r.extras)) for r in wanted}
     done: set[tuple[NormalizedName, frozenset[str]]] = set()
     while todo - done:
         package, extras = (todo - done).pop()
@@ -283,8 +283,26 @@ def test_the_lock_satisfies_pyproject(python: str) -> None:
 
 def test_the_lock_holds_exactly_what_pyproject_leads_to() -> None:
     names = set(lock(".".join(map(str, sys.version_info[:2]))))
-    assert closure() - names - INSTALLERS == set(), "needed, not locked"
-    assert names - closure() - INSTALLERS == set(), "locked, not needed"
+    assert closure(wanted()) - names - INSTALLERS == set(), "needed, not locked"
+    assert names - closure(wanted()) - INSTALLERS == set(), "locked, not needed"
+
+
+def test_a_night_gets_what_the_project_asks_for_with_charts_and_the_web_app() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    asked = [Requirement(text) for text in [*PROJECT["project"]["dependencies"], *extras["plots"], *extras["web"]]]
+    assert (
+        lock(".".join(map(str, sys.version_info[:2])), "night.lock").keys() - INSTALLERS == closure(asked) - INSTALLERS
+    )
+
+
+@pytest.mark.parametrize("image", ["schedulers", "web_app"])
+def test_an_image_gets_the_locks_versions_of_what_a_night_needs(image: str) -> None:
+    """Not as constraints: the lock takes newer packages than tritonclient's extras allow, and pip would refuse."""
+    lines = (ROOT / "examples" / image / "Dockerfile").read_text("utf-8")
+    assert "COPY night.lock pyproject.toml README.md ./" in lines
+    assert "pip install -r night.lock" in lines.replace("--no-cache-dir ", "")
+    assert "--constraint" not in lines
+    assert "!night.lock" in (ROOT / ".dockerignore").read_text("utf-8").splitlines()
 
 
 def test_the_lock_is_what_is_installed_here() -> None:

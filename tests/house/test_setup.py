@@ -46,7 +46,7 @@ class Project:
         self.folder = root / "project"
         self.bin = root / "bin"
         shutil.copytree(ROOT / ".ci", self.folder / ".ci")
-        for name in ("setup.sh", "Makefile", "requirements.lock", "merlin.lock", "pyproject.toml"):
+        for name in ("setup.sh", "Makefile", "night.lock", "requirements.lock", "merlin.lock", "pyproject.toml"):
             shutil.copy(ROOT / name, self.folder / name)
         self.bin.mkdir()
         for tool in TOOLS:
@@ -97,6 +97,7 @@ MERLIN = f"{PIP} --no-deps --no-build-isolation -r merlin.lock"
 PACKAGES = [LOCK, NVTABULAR, MERLIN]
 SELF = f"{PIP} --no-deps --no-build-isolation -e ."
 WARM = "-m sdk doctor --warm-up"
+NIGHT = f"{PIP} -r night.lock"
 
 
 @pytest.fixture
@@ -113,6 +114,52 @@ def project(bare: Project) -> Project:
 def test_a_fresh_folder_gets_an_environment_the_lock_and_the_project(project: Project) -> None:
     assert project.setup().returncode == 0
     assert project.calls() == [VENV, *PACKAGES, SELF, WARM]
+
+
+def test_a_night_gets_what_it_needs_and_make_test_adds_the_rest(project: Project) -> None:
+    first = project.run("make", "nightly")
+    assert (first.returncode, project.calls()[:4]) == (0, [VENV, NIGHT, SELF, WARM])
+    (said,) = [line for line in first.stderr.splitlines() if "installing" in line]
+    assert all(word in said for word in ("what a night needs", "74 packages", "torch", "minutes", "make test"))
+    assert project.run("sh", "setup.sh", "--night").stderr == ""
+    kept = project.folder / ".venv" / "kept"
+    kept.touch()
+    assert project.run("make", "test").returncode == 0
+    assert project.calls()[:5] == [*PACKAGES, SELF, WARM]
+    assert kept.exists(), "the environment is completed, not made again"
+    again = project.run("sh", "setup.sh", "--night")
+    assert (again.returncode, again.stderr, project.setup().stderr, project.calls()) == (0, "", "", [])
+
+
+def test_what_has_everything_serves_a_night_as_it_is(project: Project) -> None:
+    project.setup()
+    project.calls()
+    assert project.run("sh", "setup.sh", "--night").stderr == ""
+    assert project.calls() == []
+    with (project.folder / "pyproject.toml").open("a") as file:
+        file.write("# changed\n")
+    assert project.run("sh", "setup.sh", "--night").returncode == 0
+    assert project.calls() == [SELF, WARM]
+    assert project.setup().stderr == ""
+
+
+@pytest.mark.parametrize(
+    "changed", ["night.lock", "requirements.lock", "merlin.lock", "pyproject.toml", "moved", "broken off"]
+)
+@pytest.mark.parametrize("had", [[], ["--night"]], ids=["all", "night"])
+def test_a_night_is_made_of_the_present_locks(project: Project, changed: str, had: list[str]) -> None:
+    project.run("sh", "setup.sh", *had)
+    project.calls()
+    if changed == "moved":
+        project.folder = project.folder.rename(project.root / "moved")
+    elif changed == "broken off":
+        (project.folder / ".venv" / ".installing").touch()
+    else:
+        with (project.folder / changed).open("a") as file:
+            file.write("# changed\n")
+    assert project.run("sh", "setup.sh", "--night").returncode == 0
+    assert project.calls() == ([SELF, WARM] if changed == "pyproject.toml" else [VENV, NIGHT, SELF, WARM])
+    assert project.run("sh", "setup.sh", "--night").stderr == ""
 
 
 def test_what_cannot_be_compiled_ahead_never_fails_a_set_up(project: Project) -> None:
@@ -132,6 +179,7 @@ def test_a_second_run_installs_nothing_and_says_nothing(project: Project) -> Non
 @pytest.mark.parametrize(
     ("changed", "calls"),
     [
+        ("night.lock", [VENV, *PACKAGES, SELF, WARM]),
         ("requirements.lock", [VENV, *PACKAGES, SELF, WARM]),
         ("merlin.lock", [VENV, *PACKAGES, SELF, WARM]),
         ("pyproject.toml", [SELF, WARM]),

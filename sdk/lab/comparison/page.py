@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sdk.base.errors import UsageError
 from sdk.base.files import json_text
 from sdk.base.printable import number
 from sdk.lab.comparison.contenders import OURS, Contender
@@ -22,8 +21,6 @@ from sdk.measure.evaluation_report import write_files
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BEGIN = "<!-- compare: begin -->"
-END = "<!-- compare: end -->"
 _GAP = "nightly lists minus it, NDCG@10"
 _COUNTED = ("users", "ndcg10", "recall20")
 _POOLED = ("ndcg10", "recall20")
@@ -70,32 +67,6 @@ def write(rendered: Rendered, folder: Path) -> None:
     """
     files = {"compare.md": rendered.page.encode(), "compare.json": rendered.json.encode()}
     write_files(folder, {**files, **rendered.charts})
-
-
-def write_into(rendered: Rendered, page: Path) -> None:
-    """Replace what stands between the two marker lines of a Markdown page, and put the charts beside it.
-
-    Raises:
-        UsageError: the page is absent or lacks the marker lines.
-        OutputError: a file cannot be written.
-    """
-    check_page(page)
-    before, rest = page.read_text("utf-8").split(BEGIN)
-    text = f"{before}{BEGIN}\n\n{rendered.page}\n{END}{rest.split(END)[1]}"
-    write_files(page.parent, {page.name: text.encode(), **rendered.charts})
-
-
-def check_page(page: Path) -> None:
-    """Refuse a page that ``write_into`` could not fill.
-
-    Raises:
-        UsageError: the page is absent or lacks the marker lines.
-    """
-    text = page.read_text("utf-8") if page.is_file() else ""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise UsageError(
-            f"{page}: expected a page with the lines {BEGIN} and {END}, once each; add them where the table shall stand"
-        )
 
 
 def as_markdown(comparison: Comparison) -> str:
