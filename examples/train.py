@@ -36,5 +36,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", nargs="?", type=path_argument, default=Path("bundle"), help="the bundle's folder")
     parser.add_argument("tables", nargs="*", help="interactions, items, users; or a dataset.toml")
-    parser.add_argument("--models", default="dlrm,ncf,history,content", help="history,content alone takes seconds")
+    parser.add_argument("--models", default="dlrm,ncf,bfm,history,content", help="history,content alone takes seconds")
     main(**vars(parser.parse_args()))

@@ -461,7 +461,7 @@ class RunConfig(Checked):
     bfm: BFMConfig = field(default_factory=BFMConfig)
     history: HistoryConfig = field(default_factory=HistoryConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    models: tuple[ModelName, ...] = ("dlrm", "ncf", "history", "content")
+    models: tuple[ModelName, ...] = ("dlrm", "ncf", "bfm", "history", "content")
     final_fit: bool = True
 
     def __post_init__(self) -> None:

@@ -192,7 +192,7 @@ class Bundle:
 
         resolved = self.resolve_model(name)
         if resolved is None:
-            raise UsageError(f"{self.path}: holds no ranker; train it with --models dlrm,ncf,history,content")
+            raise UsageError(f"{self.path}: holds no ranker; train it again without --models")
         path = self.path / f"{resolved}.safetensors"
         return load_ranker(resolved, self.info.config, self.encoded_users, self.encoded_items, path)
 
@@ -211,7 +211,7 @@ class Bundle:
 
     def _need_history(self) -> HistoryModel:
         if self.history is None:
-            message = f"{self.path}: trained without the history model; train it with --models dlrm,ncf,history,content"
+            message = f"{self.path}: trained without the history model; train it again without --models"
             raise UsageError(message)
         return self.history
 

@@ -26,7 +26,7 @@ from sdk.base.progress import Progress
 from sdk.base.types import Bools, IdArray, Int64s, Interactions
 from sdk.data.column_names import columns_of
 from sdk.data.columns import numbers_of
-from sdk.data.id_columns import IdColumn, not_among
+from sdk.data.id_columns import UNKNOWN_ITEM, IdColumn
 from sdk.data.merging import added_up, as_float32, capped, latest
 from sdk.data.readers import OpenTable, TablePart, open_table
 from sdk.data.times import TimeReader
@@ -40,7 +40,6 @@ _ROLE_OF = {
     "user id": "user_id", "item id": "item_id", "rating": "rating", "weight": "weight", "event": "event",
     "timestamp": "timestamp",
 }  # fmt: skip
-UNKNOWN_ITEM = "unknown item: its id is not among the items"
 _ALL_ITEMS = "Give the whole catalogue, of the same ids; or leave --items out: then all items count."
 _EXPECTED = {
     "user_id": "an id: a whole number from 0 on, or text", "item_id": "an id: a whole number from 0 on, or text",
@@ -167,16 +166,15 @@ class _Reader:
         self, source: OpenTable, used: dict[str, str], events: dict[str, float], seen: frozenset[str], until: int,
         items: IdArray | None,
     ) -> None:  # fmt: skip
-        self._items = items
         self._source, self._used, self._weights, self._seen, self._until = source, used, events, seen, until
         self.feedback: Feedback = "explicit" if "rating" in used else "implicit"
-        self._ids = [self._id_column(role, what) for role, what in (("user_id", "user id"), ("item_id", "item id"))]
+        self._ids = [self._id_column("user_id", "user id"), self._id_column("item_id", "item id", items)]
         self._moments = TimeReader()
         self._check_options()
 
-    def _id_column(self, role: str, what: str) -> IdColumn:
+    def _id_column(self, role: str, what: str, among: IdArray | None = None) -> IdColumn:
         column = self._used[role]
-        return IdColumn(what, self._source.where, column, untyped=column in self._source.untyped)
+        return IdColumn(what, self._source.where, column, untyped=column in self._source.untyped, among=among)
 
     def _check_options(self) -> None:
         if (self._weights or self._seen) and "event" not in self._used:
@@ -218,8 +216,6 @@ class _Reader:
             values, wrong = column.checked(table[self._used[role]])
             ids.append(values)
             faults += wrong
-        if self._items is not None:
-            faults.append((UNKNOWN_ITEM, not_among(self._items, ids[1])))
         rating, wrong = self._ratings(table)
         faults += wrong
         weight, takes_out, other, wrong = self._events(table, found)

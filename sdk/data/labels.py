@@ -189,10 +189,11 @@ def learnable(
     feedback: Feedback = "explicit",
     level: int = logging.WARNING,
 ) -> RunConfig:
-    """The run without its rankers where they cannot learn or be measured, if ``models`` is left at its default.
+    """The run without those of its rankers that cannot learn or would gain nothing, if ``models`` is at its default.
 
     Rankers must see likes and dislikes in every part; of implicit feedback, likes, and users with unseen items. The
-    history model and the content model learn from less. A warning says what is left out, and what would help.
+    history model and the content model learn from less. A warning says what is left out, and what would help. Against
+    sampled negatives the BFM is no better than NCF (``docs/how_it_works.md``) and is not trained.
 
     Args:
         interactions: all ratings.
@@ -211,9 +212,10 @@ def learnable(
         return config
     problem = _problem(interactions, parts, config, feedback)
     if not problem:
-        return config
+        gains = [name for name in config.models if feedback == "explicit" or name != "bfm"]
+        return dataclasses.replace(config, models=tuple(gains))
     advice = "" if feedback == "implicit" else _advice(interactions, parts, config)
-    text = "%s: dlrm and ncf cannot learn from it and are left out; %s are trained%s"
+    text = "%s: the rankers cannot learn from it and are left out; %s are trained%s"
     log.log(level, text, problem, _LEFT, advice)
     return dataclasses.replace(config, models=tuple(name for name in config.models if name not in RANKERS))
 

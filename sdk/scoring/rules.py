@@ -281,7 +281,7 @@ def _vectors(diversity: float, items: EncodedTable, content: ContentModel | None
         return csr_matrix((len(items), 0), dtype=np.float32)
     if content is None:
         message = "rules: diversity: the bundle was trained without the content model, which says what is alike"
-        raise UsageError(f"{message}; train it with --models dlrm,ncf,history,content")
+        raise UsageError(f"{message}; train it again without --models")
     place = np.full(len(items), len(content.item_id))
     place[items.index_of(content.item_id)] = np.arange(len(content.item_id))
     matrix = vstack([content.matrix, csr_matrix((1, content.matrix.shape[1]), dtype=np.float32)], format="csr")[place]

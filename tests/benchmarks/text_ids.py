@@ -4,7 +4,8 @@
 
 The same interactions are written twice in a temporary folder, rows in no order: with users and items numbered, and with
 users called by UUIDs and items by codes such as SKU-0004711-B. Each load (``read_interactions``: read, check, index,
-merge pairs) runs in a process of its own, so its peak is its own. Seconds of processors tell what a busy machine hides.
+merge pairs) runs in a process of its own, whose peak is Linux's VmHWM: getrusage's is that of who started it, too.
+Seconds of processors tell what a busy machine hides.
 """
 
 from __future__ import annotations
@@ -28,14 +29,15 @@ ROOT = Path(__file__).resolve().parents[2]
 ITEMS, PER_USER = 62_000, 150
 STEP = 1_000_000
 _LOAD = """
-import resource, time
+import re, time
+import pyarrow.compute, pyarrow.csv, pyarrow.parquet
 from sdk.data.events import read_interactions
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def most(): return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+before = most()
 start, spent = time.perf_counter(), time.process_time()
 loaded = read_interactions({path!r})
 seconds, spent = time.perf_counter() - start, time.process_time() - spent
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(seconds, spent, before / 1024, peak / 1024, len(loaded.interactions), len(loaded.user_id), len(loaded.item_id))
+print(seconds, spent, before, most(), len(loaded.interactions), len(loaded.user_id), len(loaded.item_id))
 """
 
 

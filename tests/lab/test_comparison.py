@@ -71,8 +71,8 @@ def test_peers_of_a_are_tuned_on_the_part_that_our_rankers_stop_on():
 
 def test_single_ratings_are_scored_by_rankers_that_were_asked_for_and_no_others():
     (task,) = tasks_for(dataset(1), ["A"], [42])
-    assert workbench.run_config(task, quick=False).models == ("dlrm", "ncf", "content")
-    assert workbench.run_config(task, ("bfm", "history"), quick=False).models == ("bfm", "content")
+    assert workbench.run_config(task, quick=False).models == ("dlrm", "ncf", "bfm", "content")
+    assert workbench.run_config(task, ("ncf", "history"), quick=False).models == ("ncf", "content")
 
 
 def test_the_rolling_origin_asks_for_each_like_after_the_first_cut_once_in_its_window():
@@ -170,7 +170,7 @@ def test_a_result_comes_back_only_for_equal_facts_and_whole(tmp_path):
 
 
 def small_config(task, models=(), *, quick):
-    models = ("dlrm", "ncf", "content") if task.protocol == "A" else ("dlrm", "ncf", "history", "content")
+    models = ("dlrm", "ncf", "bfm", "content") if task.protocol == "A" else ("dlrm", "ncf", "history", "content")
     config = run_config(models=models, split=SplitConfig(test_share=0.0, validation_share=0.2, seed=task.seed))
     return dataclasses.replace(config, history=HistoryConfig(rank=4, feature_dim=3, penalty=2.0))
 
@@ -191,13 +191,13 @@ def test_every_contender_is_measured(measured):
     _, found = measured
     assert names_of(found, "A") == {
         "popularity", "user and item means", "biased MF", "LightGBM, the DLRM's features",
-        "Marquee NCF", "Marquee DLRM",
+        "Marquee NCF", "Marquee BFM", "Marquee DLRM",
     }  # fmt: skip
     assert names_of(found, "B") == {
         "popularity", "item-kNN", "iALS", "EASE, likes", "EASE, likes and watched (0.6)",
         "Marquee DLRM alone", "Marquee history alone", "Marquee, nightly lists",
     }  # fmt: skip
-    assert len(found.results) == 14
+    assert len(found.results) == 15
     for (protocol, _, name), result in found.results.items():
         unmeasured = {figure for figure, value in result.figures.items() if value is None or not np.isfinite(value)}
         assert unmeasured == ({"log_loss"} if (protocol, name) == ("A", "popularity") else set())
@@ -357,7 +357,7 @@ def test_the_command_prints_its_tables_alone_to_stdout(tmp_path, capsys, monkeyp
     assert main(arguments) == 0
     out, err = capsys.readouterr()
     assert out == (tmp_path / "compare.md").read_text().split("\n![")[0]
-    assert "6/6 A seed 42, Marquee DLRM" in err
+    assert "7/7 A seed 42, Marquee DLRM" in err
 
 
 def test_ratings_that_tell_nothing_apart_are_likes_and_have_no_protocol_a(tmp_path):

@@ -45,7 +45,7 @@ def bundle(tmp_path_factory):
 
 
 def test_every_model_learns_from_likes_alone_and_the_auc_is_called_what_it_is(bundle):
-    assert bundle.info.models == SOME
+    assert bundle.info.models == tuple(name for name in SOME if name != "bfm")
     assert bundle.info.chosen_model in ("dlrm", "ncf")
     assert bundle.interactions.rows.label.all()
     metrics = bundle.info.metrics
