@@ -172,6 +172,15 @@ keep_pip_below_26() {
     [ "$major" -lt 26 ] || "$python" -I -m pip install -qq 'pip<26'
 }
 
+# pip is silent until it is done. On a terminal a clock shows that it works; it ends with this script, however that ends.
+clock() {
+    seconds=0
+    while sleep 5 && kill -0 $$ 2>/dev/null; do
+        seconds=$((seconds + 5))
+        printf '\rsetup: %s s ' "$seconds" >&2
+    done
+}
+
 pip_install() {
     "$python" -I -m pip install -qq --disable-pip-version-check "$@"
 }
@@ -202,7 +211,11 @@ install_packages() {
 }
 
 install() {
-    { has_asked_packages || install_packages; } && pip_install --no-deps --no-build-isolation -e . ||
+    [ ! -t 2 ] || { clock & ticking=$!; }
+    failed=
+    { has_asked_packages || install_packages; } && pip_install --no-deps --no-build-isolation -e . || failed=yes
+    [ ! -t 2 ] || { kill "$ticking" 2>/dev/null || true; printf '\r' >&2; }
+    [ -z "$failed" ] ||
         fail "pip could not install everything (its own words are above); run this again once that is mended."
 }
 
