@@ -194,14 +194,15 @@ install_nvtabular() {
 
 install_night() {
     say "installing what a night needs into $venv: night.lock, $(grep -c == night.lock) packages" \
-        "(minutes, once; torch is the largest; what tests, tools, Merlin and the server need comes with make test)"
+        "(once: minutes, and up to 6 GB, nearly all of it torch; make test adds what tests, tools, Merlin and the" \
+        "server need)"
     pip_install -r night.lock
 }
 
 install_everything() {
     keep_pip_below_26
     say "installing requirements.lock and merlin.lock into $venv: $(cat $locks | grep -c ==) packages, with those of" \
-        "tests, tools, Merlin and the server (minutes, once; torch is the largest)"
+        "tests, tools, Merlin and the server (once: minutes, and up to 7 GB, most of it torch)"
     pip_install -r requirements.lock && install_nvtabular && pip_install --no-deps --no-build-isolation -r merlin.lock
 }
 

@@ -122,7 +122,7 @@ def test_a_night_gets_what_it_needs_and_make_test_adds_the_rest(project: Project
     first = project.run("make", "nightly")
     assert (first.returncode, project.calls()[:4]) == (0, [VENV, NIGHT, SELF, WARM])
     (said,) = [line for line in first.stderr.splitlines() if "installing" in line]
-    assert all(word in said for word in ("what a night needs", "74 packages", "torch", "minutes", "make test"))
+    assert all(word in said for word in ("what a night needs", "74 packages", "minutes", "6 GB", "torch", "make test"))
     assert project.run("sh", "setup.sh", "--night").stderr == ""
     kept = project.folder / ".venv" / "kept"
     kept.touch()
