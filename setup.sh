@@ -181,8 +181,9 @@ clock() {
     done
 }
 
+# Python files are compiled as they are imported: of torch's and others' most never are, and that takes half of a set-up.
 pip_install() {
-    "$python" -I -m pip install -qq --disable-pip-version-check "$@"
+    "$python" -I -m pip install -qq --disable-pip-version-check --no-compile "$@"
 }
 
 # NVTabular's newest wheel is tagged for Python 3.11; its Python code runs on the newer ones, and none of ours calls its

@@ -92,7 +92,7 @@ class Project:
 
 SITE = sysconfig.get_path("purelib")  # of the Python that answers for the recorder
 VENV = "-m venv .venv"
-PIP = "-m pip install -qq --disable-pip-version-check"
+PIP = "-m pip install -qq --disable-pip-version-check --no-compile"
 LOCK = f"{PIP} -r requirements.lock"
 NVTABULAR = f"{PIP} --no-deps --only-binary=:all: --python-version 3.11 --target {SITE} nvtabular==23.8.0"
 MERLIN = f"{PIP} --no-deps --no-build-isolation -r merlin.lock"
