@@ -30,8 +30,8 @@ from sdk.base.printable import one_line
 
 DISTRIBUTION = "marquee-recs"
 _BY_OTHER_MEANS = {
-    "merlin": "sh setup.sh in a checkout of the project (pip alone does not take NVIDIA Merlin's packages together)",
-    "server": "pip install --no-deps 'nvidia-pytriton==0.7.*' (what it asks for besides is older than what is here)",
+    "merlin": "sh setup.sh in a checkout of the project (pip alone refuses it)",
+    "server": "pip install --no-deps 'nvidia-pytriton==0.7.*'",
 }
 
 

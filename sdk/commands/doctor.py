@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 NOT_HEALTHY = 2
 EXTRAS = {
-    "merlin": "fit features by NVTabular: --features nvtabular, export --workflow nvtabular",
-    "dask": "divide work among processes or machines: --workers, --dask",
+    "merlin": "fit features by NVTabular: --features nvtabular",
+    "dask": "divide work among processes or machines: --workers",
     "plots": "draw the charts of reports and evaluations",
     "server": "run a real Triton server: python -m export serve",
-    "compare": "measure iALS and LightGBM beside ours: python -m sdk compare",
+    "compare": "measure iALS and LightGBM beside ours: sdk compare",
     "mlflow": "tell MLflow of bundles and nights: --mlflow",
     "otel": "send OpenTelemetry spans where OTEL_* says",
     "tune": "search for settings: python -m sdk tune",
-    "onnx": "export a ranker for ONNX Runtime: python -m export --backend onnxruntime",
+    "onnx": "export a ranker for ONNX Runtime: --backend onnxruntime",
     "s3": "read tables and write nights at s3://",
     "gcs": "read tables and write nights at gs://",
     "duckdb": "take a query as a table: --interactions 'duckdb:SELECT …'",
@@ -238,7 +238,7 @@ def _as_text(found: Examination, caches: Sequence[CodeCache]) -> str:
     for extra, purpose in EXTRAS.items():
         remedy = found.remedy(extra)
         lines.append(f"  {extra:11s} {'missing' if remedy else 'ok':8s} {purpose}")
-        lines += [f"  {'':20s} {remedy}"] if remedy else []
+        lines += [f"    {remedy}"] if remedy else []
     if not found.healthy:
         lines += ["", "Remedy: sh setup.sh in a checkout, or install the project again with pip."]
     return "\n".join(lines)

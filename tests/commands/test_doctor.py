@@ -103,3 +103,14 @@ def test_versions_stand_in_one_column_whatever_their_length(monkeypatch, capsys)
     assert [line.split()[0] for line in rows] == ["a-rather-long-name", "torch", "numpy"]
     assert len({re.search(r" +(?=[0-9])", line).end() for line in rows}) == 1
     assert len({line.rindex("ok") for line in rows}) == 1
+
+
+def test_optional_parts_stand_on_80_columns(monkeypatch, capsys):
+    listed = ["numpy>=1", *(f'{extra}-package; extra == "{extra}"' for extra in doctor.EXTRAS)]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: listed)
+    main(["doctor"])
+    lines = capsys.readouterr().out.partition("optional parts:\n")[2].splitlines()
+    purposes = [line for line in lines if line.startswith("  ") and not line.startswith("   ")]
+    assert [line.split()[0] for line in purposes] == list(doctor.EXTRAS)
+    assert [line for line in purposes if len(line) > 80] == []
+    assert [line for line in lines if len(line) > 80 and "merlin" not in line] == []
