@@ -88,11 +88,12 @@ def _reach(weight: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.nd
 
 
 def responses(form: PairForm, users: np.ndarray) -> np.ndarray:
-    """(I, U * H) what the first layer answers to some users: items with like answers make a strip."""
+    """(I, 32) what the first layer answers to some users, projected at random: items with like answers make a strip."""
     cross = form.head.cross.reshape(-1, form.users.fields.shape[1], form.items.fields.shape[1])
     weights = np.einsum("jfg,ufd->ujgd", cross, form.users.fields[users])
     answers = form.items.hidden[:, None] + np.einsum("ujgd,igd->iuj", weights, form.items.fields)
-    return answers.reshape(len(form.items), -1)
+    answers = answers.reshape(len(form.items), -1)
+    return answers @ np.random.default_rng(1).normal(size=(answers.shape[1], 32))
 
 
 def measured(form: PairForm, num_users: int) -> Iterator[str]:
