@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from contextvars import ContextVar
+from threading import Event, Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _TELL_EVERY_S = 60.0
+_TICK_S = 1.0
 _SCALED = ("rows", "B")
 """Units that come by the million, of which the live line says thousands."""
 _PRESENT: ContextVar[Progress | None] = ContextVar("present", default=None)
@@ -29,6 +31,16 @@ def hold_up(words: str) -> None:
     live = Progress.live
     if live is not None and live.bar is not None:
         live.bar.set_postfix_str(words or live._beside)
+
+
+def _tick(ended: Event) -> None:
+    """Draw the live line anew each second: its clock shows that work goes on where nothing is counted for minutes."""
+    while not ended.wait(_TICK_S):
+        bar = Progress.live.bar if Progress.live is not None else None
+        if bar is not None:
+            with bar.get_lock():
+                if not bar.disable:  # as it is once it was closed
+                    bar.display()
 
 
 def present() -> Progress:
@@ -64,11 +76,13 @@ class Progress:
         self._beside, self._best = "", -math.inf
 
     def __enter__(self) -> Progress:
-        self._outer = _PRESENT.get()
+        self._outer, self._ended = _PRESENT.get(), Event()
         self._token = _PRESENT.set(self)
         if is_terminal(sys.stderr):
             if self._outer is not None:
                 self._outer._hide()
+            else:
+                Thread(target=_tick, args=(self._ended,), name="marquee-progress", daemon=True).start()
             self._draw()
         return self
 
@@ -76,6 +90,7 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _PRESENT.reset(self._token)
+        self._ended.set()
         if self.bar is not None:
             self._hide()
             if self._outer is not None and self._outer.bar is not None:
@@ -85,7 +100,7 @@ class Progress:
         from tqdm import tqdm
 
         unit, scaled = f" {self.unit}" if self.unit != "B" else "B", self.unit in _SCALED
-        shape = None if self.total else "{desc} …{postfix}"
+        shape = None if self.total else "{desc} … {elapsed}{postfix}"
         self.bar = tqdm(
             total=self.total or None, initial=self.done, desc=one_line(self.stage), unit=unit, unit_scale=scaled,
             leave=False, bar_format=shape, dynamic_ncols=True, file=sys.stderr, postfix=self._beside,

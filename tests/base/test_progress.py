@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event, current_thread, main_thread
 
 import pytest
 
@@ -106,6 +107,25 @@ def test_what_holds_a_stage_up_is_said_at_once_by_any_thread(written_to: Callabl
         assert "best AUC 0.8]" in terminal.screen()[-1]
     hold_up("nobody sees it")
     assert "nobody" not in terminal.getvalue()
+
+
+def test_the_line_goes_on_where_nothing_is_counted_for_long(
+    written_to: Callable[[io.StringIO], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One product of large matrices took six minutes, in which the line stood still."""
+
+    class Watched(Terminal):
+        def write(self, text: str) -> int:
+            if current_thread() is not main_thread() and "history model … 00:" in text:
+                ticked.set()
+            return super().write(text)
+
+    ticked = Event()
+    monkeypatch.setattr(progress_module, "_TICK_S", 0.001)
+    written_to(terminal := Watched())
+    with Progress("history model"):
+        assert ticked.wait(60)
+    assert terminal.screen()[-1] == "", "nothing draws it again once it is over"
 
 
 def test_a_log_has_one_line_a_stage(written_to: Callable[[io.StringIO], None]) -> None:
