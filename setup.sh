@@ -172,8 +172,18 @@ keep_pip_below_26() {
     [ "$major" -lt 26 ] || "$python" -I -m pip install -qq 'pip<26'
 }
 
+# pip is silent until it is done. On a terminal a clock shows that it works; it ends with this script, however that ends.
+clock() {
+    seconds=0
+    while sleep 5 && kill -0 $$ 2>/dev/null; do
+        seconds=$((seconds + 5))
+        printf '\rsetup: %s s ' "$seconds" >&2
+    done
+}
+
+# Python files are compiled as they are imported: of torch's and others' most never are, and that takes half of a set-up.
 pip_install() {
-    "$python" -I -m pip install -qq --disable-pip-version-check "$@"
+    "$python" -I -m pip install -qq --disable-pip-version-check --no-compile "$@"
 }
 
 # NVTabular's newest wheel is tagged for Python 3.11; its Python code runs on the newer ones, and none of ours calls its
@@ -185,14 +195,15 @@ install_nvtabular() {
 
 install_night() {
     say "installing what a night needs into $venv: night.lock, $(grep -c == night.lock) packages" \
-        "(minutes, once; torch is the largest; what tests, tools, Merlin and the server need comes with make test)"
+        "(once: minutes, and up to 6 GB, nearly all of it torch; make test adds what tests, tools, Merlin and the" \
+        "server need)"
     pip_install -r night.lock
 }
 
 install_everything() {
     keep_pip_below_26
     say "installing requirements.lock and merlin.lock into $venv: $(cat $locks | grep -c ==) packages, with those of" \
-        "tests, tools, Merlin and the server (minutes, once; torch is the largest)"
+        "tests, tools, Merlin and the server (once: minutes, and up to 7 GB, most of it torch)"
     pip_install -r requirements.lock && install_nvtabular && pip_install --no-deps --no-build-isolation -r merlin.lock
 }
 
@@ -202,7 +213,11 @@ install_packages() {
 }
 
 install() {
-    { has_asked_packages || install_packages; } && pip_install --no-deps --no-build-isolation -e . ||
+    [ ! -t 2 ] || { clock & ticking=$!; }
+    failed=
+    { has_asked_packages || install_packages; } && pip_install --no-deps --no-build-isolation -e . || failed=yes
+    [ ! -t 2 ] || { kill "$ticking" 2>/dev/null || true; printf '\r' >&2; }
+    [ -z "$failed" ] ||
         fail "pip could not install everything (its own words are above); run this again once that is mended."
 }
 

@@ -71,9 +71,14 @@ def _ways_on(bundle_path: Path, out: str | Path) -> Iterator[str]:
     yield "one user's list, in DuckDB:"
     yield f"  SELECT rank, {'title' if has_names else 'item_id'}, score FROM '{place}/user_items/*.parquet'"
     yield f"  {joined}WHERE user_id = {_as_sql(users[0] if users else 0)} ORDER BY rank LIMIT 5;"
-    yield "next, with data of your own (docs/your_data.md):"
-    yield "  python -m sdk inspect plays.parquet catalogue.parquet --out dataset.toml"
-    yield "  python -m sdk train --dataset dataset.toml --out own-bundle"
+    if bundle.info.data["name"] == "ml-sample":
+        yield "next, with data of your own (docs/your_data.md):"
+        yield "  python -m sdk inspect plays.parquet catalogue.parquet --out dataset.toml"
+        yield "  python -m sdk train --dataset dataset.toml --out own-bundle"
+    else:
+        yield "next, how good they are, and the same lists for live requests (docs/serving.md):"
+        yield f"  python -m sdk evaluate --bundle {bundle_path}"
+        yield f"  python -m export --bundle {bundle_path} --out repository"
 
 
 def _as_sql(asked: Id) -> str:

@@ -23,19 +23,39 @@ from __future__ import annotations
 
 import copyreg
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from sdk.base.printable import one_line
 
+DISTRIBUTION = "marquee-recs"
 _BY_OTHER_MEANS = {
-    "merlin": "sh setup.sh in a checkout of the project (pip alone does not take NVIDIA Merlin's packages together)",
-    "server": "pip install --no-deps 'nvidia-pytriton==0.7.*' (what it asks for besides is older than what is here)",
+    "merlin": "sh setup.sh in a checkout of the project (pip alone refuses it)",
+    "server": "pip install --no-deps 'nvidia-pytriton==0.7.*'",
 }
 
 
 def how_to_get(extra: str) -> str:
-    """What installs an optional part, in words: from the project itself, never by a name that others may hold."""
-    return _BY_OTHER_MEANS.get(extra, f"pip install '.[{extra}]' in the project's folder")
+    """What installs an optional part, in words: in a checkout from the project itself, beside an installed wheel what
+    it asks for; never by a name that others may hold.
+    """
+    if extra in _BY_OTHER_MEANS:
+        return _BY_OTHER_MEANS[extra]
+    is_checkout = (Path(__file__).resolve().parents[2] / "pyproject.toml").is_file()
+    asked = [] if is_checkout else _asked_by(extra)
+    return f"pip install {' '.join(asked)}" if asked else f"pip install '.[{extra}]' in the project's folder"
+
+
+def _asked_by(extra: str) -> list[str]:
+    """What an optional part asks for, quoted for a shell; nothing where the installed project does not say."""
+    import importlib.metadata
+
+    try:
+        listed = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    halves = (text.partition(";") for text in listed)
+    return [f"'{asked.strip()}'" for asked, _, marker in halves if f'extra == "{extra}"' in marker.replace("'", '"')]
 
 
 class MarqueeError(Exception):

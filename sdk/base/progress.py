@@ -7,8 +7,9 @@ import math
 import sys
 import time
 from contextvars import ContextVar
+from threading import Event, Thread
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sdk.base.logs import details, facts
 from sdk.base.printable import one_line
@@ -19,9 +20,27 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _TELL_EVERY_S = 60.0
+_TICK_S = 1.0
 _SCALED = ("rows", "B")
 """Units that come by the million, of which the live line says thousands."""
 _PRESENT: ContextVar[Progress | None] = ContextVar("present", default=None)
+
+
+def hold_up(words: str) -> None:
+    """Say on the live line, if there is one, what the work waits for just now; nothing once it goes on."""
+    live = Progress.live
+    if live is not None and live.bar is not None:
+        live.bar.set_postfix_str(words or live._beside)
+
+
+def _tick(ended: Event) -> None:
+    """Draw the live line anew each second: its clock shows that work goes on where nothing is counted for minutes."""
+    while not ended.wait(_TICK_S):
+        bar = Progress.live.bar if Progress.live is not None else None
+        if bar is not None:
+            with bar.get_lock():
+                if not bar.disable:  # as it is once it was closed
+                    bar.display()
 
 
 def present() -> Progress:
@@ -40,9 +59,12 @@ class Progress:
         pairs_each: user-title pairs that one unit stands for; 0 leaves the rate of pairs out.
 
     Attributes:
+        live: whose line the terminal shows, whichever thread asks.
         words: what the stage's closing line says of it.
         rounds: how often what is now done is done once more afterwards, as ``expect`` counts it.
     """
+
+    live: ClassVar[Progress | None] = None
 
     def __init__(self, stage: str, unit: str = "", *, parts: int = 0, total: int = 0, pairs_each: int = 0) -> None:
         self.stage, self.unit, self.parts, self.total, self.pairs_each = stage, unit, parts, total, pairs_each
@@ -54,11 +76,13 @@ class Progress:
         self._beside, self._best = "", -math.inf
 
     def __enter__(self) -> Progress:
-        self._outer = _PRESENT.get()
+        self._outer, self._ended = _PRESENT.get(), Event()
         self._token = _PRESENT.set(self)
         if is_terminal(sys.stderr):
             if self._outer is not None:
                 self._outer._hide()
+            else:
+                Thread(target=_tick, args=(self._ended,), name="marquee-progress", daemon=True).start()
             self._draw()
         return self
 
@@ -66,6 +90,7 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _PRESENT.reset(self._token)
+        self._ended.set()
         if self.bar is not None:
             self._hide()
             if self._outer is not None and self._outer.bar is not None:
@@ -75,15 +100,17 @@ class Progress:
         from tqdm import tqdm
 
         unit, scaled = f" {self.unit}" if self.unit != "B" else "B", self.unit in _SCALED
-        shape = None if self.total else "{desc} …{postfix}"
+        shape = None if self.total else "{desc} … {elapsed}{postfix}"
         self.bar = tqdm(
             total=self.total or None, initial=self.done, desc=one_line(self.stage), unit=unit, unit_scale=scaled,
             leave=False, bar_format=shape, dynamic_ncols=True, file=sys.stderr, postfix=self._beside,
         )  # fmt: skip
+        Progress.live = self
 
     def _hide(self) -> None:
         if self.bar is not None:
             self.bar.close()
+            Progress.live = None
 
     def count(self, unit: str, total: int) -> None:
         """Begin to count: so many units are to come."""

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from sdk.base import __version__
-from sdk.base.errors import how_to_get
+from sdk.base.errors import DISTRIBUTION, how_to_get
 from sdk.machine.blas import kernels, slow_blas, vector_unit
 from sdk.machine.device import usable_cores
 from sdk.shell.cli import new_parser
@@ -23,17 +23,16 @@ if TYPE_CHECKING:
     from sdk.machine.code_cache import CodeCache
 
 NOT_HEALTHY = 2
-DISTRIBUTION = "marquee-recs"
 EXTRAS = {
-    "merlin": "fit features by NVTabular: --features nvtabular, export --workflow nvtabular",
-    "dask": "divide work among processes or machines: --workers, --dask",
+    "merlin": "fit features by NVTabular: --features nvtabular",
+    "dask": "divide work among processes or machines: --workers",
     "plots": "draw the charts of reports and evaluations",
     "server": "run a real Triton server: python -m export serve",
-    "compare": "measure iALS and LightGBM beside ours: python -m sdk compare",
+    "compare": "measure iALS and LightGBM beside ours: sdk compare",
     "mlflow": "tell MLflow of bundles and nights: --mlflow",
     "otel": "send OpenTelemetry spans where OTEL_* says",
     "tune": "search for settings: python -m sdk tune",
-    "onnx": "export a ranker for ONNX Runtime: python -m export --backend onnxruntime",
+    "onnx": "export a ranker for ONNX Runtime: --backend onnxruntime",
     "s3": "read tables and write nights at s3://",
     "gcs": "read tables and write nights at gs://",
     "duckdb": "take a query as a table: --interactions 'duckdb:SELECT …'",
@@ -105,8 +104,10 @@ class Examination:
         """How to get an optional part; nothing where it is there."""
         if not self.extras[extra]:
             return "unknown to the installed release; install the project again"
-        lacking = ", ".join(package.name for package in self.extras[extra] if package.state != "ok")
-        return f"{how_to_get(extra)} ({lacking})" if lacking else ""
+        lacking, how = [package.name for package in self.extras[extra] if package.state != "ok"], how_to_get(extra)
+        if not lacking or all(name in how for name in lacking):
+            return how if lacking else ""
+        return f"{how} ({', '.join(lacking)})"
 
 
 def examine() -> Examination:
@@ -237,7 +238,7 @@ def _as_text(found: Examination, caches: Sequence[CodeCache]) -> str:
     for extra, purpose in EXTRAS.items():
         remedy = found.remedy(extra)
         lines.append(f"  {extra:11s} {'missing' if remedy else 'ok':8s} {purpose}")
-        lines += [f"  {'':20s} {remedy}"] if remedy else []
+        lines += [f"    {remedy}"] if remedy else []
     if not found.healthy:
         lines += ["", "Remedy: sh setup.sh in a checkout, or install the project again with pip."]
     return "\n".join(lines)

@@ -7,6 +7,7 @@ import json
 import logging
 from typing import Any
 
+from sdk.base.progress import Progress
 from sdk.commands.datasets import add_reading
 from sdk.shell.cli import add_bundle, between, new_parser, path_argument, table_argument, whole_number
 from sdk.shell.terminal import show
@@ -48,11 +49,12 @@ def _evaluate(args: argparse.Namespace) -> int:
     if args.reports is not None:
         write_files(args.reports, {})  # what cannot be written is said before any work
     measured: dict[str, Any] = {"samples": args.samples, "max_list_users": most_users}
-    if args.later is None:
-        evaluation = evaluate_bundle(bundle, **measured)
-    else:
-        loaded = read_newer(bundle, args.later, name="--later", columns=args.columns, events=args.events)
-        evaluation = evaluate_later(bundle, loaded, include_seen=args.include_seen, **measured)
+    with Progress("evaluation"):
+        if args.later is None:
+            evaluation = evaluate_bundle(bundle, **measured)
+        else:
+            loaded = read_newer(bundle, args.later, name="--later", columns=args.columns, events=args.events)
+            evaluation = evaluate_later(bundle, loaded, include_seen=args.include_seen, **measured)
     if evaluation.lists is None:
         text = "no lists are measured: no test rating is at least %g (history.like_at in train's --config)"
         log.warning(text, bundle.info.config.history.like_at)

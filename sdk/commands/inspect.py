@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from sdk.base.config import RunConfig
-from sdk.base.errors import OutputError, UsageError
+from sdk.base.errors import DataError, OutputError, UsageError
 from sdk.base.files import write_file
 from sdk.base.rights import reason
 from sdk.commands.datasets import TABLE, add_tables
@@ -89,12 +90,27 @@ def _tables(args: argparse.Namespace) -> dict[str, list[str] | None]:
 
     found = {name: list(getattr(args, name) or ()) for name in ("interactions", "items", "users")}
     for place in args.files:
+        _refuse_movielens(place)
         found[kind_of(place, args.columns or {})].append(place)
     if not found["interactions"]:
         named = "none of the tables has users and items" if args.files else "got no table"
         message = f"{named}, expected one of interactions at least. Give it by --interactions TABLE"
         raise UsageError(f"{message}, and say which column is what: --columns user_id=COLUMN,item_id=COLUMN.")
     return {name: places or None for name, places in found.items()}
+
+
+def _refuse_movielens(place: str) -> None:
+    """A published folder or zip of it is no table, and nothing in it has to be told apart."""
+    from sdk.data.forms import find_form
+
+    if not (Path(place).is_dir() or place.endswith(".zip")):
+        return
+    with contextlib.suppress(DataError):
+        find_form(place)
+        way = f"python -m sdk train --movielens {place} --out bundle"
+        raise UsageError(
+            f"{place}: MovieLens, which needs no description: {way}. Or give its tables, each by its path."
+        )
 
 
 def _description(gathered: Tables, tables: Mapping[str, Sequence[str] | None], args: argparse.Namespace) -> DatasetFile:

@@ -31,11 +31,10 @@ def add(commands: Any) -> None:
     add_bundle(parser)
     common = parser.group("common")
     common.add_argument("--k", type=whole_number, default=10, metavar="N", help="how many items")
-    common.add_argument("--model", default="best", help="dlrm, ncf or best; for --user")
+    common.add_argument("--model", default="best", help="dlrm, ncf, bfm or best; for --user")
     common.add_argument("--include-seen", action="store_true", help="list items that the user has rated, too")
-    details = common.add_mutually_exclusive_group()
-    details.add_argument("--why", action="store_true", help="take each score apart: which items add how much")
-    details.add_argument("--json", action="store_true", help="print JSON, with what --why says")
+    common.add_argument("--why", action="store_true", help="take each score apart: which items add how much")
+    common.add_argument("--json", action="store_true", help="print JSON, with what --why says")
 
 
 def _recommend(args: argparse.Namespace) -> int:

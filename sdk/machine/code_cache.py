@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from sdk.base.files import sha256_of, sweep, write_file
+from sdk.base.progress import hold_up
 
 log = logging.getLogger(__name__)
 _DIGEST_BYTES = 64
@@ -59,10 +60,12 @@ class KeptCode:
                     return CompileResult._rebuild(target, *pickle.loads(_payload(folder / name)))
         except Exception as error:  # whatever it is, the code can be compiled again
             _say_once(error, self._folders(), "compiled again")
+        hold_up("compiling, once")
         return None
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
         """Keep a compiled function in the first folder that takes it."""
+        hold_up("")
         if compiled.lifted or compiled.library.has_dynamic_globals:  # holds addresses of this process
             return
         from numba.core.serialize import dumps

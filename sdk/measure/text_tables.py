@@ -10,7 +10,7 @@ from sdk.measure.slices import Slice
 from sdk.metrics.pointwise import Interval, SliceFigures
 from sdk.shell.terminal import Page
 
-_BORDERS = "In brackets: the training ratings that a user or title has."
+_BORDERS = "In brackets: how many rows of the training part a user or an item has."
 
 
 def display(model: str) -> str:

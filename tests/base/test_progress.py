@@ -6,12 +6,14 @@ import io
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, current_thread, main_thread
 
 import pytest
 
 from sdk.base import progress as progress_module
 from sdk.base.logs import configure
-from sdk.base.progress import Progress, present
+from sdk.base.progress import Progress, hold_up, present
 from sdk.base.stages import Stages
 
 
@@ -91,6 +93,39 @@ def test_a_stage_within_another_has_the_line_and_gives_it_back(written_to: Calla
         assert outer.bar is not None
         assert (outer.bar.n, outer.bar.total) == (1, 2)
     assert terminal.screen()[-1] == ""
+
+
+def test_what_holds_a_stage_up_is_said_at_once_by_any_thread(written_to: Callable[[io.StringIO], None]) -> None:
+    written_to(terminal := Terminal())
+    hold_up("nobody sees it")
+    with Progress("scoring users", "users", total=10) as shown:
+        shown.show("best AUC 0.8")
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(hold_up, "compiling, once").result()
+            assert "compiling, once]" in terminal.screen()[-1]
+            pool.submit(hold_up, "").result()
+        assert "best AUC 0.8]" in terminal.screen()[-1]
+    hold_up("nobody sees it")
+    assert "nobody" not in terminal.getvalue()
+
+
+def test_the_line_goes_on_where_nothing_is_counted_for_long(
+    written_to: Callable[[io.StringIO], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One product of large matrices took six minutes, in which the line stood still."""
+
+    class Watched(Terminal):
+        def write(self, text: str) -> int:
+            if current_thread() is not main_thread() and "history model … 00:" in text:
+                ticked.set()
+            return super().write(text)
+
+    ticked = Event()
+    monkeypatch.setattr(progress_module, "_TICK_S", 0.001)
+    written_to(terminal := Watched())
+    with Progress("history model"):
+        assert ticked.wait(60)
+    assert terminal.screen()[-1] == "", "nothing draws it again once it is over"
 
 
 def test_a_log_has_one_line_a_stage(written_to: Callable[[io.StringIO], None]) -> None:

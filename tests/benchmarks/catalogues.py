@@ -18,6 +18,7 @@ import argparse
 import csv
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -25,6 +26,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -161,9 +163,7 @@ def repeats(way: Way, real: RealSet) -> str:
     """Lists by time in which what was had may come again: learnt from the earlier four fifths, asked for the rest."""
     path = way.folder / real.options[1]
     names = [f"{when}{path.suffix}" for when in ("earlier", "later")]
-    for name, part in zip(names, by_time(path, real.moment), strict=True):
-        write = part.to_parquet if path.suffix == ".parquet" else part.to_csv
-        write(way.folder / name, index=False)
+    apart(by_time, path, real.moment, [way.folder / name for name in names])
     tables = [names[0] if each == real.options[1] else each for each in real.options]
     found: dict[str, dict[str, str]] = {}
     measured = dict.fromkeys(LATER, "nobody")
@@ -192,12 +192,20 @@ def _table_of(found: Mapping[str, Mapping[str, str]], measured: Mapping[str, str
     return "\n".join([f"NDCG@10 / Recall@20 / items in all top tens. {about}.", "", *lines])
 
 
-def by_time(path: Path, moment: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A table's rows before the moment at which four fifths are over, and those from it on."""
+def apart(work: Callable[..., None], *arguments: object) -> None:
+    """Have a process of its own do it: what this one ever held, the system counts for those that it starts."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
+        other.submit(work, *arguments).result()
+
+
+def by_time(path: Path, moment: str, parts: Sequence[Path]) -> None:
+    """Write a table's rows before the moment at which four fifths are over, and those from it on."""
     table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=str, encoding="utf-8-sig")
     when = pd.to_datetime(table[moment])
     is_later = when >= when.quantile(0.8)
-    return table[~is_later], table[is_later]
+    for rows, part in zip((table[~is_later], table[is_later]), parts, strict=True):
+        write = rows.to_parquet if part.suffix == ".parquet" else rows.to_csv
+        write(part, index=False)
 
 
 def first_row(night: Path) -> tuple[str, str]:
@@ -270,7 +278,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in args.sets.split(","):
         real, way = SETS[name], Way(name, (args.work / name).absolute())
         way.folder.mkdir(parents=True, exist_ok=True)
-        real.write(args.packages, way.folder)
+        apart(real.write, args.packages, way.folder)
         if not args.no_walk:
             walk(way, real)
         table = as_table(way)

@@ -14,6 +14,7 @@ import sdk
 from batch.score import main as score
 from sdk.__main__ import main as sdk_main
 from sdk.base.config import to_json
+from sdk.base.errors import how_to_get
 from sdk.base.files import sha256_of
 from sdk.shell.parser import what_helps
 
@@ -147,7 +148,6 @@ def test_a_missing_package_is_refused_before_any_work(command, home, bundle, tmp
     else:
         assert score(["--bundle", str(bundle.path), "--run-date", "2026-11-23", *out]) == 2
     assert capsys.readouterr().err == (
-        "mlflow: the package mlflow is not installed; pip install '.[mlflow]' in the project's folder. "
-        f"{what_helps(2)}\n"
+        f"mlflow: the package mlflow is not installed; {how_to_get('mlflow')}. {what_helps(2)}\n"
     )
     assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -166,3 +167,15 @@ def test_a_table_of_neither_users_nor_items_is_refused_with_the_option_that_mend
     pd.DataFrame({"nick": ["a"], "good": ["b"]}).to_csv(tmp_path / "x.csv", index=False)
     assert main(["inspect", str(tmp_path / "x.csv")]) == 3
     assert "--columns user_id=COLUMN,item_id=COLUMN" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_movielens_as_it_was_published_needs_no_inspection(tmp_path, capsys, kind):
+    """Its README was taken for a table whose first line names no columns."""
+    folder = tmp_path / "ml-latest-small"
+    folder.mkdir()
+    for name in ("ratings.csv", "movies.csv", "README.txt"):
+        (folder / name).write_text("Summary\n", "utf-8")
+    place = folder if kind == "folder" else Path(shutil.make_archive(str(folder), "zip", folder))
+    assert main(["inspect", str(place)]) == 2
+    assert f"python -m sdk train --movielens {place} --out bundle" in capsys.readouterr().err

@@ -134,6 +134,15 @@ def test_the_installed_commands_run_from_any_folder(installed: Path, tmp_path: P
     assert f"python -m {module}" in result.stdout
 
 
+def test_what_installs_an_optional_part_fits_a_wheel_and_a_checkout(installed: Path, tmp_path: Path) -> None:
+    code = "from sdk.base.errors import how_to_get; print(how_to_get('web'))"
+    assert (
+        run_python("-c", code, cwd=tmp_path, PYTHONPATH=str(installed)).stdout
+        == "pip install 'flask>=3' 'waitress>=3'\n"
+    )
+    assert run_python("-c", code).stdout == "pip install '.[web]' in the project's folder\n"
+
+
 def test_the_installed_project_has_one_command_for_all(installed: Path, tmp_path: Path) -> None:
     script = str(installed / "bin" / "marquee")
     listed = run_python(script, "--help", cwd=tmp_path, PYTHONPATH=str(installed))

@@ -66,6 +66,7 @@ def test_the_same_seed_trains_the_same_models(home, tmp_path):
 def test_the_taste_names_three_users_and_three_titles(home):
     taste = run(home, "batch.taste", "--bundle", "bundle", "--out", "nightly").stdout
     assert f"run_date={DATE}" in taste
+    assert "next, with data of your own (docs/your_data.md):" in taste
     assert len(re.findall(r"^user \d+:$", taste, re.M)) == 3
     assert len(re.findall(r"^like .+ \(\d{4}\):$", taste, re.M)) == 3
     assert len(re.findall(r"^  5\. .+ \(\d{4}\)$", taste, re.M)) == 6

@@ -28,7 +28,9 @@ case "$*" in
         : >"$last/pyvenv.cfg"
         cp "$root/recorder" "$last/bin/python" ;;
     *"-m pip --version"*) echo "pip $(cat "$root/pip_version") from somewhere (python 3.11)" ;;
-    *"-m pip install"*) [ ! -e "$root/no_network" ] ;;
+    *"-m pip install"*)
+        [ ! -p "$root/slow" ] || {{ read -r _ <"$root/slow"; rm "$root/slow"; }}
+        [ ! -e "$root/no_network" ] ;;
     *core_suite.py*) echo "core suite, Python 3.11: $(cat "$root/core_outcome")"; grep -q passed "$root/core_outcome" ;;
     *"-m pytest"*) env >"$root/env"; cat "$root/closing"; exit "$(cat "$root/pytest_code")" ;;
     *"-m sdk doctor"*) [ ! -e "$root/no_compiler" ] ;;
@@ -90,7 +92,7 @@ class Project:
 
 SITE = sysconfig.get_path("purelib")  # of the Python that answers for the recorder
 VENV = "-m venv .venv"
-PIP = "-m pip install -qq --disable-pip-version-check"
+PIP = "-m pip install -qq --disable-pip-version-check --no-compile"
 LOCK = f"{PIP} -r requirements.lock"
 NVTABULAR = f"{PIP} --no-deps --only-binary=:all: --python-version 3.11 --target {SITE} nvtabular==23.8.0"
 MERLIN = f"{PIP} --no-deps --no-build-isolation -r merlin.lock"
@@ -120,7 +122,7 @@ def test_a_night_gets_what_it_needs_and_make_test_adds_the_rest(project: Project
     first = project.run("make", "nightly")
     assert (first.returncode, project.calls()[:4]) == (0, [VENV, NIGHT, SELF, WARM])
     (said,) = [line for line in first.stderr.splitlines() if "installing" in line]
-    assert all(word in said for word in ("what a night needs", "74 packages", "torch", "minutes", "make test"))
+    assert all(word in said for word in ("what a night needs", "74 packages", "minutes", "6 GB", "torch", "make test"))
     assert project.run("sh", "setup.sh", "--night").stderr == ""
     kept = project.folder / ".venv" / "kept"
     kept.touch()
@@ -129,6 +131,25 @@ def test_a_night_gets_what_it_needs_and_make_test_adds_the_rest(project: Project
     assert kept.exists(), "the environment is completed, not made again"
     again = project.run("sh", "setup.sh", "--night")
     assert (again.returncode, again.stderr, project.setup().stderr, project.calls()) == (0, "", "", [])
+
+
+def test_on_a_terminal_a_clock_shows_that_pip_works(project: Project) -> None:
+    """pip ends once the clock has struck: the second sleep lets it, and ends the clock."""
+    os.mkfifo(project.root / "slow")
+    text = f'#!/bin/sh\n[ -e "{project.root}/slept" ] || {{ : >"{project.root}/slept"; exit 0; }}\n'
+    project.executable("bin/sleep", f'{text}[ ! -p "{project.root}/slow" ] || echo on >"{project.root}/slow"\nexit 1\n')
+    ours, theirs = os.openpty()
+    environment = {"PATH": str(project.bin), "HOME": str(project.root)}
+    done = subprocess.run(
+        ["sh", "setup.sh"], cwd=project.folder, env=environment, stderr=theirs, timeout=60, check=False
+    )
+    said = os.read(ours, 65536).decode()
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == 0
+    assert "\rsetup: 5 s " in said
+    assert "\rsetup: compiling" in said
+    assert project.setup().stderr == ""
 
 
 def test_what_has_everything_serves_a_night_as_it_is(project: Project) -> None:

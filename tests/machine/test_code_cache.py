@@ -42,6 +42,19 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cache
 
 
+def test_what_waits_for_the_compiler_is_told_so_once(tmp_path: Path) -> None:
+    """A fresh installation's first night stood at 0 % for as long as it compiled, without a word."""
+    told = f"import sdk.machine.code_cache as kept\nkept.hold_up = lambda words: print(repr(words))\n{SCORE}"
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    runs = [
+        subprocess.run([sys.executable, "-c", told], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
+    words = [run.stdout.splitlines()[:-1] for run in runs]
+    assert (set(words[0]), words[0][0], words[0][-1]) == ({"'compiling, once'", "''"}, "'compiling, once'", "''")
+    assert words[1] == []
+
+
 def flipped(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0xFF

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdk.base.errors import OutputError
+from sdk.base.errors import OutputError, how_to_get
 from sdk.measure.charts import best_epoch, can_draw, draw_auc
 from sdk.measure.evaluation import Evaluation
 from sdk.measure.evaluation_report import write_reports
@@ -134,7 +134,7 @@ def test_without_matplotlib_all_but_the_charts_is_written_and_said_once(tmp_path
     finally:
         can_draw.cache_clear()
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
-        "charts are left out, for matplotlib is not installed: pip install '.[plots]' in the project's folder"
+        f"charts are left out, for matplotlib is not installed: {how_to_get('plots')}"
     ]
 
 

@@ -52,7 +52,8 @@ def test_its_query_gives_the_list_that_duckdb_reads(bundle_path, bundle, out, ca
     user = bundle.users["user_id"][0].as_py()
     shown = lines[lines.index(f"user {user}:") + 1 :][: len(found)]
     assert [f"  {rank}. {title}" for rank, title, _ in found] == [line.partition(" (")[0] for line in shown]
-    assert lines[start + 3].startswith("next, with data of your own")
+    assert lines[start + 3].startswith("next, how good they are"), "these are data of one's own already"
+    assert lines[start + 4] == f"  python -m sdk evaluate --bundle {bundle_path}"
 
 
 def test_the_first_of_a_list_has_its_reason(bundle_path, bundle, out):
