@@ -75,6 +75,7 @@ def _add_advanced(parser: CommandParser) -> None:
     cli.add_fields(group, Job, "skip_gate", action="append", default=[], metavar="NAME", help=skipped)
     cli.add_fields(group, Job, "explore", metavar="TAU")
     cli.add_fields(group, Job, "explore_share", metavar="S")
+    cli.add_fields(group, Job, "judged", metavar="LOG")
     cli.add_fields(group, Job, "device", choices=DEVICES)
     cli.add_fields(group, Job, "full", "users_per_part", "threads", "memory_mib")
     cli.add_cluster_options(parser)

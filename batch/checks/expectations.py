@@ -38,13 +38,31 @@ class Expectations:
     skip: Sequence[str] = ()
 
 
-def expectations(bundle: Bundle, job: Job, asked: Asked | None = None) -> Expectations:
+def judged_by_log(bundle: Bundle, job: Job) -> float | None:
+    """The gate ``judged``'s figure: the upper end of the doubly robust estimate's interval over what was earned.
+
+    Returns:
+        None without ``--judged``, or where nothing was earned there.
+
+    Raises:
+        DataError: see ``sdk.measure.judging.read_log``.
+    """
+    if job.judged is None or job.explore is None:
+        return None
+    from sdk.measure.judging import judge_bundle, read_log
+
+    found = judge_bundle(bundle, read_log(job.judged), job.explore, model=job.model).judged
+    return found.dr.high / found.logged.value if found.logged.value > 0 else None
+
+
+def expectations(bundle: Bundle, job: Job, asked: Asked | None = None, *, judged: float | None = None) -> Expectations:
     """What a night must look like.
 
     Args:
         bundle: what it is made from.
         job: the night.
         asked: who gets a list, and of what; None asks for everything.
+        judged: see ``judged_by_log``.
 
     Raises:
         UsageError: the bundle has no such model.
@@ -78,6 +96,7 @@ def expectations(bundle: Bundle, job: Job, asked: Asked | None = None) -> Expect
         repeat=job.repeat is not None, kind="hybrid" if liked else "content", liked=liked,
         label_rule=metrics.get("label_rule"), split=metrics.get("split"),
         validation_auc=None if resolved is None else dict(metrics.get("validation_auc") or {}).get(resolved),
+        judged=judged,
     )  # fmt: skip
     return Expectations(rules, facts, job.gates, job.skip_gate)
 

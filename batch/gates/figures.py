@@ -78,6 +78,7 @@ class BundleFacts:
         label_rule: what counts as liked.
         split: how ratings were held out.
         validation_auc: of the ranker.
+        judged: the most that the night's draws would have earned on logged ones, over what the lists shown there did.
     """
 
     data: str | None = None
@@ -90,6 +91,7 @@ class BundleFacts:
     label_rule: str | None = None
     split: str | None = None
     validation_auc: float | None = None
+    judged: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

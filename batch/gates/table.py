@@ -186,6 +186,10 @@ def _auc_drop(facts: Facts) -> Reading:
     return Reading(None, note) if note or now is None or past is None else Reading(past - now)
 
 
+def _judged(facts: Facts) -> Reading:
+    return Reading(facts.bundle.judged, "" if facts.bundle.judged else "no --judged, or nothing was earned there")
+
+
 def _why_no_auc(facts: BundleFacts | None, whose: str) -> str:
     """Empty where there is a validation AUC to compare."""
     if facts is None or facts.validation_auc is not None:
@@ -274,6 +278,9 @@ GATES = (
     _gate("auc", _auc, "validation AUC of the ranker", "the ranker is no better than chance", bundle="min_auc"),
     _gate("auc_drop", _auc_drop, "fall of the validation AUC since the previous night",
           "training went wrong, or the new ratings are odd", bundle="max_auc_drop"),
+    _gate("judged", _judged,
+          "upper end of what tonight's draws would have earned on `--judged`, over what was earned there",
+          "people would click less on these lists than on those they were shown", bundle="min_judged"),
 )  # fmt: skip
 """Every gate, in the order of the manifest."""
 BY_NAME = {gate.name: gate for gate in GATES}

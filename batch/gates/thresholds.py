@@ -51,6 +51,7 @@ class GateConfig:
         max_drift: population stability index of the scores against the previous night's.
         min_auc: validation AUC of the ranker.
         max_auc_drop: how much it may fall from one night to the next.
+        min_judged: the upper end of what tonight's draws would have earned on ``--judged``, over what was earned there.
     """
 
     depth: int = 10
@@ -86,6 +87,7 @@ class GateConfig:
     max_drift: float = 1.0
     min_auc: float = 0.5
     max_auc_drop: float = 0.03
+    min_judged: float = 0.95
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -18,7 +18,7 @@ from sdk.machine.device import DEVICES
 
 MOST_THREADS = 1024
 _PATHS = (
-    "out", "bundle", "ratings", "new_items", "users", "items", "allow", "deny", "block", "repeat", "rules",
+    "out", "bundle", "ratings", "new_items", "users", "items", "allow", "deny", "block", "repeat", "rules", "judged",
 )  # fmt: skip
 
 
@@ -59,6 +59,8 @@ class Job:
             no noise unless given.
         explore_share: share of the users, always the same ones, whose lists are draws where some are.
         rules: file of what users' lists must keep to, such as at most two items of a group; none unless given.
+        judged: rows of randomised nights with a column ``clicked``, as Parquet, by which the gate ``judged`` asks what
+            tonight's draws would have earned; none unless given. It changes no byte of a list.
     """
 
     bundle: Path
@@ -91,6 +93,7 @@ class Job:
     rules: Path | None = None
     explore: float | None = None
     explore_share: float = 1.0
+    judged: Path | None = None
 
     def __post_init__(self) -> None:
         from batch.gates.table import check_skips  # with NumPy, which the help of a command does without
@@ -147,8 +150,9 @@ def _check_lists(job: Job) -> None:
             why = "which follows from scores alone; write it in another OUT"
             raise UsageError(f"{option}: not together with --audience, {why}")
     if job.explore is None:
-        if job.explore_share != 1:
-            raise UsageError(f"--explore-share: got {job.explore_share} without --explore; give its TAU, such as 0.1")
+        if job.explore_share != 1 or job.judged is not None:
+            name, given = ("judged", job.judged) if job.judged else ("explore-share", job.explore_share)
+            raise UsageError(f"--{name}: got {given} without --explore; give its TAU, such as 0.1")
         return
     if not 0 < job.explore < math.inf:
         raise UsageError(f"--explore: got {job.explore}, expected a number above 0, in units of a score")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from batch.checks.audit import audit, previous_night
-from batch.checks.expectations import expectations
+from batch.checks.expectations import expectations, judged_by_log
 from batch.gates.figures import FOLDERS, Figures
 from batch.gates.judge import GatesFailedError
 from batch.job.inputs import OpenedJob, open_job
@@ -273,11 +273,15 @@ def _score_and_publish(night: Night) -> tuple[Figures, Written]:
     job, target, stages = night.job, night.target, night.attempt.stages
     journal = Journal(target, job.run_date, digest_of(night.inputs))
     journal.keep_refused()
+    judged = None
+    if job.judged is not None:
+        with stages.time("judging"):
+            judged = judged_by_log(night.opened.bundle, job)
     written = _write_lists(night, journal)
     staging = target.describe(staging_of(job.run_date))
     with stages.time("checking"), target.on_disk(staging_of(job.run_date)) as folder:
         check_staged(folder, written.records, staging)
-        expected = expectations(night.opened.bundle, job, night.opened.asked)
+        expected = expectations(night.opened.bundle, job, night.opened.asked, judged=judged)
         try:
             figures = audit(folder, expected, previous_night(target, job.run_date), staging)
         except QualityGateError:

@@ -48,7 +48,7 @@ def add(commands: Any) -> None:
 def _compare(args: argparse.Namespace) -> int:
     from sdk.lab.comparison.page import Rendered, write
     from sdk.lab.comparison.run import CompareConfig, compare
-    from sdk.lab.marked_page import check_page, write_into
+    from sdk.measure.marked_page import check_page, write_into
 
     if args.into is not None:
         check_page(args.into, "compare")

@@ -33,8 +33,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from sdk.lab.marked_page import check_page, write_into
 from sdk.machine.blas import machine
+from sdk.measure.marked_page import check_page, write_into
 
 ROOT = Path(__file__).resolve().parents[2]
 NIGHT = "2026-01-01"

@@ -17,8 +17,8 @@ from itertools import groupby
 from pathlib import Path
 
 from sdk.base.errors import MarqueeError
-from sdk.lab.marked_page import check_page, write_into
 from sdk.machine.blas import machine
+from sdk.measure.marked_page import check_page, write_into
 
 HERE = Path(__file__).resolve().parent
 

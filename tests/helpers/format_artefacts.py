@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import small
 from made_up import tiny_config, write_movielens
@@ -84,11 +85,15 @@ def nights(bundle: Path, folder: Path, ratings: Path) -> Path:
     files = {name: folder / name for name in ("users", "allow", "block")}
     (folder / "rules.json").write_text('{"at_most": {"genres": 2}}')
     ways: dict[str, Any] = {
-        "2026-11-22": {"explore": 0.3}, "2026-11-23": {"rules": folder / "rules.json"}, "2026-11-24": {},
+        "2026-11-21": {"explore": 0.3}, "2026-11-22": {"explore": 0.3, "judged": folder / "clicks.parquet"},
+        "2026-11-23": {"rules": folder / "rules.json"}, "2026-11-24": {},
         "2026-11-25": {},
     }  # fmt: skip
     for date, way in ways.items():
         run(Job(bundle=bundle, out=out, run_date=date, k=5, **way))
+        if date == "2026-11-21":
+            shown = pq.read_table(out / f"run_date={date}" / "user_items", partitioning=None)
+            pq.write_table(shown.append_column("clicked", pc.equal(shown["rank"], 1)), folder / "clicks.parquet")
     asked: dict[str, Any] = {"users_per_part": 30, "audience": 3, "ratings": ratings, **files}
     loose = GateConfig(max_title_fallback=0.0, min_coverage=1.0)
     skipped = ("titles.fallback", "users.coverage", "titles.coverage")

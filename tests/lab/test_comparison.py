@@ -25,8 +25,8 @@ from sdk.lab.comparison.protocols import protocols_for, rolling_tasks, tasks_for
 from sdk.lab.comparison.results import Result, ResultStore, paired_difference
 from sdk.lab.comparison.run import CompareConfig, Comparison, compare
 from sdk.lab.comparison.workbench import Workbench
-from sdk.lab.marked_page import markers, write_into
 from sdk.measure.charts import chart_style
+from sdk.measure.marked_page import markers, write_into
 
 SMALL = CompareConfig(seeds=(42,), quick=True)
 BOTH = dataclasses.replace(SMALL, protocols=("A", "B"))

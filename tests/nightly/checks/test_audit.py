@@ -78,6 +78,7 @@ def test_a_good_night_passes_with_a_line_per_gate(staged, bundle, night):
         *(f"titles.{gate.name}" for gate in sorted_gates("titles")),
         "bundle.auc",
         "bundle.auc_drop",
+        "bundle.judged",
     ]
     assert all(line.passed for line in figures.gates)
     assert figures.bundle.validation_auc == bundle.info.metrics["validation_auc"][bundle.info.chosen_model]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,10 +12,13 @@ import pytest
 from night_files import job, tree
 from scipy.special import logsumexp
 
+import sdk
 from batch.checks.audit import audit
 from batch.checks.expectations import expectations
+from batch.gates.thresholds import GateConfig
 from batch.run.night import run
-from sdk.base.errors import QualityGateError, UsageError
+from sdk.base.errors import DataError, QualityGateError, UsageError
+from sdk.measure.judging import judge_bundle, read_log
 
 TAU = 0.4
 
@@ -104,13 +108,74 @@ def test_propensities_that_are_none_are_refused(bundle, bundle_path, tmp_path):
         audit(asked.night, expectations(bundle, asked))
 
 
+def shown(night, clicked):
+    """A night's rows with their clicks, as a log."""
+    table = pq.read_table(night / "user_items", partitioning=None)
+    return table.append_column("clicked", pa.array(clicked(table.to_pandas())))
+
+
+def test_a_night_is_held_to_what_its_draws_would_have_earned_on_logged_ones(bundle_path, tmp_path):
+    nights = [job(bundle_path, tmp_path / "shown", explore=TAU, run_date=f"2026-11-{day}") for day in range(10, 20)]
+    for each in nights:
+        run(each)
+    for name, clicked in {
+        "likely": lambda row: row.propensity > -3,
+        "unlikely": lambda row: row.propensity < -4,
+    }.items():
+        (tmp_path / name).mkdir()
+        for each in nights:
+            table = shown(each.night, clicked)
+            when = pa.array([each.run_date] * len(table))
+            pq.write_table(table.append_column("run_date", when), tmp_path / name / f"{each.run_date}.parquet")
+    same, keener = (job(bundle_path, tmp_path / f"{tau}", explore=tau) for tau in (TAU, TAU / 4))
+    plain = tmp_path / "plain"
+    run(dataclasses.replace(keener, out=plain))
+    for asked, log in ((same, "likely"), (same, "unlikely"), (keener, "likely")):
+        held = dataclasses.replace(asked, judged=tmp_path / log, force=True)
+        run(held)
+        line = gate_of(held.night)
+        assert (line["verdict"], line["threshold"]) == ("passed", 0.95)
+        verdict = judge_bundle(sdk.load(bundle_path), read_log(tmp_path / log), asked.explore).judged
+        assert line["got"] == verdict.dr.high / verdict.logged.value
+    judged, bare = tree(keener.night), tree(plain / "run_date=2026-11-23")
+    assert {name for name in judged if judged[name] != bare[name]} == {"manifest.json"}
+    with pytest.raises(QualityGateError, match=r"bundle\.judged"):
+        run(dataclasses.replace(keener, judged=tmp_path / "unlikely", force=True))
+    assert tree(keener.night) == judged
+    loose = GateConfig(min_judged=0.0)
+    run(dataclasses.replace(keener, judged=tmp_path / "unlikely", force=True, gates=loose))
+    assert 0 < gate_of(keener.night)["got"] < 0.95
+
+
+def gate_of(night):
+    lines = json.loads((night / "manifest.json").read_text())["checks"]["gates"]
+    return next(line for line in lines if line["name"] == "bundle.judged")
+
+
+def test_a_log_that_cannot_be_read_ends_a_night_before_it_scores(bundle_path, tmp_path):
+    asked = job(bundle_path, tmp_path / "out", explore=TAU, judged=tmp_path / "gone.parquet")
+    with pytest.raises(DataError, match=r"gone\.parquet"):
+        run(asked)
+    assert not list((tmp_path / "out").rglob("*.parquet"))
+
+
+def test_nothing_earned_compares_nothing(bundle_path, tmp_path):
+    first = job(bundle_path, tmp_path / "out", explore=TAU)
+    run(first)
+    pq.write_table(shown(first.night, lambda row: row.propensity > 0), tmp_path / "log.parquet")
+    asked = dataclasses.replace(first, judged=tmp_path / "log.parquet", run_date="2026-11-24")
+    run(asked)
+    assert gate_of(asked.night)["verdict"] == "not compared"
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"explore": 0}, "--explore: got 0, expected a number above 0"),
         ({"explore": float("nan")}, "--explore: got nan"),
         ({"explore": 1, "explore_share": 0}, "--explore-share: got 0, expected"),
-        ({"explore_share": 0.5}, "without --explore"),
+        ({"explore_share": 0.5}, "--explore-share: got 0.5 without --explore"),
+        ({"judged": "clicks.parquet"}, "--judged: got clicks.parquet without --explore"),
         ({"explore": 1, "audience": 3}, "--explore: not together with --audience"),
         ({"explore": 1, "rules": "rules.json"}, "--explore: not together with --rules"),
         ({"explore": 1, "device": "cuda"}, "--explore: got --device cuda"),
