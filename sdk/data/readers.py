@@ -302,7 +302,7 @@ def _file_parts(
     with one.readable():
         _require(columns, _names(one, kind, header=header), one.where)
         if kind in ("csv", "json"):
-            read = csv_parts(one, columns, ids, header=header) if kind == "csv" else json_parts(one, columns)
+            read = csv_parts(one, columns, header=header) if kind == "csv" else json_parts(one, columns)
             for first, rows, bad in read:
                 yield TablePart(one.name, first, rows, tuple(bad))
             return

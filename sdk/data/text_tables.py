@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,13 +81,12 @@ def _fields(file: File, text: str, separator: str) -> list[str]:
         raise UnusableFileError(file.where, f"its first line is not one of a CSV ({error})", remedy) from error
 
 
-def csv_parts(file: File, columns: Sequence[str], ids: Collection[str], *, header: bool) -> Iterator[Block]:
+def csv_parts(file: File, columns: Sequence[str], *, header: bool) -> Iterator[Block]:
     """The rows of a CSV, all columns as text; an empty field is null, an empty line is no row.
 
     Args:
         file: the file.
         columns: those to read.
-        ids: those that become dictionaries.
         header: whether the first row is one.
 
     Raises:
@@ -97,19 +96,19 @@ def csv_parts(file: File, columns: Sequence[str], ids: Collection[str], *, heade
     lists = csv_lists(file, header=header)
     first, skip = 1, int(header)
     for data in _blocks(file, _balanced):
-        table, bad = _csv_block(data, names, columns, ids, separator, skip)
+        table, bad = _csv_block(data, names, columns, separator, skip)
         total = table.num_rows + len(bad)
         if data.count(b'"') and skip + total < data.count(b"\n"):
             _require_closed(file, data, separator, first)
         for at, name in enumerate(columns):
             if name in lists:
-                table = table.set_column(at, name, pc.split_pattern_regex(table[name].cast(pa.string()), " +"))
+                table = table.set_column(at, name, pc.split_pattern_regex(table[name], " +"))
         yield first + skip, table, [(first + number, reason, text) for number, reason, text in bad]
         first, skip = first + skip + total, 0
 
 
 def _csv_block(
-    data: bytes, names: Sequence[str], columns: Sequence[str], ids: Collection[str], separator: str, skip: int
+    data: bytes, names: Sequence[str], columns: Sequence[str], separator: str, skip: int
 ) -> tuple[pa.Table, Bad]:
     """The rows of a block, and those that cannot be read, numbered from 0 on; a header is number 0."""
     data, is_sound = _as_utf8(data)
@@ -120,7 +119,7 @@ def _csv_block(
         bad.append((row.number - 1, reason, row.text))
         return "skip"
 
-    kinds = {name: pa.dictionary(pa.int32(), pa.string()) if name in ids else pa.string() for name in columns}
+    kinds = dict.fromkeys(columns, pa.string())
     converting = pa_csv.ConvertOptions(
         column_types=kinds, include_columns=list(columns), null_values=[""], strings_can_be_null=True, check_utf8=False
     )
@@ -150,9 +149,9 @@ def _as_utf8(data: bytes) -> tuple[bytes, bool]:
 def _without_mojibake(table: pa.Table, bad: Bad, skip: int) -> tuple[pa.Table, Bad]:
     """Rows with U+FFFD, which stands for bytes that were no UTF-8, join the bad ones."""
     wrong = np.zeros(table.num_rows, np.bool_)
-    texts = (column for column in table.columns if column.type == pa.string() or pa.types.is_dictionary(column.type))
+    texts = (column for column in table.columns if column.type == pa.string())
     for column in texts:
-        found = pc.match_substring(column.cast(pa.string()), "\ufffd").fill_null(False)
+        found = pc.match_substring(column, "\ufffd").fill_null(False)
         wrong |= np.asarray(found)
     rows = np.flatnonzero(wrong)
     every = np.arange(skip, skip + table.num_rows + len(bad))
