@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import re
 import resource
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from sdk.base.logs import facts
 from sdk.base.progress import Progress
@@ -43,6 +46,12 @@ class Stages:
 
 
 def peak_memory_mib() -> float:
-    """The most memory that this process has held, in MiB."""
+    """The most memory that this process has held, in MiB.
+
+    Linux's ``VmHWM`` is that of this program alone; getrusage's, elsewhere, may be that of the process that started it.
+    """
+    with contextlib.suppress(OSError):
+        if held := re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text("ascii", "replace"), re.M):
+            return int(held[1]) / 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)

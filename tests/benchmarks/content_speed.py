@@ -9,7 +9,6 @@ titles, scaled up.
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from sdk.base import schema
+from sdk.base.stages import peak_memory_mib
 from sdk.machine.blas import machine
 from sdk.models.content.model import ContentModel
 
@@ -95,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
     timed("vectors, 32 wide", lambda: model.vectors(32))
     timed("find_title, first", lambda: model.find_title("zqa zqb"))
     timed("find_title, misspelt", lambda: model.find_title("qza qzbc"), 5)
-    print(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB")
+    print(f"peak {peak_memory_mib():,.0f} MiB")
     return 0
 
 

@@ -9,7 +9,6 @@ one run, and peak memory is that of the whole process, the ratings included.
 from __future__ import annotations
 
 import argparse
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdk.base.config import HistoryConfig
+from sdk.base.stages import peak_memory_mib
 from sdk.features.tables import FIRST_KNOWN
 from sdk.machine.blas import machine
 from sdk.models.history.model import HistoryModel
@@ -41,14 +41,10 @@ def generated(num_users: int, num_items: int, num_ratings: int, seed: int = 0) -
     return user.astype(np.int32), item.astype(np.int32), stars.astype(np.float32)
 
 
-def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def timed(name: str, work: Callable[[], T]) -> T:
     start = time.perf_counter()
     result = work()
-    print(f"{name:32}{time.perf_counter() - start:8.1f} s   peak {peak_mib():7.0f} MiB", flush=True)
+    print(f"{name:32}{time.perf_counter() - start:8.1f} s   peak {peak_memory_mib():7.0f} MiB", flush=True)
     return result
 
 

@@ -63,8 +63,8 @@ def measure(code: str) -> tuple[float, float, int]:
     """Seconds, peak MiB and rows of one load in a process of its own (its imports are not counted in the seconds)."""
     imports, _, body = code.partition("; ")
     script = (
-        f"import resource, time; {imports}; start = time.perf_counter(); {body}; "
-        "print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, n)"
+        f"import time; {imports}; start = time.perf_counter(); {body}; seconds = time.perf_counter() - start; "
+        "from sdk.base.stages import peak_memory_mib; print(seconds, peak_memory_mib(), n)"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     seconds, peak, rows = done.stdout.split()

@@ -21,6 +21,7 @@ import numpy as np
 
 import sdk
 from sdk.features.tables import FIRST_KNOWN
+from sdk.machine.blas import machine
 from sdk.models.pair_form import PairForm
 
 SIZES, K = (64, 16, 8, 4), 100
@@ -125,7 +126,7 @@ def main() -> None:
     args = parser.parse_args()
     form = sdk.load(args.bundle).model(args.model).lower()
     head = "| items a strip | ruled out | bound above the strip's best, 5 / 50 / 95 % | work left |"
-    print(head, "| ---: | ---: | ---: | ---: |", *measured(form, args.users), sep="\n")
+    print(f"{machine()}.\n", head, "| ---: | ---: | ---: | ---: |", *measured(form, args.users), sep="\n")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -31,6 +30,7 @@ import torch
 
 import sdk
 from sdk.base.config import RANKERS, DLRMConfig, NCFConfig, TrainingConfig
+from sdk.base.stages import peak_memory_mib
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedInteractions, EncodedTable, Statistics
 from sdk.machine.blas import machine
@@ -313,15 +313,15 @@ def run_full(kind: str) -> dict[str, float]:
     seen = seen_by(USERS)
     engine = Engine(form)
     engine.top_k(np.arange(3, 67), seen.take(np.arange(3, 67)), K)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory_mib()
     start = time.perf_counter()
     for first in range(FIRST_KNOWN, USERS + FIRST_KNOWN, 8192):
         rows = np.arange(first, min(first + 8192, USERS + FIRST_KNOWN))
         engine.top_k(rows, seen.take(rows), K)
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": seconds, "mpairs_s": USERS * ITEMS / seconds / 1e6, "extra_mib": (peak - before) / 1024,
-            "peak_mib": peak / 1024}  # fmt: skip
+    peak = peak_memory_mib()
+    return {"seconds": seconds, "mpairs_s": USERS * ITEMS / seconds / 1e6, "extra_mib": peak - before,
+            "peak_mib": peak}  # fmt: skip
 
 
 def run_bundle(path: str, repeats: int) -> None:

@@ -4,7 +4,7 @@
 
 The same interactions are written twice in a temporary folder, rows in no order: with users and items numbered, and with
 users called by UUIDs and items by codes such as SKU-0004711-B. Each load (``read_interactions``: read, check, index,
-merge pairs) runs in a process of its own, whose peak is Linux's VmHWM: getrusage's is that of who started it, too.
+merge pairs) runs in a process of its own.
 Seconds of processors tell what a busy machine hides.
 """
 
@@ -29,15 +29,15 @@ ROOT = Path(__file__).resolve().parents[2]
 ITEMS, PER_USER = 62_000, 150
 STEP = 1_000_000
 _LOAD = """
-import re, time
+import time
 import pyarrow.compute, pyarrow.csv, pyarrow.parquet
 from sdk.data.events import read_interactions
-def most(): return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
-before = most()
+from sdk.base.stages import peak_memory_mib
+before = peak_memory_mib()
 start, spent = time.perf_counter(), time.process_time()
 loaded = read_interactions({path!r})
 seconds, spent = time.perf_counter() - start, time.process_time() - spent
-print(seconds, spent, before, most(), len(loaded.interactions), len(loaded.user_id), len(loaded.item_id))
+print(seconds, spent, before, peak_memory_mib(), len(loaded.interactions), len(loaded.user_id), len(loaded.item_id))
 """
 
 
