@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -22,7 +23,8 @@ TAU, K, NIGHTS = 0.4, 3, 150
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("judged")
-    return sdk.train(sdk.load_movielens(write_movielens(folder / "ml")), tiny_config(), folder / "bundle")
+    config = dataclasses.replace(tiny_config(), models=("dlrm", "ncf", "history", "content"))
+    return sdk.train(sdk.load_movielens(write_movielens(folder / "ml")), config, folder / "bundle")
 
 
 def drawn_nights(bundle, model, nights, tau=TAU):
