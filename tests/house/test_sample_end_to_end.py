@@ -176,9 +176,9 @@ def test_every_user_and_title_of_the_bundle_is_in_the_night(home):
 def test_the_pages_lines_without_make_are_the_makefiles():
     makefile = (ROOT / "Makefile").read_text("utf-8")
     start = (ROOT / "docs" / "start.md").read_text("utf-8")
-    lines = re.findall(r"^sh setup\.sh && (.*)$", start, re.M)
-    assert len(lines) == 2
-    for line in lines:
+    lines = dict(re.findall(r"^(sh setup\.sh.*?) && (.*)$", start, re.M))
+    assert list(lines) == ["sh setup.sh --night", "sh setup.sh"]
+    for line in lines.values():
         for command in line.split(" && "):
             words = shlex.split(command.replace("$(date +%F)", "DATE"))
             assert words[0] == ".venv/bin/python"
