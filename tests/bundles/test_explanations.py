@@ -347,11 +347,18 @@ def test_a_visitor_names_titles_and_a_misspelt_one_gets_suggestions(whole, capsy
     assert "drop --model" in err
 
 
-@pytest.mark.parametrize("arguments", [[], ["--user", "1", "--liked", "Heat"], ["--user", "1", "--why", "--json"]])
-def test_a_reader_is_a_user_or_a_visitor_and_details_come_in_one_form(arguments, capsys):
+@pytest.mark.parametrize("arguments", [[], ["--user", "1", "--liked", "Heat"]])
+def test_a_reader_is_a_user_or_a_visitor(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["recommend", *arguments])
     assert stop.value.code == 2
+
+
+def test_json_says_what_why_says_whether_asked_for_or_not(capsys, whole):
+    said = [run(capsys, "recommend", "--user", "1", "--json", *why, "--bundle", whole.path) for why in ([], ["--why"])]
+    assert said[0] == said[1]
+    assert said[0][0] == 0
+    assert json.loads(said[0][1])["items"][0]["why"]
 
 
 NUMBER = (int, float)
