@@ -12,7 +12,7 @@ import pytest
 
 import sdk
 from sdk.__main__ import main
-from sdk.base.config import HistoryConfig
+from sdk.base.config import RANKERS, HistoryConfig
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 nbformat = pytest.importorskip("nbformat", reason="no nbformat: pip install '.[dev]'")
@@ -91,7 +91,7 @@ def test_every_cell_runs_and_tells_what_the_bundle_says(tmp_path, quick_bundle):
     shutil.copy(EXAMPLES / "tour.ipynb", tmp_path)
     said = executed(tmp_path, quick_bundle)
     check(said, sdk.load(quick_bundle), tmp_path)
-    assert sum(said["lists"].count(source) for source in ("dlrm", "ncf", "history")) == 8
+    assert sum(said["lists"].count(source) for source in (*RANKERS, "history")) == 8
 
 
 @pytest.mark.slow
