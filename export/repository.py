@@ -35,7 +35,7 @@ class Exported:
     Attributes:
         repository: the folder.
         version: the new version of every model.
-        model: the ranker, ``dlrm`` or ``ncf``; ``history`` of a bundle without one.
+        model: the ranker, ``dlrm``, ``ncf`` or ``bfm``; ``history`` of a bundle without one.
         models: the models served.
     """
 

@@ -44,7 +44,7 @@ def scored(bundle: Bundle, model: str) -> tuple[str, PairForm, Scorer]:
 
     Args:
         bundle: the bundle.
-        model: ``dlrm``, ``ncf`` or ``best``; or ``history`` of a bundle without a ranker.
+        model: ``dlrm``, ``ncf``, ``bfm`` or ``best``; or ``history`` of a bundle without a ranker.
 
     Raises:
         UsageError: the bundle has neither.

@@ -31,7 +31,7 @@ class Job:
         out: where nights are published, one folder each: a path, or a URL such as ``s3://bucket/nights``.
         run_date: the night, ``YYYY-MM-DD``; it names the folder; a run refuses one far ahead of the machine's date.
         k: list length, at least 1.
-        model: ``dlrm``, ``ncf``, or ``best`` by validation AUC.
+        model: ``dlrm``, ``ncf``, ``bfm``, or ``best`` by validation AUC.
         kind: of items' lists: ``hybrid``, by content and by who likes both, or by ``content`` alone.
         include_seen: whether to list items that the user has rated, too.
         device: where to score: ``auto``, ``cpu`` or ``cuda``.

@@ -66,7 +66,7 @@ class Explanation:
     Attributes:
         item_id: the explained item.
         title: its display name; of films with the year.
-        source: the list's ``source``: ``dlrm``, ``ncf``, ``history``, or ``popular`` for a fallback.
+        source: the list's ``source``: ``dlrm``, ``ncf``, ``bfm``, ``history``, or ``popular`` for a fallback.
         score: as in the list.
         liked: what the liked items of the history add together, this item itself aside.
         watched: what the other items of it add; it may be below 0, as may ``liked`` and ``ranker``.

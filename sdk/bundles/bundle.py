@@ -338,7 +338,7 @@ class Bundle:
         Args:
             user_ids: (B,) ids of the bundle's kind, numbers or text; an unknown user gets the most popular items.
             k: list length, at least 1.
-            model: ``dlrm``, ``ncf`` or ``best``.
+            model: ``dlrm``, ``ncf``, ``bfm`` or ``best``.
             include_seen: whether items that the user has rated may appear; where events repeat, these rise by how
                 often and how lately they came.
             candidates: item_ids, the only ones that may appear; None allows all.

@@ -158,7 +158,7 @@ def judge_bundle(bundle: Bundle, log: Log, tau: float, *, model: str = "best", c
         bundle: the one to be judged.
         log: what was shown.
         tau: of the bundle's draws, as ``--explore`` takes it.
-        model: ``dlrm``, ``ncf`` or ``best``.
+        model: ``dlrm``, ``ncf``, ``bfm`` or ``best``.
         clip: see ``sdk.metrics.off_policy.judge``.
 
     Raises:
