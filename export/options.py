@@ -23,7 +23,8 @@ class ExportOptions(Checked):
     """How a bundle becomes a model repository.
 
     Attributes:
-        model: the ranker: ``dlrm``, ``ncf``, ``bfm``, or ``best`` by the bundle's validation AUC, without any the history model.
+        model: the ranker: ``dlrm``, ``ncf``, ``bfm``, or ``best`` by the bundle's validation AUC, without any the
+            history model.
         kind: of ``similar_items``: ``hybrid``, by content and by who likes both, or by ``content`` alone.
         backend: what runs the ranker; ``pytorch`` and ``onnxruntime`` need a server that has them.
         workflow: ``nvtabular``, NVTabular's own, for a server that has it; ``compiled``, its vocabularies as sorted
