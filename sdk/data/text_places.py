@@ -28,11 +28,14 @@ class TextPlaces:
 
     Args:
         most_bytes: that a text may have.
+        factors: (most_bytes // 8 + 2,) uint64, what a hash multiplies a text's size and words by; drawn unless given.
     """
 
-    def __init__(self, most_bytes: int) -> None:
-        draw = np.random.default_rng(0)
-        self._factors = 2 * draw.integers(1 << 63, size=most_bytes // 8 + 2, dtype=np.uint64) + np.uint64(1)
+    def __init__(self, most_bytes: int, factors: Words | None = None) -> None:
+        if factors is None:
+            draw = np.random.default_rng(0)
+            factors = 2 * draw.integers(1 << 63, size=most_bytes // 8 + 2, dtype=np.uint64) + np.uint64(1)
+        self._factors = factors
         self._slots: Int32s = np.full(_SLOTS, -1, np.int32)
         self._hashes = self._words = np.zeros(0, np.uint64)  # of each text the hash; its size, then its words
         self._starts = np.zeros(0, np.int64)  # where it begins in them
