@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import json
+import re
 import uuid
 
 import duckdb
@@ -17,7 +18,15 @@ import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
-from sdk.base.errors import DataError, MarqueeError, MissingColumnError, MissingFileError, UnusableFileError, UsageError
+from sdk.base.errors import (
+    DataError,
+    MarqueeError,
+    MissingColumnError,
+    MissingFileError,
+    UnusableFileError,
+    UsageError,
+    how_to_get,
+)
 from sdk.data.readers import open_table
 from sdk.data.whole_tables import read_whole, typed
 
@@ -145,7 +154,7 @@ def test_a_delta_folder_gives_the_rows_that_stand(tmp_path):
 def test_a_delta_folder_without_its_package_is_refused(tmp_path, monkeypatch):
     (tmp_path / "_delta_log").mkdir()
     monkeypatch.setitem(__import__("sys").modules, "deltalake", None)
-    with pytest.raises(UnusableFileError, match=r"Delta table.*pip install '.\[delta\]'"):
+    with pytest.raises(UnusableFileError, match=f"Delta table.*{re.escape(how_to_get('delta'))}"):
         open_table(str(tmp_path), "plays")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdk.base.errors import UsageError
+from sdk.base.errors import UsageError, how_to_get
 from sdk.features import tensorflow_loader as module
 from sdk.features.tables import EncodedInteractions
 from sdk.features.tensorflow_loader import tensorflow_loader
@@ -56,7 +56,7 @@ def test_absent_tensorflow_is_named_with_the_extra_that_brings_it(monkeypatch):
     with pytest.raises(UsageError) as caught:
         tensorflow_loader(rows(), BATCH)
     assert "TensorFlow cannot be imported" in str(caught.value)
-    assert "pip install '.[tensorflow]'" in str(caught.value)
+    assert how_to_get("tensorflow") in str(caught.value)
     assert "InteractionLoader" in str(caught.value)
     assert isinstance(caught.value.__cause__, ImportError)
 

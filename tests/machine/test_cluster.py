@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
 
-from sdk.base.errors import UsageError
+from sdk.base.errors import UsageError, how_to_get
 from sdk.machine.cluster import ClusterConfig
 
 
@@ -14,7 +15,7 @@ from sdk.machine.cluster import ClusterConfig
 def test_without_dask_workers_are_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch, asked: dict[str, object]):
     for name in ("dask", "distributed"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(UsageError, match=r"^--workers and --dask need Dask, .* pip install '\.\[dask\]'"):
+    with pytest.raises(UsageError, match=f"^--workers and --dask need Dask, .* {re.escape(how_to_get('dask'))}"):
         ClusterConfig(**asked)  # type: ignore[arg-type]
     assert not ClusterConfig().is_used
     with pytest.raises(UsageError, match="goes with --workers"):
