@@ -51,7 +51,7 @@ def peak_memory_mib() -> float:
     Linux's ``VmHWM`` is that of this program alone; getrusage's, elsewhere, may be that of the process that started it.
     """
     with contextlib.suppress(OSError):
-        if held := re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text("ascii", "replace"), re.M):
+        if held := re.search(rb"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_bytes(), re.M):
             return int(held[1]) / 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
