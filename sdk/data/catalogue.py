@@ -22,7 +22,7 @@ from sdk.data.column_names import ROLES, columns_of
 from sdk.data.dataset_file import read_dataset_file
 from sdk.data.events import Loaded, read_interactions
 from sdk.data.fingerprint import fingerprint
-from sdk.data.readers import open_table
+from sdk.data.readers import open_counted
 from sdk.data.side_tables import SideTable, described, films_of, is_films, read_side, union
 from sdk.data.validation import sorted_order
 
@@ -143,7 +143,7 @@ def of_feedback(
     interactions: Any, told: Mapping[str, str], feedback: Feedback, of: str = "interactions"
 ) -> dict[str, str]:
     """The columns with ratings as weights, or weights as ratings, where the feedback is to be of that kind."""
-    source = open_table(interactions, of)
+    source = open_counted(interactions, of, told)
     used = columns_of(source.where, source.columns, told)
     role, other = ("rating", "weight") if feedback == "explicit" else ("weight", "rating")
     return {**used, role: used[other], other: ""} if other in used and role not in used else dict(told)

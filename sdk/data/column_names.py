@@ -38,6 +38,7 @@ _KNOWN: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """Names without case and marks. Of a role's groups, the first that a table has a name of counts."""
+COUNTED = "If its first row is no header, count the columns: --columns user_id=1,item_id=2,timestamp=4"
 _TYPED = re.compile(r":(token|token_seq|float|float_seq)$")
 
 
@@ -88,6 +89,11 @@ def _check(where: str, found: Sequence[str], told: Mapping[str, str]) -> None:
         raise UsageError(message)
 
 
+def is_no_header(names: Sequence[str]) -> bool:
+    """Whether a first row is more likely one of the data: one of its fields is a number."""
+    return any(re.fullmatch(r"-?[0-9]+(\.[0-9]*)?", name.strip()) for name in names)
+
+
 def recognised(where: str, role: str, names: Sequence[str]) -> str | None:
     """The column whose name is known to be a role's; None where there is none.
 
@@ -106,8 +112,5 @@ def recognised(where: str, role: str, names: Sequence[str]) -> str | None:
 
 def _missing(where: str, role: str, found: Sequence[str]) -> DataError:
     names = ", ".join(found[:40])
-    if any(re.fullmatch(r"[0-9.]+", name) for name in found):
-        remedy = "If its first row is no header, count the columns: --columns user_id=1,item_id=2,timestamp=4"
-    else:
-        remedy = f"Name it: --columns {role}={found[0] if found else 'NAME'}"
+    remedy = COUNTED if is_no_header(found) else f"Name it: --columns {role}={found[0] if found else 'NAME'}"
     return DataError(f"{where}: no column is known to be the {role} (it has {names}). {remedy}")

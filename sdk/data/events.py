@@ -28,7 +28,7 @@ from sdk.data.column_names import columns_of
 from sdk.data.columns import numbers_of
 from sdk.data.id_columns import UNKNOWN_ITEM, IdColumn
 from sdk.data.merging import added_up, as_float32, capped, latest
-from sdk.data.readers import OpenTable, TablePart, open_table
+from sdk.data.readers import OpenTable, TablePart, open_counted
 from sdk.data.times import TimeReader
 from sdk.data.validation import MAX_TIMESTAMP, check_share, rejects_table, sorted_order
 
@@ -139,10 +139,7 @@ def read_interactions(
         TooManyRejectsError: more rows are bad than the configuration allows.
     """
     told = dict(columns or {})
-    source = open_table(given, name)
-    named = set(told.values())
-    if all(map(str.isdecimal, named)) and not named <= set(source.columns):
-        source = open_table(given, name, header=False)
+    source = open_counted(given, name, told)
     used = columns_of(source.where, source.columns, told)
     reader = _Reader(source, used, dict(events or {}), frozenset(seen), until, items)
     gathered = reader.read()

@@ -6,6 +6,7 @@ Text files have no types, so their columns come as text and only a look at all v
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -114,6 +115,21 @@ def open_table(given: Any, name: str, *, header: bool = True) -> OpenTable:
     if (place := stores.Place.of(text)).is_delta:
         return _delta(place)
     return _of_files(place, header=header)
+
+
+def open_counted(given: Any, name: str, columns: Mapping[str, str]) -> OpenTable:
+    """``open_table``; without a header where ``columns`` (role -> column) counts and no header has such names.
+
+    Raises:
+        UsageError: as ``open_table``; DataError likewise.
+    """
+    named = {column for column in columns.values() if column}
+    if not named or not all(map(str.isdecimal, named)):
+        return open_table(given, name)
+    with contextlib.suppress(UnusableFileError):  # of a first row that is none: two of its fields may be the same
+        if named <= set((source := open_table(given, name)).columns):
+            return source
+    return open_table(given, name, header=False)
 
 
 # ---------------------------------------------------------------------------------------------- sources

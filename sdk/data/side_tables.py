@@ -18,10 +18,10 @@ from sdk.base.description import FILMS, Role
 from sdk.base.errors import DataError, MissingColumnError, UnusableFileError
 from sdk.base.ids import as_texts, is_text, rows_of
 from sdk.base.types import Bools, IdArray
-from sdk.data.column_names import recognised
+from sdk.data.column_names import COUNTED, is_no_header, recognised
 from sdk.data.columns import as_lists, as_text, of_role, unread
 from sdk.data.id_columns import IdColumn
-from sdk.data.readers import open_table
+from sdk.data.readers import open_counted
 from sdk.data.roles import Guess, guess_roles, words_of
 from sdk.data.titles import clean_genres, split_title
 from sdk.data.validation import DUPLICATE_ID, MISSING_TITLE, check_share, rejects_table
@@ -111,7 +111,7 @@ def kind_of(given: Any, columns: Mapping[str, str]) -> Literal["interactions", "
     Raises:
         DataError: it cannot be read, or has neither.
     """
-    source = open_table(given, "table")
+    source = open_counted(given, "table", columns)
     has = {side: _id_name(source.columns, side, columns, bare=False) is not None for side in KEYS}
     if all(has.values()):
         return "interactions"
@@ -120,6 +120,7 @@ def kind_of(given: Any, columns: Mapping[str, str]) -> Literal["interactions", "
             return "users" if _PEOPLE & set(words_of(PurePath(source.where).stem)) else "items"
         names = ", ".join(source.columns[:40])
         remedy = "Name them: --columns user_id=COLUMN,item_id=COLUMN, or give the table by --items or --users."
+        remedy = COUNTED if is_no_header(source.columns) else remedy
         raise DataError(f"{source.where}: no column is known to be of users' or items' ids (it has {names}). {remedy}")
     return "items" if has["items"] else "users"
 

@@ -21,6 +21,7 @@ import pyarrow.json as pa_json
 
 from sdk.base.arrow_memory import reader_of
 from sdk.base.errors import UnusableFileError
+from sdk.data.column_names import COUNTED, is_no_header
 from sdk.data.stores import HEAD, File
 from sdk.data.validation import NOT_UTF8, TOO_FEW_FIELDS, TOO_MANY_FIELDS
 
@@ -48,7 +49,8 @@ def csv_names(file: File, *, header: bool) -> tuple[str, ...]:
         raise UnusableFileError(file.where, problem, "Give a table whose first line names its columns.")
     names = tuple(_recbole(fields) or fields) if header else tuple(str(at + 1) for at in range(len(fields)))
     if twice := [name for name in names if names.count(name) > 1]:
-        raise UnusableFileError(file.where, f"two of its columns are called {twice[0]!r}", "Rename one of them.")
+        remedy = COUNTED if is_no_header(names) else "Rename one of them."
+        raise UnusableFileError(file.where, f"two of its columns are called {twice[0]!r}", remedy)
     return names
 
 

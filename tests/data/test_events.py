@@ -17,10 +17,12 @@ from hypothesis import given, settings
 
 from sdk.base.config import DataConfig
 from sdk.base.errors import DataError, MarqueeError, TooManyRejectsError, UnusableFileError
+from sdk.data.catalogue import of_feedback
 from sdk.data.column_names import columns_of
 from sdk.data.events import read_interactions
 from sdk.data.merging import CAP
 from sdk.data.readers import open_table
+from sdk.data.side_tables import kind_of
 
 LENIENT = DataConfig(max_reject_share=0.99)
 
@@ -337,6 +339,18 @@ def test_a_file_without_a_header_is_read_by_number(tmp_path):
     columns = {"user_id": "1", "item_id": "2", "rating": "3", "timestamp": "4"}
     loaded = read_interactions(str(path), columns=columns)
     assert pairs(loaded) == {("196", "242"): (3.0, 881250949), ("186", "302"): (4.0, 891717742)}
+
+
+def test_a_first_row_that_is_none_is_counted_though_two_of_its_fields_are_the_same(tmp_path):
+    path = tmp_path / "jokes.dat"
+    path.write_text("1\t\t1\t\t-3.5\n2\t\t7\t\t9.25\n")
+    for read in (read_interactions, lambda given: kind_of(given, {})):
+        with pytest.raises(DataError, match=r"If its first row is no header, count the columns: --columns user_id=1,"):
+            read(str(path))
+    columns = {"user_id": "1", "item_id": "3", "rating": "5"}
+    assert kind_of(str(path), columns) == "interactions"
+    assert of_feedback(str(path), columns, "implicit") == {**columns, "weight": "5", "rating": ""}
+    assert pairs(read_interactions(str(path), columns=columns)) == {("1", "1"): (-3.5, 0), ("2", "7"): (9.25, 0)}
 
 
 def test_too_many_bad_rows_say_column_finding_expectation_and_option(tmp_path):
