@@ -35,6 +35,8 @@ def add(commands: Any) -> None:
         "--models", type=joined(str, "models"), default=",".join(RunConfig().models), metavar="NAMES",
         help="what ours are trained with, joined by commas",
     )  # fmt: skip
+    extras_help = "peers of B that take long as well: EDLAE, SLIM and Mult-VAE"
+    advanced.add_argument("--extras", action="store_true", help=extras_help)
     common.add_argument("--quick", action="store_true", help="a trial with tiny budgets, not to be quoted")
     common.add_argument(
         "--out", type=path_argument, default=Path("comparison"), metavar="DIR",

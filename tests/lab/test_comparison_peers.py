@@ -7,11 +7,13 @@ import math
 
 import numpy as np
 import pytest
+from scipy.optimize import nnls
 from small import planted, tables_for
 
 from sdk.base.errors import DataError
 from sdk.features.tables import FIRST_KNOWN
 from sdk.lab.comparison import list_peers, rating_peers
+from sdk.lab.comparison.autoencoder import variational_autoencoder
 from sdk.lab.comparison.contenders import draw_settings, tune
 from sdk.lab.comparison.list_peers import (
     RatingMatrix,
@@ -22,6 +24,7 @@ from sdk.lab.comparison.list_peers import (
     lists_of,
     popularity,
     recent_popularity,
+    slim,
 )
 from sdk.lab.comparison.rating_peers import RatingProblem, biased_mf, gradient_boosting, means, pair_features
 from sdk.metrics.pointwise import auc
@@ -53,6 +56,55 @@ def test_ease_is_the_published_closed_form(num_users, num_items, watched):
     weights[np.diag_indices(num_items)] = 0
     got = ease(ratings, watched=watched, penalty=3.0)(np.arange(num_users))
     np.testing.assert_allclose(got, history @ weights, atol=1e-6)
+
+
+@pytest.mark.parametrize(("num_users", "num_items"), [(9, 14), (14, 9)])
+def test_with_dropout_it_is_edlae(num_users, num_items):
+    """Equation 9 of the paper: each item's penalty has p / (1 - p) of its own inner product added."""
+    ratings = matrix(num_users, num_items)
+    history = dense(ratings, 0.6)
+    gram = history.T @ history
+    inverse = np.linalg.inv(gram + np.diag(3 + 0.25 / 0.75 * np.diag(gram)))
+    weights = -inverse / np.diag(inverse)[None, :]
+    weights[np.diag_indices(num_items)] = 0
+    got = ease(ratings, watched=0.6, penalty=3.0, dropout=0.25)(np.arange(num_users))
+    np.testing.assert_allclose(got, history @ weights, atol=1e-6)
+
+
+@pytest.mark.parametrize("neighbours", [3, 99])
+def test_slim_is_the_best_of_weights_of_at_least_0(neighbours):
+    """Ridge alone is least squares with rows of sqrt(l2) below, which Lawson and Hanson's method solves exactly."""
+    ratings = matrix()
+    history = dense(ratings, 0.6)
+    users, items = history.shape
+    norms = np.maximum(np.linalg.norm(history, axis=0), 1e-9)
+    expected = np.zeros((items, items))
+    for item in range(items):
+        cosine = history.T @ history[:, item] / (norms * norms[item])
+        cosine[item] = 0
+        near = np.sort(np.argsort(-cosine, kind="stable")[:neighbours])
+        near = near[cosine[near] > 0]
+        below = np.vstack([history[:, near], math.sqrt(2.0) * np.eye(len(near))])
+        if np.count_nonzero(history[:, item]) >= 2 and len(near):
+            expected[near, item] = nnls(below, np.concatenate([history[:, item], np.zeros(len(near))]))[0]
+    got = slim(ratings, l1=1e-9, l2=2.0, neighbours=neighbours, watched=0.6)(np.arange(users))
+    np.testing.assert_allclose(got, history @ expected, atol=0.01)
+    none = slim(ratings, l1=1e3, l2=2.0, neighbours=neighbours, watched=0.6)(np.arange(users))
+    assert not none.any()
+
+
+def test_an_autoencoder_learns_who_likes_what():
+    rng = np.random.default_rng(0)
+    taste = rng.integers(2, size=200)
+    users, items = np.nonzero(rng.random((200, 20)) < np.where(taste[:, None] == np.arange(20) % 2, 0.5, 0.02))
+    ratings = RatingMatrix(users, items, np.ones(len(users), np.float32), np.arange(201), np.arange(20), like_at=0.0)
+    settings = {"hidden": 16, "latent": 4, "num_epochs": 60, "most_beta": 0.1, "learning_rate": 0.01}
+    scores = variational_autoencoder(ratings, **settings)(np.arange(201))
+    known = np.flatnonzero(np.bincount(users, minlength=200) > 2)
+    best = np.argsort(-scores[known], axis=1)[:, :10] % 2
+    assert (best == taste[known, None]).mean() > 0.95
+    assert not scores[200].any()  # of whom nothing is known
+    np.testing.assert_array_equal(variational_autoencoder(ratings, **settings)(np.arange(201)), scores)
 
 
 @pytest.mark.parametrize("neighbours", [3, 99])

@@ -14,6 +14,7 @@ import numpy as np
 
 from sdk.base.description import Feedback
 from sdk.lab.comparison import list_peers, rating_peers
+from sdk.lab.comparison.autoencoder import variational_autoencoder
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Contender:
         package: what a peer needs to be installed beside Marquee, if anything.
         form: for ours, which form or ranker of the bundle is asked, see ``workbench.lists_by``.
         of_likes: whether it takes part where every pair is a like.
+        is_extra: whether it takes part only where the slower peers are asked for, too.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Contender:
     package: str | None = None
     form: str = ""
     of_likes: bool = True
+    is_extra: bool = False
 
     @property
     def is_ours(self) -> bool:
@@ -135,6 +138,33 @@ CONTENDERS: tuple[Contender, ...] = (
         grid={"watched": (0.6,), "penalty": _PENALTIES},
         of_likes=False,
     ),
+    Contender(
+        "EDLAE",
+        ("B",),
+        list_peers.ease,
+        grid={"watched": (0.6, 0.0), "dropout": (0.33, 0.1, 0.2, 0.5), "penalty": (100.0, 25.0, 50.0, 200.0, 400.0)},
+        is_extra=True,
+    ),
+    Contender(
+        "SLIM",
+        ("B",),
+        list_peers.slim,
+        grid={"watched": (0.6, 0.0), "l1": (1.0, 0.1, 3.0), "l2": (10.0, 1.0, 30.0), "neighbours": (100, 300)},
+        is_extra=True,
+    ),
+    Contender(
+        "Mult-VAE",
+        ("B",),
+        variational_autoencoder,
+        grid={
+            "watched": (0.6, 0.0),
+            "hidden": (300, 600),
+            "latent": (100, 200),
+            "num_epochs": (100, 50, 200),
+            "most_beta": (0.2, 0.1, 0.5),
+        },
+        is_extra=True,
+    ),
     Contender("Marquee DLRM alone", ("B", "C"), form="dlrm"),
     Contender("Marquee history alone", _LISTS, form="history"),
     Contender("Marquee, nightly lists", _LISTS, form="default"),
@@ -150,13 +180,13 @@ _OF_LIKES: Grid = {
 """Wider ranges, for the weights of likes are of no one scale."""
 
 
-def taking_part(protocol: str, feedback: Feedback = "explicit") -> Sequence[Contender]:
-    """The contenders of a protocol, in the order of the table.
+def taking_part(protocol: str, feedback: Feedback = "explicit", *, extras: bool = True) -> Sequence[Contender]:
+    """The contenders of a protocol, in the order of the table, with the slower ones if ``extras``.
 
     Where every pair is a like, there is nothing that was watched and not liked to weigh; then peers choose whether to
     weigh the likes themselves, and from a wider range of penalties, for there the weights are not of one scale.
     """
-    found = [each for each in CONTENDERS if protocol in each.protocols]
+    found = [each for each in CONTENDERS if protocol in each.protocols and (extras or not each.is_extra)]
     if feedback == "explicit":
         return found
     return [dataclasses.replace(each, grid=_of_likes(each.grid)) for each in found if each.of_likes]

@@ -7,6 +7,7 @@ Where the catalogue is larger than ``MOST_ITEMS``, EASE and item-kNN know the mo
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from sdk.base.errors import DataError
 from sdk.base.ids import rows_of
-from sdk.base.types import Bools, Float32s, Int64s
+from sdk.base.types import Bools, Float32s, Float64s, Int64s
 from sdk.lab.comparison.protocols import Task
 from sdk.machine import decompositions
 from sdk.measure.list_evaluation import LIKE_AT, RatedCatalogue
@@ -32,6 +33,7 @@ MOST_ITEMS = 12_000
 _SCORES_AT_ONCE = 6_000_000
 _USERS_AT_ONCE = 512
 _DAY_S = 86_400
+_FEWEST_USERS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,11 +189,7 @@ def item_knn(
 ) -> Scorer:
     """Item-item cosine, shrunk (Sarwar et al. 2001; Bell and Koren 2007): each item listens to its nearest ones."""
     history = ratings.weighted(watched, counted)[:, ratings.known]
-    norms = np.sqrt(np.asarray(history.multiply(history).sum(axis=0))[0])
-    cosine = (history.T @ history).tocsr()
-    row = np.repeat(np.arange(len(norms)), np.diff(cosine.indptr))
-    cosine.data /= norms[row] * norms[cosine.indices] + shrinkage
-    cosine.data[row == cosine.indices] = 0
+    cosine = _cosine(history, shrinkage)
     for start, end in itertools.pairwise(cosine.indptr.tolist()):
         if end - start > neighbours:
             own = cosine.data[start:end]
@@ -201,33 +199,79 @@ def item_knn(
     return lambda rows: ratings.scattered((history[rows] @ weights).toarray())
 
 
-def ease(ratings: RatingMatrix, *, penalty: float, watched: float = 0.0, counted: bool = False) -> Scorer:
+def _cosine(history: csr_matrix, shrinkage: float) -> csr_matrix:
+    """(I, I) shrunk cosines of items, none of an item with itself."""
+    norms = np.sqrt(np.asarray(history.multiply(history).sum(axis=0))[0])
+    cosine = (history.T @ history).tocsr()
+    row = np.repeat(np.arange(len(norms)), np.diff(cosine.indptr))
+    cosine.data /= norms[row] * norms[cosine.indices] + shrinkage
+    cosine.data[row == cosine.indices] = 0
+    cosine.eliminate_zeros()
+    return cosine
+
+
+def ease(
+    ratings: RatingMatrix, *, penalty: float, watched: float = 0.0, counted: bool = False, dropout: float = 0.0
+) -> Scorer:
     """EASE (Steck 2019, arXiv:1905.03375, figure 1), exactly, by inverting whichever side is smaller.
 
-    With M = (X X' + penalty)^-1 and P = (X'X + penalty)^-1, Woodbury's identity gives X P = M X and
-    diag(P) = (1 - diag(X' M X)) / penalty, so the scores X - X P / diag(P) need no matrix as wide as the catalogue.
+    With ``dropout`` p it is EDLAE (Steck 2020, "Autoencoders that don't overfit towards the identity", section 3.2):
+    each item's penalty L gets p / (1 - p) of its own inner product more. With K = X L^-1 X' and M = (1 + K)^-1,
+    Woodbury's identity gives X P = M X L^-1 and diag(P) = (1 - diag(X' M X) / L) / L for P = (X'X + L)^-1, so the
+    scores X - X P / diag(P) need no matrix as wide as the catalogue.
     """
     history = ratings.weighted(watched, counted)[:, ratings.known].astype(np.float64)
-    scorer = (_ease_by_items if history.shape[1] < history.shape[0] else _ease_by_users)(history, penalty)
+    penalties = penalty + dropout / (1 - dropout) * np.asarray(history.multiply(history).sum(axis=0))[0]
+    scorer = (_ease_by_items if history.shape[1] < history.shape[0] else _ease_by_users)(history, penalties)
     return lambda rows: ratings.scattered(scorer(rows))
 
 
-def _ease_by_users(history: csr_matrix, penalty: float) -> Scorer:
+def _ease_by_users(history: csr_matrix, penalties: Float64s) -> Scorer:
     dense = history.toarray()
-    gram = (history @ history.T).toarray()
-    gram[np.diag_indices(len(gram))] += penalty
-    regressed = decompositions.solve(gram, dense)
-    diagonal = (1 - (dense * regressed).sum(axis=0)) / penalty
-    return lambda rows: dense[rows] - regressed[rows] / diagonal
+    gram = history.multiply(1 / penalties).tocsr() @ history.T
+    regressed = decompositions.solve(np.eye(len(dense)) + gram.toarray(), dense)
+    rest = 1 - (dense * regressed).sum(axis=0) / penalties
+    return lambda rows: dense[rows] - regressed[rows] / rest
 
 
-def _ease_by_items(history: csr_matrix, penalty: float) -> Scorer:
+def _ease_by_items(history: csr_matrix, penalties: Float64s) -> Scorer:
     gram = (history.T @ history).toarray()
-    gram[np.diag_indices(len(gram))] += penalty
+    gram[np.diag_indices(len(gram))] += penalties
     inverse = decompositions.inverse(gram)
     weights = inverse / -np.diagonal(inverse)
     np.fill_diagonal(weights, 0)
     return lambda rows: history[rows] @ weights
+
+
+def slim(
+    ratings: RatingMatrix, *, l1: float, l2: float, neighbours: int, watched: float = 0.0, counted: bool = False
+) -> Scorer:
+    """SLIM by scikit-learn's elastic net (Ning and Karypis 2011, section 4, and their fsSLIM).
+
+    Each item's column is regressed, with weights of at least 0, on those of the items that are nearest to it by
+    cosine. Items that fewer than two users have listen to nobody.
+    """
+    from scipy.sparse import csr_matrix
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import ElasticNet
+
+    history = ratings.weighted(watched, counted)[:, ratings.known].tocsc()
+    cosine, size, total = _cosine(history, 0.0), history.shape[0], l1 + l2
+    net = ElasticNet(total / size, l1_ratio=l1 / total, fit_intercept=False, positive=True, max_iter=50, tol=1e-3)
+    found: list[tuple[Int64s, Int64s, Scores]] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the settings that stop early are measured like others
+        for item in np.flatnonzero(np.diff(history.indptr) >= _FEWEST_USERS).tolist():
+            near, like = (each[cosine.indptr[item] : cosine.indptr[item + 1]] for each in (cosine.indices, cosine.data))
+            near = np.sort(near[np.argsort(-like, kind="stable")[:neighbours]])
+            if len(near):
+                weight = net.fit(history[:, near].toarray(), history[:, [item]].toarray()[:, 0]).coef_
+                found.append((near, np.full(len(near), item), weight))
+    if not found:
+        return lambda rows: np.zeros((len(rows), ratings.shape[1]))
+    row, column, value = (np.concatenate(each) for each in zip(*found, strict=True))
+    weights, rated = csr_matrix((value, (row, column)), cosine.shape), history.tocsr()
+    return lambda rows: ratings.scattered((rated[rows] @ weights).toarray())
 
 
 def ials(ratings: RatingMatrix, **settings: Any) -> Scorer:

@@ -41,6 +41,7 @@ class CompareConfig:
         seeds: of A's and B's splits.
         budget: settings that each peer may try on its validation part, per split; ours try none.
         models: that ours are trained with.
+        extras: whether the slower peers of B take part as well: EDLAE, SLIM and Mult-VAE.
         quick: two epochs, two settings and two cuts: to try the command out, not to quote.
     """
 
@@ -48,6 +49,7 @@ class CompareConfig:
     seeds: tuple[int, ...] = (42, 43, 44)
     budget: int = 12
     models: tuple[ModelName, ...] = RunConfig().models
+    extras: bool = False
     quick: bool = False
 
     def __post_init__(self) -> None:
@@ -142,7 +144,7 @@ def _require_labels(learnt: Dataset, run: RunConfig) -> None:
 
 
 def _present(task: Task, config: CompareConfig) -> list[Contender]:
-    contenders = taking_part(task.protocol, task.dataset.about.feedback)
+    contenders = taking_part(task.protocol, task.dataset.about.feedback, extras=config.extras)
     return [each for each in contenders if each.is_installed and each.form not in set(RANKERS) - set(config.models)]
 
 
