@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdk.base.config import RANKERS
 from sdk.base.ids import is_text
-from sdk.bundles.words import words_of
-from sdk.scoring.recommender import UNDER_RULES
+from sdk.bundles.words import made, words_of
 
 if TYPE_CHECKING:
     from pages import Site
@@ -70,14 +68,4 @@ class Wording:
             user="number" if numbers else "id", numbers=numbers,
         )  # fmt: skip
 
-    def made(self, source: str) -> str:
-        """What a list was made from, of a night's ``source``; "" where nobody says."""
-        base = source.removesuffix(UNDER_RULES)
-        how = _MADE.get("history" if base in RANKERS else base, "")
-        return f"{how}, under the night's rules" if how and base != source else how
-
-
-_MADE = {
-    "history": "made from what they had", "popular": "made of what most people like",
-    "hybrid": "by what they are and who likes both", "content": "by what they are", "together": "by who likes both",
-}  # fmt: skip
+    made = staticmethod(made)

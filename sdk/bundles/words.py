@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from sdk.base.config import RANKERS
 from sdk.base.description import Description
+from sdk.scoring.recommender import UNDER_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,19 @@ _IMPLICIT = Words(
     done="having interacted with it", taken="taken", rows="interactions", popular="in {likes} training interactions",
     weighted=True,
 )  # fmt: skip
+
+
+_MADE = {
+    "history": "made from what they had", "popular": "made of what most people like",
+    "hybrid": "by what they are and who likes both", "content": "by what they are", "together": "by who likes both",
+}  # fmt: skip
+
+
+def made(source: str) -> str:
+    """What a list was made from, of its ``source``; "" where nobody says."""
+    base = source.removesuffix(UNDER_RULES)
+    how = _MADE.get("history" if base in RANKERS else base, "")
+    return f"{how}, under the night's rules" if how and base != source else how
 
 
 def words_of(about: Description) -> Words:

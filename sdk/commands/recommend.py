@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sdk.base.errors import UsageError
-from sdk.bundles.words import words_of
+from sdk.bundles.words import made, words_of
 from sdk.commands.naming import ItemFacts, as_lists, facts_of, item_named, show_list, user_named
 from sdk.shell.cli import add_bundle, new_parser, whole_number
 
@@ -61,7 +61,7 @@ def _recommend(args: argparse.Namespace) -> int:
     else:
         known = _said_of_all(why)
         reader = f"a visitor who {words.liked} {', '.join(f.display for f in named)}" if is_visitor else f"user {user}"
-        head = f"for {reader}, by {source}{f' ({known})' if known else ''}:"
+        head = f"for {reader}, {made(source)} ({source}{f'; {known}' if known else ''}):"
         reasons = [tuple(score_lines(each)) if args.why else _without(known, each.describe()) for each in why]
         already = "named as liked" if is_visitor else words.taken
         empty = f"no {words.item} is left: every {words.item} of the catalogue has been {already} already"

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any, get_args
 
 from sdk.base.config import SimilarKind
-from sdk.bundles.words import words_of
+from sdk.bundles.words import made, words_of
 from sdk.commands.naming import ItemFacts, as_lists, facts_of, item_named, show_list
 from sdk.shell.cli import add_bundle, new_parser, whole_number
 
@@ -49,7 +49,7 @@ def _similar(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({**wanted.as_json(), "items": items}))
     else:
-        head = f"like {wanted.display}, by {source}:" if items else f"like {wanted.display}:"
+        head = f"like {wanted.display}, {made(source)} ({source}):" if items else f"like {wanted.display}:"
         rows = [(facts, item["score"], item["reason"]) for facts, item in zip(found, items, strict=True)]
         show_list(head, rows, f"nothing is known of it that another {words_of(bundle.about).item} shares", ".3f")
     return 0

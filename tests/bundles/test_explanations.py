@@ -310,7 +310,7 @@ def test_recommend_prints_titles_genres_and_a_reason_in_one_line_each(whole, cap
     code, out, _ = run(capsys, "recommend", "--user", user, "--k", 4, "--bundle", whole.path)
     lines = out.splitlines()
     assert code == 0
-    assert lines[0] == f"for user {user}, by {whole.info.chosen_model}:"
+    assert lines[0] == f"for user {user}, made from what they had ({whole.info.chosen_model}):"
     ids = whole.recommend([user], 4).row(0)[0]
     genres = dict(zip(DATA.items["item_id"].to_pylist(), DATA.items["genres"].to_pylist(), strict=True))
     for line, why in zip(lines[1:], whole.explain_recommendation(user, ids), strict=True):
@@ -335,7 +335,7 @@ def test_a_visitor_names_titles_and_a_misspelt_one_gets_suggestions(whole, capsy
     first, second = whole.titles(whole.encoded_items.known_ids[[3, 4]])
     code, out, _ = run(capsys, "recommend", "--liked", first, "--liked", second, "--k", 2, "--bundle", whole.path)
     assert code == 0
-    assert out.startswith(f"for a visitor who liked {first}, {second}, by history:\n")
+    assert out.startswith(f"for a visitor who liked {first}, {second}, made from what they had (history):\n")
     wrong = first.replace("Film", "Fiml")
     for command in (["recommend", "--liked", wrong], ["similar", wrong]):
         code, out, err = run(capsys, *command, "--bundle", whole.path)
@@ -419,7 +419,7 @@ def test_similar_prints_genres_and_reasons(whole, capsys):
     item_id = int(whole.encoded_items.known_ids[5])
     _, out, _ = run(capsys, "similar", whole.titles([item_id])[0], "--k", 2, "--bundle", whole.path)
     head, first, _ = out.splitlines()
-    assert head == f"like {whole.titles([item_id])[0]}, by hybrid:"
+    assert head == f"like {whole.titles([item_id])[0]}, by what they are and who likes both (hybrid):"
     (other,), (score,) = whole.similar([item_id], 1).row(0)
     why = whole.explain(item_id, int(other))
     liked = score - (1 - whole.content.shares([item_id])[0]) * why.score

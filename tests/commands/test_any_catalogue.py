@@ -64,7 +64,7 @@ def test_what_is_printed_of_an_item_are_its_own_columns(bundle: Bundle, capsys: 
     user = bundle.users["user_id"][5].as_py()
     code, out, _ = said(capsys, "recommend", "--user", user, "--k", 40, "--include-seen", "--bundle", bundle.path)
     head, *lines = out.splitlines()
-    assert (code, head) == (0, f"for user {user}, by history:")
+    assert (code, head) == (0, f"for user {user}, made from what they had (history):")
     by_id = {item["item_id"]: item for item in bundle.items.to_pylist()}
     for line, item_id in zip(lines, bundle.recommend([user], 40, include_seen=True).row(0)[0].tolist(), strict=True):
         item = by_id[item_id]
@@ -139,7 +139,7 @@ def test_an_item_of_which_nothing_is_known_is_like_what_goes_together_with_it(
 ) -> None:
     code, out, _ = said(capsys, "similar", "#7", "--k", 3, "--bundle", nameless.path)
     head, *lines = out.splitlines()
-    assert (code, head) == (0, "like #7, by together:")
+    assert (code, head) == (0, "like #7, by who likes both (together):")
     listed = nameless.similar(["#7"], 3).row(0)[0].tolist()
     assert [line.split("  ", 3)[-1] for line in lines] == [f"{one}  (popular with the same people)" for one in listed]
     answer = json.loads(said(capsys, "similar", "#7", "--k", 3, "--json", "--bundle", nameless.path)[1])

@@ -79,7 +79,7 @@ def test_recommend_is_a_table_with_year_genres_and_reason(bundle, on_terminal):
     shown = on_terminal(lambda: main(["recommend", "--user", str(user), "--k", "3", "--bundle", str(bundle.path)]), 240)
     head, names, rule, *rows = plain_lines(shown)
     ids = bundle.recommend([user], 3).row(0)[0].tolist()
-    assert head.startswith(f"for user {user}, by ")
+    assert head.startswith(f"for user {user}, made ")
     assert names.split() == ["#", "score", "title", "year", "genres", "reason"]
     assert set(rule.strip()) == {"─"}
     for place, (row, why) in enumerate(zip(rows, bundle.explain_recommendation(user, ids), strict=True), start=1):
@@ -110,7 +110,7 @@ def test_evaluate_shows_the_figures_of_its_plain_text(bundle, on_terminal, capsy
 def test_what_holds_for_every_title_is_said_once(bundle, capsys):
     assert main(["recommend", "--user", "99999", "--k", "3", "--bundle", str(bundle.path)]) == 0
     head, *rows = capsys.readouterr().out.splitlines()
-    assert head == "for user 99999, by popular (user 99999 is not in this bundle):"
+    assert head == "for user 99999, made of what most people like (popular; user 99999 is not in this bundle):"
     assert len(rows) == 3
     assert all("(a popular title, liked in " in row for row in rows)
 

@@ -90,7 +90,7 @@ def test_who_has_rated_everything_gets_an_empty_list_and_a_word_why(bundle, caps
     for options in ([], ["--why"]):
         assert main([*asked, *options]) == 0
         out = capsys.readouterr().out
-        assert out.splitlines()[0].startswith(f"for user {SATED}, by ")
+        assert out.splitlines()[0].startswith(f"for user {SATED}, made ")
         assert out.splitlines()[1:] == ["  no title is left: every title of the catalogue has been rated already"]
     assert main([*asked, "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
