@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 from sdk.base.config import RANKERS
 from sdk.base.description import Description
-from sdk.scoring.recommender import UNDER_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +67,8 @@ _MADE = {
 
 def made(source: str) -> str:
     """What a list was made from, of its ``source``; "" where nobody says."""
+    from sdk.scoring.recommender import UNDER_RULES
+
     base = source.removesuffix(UNDER_RULES)
     how = _MADE.get("history" if base in RANKERS else base, "")
     return f"{how}, under the night's rules" if how and base != source else how

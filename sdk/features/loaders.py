@@ -30,7 +30,8 @@ class PairBatch(NamedTuple):
         user_index: (B,) int64 rows of the users' table.
         item_index: (B,) int64 rows of the items' table.
         label: (B,) float32, 1 = liked.
-        rated: (B,) float32, 0 where the pair is a sampled negative.
+        rated: (B,) float32, 1 where the pair's own rating is left out of the statistics of its user and item. Where
+            negatives are sampled it is 0 for all: a like whose own was left out would be told apart by that alone.
     """
 
     user_index: Tensor
@@ -199,7 +200,7 @@ class InteractionLoader(IterableDataset[PairBatch]):
         user_index = np.concatenate([users, drawn_for[found]])
         positive = np.zeros(len(user_index), dtype=np.int8)
         positive[: len(users)] = 1
-        return [user_index, np.concatenate([items, drawn[found]]), positive, positive]
+        return [user_index, np.concatenate([items, drawn[found]]), positive, np.zeros_like(positive)]
 
 
 def _mix(seed: int, epoch: int) -> int:

@@ -43,7 +43,7 @@ class Batch(NamedTuple):
 
     Attributes:
         label: (B,) float32, to be left out of the pair's own statistics.
-        rated: (B,) float32, 1 where the pair is a rating, 0 where it is a sampled negative.
+        rated: (B,) float32, 1 where the pair's own rating is left out of its statistics, see ``PairBatch``.
         generator: the source of randomness.
         lookups: gathers embedding lookups, taken apart, in the order they are made in; None leaves them to autograd.
         drawn: the user side's and the item side's (B,) uniform numbers; None draws them when they are needed.
@@ -103,8 +103,8 @@ class TableBuffers(nn.Module):
         return self.left_out().index_select(0, kind * self.num_rows + rows)
 
     def left_out(self) -> Tensor:
-        """(3 R, F) float32 dense features of every row as training sees it: for a sampled negative, less a rating
-        that was not liked, and less one that was. Kept from the first call on.
+        """(3 R, F) float32 dense features of every row as training sees it: whole, less a rating that was not
+        liked, and less one that was. Kept from the first call on.
         """
         if self._left_out is None or self._left_out.device != self.dense.device:
             self._left_out = torch.cat([self._without(rated, label) for rated, label in ((0, 0), (1, 0), (1, 1))])

@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
-from small import dataset, run_config
+from small import dataset, run_config, tables_for
 
-from sdk.base.config import DataConfig, FeatureConfig, HistoryConfig, RunConfig, to_json
+from sdk.base.config import DataConfig, FeatureConfig, HistoryConfig, RunConfig, TrainingConfig, to_json
 from sdk.base.description import Description
 from sdk.base.errors import DataError, UsageError
 from sdk.data.labels import for_data
@@ -18,7 +18,10 @@ from sdk.features.tables import EncodedInteractions
 from sdk.lab.tuning.objectives import RankerObjective
 from sdk.measure.evaluation import evaluate_bundle
 from sdk.measure.evaluation_report import as_text, as_values
+from sdk.models.dlrm import DLRM
+from sdk.models.pair_model import initialise_embeddings
 from sdk.models.predict import predict
+from sdk.training.loop import train
 from sdk.training.pipeline import train_bundle
 
 STARS = dataset()
@@ -58,6 +61,26 @@ def test_every_model_learns_from_likes_alone_and_the_auc_is_called_what_it_is(bu
     assert set(bundle.recommend(STARS.users["user_id"].to_pylist()[:2], 3).source) == {
         bundle.ranker_of_lists() or "history"
     }
+
+
+def test_the_dlrm_learns_tastes_and_not_which_pairs_its_statistics_do_without():
+    """Everybody has as many likes: were a like's own left out of its user's count, that would say all of it."""
+    rng, taste = np.random.default_rng(0), np.arange(300) % 3
+    liked = np.stack([rng.choice(np.flatnonzero(np.arange(60) % 3 == one), 12, replace=False) for one in taste])
+    who, one = np.arange(3, 303, dtype=np.int32), np.ones(3600, np.int8)
+    held = EncodedInteractions(who, liked[:, 0].astype(np.int32) + 3, one[:300])
+    rows = EncodedInteractions(np.repeat(who, 11), liked[:, 1:].ravel().astype(np.int32) + 3, one[:3300])
+    users, items = tables_for(rows, 300, 60)
+    config = run_config(training=TrainingConfig(negatives="uniform", max_epochs=12, learning_rate=1e-2, batch_size=256))
+    model = DLRM(config.dlrm, users, items)
+    initialise_embeddings(model, config.training.embedding_std, 0)
+    every = EncodedInteractions(
+        *(np.concatenate([getattr(rows, name), getattr(held, name)]) for name in ("user_index", "item_index", "label"))
+    )
+    asked = against_sampled(held, every, len(items), config.training, 1)
+    found = train(model, rows, None, config.training, name="dlrm")
+    assert roc_auc_score(asked.label, predict(model, asked)) > 0.9
+    assert found.history[-1].train_loss > 0.1
 
 
 def test_negatives_are_nobodys_own_items_and_the_auc_over_them_is_sklearns(bundle):
