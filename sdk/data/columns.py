@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from sdk.data.validation import LATE_TIMESTAMP
 
 _STRING = pa.string()
 _STRINGS = pa.list_(_STRING)
+SEPARATORS = "|;,"
 _WHOLE = re.compile(r"(-?[0-9]+)\.0")
 _LARGEST = float(np.finfo(np.float32).max)
 _KEPT = (pa.int64(), pa.float64(), pa.bool_(), _STRING, _STRINGS)
@@ -109,27 +110,37 @@ def _numbers_in_text(texts: pa.ChunkedArray) -> tuple[pa.ChunkedArray, Bools]:
 
 
 def as_lists(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """(N,) list of strings, none of them empty: of lists, of ``a|b|c``, or of the text of JSON lists."""
+    """(N,) list of strings, none of them empty: of lists, of ``a|b|c``, or of the text of JSON lists.
+
+    Where no row has a bar, semicolons part the values, and where none has one either, commas.
+    """
     kind = column.type
     if is_listed(kind):
         rows = column.to_pylist()
     else:
         texts = as_text(column)
-        unique = {text: parts_of(text) for text in texts.unique().to_pylist() if text is not None}
+        whole = [text for text in texts.unique().to_pylist() if text is not None]
+        separator = separator_of(whole)
+        unique = {text: parts_of(text, separator) for text in whole}
         rows = [unique.get(text) for text in texts.to_pylist()]
     lists = [[_word(value) for value in row or () if value is not None and _word(value)] for row in rows]
     return pa.chunked_array([pa.array(lists, _STRINGS)])
 
 
-def parts_of(text: str) -> list[str]:
-    """The values that a text lists: JSON's, or those between bars; of films in TMDB's manner, their names."""
+def separator_of(texts: Collection[str]) -> str:
+    """What parts the values of lists that are written as text: a bar, else a semicolon, else a comma."""
+    return next((sign for sign in SEPARATORS if any(sign in text for text in texts if text[:1] != "[")), ",")
+
+
+def parts_of(text: str, separator: str = "|") -> list[str]:
+    """The values that a text lists: JSON's, or those that a sign parts; of films in TMDB's manner, their names."""
     if text[:1] == "[" and text[-1:] == "]":
         try:
             values = json.loads(text)
         except ValueError:
             values = [part.strip(" '\"") for part in text[1:-1].split(",")]  # as Python and NumPy write lists
         return [str(value.get("name", "")) if isinstance(value, dict) else _word(value) for value in values]
-    return text.split("|")
+    return text.split(separator)
 
 
 def _word(value: object) -> str:

@@ -13,12 +13,13 @@ import pyarrow.compute as pc
 
 from sdk.base.description import FILMS, Role
 from sdk.base.errors import ConfigError
-from sdk.data.columns import as_numbers, as_text, is_listed, parts_of, plain
+from sdk.data.columns import SEPARATORS, as_numbers, as_text, is_listed, parts_of, plain
 
 Side = Literal["items", "users"]
 FEW_IN_LISTS = 200
 """Lists of at most so many distinct values are of role ``list``; of more, ``terms``."""
 _LOOKED_AT = 20_000  # rows, spread over the table, whose contents are looked at
+_OFTEN = 0.3  # of the rows, from where on a comma or a semicolon may part values
 _FEW = 10  # whole numbers of at most so many distinct values are categories
 
 
@@ -73,6 +74,18 @@ class _Look:
 
     def share(self, pattern: str) -> float:
         return float(pc.mean(pc.match_substring_regex(self.values, pattern).cast(pa.float64())).as_py() or 0)
+
+    def recurring(self, sign: str) -> int:
+        """How many values a sign parts in many rows, where they are words that come again in other ones; else 0.
+
+        So a list of kinds is one, and "Smith, John", "Phoenix, AZ" and "Jan 5, 2020" are none.
+        """
+        if self.share(rf"^[^{sign}]{{1,40}}(?:{sign}[^{sign}]{{1,40}})+$") <= _OFTEN:
+            return 0
+        wholes = self.values.unique().to_pylist()
+        parts = {part.strip() for text in wholes for part in parts_of(text, sign)} - {""}
+        worded = sum(not re.search(r"[0-9]", part) for part in parts)
+        return len(parts) if len(parts) <= 0.5 * len(wholes) and worded > 0.9 * len(parts) else 0
 
     @property
     def length(self) -> float:
@@ -223,6 +236,8 @@ def _guess_shape(look: _Look) -> Guess | None:
     if look.share(r"^\[.*\]$") > 0.9 or look.share(r"^[^|]{1,60}(?:\|[^|]{1,60})+$") > 0.1:
         parts = {part.strip() for text in look.values.unique().to_pylist() for part in parts_of(text)}
         return _of_lists(len(parts - {""}), look.some)
+    if recurring := max(map(look.recurring, SEPARATORS[1:])):
+        return _of_lists(recurring, look.some)
     if look.share(_DATE) > 0.95 or (_TIMES & set(look.words) and look.share(_DATE) > 0.5):
         return Guess("time", "dates")
     return None

@@ -120,6 +120,8 @@ class CommandParser(argparse.ArgumentParser):
         """Leave with exit code 2; where a name is misspelt, that is said rather than that another one is missing."""
         if "required" in message:
             message = next(map(self._unknown, self._misspelt()), message)
+        if message.endswith("expected one argument") and (name := re.search(r"--[\w-]+", message)):
+            message += f"; a value that begins with a dash is joined to it: {name[0]}=-VALUE"
         problem = painted(f"{self.prog}: {one_line(message.removeprefix('argument '))}", "error", sys.stderr)
         self.exit(2, f"{problem}\nhelp: {self.prog} --help\n")
 

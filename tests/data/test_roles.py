@@ -30,6 +30,10 @@ COLUMNS = {
     "stock": (RNG.integers(0, 90, N), "continuous"),
     "year": (RNG.integers(1950, 2020, N), "continuous"),
     "tags": (["|".join(RNG.choice(WORDS, 2)) for _ in range(N)], "list"),
+    "kinds": ([", ".join(RNG.choice(WORDS, 3, replace=False)) for _ in range(N)], "list"),
+    "uses": ([";".join(RNG.choice(WORDS, 3, replace=False)) for _ in range(N)], "list"),
+    "place": ([f"{RNG.choice(WORDS)}ville, {RNG.choice(['AZ', 'ON'])}" for _ in range(N)], "categorical"),
+    "told by": ([f"Surname{n:c}, First{n % 7:c}" for n in range(65, 65 + N)], "text"),
     "some": ([list(RNG.choice(WORDS, 2)) for _ in range(N)], "list"),
     "of json": (['["x", "y"]', '["z"]'] * (N // 2), "list"),
     "keywords": ([[str(k) for k in RNG.integers(0, 2000, 5)] for _ in range(N)], "terms"),
@@ -96,6 +100,9 @@ def test_lists_are_read_in_every_way_they_are_written():
     expected = [["a", "b"], [], ["c"]]
     assert as_lists(column(["a", " b", None], None, ["c"])).to_pylist() == expected
     assert as_lists(column("a|b", "", "c")).to_pylist() == expected
+    assert as_lists(column("a, b", "", "c")).to_pylist() == expected
+    assert as_lists(column("a; b", "", "c")).to_pylist() == expected
+    assert as_lists(column("a, x|b", "", "c")).to_pylist() == [["a, x", "b"], [], ["c"]]
     assert as_lists(column('["a", "b"]', None, '["c"]')).to_pylist() == expected
     assert as_lists(column("['a', 'b']", "[]", "['c']")).to_pylist() == expected
     assert as_lists(column('[{"id": 1, "name": "a"}, {"name": "b"}]', "", "c")).to_pylist() == expected

@@ -54,6 +54,11 @@ def test_usage_errors_are_exit_code_2(arguments, capsys):
     [
         (["simlar", "Heat"], "got 'simlar', expected one of", ""),
         (["simlar", "Heat"], "did you mean similar?", ""),
+        (
+            ["recommend", "--user", "--B2h"],
+            "expected one argument; a value that begins with a dash is joined to it: --user=-VALUE\n",
+            " recommend",
+        ),
         (["similar", "Heat", "--bundel", "b"], "unknown option --bundel; did you mean --bundle?", " similar"),
         (["similar", "Heat", "--bundel=b"], "unknown option --bundel; did you mean --bundle?", " similar"),
         (["train", "--smaple", "--out", "b"], "unknown option --smaple; did you mean --sample?", " train"),
