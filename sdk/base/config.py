@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType, UnionType
 from typing import (
     TYPE_CHECKING,
@@ -234,8 +234,8 @@ class DLRMConfig(Checked):
         num_members: networks that differ by their seed and are averaged; None chooses by the number of training rows:
             few rows leave the seed much to decide, and cost little time.
         ncf_share: weight of the dot product NCF's logit in the mean, where NCF is trained too and raises the
-            validation AUC; 0 leaves it out. NCF trains for more epochs than the DLRM stands, so the two err
-            differently.
+            validation AUC; None chooses it there, and 0 leaves it out. NCF trains for more epochs than the DLRM stands,
+            so the two err differently.
         bfm_share: the same of the BFM's logit; the one of the two counts that raises the AUC more.
     """
 
@@ -246,12 +246,17 @@ class DLRMConfig(Checked):
     biases: bool = True
     id_dropout: Share = 0.02
     num_members: Count | None = None
-    ncf_share: Share = 0.25
-    bfm_share: Share = 0.65
+    ncf_share: Share | None = None
+    bfm_share: Share | None = None
 
-    def share_of(self, other: str) -> float:
-        """The weight that ``ncf`` or ``bfm`` has in the mean."""
+    def share_of(self, other: str) -> float | None:
+        """The weight that ``ncf`` or ``bfm`` has in the mean; None where it is still to be chosen."""
         return self.ncf_share if other == "ncf" else self.bfm_share
+
+    def with_share_of(self, other: str | None, share: float) -> DLRMConfig:
+        """The same with one of the two in the mean, or none."""
+        of_ncf, of_bfm = (share if name == other else 0.0 for name in ("ncf", "bfm"))
+        return replace(self, ncf_share=of_ncf, bfm_share=of_bfm)
 
     def members_for(self, num_rows: int) -> int:
         """How many networks are averaged for a number of training rows: four below half a million, one above two."""

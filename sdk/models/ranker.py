@@ -64,7 +64,7 @@ def load_ranker(name: str, config: RunConfig, users: EncodedTable, items: Encode
             member.load_state_dict({key[len(start) :]: weights[key] for key in weights if key.startswith(start)})
         added = [member for group, member in zip(groups, members, strict=True) if _kind(group)]
         own = averaged(members[: len(members) - len(added)])
-        return (mixed(own, averaged(added), config.dlrm.share_of(_kind(groups[-1]))) if added else own).eval()
+        return (mixed(own, averaged(added), config.dlrm.share_of(_kind(groups[-1])) or 0.0) if added else own).eval()
     except (SafetensorError, RuntimeError, OSError, ValueError, KeyError, TypeError, MemoryError) as error:
         message = f"{path}: not the weights of this bundle's {name} ({error}). Train the bundle again."
         raise BundleError(message) from error

@@ -49,6 +49,8 @@ from sdk.training.sampled import sample
 if TYPE_CHECKING:
     from sdk.bundles.tracking import MLflow
 
+SHARES = (0.25, 0.45, 0.65, 0.85)
+"""Of another ranker's logit in the DLRM's, which are tried on the validation part."""
 _SEEDS_APART = 1_000_003  # between two members, so that runs with neighbouring seeds share none
 
 
@@ -227,6 +229,7 @@ def take_part(dataset: Dataset, config: RunConfig, work: Path, where: Where) -> 
     dataset, config, parts = ready(dataset, config)
     run = _Run.of(dataset, config, parts, work, where)
     selection = _select_rankers(run, fit_content(run.dataset, run.config, run.parts))
+    run = replace(run, config=selection.config)
     for fitted in (run, run.of_everything()):
         if fitted is not None:
             _fit_rankers(fitted, selection)
@@ -237,6 +240,7 @@ def _train(run: _Run) -> tuple[Trained, Trained | None]:
     with run.stages.time("content model"):
         content = fit_content(run.dataset, run.config, run.parts)
     selection = _select_rankers(run, content)
+    run = replace(run, config=selection.config)
     measured = _fitted(run, selection, content)
     measured = replace(measured, shares=_ranker_shares(run, selection, measured.history))
     whole = run.of_everything()
@@ -353,6 +357,7 @@ class _Selection:
         history_vectors: (R, f) float32 those for the history model; None where it learns without.
         rankers: by name, as they are after early stopping.
         mixed_in: the other ranker that the DLRM has a share of, if any.
+        config: the run's, with that share.
     """
 
     fit: _Fit
@@ -360,6 +365,7 @@ class _Selection:
     history_vectors: Float32s | None
     rankers: Mapping[str, _Selected]
     mixed_in: str | None
+    config: RunConfig
 
 
 def _select_rankers(run: _Run, content: ContentModel | None) -> _Selection:
@@ -381,8 +387,9 @@ def _select_rankers(run: _Run, content: ContentModel | None) -> _Selection:
         with time(f"{name}: training") as shown:
             selected[name] = _select(run, name, fit, validation, shown)
             shown.says(f"validation AUC {selected[name].auc:.4f}")
-    better, mixed_in = _with_another(run, selected, validation)
-    return _Selection(fit, vectors, for_history, selected | better, mixed_in)
+    better, mixed_in, share = _with_another(run, selected, validation)
+    settled = replace(config, dlrm=config.dlrm.with_share_of(mixed_in, share))
+    return _Selection(fit, vectors, for_history, selected | better, mixed_in, settled)
 
 
 def _history_vectors(content: ContentModel | None, config: RunConfig) -> Float32s | None:
@@ -404,7 +411,7 @@ def _fit_rankers(run: _Run, selection: _Selection) -> tuple[_Fit, dict[str, Pair
             with run.stages.time(f"{name}: {run.fit_name}") as shown:
                 models[name] = _refit(run, name, fit, selection.rankers[name], shown)
         if (other := selection.mixed_in) is not None:
-            models["dlrm"] = mixed(models["dlrm"], models[other], run.config.dlrm.share_of(other))
+            models["dlrm"] = mixed(models["dlrm"], models[other], run.config.dlrm.share_of(other) or 0.0)
     run.where.share.meet()
     return fit, models
 
@@ -439,7 +446,12 @@ def _select(run: _Run, name: str, fit: _Fit, validation: EncodedInteractions, sh
     members = [best, *others]
     model = averaged([member.model for member in members])
     epochs = tuple(member.epochs[0] for member in members)
-    return replace(best, model=model, epochs=epochs, auc=_validation_auc(run, model, validation))
+    return replace(
+        best,
+        model=model,
+        epochs=epochs,
+        auc=_validation_auc(run, _validation_logits(run, model, validation), validation),
+    )
 
 
 def _refit(run: _Run, name: str, fit: _Fit, selected: _Selected, shown: Progress) -> PairModel:
@@ -476,22 +488,31 @@ def _trained(
     return _Selected(model, training, result.history, (result.best_epoch,), result.history[result.best_epoch - 1].auc)
 
 
-def _validation_auc(run: _Run, model: PairModel, validation: EncodedInteractions) -> float:
-    score = auc(validation.label, predict(model.to(run.where.device), validation))
+def _validation_logits(run: _Run, model: PairModel, validation: EncodedInteractions) -> Float32s:
+    logits = predict(model.to(run.where.device), validation)
     model.to("cpu")
-    return run.where.share.first_ones(score, torch.device(run.where.device))
+    return logits
+
+
+def _validation_auc(run: _Run, logits: Float32s, validation: EncodedInteractions) -> float:
+    return run.where.share.first_ones(auc(validation.label, logits), torch.device(run.where.device))
 
 
 def _with_another(
     run: _Run, selected: Mapping[str, _Selected], validation: EncodedInteractions
-) -> tuple[dict[str, _Selected], str | None]:
-    """The selected DLRM with its share of a selected dot product, and whose, where that is better on validation."""
-    config, best, mixed_in = run.config, selected.get("dlrm"), None
-    others = [name for name in selected if name == "bfm" or (name == "ncf" and config.ncf.variant == "dot")]
-    for name in others if best is not None else ():
-        if share := config.dlrm.share_of(name):
-            model = mixed(selected["dlrm"].model, selected[name].model, share)
-            score = _validation_auc(run, model, validation)
-            if best is not None and score > best.auc:
-                best, mixed_in = replace(selected["dlrm"], model=model, auc=score), name
-    return ({} if best is None else {"dlrm": best}), mixed_in
+) -> tuple[dict[str, _Selected], str | None, float]:
+    """The selected DLRM with a share of another's logit, whose and how much, where that is better on validation."""
+    if (own := selected.get("dlrm")) is None:
+        return {}, None, 0.0
+    config, best, mixed_in, taken = run.config, own.auc, None, 0.0
+    logits = _validation_logits(run, own.model, validation)
+    for name in (each for each in selected if each == "bfm" or (each == "ncf" and config.ncf.variant == "dot")):
+        given, others = config.dlrm.share_of(name), _validation_logits(run, selected[name].model, validation)
+        for share in SHARES if given is None else filter(None, (given,)):
+            score = _validation_auc(run, (1 - share) * logits + share * others, validation)
+            if score > best:
+                best, mixed_in, taken = score, name, share
+    if mixed_in is None:
+        return {}, None, 0.0
+    model = mixed(own.model, selected[mixed_in].model, taken)
+    return {"dlrm": replace(own, model=model, auc=best)}, mixed_in, taken

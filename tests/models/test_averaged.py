@@ -16,7 +16,7 @@ from sdk.features.seen import Seen
 from sdk.models.averaged import Averaged
 from sdk.models.ranker import averaged, build_ranker, load_ranker, mixed, save_ranker
 from sdk.scoring.engine import Engine
-from sdk.training.pipeline import train_bundle
+from sdk.training.pipeline import SHARES, train_bundle
 
 RUNS = {
     "dlrm": run_config(),
@@ -88,7 +88,7 @@ def test_weights_must_be_one_for_each_member():
         Averaged(members_of("ncf", 2, tables(3, 7, 6)), [1.0])
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5])
+@pytest.mark.parametrize("share", [0.0, 0.5, None])
 def test_a_bundles_dlrm_takes_its_share_of_ncf_only_where_that_is_better_on_validation(share, tmp_path):
     config = run_config()
     config = dataclasses.replace(config, dlrm=dataclasses.replace(config.dlrm, ncf_share=share))
@@ -96,7 +96,10 @@ def test_a_bundles_dlrm_takes_its_share_of_ncf_only_where_that_is_better_on_vali
     alone = train_bundle(dataset(), dataclasses.replace(config, models=("dlrm", "content")), tmp_path / "alone")
     dlrm, ncf = (scores_of(model).astype(np.float64) for model in (alone.model("dlrm"), bundle.model("ncf")))
     gain = bundle.info.metrics["validation_auc"]["dlrm"] - alone.info.metrics["validation_auc"]["dlrm"]
-    taken = share if isinstance(bundle.model("dlrm"), Averaged) else 0.0
+    settled = bundle.info.config.dlrm
+    taken = settled.ncf_share if isinstance(bundle.model("dlrm"), Averaged) else 0.0
+    assert taken in (SHARES if share is None else (share,)) or not taken
+    assert (settled.ncf_share, settled.bfm_share) == (taken, 0.0)
     assert (gain > 0) == (taken > 0)
     assert gain >= 0
     np.testing.assert_allclose(scores_of(bundle.model("dlrm")), (1 - taken) * dlrm + taken * ncf, rtol=1e-4, atol=1e-5)
