@@ -28,7 +28,7 @@ _DAY = 86_400
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _SLASHED = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})(.*)", re.ASCII | re.DOTALL)
 _YEAR_FIRST = re.compile(r"(\d{4})([/.])(\d{1,2})\2(\d{1,2})(.*)", re.ASCII | re.DOTALL)
-_WITH_FRACTION = re.compile(r"(\d+)\.\d*", re.ASCII)
+_FLOAT = re.compile(r"(\d+)\.\d*|\d+(?:\.\d*)?[eE]\+?\d{1,2}", re.ASCII)
 Seconds = tuple[Int64s, list[tuple[str, Bools]]]
 """(N,) int64 seconds, and what is wrong: a reason and the rows it holds for, (N,) bool."""
 
@@ -202,7 +202,7 @@ class TimeReader:
 
     def _of_text(self, column: pa.ChunkedArray, missing: Bools) -> Seconds:
         texts = column.cast(pa.string())
-        form = self._known(lambda: texts.drop_null().slice(0, _SAMPLE).to_pylist())
+        form = self._known(lambda: map(_whole, texts.drop_null().slice(0, _SAMPLE).to_pylist()))
         try:
             if not form.text:
                 return self._of_numbers(texts.cast(pa.int64()), missing)
@@ -234,8 +234,7 @@ class TimeReader:
                 self._day_first = first > 12
 
     def _one(self, text: str, form: TimeForm) -> int:
-        if whole := _WITH_FRACTION.fullmatch(text):
-            text = whole[1]
+        text = _whole(text)
         if (found := form_of(text)) is not None and not found.text and found != form and not form.text:
             raise BadRowError(form.not_this)
         if match := _YEAR_FIRST.fullmatch(text):
@@ -249,6 +248,12 @@ class TimeReader:
             return seconds_of(text, bounded=False)
         except BadRowError as bad:
             raise BadRowError(NO_TIME if "whole number" in str(bad) else str(bad)) from None
+
+
+def _whole(text: str) -> str:
+    """A number without its fraction, as tables of floats are written; another text as it is."""
+    found = _FLOAT.fullmatch(text.strip())
+    return text if found is None else found[1] or str(int(float(text)))
 
 
 def _of_arrow(column: pa.ChunkedArray) -> Int64s:

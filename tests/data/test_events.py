@@ -197,6 +197,7 @@ MOMENT = 1_300_086_400
     [
         pa.array([MOMENT]), pa.array([MOMENT * 10**3]), pa.array([MOMENT * 10**6]), pa.array([MOMENT * 10**9]),
         pa.array([float(MOMENT)]), pa.array([f"{MOMENT}"]), pa.array([f"{MOMENT}.0"]),
+        pa.array([f"{MOMENT}000.75"]), pa.array([f"{MOMENT / 10**9}e9"]), pa.array([f"{MOMENT / 10**9}E+18"]),
         pa.array(["2011-03-14 07:06:40"]), pa.array(["2011-03-14T07:06:40Z"]),
         pa.array(["2011-03-14T09:06:40+02:00"]), pa.array(["2011-03-14 07:06:40.25"]),
         pa.array(["2011/03/14 07:06:40"]), pa.array(["14/3/2011 07:06:40"]), pa.array(["03/14/2011 07:06:40"]),
@@ -223,6 +224,7 @@ def test_dates(times):
     [
         (None, "is missing"),
         ("soon", "neither a number"),
+        ("9e99", "is too large"),
         ("1969-12-31", "before the year 1970"),
         ("2100-01-01", "after the year 2100"),
         ("2011-02-31", "neither a number"),
