@@ -9,7 +9,7 @@ import contextlib
 import datetime
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,13 @@ from batch.job.newer import fresh_ratings, new_items
 from batch.job.states import states_of
 from sdk.base.errors import BundleError, UsageError
 from sdk.base.files import sha256_of, standing
-from sdk.base.ids import is_text
+from sdk.base.ids import is_text, rows_of
 from sdk.base.rights import reason
 from sdk.base.types import Bools, IdArray, Int64s, Interactions
 from sdk.bundles.bundle import INFO, Bundle, load
 from sdk.bundles.fresh import FreshBundle
 from sdk.bundles.new_items import NewItems
+from sdk.bundles.some_users import UserSource, WholeUsers, users_of
 from sdk.data.fingerprint import fingerprint
 from sdk.data.validation import MAX_TIMESTAMP, sorted_order
 from sdk.features.seen import Seen
@@ -43,31 +44,60 @@ _ID_OPTIONS = {"users": (USER_ID,), "items": (ITEM_ID,), "allow": (ITEM_ID,), "d
 _MAY_BE_EMPTY = frozenset({"deny", "block", "repeat"})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Asked:
     """Who gets a list, and what may stand in it, by the ids and rows of one bundle.
 
     Attributes:
-        users: (U,) ids, ascending: who gets a list.
+        source: of the bundle's users.
         items: (I,) ids, ascending: the items that get one.
         audience: (A,) ids, ascending: the items that get an audience.
+        named: (U,) ids, ascending: the only users who get a list; None: all do.
         allowed: (R_item,) bool, the titles that may be recommended; None allows all.
-        blocked: what must not be given to whom, by the rows of the users' table; None where nothing is.
+        block: what must not be given to whom, by ids; None where nothing is.
         again: (R_item,) bool, the items that may be listed for users who have them already; None: no item may.
         rules: what users' lists must keep to, by the rows of the items' table; None for no rules.
         pins: what of it the night's content depends on, for the manifest.
         counts: what was counted on the way, for the report.
     """
 
-    users: IdArray
+    source: UserSource
     items: IdArray
     audience: IdArray
+    named: IdArray | None = None
     allowed: Bools | None = None
-    blocked: Seen | None = None
+    block: IdFile | None = None
     again: Bools | None = None
     rules: ItemRules | None = None
     pins: Mapping[str, Any] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def users(self) -> IdArray:
+        """(U,) ids, ascending: who gets a list."""
+        return self.source.ids if self.named is None else self.named
+
+    @property
+    def num_users(self) -> int:
+        """How many users get a list."""
+        return self.source.num_users if self.named is None else len(self.named)
+
+    @cached_property
+    def _numbers(self) -> Int64s:
+        return rows_of(self.source.ids, self.users)
+
+    def numbers(self, places: Int64s) -> Int64s:
+        """(B,) int64: of some of those who get a list, their numbers among all users of the bundle, from 0."""
+        return places if self.named is None else self._numbers[places]
+
+    def of(self, bundle: Bundle) -> Asked:
+        """The same, asked for all users of a bundle that has a few of them."""
+        return replace(self, source=WholeUsers(bundle), named=None)
+
+    @cached_property
+    def blocked(self) -> Seen | None:
+        """What must not be given to whom, by the rows of the users' table; None where nothing is."""
+        return None if self.block is None else _blocked(self.block, self.source.bundle)
 
     @property
     def num_candidates(self) -> int | None:
@@ -149,8 +179,12 @@ def _vanished(path: Path, error: Exception) -> BundleError:
     )
 
 
-def open_job(job: Job) -> OpenedJob:
+def open_job(job: Job, *, counted: bool = True) -> OpenedJob:
     """Open a job's bundle and read every file that the job names.
+
+    Args:
+        job: the job.
+        counted: whether to count, and say, which of the ids to be blocked are unknown: for that all users' are read.
 
     Raises:
         BundleError: the bundle is absent, altered or of another version.
@@ -163,13 +197,13 @@ def open_job(job: Job) -> OpenedJob:
         counts: dict[str, int] = {}
         items = _new_items(job, opened, pins, counts)
         bundle = _with_newer(job, opened, items, pins, counts)
-        return OpenedJob(bundle, sha256, _asked(job, bundle, pins, counts))
+        return OpenedJob(bundle, sha256, _asked(job, bundle, pins, counts, counted=counted))
 
 
 def everything(bundle: Bundle) -> Asked:
     """A list for every user and title, of all titles."""
     items = bundle.encoded_items.known_ids
-    return Asked(bundle.encoded_users.known_ids, items, items)
+    return Asked(WholeUsers(bundle), items, items)
 
 
 def _new_items(job: Job, bundle: Bundle, pins: dict[str, Any], counts: dict[str, int]) -> NewItems | None:
@@ -230,12 +264,13 @@ def end_of_day(date: str) -> int:
     return int(midnight.timestamp()) + 24 * 3600 - 1  # without the day after, which 9999-12-31 does not have
 
 
-def _asked(job: Job, bundle: Bundle, pins: dict[str, Any], counts: dict[str, int]) -> Asked:
-    users, items = bundle.encoded_users, bundle.encoded_items
-    files = _read_files(job, {USER_ID: users.ids, ITEM_ID: items.ids})
-    for name, table in (("users", users), ("items", items)):
-        if name in files:
-            _require_known(files[name].ids, table, f"--{name} {getattr(job, name)}")
+def _asked(job: Job, bundle: Bundle, pins: dict[str, Any], counts: dict[str, int], *, counted: bool) -> Asked:
+    source, items = users_of(bundle), bundle.encoded_items
+    files = _read_files(job, {USER_ID: source.has_text_ids, ITEM_ID: is_text(items.ids)})
+    if "users" in files:
+        _require_known(files["users"].ids, source.ids, f"--users {job.users}")
+    if "items" in files:
+        _require_known(files["items"].ids, items.known_ids, f"--items {job.items}")
     allowed = _allowed(files, items, counts)
     some = files["items"].ids if "items" in files else items.known_ids
     audience = some if allowed is None else some[allowed[items.index_of(some)]]
@@ -244,12 +279,15 @@ def _asked(job: Job, bundle: Bundle, pins: dict[str, Any], counts: dict[str, int
     rules = None if job.rules is None else bundle.item_rules(rules_of(job.rules, "--rules"))
     if rules is not None:
         pins["rules"] = {"sha256": rules.asked.digest}
+    if counted and "block" in files:
+        counts |= _count_blocked(files["block"], source.ids, items.known_ids)
     return Asked(
-        users=files["users"].ids if "users" in files else users.known_ids,
+        source=source,
+        named=files["users"].ids if "users" in files else None,
         items=some,
         audience=audience if job.audience is not None else audience[:0],
         allowed=allowed,
-        blocked=_blocked(files.get("block"), users, items, counts),
+        block=files.get("block"),
         again=_again(files.get("repeat"), items, counts),
         rules=rules,
         pins={**pins, **{name: {"sha256": file.sha256, "rows": len(file)} for name, file in files.items()}},
@@ -257,8 +295,8 @@ def _asked(job: Job, bundle: Bundle, pins: dict[str, Any], counts: dict[str, int
     )
 
 
-def _read_files(job: Job, known: Mapping[str, IdArray]) -> dict[str, IdFile]:
-    text, found = [name for name, ids in known.items() if is_text(ids)], {}
+def _read_files(job: Job, has_text: Mapping[str, bool]) -> dict[str, IdFile]:
+    text, found = [name for name, are_text in has_text.items() if are_text], {}
     for name, columns in _ID_OPTIONS.items():
         path: Path | None = getattr(job, name)
         if path is not None and job.cluster.is_used and path.exists() and not (path.is_file() or path.is_dir()):
@@ -268,13 +306,13 @@ def _read_files(job: Job, known: Mapping[str, IdArray]) -> dict[str, IdFile]:
     return found
 
 
-def _require_known(ids: IdArray, table: EncodedTable, option: str) -> None:
+def _require_known(ids: IdArray, known: IdArray, option: str) -> None:
     """Refuse ids of a file that the bundle does not have.
 
     Raises:
         UsageError: there are such; the message names the first few.
     """
-    unknown = ids[table.index_of(ids) == UNKNOWN]
+    unknown = ids[rows_of(known, ids) < 0]
     if len(unknown):
         named = ", ".join(map(str, unknown[:5].tolist()))
         remedy = "Leave them out, or give their --ratings." if option.startswith("--users") else "Leave them out."
@@ -316,16 +354,20 @@ def _rows(item_ids: IdArray, items: EncodedTable, option: str, counts: dict[str,
     return rows[rows != UNKNOWN]
 
 
-def _blocked(file: IdFile | None, users: EncodedTable, items: EncodedTable, counts: dict[str, int]) -> Seen | None:
-    """Each user's block list, by the rows of the users' table; pairs of unknown ids are counted."""
-    if file is None:
-        return None
+def _blocked(file: IdFile, bundle: Bundle) -> Seen:
+    """Each user's block list, by the rows of the users' table; pairs of unknown ids are left out."""
+    users, items = bundle.encoded_users, bundle.encoded_items
     user, item = users.index_of(file.columns[0]), items.index_of(file.columns[1])
     known = (user != UNKNOWN) & (item != UNKNOWN)
-    counts["blocked_pairs"], counts["unknown_in_block"] = int(known.sum()), int((~known).sum())
+    return Seen.build(user[known], item[known], len(users))
+
+
+def _count_blocked(file: IdFile, users: IdArray, items: IdArray) -> dict[str, int]:
+    """How many pairs are known and unknown; says so where some are unknown."""
+    known = (rows_of(users, file.columns[0]) >= 0) & (rows_of(items, file.columns[1]) >= 0)
     if not known.all():
         log.warning("--block: %d of %d pairs name an id that is not in the bundle: ignored", (~known).sum(), len(known))
-    return Seen.build(user[known], item[known], len(users))
+    return {"blocked_pairs": int(known.sum()), "unknown_in_block": int((~known).sum())}
 
 
 def _check_audience(job: Job, bundle: Bundle) -> None:

@@ -27,6 +27,8 @@ def states_of(bundle: Bundle, blocked: Seen | None) -> pa.Table:
     Returns:
         ``user_id``, ascending, and ``state``, 32 digits of a sha256 of all their ratings and blocked items.
     """
+    if blocked is None and not (isinstance(bundle, FreshBundle) and bundle.fresh is not None):
+        return pa.table({"user_id": pa.nulls(0), "state": pa.array([], pa.string())})  # without a look at all users
     users = bundle.encoded_users
     ratings, starts = _ratings(bundle, _with_newer_ratings(bundle))
     barred = blocked or Seen.nothing(len(users))

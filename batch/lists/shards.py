@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,20 +16,22 @@ from batch.job.pins import pinned_inputs
 from batch.lists.audience import Slices, cut, merge, partial_name, read_partials, titles_at_a_time
 from batch.lists.parts import audience_table, part_bytes
 from batch.lists.taken import NOTHING, TakenOver, taken_over, woven
+from batch.lists.user_parts import UserPart
 from batch.store.journal import Journal, ShardRecord
 from batch.store.layout import ITEM_ITEMS, ITEM_USERS, LAYOUTS, USER_ITEMS
 from batch.store.places import open_target
 from sdk.base.files import digest_of, sha256_of
 from sdk.base.schema import with_ids
 from sdk.base.types import IdArray, Int64s, TopK
+from sdk.features.tables import FIRST_KNOWN
 from sdk.machine.device import usable_cores
-from sdk.scoring.exploration import Exploration
 from sdk.scoring.recommender import POPULAR
 
 if TYPE_CHECKING:
     from batch.job.job import Job
     from sdk.features.seen import Seen
     from sdk.scoring.again import Again
+    from sdk.scoring.recommender import Recommender
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,35 +110,30 @@ class Scorer:
     """
 
     def __init__(self, job: Job, opened: OpenedJob, taken: TakenOver = NOTHING) -> None:
-        from sdk.features.seen import Seen
-
         bundle, asked = opened.bundle, opened.asked
         self.job, self.bundle, self.asked, self.standing = job, bundle, asked, taken.sides
-        self.user_index = bundle.encoded_users.index_of(asked.users)
-        users = taken.sides.get(USER_ITEMS)
-        some = None if users is None else self.user_index[users.rest]
         with reading(bundle.path, opened.sha256):
-            self.recommender = bundle.recommender(
-                job.model, threads=job.threads, memory_mib=job.memory_mib, device=job.device, users=some
-            )
-            nothing = Seen.nothing(len(bundle.encoded_users))
-            self.seen = asked.barred(nothing if job.include_seen else asked.seen(bundle, some))
-            may_come = job.include_seen or asked.again is not None
-            self.again = bundle.coming_again(users=some, items=asked.again) if may_come else None
+            self.first = self._part(np.arange(min(job.users_per_part, asked.num_users)), None)[0]
             self.content = bundle.look_alikes(job.kind) if bundle.has_content else None
-        if asked.rules is not None:
-            self.recommender = self.recommender.under(asked.rules)
-        if job.explore is not None:
-            self.recommender.exploration = Exploration.of(
-                job.explore, job.explore_share, bundle.info.config.training.seed, job.run_date,
-                bundle.encoded_users.ids, bundle.encoded_items.ids,
-            )  # fmt: skip
         self.k = min(job.k, len(bundle.encoded_items))  # buffers grow with it
         audience = 0 if ITEM_USERS in taken.sides else job.audience or 0
-        self.audience = min(audience, len(bundle.encoded_users))
-        self.recommender.keep(asked.allowed)
+        self.audience = min(audience, asked.source.num_users + FIRST_KNOWN)
         if self.content is not None and asked.allowed is not None:
             self.content = self.content.listing(bundle.encoded_items.ids[asked.allowed])
+
+    def _part(self, places: Int64s, like: Recommender | None) -> tuple[UserPart, Int64s]:
+        """Some of those who get a list, by their places among these, and their rows in the part's table."""
+        bundle, rows = self.asked.source.some(self.asked.numbers(places))
+        if bundle is self.bundle:
+            return self._whole, rows
+        return UserPart.of(self.job, self.asked, bundle, like=like), rows
+
+    @cached_property
+    def _whole(self) -> UserPart:
+        """All users at once, where they cannot be had apart; those alone who are to be scored have a history."""
+        users = self.standing.get(USER_ITEMS)
+        some = None if users is None else FIRST_KNOWN + self.asked.numbers(users.rest)
+        return UserPart.of(self.job, self.asked, self.bundle, some)
 
     def score(self, shard: Shard) -> Scored:
         """A shard's lists. Audiences are merged from what the shards of users left, so these must be written before.
@@ -159,39 +156,40 @@ class Scorer:
         """What makes the lists of some of a shard's queries, in the side's layout, and their part of audiences."""
         rows = shard.start + places
         if not len(rows):
-            ids, users = self.bundle.encoded_items.ids, self.bundle.encoded_users.ids
+            ids, users = self.bundle.encoded_items.ids, self.first.bundle.encoded_users.ids
             asked = (users, ids) if shard.side == USER_ITEMS else (ids, users if shard.side == ITEM_USERS else ids)
             return with_ids(LAYOUTS[shard.side], *asked).empty_table, {}
         if shard.side == ITEM_USERS:
             return self._audience(shard), {}
         if shard.side == USER_ITEMS:
             return self._users(shard, rows)
-        return self.recommender.similar(self.content, self.asked.items[rows], self.k, self.asked.allowed).to_arrow, {}
+        similar = self.first.recommender.similar
+        return similar(self.content, self.asked.items[rows], self.k, self.asked.allowed).to_arrow, {}
 
     def _ids(self, side: str) -> IdArray:
-        return {USER_ITEMS: self.asked.users, ITEM_ITEMS: self.asked.items, ITEM_USERS: self.asked.audience}[side]
+        asked = self.asked
+        return asked.users if side == USER_ITEMS else asked.items if side == ITEM_ITEMS else asked.audience
 
-    def _users(self, shard: Shard, rows: Int64s) -> tuple[Callable[[], pa.Table], Mapping[str, bytes]]:
-        ids, items = self.asked.users[rows], self.bundle.encoded_items.ids
-        index = self.user_index[rows]
-        args = (index, self.seen.take(index), self.k)
-        again = None if self.again is None else self.again.take(index)
+    def _users(self, shard: Shard, places: Int64s) -> tuple[Callable[[], pa.Table], Mapping[str, bytes]]:
+        part, index = self._part(places, self.first.recommender)
+        ids, items = part.bundle.encoded_users.ids[index], self.bundle.encoded_items.ids
+        seen, again = part.seen.take(index), None if part.again is None else part.again.take(index)
         if not self.audience:
-            lists = self.recommender.recommend_rows(*args, self.asked.allowed, again)
+            lists = part.recommender.recommend_rows(index, seen, self.k, self.asked.allowed, again)
             return partial(lists.answering("user_id", ids).to_arrow, item_ids=items), {}
-        lists, parts = self._with_audience(*args, self.audience, again)
+        lists, parts = self._with_audience(part.recommender, index, seen, again)
         encoded = (part_bytes(part, page_checksums=True) for part in parts)
         partials = {partial_name(n, shard.number): data for n, data in enumerate(encoded)}
         return partial(lists.answering("user_id", ids).to_arrow, item_ids=items), partials
 
     def _with_audience(
-        self, index: Int64s, seen: Seen, k: int, size: int, again: Again | None
+        self, recommender: Recommender, index: Int64s, seen: Seen, again: Again | None
     ) -> tuple[TopK, Iterable[pa.Table]]:
         """Users' lists, and their part of the titles' audiences by title shard: in one pass where memory allows it.
 
         Audiences are by the score alone: nothing rises there, so lists in which something does are made apart.
         """
-        recommender, allowed = self.recommender, self.asked.allowed
+        k, size, allowed = self.k, self.audience, self.asked.allowed
         title_shards = [self.asked.audience[other.start : other.stop] for other in self._shards(ITEM_USERS)]
         num_titles = self.asked.num_candidates or len(self.bundle.encoded_items)
         budget = (self.job.memory_mib, len(index), num_titles, self.job.threads or usable_cores())
@@ -209,7 +207,7 @@ class Scorer:
 
     def _shards(self, side: str) -> list[Shard]:
         asked = self.asked
-        every = shards_of(len(asked.users), len(asked.items), self.job.users_per_part, len(asked.audience))
+        every = shards_of(asked.num_users, len(asked.items), self.job.users_per_part, len(asked.audience))
         return [shard for shard in every if shard.side == side]
 
 
@@ -263,7 +261,7 @@ def scorer_of(job: Job) -> tuple[Scorer, str]:
     Raises:
         BundleError: the bundle is absent, altered or of another version.
     """
-    opened = open_job(job)
+    opened = open_job(job, counted=False)
     return Scorer(job, opened, taken_over(job, opened)), digest_of(pinned_inputs(job, opened))
 
 

@@ -21,7 +21,7 @@ from batch.job.inputs import OpenedJob
 from batch.job.job import Job
 from batch.job.pins import pinned_inputs
 from batch.lists.parts import TEXTS
-from batch.store.layout import ITEM_ITEMS, ITEM_USERS, STATES, USER_ITEMS, night_of
+from batch.store.layout import ITEM_ITEMS, ITEM_USERS, LAYOUTS, STATES, USER_ITEMS, night_of
 from batch.store.places import open_target
 from batch.store.publish import last_published
 from batch.store.target import Target
@@ -107,7 +107,7 @@ class Standing:
         """What stands of a shard; None for nothing.
 
         Args:
-            asked: (Q,) tonight's queries.
+            asked: tonight's queries.
             start: the shard's first one.
             stop: one past its last one.
 
@@ -199,13 +199,12 @@ def taken_over(job: Job, opened: OpenedJob) -> TakenOver:
 
 def _from(job: Job, opened: OpenedJob, target: Target, last: Mapping[str, Any]) -> TakenOver:
     night, differing = night_of(last["run_date"]), _differing(pinned_inputs(job, opened), last["inputs"])
-    sides, why = {}, []
-    for side, (total, place) in _places(opened, _pairs(_last_states(target, night, last["files"]))).items():
-        if side == ITEM_USERS and job.audience is None:
-            continue
+    was, sides, why = _pairs(_last_states(target, night, last["files"])), {}, []
+    for side in (side for side in LAYOUTS if side != ITEM_USERS or job.audience is not None):
         if others := sorted(differing - _ELSEWHERE[side]):
             why.append(f"{side}: another {', '.join(others)}")
             continue
+        total, place = _places(side, opened, was)
         files = {name: sha for name, sha in sorted(last["files"].items()) if name.startswith(f"{side}/")}
         found = Standing(target, night, side, last["inputs"]["users_per_part"], total, files, place)
         sides[side] = found.without_damaged()
@@ -215,17 +214,17 @@ def _from(job: Job, opened: OpenedJob, target: Target, last: Mapping[str, Any]) 
     return TakenOver(sides, "; ".join(why))
 
 
-def _places(opened: OpenedJob, was: set[tuple[Any, str]]) -> dict[str, tuple[int, Int64s]]:
-    """Side -> how many were asked about the night before, and where tonight's stand among them; -1 for who changed."""
-    asked, before = opened.asked, _asked_before(opened, [user for user, _ in was])
-    moved = np.sort(_like(asked.users, {user for user, _ in was ^ _pairs(opened.states)}))
-    users = np.where(rows_of(moved, asked.users) >= 0, -1, rows_of(before, asked.users))
-    items, audiences = np.arange(len(asked.items)), np.arange(len(asked.audience))
-    return {
-        USER_ITEMS: (len(before), users),
-        ITEM_ITEMS: (len(items), items),
-        ITEM_USERS: (len(audiences), np.full_like(audiences, -1) if len(moved) else audiences),
-    }
+def _places(side: str, opened: OpenedJob, was: set[tuple[Any, str]]) -> tuple[int, Int64s]:
+    """How many were asked about the night before, and where tonight's stand among them; -1 for who changed."""
+    asked = opened.asked
+    if side == ITEM_ITEMS:
+        return len(asked.items), np.arange(len(asked.items))
+    changed = {user for user, _ in was ^ _pairs(opened.states)}
+    if side == ITEM_USERS:
+        audiences = np.arange(len(asked.audience))
+        return len(audiences), np.full_like(audiences, -1) if changed else audiences
+    before, moved = _asked_before(opened, [user for user, _ in was]), np.sort(_like(asked.users, changed))
+    return len(before), np.where(rows_of(moved, asked.users) >= 0, -1, rows_of(before, asked.users))
 
 
 def _missing(found: Standing, before: Int64s) -> list[str]:
@@ -246,8 +245,8 @@ def _asked_before(opened: OpenedJob, with_states: list[Any]) -> IdArray:
     """(U,) ids, ascending: who was asked for last night, where the same was asked for."""
     if "users" in opened.asked.pins:
         return opened.asked.users
-    bundle = opened.bundle.trained if isinstance(opened.bundle, FreshBundle) else opened.bundle
-    known = bundle.encoded_users.known_ids
+    bundle = opened.bundle
+    known = bundle.trained.encoded_users.known_ids if isinstance(bundle, FreshBundle) else opened.asked.source.ids
     return np.union1d(known, _like(known, with_states))
 
 

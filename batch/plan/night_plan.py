@@ -82,7 +82,7 @@ def plan(job: Job, opened: OpenedJob) -> Plan:
     """
     resolve_device(job.device)
     bundle, asked = opened.bundle, opened.asked
-    users, items, audiences = len(asked.users), len(asked.items), len(asked.audience)
+    users, items, audiences = asked.num_users, len(asked.items), len(asked.audience)
     candidates = bundle.items.num_rows if asked.num_candidates is None else asked.num_candidates
     parts = [len(range(0, total, job.users_per_part)) for total in (users, items, audiences)]
     return Plan(
@@ -104,7 +104,7 @@ def job_shards(job: Job, asked: Asked) -> tuple[Shard, ...]:
 
     Audiences come last: they are merged from what the shards of users leave.
     """
-    return shards_of(len(asked.users), len(asked.items), job.users_per_part, len(asked.audience))
+    return shards_of(asked.num_users, len(asked.items), job.users_per_part, len(asked.audience))
 
 
 @dataclass(frozen=True, slots=True)

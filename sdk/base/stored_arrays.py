@@ -66,6 +66,17 @@ def _mapped(whole: mmap.mmap, member: zipfile.ZipInfo) -> NDArray[Any]:
     return np.ndarray(shape, dtype, whole, start + head.tell(), order="F" if by_columns else "C")
 
 
+def copied(values: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Some rows of an array as one of its own; where it is mapped, its pages do not stay in this process's memory."""
+    found, owner = np.ascontiguousarray(values[rows]), values.base
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    owner = owner.obj if isinstance(owner, memoryview) else owner
+    if isinstance(owner, mmap.mmap):
+        owner.madvise(mmap.MADV_DONTNEED)  # read again from the file, if anybody asks
+    return found
+
+
 def read_arrays(path: Path, names: frozenset[str]) -> dict[str, NDArray[Any]]:
     """Read what ``write_arrays`` wrote.
 

@@ -261,7 +261,7 @@ class Bundle:
         resolved = None if name is None else self.ranker_of_lists(name)
         if not parts and (stored := self._stored_lists) is not None and resolved == self.ranker_of_lists():
             return stored
-        ranker = None if resolved is None else self.model(resolved).lower()
+        ranker = None if resolved is None else self._lowered(resolved)
         if self.history is None:
             return ranker
         rated = self.interactions.only(*parts)
@@ -273,6 +273,10 @@ class Bundle:
             message = f"{self.path / 'seen.parquet'}: not the ratings of this bundle ({error}). Train the bundle again."
             raise BundleError(message) from error
         return known if resolved is None or ranker is None else blend(known, ranker, self.ranker_share(resolved))
+
+    def _lowered(self, name: str) -> PairForm:
+        """A ranker in pair form."""
+        return self.model(name).lower()
 
     def recommender(
         self,

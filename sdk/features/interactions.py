@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,20 @@ from numpy.typing import NDArray
 
 from sdk.base.arrow_tables import numbers_in
 from sdk.base.errors import BundleError
+from sdk.base.ids import rows_of
 from sdk.base.types import Bools, Float32s, Int64s
 from sdk.data.splits import Split
+from sdk.features.row_groups import HeldParquet
 from sdk.features.seen import Seen
-from sdk.features.tables import EncodedInteractions
+from sdk.features.tables import FIRST_KNOWN, EncodedInteractions
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 _TYPES = {"user_index": pa.int32(), "item_index": pa.int32(), "label": pa.int8(), "part": pa.int8(),
           "rating": pa.float32(), "timestamp": pa.int64(), "seen": pa.bool_()}  # fmt: skip
 _TIME, _SEEN = "timestamp", "seen"
+_DAMAGE = (pa.ArrowException, OSError, ValueError, MemoryError)
+ROWS_A_GROUP = 1 << 17
+"""Of a Parquet row group, which is read as one: the ratings of a few users are found without reading all of them."""
 _COLUMNS = [name for name in _TYPES if name not in (_TIME, _SEEN)]
 
 
@@ -67,7 +72,7 @@ class StoredInteractions:
         wanted[user_index] = True
         return self._taking(wanted[self.rows.user_index])
 
-    def _taking(self, rows: Bools) -> StoredInteractions:
+    def _taking(self, rows: Bools | Int64s) -> StoredInteractions:
         timestamp = None if self.timestamp is None else self.timestamp[rows]
         takes_out = None if self.takes_out is None else self.takes_out[rows]
         return StoredInteractions(self.rows.take(rows), self.part[rows], self.rating[rows], timestamp, takes_out)
@@ -85,7 +90,14 @@ class StoredInteractions:
             table = table.append_column(_TIME, pa.array(self.timestamp))
         if self.takes_out is not None:
             table = table.append_column(_SEEN, pa.array(self.takes_out))
-        pq.write_table(table, path, compression="zstd")
+        pq.write_table(table, path, compression="zstd", row_group_size=ROWS_A_GROUP)
+
+    def by_user(self) -> StoredInteractions:
+        """The same by user, each user's in the order that they have: so a few users' lie together in the file."""
+        user = self.rows.user_index
+        if (user[1:] >= user[:-1]).all():
+            return self
+        return self._taking(np.argsort(user, kind="stable"))
 
     @classmethod
     def read(cls, path: Path, sizes: tuple[int, int], *, with_times: bool = False) -> StoredInteractions:
@@ -101,18 +113,62 @@ class StoredInteractions:
         """
         try:
             with pq.ParquetFile(path) as file:
-                names = file.schema_arrow.names
-                if missing := [name for name in _COLUMNS if name not in names]:
-                    raise ValueError(f"it has no column {missing[0]}")
-                timed, flagged = with_times and _TIME in names, _SEEN in names
-                table = file.read([*_COLUMNS, *[_TIME] * timed, *[_SEEN] * flagged])
-            _check(table, sizes)
-        except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+                table = file.read(_wanted(file.schema_arrow, with_times=with_times))
+            return cls._of(table, sizes)
+        except _DAMAGE as error:
             raise BundleError(f"{path}: not a bundle's ratings ({error}). Train the bundle again.") from error
+
+    @classmethod
+    def read_some(
+        cls, file: HeldParquet, users: Int64s, sizes: tuple[int, int], *, with_times: bool = False
+    ) -> StoredInteractions:
+        """The ratings of a few users, read without those of all others where the file is in the users' order.
+
+        Args:
+            file: what ``write`` wrote.
+            users: (B,) int64 rows of the users' table, ascending; here they are rows ``FIRST_KNOWN`` and so on.
+            sizes: as for ``read``.
+            with_times: as for ``read``.
+
+        Raises:
+            BundleError: what was read is not of this form, or an index lies outside its table.
+        """
+
+        def places(table: pa.Table) -> Int64s:
+            return rows_of(users, numbers_in(table.column("user_index")).astype(np.int64))
+
+        def keep(table: pa.Table) -> pa.Array:
+            return pa.array(places(table) >= 0)
+
+        try:
+            columns = _wanted(file.schema, with_times=with_times)
+            bounds = (int(users[0]), int(users[-1])) if len(users) else (1, 0)
+            table = file.where("user_index", *bounds, keep, columns)
+            stored = cls._of(table, sizes)
+        except _DAMAGE as error:
+            raise BundleError(f"{file.path}: not a bundle's ratings ({error}). Train the bundle again.") from error
+        here = (places(table) + FIRST_KNOWN).astype(np.int32)
+        return replace(stored, rows=replace(stored.rows, user_index=here))
+
+    @classmethod
+    def _of(cls, table: pa.Table, sizes: tuple[int, int]) -> StoredInteractions:
+        _check(table, sizes)
         user_index, item_index, label, part, rating = (numbers_in(table.column(name)) for name in _COLUMNS)
-        timestamp = numbers_in(table.column(_TIME)) if timed else None
-        takes_out = table.column(_SEEN).to_numpy() if flagged else None
+        timestamp = numbers_in(table.column(_TIME)) if _TIME in table.column_names else None
+        takes_out = table.column(_SEEN).to_numpy() if _SEEN in table.column_names else None
         return cls(EncodedInteractions(user_index, item_index, label), part, rating, timestamp, takes_out)
+
+
+def _wanted(layout: pa.Schema, *, with_times: bool) -> list[str]:
+    """The columns to read.
+
+    Raises:
+        ValueError: one that must be there is absent.
+    """
+    if missing := [name for name in _COLUMNS if name not in layout.names]:
+        raise ValueError(f"it has no column {missing[0]}")
+    optional = ([_TIME] if with_times else []) + [_SEEN]
+    return [*_COLUMNS, *(name for name in optional if name in layout.names)]
 
 
 def _check(table: pa.Table, sizes: tuple[int, int]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from sdk.base.arrow_tables import numbers_in
 from sdk.base.description import Description
 from sdk.base.errors import BundleError, DataError
 from sdk.base.ids import ids_in, is_text
-from sdk.base.types import Float32s
+from sdk.base.types import Float32s, Int64s
+from sdk.features.row_groups import HeldParquet
 from sdk.features.tables import FIRST_KNOWN, STATISTIC_NAMES, EncodedTable, Statistics
 
 _DAMAGE = (KeyError, ValueError, TypeError, AttributeError, IndexError, ArithmeticError, MemoryError, DataError,
@@ -24,6 +25,8 @@ _DAMAGE = (KeyError, ValueError, TypeError, AttributeError, IndexError, Arithmet
 """What reading a damaged table, or one that does not fit its facts, raises."""
 _FILMS = Description()
 _NEAR, _FAR = 1e-30, 1e6  # bounds of a mean and a deviation within which float32 features stay finite
+ROWS_A_GROUP = 1 << 14
+"""Of a Parquet row group, which is read as one: a few users are found without reading all of them."""
 _CODE, _SHARES, _DENSE, _COUNT, _LIKES = "code_", "shares_", "dense", "train_count", "train_likes"
 
 
@@ -52,7 +55,7 @@ def write_table(raw: pa.Table, encoded: EncodedTable, path: Path) -> dict[str, A
     for name, values in columns.items():
         known = values[FIRST_KNOWN:]
         table = table.append_column(mark + name, pa.array(known) if known.ndim == 1 else _fixed_lists(known))
-    pq.write_table(table, path, compression="zstd")
+    pq.write_table(table, path, compression="zstd", row_group_size=ROWS_A_GROUP)
     return {
         "codes": list(encoded.codes),
         "multi_hot": list(encoded.multi_hot),
@@ -80,9 +83,35 @@ def read_table(
     Raises:
         BundleError: the file is not what ``facts`` describe.
     """
-    try:
+
+    def whole() -> pa.Table:
         with pq.ParquetFile(path) as file:  # no data set: date=2026-11-23 above a bundle is no column of it
-            table = file.read()
+            return file.read()
+
+    return _read(whole, path, id_name, facts, about)
+
+
+def read_some(
+    file: HeldParquet, rows: Int64s, id_name: str, facts: Mapping[str, Any], about: Description = _FILMS
+) -> tuple[pa.Table, EncodedTable]:
+    """``read_table`` of a few known rows alone, which follow the three reserved ones.
+
+    Args:
+        file: what ``write_table`` wrote.
+        rows: (B,) int64, ascending, from 0: rows of the file.
+        id_name: as there; ``facts`` and ``about``, too.
+
+    Raises:
+        BundleError: what was read is not what ``facts`` describe.
+    """
+    return _read(lambda: file.take(rows), file.path, id_name, facts, about)
+
+
+def _read(
+    read: Callable[[], pa.Table], path: Path, id_name: str, facts: Mapping[str, Any], about: Description
+) -> tuple[pa.Table, EncodedTable]:
+    try:
+        table = read()
         table.validate(full=True)
         encoded_names = [_CODE + name for name in facts["codes"]] + [_SHARES + name for name in facts["multi_hot"]]
         mark = str(facts.get("mark", ""))
@@ -175,4 +204,4 @@ def _matrix(column: pa.ChunkedArray) -> Float32s:
     values = lists.values.slice(lists.offset * lists.type.list_size, len(lists) * lists.type.list_size)
     if lists.null_count:
         raise ValueError(f"a list of {lists.type} is null")
-    return numbers_in(values).reshape(len(lists), -1).astype(np.float32)
+    return numbers_in(values).reshape(len(lists), lists.type.list_size).astype(np.float32)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 
 import numpy as np
 
@@ -80,10 +81,21 @@ class Engine:
         self.form, self.threads = form, threads or usable_cores()
         self.candidates = candidate_rows(form, allowed)
         self._prune = prune and not form.head.has_mlp
-        self._is_safe = not may_overflow(form)
+        self._is_safe, self._item_tops = not may_overflow(form), _tops(form.items)
         self._packed = pack(form.items, self.candidates, mean_norm(form.users))
         self._head = HeadParts.of(form.head, form.items.fields.shape[1]) if form.head.has_mlp else None
         self._memory_mib = memory_mib
+
+    def for_users(self, form: PairForm) -> Engine:
+        """The same items, as they are laid out, for the users of another form with the same items and head.
+
+        Raises:
+            ScoreError: a user's row holds a NaN or an infinity.
+        """
+        form.users.check("user")
+        other = copy(self)
+        other.form, other._is_safe = form, not may_overflow(form, self._item_tops)
+        return other
 
     def _users_per_tile(self, k: int) -> int:
         """As many users as the memory budget allows, from one kernel's rows to the default."""
@@ -234,18 +246,26 @@ def _tile(side: Side, rows: Int64s) -> Side:
     return Side(*(np.ascontiguousarray(part[padded], dtype=np.float32) for part in side.parts))
 
 
-def may_overflow(form: PairForm) -> bool:
-    """Whether a score, or anything computed on the way to it, might: by a bound on their absolute values."""
-    users, items, head = form.users, form.items, form.head
+def _tops(side: Side) -> tuple[float, float, float, float]:
+    """Each part's largest absolute value."""
+    bias, dot, hidden, fields = (float(np.abs(part).max(initial=0)) for part in side.parts)
+    return bias, dot, hidden, fields
 
-    def top(side: Side, part: str) -> float:
-        return float(np.abs(getattr(side, part)).max(initial=0))
 
-    bound = top(users, "bias") + top(items, "bias") + top(users, "dot") * top(items, "dot") * max(users.dot.shape[1], 1)
+def may_overflow(form: PairForm, item_tops: tuple[float, float, float, float] | None = None) -> bool:
+    """Whether a score, or anything computed on the way to it, might: by a bound on their absolute values.
+
+    Args:
+        form: a lowered model.
+        item_tops: largest absolute values of the items' parts, where they are known.
+    """
+    users, head = form.users, form.head
+    mine, theirs = _tops(users), item_tops or _tops(form.items)
+    bound = mine[0] + theirs[0] + mine[1] * theirs[1] * max(users.dot.shape[1], 1)
     if not head.has_mlp:
         return bound >= _SAFE
-    z = top(users, "fields") * top(items, "fields") * max(users.fields.shape[2], 1)
-    hidden = top(users, "hidden") + top(items, "hidden")
+    z = mine[3] * theirs[3] * max(users.fields.shape[2], 1)
+    hidden = mine[2] + theirs[2]
     hidden += z * float(np.abs(head.cross).astype(np.float64).sum(axis=1).max(initial=0))
     for weight, bias in head.tail:
         hidden = hidden * float(np.abs(weight).astype(np.float64).sum(axis=1).max()) + float(np.abs(bias).max())

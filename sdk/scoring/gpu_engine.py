@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import logging
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -158,6 +159,12 @@ class FusedScorer:
         self._bound = None
         if self.precision != "ieee":
             self._bound = ErrorBound(form.items.take(candidates), form.head, self.precision, device)
+
+    def for_users(self, form: PairForm) -> FusedScorer:
+        """The same items for the users of another form with the same items and head."""
+        other = copy(self)
+        other.form = form
+        return other
 
     def try_out(self) -> str | None:
         """Compile the kernel and score one user; why that is impossible here, or None."""

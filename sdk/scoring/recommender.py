@@ -97,6 +97,7 @@ class Recommender:
         self.rules: ItemRules | None = None
         self.exploration: Exploration | None = None
         self._engines: dict[tuple[str, bool, bool], Engine | TorchEngine] = {}
+        self._here: dict[tuple[str, bool, bool], Engine | TorchEngine] = {}  # the same, for these users
         self.keep(None)
 
     def under(self, rules: ItemRules) -> Recommender:
@@ -107,8 +108,27 @@ class Recommender:
         same = {POPULAR, self.name}
         if ruled.form is not self.form:
             same, ruled._quick = {POPULAR}, ruled._few  # nothing is laid out yet
+        ruled._here = {}
         ruled._engines = {key: each for key, each in self._engines.items() if key[0] in same and key[2]}
         return ruled
+
+    def for_users(self, users: EncodedTable, form: PairForm | None) -> Recommender:
+        """The same for other users: items are laid out once, and each user has the list that they would have here.
+
+        Args:
+            users: their encoded table.
+            form: their rows of the form that this one was made with.
+
+        Raises:
+            ScoreError: a user's row holds a NaN or an infinity.
+        """
+        other = copy(self)
+        other.users, other.popular, other.exploration = users, popular_form(self.items, len(users)), None
+        other._here = {}
+        if form is not None and self.form is not None:
+            form.users.check("user")
+            other.form = replace(self.form, users=form.users, has_history=form.has_history)
+        return other
 
     def _form(self, name: str) -> PairForm:
         return self.popular if name == POPULAR or self.form is None else self.form
@@ -116,9 +136,11 @@ class Recommender:
     def _engine(self, name: str, allowed: Bools | None, wanted: Bools | None = None) -> Engine | TorchEngine:
         """The engine of the model or of the fallback; kept where every title is allowed, or those of ``keep``."""
         key = (name, allowed is None, wanted is None)  # else they are those of ``keep``, and of the rules
-        if key in self._engines and (allowed is None or allowed is self._kept):
-            return self._engines[key]
         form, is_kept = self._form(name), allowed is self._kept
+        if key in self._engines and (allowed is None or is_kept):
+            kept = self._here.get(key) or self._engines[key]
+            self._here[key] = kept if kept.form is form else kept.for_users(form)
+            return self._here[key]
         if wanted is not None:
             allowed = wanted if allowed is None else wanted & allowed
         engine: Engine | TorchEngine
@@ -181,7 +203,7 @@ class Recommender:
 
     def keep(self, allowed: Bools | None) -> None:
         """Keep the engines of this very mask, for a job that asks with it again and again."""
-        self._kept = allowed
+        self._kept, self._here = allowed, {}
         self._engines = {key: engine for key, engine in self._engines.items() if key[1]}
 
     def sources(self, user_index: Int64s) -> NDArray[np.str_]:

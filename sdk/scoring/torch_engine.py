@@ -8,6 +8,7 @@ whose shapes fit, one fused kernel scores and selects (``sdk.scoring.gpu_engine`
 from __future__ import annotations
 
 import logging
+from copy import copy
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from sdk.base.types import BestRows, Bools, Int64s
 from sdk.features.seen import Seen
 from sdk.models.pair_form import PairForm
 from sdk.models.torch_form import TorchHead, TorchSide, side_on, taken
-from sdk.scoring.engine import candidate_rows, check_length
+from sdk.scoring.engine import candidate_rows, check_length, may_overflow
 from sdk.scoring.gpu_engine import NOTHING, FusedScorer, keys_of, lists_of, places_of, seen_places, why_not
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,19 @@ class TorchEngine:
         self._users_per_tile = max(1, _tile_bytes(self.device) // (4 * _ITEMS_PER_TILE * widest))
         if self.fused is not None:
             self._users_per_tile = _USERS_PER_FUSED_TILE
+
+    def for_users(self, form: PairForm) -> TorchEngine:
+        """The same items, as they lie on the device, for the users of another form; see ``Engine.for_users``.
+
+        Raises:
+            ScoreError: a user's row holds a NaN or an infinity.
+        """
+        form.users.check("user")
+        other = copy(self)
+        other.form = form
+        if self.fused is not None:
+            other.fused = None if may_overflow(form) else self.fused.for_users(form)
+        return other
 
     def _fused_scorer(self, fused: bool | None, precision: str) -> FusedScorer | None:
         """The fused scorer where it is wanted and possible; one line says which way is taken."""
