@@ -151,7 +151,7 @@ def _write_files(trained: Trained, folder: Path) -> dict[str, Any]:
         "users": write_table(dataset.users, features.users, folder / "users.parquet"),
         "items": write_table(dataset.items, features.items, folder / "items.parquet"),
     }
-    trained.interactions.by_user().write(folder / "seen.parquet")
+    trained.interactions.write(folder / "seen.parquet")
     pq.write_table(dataset.rejects, folder / "rejects.parquet", compression="zstd")
     for name, encoding in features.encodings.items():
         encoding.save(str(folder / "workflow" / name))

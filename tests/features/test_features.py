@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from small import GENRES, item_table, ratings, user_table
 
@@ -320,3 +321,23 @@ def test_merlins_schema_says_which_columns_are_ids_and_which_are_lists(tmp_path)
     assert list(said.values()) == [
         ["user_id"], ["item_id"], ["tags"], ["user_id", "item_id", "tags"], ["price"], ["rating"],
     ]  # fmt: skip
+
+
+def test_ratings_are_stored_by_user_and_come_back_in_their_order(tmp_path):
+    rng = np.random.default_rng(4)
+    user, item = rng.integers(3, 9, 50).astype(np.int32), rng.integers(3, 20, 50).astype(np.int32)
+    rows = EncodedInteractions(user, item, np.zeros(50, np.int8))
+    stored = StoredInteractions(rows, np.zeros(50, np.int8), rng.random(50).astype(np.float32), np.arange(50))
+    stored.write(tmp_path / "seen.parquet")
+    table = pq.read_table(tmp_path / "seen.parquet")
+    assert table["user_index"].to_pylist() == sorted(user.tolist())
+    for row in np.unique(user).tolist():
+        mine = np.asarray(table["user_index"]) == row
+        assert np.asarray(table["item_index"])[mine].tolist() == item[user == row].tolist()
+    again = StoredInteractions.read(tmp_path / "seen.parquet", (9, 20), with_times=True)
+    assert (again.rows.user_index.tolist(), again.timestamp.tolist()) == (user.tolist(), list(range(50)))
+    assert again.rating.tolist() == stored.rating.tolist()
+    at = table.schema.get_field_index("place")
+    pq.write_table(table.set_column(at, "place", pa.array([0] * 50)), tmp_path / "seen.parquet")
+    with pytest.raises(BundleError, match="place"):
+        StoredInteractions.read(tmp_path / "seen.parquet", (9, 20))

@@ -16,6 +16,7 @@ from sdk.base.config import FeatureConfig, HistoryConfig, RunConfig, to_json
 from sdk.base.files import json_text, sha256_of
 from sdk.base.stored_arrays import write_arrays
 from sdk.bundles.info import FORMAT_VERSION, INFO, LISTS, sealed
+from sdk.features import interactions
 from sdk.features.interactions import StoredInteractions
 from sdk.features.table_files import write_table
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN, EncodedInteractions, EncodedTable, raw_statistics, unknown_dense
@@ -66,6 +67,8 @@ def write_generated(folder: Path, sizes: Sizes) -> Path:
     )  # fmt: skip
     ratings, counts = _ratings(rng, sizes)
     ratings.write(folder / "seen.parquet")
+    if not sizes.in_order:
+        _as_early_releases(folder / "seen.parquet")
     history = _history(rng, sizes, config.history)
     history.save(folder)
     tables = {"users": _users(counts, folder), "items": _items(ratings, sizes, folder)}
@@ -95,15 +98,20 @@ def _ratings(rng: np.random.Generator, sizes: Sizes) -> tuple[StoredInteractions
     times = rng.integers(10**9, 11 * 10**8, total) if sizes.ages else None
     out = rng.random(total) < 0.8 if sizes.ages else None
     stored = StoredInteractions(rows, np.zeros(total, np.int8), rating, times, out)
-    return stored if sizes.in_order else _shuffled(stored, rng), counts
+    return stored if sizes.in_order else _taken(stored, rng.permutation(total)), counts
 
 
-def _shuffled(stored: StoredInteractions, rng: np.random.Generator) -> StoredInteractions:
-    order = rng.permutation(len(stored.part))
+def _taken(stored: StoredInteractions, order: np.ndarray) -> StoredInteractions:
     columns = (stored.rating, stored.timestamp, stored.takes_out)
     rating, times, out = (None if column is None else column[order] for column in columns)
     assert rating is not None
     return StoredInteractions(stored.rows.take(order), stored.part[order], rating, times, out)
+
+
+def _as_early_releases(path: Path) -> None:
+    """The ratings in the order of the input, which nothing in the file tells."""
+    table = pq.read_table(path).sort_by("place")
+    pq.write_table(table.drop_columns("place"), path, row_group_size=interactions.ROWS_A_GROUP)
 
 
 def _history(rng: np.random.Generator, sizes: Sizes, config: HistoryConfig) -> HistoryModel:
@@ -116,7 +124,8 @@ def _history(rng: np.random.Generator, sizes: Sizes, config: HistoryConfig) -> H
 
 def _form(history: HistoryModel, ratings: StoredInteractions, counts: np.ndarray) -> PairForm:
     """``Bundle.list_form``, a few users at a time."""
-    by_user = ratings.by_user()
+    order = np.argsort(ratings.rows.user_index, kind="stable")
+    by_user = _taken(ratings, order)
     ends, size = np.concatenate([[0], np.cumsum(counts)]), len(counts) + FIRST_KNOWN
     vectors = np.zeros((size, history.item_in.shape[1]), np.float32)
     for begin in range(0, len(counts), _CHUNK):
