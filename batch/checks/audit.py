@@ -4,94 +4,38 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch.checks.drift import SCORE_BINS, jaccard, population_stability, score_histogram, tops
 from batch.checks.expectations import Expectations
-from batch.checks.part_layout import layout_problem, other_ids
-from batch.checks.side_audit import PartLists, SideAudit, SideRules, share, take_apart
-from batch.gates.figures import AUDIENCES, BUNDLE, FOLDERS, TITLES, USERS, Counted, Figures, GateResult, SideFigures
+from batch.checks.previous import (
+    OTHER_IDS,
+    SIDES,
+    Parts,
+    PreviousNight,
+    compared,
+    parts_of,
+    previous_night,
+    published_part,
+)
+from batch.checks.side_audit import SideAudit, SideRules
+from batch.checks.sums import SideSums
+from batch.gates.figures import AUDIENCES, BUNDLE, FOLDERS, Counted, Figures, GateResult
 from batch.gates.judge import agreed, enforce, lines_of
 from batch.gates.table import Facts, check_skips
 from batch.lists.parts import TEXTS
-from batch.store.layout import night_of
-from batch.store.publish import last_published
-from batch.store.target import Target
-from sdk.base.arrow_memory import reader_of
 from sdk.base.config import to_json
-from sdk.base.errors import MarqueeError, OutputError
+from sdk.base.errors import OutputError
 from sdk.base.progress import Progress
-from sdk.base.types import Int32s
 
+__all__ = ["PreviousNight", "audit", "audit_parts", "local_parts", "parts_of", "previous_night", "published_part"]
 log = logging.getLogger(__name__)
-Parts = Iterable[tuple[str, pa.Table]]
-"""Parts as (name for messages, rows); strings may be dictionaries."""
-SIDES = (USERS, TITLES)
-"""The sides that are compared with the night before."""
-_OTHER_IDS = "the previous night has ids of another type"
 _COMPARED = frozenset({"kept", "overlap", "drift"})
 """The figures that lie between two nights."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PreviousNight:
-    """The published night that tonight is compared with.
-
-    Attributes:
-        run_date: the night.
-        figures: what its manifest says.
-        parts: side -> its parts.
-    """
-
-    run_date: str
-    figures: Figures
-    parts: Mapping[str, Parts]
-
-
-def previous_night(target: Target, run_date: str) -> PreviousNight | None:
-    """The night that readers use, if it is before this one; else the newest complete one before.
-
-    So a night is held against what it replaces in readers' eyes, and a night that was rolled back is no yardstick.
-
-    Returns:
-        None where there is none, or where its manifest cannot be read: a warning says so, and nothing is compared.
-    """
-    try:
-        manifest = last_published(target, run_date)
-    except (OutputError, OSError) as error:
-        log.warning("nothing is compared with the night before: %s", error)
-        return None
-    if manifest is None:
-        return None
-    date, names = manifest["run_date"], sorted(manifest["files"])
-    paths = {side: [f"{night_of(date)}/{n}" for n in names if n.startswith(f"{FOLDERS[side]}/")] for side in SIDES}
-    parts = {side: ((path, published_part(target, path)) for path in mine) for side, mine in paths.items()}
-    return PreviousNight(date, Figures.read(manifest), parts)
-
-
-def parts_of(target: Target, folder: str) -> list[str]:
-    """The parts in a folder of one side, in their order."""
-    return sorted(f"{folder}/{name}" for name in target.files(folder) if name.startswith("part-"))
-
-
-def published_part(target: Target, path: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """A part, whole in memory, so that it may lie on any store; its strings are dictionaries.
-
-    Raises:
-        OutputError: it is missing or cannot be read.
-    """
-    try:
-        data = reader_of(target.read(path) or b"")
-        return pq.read_table(data, columns=columns, read_dictionary=TEXTS)
-    except (pa.ArrowException, OSError) as error:
-        raise OutputError(f"{target.describe(path)}: missing or not readable as Parquet ({error})") from error
 
 
 def audit(
@@ -148,25 +92,48 @@ def audit_parts(
         QualityGateError: a gate failed; the message names each.
         UsageError: no gate has a name that is to be skipped.
     """
-    skipped, before = check_skips(expected.skip), None if previous is None else previous.figures
-    sides: dict[str, Any] = {}
-    lines: list[GateResult] = []
+    sums: dict[str, SideSums] = {}
     for side, rules in expected.rules.items():
         found = SideAudit(rules)
         for name, table in parts[side]:
             found.add(name, table)
-        figures = _measured(found, previous)
-        if getattr(figures, "note", "") == _OTHER_IDS:
-            previous = before = None
+        sums[side] = found.finish()
+        apart = any(each.compared is not None and each.compared.note == OTHER_IDS for each in sums.values())
+        if side in SIDES and previous is not None and previous.is_like(rules) and not apart:
+            sums[side].compared = compared(found, previous.run_date, previous.parts[side])
+    return judged(sums, expected, previous, where)
+
+
+def judged(sums: Mapping[str, SideSums], expected: Expectations, previous: PreviousNight | None, where: str) -> Figures:
+    """Hold what adds up to every gate.
+
+    Args:
+        sums: of each side.
+        expected: what they are held against.
+        previous: the night that was compared with.
+        where: what messages call the night.
+
+    Raises:
+        QualityGateError: a gate failed; the message names each.
+        UsageError: no gate has a name that is to be skipped.
+    """
+    skipped, sides = check_skips(expected.skip), dict[str, Any]()
+    lines: list[GateResult] = []
+    for side, rules in expected.rules.items():
+        figures = measured(sums[side], rules, previous)
+        if getattr(figures, "note", "") == OTHER_IDS:
+            previous = None
         facts = Facts(
-            side=side, tonight=figures, bundle=expected.bundle, config=expected.config, previous=before,
-            why=getattr(figures, "note", ""), counts=found.wrong, first=found.first, unchecked=rules.unchecked,
-            served=rules.served,
+            side=side, tonight=figures, bundle=expected.bundle, config=expected.config,
+            previous=None if previous is None else previous.figures, why=getattr(figures, "note", ""),
+            counts=sums[side].wrong, first={gate: words for gate, (_, words) in sums[side].first.items()},
+            unchecked=rules.unchecked, served=rules.served,
         )  # fmt: skip
         mine = lines_of(facts, skipped)
         apart = {line.name.partition(".")[2] for line in mine if line.got is None}
         sides[side] = dataclasses.replace(figures, **dict.fromkeys(apart & _COMPARED))  # of no meaning: taken back
         lines += mine
+    before = None if previous is None else previous.figures
     lines += lines_of(Facts(side=BUNDLE, bundle=expected.bundle, config=expected.config, previous=before), skipped)
     night = Figures(
         **sides, bundle=expected.bundle, scope={side: expected.rules[side].scope for side in SIDES},
@@ -177,50 +144,12 @@ def audit_parts(
     return night
 
 
-def _measured(found: SideAudit, previous: PreviousNight | None) -> Counted:
-    """The figures of one side, after its last part; audiences are counted, not compared."""
-    figures, rules = found.figures(), found.rules
+def measured(sums: SideSums, rules: SideRules, previous: PreviousNight | None) -> Counted:
+    """The figures of one side; audiences are counted, not compared."""
+    figures = sums.figures(rules.k, rules.depth)
     if rules.side == AUDIENCES:
         return Counted(queries=figures.queries, rows=figures.rows)
-    if previous is None:
-        return dataclasses.replace(figures, note="no previous night")
-    if rules.scope != previous.figures.scope.get(rules.side, {}):
+    if previous is not None and not previous.is_like(rules):
         why = "the previous night was asked for other ids, or had other rules or allowed items"
         return dataclasses.replace(figures, note=why)
-    return _compared(found, figures, previous.parts[rules.side])
-
-
-def _compared(found: SideAudit, figures: SideFigures, previous: Parts) -> SideFigures:
-    """With ``kept``, ``overlap`` and ``drift``, by one pass over the previous night's parts, beside tonight's tops.
-
-    Args:
-        found: tonight's pass, finished.
-        figures: what it found.
-        previous: the previous night's parts of this side.
-    """
-    lists = kept = 0
-    likeness, histogram = 0.0, np.zeros(SCORE_BINS, dtype=np.int64)
-    try:
-        for name, table in previous:
-            if change := other_ids(table, found.rules.layout):
-                log.warning("nothing is compared with the night before: %s: %s", name, change)
-                return dataclasses.replace(figures, note=_OTHER_IDS)
-            part, top = _previous_tops(name, table, found.rules)
-            both = (part.query >= 0) & found.present[part.query]
-            lists, kept = lists + len(part.starts), kept + int(both.sum())
-            likeness += float(jaccard(found.top[part.query[both]], top[both]).sum())
-            histogram += score_histogram(part.score[~part.fallback & np.isfinite(part.score)])
-    except (MarqueeError, pa.ArrowException, OSError) as error:
-        log.warning("the previous night cannot be read, so nothing is compared with it: %s", error)
-        return dataclasses.replace(figures, note="the previous night cannot be read")
-    drift, note = population_stability(histogram, found.histogram), "" if lists else "the previous night has no lists"
-    return dataclasses.replace(figures, kept=share(kept, lists), overlap=share(likeness, kept), drift=drift, note=note)
-
-
-def _previous_tops(name: str, table: pa.Table, rules: SideRules) -> tuple[PartLists, Int32s]:
-    if problem := layout_problem(name, table, rules.layout):
-        raise OutputError(problem)
-    part = take_apart(name, table, rules)
-    gone = np.arange(len(part.answer)) + len(rules.answers)  # items that tonight's catalogue does not have
-    answers = np.where(part.answer < 0, gone, part.answer)
-    return part, tops(part.list_row, part.rank, answers, len(part.starts), rules.depth)
+    return dataclasses.replace(figures, **({"note": "no previous night"} if previous is None else sums.between()))

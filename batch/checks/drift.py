@@ -65,8 +65,8 @@ def tops(list_row: Int64s, rank: Int32s, answers: Int64s, num_lists: int, depth:
     return top
 
 
-def jaccard(left: Int32s, right: Int32s) -> Float64s:
-    """(B,) Jaccard index of the items in two tops, row by row; two empty ones are alike.
+def overlaps(left: Int32s, right: Int32s) -> tuple[Int64s, Int64s]:
+    """(B,) items that both tops hold, and (B,) that either does, row by row.
 
     Args:
         left: (B, depth) int32, no item twice in a row, ``NOT_LISTED`` for none.
@@ -76,7 +76,16 @@ def jaccard(left: Int32s, right: Int32s) -> Float64s:
     for column in range(left.shape[1]):
         item = left[:, column, None]
         both += ((right == item) & (item != NOT_LISTED)).any(axis=1)
-    either = (left != NOT_LISTED).sum(axis=1) + (right != NOT_LISTED).sum(axis=1) - both
+    return both, (left != NOT_LISTED).sum(axis=1) + (right != NOT_LISTED).sum(axis=1) - both
+
+
+def jaccard(left: Int32s, right: Int32s) -> Float64s:
+    """(B,) Jaccard index of the items in two tops, row by row; two empty ones are alike. Arguments as ``overlaps``."""
+    return jaccard_index(*overlaps(left, right))
+
+
+def jaccard_index(both: Int64s, either: Int64s) -> Float64s:
+    """The share of what either holds that both do; 1 of nothing. Arguments of one shape."""
     return np.where(either > 0, both / np.maximum(either, 1), 1.0)
 
 

@@ -20,6 +20,9 @@ from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN, UNKNOWN
 from sdk.scoring.recommender import HISTORY
 
+_SOME = 10_000
+"""Lists, about, that what one order for all would give is measured on."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Expectations:
@@ -76,15 +79,16 @@ def expectations(bundle: Bundle, job: Job, asked: Asked | None = None, *, judged
     barred = asked.barred(rated or Seen.nothing(num_users))
     depth, listable = job.gates.depth, None if asked.allowed is None else allowed
     common: dict[str, Any] = {"answers": titles, "k": job.k, "depth": depth, "allowed": listable}
+    of_users, of_titles = _among(users, asked.users), _among(titles, asked.items)
     user_rules = SideRules(
-        side=USERS, queries=users, expected=_among(users, asked.users),
+        side=USERS, queries=users, expected=of_users, sampled=some_of(of_users),
         left=allowed.sum() - _counted(barred, allowed), seen=rated, blocked=asked.blocked,
         established=given >= job.gates.established_ratings, served=resolved is not None or HISTORY in models,
         scope=_scope(asked, "users", "allow", "rules") | ({} if job.explore is None else {"drawn": job.run_date}),
         rules=asked.rules, drawn=job.explore is not None, **common,
     )  # fmt: skip
     title_rules = SideRules(
-        side=TITLES, queries=titles, expected=_among(titles, asked.items), left=allowed.sum() - allowed,
+        side=TITLES, queries=titles, expected=of_titles, sampled=some_of(of_titles), left=allowed.sum() - allowed,
         served="content" in models, scope=_scope(asked, "items", "allow"), **common,
     )  # fmt: skip
     rules = {USERS: user_rules, TITLES: title_rules}
@@ -99,6 +103,19 @@ def expectations(bundle: Bundle, job: Job, asked: Asked | None = None, *, judged
         judged=judged,
     )  # fmt: skip
     return Expectations(rules, facts, job.gates, job.skip_gate)
+
+
+def some_of(expected: Bools, first: int = 0, total: int | None = None) -> Bools:
+    """(Q,) bool: some of the expected ones, evenly taken.
+
+    Args:
+        expected: (Q,) bool, of a part of all.
+        first: how many lie before the part.
+        total: how many there are of all; None: these are all.
+    """
+    step = max((int(expected.sum()) if total is None else total) // _SOME, 1)
+    found: Bools = expected & ((first + np.cumsum(expected) - 1) % step == 0)
+    return found
 
 
 def _liked_share(bundle: Bundle, job: Job) -> str | None:

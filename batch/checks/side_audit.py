@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch.checks.drift import NOT_LISTED, SCORE_BINS, gini, one_order, sameness, score_histogram, tops
+from batch.checks.drift import NOT_LISTED, score_histogram, tops
 from batch.checks.part_layout import layout_problem
 from batch.checks.rule_audit import ListedItems, RuleAudit
-from batch.gates.figures import FOLDERS, TITLES, USERS, SideFigures
+from batch.checks.sums import SideSums
+from batch.gates.figures import FOLDERS, TITLES, USERS
 from batch.store.layout import LAYOUTS
 from sdk.base.errors import QualityGateError
 from sdk.base.ids import plain_id, rows_in, rows_of
@@ -24,9 +25,6 @@ from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
 from sdk.scoring.recommender import POPULAR
 from sdk.scoring.rules import ItemRules
-
-_SOME = 10_000
-"""Lists, about, that what one order for all would give is measured on."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +47,8 @@ class SideRules:
         scope: option -> sha256 of its file: what narrows the side; nights are compared where that is the same.
         rules: what lists must keep to beside; None for no rules.
         drawn: whether lists are draws, whose rows have their propensity.
+        sampled: (Q,) bool, the lists that what one order for all would give is measured on; None: all of them.
+        all_asked: whether every query of the bundle was asked for; None: where all of these are expected.
     """
 
     side: str
@@ -66,6 +66,8 @@ class SideRules:
     scope: Mapping[str, str] = field(default_factory=dict)
     rules: ItemRules | None = None
     drawn: bool = False
+    sampled: Bools | None = None
+    all_asked: bool | None = None
 
     @property
     def layout(self) -> pa.Schema:
@@ -76,11 +78,12 @@ class SideRules:
     @property
     def unchecked(self) -> dict[str, str]:
         """The gates that no row can fail, since nothing was asked for that they could hold it to -> why."""
+        everyone = bool(self.expected.all()) if self.all_asked is None else self.all_asked
         found = {
             "rules": (self.rules is None, "no rules were asked for"),
             "seen": (self.seen is None, "what users have may be listed"),
             "denied": (self.allowed is None and self.blocked is None, "nothing was to be kept back"),
-            "asked": (bool(self.expected.all()), f"every {'user' if self.side == USERS else 'item'} was asked for"),
+            "asked": (everyone, f"every {'user' if self.side == USERS else 'item'} was asked for"),
         }
         return {gate: why for gate, (nothing, why) in found.items() if nothing}
 
@@ -151,6 +154,16 @@ class PartLists:
     query: Int64s
     answer: Int64s
 
+    def within(self, above: Id | None, up_to: Id | None) -> Bools:
+        """(L,) bool: lists of ids above the first and up to the second; None is no bound."""
+        codes, texts = self.ids.codes[self.starts], self.ids.texts
+        ids: Any = codes if texts is None else np.array([*texts.to_pylist(), None], object)[codes]
+        found = np.ones(len(codes), np.bool_)
+        for bound, keeps in ((above, np.greater), (up_to, np.less_equal)):
+            if bound is not None:
+                found &= keeps(ids, bound).astype(np.bool_)
+        return found
+
 
 class SideAudit:
     """Takes parts one by one and keeps only counts per query and per item.
@@ -159,24 +172,19 @@ class SideAudit:
 
     Args:
         rules: what the lists are held against.
+        part: number of the first part.
 
     Attributes:
-        wrong: gate -> rows or lists that are wrong.
-        first: gate -> the first of them in words.
+        sums: what adds up.
+        present: (Q,) bool, the queries with a list.
+        top: (Q, depth) int32, the tops of their lists.
+        strangers: lists of ids that are none of the queries expected here.
     """
 
-    def __init__(self, rules: SideRules) -> None:
-        self.rules = rules
-        self.wrong: Counter[str] = Counter()
-        self.first: dict[str, str] = {}
-        self.rows = self.lists = self.fallback = 0
-        self.personal = self.model_lists = self.flat_lists = 0
-        self.established = self.established_fallback = 0
+    def __init__(self, rules: SideRules, part: int = 0) -> None:
+        self.rules, self._part = rules, part
+        self.sums, self.strangers = SideSums.nothing(len(rules.answers)), 0
         self.present = np.zeros(len(rules.queries), dtype=np.bool_)
-        self.exposure = np.zeros(len(rules.answers), dtype=np.int64)
-        self.listed_in = np.zeros(len(rules.answers), dtype=np.int64)
-        self.barred = np.zeros(len(rules.answers), dtype=np.int64)
-        self.histogram = np.zeros(SCORE_BINS, dtype=np.int64)
         self.top = np.full((len(rules.queries), rules.depth), NOT_LISTED, dtype=np.int32)
 
     def add(self, name: str, table: pa.Table) -> None:
@@ -197,36 +205,22 @@ class SideAudit:
         self._check_lists(lists)
         self._measure(lists)
 
-    def figures(self) -> SideFigures:
-        """What the lists look like, after the last part; who should have one and has none counts as ``complete``."""
-        wanted = self.rules.expected & ~self.present
-        missing = np.flatnonzero(wanted & (self.rules.left > 0))
+    def finish(self) -> SideSums:
+        """What adds up, after the last part; who should have a list and has none counts as ``complete``."""
+        rules, counts = self.rules, self.sums.counts
+        wanted = rules.expected & ~self.present
+        missing = np.flatnonzero(wanted & (rules.left > 0))
         if len(missing):
-            self._note("complete", len(missing), f"the first is {self.rules.queries[missing[0]]}")
-        shown = int((self.exposure > 0).sum())
-        return SideFigures(
-            queries=int(self.present.sum()), rows=self.rows,
-            without_any_candidate=int((wanted & (self.rules.left <= 0)).sum()), distinct_items_shown=shown,
-            mean_length=share(self.rows, self.lists), fallback=share(self.fallback, self.lists),
-            established_fallback=share(self.established_fallback, self.established),
-            flat=share(self.flat_lists, self.model_lists), sameness=self._sameness(),
-            coverage=share(shown, len(self.exposure)), gini=gini(self.exposure),
-        )  # fmt: skip
-
-    def _sameness(self) -> float | None:
-        """``drift.sameness`` against ``drift.one_order``; None where lists choose among few more than tops hold."""
-        choice = self.rules.left[self.present].mean() if self.present.any() else 0.0
-        if choice < 2 * self.rules.depth:
-            return None
-        could = np.maximum(self.personal - self.barred, self.listed_in)
-        depth = min(self.rules.depth, self.rules.k)
-        found, most = sameness(self.listed_in, could), one_order(self.listed_in, self._some_barred(), depth)
-        return None if found is None else min(found / most, 1.0) if most else found
+            self._note("complete", len(missing), f"the first is {rules.queries[missing[0]]}")
+        counts["present"] += int(self.present.sum())
+        counts["left"] += int(rules.left[self.present].sum())
+        counts["without_any"] += int((wanted & (rules.left <= 0)).sum())
+        self.sums.sample = self._some_barred()
+        return self.sums
 
     def _some_barred(self) -> Seen:
-        """What is barred in some of the lists, evenly taken; items from 0."""
-        rows = np.flatnonzero(self.present)
-        rows = rows[:: max(len(rows) // _SOME, 1)]
+        """What is barred in the sampled lists; items from 0."""
+        rows = np.flatnonzero(self.present if self.rules.sampled is None else self.present & self.rules.sampled)
         seen = self.rules.seen
         if seen is None:
             return Seen.nothing(len(rows))
@@ -290,7 +284,7 @@ class SideAudit:
         theirs = barred.take(lists.query[known] + FIRST_KNOWN)
         owner = np.repeat(known, np.diff(theirs.indptr))
         items = theirs.items - FIRST_KNOWN
-        self.barred += np.bincount(items[~lists.fallback[lists.starts[owner]]], minlength=len(self.barred))
+        self.sums.barred += np.bincount(items[~lists.fallback[lists.starts[owner]]], minlength=self._width - 1)
         wanted = owner * self._width + items + 1
         shown = wanted[rows_of(ordered, wanted) >= 0]
         if len(shown):
@@ -308,6 +302,7 @@ class SideAudit:
         self._report(lists, "repeats", _at(lists, again), "begins a second list of {id}")
         self.present[query] = True
         unasked = known & ~self.rules.expected[lists.query]
+        self.strangers += int((~known | unasked).sum())
         self._report(lists, "asked", _at(lists, unasked), "begins a list of {id}, which was not asked for")
         longest = np.minimum(self.rules.k, self.rules.left[lists.query])
         short = (lists.lengths < longest) & (self.rules.side != TITLES)  # few items may be like one
@@ -327,30 +322,28 @@ class SideAudit:
         return audit.could_be_longer(listed, short)
 
     def _measure(self, lists: PartLists) -> None:
-        self.rows += len(lists.ids)
-        self.lists += len(lists.starts)
         fallback, model = lists.fallback[lists.starts], ~lists.fallback[lists.starts]
         counted = lists.query >= 0
         if self.rules.established is not None:
             counted &= self.rules.established[lists.query]
-        self.fallback += int(fallback.sum())
-        self.established += int(counted.sum())
-        self.established_fallback += int((counted & fallback).sum())
-        ends = lists.starts + lists.lengths - 1
-        several = model & (lists.lengths > 1)
-        self.model_lists += int(several.sum())
-        self.flat_lists += int((several & (lists.score[lists.starts] == lists.score[ends])).sum())
+        several, ends = model & (lists.lengths > 1), lists.starts + lists.lengths - 1
+        flat = several & (lists.score[lists.starts] == lists.score[ends])
+        self.sums.counts.update(
+            rows=len(lists.ids), lists=len(lists.starts), fallback=int(fallback.sum()),
+            established=int(counted.sum()), established_fallback=int((counted & fallback).sum()),
+            model_lists=int(several.sum()), flat_lists=int(flat.sum()),
+        )  # fmt: skip
         self._count(lists, model)
 
     def _count(self, lists: PartLists, model: Bools) -> None:
-        known = lists.answer >= 0
-        self.exposure += np.bincount(lists.answer[known], minlength=len(self.exposure))
+        known, sums = lists.answer >= 0, self.sums
+        sums.exposure += np.bincount(lists.answer[known], minlength=len(sums.exposure))
         usable = ~lists.fallback & np.isfinite(lists.score)
-        self.histogram += score_histogram(lists.score[usable])
+        sums.histogram += score_histogram(lists.score[usable])
         top = tops(lists.list_row, lists.rank, lists.answer, len(lists.starts), self.rules.depth)
         personal = top[model]
-        self.listed_in += np.bincount(personal[personal >= 0], minlength=len(self.listed_in))
-        self.personal += int((personal >= 0).any(axis=1).sum())
+        sums.listed_in += np.bincount(personal[personal >= 0], minlength=len(sums.listed_in))
+        sums.counts["personal"] += int((personal >= 0).any(axis=1).sum())
         self.top[lists.query[lists.query >= 0]] = top[lists.query >= 0]
 
     def _report(self, lists: PartLists, gate: str, bad: Bools, says: str) -> None:
@@ -362,13 +355,7 @@ class SideAudit:
             self._note(gate, int(bad.sum()), f"{lists.name} row {row} {words}")
 
     def _note(self, gate: str, count: int, first: str) -> None:
-        self.wrong[gate] += count
-        self.first.setdefault(gate, first)
-
-
-def share(part: float, whole: int) -> float | None:
-    """A part of a whole; None of nothing."""
-    return part / whole if whole else None
+        self.sums.note(gate, count, first, self._part)
 
 
 def take_apart(name: str, table: pa.Table, rules: SideRules) -> PartLists:
