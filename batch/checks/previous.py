@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ from batch.store.publish import last_published
 from batch.store.target import Target
 from sdk.base.arrow_memory import reader_of
 from sdk.base.errors import MarqueeError, OutputError
+from sdk.base.files import digest_of
 from sdk.base.types import Id, Int32s
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,63 @@ OTHER_IDS = "the previous night has ids of another type"
 UNREADABLE = "the previous night cannot be read"
 
 
+class PublishedParts:
+    """The parts of one side of a published night, each read when it is asked for; their ids ascend from part to part.
+
+    Args:
+        target: where the night lies.
+        paths: of its parts, in their order.
+    """
+
+    def __init__(self, target: Target, paths: Sequence[str]) -> None:
+        self._target, self._paths = target, paths
+        self._ends: dict[int, tuple[Id, Id]] = {}
+
+    def __iter__(self) -> Iterator[tuple[str, pa.Table]]:
+        return (self._read(number) for number in range(len(self._paths)))
+
+    def around(self, above: Id | None, up_to: Id | None, share: float) -> Iterator[tuple[str, pa.Table]]:
+        """The parts that may hold ids above the first and up to the second; None is no bound.
+
+        Args:
+            above: the first id; the parts before the one that ends above it are not wanted.
+            up_to: the second id.
+            share: of all parts, where the first wanted one is looked for first.
+
+        Raises:
+            OutputError: one that is looked at holds nothing, or cannot be read.
+        """
+        start = 0 if above is None else self._first_that_ends(above, int(share * len(self._paths)))
+        for number in range(start, len(self._paths)):
+            found = self._read(number)
+            if up_to is not None and self._end_ids(number, found[1])[0] > up_to:  # type: ignore[operator]
+                return
+            yield found
+
+    def _first_that_ends(self, above: Id, guess: int) -> int:
+        """The first part whose last id lies above one: found in steps that double from a guess, then by halves."""
+        low = high = min(guess, len(self._paths))
+        step = 1
+        while low > 0 and self._last(low - 1) > above:  # type: ignore[operator]
+            low, step = max(low - step, 0), 2 * step
+        step = 1
+        while high < len(self._paths) and self._last(high) <= above:  # type: ignore[operator]
+            high, step = min(high + step, len(self._paths)), 2 * step
+        return bisect_right(range(len(self._paths)), above, low, high, key=self._last)
+
+    def _last(self, number: int) -> Id:
+        return (self._ends.get(number) or self._end_ids(number, self._read(number)[1]))[1]
+
+    def _end_ids(self, number: int, table: pa.Table) -> tuple[Id, Id]:
+        if not table.num_rows:
+            raise OutputError(f"{self._target.describe(self._paths[number])}: holds no list")
+        self._ends[number] = table.column(0)[0].as_py(), table.column(0)[-1].as_py()
+        return self._ends[number]
+
+    def _read(self, number: int) -> tuple[str, pa.Table]:
+        return self._paths[number], published_part(self._target, self._paths[number])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PreviousNight:
     """The published night that tonight is compared with.
@@ -40,11 +99,13 @@ class PreviousNight:
         run_date: the night.
         figures: what its manifest says.
         parts: side -> its parts.
+        digest: of its files; another night of the same date has another.
     """
 
     run_date: str
     figures: Figures
     parts: Mapping[str, Parts]
+    digest: str = ""
 
     def is_like(self, rules: SideRules) -> bool:
         """Whether a side of it was asked for the same."""
@@ -68,8 +129,8 @@ def previous_night(target: Target, run_date: str) -> PreviousNight | None:
         return None
     date, names = manifest["run_date"], sorted(manifest["files"])
     paths = {side: [f"{night_of(date)}/{n}" for n in names if n.startswith(f"{FOLDERS[side]}/")] for side in SIDES}
-    parts = {side: ((path, published_part(target, path)) for path in mine) for side, mine in paths.items()}
-    return PreviousNight(date, Figures.read(manifest), parts)
+    parts = {side: PublishedParts(target, mine) for side, mine in paths.items()}
+    return PreviousNight(date, Figures.read(manifest), parts, digest_of(manifest["files"]))
 
 
 def parts_of(target: Target, folder: str) -> list[str]:

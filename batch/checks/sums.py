@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from batch.checks.drift import SCORE_BINS, gini, jaccard_index, one_order, population_stability, sameness
 from batch.gates.figures import SideFigures
@@ -26,6 +29,8 @@ COUNTS = (
     "present", "left", "without_any",
 )  # fmt: skip
 PER_ITEM = ("exposure", "listed_in", "barred")
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What numpy and zipfile raise for a damaged archive."""
 
 
 @dataclass(slots=True, eq=False)
@@ -168,22 +173,29 @@ class SideSums:
         """What ``to_bytes`` gave.
 
         Raises:
-            OSError, ValueError, KeyError, zipfile.BadZipFile: it is damaged.
+            ValueError: it is damaged.
         """
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-            words = json.loads(stored["words"].tobytes())
-            first = {gate: (part, said) for gate, (part, said) in words["first"].items()}
-            sample = Seen(stored["sample_indptr"], stored["sample_items"])
-            exposure, listed_in, barred = (_full(stored, name) for name in PER_ITEM)
-            between = None
-            if words["compared"] is not None:
-                date, note, lists, kept = words["compared"]
-                between = Compared(date, _full(stored, "alike"), note, lists, kept, _full(stored, "previous"))
-            sums = Counter(words["counts"]), Counter(words["wrong"])
-            return cls(exposure, listed_in, barred, *sums, first, _full(stored, "histogram"), sample, between)
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+                return cls._of({name: stored[name] for name in stored.files})
+        except _DAMAGE as error:
+            raise ValueError(f"no sums of a part: {error!r}") from error
+
+    @classmethod
+    def _of(cls, stored: Mapping[str, NDArray[Any]]) -> SideSums:
+        words = json.loads(stored["words"].tobytes())
+        first = {gate: (part, said) for gate, (part, said) in words["first"].items()}
+        exposure, listed_in, barred = (_full(stored, name) for name in PER_ITEM)
+        between = None
+        if words["compared"] is not None:
+            date, note, lists, kept = words["compared"]
+            between = Compared(date, _full(stored, "alike"), note, lists, kept, _full(stored, "previous"))
+        sums = Counter[str](words["counts"]), Counter[str](words["wrong"])
+        sample = Seen(stored["sample_indptr"], stored["sample_items"])
+        return cls(exposure, listed_in, barred, *sums, first, _full(stored, "histogram"), sample, between)
 
 
-def _full(stored: Mapping[str, Any], name: str) -> Int64s:
+def _full(stored: Mapping[str, NDArray[Any]], name: str) -> Int64s:
     values = np.zeros(stored[f"{name}_shape"].tolist(), np.int64)
     values.ravel()[stored[f"{name}_at"]] = stored[f"{name}_of"]
     return values

@@ -111,7 +111,7 @@ class Scorer:
 
     def __init__(self, job: Job, opened: OpenedJob, taken: TakenOver = NOTHING) -> None:
         bundle, asked = opened.bundle, opened.asked
-        self.job, self.bundle, self.asked, self.standing = job, bundle, asked, taken.sides
+        self.job, self.opened, self.bundle, self.asked, self.standing = job, opened, bundle, asked, taken.sides
         with reading(bundle.path, opened.sha256):
             self.first = self._part(np.arange(min(job.users_per_part, asked.num_users)), None)[0]
             self.content = bundle.look_alikes(job.kind) if bundle.has_content else None

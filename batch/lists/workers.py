@@ -8,9 +8,9 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from batch.job.job import Job
 from batch.job.pins import package_versions
@@ -47,6 +47,9 @@ class Done:
     peak_memory_mib: float
 
 
+Task: TypeAlias = Callable[[Job, Shard, str], Done]
+
+
 class WorkerPool:
     """The workers of a cluster, as a way to write shards.
 
@@ -54,13 +57,14 @@ class WorkerPool:
         client: of the cluster, ``distributed.Client``.
         job: as the workers shall see it.
         digest: of the driver's inputs; a worker with others is refused.
+        task: what a worker does for a shard; None: ``write_on_worker``.
 
     Attributes:
         peaks: worker's name -> the most memory that it has held, MiB.
     """
 
-    def __init__(self, client: Any, job: Job, digest: str) -> None:
-        self.client, self.job, self.digest = client, job, digest
+    def __init__(self, client: Any, job: Job, digest: str, task: Task | None = None) -> None:
+        self.client, self.job, self.digest, self._task = client, job, digest, task or write_on_worker
         self.peaks: dict[str, float] = {}
         self._known: frozenset[str] = frozenset()
         self._looked = self._seen_any = time.monotonic()
@@ -94,7 +98,7 @@ class WorkerPool:
         window = 2 * num_slots(self.client)
         while len(pending) < window and (shard := next(queue, None)) is not None:
             key = f"{self.job.run_date}/{shard.name}-{uuid.uuid4().hex[:8]}"
-            future = self.client.submit(write_on_worker, self.job, shard, self.digest, key=key, pure=False)
+            future = self.client.submit(self._task, self.job, shard, self.digest, key=key, pure=False)
             pending[future] = shard
 
     def _finished(self, pending: Mapping[Any, Shard]) -> list[Any]:
@@ -133,13 +137,16 @@ class WorkerPool:
 
 
 @contextlib.contextmanager
-def worker_pool(job: Job, inputs: Mapping[str, Any], journal: Journal) -> Iterator[WorkerPool]:
+def worker_pool(
+    job: Job, inputs: Mapping[str, Any], journal: Journal, task: Task | None = None
+) -> Iterator[WorkerPool]:
     """A cluster that is ready to write a night: each worker has the bundle, the packages and the output.
 
     Args:
         job: the night's, as the driver has it.
         inputs: what the driver's night depends on.
         journal: of the night.
+        task: see ``WorkerPool``.
 
     Raises:
         BundleError: a worker has no such bundle, another one, or other package versions.
@@ -152,7 +159,7 @@ def worker_pool(job: Job, inputs: Mapping[str, Any], journal: Journal) -> Iterat
         workers, slots = len(client.nthreads()), num_slots(client)
         counts = facts(stage="cluster", workers=workers, slots=slots)
         log.info("%d workers, %d shards at a time", workers, slots, extra=counts)
-        yield WorkerPool(client, sent, journal.digest)
+        yield WorkerPool(client, sent, journal.digest, task)
         with contextlib.suppress(OSError):
             client.run(forget)  # a cluster outlives the night: its workers need not keep the model
         _clear_staging(journal)

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batch.checks.audit import audit, previous_night
-from batch.checks.expectations import expectations, judged_by_log
+from batch.checks.expectations import judged_by_log
+from batch.checks.part_audit import AddedUp, write_and_check
 from batch.gates.figures import FOLDERS, Figures
 from batch.gates.judge import GatesFailedError
 from batch.job.inputs import OpenedJob, open_job
@@ -20,10 +20,11 @@ from batch.job.pins import pinned_inputs
 from batch.lists.parts import part_bytes
 from batch.lists.shards import Scorer, Shard
 from batch.lists.taken import NOTHING, TakenOver, taken_over
-from batch.lists.writing import Write, check_staged, write_shards, written_here
+from batch.lists.writing import Write, write_shards, written_here
 from batch.page.report_page import NightShown
 from batch.page.trend import comparable
 from batch.plan.night_plan import Estimate, Plan, check_room, estimate, job_shards, plan
+from batch.run.checking import adding_up, checked
 from batch.run.outcome import Attempt, Outcome, Report
 from batch.store.clock import check_not_ahead
 from batch.store.journal import Journal, ShardRecord
@@ -74,12 +75,14 @@ class Written:
         scored: what this run made; the other parts stood there before.
         taken: what it took over from the night before.
         peaks: worker -> the most memory that it held, MiB.
+        added_up: what the workers' checks add up to; None where the night was not made by workers.
     """
 
     records: Sequence[ShardRecord] = ()
     scored: Sequence[Shard] = ()
     taken: TakenOver = NOTHING
     peaks: Mapping[str, float] = field(default_factory=dict)
+    added_up: AddedUp | None = None
 
     def total(self, what: str) -> dict[str, int]:
         """The sum of a field of the records, by side."""
@@ -278,12 +281,9 @@ def _score_and_publish(night: Night) -> tuple[Figures, Written]:
         with stages.time("judging"):
             judged = judged_by_log(night.opened.bundle, job)
     written = _write_lists(night, journal)
-    staging = target.describe(staging_of(job.run_date))
-    with stages.time("checking"), target.on_disk(staging_of(job.run_date)) as folder:
-        check_staged(folder, written.records, staging)
-        expected = expectations(night.opened.bundle, job, night.opened.asked, judged=judged)
+    with stages.time("checking"):
         try:
-            figures = audit(folder, expected, previous_night(target, job.run_date), staging)
+            figures = checked(job, night.opened, target, written.records, written.added_up, judged)
         except QualityGateError:
             with contextlib.suppress(OSError, OutputError):  # the refusal matters more
                 journal.note_refusal()  # so that what is staged is kept, as the message promises
@@ -320,6 +320,7 @@ def _write_lists(night: Night, journal: Journal) -> Written:
     check_room(night.target, night.planned, sum(record.bytes for record in done.values()))
     todo = [shard for shard in shards if shard.name not in done]
     peaks: Mapping[str, float] = {}
+    added_up = adding_up(night.job, night.opened, journal, done.values())
     with contextlib.ExitStack() as stack:
         if todo:
             with stages.time("preparing the model"):
@@ -328,8 +329,11 @@ def _write_lists(night: Night, journal: Journal) -> Written:
             if mine := [shard for shard in todo if shard.side == side]:
                 each = night.planned.num_candidates if what == "users" else 0
                 with stages.time(f"scoring {what}"):
-                    done |= {record.path: record for record in write_shards(write, mine, what, each)}
-    return Written([done[shard.name] for shard in shards], todo, taken, peaks)
+                    for record in write_shards(write, mine, what, each):
+                        done[record.path] = record
+                        if added_up is not None:
+                            added_up.take(record)
+    return Written([done[shard.name] for shard in shards], todo, taken, peaks, added_up)
 
 
 def _usable(
@@ -352,7 +356,7 @@ def _writing(
         return written_here(Scorer(night.job, night.opened, taken), journal), {}
     from batch.lists.workers import worker_pool
 
-    pool = stack.enter_context(worker_pool(night.job, night.inputs, journal))
+    pool = stack.enter_context(worker_pool(night.job, night.inputs, journal, write_and_check))
     return pool.write, pool.peaks
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from batch.store.layout import PARTIALS, journal_of, refused_of, staging_of
+from batch.store.layout import PARTIALS, SUMS, journal_of, refused_of, staging_of
 from batch.store.target import Target
 from sdk.base.files import canonical, digest_of, sha256_of
 from sdk.base.logs import facts
@@ -99,7 +99,8 @@ class Journal:
         staged, found = self.target.files(self.staging), self.target.files(self.folder)
         partials = {name for name in found if name.startswith(f"{PARTIALS}/")}
         kept = {}
-        for name in sorted(found.keys() - partials - {_REFUSED}):
+        sums = {name for name in found if name.startswith(f"{SUMS}/")}
+        for name in sorted(found.keys() - partials - sums - {_REFUSED}):
             record = _opened(self.target.read(f"{self.folder}/{name}"), self.digest)
             part = name.removesuffix(".json")
             if record is not None and part == record.path and part in expected and self._is_staged(record, staged):
@@ -109,7 +110,8 @@ class Journal:
         stray = sorted(staged.keys() - kept.keys())
         for name in stray:
             self.target.remove(f"{self.staging}/{name}")
-        for name in partials - {name for record in kept.values() for name in record.partials}:
+        wanted = {name for record in kept.values() for name in record.partials}
+        for name in (partials - wanted) | {name for name in sums if part_of_sums(name) not in kept}:
             self.target.remove(f"{self.folder}/{name}")
         if stray:
             values = facts(stage="looking for finished parts", deleted_files=len(stray))
@@ -123,6 +125,21 @@ class Journal:
         files = {f"{self.staging}/{record.path}": record.sha256}
         files |= {f"{self.folder}/{name}": sha256 for name, sha256 in record.partials.items()}
         return all(sha256_of(self.target.read(name) or b"") == sha for name, sha in files.items())
+
+
+def sums_name(part: str, key: str) -> str:
+    """A file beside the records, with what the check of a part adds to the audit.
+
+    Args:
+        part: the part's file, relative to the night's folder.
+        key: a hash of all that these numbers follow from.
+    """
+    return f"{SUMS}/{part}/{key}.npz"
+
+
+def part_of_sums(name: str) -> str:
+    """The part that such a file is of."""
+    return name.removeprefix(f"{SUMS}/").rpartition("/")[0]
 
 
 def _sealed(values: Mapping[str, Any], digest: str) -> bytes:

@@ -18,6 +18,8 @@ COUNTS = ("user_rows", "item_rows", "audience_rows", "fallback_users", "fallback
 """What a manifest counts."""
 PARTIALS = "audience"
 """Folder beside a journal's records, with what audiences are merged from."""
+SUMS = "sums"
+"""Folder beside a journal's records, with what the check of each part adds to the audit."""
 
 _OURS = r"run_date=|\.staging-|\.journal-|\.publishing-|\.replaced-|\.removed-"
 _FOLDER = re.compile(rf"({_OURS}|(?P<refused>\.refused-))([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})(?(refused)-[0-9a-f]{{8}})")
