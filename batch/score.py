@@ -77,7 +77,7 @@ def _add_advanced(parser: CommandParser) -> None:
     cli.add_fields(group, Job, "explore_share", metavar="S")
     cli.add_fields(group, Job, "judged", metavar="LOG")
     cli.add_fields(group, Job, "device", choices=DEVICES)
-    cli.add_fields(group, Job, "full", "users_per_part", "threads", "memory_mib")
+    cli.add_fields(group, Job, "full", "users_per_part", "threads", "memory_mib", "items_per_tile")
     cli.add_cluster_options(parser)
     group.add_argument("--no-report", action="store_true", help="write no HTML report to OUT/reports/")
     cli.add_mlflow_option(parser)

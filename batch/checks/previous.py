@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from batch.checks.drift import overlaps, score_histogram, tops
 from batch.checks.part_layout import layout_problem, other_ids
 from batch.checks.side_audit import PartLists, SideAudit, SideRules, take_apart
-from batch.checks.sums import Compared
+from batch.checks.sums import NightsCompared
 from batch.gates.figures import FOLDERS, TITLES, USERS, Figures
 from batch.lists.parts import TEXTS
 from batch.store.layout import night_of
@@ -151,7 +151,9 @@ def published_part(target: Target, path: str, columns: Sequence[str] | None = No
         raise OutputError(f"{target.describe(path)}: missing or not readable as Parquet ({error})") from error
 
 
-def compared(found: SideAudit, date: str, parts: Parts, within: tuple[Id | None, Id | None] = (None, None)) -> Compared:
+def compared(
+    found: SideAudit, date: str, parts: Parts, within: tuple[Id | None, Id | None] = (None, None)
+) -> NightsCompared:
     """Tonight's lists beside the previous night's, by one pass over its parts, beside tonight's tops.
 
     Args:
@@ -160,7 +162,7 @@ def compared(found: SideAudit, date: str, parts: Parts, within: tuple[Id | None,
         parts: its parts of this side, or those that may hold somebody of tonight's part.
         within: only lists of ids above the first and up to the second count; None is no bound.
     """
-    sums = Compared.nothing(date, found.rules.depth)
+    sums = NightsCompared.nothing(date, found.rules.depth)
     try:
         for name, table in parts:
             if change := other_ids(table, found.rules.layout):
@@ -173,11 +175,13 @@ def compared(found: SideAudit, date: str, parts: Parts, within: tuple[Id | None,
     return sums
 
 
-def _without(sums: Compared, note: str) -> Compared:
-    return Compared(sums.run_date, np.zeros_like(sums.alike), note)
+def _without(sums: NightsCompared, note: str) -> NightsCompared:
+    return NightsCompared(sums.run_date, np.zeros_like(sums.alike), note)
 
 
-def _add(sums: Compared, found: SideAudit, part: PartLists, top: Int32s, within: tuple[Id | None, Id | None]) -> None:
+def _add(
+    sums: NightsCompared, found: SideAudit, part: PartLists, top: Int32s, within: tuple[Id | None, Id | None]
+) -> None:
     inside = np.ones(len(part.starts), np.bool_) if within == (None, None) else part.within(*within)
     both = inside & (part.query >= 0) & found.present[part.query]
     of_both = overlaps(found.top[part.query[both]], top[both])

@@ -34,7 +34,7 @@ _DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFil
 
 
 @dataclass(slots=True, eq=False)
-class Compared:
+class NightsCompared:
     """Lists of two nights held side by side.
 
     Attributes:
@@ -54,7 +54,7 @@ class Compared:
     histogram: Int64s = field(default_factory=lambda: np.zeros(SCORE_BINS, np.int64))
 
     @classmethod
-    def nothing(cls, run_date: str, depth: int) -> Compared:
+    def nothing(cls, run_date: str, depth: int) -> NightsCompared:
         """Before any part, with tops of some depth."""
         return cls(run_date, np.zeros((depth + 1, 2 * depth + 1), np.int64))
 
@@ -63,7 +63,7 @@ class Compared:
         """The sum of the lists' Jaccard indices; two empty tops are alike."""
         return float((self.alike * jaccard_index(*np.indices(self.alike.shape))).sum())
 
-    def add(self, other: Compared) -> None:
+    def add(self, other: NightsCompared) -> None:
         """Another part's."""
         self.note = self.note or other.note
         self.lists, self.kept = self.lists + other.lists, self.kept + other.kept
@@ -96,7 +96,7 @@ class SideSums:
     first: dict[str, tuple[int, str]] = field(default_factory=dict)
     histogram: Int64s = field(default_factory=lambda: np.zeros(SCORE_BINS, np.int64))
     sample: Seen = field(default_factory=lambda: Seen.nothing(0))
-    compared: Compared | None = None
+    compared: NightsCompared | None = None
 
     @classmethod
     def nothing(cls, num_items: int) -> SideSums:
@@ -120,7 +120,9 @@ class SideSums:
             self.note(gate, count, words, part)
         self.sample = _joined(self.sample, other.sample)
         if other.compared is not None:
-            self.compared = self.compared or Compared.nothing(other.compared.run_date, len(other.compared.alike) - 1)
+            self.compared = self.compared or NightsCompared.nothing(
+                other.compared.run_date, len(other.compared.alike) - 1
+            )
             self.compared.add(other.compared)
 
     def figures(self, k: int, depth: int) -> SideFigures:
@@ -189,7 +191,7 @@ class SideSums:
         between = None
         if words["compared"] is not None:
             date, note, lists, kept = words["compared"]
-            between = Compared(date, _full(stored, "alike"), note, lists, kept, _full(stored, "previous"))
+            between = NightsCompared(date, _full(stored, "alike"), note, lists, kept, _full(stored, "previous"))
         sums = Counter[str](words["counts"]), Counter[str](words["wrong"])
         sample = Seen(stored["sample_indptr"], stored["sample_items"])
         return cls(exposure, listed_in, barred, *sums, first, _full(stored, "histogram"), sample, between)

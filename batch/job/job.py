@@ -40,6 +40,7 @@ class Job:
         users_per_part: users in one Parquet file, and in memory at a time.
         threads: cores to score on, every one unless given; it changes no byte.
         memory_mib: most MiB that the engine's buffers may take, chosen unless given; it changes no byte.
+        items_per_tile: items that are laid out in memory at a time, all unless given; it changes no byte.
         keep: published nights that stay, with their reports and run records, newest first; all unless given.
         gates: what a night must keep to before it is published; a file is a JSON object of the thresholds to change.
         skip_gate: gates that stop nothing, as ``--skip-gate`` names them; the manifest notes them.
@@ -76,6 +77,7 @@ class Job:
     users_per_part: int = 8192
     threads: int | None = None
     memory_mib: float | None = None
+    items_per_tile: int | None = None
     keep: int | None = None
     gates: GateConfig = field(default_factory=GateConfig)
     skip_gate: tuple[str, ...] = ()
@@ -99,7 +101,7 @@ class Job:
         from batch.gates.table import check_skips  # with NumPy, which the help of a command does without
         from sdk.base.ids import count_of
 
-        for name in ("k", "users_per_part", "threads", "keep", "audience"):
+        for name in ("k", "users_per_part", "threads", "items_per_tile", "keep", "audience"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, count_of(getattr(self, name), f"--{name.replace('_', '-')}"))
         if self.threads is not None and self.threads > MOST_THREADS:
@@ -114,6 +116,7 @@ class Job:
             message = "--repeat: not together with --include-seen, with which every item may be listed again"
             raise UsageError(message)
         _check_lists(self)
+        _check_tiles(self)
         check_skips(self.skip_gate)
         self._settle_paths()
         _check_apart(self.bundle, str(self.out))
@@ -163,6 +166,24 @@ def _check_lists(job: Job) -> None:
         raise UsageError(message)
     if job.device == "cuda":
         message = "--explore: got --device cuda, expected cpu: randomised lists are made on the CPU only"
+        raise UsageError(message)
+    object.__setattr__(job, "device", "cpu")
+
+
+def _check_tiles(job: Job) -> None:
+    """Refuse tiles together with what needs every item at once.
+
+    Raises:
+        UsageError: they are asked for together.
+    """
+    if job.items_per_tile is None:
+        return
+    for option, given in (("--audience", job.audience), ("--explore", job.explore)):
+        if given is not None:
+            message = f"--items-per-tile: not together with {option}, for which every item is laid out at once"
+            raise UsageError(message)
+    if job.device == "cuda":
+        message = "--items-per-tile: got --device cuda, expected cpu: tiles are laid out on the CPU only"
         raise UsageError(message)
     object.__setattr__(job, "device", "cpu")
 

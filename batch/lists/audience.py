@@ -27,7 +27,7 @@ from batch.store.target import Target
 from sdk.base import schema
 from sdk.base.arrow_memory import reader_of
 from sdk.base.errors import OutputError
-from sdk.base.ids import rows_in, rows_of
+from sdk.base.ids import rows_in
 from sdk.base.types import IdArray, Int64s
 from sdk.features.seen import Seen
 from sdk.features.tables import FIRST_KNOWN
@@ -184,13 +184,7 @@ class Slices:
         items = form.items.take(np.concatenate([np.arange(FIRST_KNOWN), rows]))
         titles = PairForm(form.users, items, form.head)
         engine = Engine(titles, threads=made_by.threads, memory_mib=made_by.memory_mib)
-        _, best = engine.top_k_and_audience(np.arange(len(known)), _only(seen, rows), self.size)
+        seen = seen.only(np.concatenate([np.arange(FIRST_KNOWN), rows]))
+        _, best = engine.top_k_and_audience(np.arange(len(known)), seen, self.size)
         found = Audience(rows, self.user_index[known[best.item_index]], best.scores, best.lengths)
         return audience_table(made_by, self.user_index, found)
-
-
-def _only(seen: Seen, rows: Int64s) -> Seen:
-    """The pairs of some item rows (ascending), which become rows ``FIRST_KNOWN``, ``FIRST_KNOWN + 1``, ….."""
-    place = rows_of(rows, seen.items)
-    here = place >= 0
-    return Seen.build(seen.users[here], FIRST_KNOWN + place[here], len(seen.indptr) - 1)

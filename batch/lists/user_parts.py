@@ -50,7 +50,12 @@ class UserPart:
         mine = asked.of(bundle)
         if like is None:
             recommender = bundle.recommender(
-                job.model, threads=job.threads, memory_mib=job.memory_mib, device=job.device, users=some
+                job.model,
+                threads=job.threads,
+                memory_mib=job.memory_mib,
+                device=job.device,
+                users=some,
+                items_per_tile=job.items_per_tile,
             )
             recommender = recommender if asked.rules is None else recommender.under(asked.rules)
             recommender.keep(asked.allowed)

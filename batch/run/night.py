@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batch.checks.expectations import judged_by_log
+from batch.checks.audit import audit, previous_night
+from batch.checks.expectations import expectations, judged_by_log
 from batch.checks.part_audit import AddedUp, write_and_check
 from batch.gates.figures import FOLDERS, Figures
 from batch.gates.judge import GatesFailedError
@@ -20,11 +21,11 @@ from batch.job.pins import pinned_inputs
 from batch.lists.parts import part_bytes
 from batch.lists.shards import Scorer, Shard
 from batch.lists.taken import NOTHING, TakenOver, taken_over
-from batch.lists.writing import Write, write_shards, written_here
+from batch.lists.writing import Write, check_staged, write_shards, written_here
 from batch.page.report_page import NightShown
 from batch.page.trend import comparable
 from batch.plan.night_plan import Estimate, Plan, check_room, estimate, job_shards, plan
-from batch.run.checking import adding_up, checked
+from batch.run.checking import adding_up, by_parts
 from batch.run.outcome import Attempt, Outcome, Report
 from batch.store.clock import check_not_ahead
 from batch.store.journal import Journal, ShardRecord
@@ -283,7 +284,7 @@ def _score_and_publish(night: Night) -> tuple[Figures, Written]:
     written = _write_lists(night, journal)
     with stages.time("checking"):
         try:
-            figures = checked(job, night.opened, target, written.records, written.added_up, judged)
+            figures = _checked(night, written, judged)
         except QualityGateError:
             with contextlib.suppress(OSError, OutputError):  # the refusal matters more
                 journal.note_refusal()  # so that what is staged is kept, as the message promises
@@ -292,6 +293,18 @@ def _score_and_publish(night: Night) -> tuple[Figures, Written]:
         states = _write_states(night)
         publish(target, journal, _manifest(night, [*written.records, *states], written.counts, figures))
     return figures, written
+
+
+def _checked(night: Night, written: Written, judged: float | None) -> Figures:
+    """The figures of what is staged, once every gate was passed: by the parts' own checks, or in one pass over them."""
+    job, target, staging = night.job, night.target, staging_of(night.job.run_date)
+    previous = previous_night(target, job.run_date)
+    if (found := by_parts(job, target, written.added_up, previous, judged)) is not None:
+        return found
+    with target.on_disk(staging) as folder:
+        check_staged(folder, written.records, target.describe(staging))
+        expected = expectations(night.opened.bundle, job, night.opened.asked, judged=judged)
+        return audit(folder, expected, previous, target.describe(staging))
 
 
 def _write_states(night: Night) -> list[ShardRecord]:

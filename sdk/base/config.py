@@ -390,6 +390,11 @@ class HistoryConfig(Checked):
     repeat_weight: Amount | None = None
     repeat_half_life_days: Amount | None = None
 
+    @property
+    def needs_times(self) -> bool:
+        """Whether histories or what comes again are weighed by age."""
+        return bool(self.half_life_days or self.repeat_half_life_days)
+
     def weights(self, rating: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """(N,) float32 weight of each rating in a history: 1 for the least like, more above, less below."""
         if self.weighting in ("alike", None):

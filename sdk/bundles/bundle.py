@@ -286,8 +286,11 @@ class Bundle:
         memory_mib: float | None = None,
         device: str = "cpu",
         users: Int64s | None = None,
+        items_per_tile: int | None = None,
     ) -> Recommender:
         """What gives every user (or those of (N,) int64 rows) a list: ``list_form``, and the fallback; on every core.
+
+        With ``items_per_tile`` at most so many items are laid out in memory at a time; the lists are the same.
 
         Raises:
             UsageError: the bundle has no such ranker, or the device is not there.
@@ -298,7 +301,8 @@ class Bundle:
         form = self.list_form(resolved, users=users)
         source = resolved or ("popular" if form is None else "history")
         tables = (self.encoded_users, self.encoded_items)
-        return Recommender(source, form, *tables, threads=threads, memory_mib=memory_mib, device=device, quick=_QUICK)
+        options: dict[str, Any] = {"threads": threads, "memory_mib": memory_mib, "device": device, "quick": _QUICK}
+        return Recommender(source, form, *tables, items_per_tile=items_per_tile, **options)
 
     def kept_recommender(self, model: str, rules: RulesLike | None = None) -> Recommender:
         """``recommender(model)``, made once; and under rules, of which the last ones are kept."""

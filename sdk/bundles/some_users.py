@@ -28,6 +28,7 @@ from sdk.features.row_groups import HeldParquet
 from sdk.features.table_files import read_some
 from sdk.features.tables import FIRST_KNOWN, EncodedTable
 from sdk.models.form_files import read_form
+from sdk.models.history.model import load_config
 from sdk.models.pair_form import PairForm, Side
 
 if TYPE_CHECKING:
@@ -133,6 +134,11 @@ class StoredUsers(UserSource):
         sizes, path = (self.num_users + FIRST_KNOWN, len(self.bundle.encoded_items)), self.bundle.path / LISTS
         return read_form(path, *sizes) if LISTS in self.bundle.info.files else None
 
+    @cached_property
+    def needs_times(self) -> bool:
+        """Whether ratings are weighed by age; told without the history model's arrays, which may be large."""
+        return "history" in self.bundle.info.models and load_config(self.bundle.path).needs_times
+
     def lowered(self, name: str) -> PairForm:
         """A ranker in pair form, made once, of all users: its last bits may depend on how many are lowered at once."""
         with self._lowering:
@@ -170,8 +176,9 @@ class SomeUsers(Bundle):
     def interactions(self) -> StoredInteractions:
         """Every rating of these users."""
         sizes = self._source.num_users + FIRST_KNOWN, len(self.encoded_items)
-        ages = self.history is not None and self.history.needs_times
-        return StoredInteractions.read_some(self._source.ratings, self._rows, sizes, with_times=ages)
+        return StoredInteractions.read_some(
+            self._source.ratings, self._rows, sizes, with_times=self._source.needs_times
+        )
 
     @cached_property
     def content(self) -> ContentModel:

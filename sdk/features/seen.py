@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sdk.base.ids import rows_of
 from sdk.base.types import Int32s, Int64s, taken
 
 
@@ -45,6 +46,12 @@ class Seen:
         """The given user rows, in that order."""
         indptr, places = taken(self.indptr, rows)
         return Seen(indptr, self.items[places])
+
+    def only(self, items: Int64s) -> Seen:
+        """Of each user the given item rows (ascending) alone, which become rows 0, 1, …."""
+        place = rows_of(items, self.items)
+        here = place >= 0
+        return Seen.build(self.users[here], place[here], len(self.indptr) - 1)
 
     def beside(self, other: Seen) -> Seen:
         """These and the other's, user by user."""

@@ -51,8 +51,12 @@ class Side:
         """The given rows."""
         return Side(*(part[rows] for part in self.parts))
 
-    def check(self, side: str) -> None:
+    def check(self, side: str, rows: Int64s | None = None) -> None:
         """Refuse a side with a NaN or an infinity in it.
+
+        Args:
+            side: what messages call it.
+            rows: (R,) what they call its rows; None: by their places.
 
         Raises:
             ScoreError: names the side, the part and the first bad row.
@@ -60,8 +64,9 @@ class Side:
         for name, part in zip(("bias", "dot", "hidden", "fields"), self.parts, strict=True):
             bad = np.flatnonzero(~np.isfinite(part.reshape(len(self), -1)).all(axis=1))
             if len(bad):
+                row = bad[0] if rows is None else rows[bad[0]]
                 raise ScoreError(
-                    f"{side} row {bad[0]}: its {name!r} part holds a NaN or an infinity ({len(bad)} such rows); "
+                    f"{side} row {row}: its {name!r} part holds a NaN or an infinity ({len(bad)} such rows); "
                     "the model did not train properly. Train it again, with a lower learning rate."
                 )
 

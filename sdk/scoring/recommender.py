@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from sdk.scoring.engine import Engine
     from sdk.scoring.exploration import Exploration
     from sdk.scoring.rules import ItemRules
+    from sdk.scoring.tiled import TiledEngine
     from sdk.scoring.torch_engine import TorchEngine
 
+AnyEngine: TypeAlias = "Engine | TiledEngine | TorchEngine"
 POPULAR, HISTORY = "popular", "history"
 UNDER_RULES = "+rules"
 """What follows a model's name in the ``source`` of a list that it made under rules."""
@@ -71,6 +73,7 @@ class Recommender:
         memory_mib: see ``Engine``.
         device: ``cpu``, ``cuda``, or ``auto``: a GPU where torch finds one.
         quick: so many users, the first, have their lists without a layout of the catalogue; the lists are the same.
+        items_per_tile: most items that are laid out at a time, on the CPU; None lays all out, once.
 
     Raises:
         ScoreError: the model holds a NaN or an infinity.
@@ -87,17 +90,19 @@ class Recommender:
         memory_mib: float | None = None,
         device: str = "cpu",
         quick: int = 0,
+        items_per_tile: int | None = None,
     ) -> None:
-        self.name, self.users, self.items, self._few, self._quick = name, users, items, quick, quick
+        self._few = self._quick = quick if items_per_tile is None else 0
+        self.name, self.users, self.items, self._items_per_tile = name, users, items, items_per_tile
         self.threads, self.memory_mib, self.device = threads, memory_mib, resolve_device(device)
         self.form = form
-        if form is not None:
+        if form is not None and items_per_tile is None:
             form.check()  # now rather than when the first list is asked for
         self.popular = popular_form(items, len(users))
         self.rules: ItemRules | None = None
         self.exploration: Exploration | None = None
-        self._engines: dict[tuple[str, bool, bool], Engine | TorchEngine] = {}
-        self._here: dict[tuple[str, bool, bool], Engine | TorchEngine] = {}  # the same, for these users
+        self._engines: dict[tuple[str, bool, bool], AnyEngine] = {}
+        self._here: dict[tuple[str, bool, bool], AnyEngine] = {}  # the same, for these users
         self.keep(None)
 
     def under(self, rules: ItemRules) -> Recommender:
@@ -124,7 +129,7 @@ class Recommender:
         """
         other = copy(self)
         other.users, other.popular, other.exploration = users, popular_form(self.items, len(users)), None
-        other._here = {}
+        other._here, other._quick = {}, 0
         if form is not None and self.form is not None:
             form.users.check("user")
             other.form = replace(self.form, users=form.users, has_history=form.has_history)
@@ -133,7 +138,7 @@ class Recommender:
     def _form(self, name: str) -> PairForm:
         return self.popular if name == POPULAR or self.form is None else self.form
 
-    def _engine(self, name: str, allowed: Bools | None, wanted: Bools | None = None) -> Engine | TorchEngine:
+    def _engine(self, name: str, allowed: Bools | None, wanted: Bools | None = None) -> AnyEngine:
         """The engine of the model or of the fallback; kept where every title is allowed, or those of ``keep``."""
         key = (name, allowed is None, wanted is None)  # else they are those of ``keep``, and of the rules
         form, is_kept = self._form(name), allowed is self._kept
@@ -143,11 +148,9 @@ class Recommender:
             return self._here[key]
         if wanted is not None:
             allowed = wanted if allowed is None else wanted & allowed
-        engine: Engine | TorchEngine
+        engine: AnyEngine
         if self.device == "cpu":
-            from sdk.scoring.engine import Engine
-
-            engine = Engine(form, allowed, threads=self.threads, memory_mib=self.memory_mib)
+            engine = self._on_cpu(form, allowed)
         else:
             from sdk.scoring.torch_engine import TorchEngine
 
@@ -155,6 +158,16 @@ class Recommender:
         if is_kept or key[1]:
             self._engines[key] = engine
         return engine
+
+    def _on_cpu(self, form: PairForm, allowed: Bools | None) -> Engine | TiledEngine:
+        from sdk.scoring.engine import Engine
+
+        options: dict[str, Any] = {"threads": self.threads, "memory_mib": self.memory_mib}
+        if self._items_per_tile is None:
+            return Engine(form, allowed, **options)
+        from sdk.scoring.tiled import TiledEngine
+
+        return TiledEngine(form, allowed, items_per_tile=self._items_per_tile, **options)
 
     def _lists(
         self, name: str, user_index: Int64s, seen: Seen, k: int, allowed: Bools | None, again: Again | None
@@ -196,10 +209,14 @@ class Recommender:
 
         engine = self._engine(name, allowed)
         if self.exploration is None or not isinstance(engine, Engine):
-            message = f"explore: got device {self.device!r}, expected 'cpu'; randomised lists are made on the CPU only"
+            message = f"explore: got {self._where}, expected device 'cpu', items not in tiles: so are draws made only"
             raise UsageError(message)
         drawn = engine.draw(user_index, seen, k, self.exploration.noise)
         return drawn.lists, drawn.log_propensity(self.exploration.noise.tau)
+
+    @property
+    def _where(self) -> str:
+        return f"device {self.device!r}" + ("" if self._items_per_tile is None else ", items in tiles")
 
     def keep(self, allowed: Bools | None) -> None:
         """Keep the engines of this very mask, for a job that asks with it again and again."""
@@ -282,7 +299,7 @@ class Recommender:
         known, cold = np.flatnonzero(source != POPULAR), np.flatnonzero(source == POPULAR)
         engine = self._engine(self.name, allowed)
         if not isinstance(engine, Engine):
-            message = f"audience: got device {self.device!r}, expected 'cpu'; audiences are made on the CPU only"
+            message = f"audience: got {self._where}, expected device 'cpu', items not in tiles: so are they made only"
             raise UsageError(message)
         found, best = engine.top_k_and_audience(user_index[known], seen.take(known), max(k, size))
         parts = [(known, TopK(found.row, found.scores, found.lengths, source[known]))]

@@ -202,7 +202,7 @@ class HistoryModel:
     @property
     def needs_times(self) -> bool:
         """Whether histories or what comes again are weighed by age."""
-        return bool(self.config.half_life_days or self.config.repeat_half_life_days)
+        return self.config.needs_times
 
     def form_of(self, user_vectors: Float32s) -> PairForm:
         """The pair form whose users have the given (B, r + 1) float32 vectors, row by row."""
@@ -254,7 +254,7 @@ class HistoryModel:
         Raises:
             BundleError: a file is absent, damaged, of another version, or does not fit the other.
         """
-        words = read_json(Path(folder) / "history.json", version=FORMAT_VERSION)
+        words = _words(folder)
         arrays = read_arrays(Path(folder) / "history.npz", _ARRAYS)
         try:
             config = from_json(HistoryConfig, words["config"])
@@ -266,6 +266,22 @@ class HistoryModel:
             return cls(*factors, config, choice, by_time, again)
         except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
             raise BundleError(f"{folder}: not a history model ({error!r}). Train and save it again.") from error
+
+
+def _words(folder: Path | str) -> dict[str, Any]:
+    return read_json(Path(folder) / "history.json", version=FORMAT_VERSION)
+
+
+def load_config(folder: Path | str) -> HistoryConfig:
+    """The settings of a saved model, without its arrays.
+
+    Raises:
+        BundleError: the file is absent, damaged or of another version.
+    """
+    try:
+        return from_json(HistoryConfig, _words(folder)["config"])
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+        raise BundleError(f"{folder}: not a history model ({error!r}). Train and save it again.") from error
 
 
 def _check_arrays(arrays: Mapping[str, NDArray[Any]], num_items: int | None) -> None:

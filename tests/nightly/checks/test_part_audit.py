@@ -15,7 +15,7 @@ import pytest
 from generated_bundle import Sizes, write_generated
 from night_files import job, tree
 
-import batch.run.checking
+import batch.run.night
 from batch.checks.audit import audit, judged
 from batch.checks.expectations import expectations, some_of
 from batch.checks.part_audit import AddedUp, PartAudit
@@ -179,7 +179,7 @@ def test_a_night_of_workers_is_added_up_and_has_the_bytes_of_one_process(bundles
     options = {"users_per_part": 64}
     for date, bundle in ((FIRST, bundles[0]), (SECOND, bundles[1])):
         run(night(bundle, tmp_path / "here", date, **options))
-    monkeypatch.setattr(batch.run.checking, "audit", refuse)
+    monkeypatch.setattr(batch.run.night, "audit", refuse)
     there = {"cluster": ClusterConfig(workers=1), **options}
     run(night(bundles[0], tmp_path / "there", FIRST, **there))
     second = night(bundles[1], tmp_path / "there", SECOND, **there)
@@ -212,7 +212,7 @@ def test_without_the_sums_of_a_part_all_are_read_in_one_pass(bundles, tmp_path, 
         work = dataclasses.replace(work, gates=dataclasses.replace(GATES, depth=4))
     calls = []
     real = audit
-    monkeypatch.setattr(batch.run.checking, "audit", lambda *args: calls.append(1) or real(*args))
+    monkeypatch.setattr(batch.run.night, "audit", lambda *args: calls.append(1) or real(*args))
     run(work)
     assert calls == [1]
     plain = night(bundles[0], tmp_path / "plain", SECOND, users_per_part=64)

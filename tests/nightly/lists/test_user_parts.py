@@ -22,6 +22,7 @@ from batch.lists.shards import Scorer
 from batch.lists.taken import NOTHING
 from batch.plan.night_plan import job_shards
 from batch.run.night import run
+from sdk.base.errors import UsageError
 from sdk.bundles.some_users import StoredUsers, WholeUsers, users_of
 from sdk.features.interactions import StoredInteractions
 from sdk.features.row_groups import HeldParquet
@@ -106,16 +107,29 @@ def test_a_night_of_workers_has_the_bytes_of_one_process(drawn, tmp_path):
     assert here == there
 
 
-def counted(monkeypatch, owner, name, seen):
-    """Note how many rows each call of a function gives."""
-    real = getattr(owner, name)
+@pytest.mark.parametrize("tile", [7, 25, 1000])
+def test_items_in_tiles_give_the_same_bytes(drawn, bundle_path, tmp_path, tile):
+    rules = tmp_path / "rules.json"
+    rules.write_text('{"at_most": {"genres": 2}}')
+    for path, options in (
+        (drawn, {}),
+        (drawn, {"include_seen": True}),
+        (bundle_path, {}),
+        (bundle_path, {"rules": rules}),
+    ):
+        found = []
+        for tiles in ({}, {"items_per_tile": tile}):
+            work = job(path, tmp_path / "out", **options, **tiles)
+            opened = open_job(work)
+            found.append(bytes_of(Scorer(work, opened), work, opened.asked))
+        assert found[0] == found[1]
 
-    def wrapped(*args, **options):
-        found = real(*args, **options)
-        seen.append(found)
-        return found
 
-    monkeypatch.setattr(owner, name, wrapped)
+@pytest.mark.parametrize(("options", "says"), [({"audience": 3}, "--audience"), ({"explore": 0.1}, "--explore"),
+                                               ({"device": "cuda"}, "--device cuda")])  # fmt: skip
+def test_tiles_do_not_go_with_what_needs_all_items_at_once(tmp_path, options, says):
+    with pytest.raises(UsageError, match=f"--items-per-tile: .*{says}"):
+        job(tmp_path, tmp_path / "out", items_per_tile=5, **options)
 
 
 def test_a_worker_reads_no_more_users_than_its_shards(tmp_path, monkeypatch):
