@@ -1,9 +1,9 @@
-"""Peak memory of a worker that scores a few shards, by the number of users that the bundle has.
+"""Peak memory of a worker that scores, writes and checks a few shards, by the number of users that the bundle has.
 
     python tests/benchmarks/shard_memory.py --users 2000000 20000000 [--items 2000] [--shards 6] [--keep FOLDER]
 
 A bundle is generated for each, without training: a history model of rank 15, about four ratings a user, and everything
-that a bundle stores by user. One Dask worker process with one thread then scores shards from all over the users.
+that a bundle stores by user. One Dask worker process with one thread then makes shards from all over the users.
 Seconds are the median of all but the first; what that takes longer is opening: every file's sha256 is checked then.
 """
 
@@ -19,10 +19,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from batch.checks.part_audit import write_and_check
 from batch.job.inputs import open_job
 from batch.job.job import Job
 from batch.job.pins import pinned_inputs
-from batch.lists.workers import write_on_worker
 from batch.plan.night_plan import job_shards
 from sdk.base.files import digest_of
 from sdk.base.stages import peak_memory_mib
@@ -79,7 +79,7 @@ def row(bundle: Path, out: Path, num_shards: int) -> str:
     with connect(ClusterConfig(workers=1)) as client:
         for shard in chosen:
             start = time.perf_counter()
-            done: Any = client.submit(write_on_worker, job, shard, digest, pure=False).result()
+            done: Any = client.submit(write_and_check, job, shard, digest, pure=False).result()
             seconds.append(time.perf_counter() - start)
             peak = done.peak_memory_mib
     shutil.rmtree(out)
