@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 
 from batch.checks.drift import SCORE_BINS, gini, jaccard_index, one_order, population_stability, sameness
 from batch.gates.figures import SideFigures
+from sdk.base.stored_arrays import DAMAGE
 from sdk.base.types import Int64s
 from sdk.features.seen import Seen
 
@@ -29,8 +28,6 @@ COUNTS = (
     "present", "left", "without_any",
 )  # fmt: skip
 PER_ITEM = ("exposure", "listed_in", "barred")
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
-"""What numpy and zipfile raise for a damaged archive."""
 
 
 @dataclass(slots=True, eq=False)
@@ -180,7 +177,7 @@ class SideSums:
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as stored:
                 return cls._of({name: stored[name] for name in stored.files})
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise ValueError(f"no sums of a part: {error!r}") from error
 
     @classmethod

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sdk.base.errors import BundleError
 
-_DAMAGE = (OSError, ValueError, TypeError, EOFError, KeyError, NotImplementedError, RuntimeError, SyntaxError,
+DAMAGE = (OSError, ValueError, TypeError, EOFError, KeyError, NotImplementedError, RuntimeError, SyntaxError,
            OverflowError, MemoryError, struct.error, zlib.error, zipfile.BadZipFile, tokenize.TokenError)  # fmt: skip
 """What numpy and zipfile raise for a damaged archive: numpy reads an array's header as Python source, and zipfile says
 NotImplementedError of a way to compress that it does not know."""
@@ -51,7 +51,7 @@ def map_arrays(path: Path) -> dict[str, NDArray[Any]]:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             return {member.filename.removesuffix(".npy"): _mapped(whole, member) for member in archive.infolist()}
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise BundleError(f"{path}: not a readable .npz ({error}). Train and save the model again.") from error
 
 
@@ -86,7 +86,7 @@ def read_arrays(path: Path, names: frozenset[str]) -> dict[str, NDArray[Any]]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             found = {name: archive[name] for name in archive.files}
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise BundleError(f"{path}: not a readable .npz ({error}). Train and save the model again.") from error
     if strange := sorted(name for name, value in found.items() if not isinstance(value, np.ndarray)):
         raise BundleError(f"{path}: {strange[0]!r} is no array, its head is damaged. Train and save the model again.")

@@ -227,3 +227,23 @@ def test_sums_of_a_part_are_kept_with_it_and_deleted_without(tmp_path):
         journal.target.write(f"{journal.folder}/sums/{name}/part-00000.parquet/0.npz", b"x", durable=False)
     assert journal.resume([f"{name}/part-00000.parquet" for name in LAYOUTS]) == {}
     assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_damaged_sums_are_no_sums():
+    rng = np.random.default_rng(1)
+    sums = SideSums(*rng.integers(0, 3, (3, 40)))
+    sums.note("ranks", 2, "the first", 4)
+    whole = sums.to_bytes()
+    again = SideSums.of_bytes(whole)
+    assert (again.wrong, again.first) == (sums.wrong, sums.first)
+    np.testing.assert_array_equal(again.exposure, sums.exposure)
+    for at in range(0, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << int(rng.integers(8))
+        try:
+            found = SideSums.of_bytes(bytes(damaged))
+        except ValueError:
+            continue
+        np.testing.assert_array_equal(found.exposure, sums.exposure)  # of what no value depends on
+    with pytest.raises(ValueError, match="no sums"):
+        SideSums.of_bytes(whole[:-40])
