@@ -12,6 +12,7 @@ from pair_forms import WIDTHS, all_scores, check, random_form, random_seen
 from sdk.base.errors import ScoreError, UsageError
 from sdk.features.seen import Seen
 from sdk.machine.device import resolve_device
+from sdk.models.pair_form import PairForm
 from sdk.scoring import torch_engine
 from sdk.scoring.engine import Engine
 from sdk.scoring.torch_engine import TorchEngine
@@ -76,3 +77,18 @@ def test_a_gpus_lists_are_the_cpus_up_to_near_ties():
     form = random_form(200, 5000, (32, 64, 2, 3, 16, [32]), seed=2)
     seen = random_seen(200, 5000, 0.02)
     check(TorchEngine(form, device="cuda").top_k(np.arange(200), seen, 100), all_scores(form), seen, 100)
+
+
+@pytest.mark.parametrize("mlp", [False, True])
+def test_other_users_of_the_same_items_have_their_own_lists(mlp):
+    form = random_form(20, 60, (8, 5, 2, 2, 4, [4]), mlp=mlp, seed=7)
+    some = PairForm(form.users.take(np.arange(6, 15)), form.items, form.head)
+    rows, seen = np.arange(9), random_seen(9, 60, 0.2)
+    moved = TorchEngine(form, device="cpu").for_users(some).top_k(rows, seen, 10)
+    whole = TorchEngine(form, device="cpu").top_k(6 + rows, seen, 10)
+    np.testing.assert_array_equal(moved.row, whole.row)
+    np.testing.assert_array_equal(moved.scores, whole.scores)
+    engine = TorchEngine(some, device="cpu")
+    form.users.dot[7, 0] = np.nan
+    with pytest.raises(ScoreError, match="user row 1"):
+        engine.for_users(PairForm(form.users.take(rows + 6), form.items, form.head))
