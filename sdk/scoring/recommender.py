@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -103,6 +104,7 @@ class Recommender:
         self.exploration: Exploration | None = None
         self._engines: dict[tuple[str, bool, bool], AnyEngine] = {}
         self._here: dict[tuple[str, bool, bool], AnyEngine] = {}  # the same, for these users
+        self._laying = Lock()
         self.keep(None)
 
     def under(self, rules: ItemRules) -> Recommender:
@@ -141,23 +143,24 @@ class Recommender:
     def _engine(self, name: str, allowed: Bools | None, wanted: Bools | None = None) -> AnyEngine:
         """The engine of the model or of the fallback; kept where every title is allowed, or those of ``keep``."""
         key = (name, allowed is None, wanted is None)  # else they are those of ``keep``, and of the rules
-        form, is_kept = self._form(name), allowed is self._kept
-        if key in self._engines and (allowed is None or is_kept):
-            kept = self._here.get(key) or self._engines[key]
-            self._here[key] = kept if kept.form is form else kept.for_users(form)
-            return self._here[key]
+        form, narrowed = self._form(name), allowed
         if wanted is not None:
-            allowed = wanted if allowed is None else wanted & allowed
-        engine: AnyEngine
-        if self.device == "cpu":
-            engine = self._on_cpu(form, allowed)
-        else:
-            from sdk.scoring.torch_engine import TorchEngine
+            narrowed = wanted if allowed is None else wanted & allowed
+        if allowed is not None and allowed is not self._kept:
+            return self._laid_out(form, narrowed)
+        with self._laying:  # once, however many threads ask
+            if key not in self._engines:
+                self._engines[key] = self._laid_out(form, narrowed)
+        kept = self._here.get(key) or self._engines[key]
+        self._here[key] = kept if kept.form is form else kept.for_users(form)
+        return self._here[key]
 
-            engine = TorchEngine(form, allowed, device=self.device)
-        if is_kept or key[1]:
-            self._engines[key] = engine
-        return engine
+    def _laid_out(self, form: PairForm, allowed: Bools | None) -> AnyEngine:
+        if self.device == "cpu":
+            return self._on_cpu(form, allowed)
+        from sdk.scoring.torch_engine import TorchEngine
+
+        return TorchEngine(form, allowed, device=self.device)
 
     def _on_cpu(self, form: PairForm, allowed: Bools | None) -> Engine | TiledEngine:
         from sdk.scoring.engine import Engine

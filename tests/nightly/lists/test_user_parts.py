@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from night_files import job, tree
 import sdk
 import sdk.features.interactions
 import sdk.features.table_files
+import sdk.scoring.engine
 from batch.job.inputs import open_job
 from batch.lists.parts import part_bytes
 from batch.lists.shards import Scorer
@@ -105,6 +107,20 @@ def test_a_night_of_workers_has_the_bytes_of_one_process(drawn, tmp_path):
         run(job(drawn, tmp_path / name, **options, **more))
     here, there = (tree(tmp_path / name / "run_date=2026-11-23") for name in ("here", "there"))
     assert here == there
+
+
+def test_items_are_laid_out_once_for_all_shards_and_threads(drawn, tmp_path, monkeypatch):
+    calls = []
+    real = sdk.scoring.engine.pack
+    monkeypatch.setattr(sdk.scoring.engine, "pack", lambda *args: calls.append(1) or real(*args))
+    work = job(drawn, tmp_path / "out", users_per_part=64)
+    opened = open_job(work)
+    scorer = Scorer(work, opened)
+    with ThreadPoolExecutor(4) as pool:
+        users = [shard for shard in job_shards(work, opened.asked) if shard.side == "user_items"]
+        tables = list(pool.map(lambda shard: scorer.score(shard).table(), users))
+    assert len(calls) == 2  # by the model, and by popularity for whoever it knows nothing of
+    assert {source for table in tables for source in table["source"].unique().to_pylist()} == {"history", "popular"}
 
 
 @pytest.mark.parametrize("tile", [7, 25, 1000])
