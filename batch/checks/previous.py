@@ -60,6 +60,10 @@ class PublishedParts:
         Raises:
             OutputError: one that is looked at holds nothing, or cannot be read.
         """
+        bound = up_to if above is None else above
+        if self._paths and bound is not None and type(bound) is not type(self._last(0)):
+            yield self._read(0)  # ids of another kind, which whoever compares will see
+            return
         start = 0 if above is None else self._first_that_ends(above, int(share * len(self._paths)))
         for number in range(start, len(self._paths)):
             found = self._read(number)

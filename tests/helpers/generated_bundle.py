@@ -14,6 +14,7 @@ from small import item_table, statistics
 from sdk.base import schema
 from sdk.base.config import FeatureConfig, HistoryConfig, RunConfig, to_json
 from sdk.base.files import json_text, sha256_of
+from sdk.base.ids import nobody
 from sdk.base.stored_arrays import write_arrays
 from sdk.bundles.info import FORMAT_VERSION, INFO, LISTS, sealed
 from sdk.features import interactions
@@ -39,6 +40,7 @@ class Sizes:
         rank: of the history model.
         ages: whether ratings age and what was had rises by its age.
         in_order: whether ratings lie by user, as they are written now, or in the order of some input.
+        text: whether users' ids are text.
         stored: whether the form of lists is stored, as it is now.
         seed: of all that is drawn.
     """
@@ -49,6 +51,7 @@ class Sizes:
     rank: int = 15
     ages: bool = False
     in_order: bool = True
+    text: bool = False
     stored: bool = True
     seed: int = 0
 
@@ -71,7 +74,7 @@ def write_generated(folder: Path, sizes: Sizes) -> Path:
         _as_early_releases(folder / "seen.parquet")
     history = _history(rng, sizes, config.history)
     history.save(folder)
-    tables = {"users": _users(counts, folder), "items": _items(ratings, sizes, folder)}
+    tables = {"users": _users(counts, sizes, folder), "items": _items(ratings, sizes, folder)}
     pq.write_table(schema.REJECTS.empty_table(), folder / "rejects.parquet")
     if sizes.stored:
         write_arrays(folder / LISTS, form_arrays(_form(history, ratings, counts)))
@@ -140,11 +143,18 @@ def _form(history: HistoryModel, ratings: StoredInteractions, counts: np.ndarray
     return PairForm(Side.plain(bias, vectors), form.items, form.head, vectors.any(axis=1))
 
 
-def _users(counts: np.ndarray, folder: Path) -> dict[str, Any]:
-    ids, count = np.arange(1, len(counts) + 1) * 3, counts.astype(np.float64)
-    own = np.where(counts > 0, np.arange(len(counts)) + FIRST_KNOWN, UNKNOWN)
-    raw = {field.name: pa.nulls(len(ids), field.type) for field in schema.USERS} | {"user_id": pa.array(ids)}
-    table = pa.table(raw, schema=schema.USERS)
+def user_id(number: int, *, text: bool) -> int | str:
+    """The id of a user, counted from 0."""
+    return f"u{3 * number + 3:09d}" if text else 3 * number + 3
+
+
+def _users(counts: np.ndarray, sizes: Sizes, folder: Path) -> dict[str, Any]:
+    numbers, count = np.arange(len(counts)), counts.astype(np.float64)
+    ids = np.array([user_id(n, text=True) for n in numbers.tolist()], object) if sizes.text else numbers * 3 + 3
+    own = np.where(counts > 0, numbers + FIRST_KNOWN, UNKNOWN)
+    layout = schema.USERS.set(0, pa.field("user_id", schema.id_type(ids), nullable=False))
+    raw = {field.name: pa.nulls(len(ids), field.type) for field in layout} | {"user_id": pa.array(ids)}
+    table = pa.table(raw, schema=layout)
     return write_table(table, _encoded(ids, own, count, np.floor(count / 2)), folder / "users.parquet")
 
 
@@ -161,7 +171,7 @@ def _encoded(ids: np.ndarray, own: np.ndarray, count: np.ndarray, likes: np.ndar
     stats = statistics(count, likes, _PRIOR)
     raw = raw_statistics(count, likes, stats.prior_rate, _PRIOR)
     return EncodedTable(
-        ids=np.concatenate([np.full(FIRST_KNOWN, -1), ids]),
+        ids=np.concatenate([np.full(FIRST_KNOWN, nobody(ids), ids.dtype), ids]),
         codes={"id": np.concatenate([np.full(FIRST_KNOWN, UNKNOWN), own])},
         cardinalities={"id": len(ids) + FIRST_KNOWN},
         multi_hot={},

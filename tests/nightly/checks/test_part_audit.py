@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from generated_bundle import Sizes, write_generated
+from generated_bundle import Sizes, user_id, write_generated
 from night_files import job, tree
 
 import batch.run.night
@@ -39,11 +39,12 @@ FIRST, SECOND = "2026-11-22", "2026-11-23"
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory):
-    """Two of the same catalogue; the second has other tastes, and more users."""
+    """Two of the same catalogue, of which the second has other tastes and more users; and two whose ids are text."""
     folder = tmp_path_factory.mktemp("bundles")
     return [
-        write_generated(folder / name, Sizes(users, items=60, seed=seed, ages=True))
-        for name, users, seed in (("one", 500, 1), ("two", 570, 2))
+        write_generated(folder / f"{users} {text}", Sizes(users, items=60, seed=users, ages=True, text=text))
+        for text in (False, True)
+        for users in (500, 570)
     ]
 
 
@@ -82,28 +83,28 @@ def written(folder: Path, name: str, values) -> Path:
     return folder / name
 
 
-def options_of(draw: random.Random, folder: Path) -> dict:
-    users, pairs = (
-        sorted(draw.sample(range(1, 501), 300)),
-        {(draw.randint(1, 500), draw.randint(1, 60)) for _ in range(200)},
-    )
+def options_of(draw: random.Random, folder: Path, *, text: bool) -> dict:
+    ids = [user_id(number, text=text) for number in range(500)]
+    pairs = {(draw.choice(ids), draw.randint(1, 60)) for _ in range(200)}
     ways = {
         "include_seen": lambda: True,
-        "users": lambda: written(folder, "users", [3 * user for user in users]),
+        "users": lambda: written(folder, "users", sorted(draw.sample(ids, 300))),
         "items": lambda: written(folder, "items", range(4, 50)),
-        "block": lambda: written(folder, "block", ["user_id,item_id", *(f"{3 * u},{i}" for u, i in sorted(pairs))]),
+        "block": lambda: written(folder, "block", ["user_id,item_id", *(f"{u},{i}" for u, i in sorted(pairs))]),
         "deny": lambda: written(folder, "deny", range(5, 30)),
         "explore": lambda: 0.5,
     }
     return {name: ways[name]() for name in draw.sample(sorted(ways), draw.randint(0, 3))}
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_sums_of_parts_give_the_figures_of_one_pass(bundles, tmp_path, seed):
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_sums_of_parts_give_the_figures_of_one_pass(bundles, tmp_path, seed, text):
     """Nights with and without one before them, of the same users or fewer, in parts of another size."""
     draw = random.Random(seed)
-    options = options_of(draw, tmp_path / "files")
+    options = options_of(draw, tmp_path / "files", text=text)
     options.pop("explore", None) if "include_seen" in options else None
+    bundles = bundles[2:] if text else bundles[:2]
     before, bundle = bundles[draw.randint(0, 1)], bundles[draw.randint(0, 1)]
     if draw.random() < 0.8:
         run(night(before, tmp_path / "out", FIRST, **options, users_per_part=draw.choice([40, 64, 300])))
@@ -116,7 +117,17 @@ def test_sums_of_parts_give_the_figures_of_one_pass(bundles, tmp_path, seed):
     assert (expected.users.kept is not None) == (previous is not None and "explore" not in options)
 
 
-WAYS = ("rank", "score", "item", "lost", "list", "null", "stranger")
+def test_a_night_before_with_ids_of_another_kind_is_not_compared(bundles, tmp_path):
+    run(night(bundles[0], tmp_path / "out", FIRST, users_per_part=64))
+    work = night(bundles[2], tmp_path / "out", SECOND, users_per_part=64)
+    run(work)
+    opened, previous = open_job(work), previous_night(open_target(work.out), SECOND)
+    expected = in_one_pass(work.night, work, opened, previous)
+    assert added_up(work.night, work, opened, random.Random(0)) == expected
+    assert expected.users.note == "the previous night has ids of another type"
+
+
+WAYS = ("rank", "score", "item", "twice", "lost", "list", "null", "stranger")
 
 
 def damaged(way: str, draw: random.Random, table: pa.Table, ids: list[int]) -> pa.Table:
@@ -128,7 +139,10 @@ def damaged(way: str, draw: random.Random, table: pa.Table, ids: list[int]) -> p
     elif way == "score":
         rows[at]["score"] = draw.choice([np.nan, np.inf, 1e9])
     elif way == "item":
-        rows[at]["item_id"] = draw.choice([draw.randint(1, 60), 999])
+        rows[at]["item_id"] = 999
+    elif way == "twice":
+        mine = [row["item_id"] for row in rows if row["user_id"] == rows[at]["user_id"]]
+        rows[at]["item_id"] = draw.choice([item for item in mine if item != rows[at]["item_id"]])
     elif way == "lost":
         del rows[at]
     elif way == "list":
