@@ -128,7 +128,7 @@ def _list_table(comparison: Comparison) -> list[str]:
         return [*ndcgs, f"**{means[0]}**", *means[1:], titles, bits, gap, _seconds(results)]
 
     names = [f"NDCG@10, {task}" for task in comparison.tasks["B"]]
-    head = [*names, "mean", *dict(_MEANS).values(), "titles", "novelty", _GAP, "seconds"]
+    head = [*names, "mean", *dict(_MEANS).values(), "items", "novelty", _GAP, "seconds"]
     return _lines(comparison, "B", _about_lists(comparison, "B"), head, cells)
 
 
@@ -269,7 +269,7 @@ def _lists(comparison: Comparison) -> Figure:
         axes.plot(titles, ndcg, _marker(each), color=_colour(each), markersize=8, zorder=3)
         dots.append((ndcg, titles, each.name))
     subtitle = f"{comparison.dataset}; mean of {len(comparison.tasks['B'])} splits"
-    name_chart(axes, "Lists: accuracy against variety", subtitle, "different titles in all top tens", "NDCG@10")
+    name_chart(axes, "Lists: accuracy against variety", subtitle, "different items in all top tens", "NDCG@10")
     axes.margins(x=0.08, y=0.1)
     low, high = axes.get_ylim()
     dots.sort()
