@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType, UnionType
 from typing import (
     TYPE_CHECKING,
@@ -252,11 +252,6 @@ class DLRMConfig(Checked):
     def share_of(self, other: str) -> float | None:
         """The weight that ``ncf`` or ``bfm`` has in the mean; None where it is still to be chosen."""
         return self.ncf_share if other == "ncf" else self.bfm_share
-
-    def with_share_of(self, other: str | None, share: float) -> DLRMConfig:
-        """The same with one of the two in the mean, or none."""
-        of_ncf, of_bfm = (share if name == other else 0.0 for name in ("ncf", "bfm"))
-        return replace(self, ncf_share=of_ncf, bfm_share=of_bfm)
 
     def members_for(self, num_rows: int) -> int:
         """How many networks are averaged for a number of training rows: four below half a million, one above two."""

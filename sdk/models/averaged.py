@@ -24,19 +24,22 @@ class Averaged(PairModel):
     Args:
         members: rankers; those with a top MLP are of one class and configuration.
         weights: of each member, above 0 and 1 together; None weighs all alike.
+        share: what those of another kind weigh together; None where there are none.
 
     Raises:
         ValueError: there is no member, or not a weight for each.
     """
 
-    def __init__(self, members: Sequence[PairModel], weights: Sequence[float] | None = None) -> None:
+    def __init__(
+        self, members: Sequence[PairModel], weights: Sequence[float] | None = None, share: float | None = None
+    ) -> None:
         nn.Module.__init__(self)
         if not members:
             message = "averaged: got no members, expected at least one"
             raise ValueError(message)
         if weights is not None and len(weights) != len(members):
             raise ValueError(f"averaged: got {len(weights)} weights for {len(members)} members")
-        self.members = nn.ModuleList(members)
+        self.members, self.share = nn.ModuleList(members), share
         self.weights = tuple(weights) if weights is not None else (1 / len(members),) * len(members)
         self.users, self.items = members[0].users, members[0].items
         self.id_dropout = 0.0

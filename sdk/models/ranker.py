@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
@@ -17,6 +18,8 @@ from sdk.models.bfm import BFM
 from sdk.models.dlrm import DLRM
 from sdk.models.ncf import NCF
 from sdk.models.pair_model import PairModel
+
+_SHARE = "share"
 
 
 def build_ranker(name: str, config: RunConfig, users: EncodedTable, items: EncodedTable) -> PairModel:
@@ -34,7 +37,7 @@ def save_ranker(model: PairModel, path: Path) -> None:
     """Write the trained weights, a group for each member; the tables are stored once, elsewhere.
 
     A group's name is the member's place, with ``ncf`` or ``bfm`` in front where it is one of these in another
-    ranker's mean.
+    ranker's mean; ``share`` is then what these weigh together.
     """
     members = members_of(model)
     kinds = {NCF: "ncf", BFM: "bfm"} if len({type(member) for member in members}) > 1 else {}
@@ -44,6 +47,8 @@ def save_ranker(model: PairModel, path: Path) -> None:
         for group, member in zip(groups, members, strict=True)
         for name, tensor in member.state_dict().items()
     }
+    if isinstance(model, Averaged) and model.share is not None:
+        weights[_SHARE] = torch.tensor([model.share], dtype=torch.float64)
     path.write_bytes(save(weights))  # not save_file, whose files only their owner may read
 
 
@@ -55,6 +60,7 @@ def load_ranker(name: str, config: RunConfig, users: EncodedTable, items: Encode
     """
     try:
         weights = load_file(path)
+        share = weights.pop(_SHARE, None)
         groups = sorted({key.partition(".")[0] for key in weights}, key=lambda group: int(group[len(_kind(group)) :]))
         if [int(group[len(_kind(group)) :]) for group in groups] != list(range(len(groups))):
             raise ValueError(f"its groups are {', '.join(groups)}")
@@ -64,7 +70,10 @@ def load_ranker(name: str, config: RunConfig, users: EncodedTable, items: Encode
             member.load_state_dict({key[len(start) :]: weights[key] for key in weights if key.startswith(start)})
         added = [member for group, member in zip(groups, members, strict=True) if _kind(group)]
         own = averaged(members[: len(members) - len(added)])
-        return (mixed(own, averaged(added), config.dlrm.share_of(_kind(groups[-1])) or 0.0) if added else own).eval()
+        if not added:
+            return own.eval()
+        before = config.dlrm.share_of(_kind(groups[-1]))  # where a bundle of before the share was chosen has it
+        return mixed(own, averaged(added), (before or 0.0) if share is None else float(share)).eval()
     except (SafetensorError, RuntimeError, OSError, ValueError, KeyError, TypeError, MemoryError) as error:
         message = f"{path}: not the weights of this bundle's {name} ({error}). Train the bundle again."
         raise BundleError(message) from error
@@ -84,7 +93,7 @@ def mixed(ranker: PairModel, other: PairModel, share: float) -> PairModel:
     """The ranker with ``share`` of another's logit in the mean, as one network."""
     own, added = members_of(ranker), members_of(other)
     weights = [(1 - share) / len(own)] * len(own) + [share / len(added)] * len(added)
-    return Averaged([*own, *added], weights)
+    return Averaged([*own, *added], weights, share)
 
 
 def averaged(members: Sequence[PairModel]) -> PairModel:

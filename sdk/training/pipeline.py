@@ -229,7 +229,6 @@ def take_part(dataset: Dataset, config: RunConfig, work: Path, where: Where) -> 
     dataset, config, parts = ready(dataset, config)
     run = _Run.of(dataset, config, parts, work, where)
     selection = _select_rankers(run, fit_content(run.dataset, run.config, run.parts))
-    run = replace(run, config=selection.config)
     for fitted in (run, run.of_everything()):
         if fitted is not None:
             _fit_rankers(fitted, selection)
@@ -240,7 +239,6 @@ def _train(run: _Run) -> tuple[Trained, Trained | None]:
     with run.stages.time("content model"):
         content = fit_content(run.dataset, run.config, run.parts)
     selection = _select_rankers(run, content)
-    run = replace(run, config=selection.config)
     measured = _fitted(run, selection, content)
     measured = replace(measured, shares=_ranker_shares(run, selection, measured.history))
     whole = run.of_everything()
@@ -356,16 +354,14 @@ class _Selection:
         vectors: (R - 3, c) float32 content vectors of the items, for the rankers.
         history_vectors: (R, f) float32 those for the history model; None where it learns without.
         rankers: by name, as they are after early stopping.
-        mixed_in: the other ranker that the DLRM has a share of, if any.
-        config: the run's, with that share.
+        mixed_in: the other ranker that the DLRM has a share of, and the share; None where it has none.
     """
 
     fit: _Fit
     vectors: Float32s
     history_vectors: Float32s | None
     rankers: Mapping[str, _Selected]
-    mixed_in: str | None
-    config: RunConfig
+    mixed_in: tuple[str, float] | None
 
 
 def _select_rankers(run: _Run, content: ContentModel | None) -> _Selection:
@@ -387,9 +383,8 @@ def _select_rankers(run: _Run, content: ContentModel | None) -> _Selection:
         with time(f"{name}: training") as shown:
             selected[name] = _select(run, name, fit, validation, shown)
             shown.says(f"validation AUC {selected[name].auc:.4f}")
-    better, mixed_in, share = _with_another(run, selected, validation)
-    settled = replace(config, dlrm=config.dlrm.with_share_of(mixed_in, share))
-    return _Selection(fit, vectors, for_history, selected | better, mixed_in, settled)
+    better, mixed_in = _with_another(run, selected, validation)
+    return _Selection(fit, vectors, for_history, selected | better, mixed_in)
 
 
 def _history_vectors(content: ContentModel | None, config: RunConfig) -> Float32s | None:
@@ -410,8 +405,9 @@ def _fit_rankers(run: _Run, selection: _Selection) -> tuple[_Fit, dict[str, Pair
         for name in run.config.rankers:
             with run.stages.time(f"{name}: {run.fit_name}") as shown:
                 models[name] = _refit(run, name, fit, selection.rankers[name], shown)
-        if (other := selection.mixed_in) is not None:
-            models["dlrm"] = mixed(models["dlrm"], models[other], run.config.dlrm.share_of(other) or 0.0)
+        if selection.mixed_in is not None:
+            other, share = selection.mixed_in
+            models["dlrm"] = mixed(models["dlrm"], models[other], share)
     run.where.share.meet()
     return fit, models
 
@@ -500,19 +496,19 @@ def _validation_auc(run: _Run, logits: Float32s, validation: EncodedInteractions
 
 def _with_another(
     run: _Run, selected: Mapping[str, _Selected], validation: EncodedInteractions
-) -> tuple[dict[str, _Selected], str | None, float]:
+) -> tuple[dict[str, _Selected], tuple[str, float] | None]:
     """The selected DLRM with a share of another's logit, whose and how much, where that is better on validation."""
     if (own := selected.get("dlrm")) is None:
-        return {}, None, 0.0
-    config, best, mixed_in, taken = run.config, own.auc, None, 0.0
+        return {}, None
+    config, best, mixed_in = run.config, own.auc, None
     logits = _validation_logits(run, own.model, validation)
     for name in (each for each in selected if each == "bfm" or (each == "ncf" and config.ncf.variant == "dot")):
         given, others = config.dlrm.share_of(name), _validation_logits(run, selected[name].model, validation)
         for share in SHARES if given is None else filter(None, (given,)):
             score = _validation_auc(run, (1 - share) * logits + share * others, validation)
             if score > best:
-                best, mixed_in, taken = score, name, share
+                best, mixed_in = score, (name, share)
     if mixed_in is None:
-        return {}, None, 0.0
-    model = mixed(own.model, selected[mixed_in].model, taken)
-    return {"dlrm": replace(own, model=model, auc=best)}, mixed_in, taken
+        return {}, None
+    model = mixed(own.model, selected[mixed_in[0]].model, mixed_in[1])
+    return {"dlrm": replace(own, model=model, auc=best)}, mixed_in

@@ -197,9 +197,7 @@ def run_config(**changes: Any) -> RunConfig:
         split=SplitConfig(test_share=0.2, validation_share=0.2),
         features=FeatureConfig(content_dim=3),
         content=ContentConfig(min_document_count=1),
-        dlrm=DLRMConfig(
-            embedding_dim=4, bottom_mlp=(8,), top_mlp=(8, 4), dot_dim=4, num_members=1, ncf_share=0.0, bfm_share=0.0
-        ),
+        dlrm=DLRMConfig(embedding_dim=4, bottom_mlp=(8,), top_mlp=(8, 4), dot_dim=4, num_members=1, ncf_share=0.0),
         ncf=NCFConfig(embedding_dim=4, num_members=1, l2_factors=(1.0,)),
         training=TrainingConfig(max_epochs=3, patience=2, batch_size=64, learning_rate=1e-2),
         models=("dlrm", "ncf", "content"),
