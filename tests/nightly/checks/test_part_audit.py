@@ -188,6 +188,7 @@ def refuse(*_args, **_options):
     raise AssertionError("the parts were read in one pass")
 
 
+@pytest.mark.needs("distributed")
 def test_a_night_of_workers_is_added_up_and_has_the_bytes_of_one_process(bundles, tmp_path, monkeypatch):
     """Two nights, the second killed in its middle and taken up: nothing is read in one pass."""
     options = {"users_per_part": 64}
@@ -209,6 +210,7 @@ def test_a_night_of_workers_is_added_up_and_has_the_bytes_of_one_process(bundles
         assert here == by_workers
 
 
+@pytest.mark.needs("distributed")
 @pytest.mark.parametrize("how", ["no sums", "damaged sums", "another depth"])
 def test_without_the_sums_of_a_part_all_are_read_in_one_pass(bundles, tmp_path, monkeypatch, how):
     work = night(bundles[0], tmp_path / "out", SECOND, users_per_part=64, cluster=ClusterConfig(workers=1))
