@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from sdk.base.types import Bools, IdArray
 from sdk.data.column_names import COUNTED, is_no_header, recognised
 from sdk.data.columns import as_lists, as_text, of_role, unread
 from sdk.data.id_columns import IdColumn
-from sdk.data.readers import open_counted
+from sdk.data.readers import OpenTable, open_counted, open_table
 from sdk.data.roles import Guess, guess_roles, words_of
 from sdk.data.titles import clean_genres, split_title
 from sdk.data.validation import DUPLICATE_ID, MISSING_TITLE, check_share, rejects_table
@@ -111,7 +112,7 @@ def kind_of(given: Any, columns: Mapping[str, str]) -> Literal["interactions", "
     Raises:
         DataError: it cannot be read, or has neither.
     """
-    source = open_counted(given, "table", columns)
+    source = _by_header(given, columns) or open_counted(given, "table", columns)
     has = {side: _id_name(source.columns, side, columns, bare=False) is not None for side in KEYS}
     if all(has.values()):
         return "interactions"
@@ -123,6 +124,15 @@ def kind_of(given: Any, columns: Mapping[str, str]) -> Literal["interactions", "
         remedy = COUNTED if is_no_header(source.columns) else remedy
         raise DataError(f"{source.where}: no column is known to be of users' or items' ids (it has {names}). {remedy}")
     return "items" if has["items"] else "users"
+
+
+def _by_header(given: Any, columns: Mapping[str, str]) -> OpenTable | None:
+    """The table, where its header names somebody's ids: counted columns may be those of another table then."""
+    with contextlib.suppress(UnusableFileError):
+        source = open_table(given, "table")
+        if any(_id_name(source.columns, side, columns, bare=True) is not None for side in KEYS):
+            return source
+    return None
 
 
 def id_column(names: Iterable[str], side: SideName, columns: Mapping[str, str], where: str) -> str:

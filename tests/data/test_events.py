@@ -351,6 +351,9 @@ def test_a_first_row_that_is_none_is_counted_though_two_of_its_fields_are_the_sa
             read(str(path))
     columns = {"user_id": "1", "item_id": "3", "rating": "5"}
     assert kind_of(str(path), columns) == "interactions"
+    for name, header in {"items": "item_id,name,age", "more items": "id,name,age"}.items():
+        (tmp_path / f"{name}.csv").write_text(f"{header}\n1,a,3\n")
+        assert kind_of(str(tmp_path / f"{name}.csv"), columns) == "items", "columns are counted in the other table"
     assert of_feedback(str(path), columns, "implicit") == {**columns, "weight": "5", "rating": ""}
     assert pairs(read_interactions(str(path), columns=columns)) == {("1", "1"): (-3.5, 0), ("2", "7"): (9.25, 0)}
 
